@@ -1,0 +1,69 @@
+"""Decisions into rows, and what the end of a run brings about: the writing half of a tick.
+
+Everything here runs inside a transaction of the caller.
+"""
+
+from datetime import datetime
+
+from taskrunner import policy, schedule
+from taskrunner.model import After, Run, State, Task
+from taskrunner.opened import OpenHome
+from taskrunner.policy import Action, Decision
+
+WRITTEN = {Action.SKIP: State.SKIPPED, Action.MISS: State.MISSED}
+
+
+def write(here: OpenHome, decision: Decision, now: datetime) -> int | None:
+    """Write the row of a decision and return its id; None when its slot has a row already."""
+    span, state = decision.span, WRITTEN.get(decision.action, State.PENDING)
+    for run_id in decision.stops:
+        _stop(here, run_id, f"the slot of {span.slot:%Y-%m-%d %H:%M:%S} UTC took its place", now)
+    run_id = here.store.add_run(
+        decision.task_id,
+        state,
+        now,
+        slot=span.slot,
+        first_slot=span.first,
+        coalesced=span.count,
+        coalesced_at_least=span.at_least,
+        trigger=decision.trigger,
+        reason=decision.reason,
+    )
+    if run_id is not None and state is not State.PENDING:
+        conclude(here, here.store.run(run_id), now)
+    return run_id
+
+
+def _stop(here: OpenHome, run_id: int, reason: str, now: datetime) -> None:
+    """Let a run end for another: one that waits is skipped, one that runs is marked; the signal comes later."""
+    run = here.store.run(run_id)
+    if run.state is State.PENDING:
+        finish(here, run, State.SKIPPED, reason, now)
+    else:
+        here.store.ask_to_stop(run_id, State.CANCELLED, reason, now)
+
+
+def finish(here: OpenHome, run: Run, state: State, reason: str, now: datetime) -> Run | None:
+    """Record the end of a run that has no outcome of its own; None when it had ended already."""
+    ended = here.store.finish(run, state, reason, now, output_size=None)
+    if ended is not None:
+        conclude(here, ended, now)
+    return ended
+
+
+def conclude(here: OpenHome, run: Run, now: datetime) -> None:
+    """Do what the end of a run brings about: tasks that come after it, the next slot of a delay."""
+    for task in here.store.followers(run.task):
+        on = After(task.schedule.partition(":")[2] or After.SUCCEEDED)
+        for decision in policy.follows(task, on, run, here.store.live(task.id), now):
+            write(here, decision, now)
+    for task in here.store.measured_from_finish(run.task_id):
+        value = value_of(task)
+        assert isinstance(value, schedule.Every)
+        here.store.change_task(task.id, next=value.after_finish(now))
+
+
+def value_of(task: Task) -> schedule.Schedule:
+    """Return the schedule of a task as a value."""
+    return schedule.parse(task.kind, task.schedule, tz=task.tz, anchor=task.anchor, from_finish=task.from_finish)
+

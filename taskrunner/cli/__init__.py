@@ -1,0 +1,100 @@
+"""The command line: a parser, one call on the door, text, an exit code.
+
+Each verb is declared beside what it does, in the module of its kind. Data goes to stdout, everything else to
+stderr; an error is one sentence with an exit code of `errors`.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import taskrunner
+from taskrunner import errors
+from taskrunner.cli import clock, runs, tasks
+from taskrunner.cli.common import Arguments, Declare
+
+VERBS: dict[str, Declare] = {**tasks.VERBS, **runs.VERBS, **clock.VERBS}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, without a dump of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError, with where to read on."""
+        raise errors.InputError(f"{message}\nsee {self.prog} --help")
+
+
+def parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all verbs, or of one: the others need not be made then."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--home", metavar="DIR", help="the home to use (default: $TASKRUNNER_HOME, else the user's)")
+    common.add_argument("-v", "--verbose", action="store_true", help="say more")
+    whole = Parser(
+        prog="taskrunner",
+        description="Cron with a memory: remembers every task, every slot and every run.",
+        epilog="taskrunner VERB --help tells more, with examples.",
+        parents=[common],
+        allow_abbrev=False,
+    )
+    whole.add_argument("--version", action="version", version=f"taskrunner {taskrunner.__version__}")
+    verbs = whole.add_subparsers(metavar="VERB", dest="verb", title="verbs", parser_class=Parser)
+    for name, declare in VERBS.items():
+        if verb in (None, name):
+            declare(verbs, common)
+    return whole
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the words of a command line ask for and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = Arguments()
+    try:
+        # What follows -- is the task's, to the letter; argparse would take options out of it.
+        cut = words.index("--") if "--" in words else len(words)
+        args.after_dashes = words[cut + 1 :] if cut < len(words) else None
+        verb = next((word for word in words[:cut] if not word.startswith("-")), None)
+        whole = parser(verb if verb in VERBS else None)
+        whole.parse_args(words[:cut], args)
+        if args.verb is None:
+            whole.print_help()
+            return errors.EXIT_USAGE if words else errors.EXIT_DONE
+        if args.after_dashes is not None and not args.takes_command:
+            raise errors.InputError(f"{args.verb} takes no command after --")
+        code = args.do(args)
+        sys.stdout.flush()
+        return code
+    except errors.TaskRunnerError as exc:
+        return _refuse(str(exc), _code(args, exc.exit_code))
+    except KeyboardInterrupt:
+        return _refuse("interrupted", errors.EXIT_INTERRUPTED)
+    except BrokenPipeError:  # who read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.EXIT_DONE
+    except Exception:  # a bug of ours: keep what is needed to mend it, show one sentence
+        return _code(args, _report())
+
+
+def _code(args: Arguments, code: int) -> int:
+    return errors.EXIT_RUN_REFUSED if getattr(args, "verb", None) == "run" else code
+
+
+def _refuse(message: str, code: int) -> int:
+    print(f"taskrunner: {message}", file=sys.stderr)
+    return code
+
+
+def _report() -> int:
+    text = traceback.format_exc()
+    last = text.rstrip().rpartition("\n")[2]
+    try:
+        handle, place = tempfile.mkstemp(prefix="taskrunner-report-", suffix=".txt")
+        with os.fdopen(handle, "w") as file:
+            file.write(f"taskrunner {taskrunner.__version__}, Python {sys.version}\n{text}")
+        where = f"; what is needed to mend it is in {place}"
+    except OSError:
+        where = ""
+    return _refuse(f"this is a bug of taskrunner: {last}{where}", errors.EXIT_BUG)

@@ -1,0 +1,94 @@
+"""The verbs about the clock: tick, daemon, status."""
+
+import argparse
+from typing import Any
+
+from taskrunner import daemon, duration, errors, home, render
+from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, with_json
+from taskrunner.errors import InputError
+from taskrunner.tick import Visit
+
+
+def _declare_tick(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  * * * * *  /usr/local/bin/taskrunner tick        the line for a crontab\n"
+        "  taskrunner tick --dry-run -v\n  taskrunner tick --dry-run --at '2026-12-24 02:00'\n"
+    )
+    parser = declare(verbs, common, "tick", "do one visit of the clock: run what is due", _tick, examples)
+    parser.add_argument("--task", metavar="NAME", help="look at this task only; it runs only if it is due")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, slot by slot; writes nothing")
+    parser.add_argument("--at", metavar="WHEN", help="with --dry-run: as if it were this instant")
+    with_json(parser)
+
+
+def _tick(args: Any) -> int:
+    if args.at is not None and not args.dry_run:
+        raise InputError(f"--at {args.at!r} goes only with --dry-run: a real tick is always now")
+    if args.json and not args.dry_run:
+        raise InputError("--json goes only with --dry-run: a real tick is silent")
+    with door(args) as runner:
+        if args.dry_run:
+            return _dry_run(runner, args)
+        visit = runner.tick(task=args.task, caller=home.caller())
+        if args.verbose:
+            out(_told(visit))
+            if visit.runs:
+                out(render.runs_table(page(runner), visit.runs))
+        return errors.EXIT_INTERRUPTED if visit.interrupted else errors.EXIT_DONE
+
+
+def _told(visit: Visit) -> str:
+    if visit.busy:
+        return "another tick is at work"
+    if visit.idle:
+        return "nothing is due"
+    return f"{len(visit.decisions)} decided, {len(visit.runs)} ended"
+
+
+def _dry_run(runner: Any, args: Any) -> int:
+    at = None if args.at is None else runner.moment(args.at)
+    moment, decisions = runner.dry_run(at=at, task=args.task)
+    if args.json:
+        out(
+            render.document(
+                at=render.instant(moment), decisions=[render.decision_document(decision) for decision in decisions]
+            )
+        )
+    elif decisions:
+        out(render.decisions_table(page(runner), decisions))
+    else:
+        say("nothing would be done")
+    if args.verbose and not args.json:
+        for item in runner.next():
+            say(f"later: {item.task} at {render.instant(item.slot)}")
+    return 0
+
+
+def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner daemon --interval 10s\n"
+    parser = declare(verbs, common, "daemon", "tick in a loop, for containers and short intervals", _daemon, examples)
+    parser.add_argument("--interval", metavar="LENGTH", default="60s", help="between two ticks (default: 60s)")
+    parser.add_argument("--grace", metavar="LENGTH", default="30s", help="for runs to end at a stop (default: 30s)")
+
+
+def _daemon(args: Any) -> int:
+    interval, grace = duration.parse(args.interval), duration.parse(args.grace)
+    with door(args) as runner:
+        runner.daemon(interval=interval, grace=grace, say=say if args.verbose else None)
+    return 0
+
+
+def _declare_status(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(verbs, common, "status", "show how things stand", _status, "  taskrunner status\n")
+    with_json(parser)
+
+
+def _status(args: Any) -> int:
+    with door(args) as runner:
+        status = runner.status()
+        out(render.status_document(status) if args.json else render.status_page(page(runner), status))
+    return 0
+
+
+VERBS: dict[str, Declare] = {"tick": _declare_tick, "daemon": _declare_daemon, "status": _declare_status}
+__all__ = ["VERBS", "daemon"]

@@ -1,0 +1,135 @@
+"""The verbs about runs: run, cancel, history, log."""
+
+import argparse
+import os
+import sys
+import time
+from typing import Any
+
+from taskrunner import errors, render
+from taskrunner.cli.common import Declare, Verbs, declare, door, number, out, page, say, since, with_json
+from taskrunner.errors import InputError
+from taskrunner.model import Run, State
+
+FOLLOW = 0.2  # seconds between two looks at a log that is quiet
+TIMED_OUT = 124  # as timeout(1) says it
+
+
+def _declare_run(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner run backup\n  taskrunner run backup --detach\n  taskrunner run backup --slot '2026-11-19 02:00'\n"
+    parser = declare(verbs, common, "run", "run a task now, with its output", _run, examples)
+    parser.add_argument("task", metavar="NAME", help="name or id")
+    parser.add_argument("--force", action="store_true", help="also while another run of it is live")
+    parser.add_argument("--detach", action="store_true", help="do not wait: print the id of the run")
+    parser.add_argument("--slot", metavar="WHEN", help="do the slot of this instant again")
+
+
+def _run(args: Any) -> int:
+    with door(args) as runner:
+        slot = None if args.slot is None else runner.moment(args.slot, runner.task(args.task).tz)
+        run = runner.run(args.task, echo=_write, slot=slot, force=args.force, detach=args.detach)
+    if args.detach:
+        out(str(run.id))
+        return 0
+    if run.state is not State.SUCCEEDED:
+        say(f"run {run.id} of {run.task} {run.state}: {run.reason}")
+    return _passed_through(run)
+
+
+def _write(block: bytes) -> None:
+    sys.stdout.buffer.write(block)
+    if block:
+        sys.stdout.buffer.flush()
+
+
+def _passed_through(run: Run) -> int:
+    """Return the exit code of a shell for how a run ended."""
+    if run.state is State.TIMED_OUT:
+        return TIMED_OUT
+    if run.state is State.CANCELLED:
+        return errors.EXIT_INTERRUPTED
+    if run.signal is not None:
+        return 128 + run.signal
+    return errors.EXIT_RUN_REFUSED if run.exit_code is None else run.exit_code
+
+
+def _declare_cancel(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(
+        verbs, common, "cancel", "end a run that waits or runs", _cancel, "  taskrunner cancel backup\n  taskrunner cancel 42\n"
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="the id of a run, or the name of a task: its live runs")
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+
+
+def _cancel(args: Any) -> int:
+    with door(args) as runner:
+        for key in args.runs:
+            for run in runner.cancel(key):
+                if not args.quiet:
+                    say(f"run {run.id} of {run.task} {run.state}: {run.reason}")
+    return 0
+
+
+def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner history\n  taskrunner history backup --state failed --since 7d --json\n"
+    parser = declare(verbs, common, "history", "show what became of the slots, newest first", _history, examples)
+    parser.add_argument("task", metavar="NAME", nargs="?", help="name or id (default: all tasks)")
+    parser.add_argument("--task", metavar="NAME", dest="also_task", help="the same, as an option")
+    parser.add_argument("-n", "--limit", metavar="N", type=number, default=20, help="how many (default: 20)")
+    parser.add_argument("--state", metavar="STATE", help=f"only these: {', '.join(State)}")
+    parser.add_argument("--since", metavar="WHEN", help="a length of time ago (7d, 1mo), or an instant")
+    parser.add_argument("--until", metavar="WHEN", help="the same")
+    with_json(parser)
+
+
+def _history(args: Any) -> int:
+    if args.task is not None and args.also_task is not None:
+        raise InputError(f"history is asked for two tasks, {args.task!r} and {args.also_task!r}: give one")
+    with door(args) as runner:
+        runs = runner.history(
+            args.task or args.also_task,
+            state=args.state,
+            since=since(runner, args.since),
+            until=since(runner, args.until),
+            limit=args.limit,
+        )
+        if args.json:
+            out(render.document(runs=[render.run_document(run) for run in runs]))
+        elif runs:
+            out(render.runs_table(page(runner), runs))
+        else:
+            say("there are no such runs")
+    return 0
+
+
+def _declare_log(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner log backup\n  taskrunner log 42\n  taskrunner log -f backup\n"
+    parser = declare(verbs, common, "log", "show the output of a run", _log, examples)
+    parser.add_argument("run", metavar="RUN", help="the id of a run, or the name of a task: its newest run")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
+    with_json(parser)
+
+
+def _log(args: Any) -> int:
+    with door(args) as runner:
+        run = runner.run_of(args.run)
+        if args.json:
+            out(render.document(runs=[render.run_document(run)]))
+            return 0
+        if args.verbose:
+            say(f"run {run.id} of {run.task}, {run.state}: {run.reason or 'no reason yet'}")
+        for block in runner.log(run, follow=args.follow):
+            if block:
+                _write(block)
+            else:
+                time.sleep(FOLLOW)
+    return 0
+
+
+VERBS: dict[str, Declare] = {
+    "run": _declare_run,
+    "cancel": _declare_cancel,
+    "history": _declare_history,
+    "log": _declare_log,
+}
+__all__ = ["VERBS", "os"]

@@ -1,0 +1,315 @@
+"""The verbs about tasks: add, set, show, list, next, enable, disable, remove."""
+
+import argparse
+from typing import Any
+
+from taskrunner import command, render
+from taskrunner.api import TaskRunner
+from taskrunner.cli.common import Arguments, Declare, Verbs, declare, door, number, out, page, say, since, with_json
+from taskrunner.errors import InputError
+from taskrunner.model import Kind
+from taskrunner.options import READERS
+from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
+
+SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
+
+ADD = """\
+  taskrunner add report --every 1d -- /opt/report.sh --full
+  taskrunner add backup --cron '0 2 * * *' --tz Europe/Berlin --timeout 3h -- /opt/backup.sh
+  taskrunner add upgrade --at '2030-12-01 22:00' --shell 'ansible-playbook site.yml | tee -a log'
+  taskrunner add clean --after backup -- /opt/clean.sh
+"""
+
+
+def _schedule_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("when (exactly one)").add_mutually_exclusive_group()
+    group.add_argument("--every", metavar="LENGTH", help="an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo")
+    group.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *', '@daily'")
+    group.add_argument("--at", metavar="WHEN", help="once: '2030-12-01 22:00', with or without offset, or +30m")
+    group.add_argument("--after", metavar="NAME[:HOW]", help="when a run of NAME succeeded, failed or any")
+    group.add_argument("--boot", action="store_true", help="once after each boot")
+    group.add_argument("--manual", action="store_true", help="only by hand, with `taskrunner run`")
+    more = parser.add_argument_group("more about when")
+    more.add_argument("--tz", metavar="ZONE", help="IANA time zone (default: the host's)")
+    more.add_argument("--anchor", metavar="WHEN", help="with --every: slot 0 of the grid (default: now)")
+    more.add_argument("--from-finish", action="store_true", help="with --every: count from the end of each run")
+    more.add_argument("--now", action="store_true", help="make a run due at once")
+
+
+def _option_flags(parser: argparse.ArgumentParser) -> None:
+    policies = parser.add_argument_group("what becomes of late and overlapping slots")
+    policies.add_argument("--catch-up", metavar="WHAT", help="last (default), all or none of the slots that passed")
+    policies.add_argument("--catch-up-limit", metavar="N", help="with --catch-up all: at most N (default: 100)")
+    policies.add_argument("--deadline", metavar="LENGTH", help="a slot that could start only later is missed")
+    policies.add_argument("--overlap", metavar="WHAT", help="skip (default), queue, replace or allow")
+    policies.add_argument("--max-instances", metavar="N", help="with --overlap allow: at most N side by side")
+    limits = parser.add_argument_group("how it runs")
+    limits.add_argument("--shell", metavar="TEXT", help="a text for /bin/sh -c, instead of a command after --")
+    limits.add_argument("--timeout", metavar="LENGTH", help="stop it after this (default: 1h), or none")
+    limits.add_argument("--kill-after", metavar="LENGTH", help="KILL this long after TERM (default: 10s)")
+    limits.add_argument("--cwd", metavar="DIR", help="directory (default: the user's home)")
+    limits.add_argument("--env", metavar="NAME=VALUE", action="append", help="a variable; may be given again")
+    limits.add_argument("--env-file", metavar="FILE", help="a file of NAME=VALUE lines, read at each run")
+    limits.add_argument("--stdin", metavar="TEXT", help="what it reads (default: nothing)")
+    limits.add_argument("--umask", metavar="OCTAL", help="file mode mask (default: 022)")
+    limits.add_argument("--user", metavar="NAME", help="run as this user; only for root")
+    limits.add_argument("--nice", metavar="N", help="niceness, -20 to 19")
+
+
+def _schedule(runner: TaskRunner, args: Any) -> Schedule | None:
+    """Return the schedule that the flags ask for, None when there is none."""
+    if args.every is None and (args.anchor is not None or args.from_finish):
+        raise InputError("--anchor and --from-finish go only with --every")
+    if args.every is not None:
+        anchor = None if args.anchor is None else runner.moment(args.anchor, args.tz)
+        return Every(args.every, anchor=anchor, from_finish=args.from_finish)
+    if args.cron is not None:
+        return Cron(args.cron)
+    if args.at is not None:
+        return At(runner.moment(args.at) if args.at[:1] in "+-n" else args.at)
+    if args.after is not None:
+        parent, _, how = args.after.partition(":")
+        return After(parent, how or "succeeded")
+    if args.boot:
+        return Boot()
+    return Manual() if args.manual else None
+
+
+def _options(args: Any) -> dict[str, Any]:
+    """Return the options that were given, an empty text as None: it takes an option back."""
+    given = {name: getattr(args, name) for name in READERS if getattr(args, name) is not None}
+    if "env" in given:
+        given["env"] = dict(command.assignment(text) for text in given["env"] if text)
+    return {name: None if value == "" and name != "stdin" else value for name, value in given.items()}
+
+
+def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(verbs, common, "add", "add a task", _add, ADD)
+    parser.usage = "taskrunner add NAME SCHEDULE [options] (-- COMMAND [ARG ...] | --shell TEXT)"
+    parser.add_argument("name", metavar="NAME", help="letters, digits and . _ - @ +")
+    parser.add_argument("--replace", action="store_true", help="redefine the task if there is one of this name")
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    with_json(parser)
+    _schedule_flags(parser)
+    _option_flags(parser)
+    parser.set_defaults(takes_command=True)
+
+
+def _add(args: Any) -> int:
+    with door(args) as runner:
+        schedule = _schedule(runner, args)
+        if schedule is None:
+            raise InputError(
+                f"the task {args.name!r} has no schedule: give one of --every --cron --at --after --boot --manual"
+            )
+        task = runner.add(
+            args.name,
+            args.after_dashes,
+            schedule,
+            shell=args.shell,
+            tz=args.tz,
+            now=args.now,
+            replace=args.replace,
+            **_options(args),
+        )
+        if args.json:
+            out(render.document(tasks=[render.task_document(task)]))
+        elif not args.quiet:
+            out(str(task.id))
+            _say_when(runner, task.name)
+        for advice in runner.advice(task):
+            say(advice)
+    return 0
+
+
+def _say_when(runner: TaskRunner, name: str) -> None:
+    task = runner.task(name)
+    described = runner.schedule_of(task).describe()
+    if task.requested is not None:
+        say(f"{task.name}: due at once, then {described}" if task.kind is not Kind.AT else f"{task.name}: due at once")
+    elif task.next is not None:
+        sheet = page(runner)
+        say(f"{task.name}: {described}; next {sheet.time(task.next)} {sheet.tz} ({sheet.distance(task.next)})")
+    else:
+        say(f"{task.name}: {described}")
+
+
+def _declare_set(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner set backup --cron '30 2 * * *'\n  taskrunner set backup --timeout none --name nightly\n"
+    parser = declare(verbs, common, "set", "change a task", _set, examples)
+    parser.usage = "taskrunner set NAME [options] [-- COMMAND [ARG ...]]"
+    parser.add_argument("task", metavar="NAME", help="name or id")
+    parser.add_argument("--name", metavar="NEW", help="its new name")
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    with_json(parser)
+    _schedule_flags(parser)
+    _option_flags(parser)
+    parser.set_defaults(takes_command=True)
+
+
+def _set(args: Any) -> int:
+    with door(args) as runner:
+        task = runner.set(
+            args.task,
+            rename=args.name,
+            command=args.after_dashes,
+            shell=args.shell,
+            schedule=_schedule(runner, args),
+            tz=args.tz,
+            now=args.now,
+            **_options(args),
+        )
+        if args.json:
+            out(render.document(tasks=[render.task_document(task)]))
+        elif not args.quiet:
+            _say_when(runner, task.name)
+        for advice in runner.advice(task):
+            say(advice)
+    return 0
+
+
+def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(verbs, common, "show", "show all about a task", _show, "  taskrunner show backup\n")
+    parser.add_argument("task", metavar="NAME", help="name or id")
+    with_json(parser)
+
+
+def _show(args: Any) -> int:
+    with door(args) as runner:
+        task = runner.task(args.task)
+        if args.json:
+            out(render.document(tasks=[render.task_document(task)]))
+        else:
+            runs = runner.history(str(task.id), limit=5)
+            out(render.task_page(page(runner), task, runner.schedule_of(task), runs))
+    return 0
+
+
+def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(verbs, common, "list", "list the tasks", _list, "  taskrunner list\n  taskrunner list --json\n")
+    with_json(parser)
+
+
+def _list(args: Any) -> int:
+    with door(args) as runner:
+        tasks = runner.tasks()
+        if args.json:
+            out(render.document(tasks=[render.task_document(task) for task in tasks]))
+        elif tasks:
+            out(render.tasks_table(page(runner), tasks))
+        else:
+            say("there are no tasks yet: taskrunner add NAME --every 1d -- COMMAND")
+    return 0
+
+
+def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner next\n  taskrunner next backup -n 3\n"
+        "  taskrunner next --cron '30 2 * * *' --tz Europe/Berlin --from 2026-03-28T00:00Z -n 5 --json\n"
+    )
+    parser = declare(verbs, common, "next", "show the slots to come", _next, examples)
+    parser.add_argument("task", metavar="NAME", nargs="?", help="name or id (default: all tasks together)")
+    parser.add_argument("-n", "--limit", metavar="N", type=number, help="how many (default: 5)")
+    parser.add_argument("--until", metavar="WHEN", help="up to this instant")
+    parser.add_argument("--from", metavar="WHEN", dest="since", help="of a schedule by hand: from this instant on")
+    by_hand = parser.add_argument_group("a schedule by hand").add_mutually_exclusive_group()
+    by_hand.add_argument("--cron", metavar="EXPR")
+    by_hand.add_argument("--every", metavar="LENGTH")
+    by_hand.add_argument("--at", metavar="WHEN")
+    parser.add_argument("--tz", metavar="ZONE", help="its time zone (default: the host's)")
+    parser.add_argument("--anchor", metavar="WHEN", help="with --every: slot 0")
+    with_json(parser)
+    parser.set_defaults(after=None, boot=False, manual=False, from_finish=False)
+
+
+def _next(args: Any) -> int:
+    with door(args) as runner:
+        given = _schedule(runner, args)
+        if given is not None and args.task is not None:
+            raise InputError(f"next takes the task {args.task!r} or a schedule by hand, not both")
+        if given is None and (args.since is not None or args.tz is not None):
+            raise InputError("--from and --tz go only with a schedule by hand: --cron, --every or --at")
+        until = None if args.until is None else runner.moment(_ahead(args.until), args.tz)
+        if given is not None:
+            start = None if args.since is None else runner.moment(args.since, args.tz)
+            items = runner.upcoming(given, tz=args.tz, since=start, count=args.limit, until=until)
+        else:
+            items = runner.next(args.task, count=args.limit, until=until)
+        if args.json:
+            out(render.document(next=[render.upcoming_document(item) for item in items]))
+        elif items:
+            out(render.upcoming_table(page(runner), items))
+        else:
+            say("nothing is to come" if args.task is None else f"nothing is to come for {args.task}")
+    return 0
+
+
+def _ahead(text: str) -> str:
+    """Return an instant to come; a bare length of time is counted from now."""
+    return f"+{text}" if text[:1].isdigit() and "-" not in text else text
+
+
+def _declare_enable(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(verbs, common, "enable", "let a task come due again", _enable, "  taskrunner enable backup\n")
+    _names(parser)
+
+
+def _declare_disable(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(verbs, common, "disable", "let a task come due no more", _disable, "  taskrunner disable backup\n")
+    _names(parser)
+
+
+def _names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tasks", metavar="NAME", nargs="+", help="name or id")
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+
+
+def _enable(args: Any) -> int:
+    with door(args) as runner:
+        for name in args.tasks:
+            task = runner.enable(name)
+            if not args.quiet:
+                _say_when(runner, task.name)
+    return 0
+
+
+def _disable(args: Any) -> int:
+    with door(args) as runner:
+        for name in args.tasks:
+            task = runner.disable(name)
+            if not args.quiet:
+                say(f"{task.name} is disabled: `taskrunner enable {task.name}` brings it back")
+    return 0
+
+
+def _declare_remove(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(
+        verbs, common, "remove", "remove a task; its history stays", _remove, "  taskrunner remove backup\n"
+    )
+    _names(parser)
+    parser.add_argument("--force", action="store_true", help="also while a run of it is live, which is cancelled")
+
+
+def _remove(args: Any) -> int:
+    with door(args) as runner:
+        for name in args.tasks:
+            orphans = runner.remove(name, force=args.force)
+            if not args.quiet:
+                say(f"{name} is removed: `taskrunner history {name}` still shows its runs")
+            if orphans:
+                say(f"{', '.join(orphans)} came after {name} and will not come due any more")
+    return 0
+
+
+VERBS: dict[str, Declare] = {
+    "add": _declare_add,
+    "set": _declare_set,
+    "show": _declare_show,
+    "list": _declare_list,
+    "next": _declare_next,
+    "enable": _declare_enable,
+    "disable": _declare_disable,
+    "remove": _declare_remove,
+}
+
+__all__ = ["VERBS", "Arguments", "since"]

@@ -1,0 +1,71 @@
+"""What this host says about time: the wall clock, the boot, the local zone and its zone data.
+
+The only reader of wall time. Everybody else is given instants; they are aware and in UTC, and in the store
+they are integer milliseconds since the epoch.
+"""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+ZONEINFO = "/usr/share/zoneinfo"
+
+
+def now() -> datetime:
+    """Return this instant, aware, in UTC, cut to the millisecond."""
+    return from_ms(now_ms())
+
+
+def now_ms() -> int:
+    """Return this instant in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def to_ms(moment: datetime) -> int:
+    """Return an aware datetime as milliseconds since the epoch."""
+    return (moment - EPOCH) // MILLISECOND
+
+
+def from_ms(value: int) -> datetime:
+    """Return milliseconds since the epoch as an aware datetime in UTC."""
+    return EPOCH + timedelta(milliseconds=value)
+
+
+def iso(moment: datetime) -> str:
+    """Return an instant as ISO 8601 in UTC with `Z`; milliseconds only when there are any."""
+    precision = "milliseconds" if moment.microsecond else "seconds"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def boot_id() -> str:
+    """Return the kernel's id of this boot (random(4)), or "" where there is none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def zone_stamp() -> str:
+    """Return a text that changes when the zone data of this host are replaced."""
+    for name in ("tzdata.zi", "tzdata", ""):
+        try:
+            found = os.stat(os.path.join(ZONEINFO, name))
+        except OSError:
+            continue
+        return f"{name or 'zoneinfo'} {found.st_size} {found.st_mtime_ns}"
+    return ""
+
+
+def local_zone() -> str:
+    """Return the IANA name of the host's zone: `/etc/localtime`, else `/etc/timezone`, else UTC."""
+    target = os.path.realpath("/etc/localtime")
+    if "/zoneinfo/" in target:
+        return target.split("/zoneinfo/", 1)[1].removeprefix("posix/").removeprefix("right/")
+    try:
+        with open("/etc/timezone", encoding="utf-8") as file:
+            return file.read().strip() or "UTC"
+    except OSError:
+        return "UTC"

@@ -1,0 +1,106 @@
+"""A task and a run, resolved into the command that is executed: argv, environment, directory, limits.
+
+One function for ticks and for `run` by hand, so that a task sees the same environment from both. It must not
+know the store.
+"""
+
+import os
+import pwd
+from collections.abc import Iterator
+from datetime import datetime
+from functools import lru_cache
+
+from taskrunner import clock, config
+from taskrunner.errors import InputError, StateError, shown
+from taskrunner.model import Command, Run, Task
+
+UMASK = 0o022
+SHELL = "/bin/sh"
+
+
+def resolve(task: Task, run: Run, settings: config.Config, started: datetime) -> Command:
+    """Return what is executed for a run of a task; raises StateError when it cannot be resolved on this host."""
+    user, folder = account(task.user)
+    return Command(
+        argv=task.command if task.shell is None else (SHELL, "-c", task.shell),
+        env=environment(task, run, settings, started),
+        cwd=task.cwd or folder,
+        stdin=task.stdin,
+        umask=UMASK if task.umask is None else task.umask,
+        user=user,
+        nice=task.nice,
+        timeout=None if task.timeout is None else task.timeout.total_seconds(),
+        kill_after=task.kill_after.total_seconds(),
+    )
+
+
+def environment(task: Task, run: Run, settings: config.Config, started: datetime) -> dict[str, str]:
+    """Return what the child sees: the base, the config's, the file's, the task's own, ours; later ones win."""
+    user, folder = account(task.user)
+    found = config.base_environment(settings, user, folder)
+    if task.env_file is not None:
+        found |= read_env_file(task.env_file)
+    return found | dict(task.env) | {
+        "TASKRUNNER_TASK": task.name,
+        "TASKRUNNER_RUN": str(run.id),
+        "TASKRUNNER_SLOT": clock.iso(run.slot),
+        "TASKRUNNER_STARTED": clock.iso(started),
+        "TASKRUNNER_ATTEMPT": str(run.attempt),
+        "TASKRUNNER_TRIGGER": run.trigger,
+        "TASKRUNNER_COALESCED": str(run.coalesced),
+        "TASKRUNNER_LAST_SUCCESS": clock.iso(task.last_success) if task.last_success else "",
+    }
+
+
+def program_found(task: Task, settings: config.Config) -> bool:
+    """Return whether the program of a task can be found where the task will look for it."""
+    program, folder = task.command[0], task.cwd or account(task.user)[1]
+    if "/" in program:
+        return os.access(os.path.join(folder, program), os.X_OK)
+    path = dict(task.env).get("PATH") or settings.env.get("PATH") or settings.path
+    return any(os.access(os.path.join(folder, place, program), os.X_OK) for place in path.split(":"))
+
+
+@lru_cache(maxsize=64)
+def account(user: str | None) -> tuple[str, str]:
+    """Return the name and home folder of a user, of our own for None; raises StateError."""
+    try:
+        entry = pwd.getpwuid(os.geteuid()) if user is None else pwd.getpwnam(user)
+    except KeyError as exc:
+        raise StateError(f"there is no user {shown(user or os.geteuid())} on this host") from exc
+    return entry.pw_name, entry.pw_dir
+
+
+def read_env_file(place: str) -> dict[str, str]:
+    """Return the variables of a file of NAME=VALUE lines; raises StateError that names file and line."""
+    try:
+        with open(place, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise StateError(f"the environment file {shown(place)} cannot be read: {why}") from exc
+    try:
+        return dict(_assignments(text))
+    except InputError as exc:
+        raise StateError(f"the environment file {shown(place)}, {exc}") from exc
+
+
+def _assignments(text: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        try:
+            yield assignment(stripped.removeprefix("export "), quoted=True)
+        except InputError as exc:
+            raise InputError(f"line {number}: {exc}") from exc
+
+
+def assignment(text: str, *, quoted: bool = False) -> tuple[str, str]:
+    """Return name and value of NAME=VALUE, without a pair of quotes round the value; raises InputError."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.isidentifier() or not name.isascii() or "\0" in value:
+        raise InputError(f"{shown(text)} is not NAME=VALUE, with letters, digits and _ in the name")
+    if quoted and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    return name, value

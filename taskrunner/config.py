@@ -1,0 +1,141 @@
+"""The settings of one home: `taskrunner.toml` and the environment, read once into a frozen value.
+
+Each plain setting can also be given as an environment variable, `TASKRUNNER_` and its name in capitals; the
+variable wins. With `home` the only reader of the environment. It must not know tasks.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from typing import Any
+
+from taskrunner import clock, duration, home
+from taskrunner.errors import InputError, shown
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings, with their defaults."""
+
+    tz: str | None = None  # zone of tasks that name none; the host's when null
+    max_parallel: int = 16  # runs at a time, over the whole store
+    tick_period: timedelta = timedelta(seconds=60)  # how often the clock is meant to call
+    synchronous: str = "full"  # full or normal: whether a claim and an outcome survive a power cut
+    path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # PATH of tasks
+    shell: str = "/bin/sh"  # SHELL of tasks
+    lang: str = "C.UTF-8"  # LANG of tasks
+    allow_network_home: bool = False  # take a home on a network file system all the same
+    env: Mapping[str, str] = field(default_factory=dict)  # variables of all tasks
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise InputError("a text that is not empty")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100_000:
+        raise InputError("a whole number from 1 to 100000")
+    return value
+
+
+def _flag(value: object) -> bool:
+    found = {True: True, False: False, "true": True, "1": True, "false": False, "0": False}.get(value)  # type: ignore[call-overload]
+    if found is None:
+        raise InputError("true or false")
+    return bool(found)
+
+
+def _length(value: object) -> timedelta:
+    try:
+        return duration.parse(_text(value))
+    except InputError as exc:
+        raise InputError("a duration such as 60s") from exc
+
+
+def _durability(value: object) -> str:
+    if value not in ("full", "normal"):
+        raise InputError("full or normal")
+    return str(value)
+
+
+def variables(value: object) -> dict[str, str]:
+    """Return a table of environment variables, checked; raises InputError."""
+    if not isinstance(value, Mapping):
+        raise InputError("a table of variables")
+    for name, text in value.items():
+        if not name or "=" in name or "\0" in name or not isinstance(text, str) or "\0" in text:
+            raise InputError(f"a table of variables with text as values (see {shown(name)})")
+    return dict(value)
+
+
+READERS: Mapping[str, Callable[[Any], object]] = {
+    "tz": _text,
+    "max_parallel": _count,
+    "tick_period": _length,
+    "synchronous": _durability,
+    "path": _text,
+    "shell": _text,
+    "lang": _text,
+    "allow_network_home": _flag,
+    "env": variables,
+}
+
+
+def load(folder: str) -> Config:
+    """Return the settings of a home; raises InputError that names the file or the variable."""
+    place = home.path(folder, home.CONFIG)
+    try:
+        with open(place, "rb") as file:
+            given = tomllib.load(file)
+    except FileNotFoundError:
+        given = {}
+    except (OSError, ValueError) as exc:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
+        raise InputError(f"{shown(place)} cannot be read: {exc}") from exc
+    config = Config()
+    for name, value in given.items():
+        config = _with(config, name, value, f"{name} in {place}")
+    for entry in fields(Config):
+        variable = f"TASKRUNNER_{entry.name.upper()}"
+        if entry.name != "env" and os.environ.get(variable):
+            config = _with(config, entry.name, os.environ[variable], variable)
+    return config
+
+
+def _with(config: Config, name: str, value: object, where: str) -> Config:
+    if name not in READERS:
+        raise InputError(f"{where} is no setting: known are {', '.join(READERS)}")
+    try:
+        return replace(config, **{name: READERS[name](value)})
+    except InputError as exc:
+        raise InputError(f"{where} is {shown(value)}: it must be {exc}") from exc
+
+
+def default_zone(config: Config) -> str:
+    """Return the zone of tasks that name none: the setting, else $TZ when it is a plain name, else the host's."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    plain = bool(name) and not name.startswith("/") and "," not in name and ("/" in name or name == "UTC")
+    return config.tz or (name if plain else "") or clock.local_zone()
+
+
+def colour_wanted() -> bool:
+    """Return whether a terminal may be shown colours (no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def base_environment(config: Config, user: str, folder: str) -> dict[str, str]:
+    """Return the small fixed environment that every run starts from, then the variables of the config."""
+    base = {
+        "PATH": config.path,
+        "HOME": folder,
+        "USER": user,
+        "LOGNAME": user,
+        "SHELL": config.shell,
+        "LANG": config.lang,
+    }
+    return base | dict(config.env)

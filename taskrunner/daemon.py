@@ -1,0 +1,70 @@
+"""The same tick in a loop: for containers, and for intervals under a minute.
+
+The first TERM or INT stops the claiming and lets what runs end for a grace period, then stops it; a second
+signal hurries, a third one kills.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from taskrunner import clock, doorman, runner, supervise, tick
+from taskrunner.errors import TaskRunnerError
+from taskrunner.opened import OpenHome
+
+Say = Callable[[str], None]
+
+
+def daemon(here: OpenHome, interval: timedelta, grace: timedelta, say: Say) -> None:
+    """Tick every `interval` until a signal comes, and return when nothing runs any more."""
+    with supervise.supervisor(here) as me, runner.stop_signals(me.children) as signals:
+        say(f"ticking every {interval.total_seconds():g} s in {here.folder}")
+        due = time.monotonic()
+        while not signals:
+            if time.monotonic() >= due:
+                _visit(here, me, interval, say)
+                due = _next_visit(here, interval)
+            _turn(me, max(0.0, due - time.monotonic()))
+        _wind_down(me, signals, grace, say)
+    here.store.checkpoint()
+
+
+def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta, say: Say) -> None:
+    """Claim what is due; an error is said and the next visit tries again."""
+    try:
+        if doorman.idle(here.folder, clock.to_ms(here.now()), "daemon"):
+            return
+        visit = tick.claims(here, "daemon", period=interval)
+        me.stop_others(visit.stops)
+        for _ in tick.fill(here, visit.claimed):
+            pass
+        if not me.busy:
+            here.store.checkpoint()
+    except TaskRunnerError as exc:
+        say(str(exc))
+
+
+def _next_visit(here: OpenHome, interval: timedelta) -> float:
+    """Return when the next visit is due, monotonic: at a whole multiple of the interval, as cron does."""
+    seconds = interval.total_seconds()
+    return time.monotonic() + seconds - here.now().timestamp() % seconds
+
+
+def _turn(me: supervise.Supervisor, patience: float) -> None:
+    me.turn()
+    me.finished.clear()
+    me.wait(patience)
+
+
+def _wind_down(me: supervise.Supervisor, signals: list[int], grace: timedelta, say: Say) -> None:
+    say(f"stopping: {len(me.watched)} runs may end within {grace.total_seconds():g} s")
+    me.closing = True
+    end, stopped = time.monotonic() + grace.total_seconds(), False
+    while me.busy:
+        left = end - time.monotonic()
+        if not stopped and (left <= 0 or len(signals) > 1):
+            stopped = True
+            me.stop_all("the daemon was stopped")
+        if len(signals) > 2:
+            me.kill_all()
+        _turn(me, None if stopped else max(0.0, left))

@@ -1,0 +1,56 @@
+"""The idle path: one indexed read that tells whether a tick has anything to do.
+
+It is what runs every minute of every day, so it imports no more than it must (tests/test_idle.py holds the
+list). When in doubt it says no, and the full way looks.
+"""
+
+import os
+import sqlite3
+
+from taskrunner import clock, heartbeat, home, lock, migrations
+
+GAP = 2.5  # tick periods without a tick are a gap
+QUESTION = """
+SELECT EXISTS (SELECT 1 FROM tasks WHERE enabled AND removed IS NULL AND next <= :now)
+    OR EXISTS (SELECT 1 FROM tasks WHERE requested IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending')
+    OR (SELECT value FROM facts WHERE name = 'zone_data') IS NOT :zone_data
+"""
+
+
+def idle(folder: str, now: int, caller: str) -> bool:
+    """Return whether a tick at `now` (milliseconds) has nothing to do; if so it leaves the heartbeat.
+
+    A home without a store has nothing to do. Raises HomeRefused.
+    """
+    home.check(folder)
+    store = home.path(folder, home.STORE)
+    if not os.path.exists(store):
+        return True
+    place = home.path(folder, home.HEARTBEAT)
+    last = heartbeat.read(place)
+    boot_id = clock.boot_id()
+    if last is None or not steady(last, now, boot_id) or _anything(folder, store, now):
+        return False
+    heartbeat.write(place, heartbeat.Beat(now, last.period, boot_id, caller))
+    return True
+
+
+def steady(last: heartbeat.Beat, now: int, boot_id: str) -> bool:
+    """Return whether the clock has called since `last` as it should: no gap, no step back, no new boot."""
+    return last.boot_id == boot_id and 0 <= now - last.at <= GAP * last.period
+
+
+def _anything(folder: str, store: str, now: int) -> bool:
+    """Return whether something is due, pending or left behind, or the store cannot tell."""
+    try:
+        connection = sqlite3.connect(store, isolation_level=None)
+        if migrations.version(connection) != len(migrations.STEPS):
+            return True
+        ((found,),) = connection.execute(QUESTION, {"now": now, "zone_data": clock.zone_stamp()}).fetchall()
+        if found:
+            return True
+        supervisors = connection.execute("SELECT DISTINCT supervisor FROM processes").fetchall()
+    except sqlite3.Error:
+        return True
+    return not all(lock.is_held(home.path(folder, home.SUPERVISORS, name)) for (name,) in supervisors)

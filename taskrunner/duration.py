@@ -1,0 +1,205 @@
+"""Lengths of time as people type them: `1h30m` to a length, and a length back to text.
+
+One grammar for every option: whole numbers with a unit, largest unit first, nothing between them.
+This room knows no zone, no clock and no schedule; whoever needs "now" passes it in.
+"""
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from taskrunner.errors import DurationError, MomentError, shown
+
+SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+MONTHS = {"y": 12, "mo": 1}
+UNITS = (*MONTHS, *SECONDS)  # largest first, as they must be written
+
+LONGEST = timedelta(days=36_525)  # a hundred years: anything longer is a slip of the finger
+LONGEST_MONTHS = 1_200
+LONGEST_TEXT = 64
+
+PART = re.compile(r"([0-9]{1,6})(mo|[ywdhms])")
+LOOSE_PART = re.compile(r"([0-9]+)\s*([A-Za-z]+)")
+
+# What people write for a unit, and what we call it.
+SYNONYMS = {
+    "sec": "s", "secs": "s", "second": "s", "seconds": "s",
+    "min": "m", "mins": "m", "minute": "m", "minutes": "m",
+    "hr": "h", "hrs": "h", "hour": "h", "hours": "h",
+    "day": "d", "days": "d", "week": "w", "weeks": "w", "wk": "w",
+    "mon": "mo", "month": "mo", "months": "mo", "yr": "y", "year": "y", "years": "y",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The distance between two slots, in exactly one family: months, days or seconds."""
+
+    months: int = 0
+    days: int = 0
+    seconds: int = 0
+
+
+def parse(text: str | timedelta) -> timedelta:
+    """Return a length such as `1h30m` or `2d12h`; a day is 24 hours, a week 7 of those."""
+    if isinstance(text, timedelta):
+        return _bounded(text, text)
+    parts = _parts(text)
+    if wrong := [unit for _, unit in parts if unit in MONTHS]:
+        advice = "months and years differ in length, so write days, such as 30d or 365d"
+        raise DurationError(
+            f"{shown(text)} uses {wrong[0]!r} where a fixed length is needed: {advice}"
+        )
+    return _bounded(timedelta(seconds=sum(n * SECONDS[unit] for n, unit in parts)), text)
+
+
+def parse_interval(text: str) -> Interval:
+    """Return the interval of `every`, whose days and months are of the calendar, not of 24 hours."""
+    parts = _parts(text)
+    months = sum(n * MONTHS[unit] for n, unit in parts if unit in MONTHS)
+    days = sum(n * SECONDS[unit] // 86_400 for n, unit in parts if unit in ("w", "d"))
+    seconds = sum(n * SECONDS[unit] for n, unit in parts if unit in ("h", "m", "s"))
+    if sum(map(bool, (months, days, seconds))) > 1:
+        raise DurationError(_mixed(text, months, days, seconds))
+    _bounded(timedelta(days=days, seconds=seconds) if not months else LONGEST, text)
+    if months > LONGEST_MONTHS:
+        raise DurationError(_too_long(text))
+    return Interval(months, days, seconds)
+
+
+def parse_ago(text: str, now: datetime) -> datetime:
+    """Return the instant that long before `now`; `mo` and `y` step back by the calendar of `now`."""
+    if now.tzinfo is None:
+        raise MomentError(f"{shown(now)} has no zone: pass an aware datetime")
+    parts = _parts(text)
+    months = sum(n * MONTHS[unit] for n, unit in parts if unit in MONTHS)
+    rest = timedelta(seconds=sum(n * SECONDS[unit] for n, unit in parts if unit in SECONDS))
+    if months > LONGEST_MONTHS or rest > LONGEST:
+        raise DurationError(_too_long(text))
+    try:
+        # Elapsed time is taken off in UTC: on the wall clock an hour can be two, or none.
+        return (_months_back(now, months).astimezone(UTC) - rest).astimezone(now.tzinfo)
+    except (OverflowError, ValueError) as exc:
+        raise DurationError(f"{shown(text)} before {shown(now)} is before the calendar") from exc
+
+
+def format(delta: timedelta | float) -> str:  # noqa: A001 - read as duration.format
+    """Return a length in the grammar of `parse`, exact to the second: `1h30m`, `7d`."""
+    seconds = delta.total_seconds() if isinstance(delta, timedelta) else delta
+    if seconds < 0:
+        return "-" + format(-seconds)
+    whole, parts = int(seconds), []
+    if fraction := round(seconds - whole, 6):
+        return f"{whole + fraction:g}s" if whole < 60 else format(round(seconds))
+    for unit in ("d", "h", "m", "s"):
+        count, whole = divmod(whole, SECONDS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def human(seconds: float) -> str:
+    """Return a short form for tables, cut to the two largest units: `0.3s`, `4m 10s`, `2d 4h`."""
+    if seconds < 0:
+        return "-" + human(-seconds)
+    if round(seconds, 1) < 10:
+        return f"{round(seconds, 1):g}s"
+    total = int(max(seconds, 10))
+    if total < 60:
+        return f"{total}s"
+    if total < 3_600:
+        return f"{total // 60}m {total % 60:02}s"
+    if total < 86_400:
+        return f"{total // 3_600}h {total % 3_600 // 60:02}m"
+    return f"{total // 86_400}d {total % 86_400 // 3_600}h"
+
+
+def _parts(text: str) -> list[tuple[int, str]]:
+    """Return the numbers and units of a text that keeps to the grammar."""
+    if not isinstance(text, str):
+        raise DurationError(f"{shown(text)} is no length of time: write a text such as 1h30m")
+    if len(text) > LONGEST_TEXT:
+        raise DurationError(f"{shown(text)} is too long for a length of time, such as 1h30m")
+    parts = [(int(n), unit) for n, unit in PART.findall(text)]
+    if not text or PART.sub("", text):
+        raise DurationError(f"{shown(text)} is no length of time: {_advice(text)}")
+    if any(n == 0 for n, _ in parts):
+        raise DurationError(f"{shown(text)} counts zero of a unit: numbers start at 1, such as 30s")
+    _check_order(text, parts)
+    return parts
+
+
+def _check_order(text: str, parts: list[tuple[int, str]]) -> None:
+    """Refuse a unit that comes twice or after a smaller one."""
+    units = [unit for _, unit in parts]
+    if twice := [unit for unit in UNITS if units.count(unit) > 1]:
+        raise DurationError(f"{shown(text)} has the unit {twice[0]!r} twice: add the numbers up")
+    ordered = sorted(parts, key=lambda part: UNITS.index(part[1]))
+    if ordered != parts:
+        better = "".join(f"{n}{unit}" for n, unit in ordered)
+        raise DurationError(f"{shown(text)} must have the largest unit first: write {better}")
+
+
+def _advice(text: str) -> str:
+    """Return what to write instead of a text that is not in the grammar."""
+    if re.fullmatch(r"[0-9]{1,6}", text):
+        return f"it has no unit, so write {text}s, {text}m or {text}h"
+    if re.search(r"[0-9]{7}", text):
+        return "a number has at most 6 digits"
+    if re.search(r"[0-9][.,][0-9]", text):
+        return "use whole numbers and a smaller unit, such as 1h30m or 90s"
+    if better := _respelled(text):
+        return f"write {better}"
+    return "write numbers with the units w d h m s, largest first, such as 90s, 1h30m or 2d12h"
+
+
+def _respelled(text: str) -> str:
+    """Return what a text with blanks, capitals or long unit names most likely means, or ""."""
+    if not text.isascii() or LOOSE_PART.sub("", text).strip(" ,"):
+        return ""
+    found = [(n, SYNONYMS.get(unit.lower(), unit.lower())) for n, unit in LOOSE_PART.findall(text)]
+    return "".join(n + unit for n, unit in found) if all(u in UNITS for _, u in found) else ""
+
+
+def _mixed(text: str, months: int, days: int, seconds: int) -> str:
+    """Return the sentence that refuses an interval of more than one family."""
+    why = "months, days and hours differ in how they follow the calendar"
+    if months:
+        return f"{shown(text)} mixes months with smaller units, and {why}: write only one, such as {months}mo"
+    better = _absolute(days * 86_400 + seconds)
+    return f"{shown(text)} mixes days with hours, and {why}: write {better}"
+
+
+def _absolute(seconds: int) -> str:
+    """Return seconds as hours, minutes and seconds, the units of elapsed time."""
+    counts = ((seconds // 3_600, "h"), (seconds % 3_600 // 60, "m"), (seconds % 60, "s"))
+    return "".join(f"{n}{unit}" for n, unit in counts if n)
+
+
+def absolute(delta: timedelta) -> str:
+    """Return a length as the interval text for elapsed time, such as `36h`; whole seconds only."""
+    _bounded(delta, delta)
+    if delta % timedelta(seconds=1):
+        raise DurationError(f"{shown(delta)} is no whole number of seconds, such as 1:30:00")
+    return _absolute(delta // timedelta(seconds=1))
+
+
+def _bounded(delta: timedelta, text: object) -> timedelta:
+    """Return `delta` if it is positive and no longer than a hundred years."""
+    if delta <= timedelta(0):
+        raise DurationError(f"{shown(text)} is not positive: write a length such as 30s")
+    if delta > LONGEST:
+        raise DurationError(_too_long(text))
+    return delta
+
+
+def _too_long(text: object) -> str:
+    return f"{shown(text)} is over 100 years: write a shorter length"
+
+
+def _months_back(moment: datetime, months: int) -> datetime:
+    """Return the same day and time `months` earlier, or the last day of a shorter month."""
+    year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
+    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day)

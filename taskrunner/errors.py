@@ -1,0 +1,107 @@
+"""What can go wrong, named by the mistake, and the exit code that goes with it.
+
+    TaskRunnerError                 1   known failure
+    |-- InputError (ValueError)     2   wrong on any machine: syntax or value
+    |   |-- ScheduleError               an expression, interval or one-off that makes no schedule
+    |   |-- DurationError               not a length of time
+    |   |-- MomentError                 not an instant, or one without a zone
+    |   |-- ZoneError                   not a time zone
+    |   `-- TaskNameError                 not a name for a task
+    |-- StateError                  1   wrong given this store or this host
+    |   |-- UnknownTask                 no task of that name or id
+    |   |-- UnknownRun                  no run of that id
+    |   |-- DuplicateTask               the name is taken
+    |   |-- TaskBusy                    a live run of the task stands in the way
+    |   |-- HomeRefused                 the home is not private, or cannot be used
+    |   |-- StoreRefused                the store is newer than this program, damaged or unreadable
+    |   `-- LockHeld                    another tick has held the lock for too long
+    `-- StoreBusy                  75   other writers kept the store locked
+
+Each message is one sentence with the offending value in it. This room knows nothing of the others.
+"""
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_BUG = 3
+EXIT_BUSY = 75  # EX_TEMPFAIL of sysexits(3)
+EXIT_RUN_REFUSED = 125  # `run` could not start the command at all, as env(1) and timeout(1) say it
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+
+
+class TaskRunnerError(Exception):
+    """Something the user can understand and mend."""
+
+    exit_code = EXIT_FAILED
+
+
+class InputError(TaskRunnerError, ValueError):
+    """A value that would be wrong on any machine."""
+
+    exit_code = EXIT_USAGE
+
+
+class ScheduleError(InputError):
+    """An expression, interval or one-off that makes no schedule."""
+
+
+class DurationError(InputError):
+    """A text that is no length of time."""
+
+
+class MomentError(InputError):
+    """A text that is no instant, or a datetime without a zone."""
+
+
+class ZoneError(InputError):
+    """A name that is no time zone."""
+
+
+class TaskNameError(InputError):
+    """A text that cannot be the name of a task."""
+
+
+class StateError(TaskRunnerError):
+    """A request that makes sense, but not given this store or this host."""
+
+
+class UnknownTask(StateError):
+    """No task has that name or id."""
+
+
+class UnknownRun(StateError):
+    """No run has that id."""
+
+
+class DuplicateTask(StateError):
+    """The name is taken."""
+
+
+class TaskBusy(StateError):
+    """A live run of the task stands in the way."""
+
+
+class HomeRefused(StateError):
+    """The home is not private to its owner, or cannot be used."""
+
+
+class StoreRefused(StateError):
+    """The store is newer than this program, damaged or unreadable."""
+
+
+class LockHeld(StateError):
+    """One tick has held the lock for longer than any tick should."""
+
+    exit_code = EXIT_BUSY
+
+
+class StoreBusy(TaskRunnerError):
+    """Other writers kept the store locked for longer than we wait."""
+
+    exit_code = EXIT_BUSY
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return `value` quoted for a message: control characters visible, cut to `limit` characters."""
+    text = repr(value if isinstance(value, str) else str(value))
+    return text if len(text) <= limit else text[: limit - 4] + "...'"

@@ -1,0 +1,339 @@
+"""Cron expressions: five fields of text to sets of numbers, or a refusal that says what to write.
+
+The grammar is Vixie cron's (crontab(5)); what the many dialects add to it is refused by name. Days are
+matched here too, since the day of month and the day of week hang together. This room knows no zone, no
+instant and no library: who walks the clock is given `Expression.canonical`.
+"""
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+
+from taskrunner.errors import ScheduleError, shown
+
+LONGEST = 256  # characters; what is longer was not typed by a person
+SEARCH_YEARS = 41  # 29 February on a given weekday can be 40 years away (over 1900, 2100)
+
+MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+DAY_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+LONG_MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+LONG_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+
+NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One of the five fields: its name, its bounds, and the names that stand for numbers."""
+
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+    long_names: tuple[str, ...] = ()
+
+    @property
+    def is_weekday(self) -> bool:
+        """Whether 0 and 7 are one day here."""
+        return self.high == 7
+
+
+FIELDS = (
+    Field("minute", 0, 59),
+    Field("hour", 0, 23),
+    Field("day of month", 1, 31),
+    Field("month", 1, 12, MONTH_NAMES, LONG_MONTHS),
+    Field("day of week", 0, 7, DAY_NAMES, LONG_DAYS),
+)
+WEEKDAY = FIELDS[4]
+
+ITEM = re.compile(
+    r"(?P<low>\*|[0-9]+|[a-z]+)(?:-(?P<high>[0-9]+|[a-z]+))?(?:/(?P<step>[0-9]+))?", re.A
+)
+
+# What a field of any dialect is made of; a word of a command is not.
+DIALECT = re.compile(rf"(?:[0-9*?,/#~()-]|{'|'.join(MONTH_NAMES + DAY_NAMES)}|[lwhr](?![a-z]))+")
+FOREIGN_SIGN = re.compile(r"[?#~]|(?<![a-z])(?:l?w|wl|[lhr])(?![a-z])|(?<=[a-z]{3})l$")
+
+# Characters of other dialects, and what to write in plain cron.
+FOREIGN = {
+    "?": "write * for any value",
+    "l": "cron has no last day: use an interval of 1mo with an anchor on the 31st, or days 28-31 and"
+    " a command that looks at the date",
+    "w": "cron has no nearest weekday: use several days and a command that looks at the date",
+    "#": "cron has no nth weekday: use the seven days it can fall on, such as 15-21, and a command"
+    " that looks at the weekday",
+    "h": "cron has no hashed values: write a number, and spread tasks with a jitter",
+    "r": "cron has no random values: write a number, and spread tasks with a jitter",
+    "~": "cron has no random ranges: write a number, and spread tasks with a jitter",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """An expression as sorted numbers; Sunday is 0."""
+
+    # eq=False: hashing five tuples for each look into the cache of days would cost more than it saves.
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: tuple[int, ...]
+    months: tuple[int, ...]
+    weekdays: tuple[int, ...]
+    wildcard: bool  # the minute or the hour begins with *: it follows the clock's real cadence
+    both: bool  # day of month and day of week must both match; else either is enough
+    canonical: str  # the same in plain lists, for a library that reads expressions its own way
+
+    def matches(self, day: date) -> bool:
+        """Whether `day` is one of its days."""
+        return day.month in self.months and day.day in _days_of(self, day.year, day.month)
+
+    def day_from(self, day: date) -> date | None:
+        """Return its first day that is not before `day`, or None when there is none in 41 years."""
+        for year in range(day.year, min(day.year + SEARCH_YEARS, 9999) + 1):
+            for month in self.months:
+                if (year, month) < (day.year, day.month):
+                    continue
+                same = (year, month) == (day.year, day.month)
+                for number in _days_of(self, year, month):
+                    if not same or number >= day.day:
+                        return date(year, month, number)
+        return None
+
+
+def normalise(text: str) -> str:
+    """Return an expression with single blanks between its fields and none around them."""
+    if not isinstance(text, str):
+        raise ScheduleError(
+            f"{shown(text)} is no cron expression: write a text such as '30 2 * * *'"
+        )
+    if len(text) > LONGEST:
+        raise ScheduleError(
+            f"{shown(text)} is longer than the {LONGEST} characters of an expression"
+        )
+    if odd := re.search(r"[^ -~\t]", text):
+        advice = "use plain ASCII, with blanks or tabs between the fields"
+        raise ScheduleError(f"{shown(text)} holds the character {odd[0]!a}: {advice}")
+    return " ".join(text.split())
+
+
+def read(text: str) -> Expression:
+    """Return what an expression or nickname means; a ScheduleError says what to write instead."""
+    return _read(normalise(text))
+
+
+@lru_cache(maxsize=512)
+def _read(normal: str) -> Expression:
+    fields = _fields(normal)
+    sets = tuple(_numbers(part, field, normal) for part, field in zip(fields, FIELDS, strict=True))
+    found = _expression(fields, sets)
+    if found.day_from(date(2000, 1, 1)) is None:
+        raise ScheduleError(_never(found, normal))
+    return found
+
+
+def _expression(fields: list[str], sets: tuple[tuple[int, ...], ...]) -> Expression:
+    """Return the expression of five texts and the numbers they hold."""
+    minutes, hours, days, months, weekdays = sets
+    wildcard = fields[0].startswith("*") or fields[1].startswith("*")
+    both = fields[2].startswith("*") or fields[4].startswith("*")
+    if not both and (len(days) == 31 or len(weekdays) == 7):
+        # Either is enough and one of them always holds: a list of all would hide that.
+        days, weekdays = tuple(range(1, 32)), tuple(range(7))
+    sets = (minutes, hours, days, months, weekdays)
+    return Expression(*sets, wildcard=wildcard, both=both, canonical=_canonical(sets))
+
+
+def _canonical(sets: tuple[tuple[int, ...], ...]) -> str:
+    """Return plain lists of numbers, with * for a field that holds them all."""
+    sizes = (60, 24, 31, 12, 7)
+    return " ".join(
+        "*" if len(numbers) == size else ",".join(map(str, numbers))
+        for numbers, size in zip(sets, sizes, strict=True)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _days_of(what: Expression, year: int, month: int) -> tuple[int, ...]:
+    """Return the days of a month that match the day of month, the day of week, or both."""
+    first, length = calendar.monthrange(year, month)  # first: Monday is 0
+    in_month = {day for day in what.days if day <= length}
+    in_week = {day for day in range(1, length + 1) if (first + day) % 7 in what.weekdays}
+    return tuple(sorted(in_month & in_week if what.both else in_month | in_week))
+
+
+def _fields(text: str) -> list[str]:
+    """Return the five fields of a normal text, in lower case, with a nickname replaced by its own."""
+    if not text:
+        raise ScheduleError(f"{shown(text)} is empty: write five fields, such as '30 2 * * *'")
+    if text.startswith("@"):
+        return _nickname(text).split()
+    if "=" in text.split(maxsplit=1)[0]:
+        advice = "leave it out and give the zone as the tz of the task"
+        raise ScheduleError(f"{shown(text)} begins with a variable: {advice}")
+    fields = text.lower().split()
+    if len(fields) != 5:
+        raise ScheduleError(_not_five(text, fields))
+    return fields
+
+
+def _nickname(text: str) -> str:
+    """Return the five fields that a nickname stands for."""
+    name, *rest = text.lower().split()
+    if name == "@reboot":
+        raise ScheduleError(f"{shown(text)} is no time of the clock: use Boot() or --boot")
+    if name == "@every":
+        raise ScheduleError(f"{shown(text)} is an interval: use Every('7h30m') or --every 7h30m")
+    if name not in NICKNAMES:
+        raise ScheduleError(f"{shown(text)} is no nickname: write one of {' '.join(NICKNAMES)}")
+    if rest:
+        raise ScheduleError(
+            f"{shown(text)} is a crontab line: give only {name!r}, and the command apart"
+        )
+    return NICKNAMES[name]
+
+
+def _not_five(text: str, fields: list[str]) -> str:
+    """Return the sentence for too few or too many fields, by what they seem to come from."""
+    order = "minute, hour, day of month, month, day of week"
+    if len(fields) < 5:
+        return f"{shown(text)} has {len(fields)} of the five fields it needs: {order}"
+    given = text.split()
+    first, last = shown(" ".join(given[:5])), shown(" ".join(given[1:6]))
+    if len(fields) > 7 or not all(_is_field(part) for part in fields[5:]):
+        return f"{shown(text)} is a whole crontab line: give only {first}, and the command apart"
+    if len(fields) == 7:
+        return (
+            f"{shown(text)} has 7 fields, seconds first and year last (Quartz): write only {last}"
+        )
+    return (
+        f"{shown(text)} has 6 fields: write {last} if it has seconds first (Quartz, Spring),"
+        f" {first} if it has seconds last (croniter) or a year last (AWS)"
+    )
+
+
+def _is_field(part: str) -> bool:
+    """Whether a text could be a field of some dialect, rather than a word of a command."""
+    return DIALECT.fullmatch(part) is not None
+
+
+def _numbers(text: str, field: Field, whole: str) -> tuple[int, ...]:
+    """Return the sorted numbers of one field."""
+    found: set[int] = set()
+    for item in text.split(","):
+        found.update(_item(item, field, whole))
+    if field.is_weekday:
+        found = {number % 7 for number in found}
+    return tuple(sorted(found))
+
+
+def _item(item: str, field: Field, whole: str) -> range:
+    """Return the numbers of one item of a list: a number, a range, a star, each with a step."""
+    match = ITEM.fullmatch(item)
+    if not match or (match["low"] == "*" and match["high"]):
+        raise _refused(item, field, whole, _advice(item, field))
+    step = _step(match["step"], item, field, whole)
+    if match["low"] == "*":
+        return range(field.low, field.high + 1, step)
+    low = _number(match["low"], item, field, whole)
+    if match["high"] is None and match["step"] is not None:
+        return range(low, _open_end(item, field, whole) + 1, step)
+    high = low if match["high"] is None else _number(match["high"], item, field, whole)
+    return _range(low, high, step, item, field, whole)
+
+
+def _range(low: int, high: int, step: int, item: str, field: Field, whole: str) -> range:
+    """Return the numbers from `low` to `high`; Sunday as an upper end is 7, unless it is both ends."""
+    if field.is_weekday and high == 0 and low != 0:
+        high = 7
+    if high < low:
+        advice = f"write {_unrolled(low, high, step, field)} to go round the end"
+        raise _refused(item, field, whole, f"it runs backwards: {advice}")
+    return range(low, high + 1, step)
+
+
+def _unrolled(low: int, high: int, step: int, field: Field) -> str:
+    """Return a range over the end of a field as a list that does not go over it."""
+    top = field.high - field.is_weekday
+    turn = [*range(low, top + 1), *range(field.low, high + 1)][::step]
+    if step > 1:
+        return ",".join(map(str, turn))
+    return f"{_run(low, top)},{_run(field.low, high)}"
+
+
+def _run(low: int, high: int) -> str:
+    """Return consecutive numbers as the shortest text."""
+    if low == high:
+        return str(low)
+    return f"{low},{high}" if low + 1 == high else f"{low}-{high}"
+
+
+def _step(text: str | None, item: str, field: Field, whole: str) -> int:
+    if text is None:
+        return 1
+    if len(text) > 4 or int(text) == 0:
+        raise _refused(item, field, whole, "a step is a number from 1 to 9999, such as */5")
+    return int(text)
+
+
+def _open_end(item: str, field: Field, whole: str) -> int:
+    """Return where `a/n` ends, which tools agree on everywhere but in the day of week."""
+    if field.is_weekday:
+        start, step = item.split("/")
+        advice = f"give the range its end, such as {start}-6/{step} or {start}-7/{step}"
+        raise _refused(
+            item, field, whole, f"tools disagree whether this step reaches Sunday: {advice}"
+        )
+    return field.high
+
+
+def _number(text: str, item: str, field: Field, whole: str) -> int:
+    """Return the number that digits or a name stand for."""
+    if text in field.names:
+        return field.names.index(text) + field.low
+    if not text.isdigit() or len(text) > 4 or not field.low <= int(text) <= field.high:
+        raise _refused(item, field, whole, _advice(item, field))
+    return int(text)
+
+
+def _advice(item: str, field: Field) -> str:
+    """Return what to write instead of an item that is not in the grammar."""
+    for word in re.findall(r"[a-z]+", item):
+        if word in field.long_names and word not in field.names:
+            return f"write {word[:3]}"
+        if word in (*MONTH_NAMES, *LONG_MONTHS, *DAY_NAMES, *LONG_DAYS) and word not in field.names:
+            home = "day of week" if word[:3] in DAY_NAMES else "month"
+            return f"{word[:3]!r} belongs in the {home} field"
+    if sign := FOREIGN_SIGN.search(item):
+        return FOREIGN[sign[0][-1]]
+    if item == "24" and field.name == "hour":
+        return "write 0 for midnight"
+    names = f" or a name {field.names[0]}-{field.names[-1]}" if field.names else ""
+    return f"write * or numbers {field.low}-{field.high}{names}, as 1,2 or 1-5 or */2"
+
+
+def _refused(item: str, field: Field, whole: str, advice: str) -> ScheduleError:
+    """Return the error for one item: the expression, the field, the item, and what to write."""
+    return ScheduleError(f"{shown(whole)} has {shown(item)} as its {field.name}: {advice}")
+
+
+def _never(what: Expression, text: str) -> str:
+    """Return the sentence for days that no month has."""
+    longest = max(calendar.monthrange(2000, month)[1] for month in what.months)
+    advice = f"give a day up to {longest}, or another month"
+    return (
+        f"{shown(text)} can never fire: the longest of its months has {longest} days, so {advice}"
+    )

@@ -1,0 +1,122 @@
+"""Where one taskrunner lives: finding its folder, naming what is in it, checking that it is private.
+
+The ground floor of the idle path: it needs `os` alone, and besides `config` it is the only reader of the
+environment. It must not know what the files hold.
+"""
+
+import os
+import stat
+
+from taskrunner.errors import HomeRefused, shown
+
+STORE = "taskrunner.db"
+LOCK = "tick.lock"
+HEARTBEAT = "heartbeat"
+CONFIG = "taskrunner.toml"
+OUTPUT = "output"
+BACKUPS = "backups"
+SUPERVISORS = "supervisors"
+
+SYSTEM_HOME = "/var/lib/taskrunner"
+NETWORK_FILE_SYSTEMS = frozenset(
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "lustre", "beegfs")
+)
+
+
+def find(given: str | None = None) -> str:
+    """Return the absolute path of the home: `given`, else $TASKRUNNER_HOME, else the user's default."""
+    chosen = given or os.environ.get("TASKRUNNER_HOME")
+    if chosen:
+        return os.path.abspath(os.path.expanduser(chosen))
+    if os.geteuid() == 0:
+        return SYSTEM_HOME
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):  # the XDG base directory specification: relative paths are ignored
+        state = os.path.expanduser("~/.local/state")
+    return os.path.join(state, "taskrunner")
+
+
+def path(home: str, *parts: str) -> str:
+    """Return the path of something in the home."""
+    return os.path.join(home, *parts)
+
+
+def check(home: str) -> None:
+    """Raise HomeRefused unless the home and its store belong to us and nobody else can write them.
+
+    Whoever can write the store can run commands as its owner. A path that does not exist passes.
+    """
+    for place in (home, path(home, STORE), path(home, CONFIG)):
+        try:
+            found = os.stat(place)
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            raise HomeRefused(f"{shown(place)} cannot be used: {exc.strerror}") from exc
+        _check_one(place, found)
+
+
+def _check_one(place: str, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        raise HomeRefused(
+            f"{shown(place)} belongs to user id {found.st_uid}, not to you ({os.geteuid()}): "
+            "use a home of your own (--home)"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = stat.S_IMODE(found.st_mode)
+        raise HomeRefused(f"{shown(place)} can be written by others (mode {mode:04o}): run chmod go-w {place}")
+
+
+def create(home: str) -> None:
+    """Make the home and its folders, private from the start; raises HomeRefused when that fails."""
+    try:
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        for name in (OUTPUT, BACKUPS, SUPERVISORS):
+            os.makedirs(path(home, name), mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise HomeRefused(f"the home {shown(home)} cannot be made: {exc.strerror}") from exc
+
+
+def network_file_system(home: str) -> str | None:
+    """Return the type of the network file system that holds the home, or None (proc_pid_mountinfo(5))."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            mounts = [line.split() for line in file]
+    except OSError:
+        return None
+    place = os.path.realpath(home) + "/"
+    best, kind = "", ""
+    for fields in mounts:
+        point = fields[4].replace("\\040", " ").rstrip("/") + "/"
+        if place.startswith(point) and len(point) >= len(best):
+            best, kind = point, fields[fields.index("-") + 1]
+    return kind if kind in NETWORK_FILE_SYSTEMS else None
+
+
+def caller() -> str:
+    """Return which clock called this process: cron, systemd, or hand.
+
+    A clock may say so itself in $TASKRUNNER_CLOCK; systemd sets $INVOCATION_ID (systemd.exec(5)); cron is
+    known by the name of the process that started us or our shell.
+    """
+    said = os.environ.get("TASKRUNNER_CLOCK")
+    if said:
+        return "".join(sign for sign in said if sign.isalnum())[:16] or "hand"
+    if "INVOCATION_ID" in os.environ:
+        return "systemd"
+    return "cron" if _started_by_cron() else "hand"
+
+
+def _started_by_cron() -> bool:
+    pid = os.getppid()
+    for _ in range(2):  # our parent, or the parent of the shell in between
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        except OSError:
+            return False
+        name = text[text.index("(") + 1 : text.rindex(")")].lower()
+        if name in ("cron", "crond"):
+            return True
+        pid = int(text[text.rindex(")") + 2 :].split()[1])
+    return False

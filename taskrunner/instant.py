@@ -1,0 +1,143 @@
+"""Instants as people type them: ISO 8601 with or without offset, `now`, or a distance from now.
+
+One parser for every option that takes an instant. Time is an argument here: "now" and the zone that
+stands in for a missing offset are passed in. This room knows nothing of schedules.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+from taskrunner import duration
+from taskrunner.errors import MomentError, shown
+from taskrunner.zone import change, local, place, readings, zone
+
+LONGEST_TEXT = 64
+YEARS = range(1970, 10_000)
+
+ISO = re.compile(
+    r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[Tt ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)"
+    r" ?(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?",
+    re.A,
+)
+DISTANCE = re.compile(r"[+-].+", re.A)
+
+
+def moment(text: str, *, tz: str, now: datetime) -> datetime:
+    """Return the instant that a text means, in UTC; one without offset is a wall time in `tz`."""
+    typed = _checked(text)
+    if typed.lower() == "now":
+        return now.astimezone(UTC)
+    if DISTANCE.fullmatch(typed):
+        return _apart(typed, now)
+    return place_text(typed, tz)
+
+
+def moment_note(text: str, *, tz: str) -> str | None:
+    """Return what is odd about a wall time in `tz`: it comes twice, or not at all; None else."""
+    if not ISO.fullmatch(text.strip()):
+        return None
+    wall = read(text)
+    return note(wall, tz) if wall.tzinfo is None else None
+
+
+def place_text(text: str, tz: str) -> datetime:
+    """Return the instant of an ISO 8601 text; without an offset it follows the fixed-time rule in `tz`."""
+    typed = read(text)
+    try:
+        found = place(typed, zone(tz)) if typed.tzinfo is None else typed.astimezone(UTC)
+    except OverflowError as exc:
+        raise _refused(text, "it lies past the end of the calendar in UTC") from exc
+    if found.year not in YEARS:
+        raise _refused(text, "years run from 1970 to 9999")
+    return found
+
+
+def read(text: str) -> datetime:
+    """Return the datetime of an ISO 8601 text: naive when it has no offset, cut to the millisecond."""
+    match = ISO.fullmatch(_checked(text))
+    if not match:
+        raise _refused(text, _advice(text))
+    try:
+        typed = datetime.fromisoformat(f"{match['day']}T{match['time'] or '00:00'}")
+        where = _offset(match["offset"])
+    except ValueError as exc:
+        raise _refused(text, f"there is no such date, time or offset ({exc})") from exc
+    if typed.year not in YEARS:
+        raise _refused(text, "years run from 1970 to 9999")
+    return cut(typed).replace(tzinfo=where)
+
+
+def cut(when: datetime) -> datetime:
+    """Return a datetime cut to the millisecond, which is what the store keeps."""
+    return when.replace(microsecond=when.microsecond // 1000 * 1000)
+
+
+def note(wall: datetime, tz: str) -> str | None:
+    """Return the sentence for a wall time that comes twice or not at all in `tz`, None for others."""
+    where = zone(tz)
+    try:
+        found = readings(wall, where)
+    except OverflowError:
+        return None
+    if len(found) == 1:
+        return None
+    if found:
+        return f"{spell(wall)} comes twice in {tz}, as clocks go back: the first is taken"
+    after = spell(local(change(wall, where), where))
+    return f"{spell(wall)} does not exist in {tz}, as clocks go forward: {after} is taken"
+
+
+def spell(wall: datetime) -> str:
+    """Return a wall time as people write it, with seconds only when there are any."""
+    exact = wall.second or wall.microsecond
+    return wall.strftime("%Y-%m-%d %H:%M:%S" if exact else "%Y-%m-%d %H:%M")
+
+
+def _checked(text: str) -> str:
+    """Return the text without outer blanks, once it is known to be short and plain."""
+    if not isinstance(text, str):
+        raise MomentError(f"{shown(text)} is no instant: write a text such as 2026-12-01T22:00")
+    if len(text) > LONGEST_TEXT:
+        raise _refused(text, f"write at most {LONGEST_TEXT} characters, such as 2026-12-01T22:00")
+    if not text.isascii() or not text.isprintable():
+        raise _refused(text, "use plain ASCII, such as 2026-12-01T22:00")
+    return text.strip()
+
+
+def _apart(text: str, now: datetime) -> datetime:
+    """Return the instant at a distance such as `+30m` or `-2h` from now."""
+    length = duration.parse(text[1:])
+    try:
+        found = now.astimezone(UTC) + (length if text[0] == "+" else -length)
+    except OverflowError as exc:
+        raise _refused(text, "years run from 1970 to 9999") from exc
+    if found.year not in YEARS:
+        raise _refused(text, "years run from 1970 to 9999")
+    return found
+
+
+def _offset(text: str | None) -> timezone | None:
+    """Return the fixed offset of `Z`, `+01`, `+0100` or `+01:00`."""
+    if text is None:
+        return None
+    if text in "Zz":
+        return UTC
+    hours, minutes = int(text[1:3]), int(text[3:].lstrip(":") or 0)
+    if hours > 23 or minutes > 59:
+        raise ValueError("offset is over 23:59")
+    length = timedelta(hours=hours, minutes=minutes)
+    return timezone(-length if text[0] == "-" else length)
+
+
+def _advice(text: str) -> str:
+    """Return what to write instead of a text that is no ISO 8601."""
+    if re.fullmatch(r"[0-9]+[a-z0-9]*[a-z]", text.strip(), re.A):
+        return f"for a distance from now write +{text.strip()} or -{text.strip()}"
+    if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?", text.strip(), re.A):
+        return "write the day too, such as 2026-12-01 22:00"
+    return "write ISO 8601 such as 2026-12-01 22:00 or 2026-12-01T22:00:00+01:00, or +30m from now"
+
+
+def _refused(text: str, advice: str) -> MomentError:
+    return MomentError(f"{shown(text)} is no instant: {advice}")

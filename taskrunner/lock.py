@@ -1,0 +1,85 @@
+"""Locks that the kernel frees at death: flock(2) on files that stay in place.
+
+The only user of `fcntl`. A lock file is never unlinked while somebody may wait for it: unlinking would split
+the waiters over two inodes.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+POLL = 0.02  # seconds between two tries; flock(2) itself has no timeout
+
+
+@contextmanager
+def held(path: str, wait: float = 0.0) -> Iterator[int | None]:
+    """Hold the lock on `path` for the block and give its descriptor; None when busy after `wait` seconds."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd if _take(fd, wait) else None
+    finally:
+        os.close(fd)  # frees the lock
+
+
+@contextmanager
+def held_own(path: str) -> Iterator[None]:
+    """Make a file that only we know, hold its lock for the block, and remove it afterwards."""
+    while True:
+        with held(path, wait=1.0) as fd:
+            # Who sweeps up dead files may have removed it before we had the lock: then nobody sees ours.
+            if fd is not None and _still_there(path, fd):
+                try:
+                    yield
+                finally:
+                    os.unlink(path)
+                return
+
+
+def _still_there(path: str, fd: int) -> bool:
+    try:
+        return os.stat(path).st_ino == os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _take(fd: int, wait: float) -> bool:
+    end = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(POLL)
+
+
+def is_held(path: str) -> bool:
+    """Return whether a living process holds the lock on `path`; False when there is no such file."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two who ask at once do not see each other.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def nobody_else_has_open(fd: int) -> bool:
+    """Return whether this is the only open description of the file, told by a write lease (fcntl(2)).
+
+    False also where leases are not to be had, so that the answer True can be relied on.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return True
+    except (OSError, AttributeError):
+        return False

@@ -1,0 +1,174 @@
+"""The schema, as an append-only list of steps; their text is the documentation of the store.
+
+A store remembers in `PRAGMA user_version` how many steps it has seen. Each further step runs in a transaction
+of its own. A step that has been released is never edited: a change is a new step at the end. The manual's
+schema page is generated from a store made by all steps, comments and all.
+"""
+
+import sqlite3
+
+STEPS = (
+    """
+CREATE TABLE tasks (
+  -- One row is one task: what to run and when. Its owner writes it; ticks write only what stands below "clock".
+  id             INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again
+  name           TEXT NOT NULL,     -- unique among tasks that are not removed
+  enabled        INTEGER NOT NULL,  -- 0 or 1
+  created        INTEGER NOT NULL,  -- when it was added
+  removed        INTEGER,           -- when it was removed; the row stays for its history
+  kind           TEXT NOT NULL,     -- cron, every, at, after, boot or manual
+  schedule       TEXT NOT NULL,     -- expression, interval, instant or parent; empty for boot and manual
+  tz             TEXT,              -- IANA name of its zone
+  anchor         INTEGER,           -- every: slot 0
+  from_finish    INTEGER NOT NULL DEFAULT 0, -- every: 1 when counted from the end of the last run
+  command        TEXT NOT NULL,     -- the argv, a JSON array; empty when `shell` is given
+  shell          TEXT,              -- a text for /bin/sh -c
+  cwd            TEXT,              -- directory; the user's home when null
+  env            TEXT NOT NULL,     -- variables of its own, a JSON object
+  env_file       TEXT,              -- a file of variables, read at each run
+  stdin          TEXT,              -- what it reads; /dev/null when null
+  umask          INTEGER,
+  user           TEXT,              -- run as this user; the owner of the store when null
+  nice           INTEGER,
+  timeout        INTEGER,           -- milliseconds; null is none
+  kill_after     INTEGER NOT NULL,  -- milliseconds between TERM and KILL
+  catch_up       TEXT NOT NULL,     -- last, all or none
+  catch_up_limit INTEGER,           -- with all: how many slots at most; null is 100
+  deadline       INTEGER,           -- milliseconds; a slot that could start only later is missed
+  overlap        TEXT NOT NULL,     -- skip, queue, replace or allow
+  max_instances  INTEGER,           -- with allow: how many at most; null is no limit
+  -- clock
+  evaluated      INTEGER NOT NULL,  -- every slot up to this instant has been decided
+  next           INTEGER,           -- the slot after it, a cache
+  following      INTEGER,           -- the slot after that, so that a claim computes nothing
+  requested      INTEGER,           -- an extra run was asked for at this instant
+  boot_id        TEXT,              -- boot: the last boot it has been evaluated in
+  error          TEXT,              -- why the last tick could not evaluate it
+  last_run       INTEGER,           -- when its last run started
+  last_state     TEXT,              -- how its last run that started ended
+  last_success   INTEGER            -- when its last run that succeeded ended
+);
+CREATE UNIQUE INDEX tasks_by_name ON tasks (name) WHERE removed IS NULL;
+CREATE INDEX tasks_due ON tasks (next) WHERE enabled AND removed IS NULL AND next IS NOT NULL;
+CREATE INDEX tasks_requested ON tasks (requested) WHERE requested IS NOT NULL;
+CREATE INDEX tasks_by_parent ON tasks (kind, schedule) WHERE kind IN ('after', 'boot') AND removed IS NULL;
+
+CREATE TABLE runs (
+  -- One row is what became of one slot, of several that were folded into one, or of one manual start.
+  id             INTEGER PRIMARY KEY AUTOINCREMENT,
+  task_id        INTEGER NOT NULL REFERENCES tasks (id),
+  slot           INTEGER NOT NULL,  -- the instant it runs for; of several the newest
+  first_slot     INTEGER NOT NULL,  -- of several the oldest
+  coalesced      INTEGER NOT NULL DEFAULT 1, -- how many slots it stands for
+  at_least       INTEGER NOT NULL DEFAULT 0, -- 1 when counting stopped there
+  attempt        INTEGER NOT NULL DEFAULT 1,
+  trigger        TEXT NOT NULL,     -- schedule, catch-up, retry, manual or after
+  state          TEXT NOT NULL,     -- pending, running, succeeded, failed, timed_out, cancelled, lost, skipped, missed
+  reason         TEXT,              -- why it is in this state
+  claimed        INTEGER NOT NULL,  -- when it was decided
+  started        INTEGER,
+  finished       INTEGER,
+  exit_code      INTEGER,
+  signal         INTEGER,           -- the signal that ended it
+  cpu            INTEGER,           -- milliseconds of user and system time
+  peak_memory    INTEGER,           -- bytes
+  output_size    INTEGER            -- bytes
+);
+-- Promise 1: a slot is started at most once. A manual run has no slot of the schedule.
+CREATE UNIQUE INDEX runs_once ON runs (task_id, slot, attempt) WHERE trigger <> 'manual';
+CREATE INDEX runs_of_task ON runs (task_id, id);
+CREATE INDEX runs_pending ON runs (slot, id) WHERE state = 'pending';
+CREATE INDEX runs_running ON runs (task_id) WHERE state = 'running';
+
+CREATE TABLE processes (
+  -- One row is one run that is running, and how its process can be recognised by those who did not start it.
+  run_id         INTEGER PRIMARY KEY REFERENCES runs (id),
+  supervisor     TEXT NOT NULL,     -- its file in supervisors/, locked while it lives
+  boot_id        TEXT NOT NULL,
+  output         TEXT NOT NULL,     -- its file in output/ while it runs
+  inode          INTEGER NOT NULL,  -- of that file
+  pid_namespace  INTEGER,           -- inode of the pid namespace that `pid` is a number in
+  pid            INTEGER,           -- also its session and process group
+  pid_started    INTEGER,           -- clock ticks after boot, proc_pid_stat(5)
+  stop_state     TEXT,              -- cancelled or timed_out: somebody is stopping it, said before the signal
+  stop_reason    TEXT,
+  stop_at        INTEGER            -- when that was
+);
+
+CREATE TABLE outputs (
+  -- One row is the output of one run, when it was small; larger output is the file output/<run>.log.
+  run_id         INTEGER PRIMARY KEY REFERENCES runs (id),
+  data           BLOB NOT NULL      -- zlib, RFC 1950
+);
+
+CREATE TABLE events (
+  -- One row is something worth telling that is not a run: a task was changed, the clock had a gap.
+  id             INTEGER PRIMARY KEY,
+  at             INTEGER NOT NULL,
+  what           TEXT NOT NULL,     -- added, changed, enabled, disabled, removed, gap, step back, ...
+  by             TEXT,              -- the user, or "tick"
+  task_id        INTEGER REFERENCES tasks (id),
+  text           TEXT
+);
+CREATE INDEX events_of_task ON events (task_id, id);
+
+CREATE TABLE facts (
+  -- One row is one thing that is true of the whole store.
+  name           TEXT PRIMARY KEY,  -- boot_id, zone_data
+  value          TEXT
+) WITHOUT ROWID;
+
+CREATE VIEW v_tasks AS
+  -- The tasks that are not removed, instants as ISO 8601 text in UTC, durations in seconds.
+  SELECT id, name, enabled, kind, schedule, tz, command, shell,
+         strftime('%Y-%m-%dT%H:%M:%fZ', next / 1000.0, 'unixepoch') AS next,
+         strftime('%Y-%m-%dT%H:%M:%fZ', last_run / 1000.0, 'unixepoch') AS last_run,
+         last_state,
+         strftime('%Y-%m-%dT%H:%M:%fZ', last_success / 1000.0, 'unixepoch') AS last_success,
+         timeout / 1000.0 AS timeout, overlap, catch_up, error
+    FROM tasks WHERE removed IS NULL;
+
+CREATE VIEW v_runs AS
+  -- All runs, instants as ISO 8601 text in UTC, durations in seconds.
+  SELECT runs.id, tasks.name AS task,
+         strftime('%Y-%m-%dT%H:%M:%fZ', slot / 1000.0, 'unixepoch') AS slot,
+         strftime('%Y-%m-%dT%H:%M:%fZ', first_slot / 1000.0, 'unixepoch') AS first_slot,
+         coalesced, at_least, attempt, trigger, state, reason,
+         strftime('%Y-%m-%dT%H:%M:%fZ', started / 1000.0, 'unixepoch') AS started,
+         strftime('%Y-%m-%dT%H:%M:%fZ', finished / 1000.0, 'unixepoch') AS finished,
+         (finished - started) / 1000.0 AS duration,
+         exit_code, signal, cpu / 1000.0 AS cpu_seconds, peak_memory, output_size
+    FROM runs JOIN tasks ON tasks.id = runs.task_id;
+""",
+)
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """Return how many steps the store has seen."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Take all steps that are missing, each in one transaction; beside another who does the same."""
+    for number in range(version(connection), len(STEPS)):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if version(connection) == number:  # else another process was first
+                for statement in statements(STEPS[number]):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def statements(text: str) -> list[str]:
+    """Return the single statements of a step; `executescript` would commit before it runs them."""
+    found, rest = [], ""
+    for line in text.splitlines(keepends=True):
+        rest += line
+        if sqlite3.complete_statement(rest):
+            found.append(rest.strip())
+            rest = ""
+    return found

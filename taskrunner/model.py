@@ -1,0 +1,233 @@
+"""The values everybody speaks of: tasks, runs, commands, outcomes, and the small words they use.
+
+Frozen records without behaviour of their own. They know neither the store nor the clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How a task comes due."""
+
+    CRON = "cron"  # a five-field expression
+    EVERY = "every"  # an interval counted from an anchor
+    AT = "at"  # one instant
+    AFTER = "after"  # the end of a run of another task
+    BOOT = "boot"  # the first tick after the machine started
+    MANUAL = "manual"  # only when asked
+
+
+class State(StrEnum):
+    """Where a run stands; all but the first two are final."""
+
+    PENDING = "pending"  # claimed, not started yet
+    RUNNING = "running"  # handed to a supervisor
+    SUCCEEDED = "succeeded"  # ended with exit code 0
+    FAILED = "failed"  # ended otherwise, or could not be started
+    TIMED_OUT = "timed_out"  # stopped because its time was up
+    CANCELLED = "cancelled"  # stopped, or never started, because somebody asked
+    LOST = "lost"  # its process is gone and nobody saw how it ended
+    SKIPPED = "skipped"  # not run, by a rule of the task
+    MISSED = "missed"  # not run, because it was too late
+
+
+LIVE = (State.PENDING, State.RUNNING)
+NOT_RUN = (State.SKIPPED, State.MISSED)
+
+
+class Trigger(StrEnum):
+    """Why there is a run."""
+
+    SCHEDULE = "schedule"  # its slot came due (also at boot)
+    CATCH_UP = "catch-up"  # as before, but late, or standing for several slots
+    RETRY = "retry"  # an earlier attempt of the slot failed
+    MANUAL = "manual"  # asked for by a person or a program
+    AFTER = "after"  # a run of another task ended
+
+
+class CatchUp(StrEnum):
+    """What becomes of slots that came due while no tick came."""
+
+    LAST = "last"  # the newest runs and stands for all
+    ALL = "all"  # each runs, oldest first, within a limit
+    NONE = "none"  # the newest runs when it is not late; the others are missed
+
+
+class Overlap(StrEnum):
+    """What becomes of a slot while the task still runs."""
+
+    SKIP = "skip"  # it is skipped
+    QUEUE = "queue"  # it waits; only the newest does
+    REPLACE = "replace"  # the one that runs is stopped for it
+    ALLOW = "allow"  # side by side, within a limit
+
+
+class After(StrEnum):
+    """Which ends of the parent's runs start a task that comes after it."""
+
+    SUCCEEDED = "succeeded"  # only a success
+    FAILED = "failed"  # failed, timed out or lost
+    ANY = "any"  # every run that started
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to run and when, as its owner wrote it, and what the store knows of it besides."""
+
+    id: int
+    name: str
+    enabled: bool
+    kind: Kind
+    schedule: str
+    tz: str | None
+    anchor: datetime | None
+    from_finish: bool
+    command: tuple[str, ...]
+    shell: str | None
+    cwd: str | None
+    env: Mapping[str, str]
+    env_file: str | None
+    stdin: str | None
+    umask: int | None
+    user: str | None
+    nice: int | None
+    timeout: timedelta | None
+    kill_after: timedelta
+    overlap: Overlap
+    catch_up: CatchUp
+    catch_up_limit: int | None
+    deadline: timedelta | None
+    max_instances: int | None
+    created: datetime
+    evaluated: datetime
+    next: datetime | None = None
+    following: datetime | None = None
+    requested: datetime | None = None
+    boot_id: str | None = None
+    error: str | None = None
+    last_run: datetime | None = None
+    last_state: State | None = None
+    last_success: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of one slot, or of one manual start; `coalesced` slots from `first_slot` to `slot`."""
+
+    id: int
+    task: str
+    slot: datetime
+    first_slot: datetime
+    state: State
+    reason: str | None
+    attempt: int
+    trigger: Trigger
+    coalesced: int
+    coalesced_at_least: bool
+    started: datetime | None = None
+    finished: datetime | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    output_size: int | None = None
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+    task_id: int = field(default=0, repr=False)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start to end, None while there is no end."""
+        if self.started is None or self.finished is None:
+            return None
+        return (self.finished - self.started).total_seconds()
+
+    @property
+    def late(self) -> float | None:
+        """Seconds from the slot to the start, None when it never started."""
+        if self.started is None:
+            return None
+        return max(0.0, (self.started - self.slot).total_seconds())
+
+
+@dataclass(frozen=True)
+class Command:
+    """A fully resolved thing to execute; knows no task and no store. `timeout` and `kill_after` in seconds."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    stdin: str | None = None
+    umask: int = 0o022
+    user: str | None = None
+    nice: int | None = None
+    timeout: float | None = None
+    kill_after: float = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: an exit code or a signal, or the `error` that kept it from starting.
+
+    `cpu_seconds` is user and system time together; `peak_memory` is in bytes, None when not to be told.
+    """
+
+    exit_code: int | None = None
+    signal: int | None = None
+    error: str | None = None
+    timed_out: bool = False
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something worth telling later that is not a run: a task was changed, the clock had a gap."""
+
+    at: datetime
+    what: str
+    by: str | None = None
+    task: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Process:
+    """How the process of a running run can be recognised by those who did not start it."""
+
+    run_id: int
+    supervisor: str
+    boot_id: str
+    output: str
+    inode: int
+    pid_namespace: int | None = None
+    pid: int | None = None
+    pid_started: int | None = None
+    stop_state: State | None = None
+    stop_reason: str | None = None
+    stop_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Upcoming:
+    """A slot to come: the task (None for a schedule given by hand), the instant, and what is odd about it."""
+
+    task: str | None
+    slot: datetime
+    local: datetime
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """How things stand: what runs, waits and fails, what comes next, and whether the clock is alive."""
+
+    last_tick: datetime | None
+    clock: str | None
+    held: str | None
+    running: list[Run]
+    pending: list[Run]
+    failing: list[Task]
+    next: list[Upcoming]
+    problems: list[str]

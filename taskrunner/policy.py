@@ -1,0 +1,241 @@
+"""What becomes of the slots that are open: pure decisions, one per slot or per row of folded slots.
+
+Values in, values out: it knows no store, no clock and no process. The rules are those of docs/explanation/time.md.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from taskrunner import duration
+from taskrunner.model import After, CatchUp, Outcome, Overlap, Process, Run, State, Task, Trigger
+
+GRACE = timedelta(minutes=2)  # a slot this old at its claim is still in time
+CATCH_UP_LIMIT = 100  # slots that catch-up all runs, when no limit is given
+
+
+class Action(StrEnum):
+    """What a tick does about a slot."""
+
+    RUN = "run"  # it starts at once
+    WAIT = "wait"  # it starts when there is capacity
+    QUEUE = "queue"  # it starts when the run before it has ended
+    REPLACE = "replace"  # it starts when the runs it replaces are stopped
+    SKIP = "skip"  # the task still runs
+    MISS = "miss"  # it is too late
+
+
+@dataclass(frozen=True)
+class Span:
+    """One slot, or several that are handled as one; `slot` is the newest of `count`."""
+
+    slot: datetime
+    first: datetime
+    count: int = 1
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class Open:
+    """The open slots of a task: all of them as a span, and the newest few one by one, oldest first."""
+
+    span: Span
+    newest: Sequence[datetime]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done about a span of slots of one task, and why; `stops` are the runs that end for it."""
+
+    task_id: int
+    task: str
+    span: Span
+    action: Action
+    reason: str
+    trigger: Trigger
+    stops: tuple[int, ...] = ()
+
+    @property
+    def claims(self) -> bool:
+        """Whether it makes a run that will start."""
+        return self.action not in (Action.SKIP, Action.MISS)
+
+
+def wanted(task: Task) -> int:
+    """Return how many of the newest open slots `decide` needs one by one."""
+    match task.catch_up:
+        case CatchUp.LAST:
+            return 1
+        case CatchUp.NONE:
+            return 2
+        case CatchUp.ALL:
+            return limit(task) + 1
+
+
+def limit(task: Task) -> int:
+    """Return how many slots catch-up all runs at most."""
+    return task.catch_up_limit or CATCH_UP_LIMIT
+
+
+def decide(task: Task, slots: Open, live: Sequence[Run], now: datetime) -> list[Decision]:
+    """Return what becomes of the open slots of a task while its `live` runs are pending or running."""
+    missed, chosen = _catch_up(task, slots, now)
+    return [*(_missed(task, span, now) for span in missed), *_overlap(task, chosen, live, now)]
+
+
+def _catch_up(task: Task, slots: Open, now: datetime) -> tuple[list[Span], list[Span]]:
+    """Part the open slots into what is missed and what should run."""
+    keep, oldest = _kept(task)
+    if task.catch_up is CatchUp.LAST:
+        return _by_age([slots.span], oldest, now)
+    whole, newest = slots.span, list(slots.newest)
+    late, chosen = _by_age([Span(slot, slot) for slot in newest[-keep:]], oldest, now)
+    left = whole.count - len(chosen)
+    if not left:
+        return [], chosen
+    last = late[-1].slot if late else newest[-keep - 1]
+    return [Span(last, whole.first, left, whole.at_least)], chosen
+
+
+def _kept(task: Task) -> tuple[int, timedelta | None]:
+    """Return how many slots may run, and how old each may be."""
+    if task.catch_up is CatchUp.NONE:
+        return 1, task.deadline or GRACE
+    return limit(task), task.deadline
+
+
+def _by_age(spans: list[Span], limit: timedelta | None, now: datetime) -> tuple[list[Span], list[Span]]:
+    late = [span for span in spans if limit is not None and now - span.slot > limit]
+    return late, spans[len(late) :]
+
+
+def _missed(task: Task, span: Span, now: datetime) -> Decision:
+    if task.deadline is not None and now - span.slot > task.deadline:
+        why = f"later than its deadline of {duration.format(task.deadline)}"
+    elif task.catch_up is CatchUp.NONE:
+        why = "no tick came in time, and catch-up is none"
+    else:
+        why = f"no tick came in time, and catch-up runs the newest {limit(task)} only"
+    return Decision(task.id, task.name, span, Action.MISS, why, _trigger(span, now))
+
+
+def _overlap(task: Task, chosen: list[Span], live: Sequence[Run], now: datetime) -> list[Decision]:
+    """Decide what should run against what is live; the chosen ones do not overlap each other."""
+
+    def made(span: Span, action: Action, reason: str, stops: tuple[int, ...] = ()) -> Decision:
+        return Decision(task.id, task.name, span, action, reason, _trigger(span, now), stops)
+
+    if task.overlap is Overlap.ALLOW and task.max_instances is not None and len(live) >= task.max_instances:
+        full = f"{named(live)} hold all {task.max_instances} instances"
+        return [made(span, Action.SKIP, full) for span in chosen]
+    if not live or task.overlap is Overlap.ALLOW:
+        return [made(span, Action.RUN, _due(span, now)) for span in chosen]
+    ids = tuple(run.id for run in live)
+    match task.overlap:
+        case Overlap.QUEUE:
+            return [
+                made(span, Action.QUEUE, f"waits for {named(live)}", _displaced(task, live))
+                for span in chosen
+            ]
+        case Overlap.REPLACE:
+            first = made(chosen[0], Action.REPLACE, f"replaces {named(live)}", ids)
+            return [first, *(made(span, Action.RUN, _due(span, now)) for span in chosen[1:])]
+        case _:
+            return [made(span, Action.SKIP, f"{named(live)} had not ended") for span in chosen]
+
+
+def _displaced(task: Task, live: Sequence[Run]) -> tuple[int, ...]:
+    """Return the waiting runs that a newer one displaces: one place in the queue, a line with catch-up all."""
+    waiting = [run.id for run in live if run.state is State.PENDING]
+    places = limit(task) if task.catch_up is CatchUp.ALL else 1
+    return tuple(waiting[: max(0, len(waiting) - places + 1)])
+
+
+def named(runs: Iterable[Run]) -> str:
+    """Return the runs as words: `run 7 (running)`, `runs 7 (running) and 9 (pending)`."""
+    words = [f"{run.id} ({run.state})" for run in runs]
+    if len(words) > 4:
+        words[3:] = [f"{len(words) - 3} more"]
+    head = ", ".join(words[:-1])
+    return f"runs {head} and {words[-1]}" if head else f"run {words[-1]}" if words else "no run"
+
+
+def _trigger(span: Span, now: datetime) -> Trigger:
+    late = span.count > 1 or now - span.slot > GRACE
+    return Trigger.CATCH_UP if late else Trigger.SCHEDULE
+
+
+def _due(span: Span, now: datetime) -> str:
+    late = now - span.slot
+    words = "due" if late <= GRACE else f"due, {duration.human(late.total_seconds())} late"
+    if span.count == 1:
+        return words
+    return f"{words}, stands for {'at least ' * span.at_least}{span.count} slots"
+
+
+def requested(task: Task, at: datetime, live: Sequence[Run]) -> Decision:
+    """Return what becomes of a run asked for by hand; a skip is the caller's to refuse."""
+    decision = _overlap(task, [Span(at, at)], live, at)[0]
+    reason = "asked for" if decision.action is Action.RUN else decision.reason
+    return replace(decision, trigger=Trigger.MANUAL, reason=reason)
+
+
+def again(decision: Decision, slot: datetime) -> Decision:
+    """Return a request for a run that does an older slot again."""
+    return replace(decision, span=Span(slot, slot), reason=f"asked for, does the slot of {slot:%Y-%m-%d %H:%M:%S} UTC again")
+
+
+def follows(task: Task, on: After, parent: Run, live: Sequence[Run], now: datetime) -> list[Decision]:
+    """Return what the end of a parent's run means for a task that comes after it; [] when nothing."""
+    span = Span(parent.slot, parent.first_slot, parent.coalesced, parent.coalesced_at_least)
+    if parent.state in (State.SKIPPED, State.MISSED):
+        if on is After.FAILED:
+            return []
+        why = f"run {parent.id} of {parent.task} was {parent.state}: {parent.reason}"
+        return [Decision(task.id, task.name, span, Action.SKIP, why, Trigger.AFTER)]
+    failed = parent.state in (State.FAILED, State.TIMED_OUT, State.LOST)
+    met = {After.SUCCEEDED: parent.state is State.SUCCEEDED, After.FAILED: failed}.get(on, parent.started is not None)
+    if not met:
+        return []
+    why = f"run {parent.id} of {parent.task} {parent.state}"
+    return [
+        replace(decision, trigger=Trigger.AFTER, reason=why if decision.action is Action.RUN else decision.reason)
+        for decision in _overlap(task, [span], live, now)
+    ]
+
+
+def waiting(run: Run) -> Decision:
+    """Return a run that an earlier tick has claimed as a decision: it starts as soon as it may."""
+    span = Span(run.slot, run.first_slot, run.coalesced, run.coalesced_at_least)
+    return Decision(run.task_id, run.task, span, Action.RUN, f"run {run.id} waits: {run.reason}", run.trigger)
+
+
+def too_late(task: Task, run: Run, now: datetime) -> str | None:
+    """Return why a pending run is not started any more, None when it is; a run asked for by hand always is."""
+    if task.deadline is None or run.trigger is Trigger.MANUAL or now - run.slot <= task.deadline:
+        return None
+    return f"it waited past its deadline of {duration.format(task.deadline)}"
+
+
+def within_capacity(decisions: Sequence[Decision], running: Sequence[Run], limit: int) -> list[Decision]:
+    """Turn into waits what would start now but finds no room, oldest slot first."""
+    free = limit - len(running)
+    starts = sorted((d for d in decisions if d.action is Action.RUN), key=lambda d: d.span.slot)
+    waits = {id(decision) for decision in starts[max(0, free) :]}
+    why = f"{named(running)} hold all of max_parallel = {limit}" if running else f"max_parallel = {limit}"
+    return [replace(d, action=Action.WAIT, reason=why) if id(d) in waits else d for d in decisions]
+
+
+def verdict(task: Task, outcome: Outcome, how: str, process: Process | None) -> tuple[State, str]:
+    """Return state and reason of a run that ended so (`how` in words); who stopped it has said so before."""
+    if process is not None and process.stop_state is not None:
+        return process.stop_state, f"{process.stop_reason} ({how})"
+    if outcome.timed_out and task.timeout is not None:
+        return State.TIMED_OUT, f"{overdue(task)} ({how})"
+    return (State.SUCCEEDED if outcome.exit_code == 0 and not outcome.error else State.FAILED), how
+
+
+def overdue(task: Task) -> str:
+    """Return why a run that takes too long is stopped."""
+    return f"stopped at its timeout of {duration.format(task.timeout)}" if task.timeout else "stopped"

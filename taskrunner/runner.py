@@ -1,0 +1,385 @@
+"""Commands to outcomes: many child processes in one loop, each in a session of its own.
+
+The only user of `subprocess` and of kill(2). A failing command is a value; only our own faults raise. It must
+not know what a task, a slot or a store is: its caller gives each child a key and an open file for the output.
+"""
+
+import heapq
+import os
+import pwd
+import resource
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import FrameType
+from typing import IO
+
+from taskrunner.model import Command, Outcome
+
+NOT_FOUND = 127  # what sh(1) and env(1) give for a program that does not exist
+NOT_EXECUTABLE = 126  # and for one that cannot be executed
+POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
+GIVE_UP = 1.0  # seconds after KILL; what is left of a group then are zombies that nobody reaps
+FOREVER = 3600.0  # a loop without deadlines looks up now and then all the same
+TOOLS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
+
+
+@dataclass(eq=False)
+class Child:
+    """One running command; `deadline` and `kill_at` are monotonic seconds, None when there is none."""
+
+    key: int
+    process: subprocess.Popen[bytes]
+    command: Command
+    pidfd: int | None
+    own_memory: int
+    deadline: float | None
+    kill_at: float | None = None
+    timed_out: bool = False
+    outcome: Outcome | None = None  # the leader has ended; others of its group are being stopped
+
+    @property
+    def pid(self) -> int:
+        """The id of its process, session and process group."""
+        return self.process.pid
+
+
+@dataclass(eq=False)
+class Children:
+    """The commands that run now, and the one place that waits for all of them.
+
+    `on_timeout` is called with the key of a child before it is stopped because its time is up.
+    """
+
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    on_timeout: Callable[[int], None] = lambda key: None
+    running: dict[int, Child] = field(default_factory=dict)
+    _timers: list[tuple[float, int]] = field(default_factory=list)
+
+    def start(self, key: int, command: Command, output: int) -> Child | Outcome:
+        """Start a command with its output going to a descriptor; an Outcome when it cannot be started."""
+        try:
+            process = _spawn(command, output)
+        except (OSError, LookupError, ValueError, subprocess.SubprocessError) as exc:
+            return _not_started(command, exc)
+        pidfd = _pidfd(process.pid)
+        own_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        deadline = None if command.timeout is None else time.monotonic() + command.timeout
+        child = Child(key, process, command, pidfd, own_memory, deadline)
+        self.running[key] = child
+        if pidfd is not None:
+            self.selector.register(pidfd, selectors.EVENT_READ, child)
+        self._set_timer(deadline, key)
+        return child
+
+    def stop(self, key: int) -> None:
+        """Send TERM to the group of a child; KILL follows after the command's `kill_after`."""
+        child = self.running[key]
+        if child.kill_at is None and child.outcome is None:
+            child.kill_at = time.monotonic() + child.command.kill_after
+            self._set_timer(child.kill_at, key)
+            signal_group(child.pid, signal.SIGTERM)
+
+    def kill(self, key: int) -> None:
+        """Send KILL to the group of a child."""
+        signal_group(self.running[key].pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None) -> list[tuple[Child, Outcome]]:
+        """Wait up to `timeout` seconds for something to happen and return the children that have ended.
+
+        Returns early, with nothing, when a signal or a timer came.
+        """
+        ready = self.selector.select(self._patience(timeout))
+        for key, _ in ready:
+            if isinstance(key.data, Child):
+                self._reap(key.data)
+            else:
+                os.read(key.fd, 512)  # the pipe that wakes us on a signal
+        for child in [child for child in self.running.values() if child.pidfd is None]:
+            self._reap(child)
+        self._obey_timers()
+        ended = [child for child in self.running.values() if child.outcome and _over(child)]
+        for child in ended:
+            del self.running[child.key]
+        return [(child, child.outcome) for child in ended if child.outcome]
+
+    def _patience(self, timeout: float | None) -> float:
+        limit = FOREVER if timeout is None else timeout
+        if any(child.pidfd is None for child in self.running.values()):
+            limit = min(limit, POLL)
+        if self._timers:
+            limit = min(limit, self._timers[0][0] - time.monotonic())
+        return max(0.0, limit)
+
+    def _set_timer(self, when: float | None, key: int) -> None:
+        if when is not None:
+            heapq.heappush(self._timers, (when, key))
+
+    def _obey_timers(self) -> None:
+        """Stop what has run for too long, kill what has been stopped for too long."""
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            child = self.running.get(heapq.heappop(self._timers)[1])
+            if child is None:
+                continue
+            if child.kill_at is None and child.deadline is not None and child.deadline <= now:
+                child.timed_out = True
+                self.on_timeout(child.key)
+                self.stop(child.key)
+            elif child.kill_at is not None and child.kill_at <= now:
+                signal_group(child.pid, signal.SIGKILL)
+
+    def _reap(self, child: Child) -> None:
+        """Take the end of a child, when it has one; only ever of this child (wait4(2))."""
+        if child.outcome is not None:
+            return
+        try:
+            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        except ChildProcessError:  # somebody else in this program reaped it
+            child.outcome = Outcome(error="its end was taken by another part of this program")
+        else:
+            if pid == 0:
+                return
+            child.process.returncode = os.waitstatus_to_exitcode(status)  # or Popen would wait for it again
+            child.outcome = _outcome(child, usage)
+        if child.pidfd is not None:
+            self.selector.unregister(child.pidfd)
+            os.close(child.pidfd)
+            child.pidfd = None
+
+
+def _over(child: Child) -> bool:
+    """Whether nothing is left to do: a stopped command has ended when the whole of its group has."""
+    if child.kill_at is None:
+        return True
+    if time.monotonic() >= child.kill_at + GIVE_UP:
+        return True
+    # The number stays reserved for the group while it has members, so this cannot be somebody else's.
+    return not group_exists(child.pid)
+
+
+def _outcome(child: Child, usage: resource.struct_rusage) -> Outcome:
+    code = child.process.returncode
+    # A new process starts from a copy of ours, and the kernel counts that in: a figure that is not above our
+    # own says nothing about the command.
+    told = usage.ru_maxrss > child.own_memory
+    return Outcome(
+        exit_code=code if code >= 0 else None,
+        signal=-code if code < 0 else None,
+        timed_out=child.timed_out,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        peak_memory=usage.ru_maxrss * 1024 if told else None,
+    )
+
+
+def in_words(outcome: Outcome) -> str:
+    """Return how a command ended, in words."""
+    if outcome.error:
+        return outcome.error
+    if outcome.signal is not None:
+        return f"killed by {_signal_name(outcome.signal)}"
+    hint = {NOT_EXECUTABLE: " (cannot be executed)", NOT_FOUND: " (command not found)"}
+    return f"exit code {outcome.exit_code}{hint.get(outcome.exit_code or 0, '')}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # the real-time signals have no names of their own
+        return f"signal {number}"
+
+
+def _spawn(command: Command, output: int) -> subprocess.Popen[bytes]:
+    prefix, identity = _as_user(command.user)
+    argv = (*prefix, *_niced(command.nice), *command.argv)
+    with _stdin(command.stdin) as stdin:
+        # Nothing here may leave CPython's vfork path (no preexec_fn): forking a large parent costs milliseconds.
+        return subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            cwd=command.cwd,
+            env=command.env,
+            umask=command.umask,
+            start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
+            **identity,
+        )
+
+
+def _as_user(user: str | None) -> tuple[tuple[str, ...], dict[str, object]]:
+    """Return what makes a command run as `user`: a prefix, or arguments of Popen where setpriv(1) is missing."""
+    if user is None:
+        return (), {}
+    entry = pwd.getpwnam(user)
+    if entry.pw_uid == os.geteuid():
+        return (), {}
+    setpriv = _tool("setpriv")
+    if setpriv:
+        return (setpriv, f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--"), {}
+    groups = os.getgrouplist(user, entry.pw_gid)
+    return (), {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+
+
+def _niced(nice: int | None) -> tuple[str, ...]:
+    return () if nice is None else (_tool("nice") or "nice", "-n", str(nice), "--")
+
+
+@lru_cache(maxsize=8)
+def _tool(name: str) -> str | None:
+    places = (os.path.join(folder, name) for folder in TOOLS)
+    return next((place for place in places if os.access(place, os.X_OK)), None)
+
+
+@contextmanager
+def _stdin(text: str | None) -> Iterator[int | IO[bytes]]:
+    if text is None:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:  # a file and not a pipe: nobody has to feed it
+        file.write(text.encode())
+        file.seek(0)
+        yield file
+
+
+def _not_started(command: Command, exc: Exception) -> Outcome:
+    """Say why a command could not be started, with the exit code a shell would give."""
+    if isinstance(exc, LookupError):
+        return Outcome(error=f"could not start: there is no user {command.user!r}")
+    if isinstance(exc, OSError) and exc.filename == command.cwd and command.cwd != command.argv[0]:
+        return Outcome(error=f"could not start: the directory {command.cwd!r}: {exc.strerror}")
+    if isinstance(exc, FileNotFoundError):
+        return Outcome(NOT_FOUND, error=f"could not start: no program {command.argv[0]!r} on PATH={_path(command)}")
+    if isinstance(exc, OSError) and exc.strerror:
+        return Outcome(NOT_EXECUTABLE, error=f"could not start: {command.argv[0]!r}: {exc.strerror}")
+    return Outcome(error=f"could not start: {exc}")
+
+
+def _path(command: Command) -> str:
+    return command.env.get("PATH", "")
+
+
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # before Linux 5.3, elsewhere, or no descriptors left
+        return None
+
+
+def signal_group(group: int, number: int) -> bool:
+    """Send a signal to a process group; False when it is gone."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # some members run as another user; what could be reached was
+        return True
+    return True
+
+
+def terminate(group: int) -> None:
+    """Ask a process group to end."""
+    signal_group(group, signal.SIGTERM)
+
+
+def kill(group: int) -> None:
+    """End a process group."""
+    signal_group(group, signal.SIGKILL)
+
+
+def group_exists(group: int) -> bool:
+    """Return whether a process group has members left."""
+    return signal_group(group, 0)
+
+
+def started_ticks(pid: int) -> int | None:
+    """Return when a process was started, in clock ticks after boot; None when it is gone or a zombie.
+
+    Field 22 of proc_pid_stat(5): with the boot id it tells a process from a later one with the same number.
+    """
+    fields = _stat(pid)
+    return None if fields is None or fields[0] == "Z" else int(fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat from the state on; the name before it may hold anything."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def pid_namespace() -> int | None:
+    """Return the inode of our pid namespace (pid_namespaces(7)); None where there is none."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return None
+
+
+def session_that_has_open(inode: int, device: int) -> int | None:
+    """Return the session of a process that has this file open, None when nobody has; looks into /proc."""
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with os.scandir(f"/proc/{name}/fd") as entries:
+                found = any(_is_file(entry.path, inode, device) for entry in entries)
+        except OSError:  # gone meanwhile, or not ours to see
+            continue
+        fields = _stat(int(name)) if found else None
+        if fields is not None and int(name) != os.getpid():
+            return int(fields[3])
+    return None
+
+
+def _is_file(path: str, inode: int, device: int) -> bool:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return (found.st_ino, found.st_dev) == (inode, device)
+
+
+@contextmanager
+def stop_signals(children: Children) -> Iterator[list[int]]:
+    """Collect TERM, INT and HUP for the block instead of dying of them, and wake the children's loop.
+
+    Python handles signals in its main thread only; in another thread the list stays empty.
+    """
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    try:
+        before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    except ValueError:  # not the main thread
+        yield received
+        return
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    children.selector.register(reader, selectors.EVENT_READ)
+    try:
+        yield received
+    finally:
+        children.selector.unregister(reader)
+        signal.set_wakeup_fd(old)
+        for number, previous in before.items():
+            signal.signal(number, previous)
+        os.close(reader)
+        os.close(writer)
+
+
+def detach(argv: tuple[str, ...]) -> None:
+    """Start a program that outlives us, silent and in a session of its own; not our child, so nobody's zombie."""
+    null = subprocess.DEVNULL
+    shell = ("/bin/sh", "-c", '"$@" &', "sh", *argv)
+    subprocess.run(shell, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True, check=True)

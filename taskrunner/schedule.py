@@ -1,0 +1,477 @@
+"""When a task is due, as a value: text in, slots out.
+
+A slot is an instant in UTC. Each kind of schedule answers one question, `next_after(moment)`, and the
+answer does not depend on how the moment was reached; the rules are those of docs/explanation/time.md.
+Pure: it is given instants and reads no clock (but for the name of the host's zone), no store and no
+policy. It alone uses croniter and dateutil, imported at first use so that an idle tick does not pay.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, time, timedelta
+from typing import ClassVar
+from zoneinfo import ZoneInfo
+
+from taskrunner import clock, expression
+from taskrunner.dial import DAY, LAST, Dial, count_slots, next_slot
+from taskrunner.duration import Interval, absolute, parse_interval
+from taskrunner.errors import MomentError, ScheduleError, shown
+from taskrunner.expression import Expression
+from taskrunner.instant import cut, moment, moment_note, note, place_text, read, spell
+from taskrunner.words import unit, words
+from taskrunner.zone import MINUTE, SECOND, local, place, utc, zone
+
+__all__ = [
+    "After", "At", "Boot", "Cron", "Every", "Manual", "Schedule", "complete", "count", "moment",
+    "moment_note", "newest", "newest_slots", "parse", "slots", "zone",
+]  # fmt: skip
+
+COUNTED = 10_000  # counts are exact up to here
+ENDINGS = {"succeeded": "succeeded", "failed": "failed", "any": "ended"}
+UNIT_NAMES = {
+    "y": "year",
+    "mo": "month",
+    "w": "week",
+    "d": "day",
+    "h": "hour",
+    "m": "minute",
+    "s": "second",
+}
+
+
+@dataclass(frozen=True)
+class Cron:
+    """Wall-clock times by a cron expression, in `tz` or else the zone of the host."""
+
+    kind: ClassVar[str] = "cron"
+    expression: str
+    tz: str | None = None
+    meaning: Expression = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "expression", expression.normalise(self.expression))
+        object.__setattr__(self, "meaning", expression.read(self.expression))
+        _check_zone(self.tz)
+
+    @property
+    def text(self) -> str:
+        """The expression as given, with single blanks."""
+        return self.expression
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """Return the first slot after an aware datetime, in UTC; None when there is none."""
+        return next_slot(_dial(self), utc(moment))
+
+    def describe(self) -> str:
+        """Return the schedule in words, on one line."""
+        return words(self.meaning) + _in_zone(self.tz)
+
+
+@dataclass(frozen=True)
+class Every:
+    """A fixed interval on a grid from `anchor`, or with `from_finish` a delay after each run.
+
+    `1d` and `1mo` keep the wall-clock time of the anchor in `tz`; `24h` is elapsed time, and so is a
+    timedelta. `add` fills in a missing anchor and zone (`complete`).
+    """
+
+    kind: ClassVar[str] = "every"
+    interval: str | timedelta
+    anchor: datetime | None = None
+    tz: str | None = None
+    from_finish: bool = False
+    length: Interval = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.interval, timedelta):
+            object.__setattr__(self, "interval", absolute(self.interval))
+        object.__setattr__(self, "length", parse_interval(self.text))
+        if self.anchor is not None:
+            object.__setattr__(self, "anchor", utc(self.anchor).replace(microsecond=0))
+        _check_zone(self.tz)
+
+    @property
+    def text(self) -> str:
+        """The interval, such as `7h30m`."""
+        return str(self.interval)
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """Return the first slot after an aware datetime, in UTC; None when there is none.
+
+        With `from_finish` that is the anchor or nothing: what follows a run is for `after_finish`.
+        """
+        after, anchor, _ = utc(moment), self._start(), self._where()
+        if after < anchor:
+            return anchor
+        if self.from_finish or after >= LAST:
+            return None
+        return self.slot(self.number(after) + 1)
+
+    def after_finish(self, finished: datetime) -> datetime:
+        """Return the instant one interval after the end of a run, rounded up to a whole second."""
+        ended = utc(finished)
+        whole = ended.replace(microsecond=0)
+        return self._later(whole if whole == ended else whole + SECOND, 1)
+
+    def slot(self, number: int) -> datetime:
+        """Return the slot of that number; slot 0 is the anchor itself."""
+        return self._later(self._start(), number) if number else self._start()
+
+    def number(self, moment: datetime) -> int:
+        """Return the number of the newest slot that is not after an instant, which is not before slot 0."""
+        number = self._guess(moment)
+        while number and self.slot(number) > moment:
+            number -= 1
+        while self.slot(number + 1) <= moment:
+            number += 1
+        return number
+
+    def describe(self) -> str:
+        """Return the schedule in words, on one line."""
+        rhythm = f"every {_interval_words(self.text)}"
+        if self.from_finish:
+            return f"{rhythm.removeprefix('every ')} after the end of each run"
+        if self.length.seconds or self.anchor is None or self.tz is None:
+            return rhythm
+        wall = local(self.anchor, zone(self.tz))
+        day = f" on day {wall.day}" if self.length.months else ""
+        return f"{rhythm}{day} at {spell(wall)[11:]}{_in_zone(self.tz)}"
+
+    def _start(self) -> datetime:
+        if self.anchor is None:
+            raise ScheduleError(
+                f"Every({self.text!r}) has no anchor yet: add completes it, or give anchor="
+            )
+        return self.anchor
+
+    def _where(self) -> ZoneInfo | None:
+        """Return the zone, which elapsed time can do without."""
+        if self.tz is None and not self.length.seconds:
+            raise ScheduleError(
+                f"Every({self.text!r}) has no zone yet: add completes it, or give tz="
+            )
+        return zone(self.tz) if self.tz is not None else None
+
+    def _later(self, start: datetime, times: int) -> datetime:
+        """Return the instant that many intervals after `start`, counted in one step."""
+        if self.length.seconds:
+            return start + times * timedelta(seconds=self.length.seconds)
+        where = self._where()
+        assert where is not None
+        wall = local(start, where).replace(fold=0)
+        if self.length.days:
+            return place(wall + times * timedelta(days=self.length.days), where)
+        from dateutil.relativedelta import relativedelta
+
+        return place(wall + relativedelta(months=times * self.length.months), where)
+
+    def _guess(self, moment: datetime) -> int:
+        """Return about how many intervals lie between the anchor and an instant."""
+        start = self._start()
+        if self.length.months:
+            months = (moment.year - start.year) * 12 + moment.month - start.month
+            return max(0, months // self.length.months)
+        return (moment - start) // timedelta(days=self.length.days, seconds=self.length.seconds)
+
+
+@dataclass(frozen=True)
+class At:
+    """One instant: an aware datetime, or ISO 8601 text, without offset a wall time in `tz`."""
+
+    kind: ClassVar[str] = "at"
+    when: str | datetime
+    tz: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_zone(self.tz)
+        object.__setattr__(self, "when", _at_text(self.when))
+        if self.tz is not None or read(self.text).tzinfo is not None:
+            _ = self.instant  # a wall time past the end of the calendar is refused now, not later
+
+    @property
+    def text(self) -> str:
+        """The instant as ISO 8601, with an offset if it was given with one."""
+        return str(self.when)
+
+    @property
+    def instant(self) -> datetime:
+        """The instant in UTC; a wall time in a fold is its first pass, one in a gap the end of it."""
+        if self.tz is None and read(self.text).tzinfo is None:
+            raise ScheduleError(f"At({self.text!r}) has no zone yet: add completes it, or give tz=")
+        return place_text(self.text, self.tz or "UTC")
+
+    @property
+    def note(self) -> str | None:
+        """What is odd about the wall time in its zone, or None."""
+        wall = read(self.text)
+        return note(wall, self.tz) if self.tz is not None and wall.tzinfo is None else None
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """Return the instant if it is after an aware datetime, else None."""
+        after = utc(moment)
+        return self.instant if self.instant > after else None
+
+    def describe(self) -> str:
+        """Return the schedule in words, on one line."""
+        typed = read(self.text)
+        if self.tz is None:
+            return f"once at {spell(typed)}" + _in_zone(str(typed.tzinfo) if typed.tzinfo else None)
+        wall = local(typed, zone(self.tz)) if typed.tzinfo else typed
+        return f"once at {spell(wall)}{_in_zone(self.tz)}"
+
+
+class _Untimed:
+    """A schedule that no clock drives: its slots are made by what happens."""
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """Return None: no instant is known in advance."""
+        utc(moment)
+        return None
+
+
+@dataclass(frozen=True)
+class After(_Untimed):
+    """One slot for each run of `parent` that ends as `on` says: succeeded, failed or any."""
+
+    kind: ClassVar[str] = "after"
+    parent: str
+    on: str = "succeeded"
+
+    def __post_init__(self) -> None:
+        if not _is_name(self.parent):
+            raise ScheduleError(f"{shown(self.parent)} is no task to follow: write a task's name")
+        if self.on not in ENDINGS:
+            raise ScheduleError(
+                f"{shown(self.on)} is no way to end: write succeeded, failed or any"
+            )
+
+    @property
+    def text(self) -> str:
+        """The parent, and how it must end unless that is `succeeded`."""
+        return self.parent if self.on == "succeeded" else f"{self.parent}:{self.on}"
+
+    def describe(self) -> str:
+        """Return the schedule in words, on one line."""
+        return f"after {self.parent} {ENDINGS[self.on]}"
+
+
+@dataclass(frozen=True)
+class Boot(_Untimed):
+    """One slot for each boot of the host."""
+
+    kind: ClassVar[str] = "boot"
+    text: ClassVar[str] = ""
+
+    def describe(self) -> str:
+        """Return the schedule in words, on one line."""
+        return "at every boot"
+
+
+@dataclass(frozen=True)
+class Manual(_Untimed):
+    """No slots: the task runs when someone asks for it."""
+
+    kind: ClassVar[str] = "manual"
+    text: ClassVar[str] = ""
+
+    def describe(self) -> str:
+        """Return the schedule in words, on one line."""
+        return "only by hand"
+
+
+Schedule = Cron | Every | At | After | Boot | Manual
+
+
+def parse(
+    kind: str,
+    text: str,
+    *,
+    tz: str | None,
+    anchor: datetime | None = None,
+    from_finish: bool = False,
+) -> Schedule:
+    """Return the schedule that these stored fields stand for."""
+    match kind:
+        case "cron":
+            return Cron(text, tz)
+        case "every":
+            return Every(text, anchor, tz, from_finish)
+        case "at":
+            return At(text, tz)
+        case "after":
+            parent, _, on = text.partition(":")
+            return After(parent, on or "succeeded")
+        case "boot":
+            return Boot()
+        case "manual":
+            return Manual()
+    raise ScheduleError(
+        f"{shown(kind)} is no kind of schedule: write cron, every, at, after, boot or manual"
+    )
+
+
+def complete(schedule: Schedule, *, tz: str, now: datetime) -> Schedule:
+    """Return the schedule with a missing zone and anchor filled in, as `add` stores it."""
+    match schedule:
+        case Cron():
+            whole = replace(schedule, tz=schedule.tz or tz)
+            if whole.next_after(now) is None:
+                raise ScheduleError(f"{shown(whole.text)} has no slot after {now}: check both")
+            return whole
+        case Every():
+            return replace(schedule, tz=schedule.tz or tz, anchor=schedule.anchor or now)
+        case At():
+            return replace(schedule, tz=schedule.tz or tz)
+    return schedule
+
+
+def slots(
+    schedule: Schedule, after: datetime, until: datetime, limit: int = COUNTED
+) -> list[datetime]:
+    """Return the slots in (after, until], oldest first, at most `limit` of them."""
+    found: list[datetime] = []
+    slot, end = schedule.next_after(after), utc(until)
+    while slot is not None and slot <= end and len(found) < limit:
+        found.append(slot)
+        slot = schedule.next_after(slot)
+    return found
+
+
+def newest(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
+    """Return the newest slot in (after, until], or None."""
+    return _newest(schedule, utc(after), utc(until), MINUTE)
+
+
+def newest_slots(
+    schedule: Schedule, after: datetime, until: datetime, limit: int
+) -> list[datetime]:
+    """Return the newest slots in (after, until], oldest first, at most `limit` of them."""
+    found: list[datetime] = []
+    step, start, end = MINUTE, utc(after), utc(until)
+    while len(found) < limit and (slot := _newest(schedule, start, end, step)) is not None:
+        step = max(MINUTE, end - slot)  # the one before is likely as far away
+        end = slot - SECOND / 1000
+        found.append(slot)
+    return found[::-1]
+
+
+def count(
+    schedule: Schedule, after: datetime, until: datetime, limit: int = COUNTED
+) -> tuple[int, bool]:
+    """Return how many slots lie in (after, until], and whether there are more than `limit`."""
+    start, end = utc(after), min(utc(until), LAST)
+    match schedule:
+        case Cron():
+            return count_slots(_dial(schedule), start, end, limit)
+        case Every(from_finish=False):
+            return _count_every(schedule, start, end, limit)
+    return len(slots(schedule, start, utc(until), 1)), False
+
+
+def _walk(what: Expression, wall: datetime) -> datetime | None:
+    """Return the first wall minute after `wall` that matches.
+
+    The day is found in our own sets, since croniter searches decades slowly or gives up; croniter is
+    handed naive times only, as its own handling of clock changes is not Debian's.
+    """
+    start = wall.replace(second=0, microsecond=0, fold=0)
+    over = (start.hour, start.minute) >= (what.hours[-1], what.minutes[-1])
+    day = what.day_from(start.date() + DAY if over else start.date())
+    if day is None:
+        return None
+    if day > start.date():
+        start = datetime.combine(day, time()) - MINUTE
+    from croniter import croniter  # type: ignore[import-untyped]
+
+    walker = croniter(what.canonical, start, ret_type=datetime, day_or=not what.both)
+    found: datetime = walker.get_next()
+    return found
+
+
+def _newest(
+    schedule: Schedule, after: datetime, until: datetime, step: timedelta
+) -> datetime | None:
+    """Return the newest slot in (after, until], looking back from the end in growing steps."""
+    if isinstance(schedule, Every) and not schedule.from_finish:
+        return _newest_every(schedule, after, until)
+    high = until
+    while high > after:
+        probe = until - min(step, until - after)
+        if (low := _slot_in(schedule, probe, until)) is not None:
+            return _bisect(schedule, low, high, until)
+        high, step = probe, step * 2
+    return None
+
+
+def _bisect(schedule: Schedule, low: datetime, high: datetime, until: datetime) -> datetime:
+    """Return the newest slot up to `until`, given a slot `low` and that none lies after `high`."""
+    probe = low
+    while high - low >= SECOND:  # slots stand on whole seconds
+        if (found := _slot_in(schedule, probe, until)) is not None:
+            low = found
+        else:
+            high = probe
+        probe = low + (high - low) / 2
+    return low
+
+
+def _slot_in(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
+    slot = schedule.next_after(after)
+    return slot if slot is not None and slot <= until else None
+
+
+def _newest_every(schedule: Every, after: datetime, until: datetime) -> datetime | None:
+    if until <= after or schedule.next_after(after) is None or until < schedule.slot(0):
+        return None
+    slot = schedule.slot(schedule.number(min(until, LAST)))
+    return slot if slot > after else None
+
+
+def _count_every(schedule: Every, after: datetime, until: datetime, limit: int) -> tuple[int, bool]:
+    """Count by the numbers of the first and the last slot."""
+    if schedule.next_after(after) is None or until < schedule.slot(0) or until <= after:
+        return 0, False
+    last = schedule.number(until)
+    first = schedule.number(after) + 1 if after >= schedule.slot(0) else 0
+    if schedule.length.days and last - first < limit:
+        # A zone that skips a whole day lets two days share a slot.
+        return len({schedule.slot(number) for number in range(first, last + 1)}), False
+    found = last - first + 1
+    return min(found, limit), found > limit
+
+
+def _dial(schedule: Cron) -> Dial:
+    where = zone(schedule.tz if schedule.tz is not None else clock.local_zone())
+    return Dial(schedule.meaning, where, _walk)
+
+
+def _check_zone(tz: str | None) -> None:
+    if tz is not None:
+        zone(tz)
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value could name a task; the exact grammar of names is not this room's."""
+    return isinstance(value, str) and bool(value) and value.isprintable() and ":" not in value
+
+
+def _in_zone(tz: str | None) -> str:
+    return f" ({tz})" if tz else ""
+
+
+def _at_text(when: str | datetime) -> str:
+    """Return an instant as ISO 8601, as it was given: with its offset, or as a wall time."""
+    if isinstance(when, datetime):
+        utc(when)
+        return cut(when).isoformat()
+    if str(when).strip().startswith(("+", "-")):
+        raise MomentError(
+            f"{shown(when)} is a distance: At needs an instant, such as moment({when!r}, ...)"
+        )
+    return read(when).isoformat()
+
+
+def _interval_words(text: str) -> str:
+    """Return `15 minutes` for `15m`, and an interval of several units as it is written."""
+    number = text.rstrip("ywdhmos")
+    name = UNIT_NAMES.get(text[len(number) :])
+    return unit(int(number), name) if name and number.isdigit() else text

@@ -1,0 +1,220 @@
+"""The process that watches over running commands: starts what is pending, records what ended.
+
+It holds a lock on a file of its own for as long as it lives, so that everybody can tell. Whoever records an
+outcome then starts the next pending runs: capacity and chains never wait for a clock.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from taskrunner import claim, clock, command, lock, policy, reconcile, runner
+from taskrunner.errors import TaskRunnerError
+from taskrunner.model import Outcome, Process, Run, State, Task
+from taskrunner.opened import OpenHome
+from taskrunner.output import SMALL, Slot, Slots, size_and_small
+
+LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
+OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
+
+
+@dataclass(eq=False)
+class Stop:
+    """A run of somebody else that we are ending; `kill_at` is monotonic seconds."""
+
+    kill_at: float
+    told: bool = False  # it was there to be sent TERM
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run that one of our children carries out."""
+
+    run: Run
+    task: Task
+    slot: Slot
+
+
+@dataclass(eq=False)
+class Supervisor:
+    """One living supervisor: its children, and the rows and output files that go with them."""
+
+    here: OpenHome
+    name: str
+    slots: Slots
+    children: runner.Children = field(default_factory=runner.Children)
+    watched: dict[int, Watched] = field(default_factory=dict)
+    stopping: dict[int, Stop] = field(default_factory=dict)  # runs of others
+    closing: bool = False  # start nothing any more
+    finished: list[Run] = field(default_factory=list)
+    _ended: list[tuple[int, Outcome]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.children.on_timeout = self._say_timed_out
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything left to watch, stop or record."""
+        return bool(self.watched or self.stopping)
+
+    def turn(self) -> int:
+        """Record what has ended, start what may start; returns how many were started."""
+        now = self.here.now()
+        ended, self._ended = self._ended, []
+        with self.here.store.transaction():
+            slots = [self._record(run_id, outcome, now) for run_id, outcome in ended]
+            batch = [] if self.closing else self._next(now)
+        for slot in slots:
+            if slot is not None:
+                self.slots.put_back(slot)
+        self.spawn(batch, now)
+        return len(batch)
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until a child ends, a signal comes or `timeout` seconds are over."""
+        if self._ended:
+            return
+        if self.stopping:
+            self._look_after_stops()
+            timeout = LOOK if timeout is None else min(timeout, LOOK)
+        self._ended += [(child.key, outcome) for child, outcome in self.children.wait(timeout)]
+
+    def adopt(self, run: Run, now: datetime) -> list[Watched]:
+        """Make one pending run ours, whatever else runs; to be spawned after the transaction."""
+        slot = self.slots.take()
+        process = Process(run.id, self.name, clock.boot_id(), slot.name, slot.inode, runner.pid_namespace())
+        if not self.here.store.start(run, process, now):
+            self.slots.put_back(slot)
+            return []
+        return [Watched(self.here.store.run(run.id), self.here.store.task_of(run), slot)]
+
+    def _next(self, now: datetime) -> list[Watched]:
+        """Take the next pending runs up to the limits, in the transaction of the caller."""
+        free = self.here.config.max_parallel - self.here.store.running_count()
+        taken: list[Watched] = []
+        busy: set[int] = set()
+        for run in self.here.store.startable(free) if free > 0 else []:
+            if run.task_id in busy:  # chosen before the one ahead of it was started
+                continue
+            busy.add(run.task_id)
+            taken += self._start_or_miss(run, now)
+        return taken
+
+    def _start_or_miss(self, run: Run, now: datetime) -> list[Watched]:
+        task = self.here.store.task_of(run)
+        late = policy.too_late(task, run, now)
+        if late:
+            claim.finish(self.here, run, State.MISSED, late, now)
+            return []
+        return self.adopt(run, now)
+
+    def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
+        """Start the processes of runs that were made running, and note how to recognise them."""
+        pids = []
+        for watched in batch:
+            run_id = watched.run.id
+            self.watched[run_id] = watched
+            child = self._start(watched, now)
+            if isinstance(child, Outcome):
+                self._ended.append((run_id, child))
+            else:
+                pids.append((run_id, child.pid, runner.started_ticks(child.pid)))
+        if pids:
+            with self.here.store.transaction(durable=False):
+                for row in pids:
+                    self.here.store.note_child(*row)
+
+    def _start(self, watched: Watched, now: datetime) -> runner.Child | Outcome:
+        try:
+            resolved = command.resolve(watched.task, watched.run, self.here.config, now)
+        except TaskRunnerError as exc:
+            return Outcome(error=f"could not start: {exc}")
+        return self.children.start(watched.run.id, resolved, watched.slot.fd)
+
+    def _record(self, run_id: int, outcome: Outcome, now: datetime) -> Slot | None:
+        """Write how a run ended; returns its slot file when that is free now."""
+        watched = self.watched.pop(run_id)
+        size, small = size_and_small(watched.slot.fd)
+        if size > SMALL:
+            self.slots.keep(watched.slot, run_id)
+        process = self.here.store.process(run_id)
+        state, reason = policy.verdict(watched.task, outcome, runner.in_words(outcome), process)
+        ended = self.here.store.finish(watched.run, state, reason, now, outcome, small, size)
+        if ended is not None:
+            self.finished.append(ended)
+            claim.conclude(self.here, ended, now)
+        return None if size > SMALL else watched.slot
+
+    def _say_timed_out(self, run_id: int) -> None:
+        task = self.watched[run_id].task
+        with self.here.store.transaction():
+            self.here.store.ask_to_stop(run_id, State.TIMED_OUT, policy.overdue(task), self.here.now())
+
+    def stop_all(self, reason: str) -> None:
+        """Stop all our children, starting nothing more; each row says why before the signal is sent."""
+        self.closing = True
+        now = self.here.now()
+        with self.here.store.transaction():
+            for run_id in self.watched:
+                self.here.store.ask_to_stop(run_id, State.CANCELLED, reason, now)
+        for run_id in self.children.running:
+            self.children.stop(run_id)
+
+    def kill_all(self) -> None:
+        """Kill all our children at once."""
+        for run_id in self.children.running:
+            self.children.kill(run_id)
+
+    # ---- runs that somebody else started, or nobody watches any more
+
+    def stop_others(self, run_ids: Sequence[int]) -> None:
+        """Send TERM to runs whose rows say that they are being stopped; KILL follows after their kill-after."""
+        for run_id in run_ids:
+            if run_id in self.watched:
+                self.children.stop(run_id)
+            elif run_id not in self.stopping:
+                task = self.here.store.task_of(self.here.store.run(run_id))
+                self.stopping[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
+        self._look_after_stops()
+
+    def _look_after_stops(self) -> None:
+        for run_id, stop in list(self.stopping.items()):
+            process = self.here.store.process(run_id)
+            over = time.monotonic() - stop.kill_at
+            if process is None or over > OWNER_SLOW:  # its end is recorded, or its owner does not come to it
+                del self.stopping[run_id]
+            elif process.pid is not None and reconcile.alive(process):
+                self._press(stop, process.pid, over)
+            elif not lock.is_held(self.here.supervisor(process.supervisor)):
+                self._settle(run_id, process)
+
+    def _press(self, stop: Stop, group: int, over: float) -> None:
+        if over >= 0:
+            runner.kill(group)
+        elif not stop.told:
+            stop.told = True
+            runner.terminate(group)
+
+    def _settle(self, run_id: int, process: Process) -> None:
+        """Record the end of a run that we stopped and whose own supervisor is dead."""
+        if process.pid is None and reconcile.adopt(self.here, process):
+            return  # it lives after all; the next look finds it
+        with self.here.store.transaction():
+            run = self.here.store.run(run_id)
+            reconcile.settle(self.here, run, process, "nobody saw how it ended", self.here.now())
+        del self.stopping[run_id]
+
+
+@contextmanager
+def supervisor(here: OpenHome) -> Iterator[Supervisor]:
+    """Be a supervisor for the block: known by a locked file, which is gone afterwards."""
+    name = f"{os.getpid()}-{os.urandom(4).hex()}"
+    with lock.held_own(here.supervisor(name)):
+        slots = Slots(here.output, name)
+        try:
+            yield Supervisor(here, name, slots)
+        finally:
+            slots.close()

@@ -1,0 +1,116 @@
+"""Cron expressions in words: `every day at 02:30`, `Mondays to Fridays at 09:00`.
+
+What is said is true of the numbers, not of how they were written. This room knows no zone and no
+instant; it reads an `Expression` and returns one line.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from taskrunner.expression import LONG_DAYS, LONG_MONTHS, Expression
+
+FEW = 6  # this many times of day are named one by one
+
+
+def words(what: Expression) -> str:
+    """Return when an expression fires, on one line."""
+    days = _days(what)
+    if (
+        len(what.hours) < 24
+        and len(what.minutes) * len(what.hours) <= FEW
+        and not _hours_step(what)
+    ):
+        times = [f"{hour:02}:{minute:02}" for hour in what.hours for minute in what.minutes]
+        return f"{days} at {join(times)}"
+    cadence = _cadence(what)
+    return cadence if days == "every day" else f"{cadence}, {days}"
+
+
+def unit(count: int, name: str) -> str:
+    """Return `hour` for one and `2 hours` for two, as they follow "every"."""
+    return name if count == 1 else f"{count} {name}s"
+
+
+def join(parts: Iterable[str]) -> str:
+    """Return `a, b and c`."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _cadence(what: Expression) -> str:
+    """Return how a day is filled, when its times are too many to name."""
+    if len(what.hours) == 24:
+        return _each_hour(what.minutes)
+    if step := _hours_step(what):
+        late = "" if what.minutes == (0,) else f" at {_counted('minute', what.minutes)}"
+        return f"every {unit(step, 'hour')}{late}"
+    first, last = what.hours[0], what.hours[-1]
+    step = _step(what.minutes, 60)
+    if step and last - first + 1 == len(what.hours):
+        return f"every {unit(step, 'minute')} from {first:02}:00 to {last:02}:{what.minutes[-1]:02}"
+    return f"at {_counted('minute', what.minutes)} of {_counted('hour', what.hours)}"
+
+
+def _each_hour(minutes: Sequence[int]) -> str:
+    """Return the minutes that are the same in each hour."""
+    if step := _step(minutes, 60):
+        return f"every {unit(step, 'minute')}"
+    return "every hour" if minutes == (0,) else f"every hour at {_counted('minute', minutes)}"
+
+
+def _hours_step(what: Expression) -> int:
+    """Return n when the hours are every nth of the day, and there are enough to call it that."""
+    return _step(what.hours, 24) if len(what.minutes) == 1 else 0
+
+
+def _step(numbers: Sequence[int], size: int) -> int:
+    """Return n when the numbers are 0, n, 2n ... all the way round, 0 when they are not."""
+    step, rest = divmod(size, len(numbers))
+    return (
+        step
+        if not rest and len(numbers) > 2 and tuple(numbers) == tuple(range(0, size, step))
+        else 0
+    )
+
+
+def _days(what: Expression) -> str:
+    """Return on which days it fires."""
+    every_month = len(what.months) == 12
+    months = join(LONG_MONTHS[month - 1].title() for month in what.months)
+    inside = "" if every_month else f" in {months}"
+    numbers = f"{_counted('day', what.days)} of {'every month' if every_month else months}"
+    if len(what.weekdays) == 7:
+        return f"every day{inside}" if len(what.days) == 31 else f"on {numbers}"
+    if len(what.days) == 31:
+        return f"{_weekdays(what.weekdays)}{inside}"
+    if what.both:
+        return f"{_weekdays(what.weekdays)} that fall on {numbers}"
+    return f"on {numbers} and on {_weekdays(what.weekdays)}{inside}"
+
+
+def _weekdays(numbers: Sequence[int]) -> str:
+    """Return `Mondays`, `Mondays to Fridays` or a list; the week begins on Monday."""
+    week = sorted((number or 7) for number in numbers)
+    names = [f"{LONG_DAYS[number % 7].title()}s" for number in week]
+    if len(week) > 2 and week[-1] - week[0] + 1 == len(week):
+        return f"{names[0]} to {names[-1]}"
+    return join(names)
+
+
+def _counted(name: str, numbers: Sequence[int]) -> str:
+    """Return `minute 5` or `minutes 1-5, 30`."""
+    return f"{name} {numbers[0]}" if len(numbers) == 1 else f"{name}s {', '.join(_runs(numbers))}"
+
+
+def _runs(numbers: Sequence[int]) -> list[str]:
+    """Return ascending numbers with runs of three or more as ranges."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return [
+        text
+        for run in runs
+        for text in ([f"{run[0]}-{run[-1]}"] if len(run) > 2 else [str(number) for number in run])
+    ]

@@ -1,0 +1,124 @@
+"""Time zones: their names checked, and wall times placed in them.
+
+A wall time is a naive datetime, an instant an aware one in UTC. When clocks change, a wall time can
+come twice (a fold) or not at all (a gap); what a schedule makes of that is decided here, by Debian
+cron's rule (time.md, section 2). This room knows nothing of expressions, intervals or tasks.
+"""
+
+import difflib
+import re
+import zoneinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from taskrunner.errors import MomentError, ZoneError, shown
+
+NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
+LONGEST_NAME = 64
+
+# Files that lie in a zone folder and are no zones, or mean another thing on each host.
+NOT_ZONES = {"localtime", "posixrules", "factory", "posix", "right"}
+
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+
+
+def zone(name: str) -> ZoneInfo:
+    """Return the zone of an IANA name such as `Europe/Berlin`; anything else is a ZoneError."""
+    if not isinstance(name, str):
+        raise ZoneError(f"{shown(name)} is no time zone: write a name such as 'Europe/Berlin'")
+    return _load(name)
+
+
+@lru_cache(maxsize=256)
+def _load(name: str) -> ZoneInfo:
+    if len(name) > LONGEST_NAME or not NAME.fullmatch(name) or _first(name) in NOT_ZONES:
+        raise ZoneError(_refusal(name))
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as exc:  # all three, depending on what the name hits
+        raise ZoneError(_refusal(name)) from exc
+
+
+def _first(name: str) -> str:
+    return name.split("/", 1)[0].lower()
+
+
+def _refusal(name: str) -> str:
+    """Return the sentence that refuses a name and, where there is one, gives the likely one."""
+    known = zoneinfo.available_timezones() - {"localtime", "Factory"}
+    if not known:
+        return f"{shown(name)} cannot be looked up, this host has no zone data: install tzdata"
+    near = _nearest(name[:LONGEST_NAME], known)
+    example = f"did you mean {near!r}?" if near else "write an IANA name such as 'Europe/Berlin'"
+    return f"{shown(name)} is no time zone: {example}"
+
+
+def _nearest(name: str, known: set[str]) -> str | None:
+    """Return the known name that is closest: by capitals, by city, then by spelling."""
+    folded = {each.lower(): each for each in sorted(known)}
+    wanted = name.strip().lower().replace(" ", "_")
+    cities = {each.lower().rsplit("/", 1)[-1]: each for each in sorted(known) if "/" in each}
+    if found := folded.get(wanted) or cities.get(wanted.rsplit("/", 1)[-1]):
+        return found
+    near = difflib.get_close_matches(wanted, folded, n=1, cutoff=0.75)
+    return folded[near[0]] if near else None
+
+
+def utc(moment: datetime) -> datetime:
+    """Return an aware datetime in UTC; a naive one is a MomentError."""
+    if not isinstance(moment, datetime):
+        raise MomentError(f"{shown(moment)} is no instant: pass an aware datetime")
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise MomentError(f"{shown(moment)} has no zone: pass an aware datetime")
+    return moment.astimezone(UTC)
+
+
+def readings(wall: datetime, where: tzinfo) -> tuple[datetime, ...]:
+    """Return the instants at which clocks show `wall`: one, two in a fold, none in a gap."""
+    early, late = _both(wall, where)
+    if early == late:
+        return (early,)
+    return (early, late) if early < late else ()
+
+
+def place(wall: datetime, where: tzinfo) -> datetime:
+    """Return the one instant that stands for `wall`: the first of a fold, the end of a gap."""
+    early, late = _both(wall, where)
+    return early if early <= late else change(wall, where)
+
+
+def change(wall: datetime, where: tzinfo) -> datetime:
+    """Return the instant of the clock change that makes `wall` come twice or not at all."""
+    low, high = sorted(_both(wall, where))
+    after = _offset(high, where)
+    while high - low > SECOND:
+        middle = low + (high - low) // SECOND // 2 * SECOND
+        low, high = (low, middle) if _offset(middle, where) == after else (middle, high)
+    return high.replace(microsecond=0)  # clocks change on whole seconds
+
+
+def even(wall: datetime, length: timedelta, where: tzinfo) -> tuple[datetime, datetime] | None:
+    """Return the first and last minute of a span of wall time, None if clocks change in or beside it."""
+    before, start, end = (readings(each, where) for each in (wall - MINUTE, wall, wall + length))
+    if not len(before) == len(start) == len(end) == 1:
+        return None
+    if start[0] - before[0] != MINUTE or end[0] - start[0] != length:
+        return None
+    return start[0], end[0] - MINUTE
+
+
+def local(moment: datetime, where: tzinfo) -> datetime:
+    """Return the wall time at an instant, with the `fold` that tells a second pass from a first."""
+    return moment.astimezone(where).replace(tzinfo=None)
+
+
+def _both(wall: datetime, where: tzinfo) -> tuple[datetime, datetime]:
+    """Return the instants of `wall` by the offset before a change near it and the one after."""
+    aware = wall.replace(tzinfo=where, fold=0)
+    return aware.astimezone(UTC), aware.replace(fold=1).astimezone(UTC)
+
+
+def _offset(moment: datetime, where: tzinfo) -> timedelta | None:
+    return moment.astimezone(where).utcoffset()

@@ -15,10 +15,32 @@ if TYPE_CHECKING:
 _HOMES = {
     "TaskRunner": "api",
     **dict.fromkeys(("After", "At", "Boot", "Cron", "Every", "Manual"), "schedule"),
-    **dict.fromkeys(("CatchUp", "Event", "Kind", "Outcome", "Overlap", "Run", "State", "Task", "Trigger", "Status", "Upcoming"), "model"),
-    **dict.fromkeys(("TaskRunnerError", "InputError", "StateError", "ScheduleError", "DurationError"), "errors"),
-    **dict.fromkeys(("MomentError", "ZoneError", "TaskNameError", "UnknownTask", "UnknownRun"), "errors"),
-    **dict.fromkeys(("DuplicateTask", "TaskBusy", "HomeRefused", "StoreRefused", "StoreBusy", "LockHeld"), "errors"),
+    **dict.fromkeys(
+        (
+            "CatchUp",
+            "Event",
+            "Kind",
+            "Outcome",
+            "Overlap",
+            "Run",
+            "State",
+            "Task",
+            "Trigger",
+            "Status",
+            "Upcoming",
+        ),
+        "model",
+    ),
+    **dict.fromkeys(
+        ("TaskRunnerError", "InputError", "StateError", "ScheduleError", "DurationError"), "errors"
+    ),
+    **dict.fromkeys(
+        ("MomentError", "ZoneError", "TaskNameError", "UnknownTask", "UnknownRun"), "errors"
+    ),
+    **dict.fromkeys(
+        ("DuplicateTask", "TaskBusy", "HomeRefused", "StoreRefused", "StoreBusy", "LockHeld"),
+        "errors",
+    ),
 }
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the names are text
 

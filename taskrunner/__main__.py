@@ -8,10 +8,14 @@ from taskrunner import clock, doorman, home
 
 def main() -> int:
     """Run the command line; an idle tick ends here."""
-    if sys.argv[1:] == ["tick"] or (len(sys.argv) == 4 and sys.argv[1] == "--home" and sys.argv[3] == "tick"):
+    if sys.argv[1:] == ["tick"] or (
+        len(sys.argv) == 4 and sys.argv[1] == "--home" and sys.argv[3] == "tick"
+    ):
         given = sys.argv[2] if len(sys.argv) == 4 else None
         if _idle(given):
-            os._exit(0)  # nothing was printed or opened for writing: the interpreter need not tidy up
+            os._exit(
+                0
+            )  # nothing was printed or opened for writing: the interpreter need not tidy up
     from taskrunner.cli import main as command_line
 
     return command_line()
@@ -20,7 +24,7 @@ def main() -> int:
 def _idle(given: str | None) -> bool:
     try:
         return doorman.idle(home.find(given), clock.now_ms(), home.caller())
-    except Exception:  # the full way meets it again, and says what is wrong
+    except Exception:  # noqa: BLE001  the full way meets it again, and says what is wrong
         return False
 
 

@@ -11,14 +11,24 @@ Here a request is checked and put into words of the model; the work is done in t
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from taskrunner import by_hand, claim, clock, command, config, heartbeat, home, options, schedule, zone
+from taskrunner import (
+    by_hand,
+    claim,
+    clock,
+    command,
+    config,
+    heartbeat,
+    home,
+    options,
+    schedule,
+    zone,
+)
 from taskrunner import daemon as loop
 from taskrunner import tick as visits
 from taskrunner.errors import InputError, ScheduleError, StateError, TaskBusy, UnknownTask, shown
@@ -41,7 +51,10 @@ class TaskRunner:
     """
 
     def __init__(
-        self, home: str | os.PathLike[str] | None = None, *, clock: Callable[[], datetime] | None = None
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         """Remember where; nothing is opened or made before the first request."""
         self.home = find_home(home)
@@ -53,7 +66,10 @@ class TaskRunner:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Close the store."""
         self.close()
@@ -69,7 +85,10 @@ class TaskRunner:
         if self._opened is None or self._opened.store.place == MISSING:
             settings = config.load(self.home)
             store = open_store(
-                self.home, create=create, synchronous=settings.synchronous, network=settings.allow_network_home
+                self.home,
+                create=create,
+                synchronous=settings.synchronous,
+                network=settings.allow_network_home,
             )
             self._opened = OpenHome(self.home, store, settings, self._clock)
         return self._opened
@@ -97,7 +116,9 @@ class TaskRunner:
         values = {**options.read({**options.DEFAULTS, **given}), **_work(name, command, shell)}
         options.agree(values)
         if schedule is None:
-            raise InputError(f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual")
+            raise InputError(
+                f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual"
+            )
         here = self._here(create=True)
         moment = here.now()
         whole = self._completed(schedule, tz, moment)
@@ -157,23 +178,42 @@ class TaskRunner:
             return here.store.task(task.id)
 
     def _new_timing(
-        self, here: OpenHome, task: Task, given: Schedule | None, tz: str | None, now: bool, moment: datetime
+        self,
+        here: OpenHome,
+        task: Task,
+        given: Schedule | None,
+        tz: str | None,
+        now: bool,
+        moment: datetime,
     ) -> dict[str, Any]:
-        bare = given or replace(claim.value_of(task), tz=tz)  # type: ignore[type-var]
-        whole = self._completed(bare, tz or task.tz, moment)
+        if given is None:
+            given = schedule.parse(
+                task.kind, task.schedule, tz=tz, anchor=task.anchor, from_finish=task.from_finish
+            )
+        whole = self._completed(given, tz, moment, task.tz)
         self._check_new(here, task.name, whole, now, moment)
         return _timing(whole, moment)
 
-    def _completed(self, given: Schedule, tz: str | None, moment: datetime) -> Schedule:
+    def _completed(
+        self, given: Schedule, tz: str | None, moment: datetime, before: str | None = None
+    ) -> Schedule:
+        """Return a schedule with zone and anchor: its own, the one given beside it, the one before, the default."""
         own = getattr(given, "tz", None)
         if tz is not None and own is not None and tz != own:
-            raise InputError(f"the zone {shown(tz)} contradicts the {shown(own)} of the schedule: give one of them")
-        return schedule.complete(given, tz=own or tz or config.default_zone(self._here().config), now=moment)
+            raise InputError(
+                f"the zone {shown(tz)} contradicts the {shown(own)} of the schedule: give one of them"
+            )
+        where = own or tz or before or self.default_zone()
+        return schedule.complete(given, tz=where, now=moment)
 
-    def _check_new(self, here: OpenHome, name: str, whole: Schedule, now: bool, moment: datetime) -> None:
+    def _check_new(
+        self, here: OpenHome, name: str, whole: Schedule, now: bool, moment: datetime
+    ) -> None:
         """Refuse a one-off in the past and a chain that bites its tail."""
         if isinstance(whole, At) and whole.instant <= moment and not now:
-            raise ScheduleError(f"{shown(whole.text)} is in the past: give a later instant, or run it at once with --now")
+            raise ScheduleError(
+                f"{shown(whole.text)} is in the past: give a later instant, or run it at once with --now"
+            )
         if isinstance(whole, After):
             _check_chain(here, name, whole.parent)
 
@@ -207,14 +247,18 @@ class TaskRunner:
         found = []
         program = task.command[0] if task.command else None
         if program is not None and not command.program_found(task, self._here().config):
-            found.append(f"the program {shown(program)} is not found on the PATH that the task will see")
+            found.append(
+                f"the program {shown(program)} is not found on the PATH that the task will see"
+            )
         if task.cwd is not None and not os.path.isdir(task.cwd):
             found.append(f"the directory {shown(task.cwd)} does not exist")
         if task.env_file is not None and not os.path.exists(task.env_file):
             found.append(f"the environment file {shown(task.env_file)} does not exist")
         value = claim.value_of(task)
         if isinstance(value, Every) and 0 < value.length.seconds < 60:
-            found.append("cron ticks once a minute: an interval under a minute needs `taskrunner daemon`")
+            found.append(
+                "cron ticks once a minute: an interval under a minute needs `taskrunner daemon`"
+            )
         if isinstance(value, At) and value.note:
             found.append(value.note)
         return found
@@ -228,7 +272,9 @@ class TaskRunner:
                 return task
             value = claim.value_of(task)
             if isinstance(value, At) and value.instant <= here.now():
-                raise StateError(f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at")
+                raise StateError(
+                    f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at"
+                )
             here.store.change_task(task.id, enabled=True, **_timing(value, here.now()))
             self._note("enabled", task.id)
             return here.store.task(task.id)
@@ -261,7 +307,9 @@ class TaskRunner:
         if live and force:
             by_hand.cancel(here, [run.id for run in live], f"{task.name} was removed")
         elif live:
-            raise TaskBusy(f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force")
+            raise TaskBusy(
+                f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
+            )
         with here.store.transaction():
             self._skip_pending(here, task, f"{task.name} was removed")
             here.store.change_task(task.id, enabled=False, removed=here.now())
@@ -280,7 +328,10 @@ class TaskRunner:
         here = self._here()
         now = here.now()
         tasks = here.store.tasks() if name is None else [here.store.task(name)]
-        walks = [_walk(task.name, claim.value_of(task), max(now, task.evaluated), until, task) for task in tasks]
+        walks = [
+            _walk(task.name, claim.value_of(task), max(now, task.evaluated), until, task)
+            for task in tasks
+        ]
         return list(islice(merge(*walks, key=lambda item: item.slot), _count(count, until)))
 
     def upcoming(
@@ -321,14 +372,15 @@ class TaskRunner:
         here = self._here()
         if isinstance(key, int) or key.isdigit():
             return here.store.run(int(key))
-        started = [run for run in self.history(key, limit=1)]
-        if not started:
-            raise StateError(f"{key} has no runs yet: `taskrunner next {key}` tells when it is due")
-        return started[0]
+        for run in self.history(key, limit=1):
+            return run
+        raise StateError(f"{key} has no runs yet: `taskrunner next {key}` tells when it is due")
 
     def log(self, run: Run, *, follow: bool = False) -> Iterator[bytes]:
         """Give the output of a run in pieces; with `follow` as it grows, b"" when there is nothing new yet."""
-        return by_hand.follow(self._here(), run.id) if follow else by_hand.read(self._here(), run.id)
+        return (
+            by_hand.follow(self._here(), run.id) if follow else by_hand.read(self._here(), run.id)
+        )
 
     def output(self, run: Run) -> bytes:
         """Return the output of a run as far as it has come."""
@@ -338,7 +390,7 @@ class TaskRunner:
         self,
         name: str,
         *,
-        echo: Callable[[bytes], object] = lambda block: None,
+        echo: Callable[[bytes], object] = lambda _: None,
         slot: datetime | None = None,
         force: bool = False,
         detach: bool = False,
@@ -353,7 +405,7 @@ class TaskRunner:
         if not detach:
             return by_hand.run(here, task, echo, slot=slot, force=force)
         with here.store.transaction():
-            asked, decision = by_hand.request(here, task, slot, here.now(), force=force)
+            asked, _ = by_hand.request(here, task, slot, here.now(), force=force)
         by_hand.start_tick(here)
         return asked
 
@@ -387,7 +439,9 @@ class TaskRunner:
             return visits.Visit(here.now(), idle=True)
         return visits.tick(here, caller=caller, only=only)
 
-    def dry_run(self, *, at: datetime | None = None, task: str | None = None) -> tuple[datetime, list[Decision]]:
+    def dry_run(
+        self, *, at: datetime | None = None, task: str | None = None
+    ) -> tuple[datetime, list[Decision]]:
         """Return the instant, and what a tick then would decide, slot by slot; writes nothing."""
         here = self._here()
         moment = at or here.now()
@@ -422,7 +476,7 @@ class TaskRunner:
 
         `say` is called with a sentence now and then. Makes the store when there is none.
         """
-        loop.daemon(self._here(create=True), interval, grace, say or (lambda text: None))
+        loop.daemon(self._here(create=True), interval, grace, say or (lambda _: None))
 
     def schedule_of(self, task: Task) -> Schedule:
         """Return the schedule of a task as a value."""
@@ -452,8 +506,14 @@ def _work(name: str, argv: Sequence[str] | None, shell: str | None) -> dict[str,
     if argv is not None and shell is not None:
         raise InputError(f"the task {shown(name)} has a command and a shell text: give one of them")
     if shell is None and not argv:
-        raise InputError(f"the task {shown(name)} has no command: write it after --, or give --shell TEXT")
-    return {"name": options.name(name), "command": options.argv(argv), "shell": options.shell(shell)}
+        raise InputError(
+            f"the task {shown(name)} has no command: write it after --, or give --shell TEXT"
+        )
+    return {
+        "name": options.name(name),
+        "command": options.argv(argv),
+        "shell": options.shell(shell),
+    }
 
 
 def _timing(whole: Schedule, moment: datetime) -> dict[str, Any]:
@@ -491,7 +551,9 @@ def _check_chain(here: OpenHome, name: str, parent: str) -> None:
     chain, above = [name], parent
     while True:
         if above == name:
-            raise StateError(f"{name} cannot come after {parent}: that is a circle ({' after '.join([*chain, above])})")
+            raise StateError(
+                f"{name} cannot come after {parent}: that is a circle ({' after '.join([*chain, above])})"
+            )
         chain.append(above)
         task = here.store.task(above)
         if task.kind is not Kind.AFTER:
@@ -508,7 +570,9 @@ def _state(text: str) -> State:
     try:
         return State(text)
     except ValueError as exc:
-        raise InputError(f"{shown(text)} is no state of a run: use one of {', '.join(State)}") from exc
+        raise InputError(
+            f"{shown(text)} is no state of a run: use one of {', '.join(State)}"
+        ) from exc
 
 
 def _count(count: int | None, until: datetime | None) -> int | None:
@@ -516,7 +580,11 @@ def _count(count: int | None, until: datetime | None) -> int | None:
 
 
 def _walk(
-    name: str | None, value: Schedule, after: datetime, until: datetime | None, task: Task | None = None
+    name: str | None,
+    value: Schedule,
+    after: datetime,
+    until: datetime | None,
+    task: Task | None = None,
 ) -> Iterator[Upcoming]:
     """Give the slots of a schedule, or of a task with what is known of its next one."""
     if task is not None and not task.enabled:

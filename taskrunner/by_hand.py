@@ -18,7 +18,9 @@ LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
 NOT_STARTED = "cancelled before it started"
 
 
-def request(here: OpenHome, task: Task, slot: datetime | None, now: datetime, *, force: bool) -> tuple[Run, Decision]:
+def request(
+    here: OpenHome, task: Task, slot: datetime | None, now: datetime, *, force: bool
+) -> tuple[Run, Decision]:
     """Write a pending run for a request, in the transaction of the caller; raises TaskBusy.
 
     It obeys the task's overlap unless `force`; its slot is the moment of the request, or the given one.
@@ -35,7 +37,12 @@ def request(here: OpenHome, task: Task, slot: datetime | None, now: datetime, *,
 
 
 def run(
-    here: OpenHome, task: Task, echo: Callable[[bytes], object], *, slot: datetime | None = None, force: bool = False
+    here: OpenHome,
+    task: Task,
+    echo: Callable[[bytes], object],
+    *,
+    slot: datetime | None = None,
+    force: bool = False,
 ) -> Run:
     """Run a task here and now, pass its output to `echo` as it comes, and return the run when it has ended.
 

@@ -16,8 +16,8 @@ WRITTEN = {Action.SKIP: State.SKIPPED, Action.MISS: State.MISSED}
 def write(here: OpenHome, decision: Decision, now: datetime) -> int | None:
     """Write the row of a decision and return its id; None when its slot has a row already."""
     span, state = decision.span, WRITTEN.get(decision.action, State.PENDING)
-    for run_id in decision.stops:
-        _stop(here, run_id, f"the slot of {span.slot:%Y-%m-%d %H:%M:%S} UTC took its place", now)
+    for other in decision.stops:
+        _stop(here, other, f"the slot of {span.slot:%Y-%m-%d %H:%M:%S} UTC took its place", now)
     run_id = here.store.add_run(
         decision.task_id,
         state,
@@ -54,7 +54,7 @@ def finish(here: OpenHome, run: Run, state: State, reason: str, now: datetime) -
 def conclude(here: OpenHome, run: Run, now: datetime) -> None:
     """Do what the end of a run brings about: tasks that come after it, the next slot of a delay."""
     for task in here.store.followers(run.task):
-        on = After(task.schedule.partition(":")[2] or After.SUCCEEDED)
+        on = After(task.schedule.partition(":")[2] or "succeeded")
         for decision in policy.follows(task, on, run, here.store.live(task.id), now):
             write(here, decision, now)
     for task in here.store.measured_from_finish(run.task_id):
@@ -65,5 +65,6 @@ def conclude(here: OpenHome, run: Run, now: datetime) -> None:
 
 def value_of(task: Task) -> schedule.Schedule:
     """Return the schedule of a task as a value."""
-    return schedule.parse(task.kind, task.schedule, tz=task.tz, anchor=task.anchor, from_finish=task.from_finish)
-
+    return schedule.parse(
+        task.kind, task.schedule, tz=task.tz, anchor=task.anchor, from_finish=task.from_finish
+    )

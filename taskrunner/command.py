@@ -40,16 +40,20 @@ def environment(task: Task, run: Run, settings: config.Config, started: datetime
     found = config.base_environment(settings, user, folder)
     if task.env_file is not None:
         found |= read_env_file(task.env_file)
-    return found | dict(task.env) | {
-        "TASKRUNNER_TASK": task.name,
-        "TASKRUNNER_RUN": str(run.id),
-        "TASKRUNNER_SLOT": clock.iso(run.slot),
-        "TASKRUNNER_STARTED": clock.iso(started),
-        "TASKRUNNER_ATTEMPT": str(run.attempt),
-        "TASKRUNNER_TRIGGER": run.trigger,
-        "TASKRUNNER_COALESCED": str(run.coalesced),
-        "TASKRUNNER_LAST_SUCCESS": clock.iso(task.last_success) if task.last_success else "",
-    }
+    return (
+        found
+        | dict(task.env)
+        | {
+            "TASKRUNNER_TASK": task.name,
+            "TASKRUNNER_RUN": str(run.id),
+            "TASKRUNNER_SLOT": clock.iso(run.slot),
+            "TASKRUNNER_STARTED": clock.iso(started),
+            "TASKRUNNER_ATTEMPT": str(run.attempt),
+            "TASKRUNNER_TRIGGER": run.trigger,
+            "TASKRUNNER_COALESCED": str(run.coalesced),
+            "TASKRUNNER_LAST_SUCCESS": clock.iso(task.last_success) if task.last_success else "",
+        }
+    )
 
 
 def program_found(task: Task, settings: config.Config) -> bool:
@@ -58,7 +62,9 @@ def program_found(task: Task, settings: config.Config) -> bool:
     if "/" in program:
         return os.access(os.path.join(folder, program), os.X_OK)
     path = dict(task.env).get("PATH") or settings.env.get("PATH") or settings.path
-    return any(os.access(os.path.join(folder, place, program), os.X_OK) for place in path.split(":"))
+    return any(
+        os.access(os.path.join(folder, place, program), os.X_OK) for place in path.split(":")
+    )
 
 
 @lru_cache(maxsize=64)

@@ -45,7 +45,9 @@ def _count(value: object) -> int:
 
 
 def _flag(value: object) -> bool:
-    found = {True: True, False: False, "true": True, "1": True, "false": False, "0": False}.get(value)  # type: ignore[call-overload]
+    found = {True: True, False: False, "true": True, "1": True, "false": False, "0": False}.get(
+        value
+    )
     if found is None:
         raise InputError("true or false")
     return bool(found)
@@ -111,7 +113,7 @@ def _with(config: Config, name: str, value: object, where: str) -> Config:
     if name not in READERS:
         raise InputError(f"{where} is no setting: known are {', '.join(READERS)}")
     try:
-        return replace(config, **{name: READERS[name](value)})
+        return replace(config, **dict[str, Any]({name: READERS[name](value)}))
     except InputError as exc:
         raise InputError(f"{where} is {shown(value)}: it must be {exc}") from exc
 
@@ -119,7 +121,12 @@ def _with(config: Config, name: str, value: object, where: str) -> Config:
 def default_zone(config: Config) -> str:
     """Return the zone of tasks that name none: the setting, else $TZ when it is a plain name, else the host's."""
     name = os.environ.get("TZ", "").removeprefix(":")
-    plain = bool(name) and not name.startswith("/") and "," not in name and ("/" in name or name == "UTC")
+    plain = (
+        bool(name)
+        and not name.startswith("/")
+        and "," not in name
+        and ("/" in name or name == "UTC")
+    )
     return config.tz or (name if plain else "") or clock.local_zone()
 
 

@@ -50,7 +50,7 @@ def _next_visit(here: OpenHome, interval: timedelta) -> float:
     return time.monotonic() + seconds - here.now().timestamp() % seconds
 
 
-def _turn(me: supervise.Supervisor, patience: float) -> None:
+def _turn(me: supervise.Supervisor, patience: float | None) -> None:
     me.turn()
     me.finished.clear()
     me.wait(patience)

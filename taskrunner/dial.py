@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from taskrunner.expression import Expression
 from taskrunner.zone import change, even, local, place, readings
 
-# Given an expression and a naive time: the first matching wall minute after it, None if there is none.
+# Given an expression and a naive time: the first matching wall minute after it, or None.
 Walk = Callable[[Expression, datetime], datetime | None]
 
 DAY = timedelta(days=1)
@@ -52,8 +52,8 @@ def next_slot(dial: Dial, after: datetime) -> datetime | None:
 def count_slots(dial: Dial, after: datetime, until: datetime, limit: int) -> tuple[int, bool]:
     """Return how many slots lie in (after, until], and whether there are more than `limit`.
 
-    Whole days and hours are counted by the sets; single steps are taken only where clocks change and
-    where the span begins and ends.
+    Whole days and hours are counted by the sets; single steps are taken only where clocks change
+    and where the span begins and ends.
     """
     total, at = 0, max(after, FIRST)
     while total <= limit:
@@ -112,7 +112,7 @@ def _next_reading(dial: Dial, wall: datetime, after: datetime) -> datetime | Non
 def _even_days(
     dial: Dial, slot: datetime, at: datetime, until: datetime, limit: int
 ) -> tuple[int, datetime] | None:
-    """Return the slots of the whole days from the one of `slot`, and the last instant they cover."""
+    """Count the slots of whole days from the one of `slot` on; return the last instant too."""
     each, total = len(dial.what.hours) * len(dial.what.minutes), 0
     day: date | None = local(slot, dial.where).date()
     while day is not None and total <= limit:
@@ -126,7 +126,7 @@ def _even_days(
 def _even_hour(
     dial: Dial, slot: datetime, at: datetime, until: datetime
 ) -> tuple[int, datetime] | None:
-    """Return the slots of the whole hour of `slot`, and the last instant they cover."""
+    """Count the slots of the whole hour of `slot`; return its last instant too."""
     wall = local(slot, dial.where).replace(minute=0, second=0, fold=0)
     span = even(wall, HOUR, dial.where)
     if span is None or at >= span[0] or span[1] > until:

@@ -47,10 +47,14 @@ def _anything(folder: str, store: str, now: int) -> bool:
         connection = sqlite3.connect(store, isolation_level=None)
         if migrations.version(connection) != len(migrations.STEPS):
             return True
-        ((found,),) = connection.execute(QUESTION, {"now": now, "zone_data": clock.zone_stamp()}).fetchall()
+        ((found,),) = connection.execute(
+            QUESTION, {"now": now, "zone_data": clock.zone_stamp()}
+        ).fetchall()
         if found:
             return True
         supervisors = connection.execute("SELECT DISTINCT supervisor FROM processes").fetchall()
     except sqlite3.Error:
         return True
-    return not all(lock.is_held(home.path(folder, home.SUPERVISORS, name)) for (name,) in supervisors)
+    return not all(
+        lock.is_held(home.path(folder, home.SUPERVISORS, name)) for (name,) in supervisors
+    )

@@ -55,7 +55,7 @@ def parse(text: str | timedelta) -> timedelta:
 
 
 def parse_interval(text: str) -> Interval:
-    """Return the interval of `every`, whose days and months are of the calendar, not of 24 hours."""
+    """Return the interval of `every`, whose days and months are those of the calendar."""
     parts = _parts(text)
     months = sum(n * MONTHS[unit] for n, unit in parts if unit in MONTHS)
     days = sum(n * SECONDS[unit] // 86_400 for n, unit in parts if unit in ("w", "d"))
@@ -69,7 +69,7 @@ def parse_interval(text: str) -> Interval:
 
 
 def parse_ago(text: str, now: datetime) -> datetime:
-    """Return the instant that long before `now`; `mo` and `y` step back by the calendar of `now`."""
+    """Return the instant that long before `now`; `mo` and `y` step back by its calendar."""
     if now.tzinfo is None:
         raise MomentError(f"{shown(now)} has no zone: pass an aware datetime")
     parts = _parts(text)
@@ -166,7 +166,8 @@ def _mixed(text: str, months: int, days: int, seconds: int) -> str:
     """Return the sentence that refuses an interval of more than one family."""
     why = "months, days and hours differ in how they follow the calendar"
     if months:
-        return f"{shown(text)} mixes months with smaller units, and {why}: write only one, such as {months}mo"
+        advice = f"write only one, such as {months}mo"
+        return f"{shown(text)} mixes months with smaller units, and {why}: {advice}"
     better = _absolute(days * 86_400 + seconds)
     return f"{shown(text)} mixes days with hours, and {why}: write {better}"
 

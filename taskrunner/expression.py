@@ -1,8 +1,8 @@
 """Cron expressions: five fields of text to sets of numbers, or a refusal that says what to write.
 
-The grammar is Vixie cron's (crontab(5)); what the many dialects add to it is refused by name. Days are
-matched here too, since the day of month and the day of week hang together. This room knows no zone, no
-instant and no library: who walks the clock is given `Expression.canonical`.
+The grammar is Vixie cron's (crontab(5)); what the many dialects add to it is refused by name. Days
+are matched here too, since the day of month and the day of week hang together. This room knows no
+zone, no instant and no library: who walks the clock is given `Expression.canonical`.
 """
 
 import calendar
@@ -58,7 +58,7 @@ FIELDS = (
     Field("month", 1, 12, MONTH_NAMES, LONG_MONTHS),
     Field("day of week", 0, 7, DAY_NAMES, LONG_DAYS),
 )
-WEEKDAY = FIELDS[4]
+ORDER = ", ".join(each.name for each in FIELDS)
 
 ITEM = re.compile(
     r"(?P<low>\*|[0-9]+|[a-z]+)(?:-(?P<high>[0-9]+|[a-z]+))?(?:/(?P<step>[0-9]+))?", re.A
@@ -71,8 +71,8 @@ FOREIGN_SIGN = re.compile(r"[?#~]|(?<![a-z])(?:l?w|wl|[lhr])(?![a-z])|(?<=[a-z]{
 # Characters of other dialects, and what to write in plain cron.
 FOREIGN = {
     "?": "write * for any value",
-    "l": "cron has no last day: use an interval of 1mo with an anchor on the 31st, or days 28-31 and"
-    " a command that looks at the date",
+    "l": "cron has no last day: use an interval of 1mo with an anchor on the 31st, or days 28-31"
+    " and a command that looks at the date",
     "w": "cron has no nearest weekday: use several days and a command that looks at the date",
     "#": "cron has no nth weekday: use the seven days it can fall on, such as 15-21, and a command"
     " that looks at the weekday",
@@ -86,7 +86,7 @@ FOREIGN = {
 class Expression:
     """An expression as sorted numbers; Sunday is 0."""
 
-    # eq=False: hashing five tuples for each look into the cache of days would cost more than it saves.
+    # eq=False: hashing five tuples for each look into the cache of days would cost what it saves.
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
@@ -176,7 +176,7 @@ def _days_of(what: Expression, year: int, month: int) -> tuple[int, ...]:
 
 
 def _fields(text: str) -> list[str]:
-    """Return the five fields of a normal text, in lower case, with a nickname replaced by its own."""
+    """Return the five fields of a normal text or of the nickname it is, in lower case."""
     if not text:
         raise ScheduleError(f"{shown(text)} is empty: write five fields, such as '30 2 * * *'")
     if text.startswith("@"):
@@ -208,21 +208,28 @@ def _nickname(text: str) -> str:
 
 def _not_five(text: str, fields: list[str]) -> str:
     """Return the sentence for too few or too many fields, by what they seem to come from."""
-    order = "minute, hour, day of month, month, day of week"
+    first = " ".join(text.split()[:5])
     if len(fields) < 5:
-        return f"{shown(text)} has {len(fields)} of the five fields it needs: {order}"
-    given = text.split()
-    first, last = shown(" ".join(given[:5])), shown(" ".join(given[1:6]))
+        return f"{shown(text)} has {len(fields)} of the five fields it needs: {ORDER}"
     if len(fields) > 7 or not all(_is_field(part) for part in fields[5:]):
-        return f"{shown(text)} is a whole crontab line: give only {first}, and the command apart"
+        return f"{shown(text)} is a whole crontab line: give only {first!r}, and the command apart"
     if len(fields) == 7:
-        return (
-            f"{shown(text)} has 7 fields, seconds first and year last (Quartz): write only {last}"
-        )
-    return (
-        f"{shown(text)} has 6 fields: write {last} if it has seconds first (Quartz, Spring),"
-        f" {first} if it has seconds last (croniter) or a year last (AWS)"
-    )
+        dialect = "as in Quartz, with seconds first and a year last"
+        return f"{shown(text)} has 7 fields, {dialect}: write only {ORDER}"
+    plain = text.replace("?", "*").split()
+    dialects = {
+        " ".join(plain[1:]): "if its seconds come first (Quartz, Spring)",
+        " ".join(plain[:5]): "if its seconds come last (croniter) or its year does (AWS)",
+    }
+    ways = [f"{five!r} {when}" for five, when in dialects.items() if _is_readable(five)]
+    return f"{shown(text)} has 6 fields: write {', or '.join(ways) or f'only {ORDER}'}"
+
+
+def _is_readable(text: str) -> bool:
+    try:
+        return bool(_read(text))
+    except ScheduleError:
+        return False
 
 
 def _is_field(part: str) -> bool:
@@ -256,7 +263,7 @@ def _item(item: str, field: Field, whole: str) -> range:
 
 
 def _range(low: int, high: int, step: int, item: str, field: Field, whole: str) -> range:
-    """Return the numbers from `low` to `high`; Sunday as an upper end is 7, unless it is both ends."""
+    """Return the numbers from `low` to `high`; Sunday as the upper end alone is 7."""
     if field.is_weekday and high == 0 and low != 0:
         high = 7
     if high < low:

@@ -19,7 +19,20 @@ SUPERVISORS = "supervisors"
 
 SYSTEM_HOME = "/var/lib/taskrunner"
 NETWORK_FILE_SYSTEMS = frozenset(
-    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "lustre", "beegfs")
+    (
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "fuse.sshfs",
+        "lustre",
+        "beegfs",
+    )
 )
 
 
@@ -64,7 +77,9 @@ def _check_one(place: str, found: os.stat_result) -> None:
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)
-        raise HomeRefused(f"{shown(place)} can be written by others (mode {mode:04o}): run chmod go-w {place}")
+        raise HomeRefused(
+            f"{shown(place)} can be written by others (mode {mode:04o}): run chmod go-w {place}"
+        )
 
 
 def create(home: str) -> None:

@@ -42,7 +42,7 @@ def moment_note(text: str, *, tz: str) -> str | None:
 
 
 def place_text(text: str, tz: str) -> datetime:
-    """Return the instant of an ISO 8601 text; without an offset it follows the fixed-time rule in `tz`."""
+    """Return the instant of an ISO 8601 text, one without offset by the rule of `place` in `tz`."""
     typed = read(text)
     try:
         found = place(typed, zone(tz)) if typed.tzinfo is None else typed.astimezone(UTC)
@@ -54,7 +54,7 @@ def place_text(text: str, tz: str) -> datetime:
 
 
 def read(text: str) -> datetime:
-    """Return the datetime of an ISO 8601 text: naive when it has no offset, cut to the millisecond."""
+    """Return the datetime of an ISO 8601 text, naive without offset, cut to the millisecond."""
     match = ISO.fullmatch(_checked(text))
     if not match:
         raise _refused(text, _advice(text))
@@ -74,7 +74,7 @@ def cut(when: datetime) -> datetime:
 
 
 def note(wall: datetime, tz: str) -> str | None:
-    """Return the sentence for a wall time that comes twice or not at all in `tz`, None for others."""
+    """Return the sentence for a wall time that comes twice or not at all in `tz`, else None."""
     where = zone(tz)
     try:
         found = readings(wall, where)

@@ -25,7 +25,9 @@ class OpenHome:
         """Return this instant by our clock, cut to the millisecond as the store keeps it."""
         moment = self.clock()
         if moment.utcoffset() is None:
-            raise MomentError(f"the clock gave {shown(moment)}, which has no zone: it must be an aware datetime")
+            raise MomentError(
+                f"the clock gave {shown(moment)}, which has no zone: it must be an aware datetime"
+            )
         return moment - timedelta(microseconds=moment.microsecond % 1000)
 
     def path(self, *parts: str) -> str:

@@ -70,7 +70,9 @@ def argv(value: Sequence[str] | str | None) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        raise InputError(f"the command {shown(value)} is one text: give a list of words, or use shell for a text")
+        raise InputError(
+            f"the command {shown(value)} is one text: give a list of words, or use shell for a text"
+        )
     words = tuple(value)
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"the command {shown(words)} has words that are no text")
@@ -94,7 +96,9 @@ def _text(value: str, what: str) -> str:
     except UnicodeEncodeError as exc:
         raise InputError(f"{what} {shown(value)} is not UTF-8") from exc
     if "\0" in value or len(value) > LONGEST_TEXT:
-        raise InputError(f"{what} {shown(value)} holds a NUL byte or more than {LONGEST_TEXT} characters")
+        raise InputError(
+            f"{what} {shown(value)} holds a NUL byte or more than {LONGEST_TEXT} characters"
+        )
     return value
 
 
@@ -175,7 +179,9 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for option, value in given.items():
         if option not in READERS:
-            raise InputError(f"{shown(option)} is no option of a task: known are {', '.join(READERS)}")
+            raise InputError(
+                f"{shown(option)} is no option of a task: known are {', '.join(READERS)}"
+            )
         try:
             found[option] = READERS[option](value)
         except InputError as exc:
@@ -187,6 +193,10 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
 def agree(options: Mapping[str, Any]) -> None:
     """Raise InputError for options that contradict each other; `options` is the whole set of a task."""
     if options["catch_up_limit"] is not None and options["catch_up"] is not CatchUp.ALL:
-        raise InputError(f"--catch-up-limit {options['catch_up_limit']} goes only with --catch-up all")
+        raise InputError(
+            f"--catch-up-limit {options['catch_up_limit']} goes only with --catch-up all"
+        )
     if options["max_instances"] is not None and options["overlap"] is not Overlap.ALLOW:
-        raise InputError(f"--max-instances {options['max_instances']} goes only with --overlap allow")
+        raise InputError(
+            f"--max-instances {options['max_instances']} goes only with --overlap allow"
+        )

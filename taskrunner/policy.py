@@ -105,7 +105,9 @@ def _kept(task: Task) -> tuple[int, timedelta | None]:
     return limit(task), task.deadline
 
 
-def _by_age(spans: list[Span], limit: timedelta | None, now: datetime) -> tuple[list[Span], list[Span]]:
+def _by_age(
+    spans: list[Span], limit: timedelta | None, now: datetime
+) -> tuple[list[Span], list[Span]]:
     late = [span for span in spans if limit is not None and now - span.slot > limit]
     return late, spans[len(late) :]
 
@@ -126,7 +128,11 @@ def _overlap(task: Task, chosen: list[Span], live: Sequence[Run], now: datetime)
     def made(span: Span, action: Action, reason: str, stops: tuple[int, ...] = ()) -> Decision:
         return Decision(task.id, task.name, span, action, reason, _trigger(span, now), stops)
 
-    if task.overlap is Overlap.ALLOW and task.max_instances is not None and len(live) >= task.max_instances:
+    if (
+        task.overlap is Overlap.ALLOW
+        and task.max_instances is not None
+        and len(live) >= task.max_instances
+    ):
         full = f"{named(live)} hold all {task.max_instances} instances"
         return [made(span, Action.SKIP, full) for span in chosen]
     if not live or task.overlap is Overlap.ALLOW:
@@ -183,10 +189,16 @@ def requested(task: Task, at: datetime, live: Sequence[Run]) -> Decision:
 
 def again(decision: Decision, slot: datetime) -> Decision:
     """Return a request for a run that does an older slot again."""
-    return replace(decision, span=Span(slot, slot), reason=f"asked for, does the slot of {slot:%Y-%m-%d %H:%M:%S} UTC again")
+    return replace(
+        decision,
+        span=Span(slot, slot),
+        reason=f"asked for, does the slot of {slot:%Y-%m-%d %H:%M:%S} UTC again",
+    )
 
 
-def follows(task: Task, on: After, parent: Run, live: Sequence[Run], now: datetime) -> list[Decision]:
+def follows(
+    task: Task, on: After, parent: Run, live: Sequence[Run], now: datetime
+) -> list[Decision]:
     """Return what the end of a parent's run means for a task that comes after it; [] when nothing."""
     span = Span(parent.slot, parent.first_slot, parent.coalesced, parent.coalesced_at_least)
     if parent.state in (State.SKIPPED, State.MISSED):
@@ -195,12 +207,18 @@ def follows(task: Task, on: After, parent: Run, live: Sequence[Run], now: dateti
         why = f"run {parent.id} of {parent.task} was {parent.state}: {parent.reason}"
         return [Decision(task.id, task.name, span, Action.SKIP, why, Trigger.AFTER)]
     failed = parent.state in (State.FAILED, State.TIMED_OUT, State.LOST)
-    met = {After.SUCCEEDED: parent.state is State.SUCCEEDED, After.FAILED: failed}.get(on, parent.started is not None)
+    met = {After.SUCCEEDED: parent.state is State.SUCCEEDED, After.FAILED: failed}.get(
+        on, parent.started is not None
+    )
     if not met:
         return []
     why = f"run {parent.id} of {parent.task} {parent.state}"
     return [
-        replace(decision, trigger=Trigger.AFTER, reason=why if decision.action is Action.RUN else decision.reason)
+        replace(
+            decision,
+            trigger=Trigger.AFTER,
+            reason=why if decision.action is Action.RUN else decision.reason,
+        )
         for decision in _overlap(task, [span], live, now)
     ]
 
@@ -208,7 +226,9 @@ def follows(task: Task, on: After, parent: Run, live: Sequence[Run], now: dateti
 def waiting(run: Run) -> Decision:
     """Return a run that an earlier tick has claimed as a decision: it starts as soon as it may."""
     span = Span(run.slot, run.first_slot, run.coalesced, run.coalesced_at_least)
-    return Decision(run.task_id, run.task, span, Action.RUN, f"run {run.id} waits: {run.reason}", run.trigger)
+    return Decision(
+        run.task_id, run.task, span, Action.RUN, f"run {run.id} waits: {run.reason}", run.trigger
+    )
 
 
 def too_late(task: Task, run: Run, now: datetime) -> str | None:
@@ -218,12 +238,18 @@ def too_late(task: Task, run: Run, now: datetime) -> str | None:
     return f"it waited past its deadline of {duration.format(task.deadline)}"
 
 
-def within_capacity(decisions: Sequence[Decision], running: Sequence[Run], limit: int) -> list[Decision]:
+def within_capacity(
+    decisions: Sequence[Decision], running: Sequence[Run], limit: int
+) -> list[Decision]:
     """Turn into waits what would start now but finds no room, oldest slot first."""
     free = limit - len(running)
     starts = sorted((d for d in decisions if d.action is Action.RUN), key=lambda d: d.span.slot)
     waits = {id(decision) for decision in starts[max(0, free) :]}
-    why = f"{named(running)} hold all of max_parallel = {limit}" if running else f"max_parallel = {limit}"
+    why = (
+        f"{named(running)} hold all of max_parallel = {limit}"
+        if running
+        else f"max_parallel = {limit}"
+    )
     return [replace(d, action=Action.WAIT, reason=why) if id(d) in waits else d for d in decisions]
 
 
@@ -238,4 +264,6 @@ def verdict(task: Task, outcome: Outcome, how: str, process: Process | None) -> 
 
 def overdue(task: Task) -> str:
     """Return why a run that takes too long is stopped."""
-    return f"stopped at its timeout of {duration.format(task.timeout)}" if task.timeout else "stopped"
+    return (
+        f"stopped at its timeout of {duration.format(task.timeout)}" if task.timeout else "stopped"
+    )

@@ -16,7 +16,9 @@ from taskrunner.policy import Decision
 from taskrunner.schedule import Schedule
 
 VERSION = 1  # of the documents
-SECRET = re.compile(r"SECRET|TOKEN|PASS|PWD|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|AUTH", re.IGNORECASE)
+SECRET = re.compile(
+    r"SECRET|TOKEN|PASS|PWD|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|AUTH", re.IGNORECASE
+)
 MASK = "***"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 COLOURS = {
@@ -118,7 +120,12 @@ def run_document(run: Run) -> dict[str, Any]:
 
 def upcoming_document(item: Upcoming) -> dict[str, Any]:
     """Return a slot to come for a document."""
-    return {"task": item.task, "slot": instant(item.slot), "local": item.local.isoformat(), "note": item.note}
+    return {
+        "task": item.task,
+        "slot": instant(item.slot),
+        "local": item.local.isoformat(),
+        "note": item.note,
+    }
 
 
 def decision_document(decision: Decision) -> dict[str, Any]:
@@ -150,7 +157,9 @@ def status_document(status: Status) -> str:
 class Page:
     """How text for people looks: the zone of its times, its width, whether it has colours, and the present."""
 
-    def __init__(self, tz: str, now: datetime, width: int | None = None, colour: bool = False) -> None:
+    def __init__(
+        self, tz: str, now: datetime, width: int | None = None, colour: bool = False
+    ) -> None:
         """Take the zone's name, this instant, and the columns of the terminal or None for no limit."""
         self.tz = tz
         self.now = now
@@ -181,7 +190,10 @@ class Page:
 
     def _line(self, row: Sequence[str], widths: Sequence[int]) -> str:
         *first, last = row
-        line = "".join(cell + " " * (width - _width(cell) + 2) for cell, width in zip(first, widths, strict=False))
+        line = "".join(
+            cell + " " * (width - _width(cell) + 2)
+            for cell, width in zip(first, widths, strict=False)
+        )
         if self.width is not None:
             room = max(8, self.width - _width(line))
             last = last if _width(last) <= room else last[: room - 1] + "…"
@@ -228,13 +240,19 @@ def tasks_table(page: Page, tasks: Sequence[Task]) -> str:
         )
         for task in tasks
     ]
-    return page.table(("id", "task", "schedule", f"next ({page.tz})", "last", "last run", "command"), rows)
+    return page.table(
+        ("id", "task", "schedule", f"next ({page.tz})", "last", "last run", "command"), rows
+    )
 
 
 def when(task: Task) -> str:
     """Return the schedule of a task as it was given."""
     delay = " from finish" if task.from_finish else ""
-    return f"{task.kind} {task.schedule}{delay}".strip() if task.kind is not Kind.CRON else task.schedule
+    return (
+        f"{task.kind} {task.schedule}{delay}".strip()
+        if task.kind is not Kind.CRON
+        else task.schedule
+    )
 
 
 def task_page(page: Page, task: Task, schedule: Schedule, runs: Sequence[Run]) -> str:
@@ -243,7 +261,12 @@ def task_page(page: Page, task: Task, schedule: Schedule, runs: Sequence[Run]) -
     lines = [
         (f"{task.name}", f"task {task.id}, {state}"),
         ("schedule", f"{when(task)}: {schedule.describe()}"),
-        ("next", "-" if task.next is None else f"{page.time(task.next)} ({page.tz}), {page.distance(task.next)}"),
+        (
+            "next",
+            "-"
+            if task.next is None
+            else f"{page.time(task.next)} ({page.tz}), {page.distance(task.next)}",
+        ),
         ("command", command_line(task) + (" (by /bin/sh)" if task.shell is not None else "")),
         *((name, text) for name, text in _options(task) if text is not None),
         ("last success", page.time(task.last_success)),
@@ -320,13 +343,20 @@ def upcoming_table(page: Page, items: Sequence[Upcoming]) -> str:
 
 def decisions_table(page: Page, decisions: Sequence[Decision]) -> str:
     """Return what a tick would do as a table."""
-    rows = [(d.task, page.time(d.span.slot), str(d.span.count), str(d.action), d.reason) for d in decisions]
+    rows = [
+        (d.task, page.time(d.span.slot), str(d.span.count), str(d.action), d.reason)
+        for d in decisions
+    ]
     return page.table(("task", f"slot ({page.tz})", "slots", "decision", "why"), rows)
 
 
 def status_page(page: Page, status: Status) -> str:
     """Return how things stand."""
-    beat = "never" if status.last_tick is None else f"{page.distance(status.last_tick)}, called by {status.clock}"
+    beat = (
+        "never"
+        if status.last_tick is None
+        else f"{page.distance(status.last_tick)}, called by {status.clock}"
+    )
     parts = [f"last tick  {beat}"]
     for title, runs in (("running", status.running), ("pending", status.pending)):
         parts.append(f"{title:<9}  {len(runs) or 'nothing'}")

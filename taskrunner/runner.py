@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 from taskrunner.model import Command, Outcome
 
@@ -58,7 +58,7 @@ class Children:
     """
 
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    on_timeout: Callable[[int], None] = lambda key: None
+    on_timeout: Callable[[int], None] = lambda _: None
     running: dict[int, Child] = field(default_factory=dict)
     _timers: list[tuple[float, int]] = field(default_factory=list)
 
@@ -146,7 +146,9 @@ class Children:
         else:
             if pid == 0:
                 return
-            child.process.returncode = os.waitstatus_to_exitcode(status)  # or Popen would wait for it again
+            child.process.returncode = os.waitstatus_to_exitcode(
+                status
+            )  # or Popen would wait for it again
             child.outcome = _outcome(child, usage)
         if child.pidfd is not None:
             self.selector.unregister(child.pidfd)
@@ -213,7 +215,7 @@ def _spawn(command: Command, output: int) -> subprocess.Popen[bytes]:
         )
 
 
-def _as_user(user: str | None) -> tuple[tuple[str, ...], dict[str, object]]:
+def _as_user(user: str | None) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Return what makes a command run as `user`: a prefix, or arguments of Popen where setpriv(1) is missing."""
     if user is None:
         return (), {}
@@ -222,7 +224,13 @@ def _as_user(user: str | None) -> tuple[tuple[str, ...], dict[str, object]]:
         return (), {}
     setpriv = _tool("setpriv")
     if setpriv:
-        return (setpriv, f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--"), {}
+        return (
+            setpriv,
+            f"--reuid={entry.pw_uid}",
+            f"--regid={entry.pw_gid}",
+            "--init-groups",
+            "--",
+        ), {}
     groups = os.getgrouplist(user, entry.pw_gid)
     return (), {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
 
@@ -255,9 +263,14 @@ def _not_started(command: Command, exc: Exception) -> Outcome:
     if isinstance(exc, OSError) and exc.filename == command.cwd and command.cwd != command.argv[0]:
         return Outcome(error=f"could not start: the directory {command.cwd!r}: {exc.strerror}")
     if isinstance(exc, FileNotFoundError):
-        return Outcome(NOT_FOUND, error=f"could not start: no program {command.argv[0]!r} on PATH={_path(command)}")
+        return Outcome(
+            NOT_FOUND,
+            error=f"could not start: no program {command.argv[0]!r} on PATH={_path(command)}",
+        )
     if isinstance(exc, OSError) and exc.strerror:
-        return Outcome(NOT_EXECUTABLE, error=f"could not start: {command.argv[0]!r}: {exc.strerror}")
+        return Outcome(
+            NOT_EXECUTABLE, error=f"could not start: {command.argv[0]!r}: {exc.strerror}"
+        )
     return Outcome(error=f"could not start: {exc}")
 
 
@@ -356,11 +369,14 @@ def stop_signals(children: Children) -> Iterator[list[int]]:
     """
     received: list[int] = []
 
-    def remember(number: int, frame: FrameType | None) -> None:
+    def remember(number: int, _: FrameType | None) -> None:
         received.append(number)
 
     try:
-        before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        before = {
+            number: signal.signal(number, remember)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        }
     except ValueError:  # not the main thread
         yield received
         return
@@ -382,4 +398,6 @@ def detach(argv: tuple[str, ...]) -> None:
     """Start a program that outlives us, silent and in a session of its own; not our child, so nobody's zombie."""
     null = subprocess.DEVNULL
     shell = ("/bin/sh", "-c", '"$@" &', "sh", *argv)
-    subprocess.run(shell, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True, check=True)
+    subprocess.run(
+        shell, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True, check=True
+    )

@@ -1,9 +1,10 @@
 """When a task is due, as a value: text in, slots out.
 
-A slot is an instant in UTC. Each kind of schedule answers one question, `next_after(moment)`, and the
-answer does not depend on how the moment was reached; the rules are those of docs/explanation/time.md.
-Pure: it is given instants and reads no clock (but for the name of the host's zone), no store and no
-policy. It alone uses croniter and dateutil, imported at first use so that an idle tick does not pay.
+A slot is an instant in UTC. Each kind of schedule answers one question, `next_after(moment)`, and
+the answer does not depend on how the moment was reached (docs/explanation/time.md has the rules).
+Pure: it is given instants and reads no clock (but for the name of the host's zone), no store and
+no policy. It alone uses croniter and dateutil, imported at first use so that an idle tick need not
+pay for them.
 """
 
 from dataclasses import dataclass, field, replace
@@ -70,8 +71,8 @@ class Cron:
 class Every:
     """A fixed interval on a grid from `anchor`, or with `from_finish` a delay after each run.
 
-    `1d` and `1mo` keep the wall-clock time of the anchor in `tz`; `24h` is elapsed time, and so is a
-    timedelta. `add` fills in a missing anchor and zone (`complete`).
+    `1d` and `1mo` keep the wall-clock time of the anchor in `tz`; `24h` is elapsed time, and so is
+    a timedelta. `add` fills in a missing anchor and zone (`complete`).
     """
 
     kind: ClassVar[str] = "every"
@@ -117,7 +118,7 @@ class Every:
         return self._later(self._start(), number) if number else self._start()
 
     def number(self, moment: datetime) -> int:
-        """Return the number of the newest slot that is not after an instant, which is not before slot 0."""
+        """Return the number of the newest slot up to an instant that is not before slot 0."""
         number = self._guess(moment)
         while number and self.slot(number) > moment:
             number -= 1
@@ -194,7 +195,7 @@ class At:
 
     @property
     def instant(self) -> datetime:
-        """The instant in UTC; a wall time in a fold is its first pass, one in a gap the end of it."""
+        """The instant in UTC: the first pass of a fold, the end of a gap."""
         if self.tz is None and read(self.text).tzinfo is None:
             raise ScheduleError(f"At({self.text!r}) has no zone yet: add completes it, or give tz=")
         return place_text(self.text, self.tz or "UTC")
@@ -370,8 +371,8 @@ def count(
 def _walk(what: Expression, wall: datetime) -> datetime | None:
     """Return the first wall minute after `wall` that matches.
 
-    The day is found in our own sets, since croniter searches decades slowly or gives up; croniter is
-    handed naive times only, as its own handling of clock changes is not Debian's.
+    The day is found in our own sets, since croniter searches decades slowly or gives up; croniter
+    is handed naive times only, as its own handling of clock changes is not Debian's.
     """
     start = wall.replace(second=0, microsecond=0, fold=0)
     over = (start.hour, start.minute) >= (what.hours[-1], what.minutes[-1])
@@ -461,12 +462,11 @@ def _in_zone(tz: str | None) -> str:
 def _at_text(when: str | datetime) -> str:
     """Return an instant as ISO 8601, as it was given: with its offset, or as a wall time."""
     if isinstance(when, datetime):
-        utc(when)
-        return cut(when).isoformat()
+        # Offsets with seconds, of long ago, have no place in ISO 8601.
+        odd = (when.utcoffset() or MINUTE) % MINUTE
+        return cut(utc(when) if odd or when.tzinfo is None else when).isoformat()
     if str(when).strip().startswith(("+", "-")):
-        raise MomentError(
-            f"{shown(when)} is a distance: At needs an instant, such as moment({when!r}, ...)"
-        )
+        raise MomentError(f"{shown(when)} is a distance: give At the instant moment() makes of it")
     return read(when).isoformat()
 
 

@@ -11,13 +11,21 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner import home, lock, migrations
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.errors import DuplicateTask, StateError, StoreBusy, StoreRefused, UnknownRun, UnknownTask, shown
+from taskrunner.errors import (
+    DuplicateTask,
+    StateError,
+    StoreBusy,
+    StoreRefused,
+    UnknownRun,
+    UnknownTask,
+    shown,
+)
 from taskrunner.model import (
     LIVE,
     CatchUp,
@@ -35,6 +43,11 @@ from taskrunner.model import (
 MISSING = ":memory:"  # the place of the empty store that stands in for one that does not exist yet
 BUSY_TIMEOUT = 30.0  # seconds we wait for other writers
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+BUGS = (
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISUSE,
+)  # ours, not the store's
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -56,8 +69,12 @@ FLAG = (int, bool)
 
 # How a field of the model is written and read where it is not the same in SQL.
 CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    **dict.fromkeys(("created", "anchor", "evaluated", "next", "following", "requested", "removed"), MOMENT),
-    **dict.fromkeys(("last_run", "last_success", "slot", "first_slot", "started", "finished"), MOMENT),
+    **dict.fromkeys(
+        ("created", "anchor", "evaluated", "next", "following", "requested", "removed"), MOMENT
+    ),
+    **dict.fromkeys(
+        ("last_run", "last_success", "slot", "first_slot", "started", "finished"), MOMENT
+    ),
     **dict.fromkeys(("at", "stop_at"), MOMENT),
     **dict.fromkeys(("timeout", "kill_after", "deadline"), LENGTH),
     **dict.fromkeys(("enabled", "from_finish", "coalesced_at_least"), FLAG),
@@ -118,7 +135,7 @@ class Store:
         return found
 
     def _connect(self) -> sqlite3.Connection:
-        with self._ours():
+        try:
             if self.place == MISSING:
                 connection = sqlite3.connect(self.place, isolation_level=None)
             else:
@@ -128,7 +145,9 @@ class Store:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             self._upgrade(connection)
-            return connection
+        except sqlite3.Error as exc:
+            raise self._ours(exc) from exc
+        return connection
 
     def _upgrade(self, connection: sqlite3.Connection) -> None:
         """Bring the schema up to date, after a backup; refuse a store that is newer than we are."""
@@ -159,27 +178,34 @@ class Store:
             found.close()
             self._local.connection = None
 
-    @contextmanager
-    def _ours(self) -> Iterator[None]:
-        """Let errors of the driver leave as ours, with the name of the file."""
-        try:
-            yield
-        except sqlite3.Error as exc:
-            code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the primary code, without its refinement
-            if code in BUSY_CODES:
-                raise StoreBusy(f"the store {shown(self.place)} stayed busy: other writers hold it") from exc
-            if isinstance(exc, sqlite3.OperationalError | sqlite3.DatabaseError) and code != sqlite3.SQLITE_ERROR:
-                raise StoreRefused(f"the store {shown(self.place)} cannot be used: {exc}") from exc
-            raise
+    def _ours(self, exc: sqlite3.Error) -> Exception:
+        """Return an error of the driver as one of ours, with the name of the file; a bug of ours as it is."""
+        code = (
+            getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        )  # the primary code, without its refinement
+        if code in BUSY_CODES:
+            return StoreBusy(f"the store {shown(self.place)} stayed busy: other writers hold it")
+        if isinstance(exc, sqlite3.DatabaseError) and code not in BUGS:
+            return StoreRefused(f"the store {shown(self.place)} cannot be used: {exc}")
+        return exc
 
-    def _run(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> sqlite3.Cursor:
+    def _run(
+        self, sql: str, values: Sequence[object] | Mapping[str, object] = ()
+    ) -> sqlite3.Cursor:
         connection = self._connection
-        with self._ours():
+        try:
             return connection.execute(sql, values)
+        except sqlite3.Error as exc:
+            raise self._ours(exc) from exc
 
-    def _rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[sqlite3.Row]:
-        with self._ours():
-            return self._run(sql, values).fetchall()
+    def _rows(
+        self, sql: str, values: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[sqlite3.Row]:
+        cursor = self._run(sql, values)
+        try:
+            return cursor.fetchall()
+        except sqlite3.Error as exc:
+            raise self._ours(exc) from exc
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
@@ -222,7 +248,9 @@ class Store:
         names = ", ".join(written)
         marks = ", ".join(f":{name}" for name in written)
         try:
-            return int(self._run(f"INSERT INTO tasks ({names}) VALUES ({marks})", written).lastrowid or 0)
+            return int(
+                self._run(f"INSERT INTO tasks ({names}) VALUES ({marks})", written).lastrowid or 0
+            )
         except sqlite3.IntegrityError as exc:
             raise _duplicate(values) from exc
 
@@ -239,7 +267,9 @@ class Store:
         """Return the task of that name or id; raises UnknownTask."""
         by_id = isinstance(key, int) or key.isdigit()
         clause = "id = ?" if by_id else "name = ?"
-        for row in self._rows(f"{TASK} WHERE {clause} AND removed IS NULL", (int(key) if by_id else key,)):
+        for row in self._rows(
+            f"{TASK} WHERE {clause} AND removed IS NULL", (int(key) if by_id else key,)
+        ):
             return Task(**_decoded(row))
         raise UnknownTask(f"there is no task {shown(str(key))}: `taskrunner list` shows all")
 
@@ -306,7 +336,9 @@ class Store:
             written["finished"] = to_ms(claimed)
         names = ", ".join(written)
         marks = ", ".join(f":{name}" for name in written)
-        made = self._run(f"INSERT INTO runs ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", written)
+        made = self._run(
+            f"INSERT INTO runs ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", written
+        )
         if not made.rowcount:
             return None
         run_id = int(made.lastrowid or 0)
@@ -320,14 +352,20 @@ class Store:
             return found
         raise UnknownRun(f"there is no run {run_id}: `taskrunner history` shows the newest")
 
-    def _runs(self, where: str, values: Sequence[object], limit: int = -1, order: str = "runs.id") -> list[Run]:
+    def _runs(
+        self, where: str, values: Sequence[object], limit: int = -1, order: str = "runs.id"
+    ) -> list[Run]:
         rows = self._rows(f"{RUN} WHERE {where} ORDER BY {order} LIMIT ?", (*values, limit))
         return [Run(**_decoded(row)) for row in rows]
 
     def live(self, task_id: int | None = None) -> list[Run]:
         """Return the runs that are pending or running, of one task or of all, oldest first."""
         running = self._runs("state = 'running' AND task_id = coalesce(?, task_id)", (task_id,))
-        pending = self._runs("state = 'pending' AND task_id = coalesce(?, task_id)", (task_id,), order="slot, runs.id")
+        pending = self._runs(
+            "state = 'pending' AND task_id = coalesce(?, task_id)",
+            (task_id,),
+            order="slot, runs.id",
+        )
         return running + pending
 
     def running(self) -> list[Run]:
@@ -397,16 +435,21 @@ class Store:
             return False
         written = _encoded({entry.name: getattr(process, entry.name) for entry in fields(process)})
         self._run(
-            f"INSERT INTO processes ({', '.join(written)}) VALUES ({', '.join(f':{n}' for n in written)})", written
+            f"INSERT INTO processes ({', '.join(written)}) VALUES ({', '.join(f':{n}' for n in written)})",
+            written,
         )
         self._run(
-            "UPDATE tasks SET last_run = ?, last_state = 'running' WHERE id = ?", (to_ms(now), run.task_id)
+            "UPDATE tasks SET last_run = ?, last_state = 'running' WHERE id = ?",
+            (to_ms(now), run.task_id),
         )
         return True
 
     def note_child(self, run_id: int, pid: int, pid_started: int | None) -> None:
         """Keep how the child is recognised, once it is there."""
-        self._run("UPDATE processes SET pid = ?, pid_started = ? WHERE run_id = ?", (pid, pid_started, run_id))
+        self._run(
+            "UPDATE processes SET pid = ?, pid_started = ? WHERE run_id = ?",
+            (pid, pid_started, run_id),
+        )
 
     def ask_to_stop(self, run_id: int, state: State, reason: str, now: datetime) -> bool:
         """Say on the row that a run is being stopped, before the signal; the first to say so stands."""
@@ -455,17 +498,31 @@ class Store:
             return None
         self._run("DELETE FROM processes WHERE run_id = ?", (run.id,))
         if output:
-            self._run("INSERT OR REPLACE INTO outputs VALUES (?, ?)", (run.id, zlib.compress(output, 1)))
+            self._run(
+                "INSERT OR REPLACE INTO outputs VALUES (?, ?)", (run.id, zlib.compress(output, 1))
+            )
         self._run(
             "UPDATE tasks SET last_state = iif(last_run = ?, ?, last_state), "
             "last_success = iif(? = 'succeeded', ?, last_success) WHERE id = ?",
             (_ms(run.started), state, state, to_ms(now), run.task_id),
         )
         self._retire_one_off(run.task_id)
-        return self.run(run.id)
+        return replace(
+            run,
+            state=state,
+            reason=reason,
+            finished=now,
+            exit_code=told.exit_code,
+            signal=told.signal,
+            output_size=output_size,
+            cpu_seconds=told.cpu_seconds,
+            peak_memory=told.peak_memory,
+        )
 
     def _retire_one_off(self, task_id: int) -> None:
-        self._run("UPDATE tasks SET enabled = 0 WHERE id = ? AND kind = 'at' AND next IS NULL", (task_id,))
+        self._run(
+            "UPDATE tasks SET enabled = 0 WHERE id = ? AND kind = 'at' AND next IS NULL", (task_id,)
+        )
 
     def output(self, run_id: int) -> bytes | None:
         """Return the small output of a run, None when it has none here."""
@@ -499,10 +556,15 @@ class Store:
 
     def set_fact(self, name: str, value: str) -> None:
         """Write a thing that is true of the whole store."""
-        self._run("INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (name, value))
+        self._run(
+            "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            (name, value),
+        )
 
 
-def open_store(folder: str, *, create: bool = False, synchronous: str = "full", network: bool = False) -> Store:
+def open_store(
+    folder: str, *, create: bool = False, synchronous: str = "full", network: bool = False
+) -> Store:
     """Return the store of a home, made when `create`; a missing one is an empty store that writes nothing.
 
     Raises HomeRefused, StoreRefused or StoreBusy.
@@ -532,7 +594,9 @@ def _make(folder: str, place: str) -> None:
             unfinished = f"{place}.new"
             os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
             connection = sqlite3.connect(unfinished, isolation_level=None)
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has to come before the first table
+            connection.execute(
+                "PRAGMA auto_vacuum = INCREMENTAL"
+            )  # has to come before the first table
             connection.execute("PRAGMA journal_mode = WAL")
             migrations.migrate(connection)
             connection.close()
@@ -549,7 +613,9 @@ def _quoted(place: str) -> str:
 
 
 def _duplicate(values: Mapping[str, Any]) -> DuplicateTask:
-    return DuplicateTask(f"there is already a task {shown(values.get('name'))}: pick another name, or use --replace")
+    return DuplicateTask(
+        f"there is already a task {shown(values.get('name'))}: pick another name, or use --replace"
+    )
 
 
 def _ms(moment: datetime | None) -> int | None:

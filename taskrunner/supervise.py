@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from taskrunner import claim, clock, command, lock, policy, reconcile, runner
@@ -80,16 +80,22 @@ class Supervisor:
         if self.stopping:
             self._look_after_stops()
             timeout = LOOK if timeout is None else min(timeout, LOOK)
+        self._look(timeout)
+
+    def _look(self, timeout: float | None = 0) -> None:
         self._ended += [(child.key, outcome) for child, outcome in self.children.wait(timeout)]
 
     def adopt(self, run: Run, now: datetime) -> list[Watched]:
         """Make one pending run ours, whatever else runs; to be spawned after the transaction."""
         slot = self.slots.take()
-        process = Process(run.id, self.name, clock.boot_id(), slot.name, slot.inode, runner.pid_namespace())
+        process = Process(
+            run.id, self.name, clock.boot_id(), slot.name, slot.inode, runner.pid_namespace()
+        )
         if not self.here.store.start(run, process, now):
             self.slots.put_back(slot)
             return []
-        return [Watched(self.here.store.run(run.id), self.here.store.task_of(run), slot)]
+        started = replace(run, state=State.RUNNING, started=now, reason=None)
+        return [Watched(started, self.here.store.task_of(run), slot)]
 
     def _next(self, now: datetime) -> list[Watched]:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
@@ -113,7 +119,7 @@ class Supervisor:
 
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
         """Start the processes of runs that were made running, and note how to recognise them."""
-        pids = []
+        started = []
         for watched in batch:
             run_id = watched.run.id
             self.watched[run_id] = watched
@@ -121,11 +127,15 @@ class Supervisor:
             if isinstance(child, Outcome):
                 self._ended.append((run_id, child))
             else:
-                pids.append((run_id, child.pid, runner.started_ticks(child.pid)))
-        if pids:
+                started.append(child)
+        self._look()
+        living = [child for child in started if child.key in self.children.running]
+        if living:  # the others have ended already, and need not be recognised any more
             with self.here.store.transaction(durable=False):
-                for row in pids:
-                    self.here.store.note_child(*row)
+                for child in living:
+                    self.here.store.note_child(
+                        child.key, child.pid, runner.started_ticks(child.pid)
+                    )
 
     def _start(self, watched: Watched, now: datetime) -> runner.Child | Outcome:
         try:
@@ -151,7 +161,9 @@ class Supervisor:
     def _say_timed_out(self, run_id: int) -> None:
         task = self.watched[run_id].task
         with self.here.store.transaction():
-            self.here.store.ask_to_stop(run_id, State.TIMED_OUT, policy.overdue(task), self.here.now())
+            self.here.store.ask_to_stop(
+                run_id, State.TIMED_OUT, policy.overdue(task), self.here.now()
+            )
 
     def stop_all(self, reason: str) -> None:
         """Stop all our children, starting nothing more; each row says why before the signal is sent."""
@@ -184,7 +196,9 @@ class Supervisor:
         for run_id, stop in list(self.stopping.items()):
             process = self.here.store.process(run_id)
             over = time.monotonic() - stop.kill_at
-            if process is None or over > OWNER_SLOW:  # its end is recorded, or its owner does not come to it
+            if (
+                process is None or over > OWNER_SLOW
+            ):  # its end is recorded, or its owner does not come to it
                 del self.stopping[run_id]
             elif process.pid is not None and reconcile.alive(process):
                 self._press(stop, process.pid, over)

@@ -17,7 +17,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import claim, clock, doorman, heartbeat, home, lock, policy, reconcile, runner, schedule, supervise
+from taskrunner import (
+    claim,
+    clock,
+    doorman,
+    heartbeat,
+    home,
+    lock,
+    policy,
+    reconcile,
+    runner,
+    schedule,
+    supervise,
+)
 from taskrunner.errors import LockHeld, StoreBusy, StoreRefused
 from taskrunner.model import Event, Kind, Run, State, Task
 from taskrunner.opened import OpenHome
@@ -27,7 +39,9 @@ LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long
 BATCH = 200  # tasks in one transaction, or ...
 BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest we keep other writers waiting
-STEP_BACK = timedelta(hours=3)  # back by more, and the clock was wrong before; cron(8) draws the same line
+STEP_BACK = timedelta(
+    hours=3
+)  # back by more, and the clock was wrong before; cron(8) draws the same line
 PUSHED_AHEAD = timedelta(hours=1)  # a task that cannot be evaluated is tried again after this
 FILL = 20  # tasks whose following slot is computed at a time, while children run
 MS = timedelta(milliseconds=1)
@@ -56,19 +70,19 @@ def tick(here: OpenHome, *, caller: str = "library", only: Task | None = None) -
     if only is None and doorman.idle(here.folder, clock.to_ms(now), caller):
         return Visit(now, idle=True)
     visit = claims(here, caller, only=only)
+    filling = fill(here, visit.claimed)
     if visit.stops or here.store.startable(1):
-        carry_out(here, visit)
-    for _ in fill(here, visit.claimed):
+        carry_out(here, visit, filling)
+    for _ in filling:
         pass
     here.store.checkpoint()
     return visit
 
 
-def carry_out(here: OpenHome, visit: Visit) -> None:
+def carry_out(here: OpenHome, visit: Visit, filling: Iterator[int]) -> None:
     """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
     with supervise.supervisor(here) as me, runner.stop_signals(me.children) as signals:
         me.stop_others(visit.stops)
-        filling = fill(here, visit.claimed)
         me.turn()
         while me.busy:
             filled = next(filling, None)
@@ -105,7 +119,9 @@ def claims(
         now, boot_id = here.now(), clock.boot_id()
         os.pwrite(fd, f"{os.getpid()} {clock.to_ms(now)}".ljust(63).encode() + b"\n", 0)
         visit = Visit(now)
-        beat = heartbeat.Beat(clock.to_ms(now), (period or here.config.tick_period) // MS, boot_id, caller)
+        beat = heartbeat.Beat(
+            clock.to_ms(now), (period or here.config.tick_period) // MS, boot_id, caller
+        )
         if only is None:
             _notice_clock(here, now, beat)
         with here.store.transaction():
@@ -151,7 +167,9 @@ def _by_task(runs: Sequence[Run]) -> dict[int, list[Run]]:
     return found
 
 
-def _claim_one(here: OpenHome, visit: Visit, task: Task, live: Sequence[Run], boot_id: str) -> list[Decision]:
+def _claim_one(
+    here: OpenHome, visit: Visit, task: Task, live: Sequence[Run], boot_id: str
+) -> list[Decision]:
     """Claim what is due of a task; one that cannot be evaluated is pushed ahead and says why."""
     try:
         with here.store.savepoint():
@@ -163,9 +181,11 @@ def _claim_one(here: OpenHome, visit: Visit, task: Task, live: Sequence[Run], bo
                     visit.stops += [run.id for run in live if run.id in decision.stops]
     except (StoreBusy, StoreRefused):
         raise
-    except Exception as exc:  # whatever is wrong with one task, the others have to come due
+    except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
         reason = f"{exc}"
-        here.store.change_task(task.id, next=visit.at + PUSHED_AHEAD, following=None, requested=None, error=reason)
+        here.store.change_task(
+            task.id, next=visit.at + PUSHED_AHEAD, following=None, requested=None, error=reason
+        )
         here.store.note(Event(visit.at, "error", "tick", text=reason), task.id)
         return []
     if changes.get("next") is not None:
@@ -214,7 +234,11 @@ def fill(here: OpenHome, tasks: Sequence[Task]) -> Iterator[int]:
     """Compute the slots after the next ones, a few tasks at each step, so that the next claim needs no croniter."""
     for start in range(0, len(tasks), FILL):
         batch = tasks[start : start + FILL]
-        found = [(task, claim.value_of(task).next_after(task.next)) for task in batch if task.next is not None]
+        found = [
+            (task, claim.value_of(task).next_after(task.next))
+            for task in batch
+            if task.next is not None
+        ]
         with here.store.transaction(durable=False):
             for task, following in found:
                 here.store.fill_following(task, following)
@@ -233,19 +257,30 @@ def _notice_clock(here: OpenHome, now: datetime, beat: heartbeat.Beat) -> None:
             here.store.note(event)
     if last is None or beat.at < last.at - STEP_BACK // MS:
         _compute_anew(here, here.store.evaluated_after(now + STEP_BACK), evaluated=now)
-    if here.store.fact("zone_data") != clock.zone_stamp():
-        _compute_anew(here, here.store.with_slots())
+    known, stamp = here.store.fact("zone_data"), clock.zone_stamp()
+    if known != stamp:
+        if known is not None:  # else the store is new, and so are its slots
+            _compute_anew(here, here.store.with_slots())
         with here.store.transaction():
-            here.store.set_fact("zone_data", clock.zone_stamp())
+            here.store.set_fact("zone_data", stamp)
 
 
 def _clock_event(last: heartbeat.Beat, beat: heartbeat.Beat) -> Event | None:
     at = clock.from_ms(beat.at)
     since = clock.iso(clock.from_ms(last.at))
     if beat.at < last.at:
-        return Event(at, "step back", "tick", text=f"the clock went back by {(last.at - beat.at) / 1000:.0f} s, from {since}")
+        return Event(
+            at,
+            "step back",
+            "tick",
+            text=f"the clock went back by {(last.at - beat.at) / 1000:.0f} s, from {since}",
+        )
     if beat.at - last.at > doorman.GAP * last.period:
-        why = "reboot" if last.boot_id != beat.boot_id else "the clock entry did not fire, or the machine was suspended"
+        why = (
+            "reboot"
+            if last.boot_id != beat.boot_id
+            else "the clock entry did not fire, or the machine was suspended"
+        )
         return Event(at, "gap", "tick", text=f"no tick since {since}: {why}")
     return None
 
@@ -261,7 +296,11 @@ def _compute_anew(here: OpenHome, tasks: Sequence[Task], evaluated: datetime | N
 def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
     if task.from_finish:
         return {"evaluated": evaluated}
-    return {"evaluated": evaluated, "next": claim.value_of(task).next_after(evaluated), "following": None}
+    return {
+        "evaluated": evaluated,
+        "next": claim.value_of(task).next_after(evaluated),
+        "following": None,
+    }
 
 
 # ---- what a tick would do

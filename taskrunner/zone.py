@@ -2,7 +2,7 @@
 
 A wall time is a naive datetime, an instant an aware one in UTC. When clocks change, a wall time can
 come twice (a fold) or not at all (a gap); what a schedule makes of that is decided here, by Debian
-cron's rule (time.md, section 2). This room knows nothing of expressions, intervals or tasks.
+cron's rule (docs/explanation/time.md, section 2). This room knows nothing of expressions, intervals or tasks.
 """
 
 import difflib
@@ -72,7 +72,11 @@ def utc(moment: datetime) -> datetime:
         raise MomentError(f"{shown(moment)} is no instant: pass an aware datetime")
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise MomentError(f"{shown(moment)} has no zone: pass an aware datetime")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # within hours of the calendar's edge: the edge will do
+        edge = datetime.max if moment.year > 1 else datetime.min
+        return edge.replace(tzinfo=UTC)
 
 
 def readings(wall: datetime, where: tzinfo) -> tuple[datetime, ...]:
@@ -100,7 +104,7 @@ def change(wall: datetime, where: tzinfo) -> datetime:
 
 
 def even(wall: datetime, length: timedelta, where: tzinfo) -> tuple[datetime, datetime] | None:
-    """Return the first and last minute of a span of wall time, None if clocks change in or beside it."""
+    """Return the first and last minute of a wall span, None if clocks change in or beside it."""
     before, start, end = (readings(each, where) for each in (wall - MINUTE, wall, wall + length))
     if not len(before) == len(start) == len(end) == 1:
         return None

@@ -3,6 +3,7 @@
 import calendar
 import time
 from datetime import date
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -113,10 +114,14 @@ REFUSED = [
     ("", "five fields"),
     ("   ", "five fields"),
     ("0 0 * *", "4 of the five fields"),
-    ("0 0 2 * * *", "'0 2 * * *' if it has seconds first"),
-    ("0 2 * * * 2026", "'0 2 * * *' if it has seconds last"),
-    ("0 0 12 * * MON", "'0 12 * * MON' if it has seconds first"),
+    ("0 0 2 * * *", "'0 2 * * *' if its seconds come first (Quartz, Spring)"),
+    ("0 2 * * * 0", "'0 2 * * *' if its seconds come last (croniter) or its year does (AWS)"),
+    ("0 2 * * * 2026", "write '0 2 * * *' if its seconds come last"),
+    ("0 0 12 * * MON", "'0 12 * * MON' if its seconds come first"),
+    ("0 0 12 1 * ?", "'0 12 1 * *' if its seconds come first"),
     ("0 0 12 ? * MON-FRI *", "Quartz"),
+    ("0 0 * * * 99999", "write '0 0 * * *' if its seconds come last"),
+    ("0 99 77 * * 0", "only minute, hour, day of month, month, day of week"),
     ("0 2 * * * root /bin/x", "give only '0 2 * * *'"),
     ("0 2 * * MON /bin/x -v", "give only '0 2 * * MON'"),
     ("0 2 * * * a b c d e", "whole crontab line"),
@@ -139,7 +144,7 @@ REFUSED = [
     ("*/10000 * * * *", "from 1 to 9999"),
     ("1-5/0 * * * *", "from 1 to 9999"),
     ("0 0 * * 5/2", "5-6/2"),
-    ("0 0 ? * 1", "write \\*"),
+    ("0 0 ? * 1", "write *"),
     ("0 0 L * *", "1mo"),
     ("0 0 15W * *", "nearest weekday"),
     ("0 0 LW * *", "nearest weekday"),
@@ -195,10 +200,10 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "advice"), REFUSED)
 def test_what_is_refused_is_told_what_to_write_instead(text, advice):
-    with pytest.raises(ScheduleError, match=advice) as caught:
+    with pytest.raises(ScheduleError) as caught:
         read(text)
     message = str(caught.value)
-    assert message.isprintable() and "Traceback" not in message
+    assert advice in message and message.isprintable()
     assert " ".join(text.split())[:5] in message or not text.isprintable() or not text.strip()
 
 
@@ -262,7 +267,7 @@ def test_every_expression_that_can_fire_does_so_within_the_years_that_are_search
             for year in range(1600, 2004, 4)
             if calendar.isleap(year) and date(year, 2, 29).isoweekday() % 7 == weekday
         ]
-        gaps = [later.year - before.year for before, later in zip(found, found[1:], strict=False)]
+        gaps = [later.year - before.year for before, later in pairwise(found)]
         assert max(gaps) < SEARCH_YEARS
 
 

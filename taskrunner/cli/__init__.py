@@ -31,7 +31,9 @@ class Parser(argparse.ArgumentParser):
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of all verbs, or of one: the others need not be made then."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("--home", metavar="DIR", help="the home to use (default: $TASKRUNNER_HOME, else the user's)")
+    common.add_argument(
+        "--home", metavar="DIR", help="the home to use (default: $TASKRUNNER_HOME, else the user's)"
+    )
     common.add_argument("-v", "--verbose", action="store_true", help="say more")
     whole = Parser(
         prog="taskrunner",
@@ -40,7 +42,9 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         parents=[common],
         allow_abbrev=False,
     )
-    whole.add_argument("--version", action="version", version=f"taskrunner {taskrunner.__version__}")
+    whole.add_argument(
+        "--version", action="version", version=f"taskrunner {taskrunner.__version__}"
+    )
     verbs = whole.add_subparsers(metavar="VERB", dest="verb", title="verbs", parser_class=Parser)
     for name, declare in VERBS.items():
         if verb in (None, name):
@@ -74,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return errors.EXIT_DONE
-    except Exception:  # a bug of ours: keep what is needed to mend it, show one sentence
+    except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
         return _code(args, _report())
 
 

@@ -14,9 +14,17 @@ def _declare_tick(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  * * * * *  /usr/local/bin/taskrunner tick        the line for a crontab\n"
         "  taskrunner tick --dry-run -v\n  taskrunner tick --dry-run --at '2026-12-24 02:00'\n"
     )
-    parser = declare(verbs, common, "tick", "do one visit of the clock: run what is due", _tick, examples)
-    parser.add_argument("--task", metavar="NAME", help="look at this task only; it runs only if it is due")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, slot by slot; writes nothing")
+    parser = declare(
+        verbs, common, "tick", "do one visit of the clock: run what is due", _tick, examples
+    )
+    parser.add_argument(
+        "--task", metavar="NAME", help="look at this task only; it runs only if it is due"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be done, slot by slot; writes nothing",
+    )
     parser.add_argument("--at", metavar="WHEN", help="with --dry-run: as if it were this instant")
     with_json(parser)
 
@@ -51,7 +59,8 @@ def _dry_run(runner: Any, args: Any) -> int:
     if args.json:
         out(
             render.document(
-                at=render.instant(moment), decisions=[render.decision_document(decision) for decision in decisions]
+                at=render.instant(moment),
+                decisions=[render.decision_document(decision) for decision in decisions],
             )
         )
     elif decisions:
@@ -66,9 +75,20 @@ def _dry_run(runner: Any, args: Any) -> int:
 
 def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner daemon --interval 10s\n"
-    parser = declare(verbs, common, "daemon", "tick in a loop, for containers and short intervals", _daemon, examples)
-    parser.add_argument("--interval", metavar="LENGTH", default="60s", help="between two ticks (default: 60s)")
-    parser.add_argument("--grace", metavar="LENGTH", default="30s", help="for runs to end at a stop (default: 30s)")
+    parser = declare(
+        verbs,
+        common,
+        "daemon",
+        "tick in a loop, for containers and short intervals",
+        _daemon,
+        examples,
+    )
+    parser.add_argument(
+        "--interval", metavar="LENGTH", default="60s", help="between two ticks (default: 60s)"
+    )
+    parser.add_argument(
+        "--grace", metavar="LENGTH", default="30s", help="for runs to end at a stop (default: 30s)"
+    )
 
 
 def _daemon(args: Any) -> int:
@@ -79,16 +99,26 @@ def _daemon(args: Any) -> int:
 
 
 def _declare_status(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = declare(verbs, common, "status", "show how things stand", _status, "  taskrunner status\n")
+    parser = declare(
+        verbs, common, "status", "show how things stand", _status, "  taskrunner status\n"
+    )
     with_json(parser)
 
 
 def _status(args: Any) -> int:
     with door(args) as runner:
         status = runner.status()
-        out(render.status_document(status) if args.json else render.status_page(page(runner), status))
+        out(
+            render.status_document(status)
+            if args.json
+            else render.status_page(page(runner), status)
+        )
     return 0
 
 
-VERBS: dict[str, Declare] = {"tick": _declare_tick, "daemon": _declare_daemon, "status": _declare_status}
+VERBS: dict[str, Declare] = {
+    "tick": _declare_tick,
+    "daemon": _declare_daemon,
+    "status": _declare_status,
+}
 __all__ = ["VERBS", "daemon"]

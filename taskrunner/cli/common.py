@@ -28,7 +28,12 @@ class Arguments(argparse.Namespace):
 
 
 def declare(
-    verbs: Verbs, common: argparse.ArgumentParser, name: str, does: str, do: Callable[[Any], int], examples: str
+    verbs: Verbs,
+    common: argparse.ArgumentParser,
+    name: str,
+    does: str,
+    do: Callable[[Any], int],
+    examples: str,
 ) -> argparse.ArgumentParser:
     """Return a new parser for a verb, with its sentence and its examples."""
     made: argparse.ArgumentParser = verbs.add_parser(
@@ -68,7 +73,9 @@ def page(runner: TaskRunner) -> render.Page:
     """Return the page to print on: as wide as the terminal, without a limit when piped."""
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else None
-    return render.Page(runner.default_zone(), runner.now(), width, terminal and config.colour_wanted())
+    return render.Page(
+        runner.default_zone(), runner.now(), width, terminal and config.colour_wanted()
+    )
 
 
 def since(runner: TaskRunner, text: str | None) -> datetime | None:

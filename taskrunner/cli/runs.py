@@ -7,7 +7,18 @@ import time
 from typing import Any
 
 from taskrunner import errors, render
-from taskrunner.cli.common import Declare, Verbs, declare, door, number, out, page, say, since, with_json
+from taskrunner.cli.common import (
+    Declare,
+    Verbs,
+    declare,
+    door,
+    number,
+    out,
+    page,
+    say,
+    since,
+    with_json,
+)
 from taskrunner.errors import InputError
 from taskrunner.model import Run, State
 
@@ -20,7 +31,9 @@ def _declare_run(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = declare(verbs, common, "run", "run a task now, with its output", _run, examples)
     parser.add_argument("task", metavar="NAME", help="name or id")
     parser.add_argument("--force", action="store_true", help="also while another run of it is live")
-    parser.add_argument("--detach", action="store_true", help="do not wait: print the id of the run")
+    parser.add_argument(
+        "--detach", action="store_true", help="do not wait: print the id of the run"
+    )
     parser.add_argument("--slot", metavar="WHEN", help="do the slot of this instant again")
 
 
@@ -55,9 +68,19 @@ def _passed_through(run: Run) -> int:
 
 def _declare_cancel(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = declare(
-        verbs, common, "cancel", "end a run that waits or runs", _cancel, "  taskrunner cancel backup\n  taskrunner cancel 42\n"
+        verbs,
+        common,
+        "cancel",
+        "end a run that waits or runs",
+        _cancel,
+        "  taskrunner cancel backup\n  taskrunner cancel 42\n",
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="the id of a run, or the name of a task: its live runs")
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        help="the id of a run, or the name of a task: its live runs",
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
 
 
@@ -71,20 +94,30 @@ def _cancel(args: Any) -> int:
 
 
 def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    examples = "  taskrunner history\n  taskrunner history backup --state failed --since 7d --json\n"
-    parser = declare(verbs, common, "history", "show what became of the slots, newest first", _history, examples)
+    examples = (
+        "  taskrunner history\n  taskrunner history backup --state failed --since 7d --json\n"
+    )
+    parser = declare(
+        verbs, common, "history", "show what became of the slots, newest first", _history, examples
+    )
     parser.add_argument("task", metavar="NAME", nargs="?", help="name or id (default: all tasks)")
     parser.add_argument("--task", metavar="NAME", dest="also_task", help="the same, as an option")
-    parser.add_argument("-n", "--limit", metavar="N", type=number, default=20, help="how many (default: 20)")
+    parser.add_argument(
+        "-n", "--limit", metavar="N", type=number, default=20, help="how many (default: 20)"
+    )
     parser.add_argument("--state", metavar="STATE", help=f"only these: {', '.join(State)}")
-    parser.add_argument("--since", metavar="WHEN", help="a length of time ago (7d, 1mo), or an instant")
+    parser.add_argument(
+        "--since", metavar="WHEN", help="a length of time ago (7d, 1mo), or an instant"
+    )
     parser.add_argument("--until", metavar="WHEN", help="the same")
     with_json(parser)
 
 
 def _history(args: Any) -> int:
     if args.task is not None and args.also_task is not None:
-        raise InputError(f"history is asked for two tasks, {args.task!r} and {args.also_task!r}: give one")
+        raise InputError(
+            f"history is asked for two tasks, {args.task!r} and {args.also_task!r}: give one"
+        )
     with door(args) as runner:
         runs = runner.history(
             args.task or args.also_task,
@@ -105,7 +138,9 @@ def _history(args: Any) -> int:
 def _declare_log(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner log backup\n  taskrunner log 42\n  taskrunner log -f backup\n"
     parser = declare(verbs, common, "log", "show the output of a run", _log, examples)
-    parser.add_argument("run", metavar="RUN", help="the id of a run, or the name of a task: its newest run")
+    parser.add_argument(
+        "run", metavar="RUN", help="the id of a run, or the name of a task: its newest run"
+    )
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
     with_json(parser)
 

@@ -5,7 +5,19 @@ from typing import Any
 
 from taskrunner import command, render
 from taskrunner.api import TaskRunner
-from taskrunner.cli.common import Arguments, Declare, Verbs, declare, door, number, out, page, say, since, with_json
+from taskrunner.cli.common import (
+    Arguments,
+    Declare,
+    Verbs,
+    declare,
+    door,
+    number,
+    out,
+    page,
+    say,
+    since,
+    with_json,
+)
 from taskrunner.errors import InputError
 from taskrunner.model import Kind
 from taskrunner.options import READERS
@@ -23,33 +35,63 @@ ADD = """\
 
 def _schedule_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("when (exactly one)").add_mutually_exclusive_group()
-    group.add_argument("--every", metavar="LENGTH", help="an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo")
+    group.add_argument(
+        "--every", metavar="LENGTH", help="an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo"
+    )
     group.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *', '@daily'")
-    group.add_argument("--at", metavar="WHEN", help="once: '2030-12-01 22:00', with or without offset, or +30m")
-    group.add_argument("--after", metavar="NAME[:HOW]", help="when a run of NAME succeeded, failed or any")
+    group.add_argument(
+        "--at", metavar="WHEN", help="once: '2030-12-01 22:00', with or without offset, or +30m"
+    )
+    group.add_argument(
+        "--after", metavar="NAME[:HOW]", help="when a run of NAME succeeded, failed or any"
+    )
     group.add_argument("--boot", action="store_true", help="once after each boot")
     group.add_argument("--manual", action="store_true", help="only by hand, with `taskrunner run`")
     more = parser.add_argument_group("more about when")
     more.add_argument("--tz", metavar="ZONE", help="IANA time zone (default: the host's)")
-    more.add_argument("--anchor", metavar="WHEN", help="with --every: slot 0 of the grid (default: now)")
-    more.add_argument("--from-finish", action="store_true", help="with --every: count from the end of each run")
+    more.add_argument(
+        "--anchor", metavar="WHEN", help="with --every: slot 0 of the grid (default: now)"
+    )
+    more.add_argument(
+        "--from-finish", action="store_true", help="with --every: count from the end of each run"
+    )
     more.add_argument("--now", action="store_true", help="make a run due at once")
 
 
 def _option_flags(parser: argparse.ArgumentParser) -> None:
     policies = parser.add_argument_group("what becomes of late and overlapping slots")
-    policies.add_argument("--catch-up", metavar="WHAT", help="last (default), all or none of the slots that passed")
-    policies.add_argument("--catch-up-limit", metavar="N", help="with --catch-up all: at most N (default: 100)")
-    policies.add_argument("--deadline", metavar="LENGTH", help="a slot that could start only later is missed")
-    policies.add_argument("--overlap", metavar="WHAT", help="skip (default), queue, replace or allow")
-    policies.add_argument("--max-instances", metavar="N", help="with --overlap allow: at most N side by side")
+    policies.add_argument(
+        "--catch-up", metavar="WHAT", help="last (default), all or none of the slots that passed"
+    )
+    policies.add_argument(
+        "--catch-up-limit", metavar="N", help="with --catch-up all: at most N (default: 100)"
+    )
+    policies.add_argument(
+        "--deadline", metavar="LENGTH", help="a slot that could start only later is missed"
+    )
+    policies.add_argument(
+        "--overlap", metavar="WHAT", help="skip (default), queue, replace or allow"
+    )
+    policies.add_argument(
+        "--max-instances", metavar="N", help="with --overlap allow: at most N side by side"
+    )
     limits = parser.add_argument_group("how it runs")
-    limits.add_argument("--shell", metavar="TEXT", help="a text for /bin/sh -c, instead of a command after --")
-    limits.add_argument("--timeout", metavar="LENGTH", help="stop it after this (default: 1h), or none")
-    limits.add_argument("--kill-after", metavar="LENGTH", help="KILL this long after TERM (default: 10s)")
+    limits.add_argument(
+        "--shell", metavar="TEXT", help="a text for /bin/sh -c, instead of a command after --"
+    )
+    limits.add_argument(
+        "--timeout", metavar="LENGTH", help="stop it after this (default: 1h), or none"
+    )
+    limits.add_argument(
+        "--kill-after", metavar="LENGTH", help="KILL this long after TERM (default: 10s)"
+    )
     limits.add_argument("--cwd", metavar="DIR", help="directory (default: the user's home)")
-    limits.add_argument("--env", metavar="NAME=VALUE", action="append", help="a variable; may be given again")
-    limits.add_argument("--env-file", metavar="FILE", help="a file of NAME=VALUE lines, read at each run")
+    limits.add_argument(
+        "--env", metavar="NAME=VALUE", action="append", help="a variable; may be given again"
+    )
+    limits.add_argument(
+        "--env-file", metavar="FILE", help="a file of NAME=VALUE lines, read at each run"
+    )
     limits.add_argument("--stdin", metavar="TEXT", help="what it reads (default: nothing)")
     limits.add_argument("--umask", metavar="OCTAL", help="file mode mask (default: 022)")
     limits.add_argument("--user", metavar="NAME", help="run as this user; only for root")
@@ -80,14 +122,18 @@ def _options(args: Any) -> dict[str, Any]:
     given = {name: getattr(args, name) for name in READERS if getattr(args, name) is not None}
     if "env" in given:
         given["env"] = dict(command.assignment(text) for text in given["env"] if text)
-    return {name: None if value == "" and name != "stdin" else value for name, value in given.items()}
+    return {
+        name: None if value == "" and name != "stdin" else value for name, value in given.items()
+    }
 
 
 def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = declare(verbs, common, "add", "add a task", _add, ADD)
     parser.usage = "taskrunner add NAME SCHEDULE [options] (-- COMMAND [ARG ...] | --shell TEXT)"
     parser.add_argument("name", metavar="NAME", help="letters, digits and . _ - @ +")
-    parser.add_argument("--replace", action="store_true", help="redefine the task if there is one of this name")
+    parser.add_argument(
+        "--replace", action="store_true", help="redefine the task if there is one of this name"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
     with_json(parser)
     _schedule_flags(parser)
@@ -126,10 +172,16 @@ def _say_when(runner: TaskRunner, name: str) -> None:
     task = runner.task(name)
     described = runner.schedule_of(task).describe()
     if task.requested is not None:
-        say(f"{task.name}: due at once, then {described}" if task.kind is not Kind.AT else f"{task.name}: due at once")
+        say(
+            f"{task.name}: due at once, then {described}"
+            if task.kind is not Kind.AT
+            else f"{task.name}: due at once"
+        )
     elif task.next is not None:
         sheet = page(runner)
-        say(f"{task.name}: {described}; next {sheet.time(task.next)} {sheet.tz} ({sheet.distance(task.next)})")
+        say(
+            f"{task.name}: {described}; next {sheet.time(task.next)} {sheet.tz} ({sheet.distance(task.next)})"
+        )
     else:
         say(f"{task.name}: {described}")
 
@@ -169,7 +221,9 @@ def _set(args: Any) -> int:
 
 
 def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = declare(verbs, common, "show", "show all about a task", _show, "  taskrunner show backup\n")
+    parser = declare(
+        verbs, common, "show", "show all about a task", _show, "  taskrunner show backup\n"
+    )
     parser.add_argument("task", metavar="NAME", help="name or id")
     with_json(parser)
 
@@ -186,7 +240,14 @@ def _show(args: Any) -> int:
 
 
 def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = declare(verbs, common, "list", "list the tasks", _list, "  taskrunner list\n  taskrunner list --json\n")
+    parser = declare(
+        verbs,
+        common,
+        "list",
+        "list the tasks",
+        _list,
+        "  taskrunner list\n  taskrunner list --json\n",
+    )
     with_json(parser)
 
 
@@ -208,10 +269,14 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner next --cron '30 2 * * *' --tz Europe/Berlin --from 2026-03-28T00:00Z -n 5 --json\n"
     )
     parser = declare(verbs, common, "next", "show the slots to come", _next, examples)
-    parser.add_argument("task", metavar="NAME", nargs="?", help="name or id (default: all tasks together)")
+    parser.add_argument(
+        "task", metavar="NAME", nargs="?", help="name or id (default: all tasks together)"
+    )
     parser.add_argument("-n", "--limit", metavar="N", type=number, help="how many (default: 5)")
     parser.add_argument("--until", metavar="WHEN", help="up to this instant")
-    parser.add_argument("--from", metavar="WHEN", dest="since", help="of a schedule by hand: from this instant on")
+    parser.add_argument(
+        "--from", metavar="WHEN", dest="since", help="of a schedule by hand: from this instant on"
+    )
     by_hand = parser.add_argument_group("a schedule by hand").add_mutually_exclusive_group()
     by_hand.add_argument("--cron", metavar="EXPR")
     by_hand.add_argument("--every", metavar="LENGTH")
@@ -228,7 +293,9 @@ def _next(args: Any) -> int:
         if given is not None and args.task is not None:
             raise InputError(f"next takes the task {args.task!r} or a schedule by hand, not both")
         if given is None and (args.since is not None or args.tz is not None):
-            raise InputError("--from and --tz go only with a schedule by hand: --cron, --every or --at")
+            raise InputError(
+                "--from and --tz go only with a schedule by hand: --cron, --every or --at"
+            )
         until = None if args.until is None else runner.moment(_ahead(args.until), args.tz)
         if given is not None:
             start = None if args.since is None else runner.moment(args.since, args.tz)
@@ -240,7 +307,9 @@ def _next(args: Any) -> int:
         elif items:
             out(render.upcoming_table(page(runner), items))
         else:
-            say("nothing is to come" if args.task is None else f"nothing is to come for {args.task}")
+            say(
+                "nothing is to come" if args.task is None else f"nothing is to come for {args.task}"
+            )
     return 0
 
 
@@ -250,12 +319,26 @@ def _ahead(text: str) -> str:
 
 
 def _declare_enable(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = declare(verbs, common, "enable", "let a task come due again", _enable, "  taskrunner enable backup\n")
+    parser = declare(
+        verbs,
+        common,
+        "enable",
+        "let a task come due again",
+        _enable,
+        "  taskrunner enable backup\n",
+    )
     _names(parser)
 
 
 def _declare_disable(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = declare(verbs, common, "disable", "let a task come due no more", _disable, "  taskrunner disable backup\n")
+    parser = declare(
+        verbs,
+        common,
+        "disable",
+        "let a task come due no more",
+        _disable,
+        "  taskrunner disable backup\n",
+    )
     _names(parser)
 
 
@@ -284,10 +367,17 @@ def _disable(args: Any) -> int:
 
 def _declare_remove(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = declare(
-        verbs, common, "remove", "remove a task; its history stays", _remove, "  taskrunner remove backup\n"
+        verbs,
+        common,
+        "remove",
+        "remove a task; its history stays",
+        _remove,
+        "  taskrunner remove backup\n",
     )
     _names(parser)
-    parser.add_argument("--force", action="store_true", help="also while a run of it is live, which is cancelled")
+    parser.add_argument(
+        "--force", action="store_true", help="also while a run of it is live, which is cancelled"
+    )
 
 
 def _remove(args: Any) -> int:

@@ -83,6 +83,7 @@ class TaskRunner:
     def _here(self, *, create: bool = False) -> OpenHome:
         """Return the opened home; a store that does not exist is an empty one until it has to be made."""
         if self._opened is None or self._opened.store.place == MISSING:
+            home.check(self.home)
             settings = config.load(self.home)
             store = open_store(
                 self.home,
@@ -119,15 +120,15 @@ class TaskRunner:
             raise InputError(
                 f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual"
             )
-        here = self._here(create=True)
-        moment = here.now()
+        moment = self.now()
         whole = self._completed(schedule, tz, moment)
         self._check_account(values.get("user"))
+        if not (replace and _same_schedule(self._find(name), schedule, whole)):
+            self._check_new(self._here(), name, whole, now, moment)
+        here = self._here(create=True)  # only now that all is checked: nothing is half-written
         with here.store.transaction():
             old = self._find(name) if replace else None
-            same = old is not None and _same_schedule(old, schedule, whole)
-            if not same:
-                self._check_new(here, name, whole, now, moment)
+            if not _same_schedule(old, schedule, whole):
                 values |= _timing(whole, moment)
             if now:
                 values["requested"] = moment
@@ -536,8 +537,10 @@ def _timing(whole: Schedule, moment: datetime) -> dict[str, Any]:
     }
 
 
-def _same_schedule(old: Task, given: Schedule, whole: Schedule) -> bool:
+def _same_schedule(old: Task | None, given: Schedule, whole: Schedule) -> bool:
     """Whether a task redefined keeps its place in time; an anchor that is not given is no difference."""
+    if old is None:
+        return False
     anchor = getattr(given, "anchor", None)
     return (
         (old.kind, old.schedule, old.tz) == (whole.kind, whole.text, getattr(whole, "tz", None))

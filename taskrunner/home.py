@@ -66,6 +66,8 @@ def check(home: str) -> None:
             continue
         except OSError as exc:
             raise HomeRefused(f"{shown(place)} cannot be used: {exc.strerror}") from exc
+        if place == home and not stat.S_ISDIR(found.st_mode):
+            raise HomeRefused(f"the home {shown(home)} is not a folder: give a folder of your own")
         _check_one(place, found)
 
 

@@ -166,8 +166,8 @@ def migrate(connection: sqlite3.Connection) -> None:
 def statements(text: str) -> list[str]:
     """Return the single statements of a step; `executescript` would commit before it runs them."""
     found, rest = [], ""
-    for line in text.splitlines(keepends=True):
-        rest += line
+    for piece in text.split(";"):
+        rest += piece + ";"
         if sqlite3.complete_statement(rest):
             found.append(rest.strip())
             rest = ""

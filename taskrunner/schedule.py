@@ -462,9 +462,10 @@ def _in_zone(tz: str | None) -> str:
 def _at_text(when: str | datetime) -> str:
     """Return an instant as ISO 8601, as it was given: with its offset, or as a wall time."""
     if isinstance(when, datetime):
-        # Offsets with seconds, of long ago, have no place in ISO 8601.
-        odd = (when.utcoffset() or MINUTE) % MINUTE
-        return cut(utc(when) if odd or when.tzinfo is None else when).isoformat()
+        offset = when.utcoffset()
+        if offset is None or offset % MINUTE:  # naive; or of long ago, which ISO 8601 cannot say
+            when = utc(when)
+        return cut(when).isoformat()
     if str(when).strip().startswith(("+", "-")):
         raise MomentError(f"{shown(when)} is a distance: give At the instant moment() makes of it")
     return read(when).isoformat()

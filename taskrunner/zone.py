@@ -2,7 +2,8 @@
 
 A wall time is a naive datetime, an instant an aware one in UTC. When clocks change, a wall time can
 come twice (a fold) or not at all (a gap); what a schedule makes of that is decided here, by Debian
-cron's rule (docs/explanation/time.md, section 2). This room knows nothing of expressions, intervals or tasks.
+cron's rule (docs/explanation/time.md, section 2). This room
+knows nothing of expressions, intervals or tasks.
 """
 
 import difflib
@@ -22,6 +23,9 @@ NOT_ZONES = {"localtime", "posixrules", "factory", "posix", "right"}
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
+
+FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
+LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 
 
 def zone(name: str) -> ZoneInfo:
@@ -75,8 +79,7 @@ def utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:  # within hours of the calendar's edge: the edge will do
-        edge = datetime.max if moment.year > 1 else datetime.min
-        return edge.replace(tzinfo=UTC)
+        return LAST_INSTANT if moment.year > 1 else FIRST_INSTANT
 
 
 def readings(wall: datetime, where: tzinfo) -> tuple[datetime, ...]:

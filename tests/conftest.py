@@ -20,10 +20,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from taskrunner import TaskRunner
 
 # ---------------------------------------------------------------------------- hypothesis
 
@@ -284,3 +287,31 @@ def needs() -> Callable[[str, object, str], None]:
         pytest.skip(reason)
 
     return check
+
+
+class Clock:
+    """A clock that stands still until it is moved; what a TaskRunner takes as `clock`."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def forward(self, **length: float) -> datetime:
+        """Move by a timedelta given as keywords, backwards when negative; returns the new instant."""
+        self.at += timedelta(**length)
+        return self.at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands at noon of an ordinary Friday, on a whole minute."""
+    return Clock(datetime(2026, 11, 20, 12, 0, tzinfo=UTC))
+
+
+@pytest.fixture
+def runner(home: Path, clock: Clock) -> Iterator[TaskRunner]:
+    """A taskrunner in a home of its own, with a clock to be moved by hand."""
+    with TaskRunner(home, clock=clock) as made:
+        yield made

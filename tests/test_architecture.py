@@ -25,7 +25,7 @@ PACKAGE = ROOT / "taskrunner"
 STREET = (
     "errors clock home duration expression zone instant words dial model schedule config options "
     "lock heartbeat migrations policy output command runner store opened claim render notify clocks "
-    "doorman reconcile supervise by_hand tick api daemon cli __init__ __main__"
+    "doorman reconcile supervise by_hand tick daemon api cli __init__ __main__"
 ).split()
 
 # What only the named rooms may use: whole modules, or names in them.
@@ -144,15 +144,20 @@ def _absolute(module: Module, node: ast.ImportFrom) -> str:
     return ".".join([*parts, node.module] if node.module else parts)
 
 
-def rooms_imported(module: Module) -> Iterator[tuple[ast.stmt, str]]:
-    """Each import from the package with the room it goes to."""
-    for node, name in imported(module):
-        parts = name.split(".")
-        if parts[0] != "taskrunner":
+def rooms_imported(module: Module) -> Iterator[tuple[ast.AST, str]]:
+    """Each import from the package with the room it goes to.
+
+    `from taskrunner import lock` goes to the room, `from taskrunner import Task` to the front door;
+    so does `import taskrunner` where `taskrunner.Task` is used.
+    """
+    for node, name in [*imported(module), *used(module)]:
+        top, _, rest = name.partition(".")
+        part = rest.partition(".")[0]
+        # The version is a literal that is there before anything is imported: anyone's.
+        if top != "taskrunner" or part in ("", "__version__"):
             continue
-        # `from taskrunner import lock` is the room; `from taskrunner import Task` the front door.
-        known = len(parts) > 1 and (parts[1] in STREET or (PACKAGE / f"{parts[1]}.py").exists())
-        yield node, parts[1] if known else "__init__"
+        known = part in STREET or (PACKAGE / f"{part}.py").exists()
+        yield node, part if known else "__init__"
 
 
 def used(module: Module) -> Iterator[tuple[ast.expr, str]]:
@@ -222,11 +227,12 @@ def imports_go_down_the_street(module: Module) -> list[str]:
     if module.room not in STREET:
         return []
     here = STREET.index(module.room)
-    return [
+    faults = [
         f"{module.at(node)}: '{module.room}' imports '{room}', which comes later on the street"
         for node, room in rooms_imported(module)
         if room != module.room and room in STREET and STREET.index(room) > here
     ]
+    return list(dict.fromkeys(faults))
 
 
 def walls(module: Module) -> list[str]:
@@ -437,6 +443,8 @@ BAD = [
     (imports_go_down_the_street, "model", "from .store import Store"),
     (imports_go_down_the_street, "model", "from . import store"),
     (imports_go_down_the_street, "model", "from taskrunner import Task"),
+    (imports_go_down_the_street, "cli", "import taskrunner\ntaskrunner.Task"),
+    (imports_go_down_the_street, "lock", "import taskrunner as front\nfront.store"),
     (imports_go_down_the_street, "clocks.cron", "from ..api import TaskRunner"),
     (imports_go_down_the_street, "lock", "def f():\n    from .cli import main"),
     (walls, "store", "import time\nnow = time.time()"),
@@ -497,6 +505,8 @@ GOOD = [
     (imports_go_down_the_street, "tick", "from .store import Store\nfrom . import runner"),
     (imports_go_down_the_street, "cli.runs", "from taskrunner.cli import tasks"),
     (imports_go_down_the_street, "__init__", "from .api import TaskRunner"),
+    (imports_go_down_the_street, "cli", "import taskrunner\ntaskrunner.__version__"),
+    (imports_go_down_the_street, "cli", "from taskrunner import __version__"),
     (walls, "clock", "from datetime import UTC, datetime\nnow = datetime.now(UTC)"),
     (walls, "tick", "import time\nstart = time.monotonic()"),
     (walls, "tick", "def f(clock):\n    return clock.now()"),

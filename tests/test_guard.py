@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 CONFTEST = Path(__file__).with_name("conftest.py").read_text()
+ROOT = Path(__file__).resolve().parent.parent
 
 pytest_plugins = ["pytester"]
 
@@ -20,6 +21,12 @@ def run_alone(pytester: pytest.Pytester, test: str) -> pytest.RunResult:
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test)
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """conftest.py imports the package, which need not be installed, from a temporary folder too."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 def places(guard) -> list[str]:

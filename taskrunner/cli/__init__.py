@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.after_dashes = words[cut + 1 :] if cut < len(words) else None
         verb = next((word for word in words[:cut] if not word.startswith("-")), None)
         whole = parser(verb if verb in VERBS else None)
-        whole.parse_args(words[:cut], args)
+        _, left = whole.parse_known_args(words[:cut], args)
+        if left:
+            _refuse_left(args, left)
         if args.verb is None:
             whole.print_help()
             return errors.EXIT_USAGE if words else errors.EXIT_DONE
@@ -80,6 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return errors.EXIT_DONE
     except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
         return _code(args, _report())
+
+
+def _refuse_left(args: Arguments, left: list[str]) -> NoReturn:
+    """Refuse words that no verb knows, with the likeliest reason."""
+    why = ": a command follows --" if args.takes_command and not left[0].startswith("-") else ""
+    raise errors.InputError(
+        f"{args.verb or 'taskrunner'} does not know {' '.join(map(errors.shown, left))}{why}\n"
+        f"see taskrunner {args.verb or ''} --help".replace("  ", " ")
+    )
 
 
 def _code(args: Arguments, code: int) -> int:

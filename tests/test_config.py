@@ -1,0 +1,105 @@
+"""The settings of a home."""
+
+from datetime import timedelta
+
+import pytest
+
+from taskrunner import config
+from taskrunner.config import Config
+from taskrunner.errors import InputError
+
+
+def write(home, text):
+    (home / "taskrunner.toml").write_text(text)
+    return str(home)
+
+
+def test_without_a_file_the_defaults_hold(home):
+    assert config.load(str(home)) == Config()
+
+
+def test_every_setting_can_be_given_in_the_file(home):
+    text = (
+        'tz = "Europe/Berlin"\nmax_parallel = 4\ntick_period = "30s"\nsynchronous = "normal"\n'
+        'path = "/bin"\nshell = "/bin/bash"\nlang = "de_DE.UTF-8"\nallow_network_home = true\n'
+        '[env]\nA = "1"\n'
+    )
+    assert config.load(write(home, text)) == Config(
+        tz="Europe/Berlin",
+        max_parallel=4,
+        tick_period=timedelta(seconds=30),
+        synchronous="normal",
+        path="/bin",
+        shell="/bin/bash",
+        lang="de_DE.UTF-8",
+        allow_network_home=True,
+        env={"A": "1"},
+    )
+
+
+def test_a_variable_wins_over_the_file(home, monkeypatch):
+    monkeypatch.setenv("TASKRUNNER_MAX_PARALLEL", "7")
+    assert config.load(write(home, "max_parallel = 4\n")).max_parallel == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_parallel = 0", "max_parallel .* is '0': .*whole number"),
+        ("max_parallel = true", "whole number"),
+        ('max_parallel = "many"', "'many': .*whole number"),
+        ('tick_period = "soon"', "'soon': .*duration such as 60s"),
+        ('synchronous = "off"', "'off': .*full or normal"),
+        ("tz = 3", "tz .*: .*text"),
+        ('allow_network_home = "perhaps"', "true or false"),
+        ("[env]\nA = 1", "text as values .*'A'"),
+        ('[env]\n"A=B" = "1"', "'A=B'"),
+        ("frob = 1", "frob .* is no setting: known are tz,"),
+        ("tz = ", "cannot be read"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_value_and_file(home, text, said):
+    with pytest.raises(InputError, match=said) as caught:
+        config.load(write(home, text))
+    assert "taskrunner.toml" in str(caught.value)
+
+
+def test_a_file_that_is_not_utf8_is_refused(home):
+    (home / "taskrunner.toml").write_bytes(b'tz = "\xff"')
+    with pytest.raises(InputError, match="cannot be read"):
+        config.load(str(home))
+
+
+def test_a_bad_variable_is_named(home, monkeypatch):
+    monkeypatch.setenv("TASKRUNNER_TICK_PERIOD", "x")
+    with pytest.raises(InputError, match="TASKRUNNER_TICK_PERIOD is 'x'"):
+        config.load(str(home))
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable", "zone"),
+    [
+        ("Europe/Berlin", "Asia/Tokyo", "Europe/Berlin"),
+        (None, "Asia/Tokyo", "Asia/Tokyo"),
+        (None, ":Asia/Tokyo", "Asia/Tokyo"),
+        (None, "CET-1CEST,M3.5.0,M10.5.0/3", "Host/Zone"),
+        (None, "/etc/localtime", "Host/Zone"),
+        (None, "", "Host/Zone"),
+    ],
+)
+def test_the_default_zone(monkeypatch, setting, variable, zone):
+    monkeypatch.setenv("TZ", variable)
+    monkeypatch.setattr("taskrunner.clock.local_zone", lambda: "Host/Zone")
+    assert config.default_zone(Config(tz=setting)) == zone
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+def test_colours_are_wanted_unless_declined(monkeypatch, variables, wanted):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert config.colour_wanted() is wanted

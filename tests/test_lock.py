@@ -1,0 +1,101 @@
+"""Locks the kernel frees at death."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from taskrunner import lock
+
+HOLDER = (
+    "import sys, fcntl, os\n"
+    "fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)\n"
+    "fcntl.flock(fd, fcntl.LOCK_EX)\n"
+    "print('held', flush=True)\n"
+    "sys.stdin.read()\n"
+)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock on `tmp_path/lock` until its stdin is closed."""
+    argv = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_held_by_another_process_is_busy(tmp_path, holder):
+    with lock.held(str(tmp_path / "lock")) as fd:
+        assert fd is None
+
+
+def test_a_lock_is_free_as_soon_as_its_holder_is_killed(tmp_path, holder):
+    assert lock.is_held(str(tmp_path / "lock"))
+    holder.kill()
+    holder.wait()
+    assert not lock.is_held(str(tmp_path / "lock"))
+    with lock.held(str(tmp_path / "lock")) as fd:
+        assert fd is not None
+
+
+def test_waiting_takes_the_lock_when_it_comes_free(tmp_path, holder):
+    threading.Timer(0.2, holder.stdin.close).start()
+    with lock.held(str(tmp_path / "lock"), wait=10) as fd:
+        assert fd is not None
+
+
+def test_two_in_one_process_exclude_each_other(tmp_path):
+    place = str(tmp_path / "lock")
+    with lock.held(place) as first, lock.held(place) as second:
+        assert first is not None and second is None
+    with lock.held(place) as again:
+        assert again is not None
+
+
+def test_the_lock_file_stays_in_place(tmp_path):
+    with lock.held(str(tmp_path / "lock")):
+        inode = (tmp_path / "lock").stat().st_ino
+    assert (tmp_path / "lock").stat().st_ino == inode
+
+
+def test_asking_who_holds_a_lock_that_does_not_exist(tmp_path):
+    assert not lock.is_held(str(tmp_path / "nothing"))
+
+
+def test_a_file_of_our_own_is_held_and_gone_afterwards(tmp_path):
+    place = tmp_path / "own"
+    with lock.held_own(str(place)):
+        assert lock.is_held(str(place))
+    assert not place.exists()
+
+
+def test_a_file_of_our_own_swept_away_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    place = tmp_path / "own"
+    take, tries = lock._take, []
+
+    def swept_first(fd, wait):
+        if not tries:
+            place.unlink()
+        tries.append(fd)
+        return take(fd, wait)
+
+    monkeypatch.setattr(lock, "_take", swept_first)
+    with lock.held_own(str(place)):
+        assert place.exists() and lock.is_held(str(place))
+    assert len(tries) == 2
+
+
+def test_a_second_descriptor_on_a_file_is_noticed(tmp_path):
+    place = tmp_path / "file"
+    fd = os.open(place, os.O_RDWR | os.O_CREAT)
+    try:
+        assert lock.nobody_else_has_open(fd)
+        with place.open("ab"):
+            assert not lock.nobody_else_has_open(fd)
+        assert lock.nobody_else_has_open(fd)
+    finally:
+        os.close(fd)

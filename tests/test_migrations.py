@@ -1,0 +1,176 @@
+"""The schema: made by steps, read by people, refused when it is newer."""
+
+import sqlite3
+import threading
+
+import pytest
+
+from taskrunner import migrations
+from taskrunner.errors import StoreRefused
+from taskrunner.model import Process, Run, Task
+from taskrunner.store import Store, open_store
+
+
+@pytest.fixture
+def connection():
+    made = sqlite3.connect(":memory:", isolation_level=None)
+    migrations.migrate(made)
+    yield made
+    made.close()
+
+
+def names(connection, kind):
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = ? ORDER BY 1", (kind,))
+    return [name for (name,) in rows if not name.startswith("sqlite_")]
+
+
+def test_all_steps_make_the_whole_schema(connection):
+    assert migrations.version(connection) == len(migrations.STEPS)
+    assert names(connection, "table") == [
+        "events",
+        "facts",
+        "outputs",
+        "processes",
+        "runs",
+        "tasks",
+    ]
+    assert names(connection, "view") == ["v_runs", "v_tasks"]
+
+
+def test_every_table_and_view_opens_with_what_one_row_is(connection):
+    rows = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type IN ('table', 'view') "
+        "AND name NOT LIKE 'sqlite_%'"
+    )
+    for name, sql in rows:
+        second_line = sql.splitlines()[1].strip()
+        assert second_line.startswith("-- "), name
+
+
+def test_migrating_twice_changes_nothing(connection):
+    before = list(connection.iterdump())
+    migrations.migrate(connection)
+    assert list(connection.iterdump()) == before
+
+
+def test_a_step_that_fails_leaves_nothing_of_itself(monkeypatch):
+    steps = ("CREATE TABLE one (a);", "CREATE TABLE two (a); CREATE TABLE one (a);")
+    monkeypatch.setattr(migrations, "STEPS", steps)
+    made = sqlite3.connect(":memory:", isolation_level=None)
+    with pytest.raises(sqlite3.OperationalError):
+        migrations.migrate(made)
+    assert migrations.version(made) == 1
+    assert names(made, "table") == ["one"]
+    made.close()
+
+
+def test_a_statement_may_hold_semicolons_in_texts_and_comments():
+    text = "-- a; b\nCREATE TABLE a (b); -- c; d\nINSERT INTO a\n VALUES (';'); DELETE FROM a;\n"
+    found = [statement.splitlines()[-1].split()[0] for statement in migrations.statements(text)]
+    assert found == ["CREATE", "VALUES", "DELETE"]
+
+
+def test_two_who_migrate_at_once_do_it_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(migrations, "STEPS", ("CREATE TABLE one (a);", "CREATE TABLE two (a);"))
+    place, faults = tmp_path / "store.db", []
+    start = threading.Barrier(4)
+
+    def migrate():
+        made = sqlite3.connect(place, timeout=20, isolation_level=None)
+        try:
+            start.wait()
+            migrations.migrate(made)
+        except sqlite3.Error as exc:
+            faults.append(exc)
+        finally:
+            made.close()
+
+    threads = [threading.Thread(target=migrate) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+def test_a_newer_store_is_refused_and_not_touched(runner, home):
+    runner.add("x", ["true"], manual())
+    runner.close()
+    place = home / "taskrunner.db"
+    made = sqlite3.connect(place)
+    made.execute(f"PRAGMA user_version = {len(migrations.STEPS) + 1}")
+    made.close()
+    before = place.read_bytes()
+    for attempt in (runner.tasks, runner.tick, lambda: runner.add("y", ["true"], manual())):
+        with pytest.raises(StoreRefused, match="newer than the"):
+            attempt()
+        runner.close()
+    assert place.read_bytes() == before
+
+
+def test_an_older_store_is_kept_before_it_is_migrated(runner, home, monkeypatch):
+    runner.add("x", ["true"], manual())
+    runner.close()
+    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, "CREATE TABLE more (a);"))
+    assert [task.name for task in runner.tasks()] == ["x"]
+    (backup,) = (home / "backups").iterdir()
+    assert backup.stat().st_mode & 0o777 == 0o600
+    old = sqlite3.connect(backup)
+    assert old.execute("SELECT name FROM tasks").fetchall() == [("x",)]
+    assert names(old, "table") == ["events", "facts", "outputs", "processes", "runs", "tasks"]
+    old.close()
+
+
+def test_views_give_text_that_people_read(runner, home, clock):
+    from taskrunner import Every
+
+    runner.add("hello", ["true"], Every("1h"), now=True, timeout="90s")
+    runner.tick()
+    runner.close()
+    made = sqlite3.connect(f"file:{home}/taskrunner.db?mode=ro", uri=True)
+    made.row_factory = sqlite3.Row
+    (task,) = made.execute("SELECT * FROM v_tasks")
+    assert task["next"] == "2026-11-20T13:00:00.000Z"
+    assert task["timeout"] == 90
+    assert task["last_success"] == "2026-11-20T12:00:00.000Z"
+    (run,) = made.execute("SELECT * FROM v_runs")
+    assert (run["task"], run["slot"], run["state"]) == (
+        "hello",
+        "2026-11-20T12:00:00.000Z",
+        "succeeded",
+    )
+    made.close()
+
+
+def test_the_records_of_the_model_have_the_columns_of_the_tables(connection):
+    def columns(table):
+        return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+    assert set(Task.__dataclass_fields__) == columns("tasks") - {"removed"}
+    renamed = {"coalesced_at_least": "at_least", "cpu_seconds": "cpu"}
+    fields = {renamed.get(name, name) for name in Run.__dataclass_fields__}
+    assert fields == columns("runs") - {"claimed"} | {"task"}
+    assert set(Process.__dataclass_fields__) == columns("processes")
+
+
+def manual():
+    from taskrunner import Manual
+
+    return Manual()
+
+
+def test_a_store_that_is_no_database_is_refused_with_its_name(home):
+    place = home / "taskrunner.db"
+    place.write_bytes(b"garbage" * 1000)
+    place.chmod(0o600)
+    store = open_store(str(home))
+    with pytest.raises(StoreRefused, match=r"taskrunner\.db.*not a database"):
+        store.tasks()
+
+
+def test_the_empty_store_answers_and_keeps_nothing(tmp_path):
+    store = open_store(str(tmp_path / "nothing"))
+    assert isinstance(store, Store)
+    assert store.tasks() == [] and store.history() == [] and store.live() == []
+    assert not (tmp_path / "nothing").exists()
+    store.close()

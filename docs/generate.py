@@ -266,11 +266,21 @@ def signature(node: ast.FunctionDef, name: str) -> str:
     assert isinstance(args, ast.FunctionDef)
     args.args.args = [each for each in args.args.args if each.arg != "self"]
     returns = "" if node.returns is None else f" -> {ast.unparse(node.returns)}"
-    inside = ast.unparse(args.args)
-    line = f"{name}({inside}){returns}"
-    if len(line) <= WIDTH:
-        return line
-    return f"{name}(\n    " + ",\n    ".join(split_arguments(inside)) + f",\n){returns}"
+    return call(name, [spaced(each) for each in split_arguments(ast.unparse(args.args))], returns)
+
+
+def call(name: str, arguments: list[str], returns: str = "") -> str:
+    """Return a call on one line, or an argument on each when it is long."""
+    line = f"{name}({', '.join(arguments)}){returns}"
+    if len(line) > WIDTH:
+        line = f"{name}(\n    " + ",\n    ".join(arguments) + f",\n){returns}"
+    return re.sub(r"\bvisits\.", "", line)
+
+
+def spaced(argument: str) -> str:
+    """Return an argument with blanks round the = of a default, as is the custom beside a type."""
+    given, sign, default = argument.partition("=")
+    return f"{given} = {default}" if sign and ":" in given else argument
 
 
 def split_arguments(text: str) -> list[str]:
@@ -281,7 +291,7 @@ def split_arguments(text: str) -> list[str]:
         if sign == "," and depth == 0:
             found.append(text[start:place].strip())
             start = place + 1
-    return [*found, text[start:].strip()]
+    return [each for each in [*found, text[start:].strip()] if each]
 
 
 def methods(node: ast.ClassDef) -> Iterator[tuple[ast.FunctionDef, bool]]:
@@ -299,9 +309,9 @@ def fields(node: ast.ClassDef) -> list[tuple[str, str, str]]:
             continue
         kind = ast.unparse(item.annotation)
         value = "" if item.value is None else ast.unparse(item.value)
-        if kind.startswith("ClassVar") or value.startswith("field("):
+        if kind.startswith("ClassVar") or "init=False" in value:
             continue
-        found.append((item.target.id, kind, value))
+        found.append((item.target.id, kind, "" if value.startswith("field(") else value))
     return found
 
 
@@ -343,13 +353,6 @@ def library_page() -> str:
         "## Errors",
         "All are importable from `taskrunner`. The number is the exit code of the command line.",
         fenced(errors_tree()),
-        table(
-            ("error", "raised when"),
-            [
-                (f"`{name}`", escaped(docstring(node).splitlines()[0]))
-                for name, node in Module("errors").classes().items()
-            ],
-        ),
     )
 
 
@@ -408,10 +411,10 @@ def options_table() -> str:
 
 def schedule_text(node: ast.ClassDef) -> str:
     """Return a schedule: how it is made, what it is, and what is special about it."""
-    given = ", ".join(
+    given = [
         f"{name}: {kind}" + (f" = {value}" if value else "") for name, kind, value in fields(node)
-    )
-    parts = [f"### {node.name}", fenced(f"{node.name}({given})"), docstring(node)]
+    ]
+    parts = [f"### {node.name}", fenced(call(node.name, given)), docstring(node)]
     rows = [
         (f"`{item.name}`" if is_property else f"`{signature(item, item.name)}`", first(item))
         for item, is_property in methods(node)

@@ -166,7 +166,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 def statements(text: str) -> list[str]:
     """Return the single statements of a step; `executescript` would commit before it runs them."""
     found, rest = [], ""
-    for piece in text.split(";"):
+    for piece in text.split(";")[:-1]:
         rest += piece + ";"
         if sqlite3.complete_statement(rest):
             found.append(rest.strip())

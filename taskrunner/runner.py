@@ -142,6 +142,7 @@ class Children:
         try:
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         except ChildProcessError:  # somebody else in this program reaped it
+            child.process.returncode = 0  # not known; but Popen must not wait for it again
             child.outcome = Outcome(error="its end was taken by another part of this program")
         else:
             if pid == 0:

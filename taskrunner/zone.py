@@ -111,9 +111,7 @@ def even(wall: datetime, length: timedelta, where: tzinfo) -> tuple[datetime, da
     before, start, end = (readings(each, where) for each in (wall - MINUTE, wall, wall + length))
     if not len(before) == len(start) == len(end) == 1:
         return None
-    if start[0] - before[0] != MINUTE or end[0] - start[0] != length:
-        return None
-    return start[0], end[0] - MINUTE
+    return (start[0], end[0] - MINUTE) if end[0] - start[0] == length else None
 
 
 def local(moment: datetime, where: tzinfo) -> datetime:

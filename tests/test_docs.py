@@ -175,7 +175,10 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if steps(page, Path("/tmp")) or 0], ids=name)
+EXAMPLES = [page for page in PAGES if {"console", "python"} & {kind for kind, _ in blocks(page)}]
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=name)
 def test_every_example_of_a_page_runs_and_prints_what_the_page_shows(
     page: Path, tmp_path: Path
 ) -> None:
@@ -184,3 +187,159 @@ def test_every_example_of_a_page_runs_and_prints_what_the_page_shows(
         assert agrees(step.shown, printed), (
             f"{step.command}\nprinted\n{printed}\n\nbut the page shows\n{step.shown}"
         )
+
+
+def test_the_comparison_tells_a_difference() -> None:
+    shown = "run  slot\n1    2026-03-29 03:00:00 CEST  in 3h 20m  ..."
+    assert agrees(shown, "run   slot\n1   2026-03-29 03:00:00 CEST  in 5s  anything")
+    assert not agrees(shown, "run   slot\n1   2026-03-29 02:00:00 CEST  in 5s  anything")
+    assert not agrees(shown, "run   slot\n2   2026-03-29 03:00:00 CEST  in 5s  anything")
+    assert not agrees(shown, f"{shown}\nmore")
+    assert agrees("...\nlast", "first\nsecond\nlast")
+    soon = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    assert agrees("at 2020-02-29T10:00:00Z", f"at {soon}Z")
+    assert not agrees("", "something")
+    assert not agrees("something", "")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_each_block_is_of_a_kind_that_is_known_and_data_can_be_read(
+    page: Path, tmp_path: Path
+) -> None:
+    for language, text in blocks(page):
+        assert language in RUN | NOT_RUN, f"a block of {language or 'no language'}:\n{text}"
+        if language == "toml":
+            (tmp_path / "taskrunner.toml").write_text(text, encoding="utf-8")
+            assert config.load(str(tmp_path)) != config.Config()
+        elif language == "json":
+            json.loads(text)
+
+
+def test_the_generated_pages_are_fresh() -> None:
+    generate = runpy.run_path(str(DOCS / "generate.py"), run_name="generate")
+    stale = [name(page) for page, _ in generate["stale_pages"]()]
+    assert not stale, f"{', '.join(stale)}: run python docs/generate.py"
+
+
+def test_a_stale_page_is_named_and_fails_the_check(tmp_path: Path) -> None:
+    for folder in ("docs", "taskrunner"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    page = tmp_path / "docs/reference/states.md"
+    page.write_text(page.read_text(encoding="utf-8") + "one more line\n", encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "docs/generate.py")]
+    done = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == "docs/reference/states.md is stale: run python docs/generate.py\n"
+    subprocess.run(command, capture_output=True, check=True)
+    assert subprocess.run([*command, "--check"], capture_output=True, check=False).returncode == 0
+
+
+# ---- the pages as a whole
+
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=name
+)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for target in LINK.findall(text):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), f"{target} leads nowhere"
+        assert not anchor or anchor in anchors(found), f"{target}: no such heading"
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = DOCS / "index.md"
+    seen, todo = set[Path](), [index]
+    while todo:
+        page = todo.pop()
+        if page in seen:
+            continue
+        seen.add(page)
+        found = LINK.findall(page.read_text(encoding="utf-8"))
+        todo += [
+            (page.parent / target.partition("#")[0]).resolve()
+            for target in found
+            if "://" not in target and target.partition("#")[0].endswith(".md")
+        ]
+    assert not set(DOCS.rglob("*.md")) - seen
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_each_verb_has_a_section_and_is_mentioned_where_a_person_would_look(verb: str) -> None:
+    assert verb in anchors(DOCS / "reference/cli.md")
+    guides = [DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
+    mention = re.compile(rf"taskrunner (?:--\w+ )?{verb}\b")
+    assert any(mention.search(page.read_text(encoding="utf-8")) for page in guides)
+
+
+# ---- contrib
+
+
+UNITS = sorted((CONTRIB / "systemd").iterdir())
+
+
+def test_the_units_pass_systemd_analyze(tmp_path: Path) -> None:
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("systemd-analyze is not installed here")
+    program = shutil.which("true") or "/bin/true"
+    for unit in UNITS:  # the program need not be installed on this machine
+        text = unit.read_text(encoding="utf-8").replace("/usr/local/bin/taskrunner", program)
+        (tmp_path / unit.name).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [tool, "verify", *(str(tmp_path / unit.name) for unit in UNITS)],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def settings(unit: str) -> dict[str, str]:
+    text = (CONTRIB / "systemd" / unit).read_text(encoding="utf-8")
+    return dict(re.findall(r"^(\w+)=(.*)$", text, re.M))
+
+
+def test_the_timer_keeps_to_the_minute_and_leaves_memory_to_us() -> None:
+    timer = settings("taskrunner.timer")
+    assert timer["OnCalendar"].endswith("UTC")
+    assert timer["AccuracySec"] == "1s"
+    assert "Persistent" not in timer
+
+
+def test_the_daemons_unit_waits_for_longer_than_the_daemon_does() -> None:
+    unit = settings("taskrunner-daemon.service")
+    grace = re.search(r"--grace (\d+)s", unit["ExecStart"])
+    assert grace
+    assert int(unit["TimeoutStopSec"].removesuffix("s")) > int(grace[1]) + 10  # --kill-after
+
+
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.suffix == ".service"], ids=name)
+def test_what_the_units_start_is_a_command_line_of_ours(unit: Path) -> None:
+    program, *words = settings(unit.name)["ExecStart"].split()
+    assert program == "/usr/local/bin/taskrunner"
+    assert cli.parser().parse_args(words).verb in ("tick", "daemon")
+
+
+@pytest.mark.parametrize(("file", "fields"), [("taskrunner", 6), ("crontab.example", 5)])
+def test_the_crontabs_call_a_tick_each_minute_by_its_absolute_path(file: str, fields: int) -> None:
+    text = (CONTRIB / "cron" / file).read_text(encoding="utf-8")
+    assert text.endswith("\n")  # cron ignores a last line without it
+    entries = [line.split() for line in text.splitlines() if line[:1] == "*"]
+    assert [words[:5] for words in entries] == [["*"] * 5]
+    assert entries[0][fields:] == ["/usr/local/bin/taskrunner", "tick"]

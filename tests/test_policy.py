@@ -1,7 +1,7 @@
 """What becomes of open slots: the table of docs/explanation/time.md, line by line."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -9,54 +9,14 @@ from taskrunner import policy
 from taskrunner.model import (
     After,
     CatchUp,
-    Kind,
     Outcome,
     Overlap,
     Process,
-    Run,
     State,
-    Task,
     Trigger,
 )
 from taskrunner.policy import Action, Open, Span
-
-NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-
-TASK = Task(
-    id=1,
-    name="report",
-    enabled=True,
-    kind=Kind.CRON,
-    schedule="* * * * *",
-    tz="UTC",
-    anchor=None,
-    from_finish=False,
-    command=("true",),
-    shell=None,
-    cwd=None,
-    env={},
-    env_file=None,
-    stdin=None,
-    umask=None,
-    user=None,
-    nice=None,
-    timeout=timedelta(hours=1),
-    kill_after=timedelta(seconds=10),
-    overlap=Overlap.SKIP,
-    catch_up=CatchUp.LAST,
-    catch_up_limit=None,
-    deadline=None,
-    max_instances=None,
-    created=NOON,
-    evaluated=NOON,
-)
-
-
-def run(number, state, slot=NOON, trigger=Trigger.SCHEDULE, **more):
-    return Run(
-        number, "report", slot, slot, state, "because", 1, trigger, 1, False, task_id=1, **more
-    )
+from tests.samples import MINUTE, NOON, TASK, run
 
 
 def slots(count, newest=NOON, listed=None):

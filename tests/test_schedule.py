@@ -293,6 +293,7 @@ def test_an_anchor_in_the_second_pass_is_itself_a_slot_in_autumn():
     every = Every("1d", at("2024-10-27T01:30"), "Europe/Berlin")
     found = listed(every, "2024-10-27T00:00", "2024-10-28T12:00")
     assert found == ["2024-10-27 01:30", "2024-10-28 01:30"]
+    assert newest(every, at("2024-10-27"), at("2024-10-27T12:00")) == every.slot(0) == every.anchor
 
 
 def test_a_day_that_was_skipped_shares_the_slot_of_the_next_midnight():

@@ -1,0 +1,131 @@
+"""A task resolved: the environment, later layers over earlier ones."""
+
+import os
+import pwd
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from taskrunner import State, command
+from taskrunner.config import Config
+from taskrunner.errors import InputError, StateError
+from tests.samples import NOON, TASK, run
+
+ME = pwd.getpwuid(os.geteuid())
+OURS = (
+    "TASKRUNNER_TASK TASKRUNNER_RUN TASKRUNNER_SLOT TASKRUNNER_STARTED TASKRUNNER_ATTEMPT "
+    "TASKRUNNER_TRIGGER TASKRUNNER_COALESCED TASKRUNNER_LAST_SUCCESS"
+).split()
+
+
+def environment(task=TASK, settings=None, slot=NOON):
+    return command.environment(task, run(7, State.PENDING, slot), settings or Config(), NOON)
+
+
+def test_the_base_is_small_and_fixed(monkeypatch):
+    monkeypatch.setenv("LEAKED", "from the caller")
+    found = environment()
+    assert set(found) == {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", *OURS}
+    assert (found["HOME"], found["USER"], found["LOGNAME"]) == (ME.pw_dir, ME.pw_name, ME.pw_name)
+    assert found["PATH"] == Config().path
+    assert (found["SHELL"], found["LANG"]) == ("/bin/sh", "C.UTF-8")
+
+
+def test_the_run_tells_the_child_what_it_runs_for():
+    task = replace(TASK, last_success=NOON - timedelta(hours=1))
+    found = environment(task, slot=NOON - timedelta(minutes=5))
+    assert [found[name] for name in OURS] == [
+        "report",
+        "7",
+        "2026-11-20T11:55:00Z",
+        "2026-11-20T12:00:00Z",
+        "1",
+        "schedule",
+        "1",
+        "2026-11-20T11:00:00Z",
+    ]
+    assert environment()["TASKRUNNER_LAST_SUCCESS"] == ""
+
+
+def test_later_layers_win(tmp_path):
+    place = tmp_path / "env"
+    place.write_text("B=file\nC=file\n")
+    settings = Config(env={"A": "config", "B": "config", "C": "config", "LANG": "config"})
+    task = replace(TASK, env_file=str(place), env={"C": "task", "TASKRUNNER_TASK": "no"})
+    found = environment(task, settings)
+    assert [found[name] for name in ("A", "B", "C", "LANG")] == ["config", "file", "task", "config"]
+    assert found["TASKRUNNER_TASK"] == "report"
+
+
+def test_an_environment_file_is_read_line_by_line(tmp_path):
+    place = tmp_path / "env"
+    place.write_text("# comment\n\n A=1 \nexport B=two words\nC='quoted # \"'\nD=\"x\"\nE=\nF='\n")
+    assert command.read_env_file(str(place)) == {
+        "A": "1",
+        "B": "two words",
+        "C": 'quoted # "',
+        "D": "x",
+        "E": "",
+        "F": "'",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"A=1\nB\n", "line 2: 'B' is not NAME=VALUE"), (b"1A=2", "line 1"), (b"A=\xff", "UTF-8")],
+)
+def test_a_bad_environment_file_says_where(tmp_path, text, said):
+    place = tmp_path / "env"
+    place.write_bytes(text)
+    with pytest.raises(StateError, match=said):
+        command.read_env_file(str(place))
+    with pytest.raises(StateError, match="No such file"):
+        command.read_env_file(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("text", ["A", "=1", "A B=1", "1A=x", "Ä=1", "A=\0"])
+def test_an_assignment_needs_a_plain_name(text):
+    with pytest.raises(InputError, match="NAME=VALUE"):
+        command.assignment(text)
+
+
+def test_an_assignment_on_the_command_line_keeps_its_quotes():
+    assert command.assignment("A='b'") == ("A", "'b'")
+    assert command.assignment("A=b=c") == ("A", "b=c")
+
+
+def test_a_shell_text_is_run_by_the_shell_and_a_command_as_it_is():
+    found = command.resolve(TASK, run(7, State.PENDING), Config(), NOON)
+    assert (found.argv, found.cwd, found.umask) == (("true",), ME.pw_dir, 0o022)
+    assert (found.timeout, found.kill_after, found.stdin) == (3600, 10, None)
+    text = replace(TASK, command=(), shell="a | b", cwd="/srv", umask=0o077, timeout=None)
+    found = command.resolve(text, run(7, State.PENDING), Config(), NOON)
+    assert (found.argv, found.cwd, found.umask) == (("/bin/sh", "-c", "a | b"), "/srv", 0o077)
+    assert found.timeout is None
+
+
+def test_a_user_who_does_not_exist_is_named():
+    with pytest.raises(StateError, match="no user 'nobody-here'"):
+        command.resolve(replace(TASK, user="nobody-here"), run(7, State.PENDING), Config(), NOON)
+
+
+def test_another_user_has_a_home_and_a_name_of_its_own():
+    found = environment(replace(TASK, user="nobody"))
+    assert found["USER"] == "nobody"
+    assert found["HOME"] == pwd.getpwnam("nobody").pw_dir
+
+
+@pytest.mark.parametrize(
+    ("task", "found"),
+    [
+        (replace(TASK, command=("true",)), True),
+        (replace(TASK, command=("/bin/true",)), True),
+        (replace(TASK, command=("nosuch",)), False),
+        (replace(TASK, command=("/etc/passwd",)), False),
+        (replace(TASK, command=("true",), env={"PATH": "/nowhere"}), False),
+        (replace(TASK, command=("./true",), cwd="/bin"), True),
+    ],
+)
+def test_whether_the_program_is_found_where_the_task_will_look(task, found):
+    assert command.program_found(task, Config()) is found

@@ -1,0 +1,108 @@
+"""Where output lives: slot files used again, kept files, nothing for silence."""
+
+import os
+
+import pytest
+
+from taskrunner import output
+from taskrunner.output import SMALL, Slots
+
+
+@pytest.fixture
+def folder(home):
+    place = home / "output"
+    place.mkdir(mode=0o700)
+    return place
+
+
+@pytest.fixture
+def slots(folder):
+    made = Slots(str(folder), "7-abcd")
+    yield made
+    made.close()
+
+
+def test_a_slot_file_is_private_and_used_again(slots, folder):
+    first = slots.take()
+    assert (folder / first.name).stat().st_mode & 0o777 == 0o600
+    os.write(first.fd, b"some output")
+    slots.put_back(first)
+    again = slots.take()
+    assert again is first
+    assert os.fstat(again.fd).st_size == 0
+    os.write(again.fd, b"x")  # appended, so at the start
+    assert output.size_and_small(again.fd) == (1, b"x")
+    slots.put_back(again)
+
+
+def test_a_slot_that_somebody_else_has_open_is_never_used_again(slots, folder):
+    first = slots.take()
+    with (folder / first.name).open("ab"):
+        slots.put_back(first)
+        second = slots.take()
+    assert second.inode != first.inode
+    assert not (folder / first.name).exists()
+    slots.put_back(second)
+
+
+def test_large_output_keeps_its_file(slots, folder):
+    slot = slots.take()
+    os.write(slot.fd, b"x" * (SMALL + 1))
+    assert output.size_and_small(slot.fd) == (SMALL + 1, b"")
+    slots.keep(slot, 42)
+    assert [place.name for place in folder.iterdir()] == ["42.log"]
+
+
+def test_output_up_to_the_limit_is_small(slots):
+    slot = slots.take()
+    os.write(slot.fd, b"x" * SMALL)
+    assert output.size_and_small(slot.fd) == (SMALL, b"x" * SMALL)
+    slots.put_back(slot)
+
+
+def test_closing_removes_the_slot_files(slots, folder):
+    taken = [slots.take() for _ in range(3)]
+    for slot in taken:
+        slots.put_back(slot)
+    slots.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_slot_file_that_stands_already_is_not_written_to(slots, folder):
+    (folder / "7-abcd.1").symlink_to("/etc/hostname")
+    with pytest.raises(FileExistsError):
+        slots.take()
+
+
+@pytest.mark.parametrize("size", [0, 10, SMALL])
+def test_small_output_of_a_dead_supervisor_is_rescued(folder, size):
+    (folder / "9-dead.1").write_bytes(b"x" * size)
+    assert output.rescue(str(folder), "9-dead.1", 42) == (size, b"x" * size)
+
+
+def test_large_output_of_a_dead_supervisor_keeps_its_file(folder):
+    (folder / "9-dead.1").write_bytes(b"x" * (SMALL + 1))
+    assert output.rescue(str(folder), "9-dead.1", 42) == (SMALL + 1, b"")
+    assert [place.name for place in folder.iterdir()] == ["42.log"]
+    # It had been kept before its supervisor died.
+    assert output.rescue(str(folder), "9-dead.1", 42) == (SMALL + 1, b"")
+
+
+def test_output_that_is_gone_has_no_size(folder):
+    assert output.rescue(str(folder), "9-dead.1", 42) == (None, b"")
+
+
+def test_only_the_slot_files_of_the_dead_are_swept(folder):
+    for name in ("9-dead.1", "9-dead.12", "9-deadly.1", "8-live.1", "42.log"):
+        (folder / name).touch()
+    output.sweep(str(folder), "9-dead")
+    assert sorted(place.name for place in folder.iterdir()) == ["42.log", "8-live.1", "9-deadly.1"]
+
+
+def test_a_file_is_read_from_an_offset_in_pieces(folder, monkeypatch):
+    monkeypatch.setattr(output, "CHUNK", 4)
+    (folder / "s.1").write_bytes(b"0123456789")
+    assert list(output.chunks(str(folder / "s.1"), 3)) == [b"3456", b"789"]
+    assert output.part(str(folder), "s.1", 8) == b"89"
+    assert output.part(str(folder), "s.1", 10) == b""
+    assert list(output.chunks(str(folder / "nothing"))) == []

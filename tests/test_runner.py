@@ -1,0 +1,343 @@
+"""Commands to outcomes, with real children."""
+
+import os
+import pwd
+import signal
+import threading
+import time
+
+import pytest
+
+from taskrunner import runner
+from taskrunner.model import Command, Outcome
+from taskrunner.runner import Children
+
+ENV = {"PATH": "/usr/bin:/bin"}
+
+
+@pytest.fixture(params=["pidfd", "polling"])
+def children(request, monkeypatch):
+    """The loop, with and without the kernel's help."""
+    if request.param == "polling":
+        monkeypatch.setattr(runner, "_pidfd", lambda pid: None)
+    made = Children()
+    yield made
+    for key in list(made.running):
+        made.kill(key)
+    while made.running:
+        made.wait(1)
+    made.selector.close()
+
+
+@pytest.fixture
+def out(tmp_path):
+    """An output file: `fd` to give away, `text()` to read."""
+
+    class Out:
+        fd = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+
+        def text(self):
+            return (tmp_path / "out").read_text()
+
+        def wait_for(self, text):
+            end = time.monotonic() + 10
+            while text not in self.text():
+                assert time.monotonic() < end, self.text()
+                time.sleep(0.01)
+
+    yield Out()
+    os.close(Out.fd)
+
+
+def shell(text, **more):
+    return Command(argv=("/bin/sh", "-c", text), env=ENV, cwd="/", **more)
+
+
+def ended(children, limit=20.0):
+    """Wait until all have ended; their outcomes by key."""
+    found, end = {}, time.monotonic() + limit
+    while children.running:
+        assert time.monotonic() < end, "still running"
+        found |= {child.key: outcome for child, outcome in children.wait(1)}
+    return found
+
+
+def run(children, out, command):
+    child = children.start(1, command, out.fd)
+    return child if isinstance(child, Outcome) else ended(children)[1]
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 255])
+def test_an_exit_code_is_told(children, out, code):
+    outcome = run(children, out, shell(f"exit {code}"))
+    assert (outcome.exit_code, outcome.signal, outcome.error) == (code, None, None)
+
+
+def test_a_signal_is_told(children, out):
+    outcome = run(children, out, shell("kill -USR1 $$"))
+    assert (outcome.exit_code, outcome.signal) == (None, signal.SIGUSR1)
+    assert runner.in_words(outcome) == "killed by SIGUSR1"
+
+
+def test_output_and_errors_go_to_the_file_in_order(children, out):
+    run(children, out, shell("echo one; echo two >&2; echo three"))
+    assert out.text() == "one\ntwo\nthree\n"
+
+
+def test_the_child_has_the_environment_it_was_given_and_no_more(children, out):
+    command = Command(argv=("env",), env={**ENV, "A": "ü"}, cwd="/")
+    run(children, out, command)
+    assert sorted(out.text().splitlines()) == ["A=ü", "PATH=/usr/bin:/bin"]
+
+
+def test_the_child_has_its_directory_umask_and_empty_stdin(children, out, tmp_path):
+    command = Command(
+        argv=("/bin/sh", "-c", "pwd; umask; cat; readlink /proc/self/fd/0"),
+        env=ENV,
+        cwd=str(tmp_path),
+        umask=0o027,
+    )
+    run(children, out, command)
+    assert out.text().split() == [str(tmp_path), "0027", "/dev/null"]
+
+
+def test_the_child_leads_a_session_and_group_of_its_own(children, out):
+    child = children.start(1, shell("ps -o sid=,pgid= -p $$"), out.fd)
+    ended(children)
+    assert out.text().split() == [str(child.pid), str(child.pid)]
+
+
+def test_the_child_inherits_no_descriptor_but_its_three(children, out):
+    spare = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(spare, True)
+    run(children, out, Command(argv=("ls", "/proc/self/fd"), env=ENV, cwd="/"))
+    os.close(spare)
+    assert out.text().split() == ["0", "1", "2", "3"]  # 3 is the folder that ls reads
+
+
+def test_signals_we_ignore_are_not_ignored_by_the_child(children, out):
+    old = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        outcome = run(children, out, shell("kill -PIPE $$; echo survived"))
+    finally:
+        signal.signal(signal.SIGPIPE, old)
+    assert outcome.signal == signal.SIGPIPE
+
+
+def test_a_text_is_fed_to_stdin(children, out):
+    text = "ünï\n" * 50_000  # more than a pipe holds
+    run(children, out, Command(argv=("cat",), env=ENV, cwd="/", stdin=text))
+    assert out.text() == text
+
+
+@pytest.mark.parametrize(
+    ("argv", "cwd", "code", "said"),
+    [
+        (("/no/such/program",), "/", 127, "no program '/no/such/program' on PATH=/usr/bin:/bin"),
+        (("nosuch",), "/", 127, "no program 'nosuch'"),
+        (("/etc/passwd",), "/", 126, "'/etc/passwd': Permission denied"),
+        (("/etc",), "/", 126, "'/etc'"),
+        (("true",), "/no/such/folder", None, "the directory '/no/such/folder': No such file"),
+        (("true",), "/etc/passwd", None, "the directory '/etc/passwd': Not a directory"),
+        (("a\0b",), "/", None, "null byte"),
+    ],
+)
+def test_what_cannot_be_started_is_an_outcome_that_says_why(children, out, argv, cwd, code, said):
+    outcome = children.start(1, Command(argv=argv, env=ENV, cwd=cwd), out.fd)
+    assert isinstance(outcome, Outcome)
+    assert outcome.exit_code == code
+    assert said in outcome.error
+    assert not children.running
+
+
+def test_a_script_without_interpreter_line_cannot_be_executed(children, out, tmp_path):
+    place = tmp_path / "script"
+    place.write_text("echo hello\n")
+    place.chmod(0o755)
+    outcome = children.start(1, Command(argv=(str(place),), env=ENV, cwd="/"), out.fd)
+    assert outcome.exit_code == 126
+    assert "Exec format error" in outcome.error
+
+
+def test_cpu_time_is_told(children, out):
+    busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
+    outcome = run(children, out, shell(busy))
+    assert outcome.cpu_seconds > 0.02
+
+
+def test_peak_memory_is_told_only_when_it_is_the_childs_own(children, out):
+    large = 'python3 -c "b = bytearray(300_000_000)"'
+    assert run(children, out, shell(large)).peak_memory > 300_000_000
+    # A new process starts as a copy of us, which the kernel counts in: nothing can be said of /bin/true.
+    assert run(children, out, shell("true")).peak_memory is None
+
+
+def test_a_timeout_stops_the_whole_group_with_term(children, out):
+    command = shell("sleep 100 & echo $!; wait", timeout=0.3, kill_after=30)
+    told = []
+    children.on_timeout = told.append
+    started = time.monotonic()
+    outcome = run(children, out, command)
+    assert time.monotonic() - started < 10
+    assert outcome.timed_out
+    assert outcome.signal == signal.SIGTERM
+    assert told == [1]
+    assert not runner.started_ticks(int(out.text()))
+
+
+def test_who_ignores_term_is_killed_after_a_while(children, out):
+    command = shell(
+        'trap "" TERM; sleep 100 & echo $!; wait; sleep 100', timeout=0.2, kill_after=0.5
+    )
+    started = time.monotonic()
+    outcome = run(children, out, command)
+    assert 0.7 <= time.monotonic() - started < 10
+    assert (outcome.timed_out, outcome.signal) == (True, signal.SIGKILL)
+    assert not runner.started_ticks(int(out.text()))
+
+
+def test_a_grandchild_that_ignores_term_outlives_its_leader_only_until_the_kill(children, out):
+    text = """sh -c 'trap "" TERM; echo $$; while :; do sleep 1; done' & wait"""
+    started = time.monotonic()
+    outcome = run(children, out, shell(text, timeout=0.5, kill_after=0.6))
+    assert (outcome.timed_out, outcome.signal) == (True, signal.SIGTERM)
+    assert time.monotonic() - started >= 1.1
+    assert not runner.started_ticks(int(out.text()))
+
+
+def test_a_stop_waits_for_the_clean_up_of_the_group(children, out):
+    text = "trap 'sleep 0.3; echo cleaned up; exit 3' TERM; echo up; sleep 100 & wait"
+    children.start(1, shell(text, kill_after=10), out.fd)
+    out.wait_for("up")
+    children.stop(1)
+    children.stop(1)  # a second request changes nothing
+    outcome = ended(children)[1]
+    assert (outcome.exit_code, outcome.timed_out) == (3, False)
+    assert "cleaned up" in out.text()
+
+
+def test_what_a_command_leaves_behind_lives_on_when_it_ends_by_itself(children, out):
+    outcome = run(children, out, shell("sleep 100 & echo $!"))
+    assert outcome.exit_code == 0
+    left = int(out.text())
+    assert runner.started_ticks(left)
+    os.kill(left, signal.SIGKILL)
+
+
+def test_many_run_side_by_side_in_one_loop(children, out):
+    started = time.monotonic()
+    for key in range(50):
+        children.start(key, shell(f"sleep 0.5; exit {key}"), out.fd)
+    outcomes = ended(children)
+    assert {key: outcome.exit_code for key, outcome in outcomes.items()} == {
+        n: n for n in range(50)
+    }
+    assert time.monotonic() - started < 15  # one after the other they would need 25 s
+    assert not children.running
+
+
+def test_waiting_ends_in_time_when_nothing_happens(children, out):
+    children.start(1, shell("sleep 100"), out.fd)
+    started = time.monotonic()
+    assert children.wait(0.2) == []
+    assert 0.03 <= time.monotonic() - started < 5
+
+
+def test_an_end_that_somebody_else_took_is_an_outcome_too(children, out):
+    child = children.start(1, shell("exit 0"), out.fd)
+    os.waitpid(child.pid, 0)
+    assert "another part" in ended(children)[1].error
+
+
+def test_other_children_of_the_program_are_left_alone(children, out):
+    other = os.fork()
+    if other == 0:
+        os._exit(9)
+    run(children, out, shell("sleep 0.2"))
+    assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 9
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as another user")
+@pytest.mark.parametrize("tools", ["setpriv", "inside the child"])
+def test_root_runs_as_another_user_with_all_its_groups_and_nothing_of_ours(
+    children, out, monkeypatch, tools
+):
+    if tools != "setpriv":
+        monkeypatch.setattr(runner, "_tool", lambda name: None)
+    text = "id -u; id -g; id -G; grep CapEff /proc/self/status; touch /etc/x 2>&1"
+    run(children, out, shell(text, user="nobody"))
+    lines = out.text().splitlines()
+    entry = pwd.getpwnam("nobody")
+    groups = os.getgrouplist("nobody", entry.pw_gid)
+    assert lines[:2] == [str(entry.pw_uid), str(entry.pw_gid)]
+    assert sorted(map(int, lines[2].split())) == sorted(groups)
+    assert lines[3].split()[1].strip("0") == ""
+    assert "Permission denied" in lines[4]
+
+
+def test_a_user_who_does_not_exist_is_an_outcome(children, out):
+    outcome = children.start(1, shell("true", user="nobody-here"), out.fd)
+    assert outcome.error == "could not start: there is no user 'nobody-here'"
+
+
+def test_niceness_is_that_of_the_command_from_its_first_step(children, out):
+    run(children, out, shell("nice", nice=7))
+    assert out.text() == "7\n"
+
+
+def test_signals_are_collected_and_wake_the_loop(children, out):
+    children.start(1, shell("sleep 100"), out.fd)
+    with runner.stop_signals(children) as received:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        started = time.monotonic()
+        while not received:
+            children.wait(10)
+        assert time.monotonic() - started < 5
+    assert received == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_outside_the_main_thread_signals_are_left_alone(children):
+    found = []
+
+    def look():
+        with runner.stop_signals(children) as received:
+            found.append((received, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [([], signal.SIG_DFL)]
+
+
+def test_a_process_is_known_by_its_start_time(out):
+    mine = runner.started_ticks(os.getpid())
+    assert mine > 0
+    assert runner.started_ticks(os.getpid()) == mine
+    dead = os.fork()
+    if dead == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, dead, os.WEXITED | os.WNOWAIT)
+    assert runner.started_ticks(dead) is None  # a zombie has ended
+    os.waitpid(dead, 0)
+    assert runner.started_ticks(dead) is None
+
+
+def test_a_session_is_found_by_the_file_it_has_open(children, out, tmp_path):
+    child = children.start(1, shell("echo up; sleep 100 & wait"), out.fd)
+    out.wait_for("up")
+    found = (tmp_path / "out").stat()
+    assert runner.session_that_has_open(found.st_ino, found.st_dev) == child.pid
+    (tmp_path / "other").touch()
+    other = (tmp_path / "other").stat()
+    assert runner.session_that_has_open(other.st_ino, other.st_dev) is None
+
+
+def test_a_detached_program_is_not_our_child(tmp_path):
+    runner.detach(("/bin/sh", "-c", f"ps -o ppid= -p $$ > {tmp_path}/ppid"))
+    end = time.monotonic() + 10
+    place = tmp_path / "ppid"
+    while not (place.exists() and place.read_text().strip()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert int(place.read_text()) != os.getpid()

@@ -328,7 +328,9 @@ class TaskRunner:
         """
         here = self._here()
         now = here.now()
-        tasks = here.store.tasks() if name is None else [here.store.task(name)]
+        # A task that cannot be evaluated has no slots to show; `status` tells why.
+        sound = [task for task in here.store.tasks() if task.error is None]
+        tasks = sound if name is None else [here.store.task(name)]
         walks = [
             _walk(task.name, claim.value_of(task), max(now, task.evaluated), until, task)
             for task in tasks

@@ -37,6 +37,8 @@ from taskrunner.policy import Action, Decision, Open, Span
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long
+COMPLAIN_AGAIN = timedelta(hours=1)
+HALF = 64  # bytes of the lock file
 BATCH = 200  # tasks in one transaction, or ...
 BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest we keep other writers waiting
 STEP_BACK = timedelta(
@@ -117,7 +119,7 @@ def claims(
             _name_the_holder(here)
             return Visit(here.now(), busy=True)
         now, boot_id = here.now(), clock.boot_id()
-        os.pwrite(fd, f"{os.getpid()} {clock.to_ms(now)}".ljust(63).encode() + b"\n", 0)
+        os.pwrite(fd, _half(os.getpid(), clock.to_ms(now)), 0)
         visit = Visit(now)
         beat = heartbeat.Beat(
             clock.to_ms(now), (period or here.config.tick_period) // MS, boot_id, caller
@@ -134,18 +136,33 @@ def claims(
 
 
 def _name_the_holder(here: OpenHome) -> None:
-    """Raise LockHeld when the same tick has held the lock for longer than any tick should."""
+    """Raise LockHeld, once an hour, when the same tick has held the lock for longer than any should.
+
+    The first half of the lock file is written by its holder, the second by who complained last.
+    """
     try:
-        with open(here.path(home.LOCK), encoding="ascii") as file:
-            pid, since = (int(part) for part in file.read().split())
+        with open(here.path(home.LOCK), "r+b", buffering=0) as file:
+            pid, since = map(int, file.read(HALF).split())
+            seconds = (here.now() - clock.from_ms(since)).total_seconds()
+            told = [int(part) for part in file.read(HALF).split()]
+            if seconds <= LOCK_TOO_LONG or _lately(here, told):
+                return
+            file.seek(HALF)
+            file.write(_half(clock.to_ms(here.now())))
     except (OSError, ValueError):
         return
-    seconds = (here.now() - clock.from_ms(since)).total_seconds()
-    if seconds > LOCK_TOO_LONG:
-        raise LockHeld(
-            f"the tick with pid {pid} has held the lock for {seconds / 60:.0f} minutes: "
-            "look what it waits for, or end it"
-        )
+    raise LockHeld(
+        f"the tick with pid {pid} has held the lock for {seconds / 60:.0f} minutes: "
+        "look what it waits for, or end it"
+    )
+
+
+def _lately(here: OpenHome, told: Sequence[int]) -> bool:
+    return any(here.now() - clock.from_ms(at) < COMPLAIN_AGAIN for at in told)
+
+
+def _half(*numbers: int) -> bytes:
+    return " ".join(map(str, numbers)).ljust(HALF - 1).encode() + b"\n"
 
 
 def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) -> None:

@@ -597,7 +597,7 @@ def _walk(
     where = zone.zone(getattr(value, "tz", None) or "UTC")
     slot = task.next if task is not None and task.from_finish else value.next_after(after)
     while slot is not None and (until is None or slot <= until):
-        yield Upcoming(name, slot, slot.astimezone(where), None)
+        yield Upcoming(name, slot, slot.astimezone(where), schedule.slot_note(value, slot))
         slot = value.next_after(slot)
 
 

@@ -97,6 +97,11 @@ class Expression:
     both: bool  # day of month and day of week must both match; else either is enough
     canonical: str  # the same in plain lists, for a library that reads expressions its own way
 
+    def __contains__(self, time: tuple[int, int]) -> bool:
+        """Whether an hour and a minute are one of its times of day."""
+        hour, minute = time
+        return hour in self.hours and minute in self.minutes
+
     def matches(self, day: date) -> bool:
         """Whether `day` is one of its days."""
         return day.month in self.months and day.day in _days_of(self, day.year, day.month)

@@ -23,7 +23,7 @@ from taskrunner.zone import MINUTE, SECOND, local, place, utc, zone
 
 __all__ = [
     "After", "At", "Boot", "Cron", "Every", "Manual", "Schedule", "complete", "count", "moment",
-    "moment_note", "newest", "newest_slots", "parse", "slots", "zone",
+    "moment_note", "newest", "newest_slots", "parse", "slot_note", "slots", "zone",
 ]  # fmt: skip
 
 COUNTED = 10_000  # counts are exact up to here
@@ -366,6 +366,25 @@ def count(
         case Every(from_finish=False):
             return _count_every(schedule, start, end, limit)
     return len(slots(schedule, start, utc(until), 1)), False
+
+
+def slot_note(schedule: Schedule, slot: datetime) -> str | None:
+    """Return what is odd about the wall time of a slot, as a change of the clocks makes it; None else."""
+    match schedule:
+        case At():
+            return schedule.note
+        case Cron(meaning=what) if not what.wildcard:
+            tz = schedule.tz if schedule.tz is not None else clock.local_zone()
+            wall = local(slot, zone(tz))
+            meant = what.matches(wall.date()) and (wall.hour, wall.minute) in what
+        case Every(anchor=datetime() as anchor, tz=str() as tz) if not schedule.length.seconds:
+            wall = local(slot, zone(tz))
+            meant = wall.time() == local(anchor, zone(tz)).time()
+        case _:
+            return None
+    if not meant:
+        return f"its time does not exist in {tz} that day, as clocks go forward: moved to after the gap"
+    return note(wall.replace(tzinfo=None, fold=0), tz)
 
 
 def _walk(what: Expression, wall: datetime) -> datetime | None:

@@ -1,6 +1,11 @@
 """Values that several tests start from."""
 
+import os
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from taskrunner.model import CatchUp, Kind, Overlap, Run, Task, Trigger
 
@@ -41,3 +46,34 @@ def run(number, state, slot=NOON, trigger=Trigger.SCHEDULE, **more):
     return Run(
         number, "report", slot, slot, state, "because", 1, trigger, 1, False, task_id=1, **more
     )
+
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def program(home, *words):
+    """The argv of the checkout's program on a home, as a crontab would call it."""
+    return [sys.executable, "-m", "taskrunner", "--home", str(home), *words]
+
+
+def start(home, *words, **options):
+    """Start the program on a home; its output goes to pipes."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(program(home, *words), env=env, **{**pipes, **options})
+
+
+def call(home, *words):
+    """Run the program on a home to its end; stdout, stderr and exit code."""
+    with start(home, *words) as process:
+        out, err = process.communicate(timeout=60)
+    return out, err, process.returncode
+
+
+def wait_for(what, limit=15.0):
+    """Wait until `what()` is true and return it."""
+    end = time.monotonic() + limit
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not come to pass in time"
+        time.sleep(0.02)
+    return found

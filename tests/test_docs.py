@@ -8,7 +8,8 @@ What is executed, in README.md and in every page under docs/:
   one is `echo $?`. What it prints, stderr too, must be what is shown, where
   - `...` stands for any text in a line, and alone on a line for any number of lines,
   - an instant stands for itself or for any within a week of now,
-  - a length of time (`3s`, `59m 57s`) stands for any, and blanks for any number of blanks.
+  - a length of time (`3s`, `59m 57s`) stands for any, and blanks for any number of blanks,
+  - /home/you stands for the home folder, which is also where the shell is.
 * ```python blocks: run in the same order. What their `print(...)  # text` lines print must be
   those texts, by the same rules.
 * ```toml blocks are loaded as taskrunner.toml, ```json blocks parsed.
@@ -131,7 +132,11 @@ def perform(page: Path, folder: Path) -> list[tuple[Step, int, str]]:
     parts = re.split(r"\x1e(\d+)\x1e\n", done.stdout)
     assert len(parts) == 2 * len(todo) + 1, f"the shell stopped early:\n{done.stdout}"
     return [
-        (step, int(parts[2 * number + 1]), parts[2 * number].rstrip("\n"))
+        (
+            step,
+            int(parts[2 * number + 1]),
+            parts[2 * number].rstrip("\n").replace(str(home), "/home/you"),
+        )
         for number, step in enumerate(todo)
     ]
 

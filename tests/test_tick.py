@@ -361,7 +361,14 @@ def test_a_step_back_by_more_starts_anew_and_runs_nothing_twice(runner, clock):
         clock.forward(minutes=1)
         runner.tick()
     slots = [f"{run.slot:%Y %H:%M}" for run in reversed(runner.history())]
-    assert slots == ["2026 12:01", "2026 12:02", "2026 12:03", "2036 12:03", "2026 12:04", "2026 12:05"]
+    assert slots == [
+        "2026 12:01",
+        "2026 12:02",
+        "2026 12:03",
+        "2036 12:03",
+        "2026 12:04",
+        "2026 12:05",
+    ]
     assert any(event.what == "step back" for event in runner._here().store.events())
 
 
@@ -398,7 +405,9 @@ def test_new_zone_data_lets_all_slots_be_computed_anew(runner, clock, home, monk
     assert runner.tick().idle
 
 
-def test_the_slot_after_the_next_is_kept_so_that_a_claim_computes_nothing(runner, clock, monkeypatch):
+def test_the_slot_after_the_next_is_kept_so_that_a_claim_computes_nothing(
+    runner, clock, monkeypatch
+):
     runner.add("report", ["true"], EACH_MINUTE)
     clock.forward(minutes=1)
     runner.tick()
@@ -460,7 +469,9 @@ def test_a_lock_held_for_too_long_names_its_holder(runner, clock, home, monkeypa
 def test_many_ticks_at_once_run_each_slot_once(home, clock, tmp_path):
     with TaskRunner(home, clock=clock) as runner:
         for number in range(10):
-            runner.add(f"t{number}", shell=f"echo t{number} >> {tmp_path}/log", schedule=EACH_MINUTE)
+            runner.add(
+                f"t{number}", shell=f"echo t{number} >> {tmp_path}/log", schedule=EACH_MINUTE
+            )
     clock.forward(minutes=1)
     faults = []
 

@@ -1,0 +1,227 @@
+"""Runs whose supervisor is gone: real processes, really killed."""
+
+import os
+import signal
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from taskrunner import After, Every, Manual, State, TaskRunner, reconcile, tick
+from taskrunner import clock as clock_room
+from taskrunner import runner as processes
+from tests.samples import start, wait_for
+
+FOREVER = 'echo $$ > "$PIDFILE"; echo started; exec sleep 300'
+
+
+@pytest.fixture
+def door(home):
+    """A taskrunner with the real clock, since other processes take part."""
+    with TaskRunner(home) as made:
+        yield made
+
+
+@pytest.fixture
+def orphan(door, home, tmp_path):
+    """A run whose supervisor was killed while its child lives on; gives (run id, pid of the child)."""
+
+    def make(**options):
+        env = {"PIDFILE": str(tmp_path / "pid")}
+        door.add("slow", shell=FOREVER, schedule=Manual(), now=True, env=env, **options)
+        with start(home, "tick") as supervisor:
+            pid = int(wait_for(lambda: read(tmp_path / "pid")))
+            run = wait_for(lambda: started_run(door))
+            supervisor.kill()
+        made.append(pid)
+        return run, pid
+
+    made = []
+    yield make
+    for pid in made:
+        if processes.started_ticks(pid):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def read(place):
+    return place.exists() and place.read_text().strip()
+
+
+def started_run(door):
+    """The id of the run that is running and whose child has been noted."""
+    store = door._here().store
+    for run, process in store.processes():
+        if process.pid is not None:
+            return run.id
+    return None
+
+
+def later(door, **length):
+    """The same home with a clock that is ahead."""
+    return TaskRunner(door.home, clock=lambda: datetime.now(UTC) + timedelta(**length))
+
+
+def test_a_child_that_outlived_its_supervisor_keeps_its_slot_busy(door, orphan):
+    run, pid = orphan()
+    assert not door.tick().idle
+    assert door.run_of(run).state is State.RUNNING
+    assert processes.started_ticks(pid)
+    with pytest.raises(Exception, match=f"run {run}"):
+        door.run("slow")
+
+
+def test_an_orphan_that_ends_is_lost_and_its_output_is_kept(door, orphan, home):
+    run, pid = orphan()
+    door.tick()
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: not processes.started_ticks(pid))
+    door.tick()
+    lost = door.run_of(run)
+    assert (lost.state, lost.exit_code) == (State.LOST, None)
+    assert "nobody saw how it ended" in lost.reason
+    assert door.output(lost) == b"started\n"
+    assert door.tick().idle
+    assert not list((home / "supervisors").iterdir())
+    assert not list((home / "output").iterdir())
+
+
+def test_an_orphan_is_stopped_at_its_timeout_by_a_later_tick(door, orphan):
+    run, pid = orphan(timeout="10m")
+    with later(door, minutes=9) as early:
+        early.tick()
+        assert early.run_of(run).state is State.RUNNING
+    with later(door, minutes=11) as late:
+        late.tick()
+        stopped = late.run_of(run)
+    assert stopped.state is State.TIMED_OUT
+    assert "timeout of 10m" in stopped.reason
+    assert not processes.started_ticks(pid)
+
+
+def test_an_orphan_that_ignores_term_is_killed(door, home, tmp_path):
+    env = {"PIDFILE": str(tmp_path / "pid")}
+    shell = 'trap "" TERM; echo $$ > "$PIDFILE"; while :; do sleep 0.1; done'
+    door.add("hard", shell=shell, schedule=Manual(), env=env, kill_after="1s")
+    with start(home, "run", "hard") as supervisor:
+        pid = int(wait_for(lambda: read(tmp_path / "pid")))
+        run = wait_for(lambda: started_run(door))
+        supervisor.kill()
+    (cancelled,) = door.cancel(run)
+    assert cancelled.state is State.CANCELLED
+    assert not processes.started_ticks(pid)
+
+
+def test_what_comes_after_a_lost_run_is_told(door, orphan):
+    _, pid = orphan()
+    door.add("rescue", ["true"], After("slow", "failed"))
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not processes.started_ticks(pid))
+    door.tick()
+    assert [(r.task, r.state) for r in door.history(limit=2)] == [
+        ("rescue", State.SUCCEEDED),
+        ("slow", State.LOST),
+    ]
+
+
+def test_after_a_reboot_everything_that_ran_is_lost(door, orphan, monkeypatch):
+    run, _ = orphan()
+    monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
+    door.tick()
+    lost = door.run_of(run)
+    assert lost.state is State.LOST
+    assert "restarted" in lost.reason
+
+
+def test_a_recycled_pid_is_not_mistaken_for_the_child(door, orphan):
+    run, _ = orphan()
+    store = door._here().store
+    with store.transaction():  # the number now belongs to a process started at another time
+        store.note_child(run, os.getpid(), processes.started_ticks(os.getpid()) + 1)
+    door.tick()
+    assert door.run_of(run).state is State.LOST
+
+
+def test_a_child_in_another_pid_namespace_is_waited_for_until_its_time_is_up(door, orphan):
+    run, pid = orphan(timeout="1h", kill_after="10s")
+    store = door._here().store
+    with store.transaction():
+        store._run("UPDATE processes SET pid_namespace = 1, pid = 1")
+    door.tick()
+    assert door.run_of(run).state is State.RUNNING
+    with later(door, hours=1, seconds=20) as late:
+        late.tick()
+        assert late.run_of(run).state is State.LOST
+    assert processes.started_ticks(pid)  # nobody sent a signal to a pid of another namespace
+
+
+def test_a_child_in_another_pid_namespace_without_timeout_is_lost_after_a_day(door, orphan):
+    run, _ = orphan(timeout=None)
+    store = door._here().store
+    with store.transaction():
+        store._run("UPDATE processes SET pid_namespace = 1")
+    for hours, state in ((23, State.RUNNING), (25, State.LOST)):
+        with later(door, hours=hours) as late:
+            late.tick()
+            assert late.run_of(run).state is state
+
+
+def test_a_child_that_was_never_noted_is_found_by_its_output(door, orphan):
+    run, pid = orphan()
+    store = door._here().store
+    with store.transaction():  # as if the supervisor had died right after the spawn
+        store._run("UPDATE processes SET pid = NULL, pid_started = NULL")
+    door.tick()
+    assert door.run_of(run).state is State.RUNNING
+    assert store.process(run).pid == pid
+
+
+def test_a_run_whose_child_was_never_made_is_lost(door, orphan):
+    run, pid = orphan()
+    os.killpg(pid, signal.SIGKILL)
+    wait_for(lambda: not processes.started_ticks(pid))
+    store = door._here().store
+    with store.transaction():
+        store._run("UPDATE processes SET pid = NULL, pid_started = NULL")
+    door.tick()
+    assert "about to start" in door.run_of(run).reason
+
+
+def test_a_run_cancelled_while_its_supervisor_is_dead_ends_as_cancelled(door, orphan):
+    run, pid = orphan()
+    (cancelled,) = door.cancel(run, reason="cancelled by ann")
+    assert (cancelled.state, cancelled.reason) == (State.CANCELLED, "cancelled by ann")
+    assert not processes.started_ticks(pid)
+
+
+def test_pending_runs_of_a_dead_tick_are_started_by_the_next(door, home):
+    door.add("one", ["true"], Every("1d"), now=True)
+    tick.claims(door._here(), "test")  # and then it dies
+    assert door.history()[0].state is State.PENDING
+    door.tick()
+    assert door.history()[0].state is State.SUCCEEDED
+
+
+def test_the_output_of_a_run_under_a_living_supervisor_is_left_alone(door, home, tmp_path):
+    env = {"PIDFILE": str(tmp_path / "pid")}
+    door.add("slow", shell=FOREVER, schedule=Every("1d"), now=True, env=env)
+    with start(home, "tick") as supervisor:
+        wait_for(lambda: read(tmp_path / "pid"))
+        run = wait_for(lambda: started_run(door))
+        assert door.tick().idle  # a supervised run is nobody else's business
+        door.add("other", ["true"], Every("1d"), now=True)
+        door.tick()  # a working tick beside it
+        assert door.history("other")[0].state is State.SUCCEEDED
+        assert door.run_of(run).state is State.RUNNING
+        assert door.output(door.run_of(run)) == b"started\n"
+        door.cancel(run)
+        assert supervisor.wait(20) == 0
+    assert door.run_of(run).state is State.CANCELLED
+
+
+def test_who_is_alive_is_never_told_by_a_pid_alone(orphan, door):
+    run, _ = orphan()
+    process = door._here().store.process(run)
+    assert reconcile.alive(process)
+    assert not reconcile.alive(replace(process, pid_started=process.pid_started - 1))
+    assert not reconcile.alive(replace(process, pid_started=None))
+    assert not reconcile.alive(replace(process, pid=None))

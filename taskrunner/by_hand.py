@@ -3,6 +3,7 @@
 Like `tick` it drives both the store and the runner, through a supervisor of its own.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -53,7 +54,7 @@ def run(
         now = here.now()
         with here.store.transaction():
             asked, decision = request(here, task, slot, now, force=force)
-            mine = me.adopt(asked, now) if decision.action is Action.RUN else []
+            mine = me.adopt(asked, task, now) if decision.action is Action.RUN else []
         me.spawn(mine, now)
         if decision.action is Action.REPLACE:
             me.stop_others(decision.stops)
@@ -86,14 +87,17 @@ def _when_free(here: OpenHome, me: Supervisor, task: Task, asked: Run) -> list[W
     now = here.now()
     with here.store.transaction():
         others = [run for run in here.store.live(task.id) if run.state is State.RUNNING]
-        mine = [] if others and task.overlap is not Overlap.ALLOW else me.adopt(asked, now)
+        mine = [] if others and task.overlap is not Overlap.ALLOW else me.adopt(asked, task, now)
     me.spawn(mine, now)
     return mine
 
 
 def start_tick(here: OpenHome) -> None:
     """Let a tick of its own carry on what is pending, so that nobody has to wait for the clock."""
-    runner.detach((sys.executable, "-m", "taskrunner", "--home", here.folder, "tick"))
+    place = os.path.dirname(
+        os.path.dirname(__file__)
+    )  # -m looks here first: the same program as ours
+    runner.detach((sys.executable, "-m", "taskrunner", "--home", here.folder, "tick"), cwd=place)
 
 
 def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:

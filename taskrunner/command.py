@@ -77,6 +77,17 @@ def account(user: str | None) -> tuple[str, str]:
     return entry.pw_name, entry.pw_dir
 
 
+def owner(user: str | None) -> int:
+    """Return the user id that the output of a task belongs to: our own unless we are root and may change it."""
+    own = os.geteuid()
+    if user is None or own != 0:
+        return own
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:  # the run cannot start either, and says so
+        return own
+
+
 def read_env_file(place: str) -> dict[str, str]:
     """Return the variables of a file of NAME=VALUE lines; raises StateError that names file and line."""
     try:

@@ -24,7 +24,9 @@ def daemon(here: OpenHome, interval: timedelta, grace: timedelta, say: Say) -> N
             if time.monotonic() >= due:
                 _visit(here, me, interval, say)
                 due = _next_visit(here, interval)
-            _turn(me, max(0.0, due - time.monotonic()))
+            me.turn()
+            me.finished.clear()
+            me.wait(max(0.0, due - time.monotonic()))
         _wind_down(me, signals, grace, say)
     here.store.checkpoint()
 
@@ -50,12 +52,6 @@ def _next_visit(here: OpenHome, interval: timedelta) -> float:
     return time.monotonic() + seconds - here.now().timestamp() % seconds
 
 
-def _turn(me: supervise.Supervisor, patience: float | None) -> None:
-    me.turn()
-    me.finished.clear()
-    me.wait(patience)
-
-
 def _wind_down(me: supervise.Supervisor, signals: list[int], grace: timedelta, say: Say) -> None:
     say(f"stopping: {len(me.watched)} runs may end within {grace.total_seconds():g} s")
     me.closing = True
@@ -67,4 +63,5 @@ def _wind_down(me: supervise.Supervisor, signals: list[int], grace: timedelta, s
             me.stop_all("the daemon was stopped")
         if len(signals) > 2:
             me.kill_all()
-        _turn(me, None if stopped else max(0.0, left))
+        me.wait(None if stopped else max(0.0, left))
+        me.turn()

@@ -29,7 +29,7 @@ def read(path: str) -> Beat | None:
     except OSError:
         return None
     try:
-        at, period, boot_id, caller = os.read(fd, SIZE).decode("ascii").split()
+        at, period, boot_id, caller = os.read(fd, SIZE).decode().split()
         return Beat(int(at), int(period), boot_id.removeprefix("-"), caller)
     except (OSError, ValueError):
         return None
@@ -45,7 +45,7 @@ def write(path: str, beat: Beat) -> None:
     except OSError:
         return
     try:
-        os.pwrite(fd, text.ljust(SIZE - 1).encode("ascii") + b"\n", 0)
+        os.pwrite(fd, text.ljust(SIZE - 1).encode() + b"\n", 0)
     except OSError:
         pass
     finally:

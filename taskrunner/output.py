@@ -33,10 +33,13 @@ class Slots:
     free: list[Slot] = field(default_factory=list)
     made: int = 0
 
-    def take(self, uid: int | None = None) -> Slot:
-        """Return a slot file that is empty and open for appending; it belongs to user `uid` when given."""
+    def take(self, uid: int) -> Slot:
+        """Return a slot file that is empty, open for appending and owned by user `uid`.
+
+        Its owner can open it again by the name /dev/stdout.
+        """
         slot = self.free.pop() if self.free else self._make()
-        if uid is not None:
+        if os.fstat(slot.fd).st_uid != uid:
             os.fchown(slot.fd, uid, -1)
         return slot
 

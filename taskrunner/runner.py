@@ -395,10 +395,10 @@ def stop_signals(children: Children) -> Iterator[list[int]]:
         os.close(writer)
 
 
-def detach(argv: tuple[str, ...]) -> None:
+def detach(argv: tuple[str, ...], cwd: str) -> None:
     """Start a program that outlives us, silent and in a session of its own; not our child, so nobody's zombie."""
     null = subprocess.DEVNULL
     shell = ("/bin/sh", "-c", '"$@" &', "sh", *argv)
     subprocess.run(
-        shell, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True, check=True
+        shell, stdin=null, stdout=null, stderr=null, cwd=cwd, start_new_session=True, check=True
     )

@@ -85,9 +85,9 @@ class Supervisor:
     def _look(self, timeout: float | None = 0) -> None:
         self._ended += [(child.key, outcome) for child, outcome in self.children.wait(timeout)]
 
-    def adopt(self, run: Run, now: datetime) -> list[Watched]:
+    def adopt(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         """Make one pending run ours, whatever else runs; to be spawned after the transaction."""
-        slot = self.slots.take()
+        slot = self.slots.take(command.owner(task.user))
         process = Process(
             run.id, self.name, clock.boot_id(), slot.name, slot.inode, runner.pid_namespace()
         )
@@ -95,7 +95,7 @@ class Supervisor:
             self.slots.put_back(slot)
             return []
         started = replace(run, state=State.RUNNING, started=now, reason=None)
-        return [Watched(started, self.here.store.task_of(run), slot)]
+        return [Watched(started, task, slot)]
 
     def _next(self, now: datetime) -> list[Watched]:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
@@ -115,7 +115,7 @@ class Supervisor:
         if late:
             claim.finish(self.here, run, State.MISSED, late, now)
             return []
-        return self.adopt(run, now)
+        return self.adopt(run, task, now)
 
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
         """Start the processes of runs that were made running, and note how to recognise them."""

@@ -7,6 +7,8 @@ import pytest
 from taskrunner import output
 from taskrunner.output import SMALL, Slots
 
+ME = os.geteuid()
+
 
 @pytest.fixture
 def folder(home):
@@ -23,11 +25,11 @@ def slots(folder):
 
 
 def test_a_slot_file_is_private_and_used_again(slots, folder):
-    first = slots.take()
+    first = slots.take(ME)
     assert (folder / first.name).stat().st_mode & 0o777 == 0o600
     os.write(first.fd, b"some output")
     slots.put_back(first)
-    again = slots.take()
+    again = slots.take(ME)
     assert again is first
     assert os.fstat(again.fd).st_size == 0
     os.write(again.fd, b"x")  # appended, so at the start
@@ -36,17 +38,17 @@ def test_a_slot_file_is_private_and_used_again(slots, folder):
 
 
 def test_a_slot_that_somebody_else_has_open_is_never_used_again(slots, folder):
-    first = slots.take()
+    first = slots.take(ME)
     with (folder / first.name).open("ab"):
         slots.put_back(first)
-        second = slots.take()
+        second = slots.take(ME)
     assert second.inode != first.inode
     assert not (folder / first.name).exists()
     slots.put_back(second)
 
 
 def test_large_output_keeps_its_file(slots, folder):
-    slot = slots.take()
+    slot = slots.take(ME)
     os.write(slot.fd, b"x" * (SMALL + 1))
     assert output.size_and_small(slot.fd) == (SMALL + 1, b"")
     slots.keep(slot, 42)
@@ -54,14 +56,14 @@ def test_large_output_keeps_its_file(slots, folder):
 
 
 def test_output_up_to_the_limit_is_small(slots):
-    slot = slots.take()
+    slot = slots.take(ME)
     os.write(slot.fd, b"x" * SMALL)
     assert output.size_and_small(slot.fd) == (SMALL, b"x" * SMALL)
     slots.put_back(slot)
 
 
 def test_closing_removes_the_slot_files(slots, folder):
-    taken = [slots.take() for _ in range(3)]
+    taken = [slots.take(ME) for _ in range(3)]
     for slot in taken:
         slots.put_back(slot)
     slots.close()
@@ -71,7 +73,7 @@ def test_closing_removes_the_slot_files(slots, folder):
 def test_a_slot_file_that_stands_already_is_not_written_to(slots, folder):
     (folder / "7-abcd.1").symlink_to("/etc/hostname")
     with pytest.raises(FileExistsError):
-        slots.take()
+        slots.take(ME)
 
 
 @pytest.mark.parametrize("size", [0, 10, SMALL])

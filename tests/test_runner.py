@@ -334,7 +334,7 @@ def test_a_session_is_found_by_the_file_it_has_open(children, out, tmp_path):
 
 
 def test_a_detached_program_is_not_our_child(tmp_path):
-    runner.detach(("/bin/sh", "-c", f"ps -o ppid= -p $$ > {tmp_path}/ppid"))
+    runner.detach(("/bin/sh", "-c", f"ps -o ppid= -p $$ > {tmp_path}/ppid"), "/")
     end = time.monotonic() + 10
     place = tmp_path / "ppid"
     while not (place.exists() and place.read_text().strip()):

@@ -547,7 +547,11 @@ print([name for name in ("croniter", "dateutil") if name in sys.modules])
 @pytest.mark.parametrize(
     ("value", "slot", "said"),
     [
-        (Cron("30 2 * * *", "Europe/Berlin"), (2026, 3, 29, 1, 0), "does not exist in Europe/Berlin"),
+        (
+            Cron("30 2 * * *", "Europe/Berlin"),
+            (2026, 3, 29, 1, 0),
+            "does not exist in Europe/Berlin",
+        ),
         (Cron("30 2 * * *", "Europe/Berlin"), (2026, 10, 25, 0, 30), "comes twice"),
         (Cron("30 2 * * *", "Europe/Berlin"), (2026, 3, 28, 1, 30), None),
         (Cron("*/15 * * * *", "Europe/Berlin"), (2026, 3, 29, 1, 0), None),

@@ -1,0 +1,242 @@
+"""Runs a person asks for: started, followed, cancelled."""
+
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from taskrunner import Manual, State, TaskBusy, TaskRunner, Trigger, by_hand
+from tests.samples import start, wait_for
+
+
+@pytest.fixture
+def door(home):
+    with TaskRunner(home) as made:
+        yield made
+
+
+def add(door, name="x", shell="true", **options):
+    return door.add(name, shell=shell, schedule=Manual(), **options)
+
+
+def in_background(home, key, **options):
+    """Run a task in a thread, with a door of its own; returns the thread and where its run will be."""
+    found = []
+
+    def go():
+        with TaskRunner(home) as mine:
+            found.append(mine.run(key, **options))
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    return thread, found
+
+
+def running(door, name="x"):
+    return wait_for(lambda: door.history(name, state="running"))
+
+
+def test_a_run_returns_when_it_has_ended_and_its_output_was_passed_on(door):
+    add(door, shell="echo one; sleep 0.3; echo two >&2; exit 4")
+    heard = []
+    run = door.run("x", echo=heard.append)
+    assert (run.state, run.exit_code, run.trigger) == (State.FAILED, 4, Trigger.MANUAL)
+    assert b"".join(heard) == b"one\ntwo\n"
+    assert door.output(run) == b"one\ntwo\n"
+
+
+def test_large_output_is_passed_on_whole(door):
+    add(door, shell="seq 1 200000")
+    heard = []
+    run = door.run("x", echo=heard.append)
+    whole = b"".join(b"%d\n" % number for number in range(1, 200_001))
+    assert b"".join(heard) == whole
+    assert run.output_size == len(whole)
+    assert door.output(run) == whole
+
+
+def test_a_silent_run_leaves_no_output(door, home):
+    add(door)
+    run = door.run("x")
+    assert (run.output_size, door.output(run)) == (0, b"")
+    assert list((home / "output").iterdir()) == []
+
+
+def test_a_disabled_task_can_be_run(door):
+    add(door)
+    door.disable("x")
+    assert door.run("x").state is State.SUCCEEDED
+
+
+def test_a_slot_can_be_done_again(door):
+    add(door, shell='echo "$TASKRUNNER_SLOT"')
+    slot = datetime(2026, 11, 19, 2, tzinfo=UTC)
+    run = door.run("x", slot=slot)
+    assert (run.slot, run.trigger) == (slot, Trigger.MANUAL)
+    assert door.output(run) == b"2026-11-19T02:00:00Z\n"
+    assert door.run("x", slot=slot).state is State.SUCCEEDED
+
+
+def test_a_second_run_is_refused_unless_forced(door, home):
+    add(door, shell="sleep 300")
+    thread, _ = in_background(home, "x")
+    (first,) = running(door)
+    with pytest.raises(TaskBusy, match=rf"run {first.id} \(running\)"):
+        door.run("x")
+    assert len(door.history("x")) == 1  # a refusal leaves no row
+    second, found = in_background(home, "x", force=True)
+    wait_for(lambda: len(door.history("x", state="running")) == 2)
+    door.cancel("x")
+    thread.join()
+    second.join()
+    assert found[0].state is State.CANCELLED
+
+
+def test_with_queue_a_run_waits_for_its_turn(door, home, tmp_path):
+    add(
+        door,
+        shell=f"echo + >> {tmp_path}/log; sleep 0.5; echo - >> {tmp_path}/log",
+        overlap="queue",
+    )
+    thread, _ = in_background(home, "x")
+    running(door)
+    assert door.run("x").state is State.SUCCEEDED
+    thread.join()
+    assert (tmp_path / "log").read_text().split() == ["+", "-", "+", "-"]
+
+
+def test_with_replace_the_one_that_runs_is_stopped_first(door, home, tmp_path):
+    shell = f"echo $TASKRUNNER_RUN >> {tmp_path}/log; [ -e {tmp_path}/quick ] || sleep 300"
+    add(door, shell=shell, overlap="replace")
+    thread, found = in_background(home, "x")
+    (old,) = running(door)
+    wait_for((tmp_path / "log").exists)
+    (tmp_path / "quick").touch()
+    new = door.run("x")
+    thread.join()
+    assert new.state is State.SUCCEEDED
+    assert (found[0].id, found[0].state) == (old.id, State.CANCELLED)
+    assert "took its place" in found[0].reason
+    assert (tmp_path / "log").read_text().split() == [str(old.id), str(new.id)]
+
+
+def test_a_detached_run_is_carried_by_a_tick_of_its_own(door):
+    add(door, shell="echo hello")
+    asked = door.run("x", detach=True)
+    assert asked.state is State.PENDING
+    wait_for(lambda: door.run_of(asked.id).state is State.SUCCEEDED)
+    assert door.output(asked) == b"hello\n"
+
+
+def test_what_waited_for_capacity_is_started_when_a_run_by_hand_ends(home, monkeypatch):
+    monkeypatch.setenv("TASKRUNNER_MAX_PARALLEL", "1")
+    with TaskRunner(home) as door:
+        add(door, "first", "sleep 0.7")
+        add(door, "second", now=True)
+        thread, _ = in_background(home, "first")
+        running(door, "first")
+        door.tick()
+        assert door.history("second")[0].state is State.PENDING
+        thread.join()
+        wait_for(lambda: door.history("second")[0].state is State.SUCCEEDED)
+
+
+def test_cancelling_a_run_that_waits_keeps_it_from_starting(door, home):
+    add(door, shell="sleep 300", overlap="queue")
+    thread, _ = in_background(home, "x")
+    (first,) = running(door)
+    waiting = by_hand_request(door)
+    (cancelled,) = door.cancel(waiting)
+    assert (cancelled.state, cancelled.started) == (State.CANCELLED, None)
+    assert "before it started" in cancelled.reason
+    door.cancel(first.id)
+    thread.join()
+
+
+def by_hand_request(door):
+    """Ask for a run without starting it; its id."""
+    here = door._here()
+    with here.store.transaction():
+        run, _ = by_hand.request(here, door.task("x"), None, here.now(), force=False)
+    return run.id
+
+
+def test_cancelling_by_name_ends_all_live_runs(door, home):
+    add(door, shell="sleep 300", overlap="allow")
+    threads = [in_background(home, "x")[0] for _ in range(3)]
+    wait_for(lambda: len(door.history("x", state="running")) == 3)
+    assert {run.state for run in door.cancel("x")} == {State.CANCELLED}
+    for thread in threads:
+        thread.join()
+
+
+def test_a_cancelled_run_says_who_and_how_it_ended(door, home):
+    add(door, shell="sleep 300")
+    thread, _ = in_background(home, "x")
+    (run,) = running(door)
+    (cancelled,) = door.cancel(run.id, reason="cancelled by ann")
+    thread.join()
+    assert cancelled.reason == "cancelled by ann (killed by SIGTERM)"
+    assert cancelled.signal == signal.SIGTERM
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled(door):
+    add(door)
+    run = door.run("x")
+    for key in (run.id, "x"):
+        with pytest.raises(Exception, match="nothing to cancel"):
+            door.cancel(key)
+    assert door.run_of(run.id).state is State.SUCCEEDED
+
+
+def test_a_tick_that_is_interrupted_cancels_what_it_runs_and_says_so(door, home, tmp_path):
+    add(door, shell=f"touch {tmp_path}/up; sleep 300", now=True)
+    with start(home, "tick") as process:
+        wait_for((tmp_path / "up").exists)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=15)
+    (run,) = door.history("x")
+    assert run.state is State.CANCELLED
+    assert "tick was interrupted" in run.reason
+    assert (out, process.returncode) == ("", 130)
+
+
+def test_following_ends_with_the_run_and_misses_nothing(door, home):
+    add(door, shell="for i in 1 2 3 4 5; do echo line $i; sleep 0.15; done")
+    thread, _ = in_background(home, "x")
+    (run,) = running(door)
+    heard = []
+    for block in door.log(run, follow=True):
+        heard.append(block)
+        time.sleep(0 if block else 0.02)
+    thread.join()
+    assert b"".join(heard) == b"".join(b"line %d\n" % number for number in range(1, 6))
+    assert len([block for block in heard if block]) > 1  # it came while the run went on
+
+
+def test_a_daemon_left_behind_does_not_write_into_the_next_output(door, tmp_path):
+    text = (
+        f"(while [ ! -e {tmp_path}/stop ]; do echo noise; sleep 0.02; done) & echo mine; sleep 0.1"
+    )
+    add(door, "noisy", text)
+    add(door, "quiet", "sleep 0.2; echo clean")
+    door.run("noisy")
+    try:
+        assert door.output(door.run("quiet")) == b"clean\n"
+    finally:
+        (tmp_path / "stop").touch()
+
+
+def test_the_output_file_belongs_to_the_user_of_the_task(door):
+    if os.geteuid() != 0:
+        pytest.skip("only root can run tasks as another user")
+    add(
+        door,
+        shell="echo reopened > /dev/stdout; stat -L -c '%U %a' /proc/self/fd/1",
+        user="nobody",
+        cwd="/",
+    )
+    assert door.output(door.run("x")).split() == [b"reopened", b"nobody", b"600"]

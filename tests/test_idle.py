@@ -1,0 +1,189 @@
+"""The idle path: what it imports, what it touches, when it says no."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from taskrunner import Cron, Every, Manual, doorman, heartbeat
+from taskrunner import clock as clock_room
+from tests.samples import ROOT, program
+
+# What `python -c 'import sqlite3'` loads comes free; this is all an idle tick may add to it.
+BUDGET = {
+    "contextlib",
+    "fcntl",
+    "taskrunner",
+    "taskrunner.__main__",
+    "taskrunner.clock",
+    "taskrunner.doorman",
+    "taskrunner.errors",
+    "taskrunner.heartbeat",
+    "taskrunner.home",
+    "taskrunner.lock",
+    "taskrunner.migrations",
+}
+
+INSERT_RUN = "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed) VALUES "
+
+
+def modules(code, *words):
+    """The modules that are loaded when a program ends."""
+    argv = [sys.executable, "-I", "-c", code, *words]
+    out = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return set(out.split())
+
+
+def test_an_idle_tick_imports_no_more_than_its_budget(runner, home, clock):
+    runner.add("report", ["true"], Every("1d"))
+    runner.tick()
+    code = (
+        "import sys, os\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"sys.argv[1:] = ['--home', {str(home)!r}, 'tick']\n"
+        "def leave(code): print(*sys.modules); sys.stdout.flush(); real(code)\n"
+        "real, os._exit = os._exit, leave\n"
+        "from taskrunner import clock\n"
+        f"clock.now_ms = lambda: {clock_room.to_ms(clock.forward(minutes=1))}\n"
+        "from taskrunner.__main__ import main\n"
+        "main()\n"
+        "print('NOT IDLE')\n"
+    )
+    idle = modules(code)
+    assert "NOT" not in idle
+    free = modules("import sqlite3, sys; print(*sys.modules)")
+    assert idle - free <= BUDGET
+
+
+def test_an_idle_tick_of_the_real_program_is_silent_and_quick_to_leave(runner, home):
+    runner.close()
+    from taskrunner import TaskRunner
+
+    with TaskRunner(home) as door:
+        door.add("report", ["true"], Every("1d"))
+        door.tick()
+    before = (home / "heartbeat").read_bytes()
+    argv = [
+        "strace",
+        "-f",
+        "-e",
+        "trace=%network,fork,vfork,clone,clone3,execve",
+        "-o",
+        home / "trace",
+    ]
+    traced = [*argv, *program(home, "tick")] if os.access("/usr/bin/strace", os.X_OK) else None
+    done = subprocess.run(
+        traced or program(home, "tick"),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 0)
+    assert (home / "heartbeat").read_bytes() != before
+    if traced:
+        calls = (home / "trace").read_text().splitlines()
+        assert sum("execve(" in line for line in calls) == 1
+        assert not any("clone" in line or "fork" in line for line in calls)
+
+
+@pytest.fixture
+def idle(runner, home, clock):
+    """A home where nothing is due, and the question put to the doorman a minute later."""
+    runner.add("report", ["true"], Cron("0 18 * * *", tz="UTC"))
+    runner.tick()
+    clock.forward(minutes=1)
+
+    def ask():
+        return doorman.idle(str(home), clock_room.to_ms(clock()), "test")
+
+    assert ask()
+    return ask
+
+
+def raw(home, sql):
+    connection = sqlite3.connect(home / "taskrunner.db")
+    with connection:
+        connection.execute(sql)
+    connection.close()
+
+
+def test_a_slot_that_has_come_ends_the_idleness(idle, clock):
+    clock.forward(hours=6)
+    assert not idle()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE tasks SET requested = 1",
+        INSERT_RUN + "(1, 1, 1, 'schedule', 'pending', 1)",
+        "UPDATE facts SET value = 'older' WHERE name = 'zone_data'",
+        "PRAGMA user_version = 99",
+        "DROP TABLE runs",
+    ],
+)
+def test_whatever_needs_a_look_ends_the_idleness(idle, home, sql):
+    raw(home, sql)
+    assert not idle()
+
+
+def test_a_run_whose_supervisor_is_gone_ends_the_idleness(idle, home):
+    raw(home, INSERT_RUN + "(1, 1, 1, 'schedule', 'running', 1)")
+    raw(home, "INSERT INTO processes VALUES (1, 'gone', 'boot', 'x', 1, 1, 1, 1, NULL, NULL, NULL)")
+    assert not idle()
+    from taskrunner import lock
+
+    with lock.held_own(str(home / "supervisors" / "gone")):
+        assert idle()
+
+
+@pytest.mark.parametrize("length", [timedelta(minutes=4), timedelta(seconds=-90)])
+def test_a_gap_or_a_step_back_ends_the_idleness(idle, clock, length):
+    clock.at += length
+    assert not idle()
+
+
+def test_a_new_boot_ends_the_idleness(idle, monkeypatch):
+    monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
+    assert not idle()
+
+
+def test_a_missing_heartbeat_ends_the_idleness(idle, home):
+    (home / "heartbeat").unlink()
+    assert not idle()
+
+
+def test_tasks_that_are_disabled_removed_or_manual_do_not_end_it(idle, runner, clock):
+    runner.add("hand", ["true"], Manual())
+    runner.add("off", ["true"], Cron("2 12 * * *", tz="UTC"))
+    runner.disable("off")
+    runner.add("gone", ["true"], Cron("2 12 * * *", tz="UTC"))
+    runner.remove("gone")
+    clock.forward(minutes=2)
+    assert idle()
+
+
+def test_the_gap_is_measured_in_the_period_of_the_clock_that_beat(idle, home, clock):
+    now = clock_room.to_ms(clock())
+    place = str(home / "heartbeat")
+    heartbeat.write(place, heartbeat.Beat(now - 30_000, 10_000, clock_room.boot_id(), "daemon"))
+    assert not idle()
+
+
+def test_the_question_is_answered_from_indexes(runner, home):
+    runner.add("report", ["true"], Every("1d"))
+    runner.close()
+    connection = sqlite3.connect(home / "taskrunner.db")
+    plan = connection.execute("EXPLAIN QUERY PLAN " + doorman.QUESTION, {"now": 1, "zone_data": ""})
+    steps = [row[3] for row in plan]
+    connection.close()
+    assert not [
+        step
+        for step in steps
+        if step.startswith("SCAN") and "INDEX" not in step and "CONSTANT" not in step
+    ]
+    assert sum("tasks_due" in step for step in steps) == 1
+    assert sum("runs_pending" in step for step in steps) == 1

@@ -129,7 +129,7 @@ def verb_section(name: str, verb: argparse.ArgumentParser, common: list[argparse
     plain: list[argparse.Action] = []
     titled: list[str] = []
     for group in verb._action_groups:
-        actions = [a for a in flattened(group) if a.dest not in known]
+        actions = [a for a in group._group_actions if a.dest not in known]
         if group.title in ("positional arguments", "options"):
             plain += actions
         elif actions:
@@ -140,13 +140,6 @@ def verb_section(name: str, verb: argparse.ArgumentParser, common: list[argparse
         examples = verb.epilog.partition("\n")[2]
         parts += ["Examples:", fenced(textwrap.dedent(examples))]
     return "\n\n".join(parts)
-
-
-def flattened(group: argparse._ArgumentGroup) -> list[argparse.Action]:
-    """Return the actions of a group and of the exclusive groups in it."""
-    inner = [a for nested in group._action_groups for a in nested._group_actions]
-    found = [*group._group_actions, *inner]
-    return list(dict.fromkeys(found))
 
 
 def usage(name: str, verb: argparse.ArgumentParser) -> str:

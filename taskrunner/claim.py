@@ -4,9 +4,10 @@ Everything here runs inside a transaction of the caller.
 """
 
 from datetime import datetime
+from functools import lru_cache
 
 from taskrunner import policy, schedule
-from taskrunner.model import After, Run, State, Task
+from taskrunner.model import NOTHING, After, Kind, Outcome, Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 
@@ -43,9 +44,18 @@ def _stop(here: OpenHome, run_id: int, reason: str, now: datetime) -> None:
         here.store.ask_to_stop(run_id, State.CANCELLED, reason, now)
 
 
-def finish(here: OpenHome, run: Run, state: State, reason: str, now: datetime) -> Run | None:
-    """Record the end of a run that has no outcome of its own; None when it had ended already."""
-    ended = here.store.finish(run, state, reason, now, output_size=None)
+def finish(
+    here: OpenHome,
+    run: Run,
+    state: State,
+    reason: str,
+    now: datetime,
+    outcome: Outcome = NOTHING,
+    output: bytes = b"",
+    output_size: int | None = None,
+) -> Run | None:
+    """Record the end of a live run and what it brings about; None when it had ended already."""
+    ended = here.store.finish(run, state, reason, now, outcome, output, output_size)
     if ended is not None:
         conclude(here, ended, now)
     return ended
@@ -53,18 +63,30 @@ def finish(here: OpenHome, run: Run, state: State, reason: str, now: datetime) -
 
 def conclude(here: OpenHome, run: Run, now: datetime) -> None:
     """Do what the end of a run brings about: tasks that come after it, the next slot of a delay."""
-    for task in here.store.followers(run.task):
-        on = After(task.schedule.partition(":")[2] or "succeeded")
-        for decision in policy.follows(task, on, run, here.store.live(task.id), now):
-            write(here, decision, now)
-    for task in here.store.measured_from_finish(run.task_id):
-        value = value_of(task)
-        assert isinstance(value, schedule.Every)
-        here.store.change_task(task.id, next=value.after_finish(now))
+    for task in here.store.concerned(run):
+        if task.kind is Kind.AFTER:
+            on = After(task.schedule.partition(":")[2] or "succeeded")
+            for decision in policy.follows(task, on, run, here.store.live(task.id), now):
+                write(here, decision, now)
+        else:
+            value = value_of(task)
+            assert isinstance(value, schedule.Every)
+            here.store.change_task(task.id, next=value.after_finish(now))
 
 
 def value_of(task: Task) -> schedule.Schedule:
     """Return the schedule of a task as a value."""
-    return schedule.parse(
-        task.kind, task.schedule, tz=task.tz, anchor=task.anchor, from_finish=task.from_finish
-    )
+    return _value(task.kind, task.schedule, task.tz, task.anchor, task.from_finish)
+
+
+@lru_cache(maxsize=1024)
+def _value(
+    kind: str, text: str, tz: str | None, anchor: datetime | None, from_finish: bool
+) -> schedule.Schedule:
+    return schedule.parse(kind, text, tz=tz, anchor=anchor, from_finish=from_finish)
+
+
+@lru_cache(maxsize=1024)
+def slot_after(value: schedule.Schedule, moment: datetime) -> datetime | None:
+    """Return the first slot after an instant, remembered: many tasks have the same schedule."""
+    return value.next_after(moment)

@@ -51,7 +51,8 @@ CREATE TABLE tasks (
 CREATE UNIQUE INDEX tasks_by_name ON tasks (name) WHERE removed IS NULL;
 CREATE INDEX tasks_due ON tasks (next) WHERE enabled AND removed IS NULL AND next IS NOT NULL;
 CREATE INDEX tasks_requested ON tasks (requested) WHERE requested IS NOT NULL;
-CREATE INDEX tasks_by_parent ON tasks (kind, schedule) WHERE kind IN ('after', 'boot') AND removed IS NULL;
+CREATE INDEX tasks_by_parent ON tasks (schedule) WHERE kind = 'after' AND removed IS NULL;
+CREATE INDEX tasks_of_boot ON tasks (boot_id) WHERE kind = 'boot' AND removed IS NULL;
 
 CREATE TABLE runs (
   -- One row is what became of one slot, of several that were folded into one, or of one manual start.

@@ -181,6 +181,9 @@ class Outcome:
     peak_memory: int | None = None
 
 
+NOTHING = Outcome()  # of a run that has no process to tell of
+
+
 @dataclass(frozen=True)
 class Event:
     """Something worth telling later that is not a run: a task was changed, the clock had a gap."""

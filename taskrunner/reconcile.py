@@ -77,9 +77,7 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
     state, reason = State.LOST, lost
     if process.stop_state is not None:
         state, reason = process.stop_state, process.stop_reason or lost
-    ended = here.store.finish(run, state, reason, now, output=small, output_size=size)
-    if ended is not None:
-        claim.conclude(here, ended, now)
+    claim.finish(here, run, state, reason, now, output=small, output_size=size)
 
 
 def sweep(here: OpenHome) -> None:

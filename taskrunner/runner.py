@@ -11,7 +11,6 @@ import resource
 import selectors
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -251,7 +250,8 @@ def _stdin(text: str | None) -> Iterator[int | IO[bytes]]:
     if text is None:
         yield subprocess.DEVNULL
         return
-    with tempfile.TemporaryFile() as file:  # a file and not a pipe: nobody has to feed it
+    # A file in memory and not a pipe: nobody has to feed it while the child runs.
+    with open(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b") as file:
         file.write(text.encode())
         file.seek(0)
         yield file

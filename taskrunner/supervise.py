@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from taskrunner import claim, clock, command, lock, policy, reconcile, runner
@@ -94,7 +94,7 @@ class Supervisor:
         if not self.here.store.start(run, process, now):
             self.slots.put_back(slot)
             return []
-        started = replace(run, state=State.RUNNING, started=now, reason=None)
+        started = Run(**{**vars(run), "state": State.RUNNING, "started": now, "reason": None})
         return [Watched(started, task, slot)]
 
     def _next(self, now: datetime) -> list[Watched]:
@@ -152,10 +152,9 @@ class Supervisor:
             self.slots.keep(watched.slot, run_id)
         process = self.here.store.process(run_id)
         state, reason = policy.verdict(watched.task, outcome, runner.in_words(outcome), process)
-        ended = self.here.store.finish(watched.run, state, reason, now, outcome, small, size)
+        ended = claim.finish(self.here, watched.run, state, reason, now, outcome, small, size)
         if ended is not None:
             self.finished.append(ended)
-            claim.conclude(self.here, ended, now)
         return None if size > SMALL else watched.slot
 
     def _say_timed_out(self, run_id: int) -> None:

@@ -13,7 +13,7 @@ With `supervise` the only room that drives both the store and the runner.
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,7 +60,9 @@ class Visit:
     runs: list[Run] = field(default_factory=list)
     interrupted: int | None = None  # the signal that ended it early
     stops: list[int] = field(default_factory=list)  # runs that are to be stopped
-    claimed: list[Task] = field(default_factory=list)  # tasks whose following slot is not known yet
+    claimed: list[tuple[Task, datetime]] = field(
+        default_factory=list
+    )  # tasks with their next slots
 
 
 def tick(here: OpenHome, *, caller: str = "library", only: Task | None = None) -> Visit:
@@ -206,7 +208,7 @@ def _claim_one(
         here.store.note(Event(visit.at, "error", "tick", text=reason), task.id)
         return []
     if changes.get("next") is not None:
-        visit.claimed.append(replace(task, next=changes["next"], following=None))
+        visit.claimed.append((task, changes["next"]))
     return decisions
 
 
@@ -244,21 +246,17 @@ def open_slots(task: Task, now: datetime) -> tuple[Open | None, datetime | None]
         return None, first
     count, at_least = schedule.count(value, task.evaluated, now)
     few = schedule.newest_slots(value, task.evaluated, now, min(policy.wanted(task), count))
-    return Open(Span(newest, first, count, at_least), few), value.next_after(now)
+    return Open(Span(newest, first, count, at_least), few), claim.slot_after(value, now)
 
 
-def fill(here: OpenHome, tasks: Sequence[Task]) -> Iterator[int]:
-    """Compute the slots after the next ones, a few tasks at each step, so that the next claim needs no croniter."""
-    for start in range(0, len(tasks), FILL):
-        batch = tasks[start : start + FILL]
-        found = [
-            (task, claim.value_of(task).next_after(task.next))
-            for task in batch
-            if task.next is not None
-        ]
+def fill(here: OpenHome, claimed: Sequence[tuple[Task, datetime]]) -> Iterator[int]:
+    """Compute the slots after the next ones, a few at each step, so that the next claim needs no croniter."""
+    for start in range(0, len(claimed), FILL):
+        batch = claimed[start : start + FILL]
+        found = [(task, slot, claim.slot_after(claim.value_of(task), slot)) for task, slot in batch]
         with here.store.transaction(durable=False):
-            for task, following in found:
-                here.store.fill_following(task, following)
+            for task, slot, following in found:
+                here.store.fill_following(task, slot, following)
         yield len(batch)
 
 

@@ -11,7 +11,7 @@ from taskrunner import Every, Manual, State, Trigger
 from taskrunner import store as room
 from taskrunner.errors import DuplicateTask, StateError, StoreBusy, StoreRefused, UnknownTask
 from taskrunner.model import Event, Outcome, Process
-from taskrunner.store import open_store
+from taskrunner.store import connection, open_store
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -187,7 +187,7 @@ def test_history_is_paged_newest_first_and_filtered(store):
 
 
 def test_another_writer_who_stays_makes_the_store_busy(store, home, monkeypatch):
-    monkeypatch.setattr(room, "BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT", 0.1)
     blocker = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     other = open_store(str(home))

@@ -1,0 +1,92 @@
+"""Tasks, runs and events in one SQLite file: the only owner of queries.
+
+Instants and durations are integer milliseconds here and values of the model outside. Errors of the driver
+leave as ours. It must not know what a schedule means or which policy decides; it is told.
+"""
+
+import os
+import sqlite3
+
+from taskrunner import home, lock, migrations
+from taskrunner.clock import to_ms
+from taskrunner.errors import StateError, StoreRefused, shown
+from taskrunner.model import Event
+from taskrunner.store.connection import BUSY_TIMEOUT, MISSING
+from taskrunner.store.rows import EVENT, read_event
+from taskrunner.store.runs import Runs
+
+__all__ = ["MISSING", "Store", "open_store"]
+
+
+class Store(Runs):
+    """One open store: its tasks, its runs, and what is told of the store as a whole."""
+
+    def note(self, event: Event, task_id: int | None = None) -> None:
+        """Write an event."""
+        self._run(
+            "INSERT INTO events (at, what, by, task_id, text) VALUES (?, ?, ?, ?, ?)",
+            (to_ms(event.at), event.what, event.by, task_id, event.text),
+        )
+
+    def events(self, task_id: int | None = None) -> list[Event]:
+        """Return the events of a task, or all, oldest first."""
+        sql = f"{EVENT} WHERE ? IS NULL OR task_id = ? ORDER BY events.id"
+        return [read_event(row) for row in self._rows(sql, (task_id, task_id))]
+
+    def fact(self, name: str) -> str | None:
+        """Return a thing that is true of the whole store."""
+        for row in self._rows("SELECT value FROM facts WHERE name = ?", (name,)):
+            return str(row[0])
+        return None
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Write a thing that is true of the whole store."""
+        self._run(
+            "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            (name, value),
+        )
+
+
+def open_store(
+    folder: str, *, create: bool = False, synchronous: str = "full", network: bool = False
+) -> Store:
+    """Return the store of a home, made when `create`; a missing one is an empty store that writes nothing.
+
+    Raises HomeRefused, StoreRefused or StoreBusy.
+    """
+    place = home.path(folder, home.STORE)
+    home.check(folder)
+    if not os.path.exists(place):
+        if not create:
+            return Store(MISSING)
+        _make(folder, place)
+    kind = None if network else home.network_file_system(folder)
+    if kind:
+        raise StateError(
+            f"the home {shown(folder)} is on {kind}, where locks cannot be relied on: use a local folder, "
+            "or set allow_network_home"
+        )
+    return Store(place, synchronous)
+
+
+def _make(folder: str, place: str) -> None:
+    """Make an empty store, private from the start; under the tick lock, so that two at once make one."""
+    home.create(folder)
+    try:
+        with lock.held(home.path(folder, home.LOCK), wait=BUSY_TIMEOUT):
+            if os.path.exists(place):
+                return
+            unfinished = f"{place}.new"
+            os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+            connection = sqlite3.connect(unfinished, isolation_level=None)
+            connection.execute(
+                "PRAGMA auto_vacuum = INCREMENTAL"
+            )  # has to come before the first table
+            connection.execute("PRAGMA journal_mode = WAL")
+            migrations.migrate(connection)
+            connection.close()
+            os.rename(unfinished, place)
+    except OSError as exc:
+        raise StoreRefused(f"the store {shown(place)} cannot be made: {exc.strerror}") from exc
+    except sqlite3.Error as exc:
+        raise StoreRefused(f"the store {shown(place)} cannot be made: {exc}") from exc

@@ -1,0 +1,97 @@
+"""Values of the model to rows and back: instants and durations are integer milliseconds there."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from taskrunner.clock import from_ms, to_ms
+from taskrunner.model import CatchUp, Event, Kind, Overlap, Process, Run, State, Task, Trigger
+
+Record = TypeVar("Record")
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+MOMENT = (to_ms, from_ms)
+LENGTH = (lambda value: value // MILLISECOND, lambda value: value * MILLISECOND)
+FLAG = (int, bool)
+
+# How a field is written and read, where it is not the same in SQL.
+CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    **dict.fromkeys(
+        ["created", "anchor", "evaluated", "next", "following", "requested", "removed"], MOMENT
+    ),
+    **dict.fromkeys(
+        ["last_run", "last_success", "slot", "first_slot", "started", "finished"], MOMENT
+    ),
+    **dict.fromkeys(["at", "stop_at"], MOMENT),
+    **dict.fromkeys(["timeout", "kill_after", "deadline"], LENGTH),
+    **dict.fromkeys(["enabled", "from_finish", "coalesced_at_least"], FLAG),
+    "command": (_json, lambda text: tuple(json.loads(text))),
+    "env": (_json, json.loads),
+    "cpu_seconds": (lambda seconds: round(seconds * 1000), lambda ms: ms / 1000),
+    "kind": (str, Kind),
+    "overlap": (str, Overlap),
+    "catch_up": (str, CatchUp),
+    "state": (str, State),
+    "last_state": (str, State),
+    "stop_state": (str, State),
+    "trigger": (str, Trigger),
+}
+
+# Fields whose column has another name, or stands in another table.
+COLUMNS = {"coalesced_at_least": "at_least", "cpu_seconds": "cpu"}
+
+
+def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as they are written."""
+    return {
+        name: CODECS[name][0](value) if value is not None and name in CODECS else value
+        for name, value in values.items()
+    }
+
+
+def milliseconds(moment: datetime | None) -> int | None:
+    """Return an instant that may be missing as it is written."""
+    return None if moment is None else to_ms(moment)
+
+
+def reader(kind: type[Record]) -> Callable[[Sequence[Any]], Record]:
+    """Return a function from a row, in the order of the fields, to a record."""
+    names = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
+    decoders = [(at, CODECS[name][1]) for at, name in enumerate(names) if name in CODECS]
+
+    def read(row: Sequence[Any]) -> Record:
+        values = list(row)
+        for at, decode in decoders:
+            if values[at] is not None:
+                values[at] = decode(values[at])
+        return kind(*values)
+
+    return read
+
+
+def columns(kind: type, table: str, **elsewhere: str) -> str:
+    """Return the columns of a record, for a SELECT, in the order of its fields."""
+    named = {**COLUMNS, **elsewhere}
+    return ", ".join(
+        elsewhere.get(entry.name) or f"{table}.{named.get(entry.name, entry.name)}"
+        for entry in fields(kind)
+    )
+
+
+read_task, read_run, read_process = reader(Task), reader(Run), reader(Process)
+read_event = reader(Event)
+
+TASK = f"SELECT {columns(Task, 'tasks')} FROM tasks"
+RUN = f"SELECT {columns(Run, 'runs', task='tasks.name')} FROM runs JOIN tasks ON tasks.id = task_id"
+PROCESS = f"SELECT {columns(Process, 'processes')} FROM processes"
+EVENT = (
+    f"SELECT {columns(Event, 'events', task='tasks.name')} "
+    "FROM events LEFT JOIN tasks ON tasks.id = task_id"
+)

@@ -1,0 +1,194 @@
+"""The runs: what became of the slots, the processes that carry them, and their small outputs."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from taskrunner.clock import to_ms
+from taskrunner.errors import UnknownRun
+from taskrunner.model import LIVE, NOTHING, Outcome, Process, Run, State
+from taskrunner.store.rows import COLUMNS, PROCESS, RUN, encoded, read_process, read_run
+from taskrunner.store.tasks import Tasks
+
+PROCESS_FIELDS = tuple(entry.name for entry in fields(Process))
+INSERT_PROCESS = (
+    f"INSERT INTO processes ({', '.join(PROCESS_FIELDS)}) "
+    f"VALUES ({', '.join(f':{name}' for name in PROCESS_FIELDS)})"
+)
+
+
+class Runs(Tasks):
+    """The queries about runs; what they change about tasks goes through the queries of those."""
+
+    def add_run(self, task_id: int, state: State, claimed: datetime, **values: Any) -> int | None:
+        """Write a row for a slot and return its id; None when the slot has one already (promise 1)."""
+        final = {} if state in LIVE else {"finished": claimed}
+        given = encoded({"task_id": task_id, "state": state, **values, **final})
+        written = {COLUMNS.get(name, name): value for name, value in given.items()}
+        written["claimed"] = to_ms(claimed)
+        names, marks = ", ".join(written), ", ".join(f":{name}" for name in written)
+        sql = f"INSERT INTO runs ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+        made = self._run(sql, written)
+        if not made.rowcount:
+            return None
+        if final:
+            self._ended(task_id, None)
+        return int(made.lastrowid or 0)
+
+    def run(self, run_id: int) -> Run:
+        """Return a run; raises UnknownRun."""
+        for found in self._runs("runs.id = ?", (run_id,), 1):
+            return found
+        raise UnknownRun(f"there is no run {run_id}: `taskrunner history` shows the newest")
+
+    def _runs(
+        self, where: str, values: Sequence[object] = (), limit: int = -1, order: str = "runs.id"
+    ) -> list[Run]:
+        sql = f"{RUN} WHERE {where} ORDER BY {order} LIMIT ?"
+        return [read_run(row) for row in self._rows(sql, (*values, limit))]
+
+    def live(self, task_id: int | None = None) -> list[Run]:
+        """Return the runs that are running, then those that are pending, of one task or of all, oldest first."""
+        of_task, values = ("", ()) if task_id is None else (" AND task_id = ?", (task_id,))
+        pending = self._runs(f"state = 'pending'{of_task}", values, order="slot, runs.id")
+        return self._runs(f"state = 'running'{of_task}", values) + pending
+
+    def running(self) -> list[Run]:
+        """Return the runs that are running, oldest first."""
+        return self._runs("state = 'running'")
+
+    def running_count(self) -> int:
+        """Return how many runs are running, over all tasks."""
+        (row,) = self._rows("SELECT count(*) FROM runs WHERE state = 'running'")
+        return int(row[0])
+
+    def history(
+        self,
+        name: str | None = None,
+        *,
+        state: State | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 20,
+    ) -> list[Run]:
+        """Return runs, newest first; also those of removed tasks of that name."""
+        clauses: list[tuple[str, object]] = []
+        if name is not None:
+            clauses.append(_named(name))
+        if state is not None:
+            clauses.append(("state = ?", state))
+        if since is not None:
+            clauses.append(("claimed >= ?", to_ms(since)))
+        if until is not None:
+            clauses.append(("claimed <= ?", to_ms(until)))
+        where = " AND ".join(clause for clause, _ in clauses) or "1"
+        return self._runs(where, [value for _, value in clauses], limit, "runs.id DESC")
+
+    def has_history(self, name: str) -> bool:
+        """Return whether there is, or was, a task of that name or id."""
+        clause, value = _named(name)
+        return bool(self._rows(f"SELECT 1 FROM tasks WHERE {clause} LIMIT 1", (value,)))
+
+    def startable(self, limit: int) -> list[Run]:
+        """Return up to `limit` pending runs, oldest slot first, whose task has not too many running already."""
+        return self._runs(
+            "state = 'pending' AND iif(overlap = 'allow', coalesce(max_instances, 1000000), 1) > "
+            "(SELECT count(*) FROM runs AS busy "
+            "WHERE busy.task_id = runs.task_id AND busy.state = 'running')",
+            limit=limit,
+            order="slot, runs.id",
+        )
+
+    def start(self, run: Run, process: Process, now: datetime) -> bool:
+        """Make a pending run running, just before its process is made; False when another was first."""
+        one = self._run(
+            "UPDATE runs SET state = 'running', started = ?, reason = NULL "
+            "WHERE id = ? AND state = 'pending'",
+            (to_ms(now), run.id),
+        )
+        if one.rowcount != 1:
+            return False
+        self._run(INSERT_PROCESS, encoded(vars(process)))
+        self._started(run.task_id, now)
+        return True
+
+    def note_child(self, run_id: int, pid: int, pid_started: int | None) -> None:
+        """Keep how the child is recognised, once it is there."""
+        self._run(
+            "UPDATE processes SET pid = ?, pid_started = ? WHERE run_id = ?",
+            (pid, pid_started, run_id),
+        )
+
+    def ask_to_stop(self, run_id: int, state: State, reason: str, now: datetime) -> bool:
+        """Say on the row that a run is being stopped, before the signal; the first to say so stands."""
+        changed = self._run(
+            "UPDATE processes SET stop_state = ?, stop_reason = ?, stop_at = ? "
+            "WHERE run_id = ? AND stop_state IS NULL",
+            (state, reason, to_ms(now), run_id),
+        )
+        return changed.rowcount == 1
+
+    def processes(self) -> list[tuple[Run, Process]]:
+        """Return the running runs with what is known of their processes, oldest first."""
+        known = {found.run_id: found for found in map(read_process, self._rows(PROCESS))}
+        return [(run, known[run.id]) for run in self.running() if run.id in known]
+
+    def process(self, run_id: int) -> Process | None:
+        """Return what is known of the process of a running run."""
+        for row in self._rows(f"{PROCESS} WHERE run_id = ?", (run_id,)):
+            return read_process(row)
+        return None
+
+    def finish(
+        self,
+        run: Run,
+        state: State,
+        reason: str,
+        now: datetime,
+        outcome: Outcome = NOTHING,
+        output: bytes = b"",
+        output_size: int | None = 0,
+    ) -> Run | None:
+        """Record how a live run ended, with its small output; None when it had ended already.
+
+        `output_size` is in bytes and counts also what is kept in a file.
+        """
+        told = {
+            "state": state,
+            "reason": reason,
+            "finished": now,
+            "exit_code": outcome.exit_code,
+            "signal": outcome.signal,
+            "cpu_seconds": outcome.cpu_seconds,
+            "peak_memory": outcome.peak_memory,
+            "output_size": output_size,
+        }
+        changed = self._run(
+            "UPDATE runs SET state = :state, reason = :reason, finished = :finished, "
+            "exit_code = :exit_code, signal = :signal, cpu = :cpu_seconds, "
+            "peak_memory = :peak_memory, output_size = :output_size "
+            "WHERE id = :id AND state IN ('pending', 'running')",
+            {**encoded(told), "id": run.id},
+        )
+        if changed.rowcount != 1:
+            return None
+        self._run("DELETE FROM processes WHERE run_id = ?", (run.id,))
+        if output:
+            small = zlib.compress(output, 1)
+            self._run("INSERT OR REPLACE INTO outputs VALUES (?, ?)", (run.id, small))
+        ended = Run(**{**vars(run), **told})
+        self._ended(run.task_id, ended if ended.started else None)
+        return ended
+
+    def output(self, run_id: int) -> bytes | None:
+        """Return the small output of a run, None when it has none here."""
+        for row in self._rows("SELECT data FROM outputs WHERE run_id = ?", (run_id,)):
+            return zlib.decompress(row[0])
+        return None
+
+
+def _named(name: str) -> tuple[str, object]:
+    """Return the clause that picks the tasks, removed ones too, of a name or an id."""
+    return ("tasks.id = ?", int(name)) if name.isdigit() else ("tasks.name = ?", name)

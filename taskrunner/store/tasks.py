@@ -1,0 +1,134 @@
+"""The tasks: what their owners wrote, and where each stands in time."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from taskrunner.clock import to_ms
+from taskrunner.errors import DuplicateTask, UnknownTask, shown
+from taskrunner.model import After, Run, Task
+from taskrunner.store.connection import Connection
+from taskrunner.store.rows import TASK, encoded, milliseconds, read_task
+
+FOLLOWS = "kind = 'after' AND schedule IN (?, ?, ?, ?)"
+
+
+class Tasks(Connection):
+    """The queries about tasks."""
+
+    def add_task(self, values: Mapping[str, Any]) -> int:
+        """Write a new task and return its id; raises DuplicateTask."""
+        written = encoded(values)
+        names, marks = ", ".join(written), ", ".join(f":{name}" for name in written)
+        try:
+            made = self._run(f"INSERT INTO tasks ({names}) VALUES ({marks})", written)
+        except sqlite3.IntegrityError as exc:
+            raise _duplicate(values) from exc
+        return int(made.lastrowid or 0)
+
+    def change_task(self, task_id: int, **values: Any) -> None:
+        """Write some fields of a task; raises DuplicateTask."""
+        written = encoded(values)
+        marks = ", ".join(f"{name} = :{name}" for name in written)
+        try:
+            self._run(f"UPDATE tasks SET {marks} WHERE id = :key", {**written, "key": task_id})
+        except sqlite3.IntegrityError as exc:
+            raise _duplicate(values) from exc
+
+    def task(self, key: str | int) -> Task:
+        """Return the task of that name or id; raises UnknownTask."""
+        by_id = isinstance(key, int) or key.isdigit()
+        for task in self.tasks("id = ?" if by_id else "name = ?", (int(key) if by_id else key,)):
+            return task
+        raise UnknownTask(f"there is no task {shown(str(key))}: `taskrunner list` shows all")
+
+    def tasks(self, where: str = "1", values: Sequence[object] = ()) -> list[Task]:
+        """Return the tasks that are not removed, by name."""
+        rows = self._rows(f"{TASK} WHERE removed IS NULL AND {where} ORDER BY name", values)
+        return [read_task(row) for row in rows]
+
+    def task_of(self, run: Run) -> Task:
+        """Return the task of a run, also when it was removed meanwhile."""
+        (row,) = self._rows(f"{TASK} WHERE id = ?", (run.task_id,))
+        return read_task(row)
+
+    def due(self, now: datetime, boot_id: str, limit: int, only: int | None = None) -> list[Task]:
+        """Return up to `limit` tasks to look at: asked for, not seen in this boot, or with a slot that has come.
+
+        `only` is the id of the one task to look at; a negative limit is none.
+        """
+        found: dict[int, Task] = {}
+        for clause, value in (
+            ("requested IS NOT NULL AND coalesce(?, 1)", None),
+            ("kind = 'boot' AND boot_id IS NOT ?", boot_id),
+            ("next <= ?", to_ms(now)),
+        ):
+            rows = self._rows(
+                f"{TASK} WHERE {clause} AND enabled AND removed IS NULL AND (? IS NULL OR id = ?) "
+                "ORDER BY next LIMIT ?",
+                (value, only, only, limit),
+            )
+            found |= {task.id: task for task in map(read_task, rows)}
+        return list(found.values())[: limit if limit >= 0 else None]
+
+    def evaluated_after(self, moment: datetime) -> list[Task]:
+        """Return the enabled tasks that were evaluated at a later instant than this."""
+        return self.tasks("enabled AND evaluated > ?", (to_ms(moment),))
+
+    def with_slots(self) -> list[Task]:
+        """Return the enabled tasks that have a slot to come."""
+        return self.tasks("enabled AND next IS NOT NULL")
+
+    def concerned(self, run: Run) -> list[Task]:
+        """Return the enabled tasks that the end of a run sets in motion.
+
+        Those are the tasks that come after its own, and its own when that is a delay from the end of each run.
+        """
+        own = self.tasks("enabled AND id = ? AND from_finish", (run.task_id,))
+        return own + self.tasks(f"enabled AND {FOLLOWS}", _texts(run.task))
+
+    def followers(self, parent: str) -> list[Task]:
+        """Return the tasks that come after this one."""
+        return self.tasks(FOLLOWS, _texts(parent))
+
+    def rename_parent(self, old: str, new: str) -> None:
+        """Let the tasks that come after `old` come after `new`."""
+        for task in self.followers(old):
+            self.change_task(task.id, schedule=new + task.schedule[len(old) :])
+
+    def fill_following(self, task: Task, next_slot: datetime, following: datetime | None) -> None:
+        """Keep the slot after the next, unless the task has been changed since it was read."""
+        self._run(
+            "UPDATE tasks SET following = ? WHERE id = ? AND following IS NULL AND next = ? "
+            "AND schedule = ? AND tz IS ?",
+            (milliseconds(following), task.id, to_ms(next_slot), task.schedule, task.tz),
+        )
+
+    def _started(self, task_id: int, at: datetime) -> None:
+        """Keep that a run of a task has started."""
+        self._run(
+            "UPDATE tasks SET last_run = ?, last_state = 'running' WHERE id = ?",
+            (to_ms(at), task_id),
+        )
+
+    def _ended(self, task_id: int, run: Run | None) -> None:
+        """Keep how a run that had started ended, None when it had not; retire a one-off whose slot is past."""
+        started = None if run is None else milliseconds(run.started)
+        state, finished = (None, None) if run is None else (run.state, milliseconds(run.finished))
+        self._run(
+            "UPDATE tasks SET last_state = iif(last_run = :started, :state, last_state), "
+            "last_success = iif(:state = 'succeeded', :finished, last_success), "
+            "enabled = enabled AND NOT (kind = 'at' AND next IS NULL) WHERE id = :id",
+            {"started": started, "state": state, "finished": finished, "id": task_id},
+        )
+
+
+def _texts(parent: str) -> tuple[str, ...]:
+    """Return how the schedule of a follower may read; a name holds no colon, so there are no others."""
+    return (parent, *(f"{parent}:{on}" for on in After))
+
+
+def _duplicate(values: Mapping[str, Any]) -> DuplicateTask:
+    name = shown(values.get("name"))
+    return DuplicateTask(f"there is already a task {name}: pick another name, or use --replace")

@@ -481,7 +481,7 @@ def toml_default(value: ast.expr) -> str:
 
 CONFIGURATION_HEAD = """\
 taskrunner works without any configuration. Settings go into `taskrunner.toml` in the [home](files.md), which
-you make yourself. A setting that is not known, or whose value is wrong, is an error and no tick runs: nothing
+you make yourself. A setting that is not known, or whose value is wrong, is an error, and no tick that has something to do runs: nothing
 is ignored in silence.
 
 ```toml

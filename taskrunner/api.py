@@ -165,6 +165,7 @@ class TaskRunner:
                 values["name"] = options.name(rename)
             if command is not None or shell is not None:
                 values |= _work(rename or task.name, command, shell)
+            values = options.without_leftovers(values)
             options.agree({**{key: getattr(task, key) for key in options.READERS}, **values})
             self._check_account(values.get("user"))
             if schedule is not None or tz is not None:
@@ -473,13 +474,19 @@ class TaskRunner:
         return schedule.moment(text, tz=tz or config.default_zone(here.config), now=here.now())
 
     def daemon(
-        self, *, interval: timedelta, grace: timedelta, say: Callable[[str], None] | None = None
+        self,
+        *,
+        interval: timedelta,
+        grace: timedelta,
+        say: Callable[[str], None] = lambda _: None,
+        verbose: bool = False,
     ) -> None:
         """Tick every `interval` until TERM or INT; then let what runs end within `grace`, and return.
 
-        `say` is called with a sentence now and then. Makes the store when there is none.
+        `say` is called with a sentence when something goes wrong, with `verbose` also when it goes well. Makes
+        the store when there is none.
         """
-        loop.daemon(self._here(create=True), interval, grace, say or (lambda _: None))
+        loop.daemon(self._here(create=True), interval, grace, say, verbose=verbose)
 
     def schedule_of(self, task: Task) -> Schedule:
         """Return the schedule of a task as a value."""

@@ -15,27 +15,40 @@ from taskrunner.opened import OpenHome
 Say = Callable[[str], None]
 
 
-def daemon(here: OpenHome, interval: timedelta, grace: timedelta, say: Say) -> None:
-    """Tick every `interval` until a signal comes, and return when nothing runs any more."""
+def daemon(
+    here: OpenHome, interval: timedelta, grace: timedelta, say: Say, *, verbose: bool = False
+) -> None:
+    """Tick every `interval` until a signal comes, and return when nothing runs any more.
+
+    What goes wrong is said, once until something else does; with `verbose` also what goes well.
+    """
+    tell = say if verbose else _say_nothing
     with supervise.supervisor(here) as me, runner.stop_signals(me.children) as signals:
-        say(f"ticking every {interval.total_seconds():g} s in {here.folder}")
-        due = time.monotonic()
+        tell(f"ticking every {interval.total_seconds():g} s in {here.folder}")
+        due, trouble = time.monotonic(), None
         while not signals:
             if time.monotonic() >= due:
-                _visit(here, me, interval, say)
+                before, trouble = trouble, _visit(here, me, interval)
+                if trouble not in (None, before):
+                    say(trouble)
                 due = _next_visit(here, interval)
             me.turn()
             me.finished.clear()
             me.wait(max(0.0, due - time.monotonic()))
-        _wind_down(me, signals, grace, say)
+        tell(f"stopping: {len(me.watched)} runs may end within {grace.total_seconds():g} s")
+        _wind_down(me, signals, grace)
     here.store.checkpoint()
 
 
-def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta, say: Say) -> None:
-    """Claim what is due; an error is said and the next visit tries again."""
+def _say_nothing(_: str) -> None:
+    return
+
+
+def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta) -> str | None:
+    """Claim what is due; return what is wrong, None when all is well: the next visit tries again."""
     try:
         if doorman.idle(here.folder, clock.to_ms(here.now()), "daemon"):
-            return
+            return None
         visit = tick.claims(here, "daemon", period=interval)
         me.stop_others(visit.stops)
         for _ in tick.fill(here, visit.claimed):
@@ -43,7 +56,8 @@ def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta, say: S
         if not me.busy:
             here.store.checkpoint()
     except TaskRunnerError as exc:
-        say(str(exc))
+        return str(exc)
+    return None
 
 
 def _next_visit(here: OpenHome, interval: timedelta) -> float:
@@ -52,8 +66,7 @@ def _next_visit(here: OpenHome, interval: timedelta) -> float:
     return time.monotonic() + seconds - here.now().timestamp() % seconds
 
 
-def _wind_down(me: supervise.Supervisor, signals: list[int], grace: timedelta, say: Say) -> None:
-    say(f"stopping: {len(me.watched)} runs may end within {grace.total_seconds():g} s")
+def _wind_down(me: supervise.Supervisor, signals: list[int], grace: timedelta) -> None:
     me.closing = True
     end, stopped = time.monotonic() + grace.total_seconds(), False
     while me.busy:

@@ -100,9 +100,11 @@ def format(delta: timedelta | float) -> str:  # noqa: A001 - read as duration.fo
 
 
 def human(seconds: float) -> str:
-    """Return a short form for tables, cut to the two largest units: `0.3s`, `4m 10s`, `2d 4h`."""
+    """Return a short form for tables, cut to the two largest units: `12ms`, `0.3s`, `4m 10s`, `2d 4h`."""
     if seconds < 0:
         return "-" + human(-seconds)
+    if 0 < round(seconds, 3) < 0.1:
+        return f"{round(seconds * 1000)}ms"
     if round(seconds, 1) < 10:
         return f"{round(seconds, 1):g}s"
     total = int(max(seconds, 10))

@@ -6,7 +6,7 @@
     |   |-- DurationError               not a length of time
     |   |-- MomentError                 not an instant, or one without a zone
     |   |-- ZoneError                   not a time zone
-    |   `-- TaskNameError                 not a name for a task
+    |   `-- TaskNameError               not a name for a task
     |-- StateError                  1   wrong given this store or this host
     |   |-- UnknownTask                 no task of that name or id
     |   |-- UnknownRun                  no run of that id

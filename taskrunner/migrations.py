@@ -44,8 +44,8 @@ CREATE TABLE tasks (
   requested      INTEGER,           -- an extra run was asked for at this instant
   boot_id        TEXT,              -- boot: the last boot it has been evaluated in
   error          TEXT,              -- why the last tick could not evaluate it
-  last_run       INTEGER,           -- when its last run started
-  last_state     TEXT,              -- how its last run that started ended
+  last_run       INTEGER,           -- when the last of its runs that have ended started
+  last_state     TEXT,              -- how that run ended
   last_success   INTEGER            -- when its last run that succeeded ended
 );
 CREATE UNIQUE INDEX tasks_by_name ON tasks (name) WHERE removed IS NULL;
@@ -75,8 +75,9 @@ CREATE TABLE runs (
   peak_memory    INTEGER,           -- bytes
   output_size    INTEGER            -- bytes
 );
--- Promise 1: a slot is started at most once. A manual run has no slot of the schedule.
-CREATE UNIQUE INDEX runs_once ON runs (task_id, slot, attempt) WHERE trigger <> 'manual';
+CREATE UNIQUE INDEX runs_once ON runs (task_id, slot, attempt)
+  -- A slot is started at most once. A manual run has no slot of the schedule.
+  WHERE trigger <> 'manual';
 CREATE INDEX runs_of_task ON runs (task_id, id);
 CREATE INDEX runs_pending ON runs (slot, id) WHERE state = 'pending';
 CREATE INDEX runs_running ON runs (task_id) WHERE state = 'running';

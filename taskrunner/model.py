@@ -145,8 +145,8 @@ class Run:
 
     @property
     def late(self) -> float | None:
-        """Seconds from the slot to the start, None when it never started."""
-        if self.started is None:
+        """Seconds from the slot to the start, None when it never started or was asked for by hand."""
+        if self.started is None or self.trigger is Trigger.MANUAL:
             return None
         return max(0.0, (self.started - self.slot).total_seconds())
 

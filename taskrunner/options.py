@@ -107,7 +107,12 @@ def _length(value: Any) -> timedelta:
 
 
 def _length_or_none(value: Any) -> timedelta | None:
-    return None if value in (None, "none") else duration.parse(value)
+    if value in (None, "none"):
+        return None
+    try:
+        return duration.parse(value)
+    except InputError as exc:
+        raise InputError(f"{exc}, or none") from exc
 
 
 def _one_of(kind: type[Overlap] | type[CatchUp]) -> Callable[[Any], Overlap | CatchUp]:
@@ -187,6 +192,16 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
         except InputError as exc:
             flag = "--" + option.replace("_", "-")
             raise InputError(f"{flag} {shown(value)}: {exc}") from exc
+    return found
+
+
+def without_leftovers(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes of a task, with the limit of a policy taken back when the policy is left."""
+    found = dict(changes)
+    if found.get("catch_up", CatchUp.ALL) is not CatchUp.ALL:
+        found.setdefault("catch_up_limit", None)
+    if found.get("overlap", Overlap.ALLOW) is not Overlap.ALLOW:
+        found.setdefault("max_instances", None)
     return found
 
 

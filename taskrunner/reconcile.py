@@ -36,7 +36,7 @@ def _why_lost(here: OpenHome, task: Task, run: Run, process: Process, now: datet
     """Return why nothing will be heard of a run any more, None while its process lives."""
     if process.boot_id != clock.boot_id():
         return "the machine was restarted while it ran"
-    if process.pid_namespace != runner.pid_namespace():
+    if not seen_from_here(process):
         limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
         gone = run.started is not None and now - run.started > limit
         return "its supervisor died, and its process cannot be seen from here" if gone else None
@@ -60,11 +60,16 @@ def adopt(here: OpenHome, process: Process) -> bool:
     return True
 
 
+def seen_from_here(process: Process) -> bool:
+    """Return whether its pid means the same process here: another pid namespace has numbers of its own."""
+    return process.pid_namespace == runner.pid_namespace()
+
+
 def alive(process: Process) -> bool:
-    """Return whether this very process lives: the pid, and the start time that goes with it."""
-    if process.pid is None or process.pid_started is None:
+    """Return whether this very process lives here: the pid, and the start time and boot that go with it."""
+    if process.pid is None or process.pid_started is None or process.boot_id != clock.boot_id():
         return False
-    return runner.started_ticks(process.pid) == process.pid_started
+    return seen_from_here(process) and runner.started_ticks(process.pid) == process.pid_started
 
 
 def _overdue(task: Task, run: Run, now: datetime) -> bool:

@@ -305,7 +305,7 @@ def runs_table(page: Page, runs: Sequence[Run]) -> str:
             run.task,
             page.time(run.slot),
             page.state(run.state),
-            duration.human(run.late) if run.late is not None and run.trigger != "manual" else "-",
+            "-" if run.late is None else duration.human(run.late),
             _took(page, run),
             f"{run.reason or ''}{_stands_for(run)}" or "-",
         )
@@ -338,7 +338,7 @@ def upcoming_table(page: Page, items: Sequence[Upcoming]) -> str:
         )
         for item in items
     ]
-    return page.table((*(["task"] if named else []), "slot", "in", ""), rows)
+    return page.table((*(["task"] if named else []), "slot", "when", ""), rows)
 
 
 def decisions_table(page: Page, decisions: Sequence[Decision]) -> str:

@@ -245,10 +245,16 @@ def _tool(name: str) -> str | None:
     return next((place for place in places if os.access(place, os.X_OK)), None)
 
 
+@lru_cache(maxsize=1)
+def _null() -> int:
+    """Return a descriptor of /dev/null, opened once: Popen would open it for every child."""
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
 @contextmanager
 def _stdin(text: str | None) -> Iterator[int | IO[bytes]]:
     if text is None:
-        yield subprocess.DEVNULL
+        yield _null()
         return
     # A file in memory and not a pipe: nobody has to feed it while the child runs.
     with open(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b") as file:

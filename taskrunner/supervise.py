@@ -18,6 +18,7 @@ from taskrunner.opened import OpenHome
 from taskrunner.output import SMALL, Slot, Slots, size_and_small
 
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
+MOMENT = 0.005  # seconds that many a command needs from start to end
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
 
 
@@ -51,6 +52,7 @@ class Supervisor:
     closing: bool = False  # start nothing any more
     finished: list[Run] = field(default_factory=list)
     _ended: list[tuple[int, Outcome]] = field(default_factory=list)
+    _unnoted: list[runner.Child] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.children.on_timeout = self._say_timed_out
@@ -65,7 +67,8 @@ class Supervisor:
         now = self.here.now()
         ended, self._ended = self._ended, []
         with self.here.store.transaction():
-            slots = [self._record(run_id, outcome, now) for run_id, outcome in ended]
+            stopped = self.here.store.being_stopped() if ended else {}
+            slots = [self._record(*each, stopped.get(each[0]), now) for each in ended]
             batch = [] if self.closing else self._next(now)
         for slot in slots:
             if slot is not None:
@@ -77,6 +80,10 @@ class Supervisor:
         """Wait until a child ends, a signal comes or `timeout` seconds are over."""
         if self._ended:
             return
+        if self._unnoted:
+            self._look(MOMENT)
+            self._note_children()
+            return  # what woke us may have been a signal: the caller looks at that first
         if self.stopping:
             self._look_after_stops()
             timeout = LOOK if timeout is None else min(timeout, LOOK)
@@ -100,26 +107,25 @@ class Supervisor:
     def _next(self, now: datetime) -> list[Watched]:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
         free = self.here.config.max_parallel - self.here.store.running_count()
+        runs = self.here.store.startable(free) if free > 0 else []
+        tasks = self.here.store.tasks_of(runs)
         taken: list[Watched] = []
-        busy: set[int] = set()
-        for run in self.here.store.startable(free) if free > 0 else []:
-            if run.task_id in busy:  # chosen before the one ahead of it was started
-                continue
-            busy.add(run.task_id)
-            taken += self._start_or_miss(run, now)
+        for run in runs:
+            # The task leaves the list: a second run of it was chosen before the one ahead of it was started.
+            task = tasks.pop(run.task_id, None)
+            if task is not None:
+                taken += self._start_or_miss(run, task, now)
         return taken
 
-    def _start_or_miss(self, run: Run, now: datetime) -> list[Watched]:
-        task = self.here.store.task_of(run)
+    def _start_or_miss(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         late = policy.too_late(task, run, now)
-        if late:
-            claim.finish(self.here, run, State.MISSED, late, now)
-            return []
-        return self.adopt(run, task, now)
+        if late is None:
+            return self.adopt(run, task, now)
+        claim.finish(self.here, run, State.MISSED, late, now)
+        return []
 
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
-        """Start the processes of runs that were made running, and note how to recognise them."""
-        started = []
+        """Start the processes of runs that were made running."""
         for watched in batch:
             run_id = watched.run.id
             self.watched[run_id] = watched
@@ -127,15 +133,17 @@ class Supervisor:
             if isinstance(child, Outcome):
                 self._ended.append((run_id, child))
             else:
-                started.append(child)
-        self._look()
-        living = [child for child in started if child.key in self.children.running]
-        if living:  # the others have ended already, and need not be recognised any more
+                self._unnoted.append(child)
+
+    def _note_children(self) -> None:
+        """Keep how our children are recognised; those that have ended already need not be any more."""
+        living = [child for child in self._unnoted if child.key in self.children.running]
+        self._unnoted.clear()
+        if living:
             with self.here.store.transaction(durable=False):
                 for child in living:
-                    self.here.store.note_child(
-                        child.key, child.pid, runner.started_ticks(child.pid)
-                    )
+                    ticks = runner.started_ticks(child.pid)
+                    self.here.store.note_child(child.key, child.pid, ticks)
 
     def _start(self, watched: Watched, now: datetime) -> runner.Child | Outcome:
         try:
@@ -144,14 +152,15 @@ class Supervisor:
             return Outcome(error=f"could not start: {exc}")
         return self.children.start(watched.run.id, resolved, watched.slot.fd)
 
-    def _record(self, run_id: int, outcome: Outcome, now: datetime) -> Slot | None:
+    def _record(
+        self, run_id: int, outcome: Outcome, stopped: Process | None, now: datetime
+    ) -> Slot | None:
         """Write how a run ended; returns its slot file when that is free now."""
         watched = self.watched.pop(run_id)
         size, small = size_and_small(watched.slot.fd)
         if size > SMALL:
             self.slots.keep(watched.slot, run_id)
-        process = self.here.store.process(run_id)
-        state, reason = policy.verdict(watched.task, outcome, runner.in_words(outcome), process)
+        state, reason = policy.verdict(watched.task, outcome, runner.in_words(outcome), stopped)
         ended = claim.finish(self.here, watched.run, state, reason, now, outcome, small, size)
         if ended is not None:
             self.finished.append(ended)
@@ -195,9 +204,8 @@ class Supervisor:
         for run_id, stop in list(self.stopping.items()):
             process = self.here.store.process(run_id)
             over = time.monotonic() - stop.kill_at
-            if (
-                process is None or over > OWNER_SLOW
-            ):  # its end is recorded, or its owner does not come to it
+            # Its end is recorded, its owner does not come to it, or only another pid namespace sees it.
+            if process is None or over > OWNER_SLOW or not reconcile.seen_from_here(process):
                 del self.stopping[run_id]
             elif process.pid is not None and reconcile.alive(process):
                 self._press(stop, process.pid, over)

@@ -107,7 +107,7 @@ def test_a_run_in_progress_does_not_hold_up_others(door, daemon, tmp_path):
 
 def test_it_survives_a_store_that_cannot_be_used_for_a_while(door, daemon, home):
     door.add("often", ["true"], Every("1s"))
-    process = daemon("-v")
+    process = daemon()
     home.chmod(0o777)
     time.sleep(1.5)
     home.chmod(0o700)
@@ -115,7 +115,7 @@ def test_it_survives_a_store_that_cannot_be_used_for_a_while(door, daemon, home)
     wait_for(lambda: len(states(door, "often")) > before)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=10)
-    assert "can be written by others" in said
+    assert said.count("can be written by others") == 1
 
 
 def test_two_daemons_side_by_side_run_each_slot_once(door, daemon):

@@ -46,7 +46,7 @@ INSTANT = (
     r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?"
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?"
 )
-LENGTH = r"\b\d+(?:\.\d+)?[smhd](?: \d{1,2}[smh])?\b"
+LENGTH = r"\b\d+(?:\.\d+)?(?:ms|[smhd])(?: \d{1,2}[smh])?\b"
 VARIABLE = re.compile(rf"({INSTANT})|({LENGTH})|(\.\.\.)|([ ]+)")
 NOW = timedelta(days=7)
 

@@ -196,6 +196,8 @@ def test_any_text_is_a_length_or_a_clear_error(text):
     ("seconds", "text"),
     [
         (0, "0s"),
+        (0.0004, "0s"),
+        (0.012, "12ms"),
         (0.3, "0.3s"),
         (2.3, "2.3s"),
         (9.96, "10s"),

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from taskrunner import Manual, TaskRunner, cli
+from taskrunner import Every, Manual, TaskRunner, cli
 from tests.samples import call, wait_for
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
@@ -202,11 +202,23 @@ def test_lengths_are_numbers_of_seconds(tell, ask):
     tell("add", "x", "--manual", "--", "sleep", "0.2")
     tell("run", "x")
     (run,) = ask("history", "--json")["runs"]
-    for key in ("duration", "late", "cpu_seconds"):
-        assert isinstance(run[key], int | float)
+    assert isinstance(run["duration"], float)
+    assert isinstance(run["cpu_seconds"], int | float)
     assert 0.2 <= run["duration"] < 5
     started, finished = (datetime.fromisoformat(run[key]) for key in ("started", "finished"))
     assert run["duration"] == pytest.approx((finished - started).total_seconds())
+    assert run["late"] is None  # nobody waits for a run by hand
+
+
+def test_what_came_late_tells_by_how_much_and_for_how_many(runner, clock, ask):
+    runner.add("x", ["true"], Every("1h"))
+    clock.forward(hours=3, seconds=90)
+    runner.tick()
+    (run,) = ask("history", "--json")["runs"]
+    assert (run["first_slot"], run["slot"]) == ("2026-11-20T13:00:00Z", "2026-11-20T15:00:00Z")
+    assert (run["started"], run["late"]) == ("2026-11-20T15:01:30Z", 90)
+    assert (run["coalesced"], run["coalesced_at_least"]) == (3, False)
+    assert run["trigger"] == "catch-up"
 
 
 def test_a_signal_is_a_number_and_there_is_no_exit_code_then(tell, ask):
@@ -331,8 +343,15 @@ def test_status_has_the_keys_of_the_contract(tell, ask, door):
 
 def test_status_where_there_is_nothing(ask):
     assert ask("status", "--json") == {
-        **{"version": 1, "last_tick": None, "clock": None, "held": None},
-        **{"running": [], "pending": [], "failing": [], "next": [], "problems": []},
+        "version": 1,
+        "last_tick": None,
+        "clock": None,
+        "held": None,
+        "running": [],
+        "pending": [],
+        "failing": [],
+        "next": [],
+        "problems": [],
     }
 
 

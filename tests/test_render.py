@@ -30,7 +30,9 @@ DONE = run(
 
 
 def test_columns_are_as_wide_as_their_widest_cell_and_two_apart():
-    assert PLAIN.table(("a", "long head", "c"), [("xyz", "1", "z"), ("x", "2", "")]).split("\n") == [
+    assert PLAIN.table(("a", "long head", "c"), [("xyz", "1", "z"), ("x", "2", "")]).split(
+        "\n"
+    ) == [
         "a    long head  c",
         "xyz  1          z",
         "x    2",
@@ -145,8 +147,15 @@ def test_states_have_colours_only_where_wanted():
 def test_the_table_of_tasks():
     other = replace(
         TASK,
-        **{"id": 12, "name": "x", "enabled": False, "kind": Kind.EVERY, "schedule": "1h"},
-        **{"from_finish": True, "command": (), "shell": "a | b", "last_state": State.FAILED},
+        id=12,
+        name="x",
+        enabled=False,
+        kind=Kind.EVERY,
+        schedule="1h",
+        from_finish=True,
+        command=(),
+        shell="a | b",
+        last_state=State.FAILED,
         last_run=NOON - MINUTE,
     )
     ready = replace(TASK, next=NOON + MINUTE, command=("echo", "two words"))
@@ -175,8 +184,14 @@ def test_the_mask_is_not_in_quotes():
 def test_the_page_of_a_task_tells_its_options_in_the_words_of_the_flags():
     task = replace(
         TASK,
-        **{"timeout": None, "deadline": timedelta(minutes=90), "umask": 0o27, "nice": -5},
-        **{"overlap": Overlap.ALLOW, "max_instances": 3, "cwd": "/tmp", "stdin": "geheim"},
+        timeout=None,
+        deadline=timedelta(minutes=90),
+        umask=0o27,
+        nice=-5,
+        overlap=Overlap.ALLOW,
+        max_instances=3,
+        cwd="/tmp",
+        stdin="geheim",
         next=NOON + MINUTE,
     )
     text = render.task_page(PLAIN, task, Cron("* * * * *", tz="UTC"), [])
@@ -265,7 +280,7 @@ def test_slots_to_come_are_shown_in_their_own_zone():
     local = NOON.astimezone(Page("Asia/Kolkata", NOON)._zone)
     by_hand, named = Upcoming(None, NOON, local), Upcoming("x", NOON, local, "odd")
     assert render.upcoming_table(PLAIN, [by_hand]).split("\n") == [
-        "slot                         in",
+        "slot                         when",
         "Fri 2026-11-20 17:30:00 IST  in 0s",
     ]
     assert render.upcoming_table(PLAIN, [named]).split("\n")[1] == (
@@ -313,8 +328,11 @@ def test_status_names_what_fails_runs_and_hurts():
     failing = replace(TASK, last_state=State.TIMED_OUT)
     status = replace(
         EMPTY,
-        **{"last_tick": NOON - MINUTE, "clock": "cron", "failing": [failing]},
-        **{"running": [run(7, State.RUNNING, started=NOON)], "problems": ["it hurts"]},
+        last_tick=NOON - MINUTE,
+        clock="cron",
+        failing=[failing],
+        running=[run(7, State.RUNNING, started=NOON)],
+        problems=["it hurts"],
     )
     lines = render.status_page(PLAIN, status).split("\n")
     assert lines[0] == "last tick  1m 00s ago, called by cron"

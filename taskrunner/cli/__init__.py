@@ -5,10 +5,9 @@ stderr; an error is one sentence with an exit code of `errors`.
 """
 
 import argparse
+import contextlib
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -55,6 +54,8 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the words of a command line ask for and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     args = Arguments()
     try:
         # What follows -- is the task's, to the letter; argparse would take options out of it.
@@ -103,13 +104,17 @@ def _refuse(message: str, code: int) -> int:
 
 
 def _report() -> int:
-    text = traceback.format_exc()
-    last = text.rstrip().rpartition("\n")[2]
+    """Keep what is needed to mend a bug in a file, and say so in one sentence."""
+    error = sys.exc_info()
+    place = os.path.join("/tmp", f"taskrunner-report-{os.getpid()}-{os.urandom(4).hex()}.txt")  # noqa: S108  opened with O_EXCL
     try:
-        handle, place = tempfile.mkstemp(prefix="taskrunner-report-", suffix=".txt")
-        with os.fdopen(handle, "w") as file:
-            file.write(f"taskrunner {taskrunner.__version__}, Python {sys.version}\n{text}")
+        fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(fd, "w", encoding="utf-8") as file, contextlib.redirect_stderr(file):
+            print(f"taskrunner {taskrunner.__version__}, Python {sys.version}", file=file)
+            sys.__excepthook__(*error)  # as the interpreter would print it
         where = f"; what is needed to mend it is in {place}"
     except OSError:
         where = ""
-    return _refuse(f"this is a bug of taskrunner: {last}{where}", errors.EXIT_BUG)
+    kind, value, _ = error
+    name = "" if kind is None else kind.__name__
+    return _refuse(f"this is a bug of taskrunner: {name}: {value}{where}", errors.EXIT_BUG)

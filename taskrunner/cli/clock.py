@@ -94,7 +94,7 @@ def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _daemon(args: Any) -> int:
     interval, grace = duration.parse(args.interval), duration.parse(args.grace)
     with door(args) as runner:
-        runner.daemon(interval=interval, grace=grace, say=say if args.verbose else None)
+        runner.daemon(interval=interval, grace=grace, say=say, verbose=args.verbose)
     return 0
 
 

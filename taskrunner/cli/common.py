@@ -1,7 +1,7 @@
 """What the verbs share: how they are declared, where they print, and the page they print on."""
 
 import argparse
-import shutil
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -9,7 +9,7 @@ from typing import Any
 
 from taskrunner import config, duration, render
 from taskrunner.api import TaskRunner
-from taskrunner.errors import InputError, shown
+from taskrunner.errors import shown
 
 Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
@@ -72,7 +72,7 @@ def door(args: Arguments) -> TaskRunner:
 def page(runner: TaskRunner) -> render.Page:
     """Return the page to print on: as wide as the terminal, without a limit when piped."""
     terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if terminal else None
+    width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else None
     return render.Page(
         runner.default_zone(), runner.now(), width, terminal and config.colour_wanted()
     )
@@ -90,5 +90,6 @@ def since(runner: TaskRunner, text: str | None) -> datetime | None:
 def number(text: str) -> int:
     """Return a count given on the command line; at least 1."""
     if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 6 or int(text) < 1:
-        raise InputError(f"{shown(text)} is no count: write a whole number from 1 to 999999")
+        sentence = f"{shown(text)} is no count: write a whole number from 1 to 999999"
+        raise argparse.ArgumentTypeError(sentence)
     return int(text)

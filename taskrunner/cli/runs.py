@@ -19,7 +19,7 @@ from taskrunner.cli.common import (
     since,
     with_json,
 )
-from taskrunner.errors import InputError
+from taskrunner.errors import InputError, StateError
 from taskrunner.model import Run, State
 
 FOLLOW = 0.2  # seconds between two looks at a log that is quiet
@@ -88,6 +88,11 @@ def _cancel(args: Any) -> int:
     with door(args) as runner:
         for key in args.runs:
             for run in runner.cancel(key):
+                if run.state is State.RUNNING:
+                    raise StateError(
+                        f"run {run.id} of {run.task} cannot be reached from here: it is marked, "
+                        "and its own supervisor or its timeout has to end it"
+                    )
                 if not args.quiet:
                     say(f"run {run.id} of {run.task} {run.state}: {run.reason}")
     return 0

@@ -1,6 +1,7 @@
 """The verbs about tasks: add, set, show, list, next, enable, disable, remove."""
 
 import argparse
+from datetime import datetime
 from typing import Any
 
 from taskrunner import command, render
@@ -108,13 +109,18 @@ def _schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     if args.cron is not None:
         return Cron(args.cron)
     if args.at is not None:
-        return At(runner.moment(args.at) if args.at[:1] in "+-n" else args.at)
+        return At(_whole_second(runner.moment(args.at)) if args.at[:1] in "+-n" else args.at)
     if args.after is not None:
         parent, _, how = args.after.partition(":")
         return After(parent, how or "succeeded")
     if args.boot:
         return Boot()
     return Manual() if args.manual else None
+
+
+def _whole_second(moment: datetime) -> datetime:
+    """Return an instant counted from now, cut to the second: nobody means the milliseconds."""
+    return moment.replace(microsecond=0)
 
 
 def _options(args: Any) -> dict[str, Any]:

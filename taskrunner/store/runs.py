@@ -111,7 +111,6 @@ class Runs(Tasks):
         if one.rowcount != 1:
             return False
         self._run(INSERT_PROCESS, encoded(vars(process)))
-        self._started(run.task_id, now)
         return True
 
     def note_child(self, run_id: int, pid: int, pid_started: int | None) -> None:
@@ -134,6 +133,11 @@ class Runs(Tasks):
         """Return the running runs with what is known of their processes, oldest first."""
         known = {found.run_id: found for found in map(read_process, self._rows(PROCESS))}
         return [(run, known[run.id]) for run in self.running() if run.id in known]
+
+    def being_stopped(self) -> dict[int, Process]:
+        """Return the processes of running runs that somebody is stopping, by the ids of the runs."""
+        rows = self._rows(f"{PROCESS} WHERE stop_state IS NOT NULL")
+        return {process.run_id: process for process in map(read_process, rows)}
 
     def process(self, run_id: int) -> Process | None:
         """Return what is known of the process of a running run."""

@@ -50,8 +50,13 @@ class Tasks(Connection):
 
     def task_of(self, run: Run) -> Task:
         """Return the task of a run, also when it was removed meanwhile."""
-        (row,) = self._rows(f"{TASK} WHERE id = ?", (run.task_id,))
-        return read_task(row)
+        return self.tasks_of([run])[run.task_id]
+
+    def tasks_of(self, runs: Sequence[Run]) -> dict[int, Task]:
+        """Return the tasks of runs by their ids, also those that were removed meanwhile."""
+        marks = ", ".join("?" * len(runs))
+        rows = self._rows(f"{TASK} WHERE id IN ({marks})", [run.task_id for run in runs])
+        return {task.id: task for task in map(read_task, rows)}
 
     def due(self, now: datetime, boot_id: str, limit: int, only: int | None = None) -> list[Task]:
         """Return up to `limit` tasks to look at: asked for, not seen in this boot, or with a slot that has come.
@@ -105,19 +110,13 @@ class Tasks(Connection):
             (milliseconds(following), task.id, to_ms(next_slot), task.schedule, task.tz),
         )
 
-    def _started(self, task_id: int, at: datetime) -> None:
-        """Keep that a run of a task has started."""
-        self._run(
-            "UPDATE tasks SET last_run = ?, last_state = 'running' WHERE id = ?",
-            (to_ms(at), task_id),
-        )
-
     def _ended(self, task_id: int, run: Run | None) -> None:
         """Keep how a run that had started ended, None when it had not; retire a one-off whose slot is past."""
         started = None if run is None else milliseconds(run.started)
         state, finished = (None, None) if run is None else (run.state, milliseconds(run.finished))
         self._run(
-            "UPDATE tasks SET last_state = iif(last_run = :started, :state, last_state), "
+            "UPDATE tasks SET last_state = iif(:started >= coalesce(last_run, 0), :state, last_state), "
+            "last_run = iif(:started >= coalesce(last_run, 0), :started, last_run), "
             "last_success = iif(:state = 'succeeded', :finished, last_success), "
             "enabled = enabled AND NOT (kind = 'at' AND next IS NULL) WHERE id = :id",
             {"started": started, "state": state, "finished": finished, "id": task_id},

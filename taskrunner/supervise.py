@@ -46,6 +46,8 @@ class Supervisor:
     here: OpenHome
     name: str
     slots: Slots
+    boot_id: str = field(default_factory=clock.boot_id)
+    namespace: int | None = field(default_factory=runner.pid_namespace)
     children: runner.Children = field(default_factory=runner.Children)
     watched: dict[int, Watched] = field(default_factory=dict)
     stopping: dict[int, Stop] = field(default_factory=dict)  # runs of others
@@ -95,9 +97,7 @@ class Supervisor:
     def adopt(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         """Make one pending run ours, whatever else runs; to be spawned after the transaction."""
         slot = self.slots.take(command.owner(task.user))
-        process = Process(
-            run.id, self.name, clock.boot_id(), slot.name, slot.inode, runner.pid_namespace()
-        )
+        process = Process(run.id, self.name, self.boot_id, slot.name, slot.inode, self.namespace)
         if not self.here.store.start(run, process, now):
             self.slots.put_back(slot)
             return []

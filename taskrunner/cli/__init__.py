@@ -61,8 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What follows -- is the task's, to the letter; argparse would take options out of it.
         cut = words.index("--") if "--" in words else len(words)
         args.after_dashes = words[cut + 1 :] if cut < len(words) else None
-        verb = next((word for word in words[:cut] if not word.startswith("-")), None)
-        whole = parser(verb if verb in VERBS else None)
+        whole = parser(next((word for word in words[:cut] if word in VERBS), None))
         _, left = whole.parse_known_args(words[:cut], args)
         if left:
             _refuse_left(args, left)

@@ -7,47 +7,96 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
-    from taskrunner.api import TaskRunner as TaskRunner
+    from taskrunner.api import (
+        TaskRunner as TaskRunner,
+    )
     from taskrunner.errors import (
         DuplicateTask as DuplicateTask,
+        DurationError as DurationError,
+        HomeRefused as HomeRefused,
+        InputError as InputError,
+        LockHeld as LockHeld,
+        MomentError as MomentError,
+        ScheduleError as ScheduleError,
+        StateError as StateError,
+        StoreBusy as StoreBusy,
+        StoreRefused as StoreRefused,
+        TaskBusy as TaskBusy,
+        TaskNameError as TaskNameError,
+        TaskRunnerError as TaskRunnerError,
+        UnknownRun as UnknownRun,
+        UnknownTask as UnknownTask,
+        ZoneError as ZoneError,
+    )
+    from taskrunner.model import (
+        CatchUp as CatchUp,
+        Event as Event,
+        Kind as Kind,
+        Outcome as Outcome,
+        Overlap as Overlap,
+        Run as Run,
+        State as State,
+        Status as Status,
+        Task as Task,
+        Trigger as Trigger,
+        Upcoming as Upcoming,
+    )
+    from taskrunner.schedule import (
+        After as After,
+        At as At,
+        Boot as Boot,
+        Cron as Cron,
+        Every as Every,
+        Manual as Manual,
     )
 
-_HOMES = {
+# Each public name with the room it is looked up in.
+_ROOMS = {
     "TaskRunner": "api",
-    **dict.fromkeys(("After", "At", "Boot", "Cron", "Every", "Manual"), "schedule"),
-    **dict.fromkeys(
-        (
-            "CatchUp",
-            "Event",
-            "Kind",
-            "Outcome",
-            "Overlap",
-            "Run",
-            "State",
-            "Task",
-            "Trigger",
-            "Status",
-            "Upcoming",
-        ),
-        "model",
-    ),
-    **dict.fromkeys(
-        ("TaskRunnerError", "InputError", "StateError", "ScheduleError", "DurationError"), "errors"
-    ),
-    **dict.fromkeys(
-        ("MomentError", "ZoneError", "TaskNameError", "UnknownTask", "UnknownRun"), "errors"
-    ),
-    **dict.fromkeys(
-        ("DuplicateTask", "TaskBusy", "HomeRefused", "StoreRefused", "StoreBusy", "LockHeld"),
-        "errors",
-    ),
+    "DuplicateTask": "errors",
+    "DurationError": "errors",
+    "HomeRefused": "errors",
+    "InputError": "errors",
+    "LockHeld": "errors",
+    "MomentError": "errors",
+    "ScheduleError": "errors",
+    "StateError": "errors",
+    "StoreBusy": "errors",
+    "StoreRefused": "errors",
+    "TaskBusy": "errors",
+    "TaskNameError": "errors",
+    "TaskRunnerError": "errors",
+    "UnknownRun": "errors",
+    "UnknownTask": "errors",
+    "ZoneError": "errors",
+    "CatchUp": "model",
+    "Event": "model",
+    "Kind": "model",
+    "Outcome": "model",
+    "Overlap": "model",
+    "Run": "model",
+    "State": "model",
+    "Status": "model",
+    "Task": "model",
+    "Trigger": "model",
+    "Upcoming": "model",
+    "After": "schedule",
+    "At": "schedule",
+    "Boot": "schedule",
+    "Cron": "schedule",
+    "Every": "schedule",
+    "Manual": "schedule",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the names are text
+__all__ = ["__version__", *_ROOMS]  # noqa: PLE0604  the names are text
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _ROOMS:
         raise AttributeError(f"module 'taskrunner' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"taskrunner.{_HOMES[name]}"), name)
+    return getattr(import_module(f"taskrunner.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS})

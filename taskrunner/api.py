@@ -37,7 +37,7 @@ from taskrunner.opened import OpenHome
 from taskrunner.options import Options
 from taskrunner.policy import Decision, named
 from taskrunner.schedule import After, At, Every, Schedule
-from taskrunner.store import MISSING, open_store
+from taskrunner.store import MISSING, id_of, open_store
 
 FAILING = (State.FAILED, State.TIMED_OUT, State.LOST)
 SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
@@ -129,7 +129,7 @@ class TaskRunner:
         with here.store.transaction():
             old = self._find(name) if replace else None
             if not _same_schedule(old, schedule, whole):
-                values |= _timing(whole, moment)
+                values |= _timing(whole, moment) | (_revived(old) if old else {})
             if now:
                 values["requested"] = moment
             if old is None:
@@ -142,7 +142,7 @@ class TaskRunner:
 
     def set(
         self,
-        name: str,
+        name: str | int,
         *,
         rename: str | None = None,
         command: Sequence[str] | None = None,
@@ -171,6 +171,7 @@ class TaskRunner:
             if schedule is not None or tz is not None:
                 values |= self._new_timing(here, task, schedule, tz, now, moment)
             if now:
+                _check_enabled(task, values)
                 values["requested"] = moment
             if values:
                 here.store.change_task(task.id, **values)
@@ -194,7 +195,7 @@ class TaskRunner:
             )
         whole = self._completed(given, tz, moment, task.tz)
         self._check_new(here, task.name, whole, now, moment)
-        return _timing(whole, moment)
+        return _timing(whole, moment) | _revived(task)
 
     def _completed(
         self, given: Schedule, tz: str | None, moment: datetime, before: str | None = None
@@ -236,7 +237,7 @@ class TaskRunner:
         here = self._here()
         here.store.note(Event(here.now(), what, command.account(None)[0], text=text), key)
 
-    def task(self, name: str) -> Task:
+    def task(self, name: str | int) -> Task:
         """Return a task by name or id; raises UnknownTask."""
         return self._here().store.task(name)
 
@@ -256,6 +257,9 @@ class TaskRunner:
             found.append(f"the directory {shown(task.cwd)} does not exist")
         if task.env_file is not None and not os.path.exists(task.env_file):
             found.append(f"the environment file {shown(task.env_file)} does not exist")
+        problem = _problem(task)
+        if problem is not None:
+            return [*found, f"{task.name} cannot be evaluated: {problem}"]
         value = claim.value_of(task)
         if isinstance(value, Every) and 0 < value.length.seconds < 60:
             found.append(
@@ -265,7 +269,7 @@ class TaskRunner:
             found.append(value.note)
         return found
 
-    def enable(self, name: str) -> Task:
+    def enable(self, name: str | int) -> Task:
         """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
         here = self._here()
         with here.store.transaction():
@@ -281,7 +285,7 @@ class TaskRunner:
             self._note("enabled", task.id)
             return here.store.task(task.id)
 
-    def disable(self, name: str) -> Task:
+    def disable(self, name: str | int) -> Task:
         """Let a task come due no more; what runs goes on, what waits is skipped."""
         here = self._here()
         with here.store.transaction():
@@ -298,7 +302,7 @@ class TaskRunner:
             if run.state is State.PENDING:
                 claim.finish(here, run, State.SKIPPED, reason, here.now())
 
-    def remove(self, name: str, *, force: bool = False) -> list[str]:
+    def remove(self, name: str | int, *, force: bool = False) -> list[str]:
         """Remove a task, and return the names of those that come after it and now never will.
 
         Its history stays, by its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels.
@@ -321,7 +325,11 @@ class TaskRunner:
     # ---- what comes
 
     def next(
-        self, name: str | None = None, *, count: int | None = None, until: datetime | None = None
+        self,
+        name: str | int | None = None,
+        *,
+        count: int | None = None,
+        until: datetime | None = None,
     ) -> list[Upcoming]:
         """Return the next slots of a task, or of all together, soonest first.
 
@@ -330,11 +338,11 @@ class TaskRunner:
         here = self._here()
         now = here.now()
         # A task that cannot be evaluated has no slots to show; `status` tells why.
-        sound = [task for task in here.store.tasks() if task.error is None]
-        tasks = sound if name is None else [here.store.task(name)]
+        tasks = here.store.tasks() if name is None else [here.store.task(name)]
+        sound = [task for task in tasks if name is not None or _problem(task) is None]
         walks = [
-            _walk(task.name, claim.value_of(task), max(now, task.evaluated), until, task)
-            for task in tasks
+            _walk(task.name, claim.value_of(task), max(now, task.evaluated), _utc(until), task)
+            for task in sound
         ]
         return list(islice(merge(*walks, key=lambda item: item.slot), _count(count, until)))
 
@@ -348,34 +356,43 @@ class TaskRunner:
         until: datetime | None = None,
     ) -> list[Upcoming]:
         """Return the next slots of a schedule that is in no store, from `since` or now on."""
-        start = since or self.now()
+        start = _utc(since) or self.now()
         whole = self._completed(given, tz, start)
         start -= clock.MILLISECOND  # a slot at this very instant is meant too
-        return list(islice(_walk(None, whole, start, until), _count(count, until)))
+        return list(islice(_walk(None, whole, start, _utc(until)), _count(count, until)))
 
     # ---- runs
 
     def history(
         self,
-        name: str | None = None,
+        name: str | int | None = None,
         *,
         state: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        limit: int = 20,
+        limit: int | None = 20,
     ) -> list[Run]:
         """Return runs, newest first; also those of a task that was removed. Raises UnknownTask or InputError."""
         here = self._here()
         if name is not None and not here.store.has_history(name):
-            here.store.task(name)
+            here.store.task(name)  # which is not there, and says so
         wanted = None if state is None else _state(state)
-        return here.store.history(name, state=wanted, since=since, until=until, limit=limit)
+        if limit is not None and limit < 1:
+            raise InputError(f"{limit} is no count of runs: give 1 or more, or None for all")
+        return here.store.history(
+            name,
+            state=wanted,
+            since=_utc(since),
+            until=_utc(until),
+            limit=-1 if limit is None else limit,
+        )
 
     def run_of(self, key: str | int) -> Run:
         """Return a run by its id, or the newest of a task by name; raises UnknownRun or UnknownTask."""
         here = self._here()
-        if isinstance(key, int) or key.isdigit():
-            return here.store.run(int(key))
+        number = id_of(key)
+        if number is not None:
+            return here.store.run(number)
         for run in self.history(key, limit=1):
             return run
         raise StateError(f"{key} has no runs yet: `taskrunner next {key}` tells when it is due")
@@ -392,7 +409,7 @@ class TaskRunner:
 
     def run(
         self,
-        name: str,
+        name: str | int,
         *,
         echo: Callable[[bytes], object] = lambda _: None,
         slot: datetime | None = None,
@@ -405,7 +422,7 @@ class TaskRunner:
         an older slot again. Obeys the task's overlap unless `force`; raises TaskBusy.
         """
         here = self._here()
-        task = here.store.task(name)
+        task, slot = here.store.task(name), _utc(slot)
         if not detach:
             return by_hand.run(here, task, echo, slot=slot, force=force)
         with here.store.transaction():
@@ -419,8 +436,9 @@ class TaskRunner:
         Raises StateError when there is nothing to end.
         """
         here = self._here()
-        if isinstance(key, int) or key.isdigit():
-            found = [here.store.run(int(key))]
+        number = id_of(key)
+        if number is not None:
+            found = [here.store.run(number)]
         else:
             found = here.store.live(here.store.task(key).id)
         live = [run.id for run in found if run.state in LIVE]
@@ -431,7 +449,7 @@ class TaskRunner:
 
     # ---- the clock
 
-    def tick(self, *, task: str | None = None, caller: str = "library") -> visits.Visit:
+    def tick(self, *, task: str | int | None = None, caller: str = "library") -> visits.Visit:
         """Do one visit of the clock; returns when everything it started has ended.
 
         With `task`, a name or id, only that task is looked at. A home without a store has nothing to do. Raises
@@ -444,11 +462,11 @@ class TaskRunner:
         return visits.tick(here, caller=caller, only=only)
 
     def dry_run(
-        self, *, at: datetime | None = None, task: str | None = None
+        self, *, at: datetime | None = None, task: str | int | None = None
     ) -> tuple[datetime, list[Decision]]:
         """Return the instant, and what a tick then would decide, slot by slot; writes nothing."""
         here = self._here()
-        moment = at or here.now()
+        moment = _utc(at) or here.now()
         return moment, visits.dry_run(here, moment, None if task is None else here.store.task(task))
 
     def status(self) -> Status:
@@ -489,8 +507,12 @@ class TaskRunner:
         loop.daemon(self._here(create=True), interval, grace, say, verbose=verbose)
 
     def schedule_of(self, task: Task) -> Schedule:
-        """Return the schedule of a task as a value."""
+        """Return the schedule of a task as a value; raises InputError when it means nothing any more."""
         return claim.value_of(task)
+
+    def describe(self, task: Task) -> str:
+        """Return the schedule of a task in words, or what is wrong with it."""
+        return _problem(task) or claim.value_of(task).describe()
 
     def default_zone(self) -> str:
         """Return the zone of tasks that name none."""
@@ -546,6 +568,20 @@ def _timing(whole: Schedule, moment: datetime) -> dict[str, Any]:
     }
 
 
+def _revived(task: Task) -> dict[str, Any]:
+    """Return what a new schedule does to a one-off that has run: it comes due again."""
+    retired = task.kind is Kind.AT and task.next is None
+    return {"enabled": True} if retired else {}
+
+
+def _check_enabled(task: Task, changes: Mapping[str, Any]) -> None:
+    """Refuse a run due at once of a task that is disabled: no tick would start it."""
+    if not changes.get("enabled", task.enabled):
+        raise StateError(
+            f"{task.name} is disabled: enable it first, or use `taskrunner run {task.name}`"
+        )
+
+
 def _same_schedule(old: Task | None, given: Schedule, whole: Schedule) -> bool:
     """Whether a task redefined keeps its place in time; an anchor that is not given is no difference."""
     if old is None:
@@ -588,6 +624,8 @@ def _state(text: str) -> State:
 
 
 def _count(count: int | None, until: datetime | None) -> int | None:
+    if count is not None and count < 1:
+        raise InputError(f"{count} is no count of slots: give 1 or more")
     return count if count is not None or until is not None else 5
 
 
@@ -620,5 +658,21 @@ def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str
 
 
 def _task_problems(here: OpenHome) -> Iterator[str]:
-    for task in here.store.tasks("error IS NOT NULL"):
-        yield f"{task.name} cannot be evaluated: {task.error}"
+    for task in here.store.tasks():
+        problem = task.error or _problem(task)
+        if problem is not None:
+            yield f"{task.name} cannot be evaluated: {problem}"
+
+
+def _problem(task: Task) -> str | None:
+    """Return why the schedule of a task means nothing any more, as when its zone is gone from the host."""
+    try:
+        claim.value_of(task)
+    except InputError as exc:
+        return str(exc)
+    return None
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Return an aware datetime in UTC; raises MomentError for one without a zone."""
+    return None if moment is None else zone.utc(moment)

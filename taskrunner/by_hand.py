@@ -32,7 +32,7 @@ def request(
         raise TaskBusy(f"{task.name} is not run: {decision.reason}; --force runs it side by side")
     if slot is not None:
         decision = policy.again(decision, slot)
-    run_id = claim.write(here, decision, now)
+    run_id = claim.write(here, decision, now, forced=force)
     assert run_id is not None  # a manual run never meets the unique key
     return here.store.run(run_id), decision
 
@@ -47,7 +47,7 @@ def run(
 ) -> Run:
     """Run a task here and now, pass its output to `echo` as it comes, and return the run when it has ended.
 
-    TERM or INT cancels it. Raises TaskBusy.
+    TERM or INT cancels it. Raises TaskBusy, and what `echo` raised once the run has ended.
     """
     with supervisor(here) as me, runner.stop_signals(me.children) as signals:
         me.closing = True  # this one run and no other: the caller waits for it alone
@@ -58,8 +58,13 @@ def run(
         me.spawn(mine, now)
         if decision.action is Action.REPLACE:
             me.stop_others(decision.stops)
+        fault: Exception | None = None
         for block in follow(here, asked.id):
-            echo(block)
+            try:
+                if fault is None:
+                    echo(block)
+            except Exception as exc:  # noqa: BLE001  who listened is gone; the run is watched to its end
+                fault = exc
             if signals:
                 _give_up(here, me, asked.id, signals)
             me.wait(0 if block else LOOK)
@@ -68,6 +73,8 @@ def run(
                 mine = _when_free(here, me, task, asked)
     if here.store.startable(1):
         start_tick(here)
+    if fault is not None:
+        raise fault
     return here.store.run(asked.id)
 
 

@@ -14,8 +14,11 @@ from taskrunner.policy import Action, Decision
 WRITTEN = {Action.SKIP: State.SKIPPED, Action.MISS: State.MISSED}
 
 
-def write(here: OpenHome, decision: Decision, now: datetime) -> int | None:
-    """Write the row of a decision and return its id; None when its slot has a row already."""
+def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = False) -> int | None:
+    """Write the row of a decision and return its id; None when its slot has a row already.
+
+    A `forced` run starts beside others of its task.
+    """
     span, state = decision.span, WRITTEN.get(decision.action, State.PENDING)
     for other in decision.stops:
         _stop(here, other, f"the slot of {span.slot:%Y-%m-%d %H:%M:%S} UTC took its place", now)
@@ -29,6 +32,7 @@ def write(here: OpenHome, decision: Decision, now: datetime) -> int | None:
         coalesced_at_least=span.at_least,
         trigger=decision.trigger,
         reason=decision.reason,
+        forced=int(forced),
     )
     if run_id is not None and state is not State.PENDING:
         conclude(here, here.store.run(run_id), now)

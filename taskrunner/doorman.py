@@ -12,7 +12,7 @@ from taskrunner import clock, heartbeat, home, lock, migrations
 GAP = 2.5  # tick periods without a tick are a gap
 QUESTION = """
 SELECT EXISTS (SELECT 1 FROM tasks WHERE enabled AND removed IS NULL AND next <= :now)
-    OR EXISTS (SELECT 1 FROM tasks WHERE requested IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM tasks WHERE requested IS NOT NULL AND enabled AND removed IS NULL)
     OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending')
     OR (SELECT value FROM facts WHERE name = 'zone_data') IS NOT :zone_data
 """
@@ -25,7 +25,7 @@ def idle(folder: str, now: int, caller: str) -> bool:
     """
     home.check(folder)
     store = home.path(folder, home.STORE)
-    if not os.path.exists(store):
+    if not os.path.lexists(store):
         return True
     place = home.path(folder, home.HEARTBEAT)
     last = heartbeat.read(place)

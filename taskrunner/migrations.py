@@ -66,6 +66,7 @@ CREATE TABLE runs (
   trigger        TEXT NOT NULL,     -- schedule, catch-up, retry, manual or after
   state          TEXT NOT NULL,     -- pending, running, succeeded, failed, timed_out, cancelled, lost, skipped, missed
   reason         TEXT,              -- why it is in this state
+  forced         INTEGER NOT NULL DEFAULT 0, -- 1 when it may start beside others of its task
   claimed        INTEGER NOT NULL,  -- when it was decided
   started        INTEGER,
   finished       INTEGER,

@@ -7,7 +7,7 @@ together, never by a pid alone. Runs under the tick lock, inside a transaction o
 import os
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, lock, output, policy, runner
+from taskrunner import claim, clock, home, lock, output, policy, runner
 from taskrunner.model import Process, Run, State, Task
 from taskrunner.opened import OpenHome
 
@@ -87,8 +87,10 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
 
 def sweep(here: OpenHome) -> None:
     """Remove the files of supervisors that are dead and have no runs left."""
+    if not os.path.isdir(here.path(home.SUPERVISORS)):
+        return
     needed = {process.supervisor for _, process in here.store.processes()}
-    for name in os.listdir(here.path("supervisors")):
+    for name in os.listdir(here.path(home.SUPERVISORS)):
         if name not in needed and not lock.is_held(here.supervisor(name)):
             output.sweep(here.output, name)
             os.unlink(here.supervisor(name))

@@ -24,8 +24,9 @@ from taskrunner.model import Command, Outcome
 NOT_FOUND = 127  # what sh(1) and env(1) give for a program that does not exist
 NOT_EXECUTABLE = 126  # and for one that cannot be executed
 POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
-GIVE_UP = 1.0  # seconds after KILL; what is left of a group then are zombies that nobody reaps
+GIVE_UP = 1.0  # seconds after KILL; what is left of a group then hangs in the kernel
 FOREVER = 3600.0  # a loop without deadlines looks up now and then all the same
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 TOOLS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
 
 
@@ -163,7 +164,7 @@ def _over(child: Child) -> bool:
     if time.monotonic() >= child.kill_at + GIVE_UP:
         return True
     # The number stays reserved for the group while it has members, so this cannot be somebody else's.
-    return not group_exists(child.pid)
+    return not group_lives(child.pid)
 
 
 def _outcome(child: Child, usage: resource.struct_rusage) -> Outcome:
@@ -313,9 +314,12 @@ def kill(group: int) -> None:
     signal_group(group, signal.SIGKILL)
 
 
-def group_exists(group: int) -> bool:
-    """Return whether a process group has members left."""
-    return signal_group(group, 0)
+def group_lives(group: int) -> bool:
+    """Return whether a process group has members that are no zombies; where nobody reaps they stay for ever."""
+    if not signal_group(group, 0):
+        return False
+    stats = (_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return any(fields[2] == str(group) and fields[0] != "Z" for fields in stats if fields)
 
 
 def started_ticks(pid: int) -> int | None:
@@ -370,7 +374,7 @@ def _is_file(path: str, inode: int, device: int) -> bool:
 
 @contextmanager
 def stop_signals(children: Children) -> Iterator[list[int]]:
-    """Collect TERM, INT and HUP for the block instead of dying of them, and wake the children's loop.
+    """Collect TERM, INT, HUP and QUIT for the block instead of dying of them, and wake the children's loop.
 
     Python handles signals in its main thread only; in another thread the list stays empty.
     """
@@ -380,10 +384,7 @@ def stop_signals(children: Children) -> Iterator[list[int]]:
         received.append(number)
 
     try:
-        before = {
-            number: signal.signal(number, remember)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        }
+        before = {number: signal.signal(number, remember) for number in STOPPING}
     except ValueError:  # not the main thread
         yield received
         return

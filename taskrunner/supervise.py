@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from taskrunner import claim, clock, command, lock, policy, reconcile, runner
+from taskrunner import claim, clock, command, home, lock, policy, reconcile, runner
 from taskrunner.errors import TaskRunnerError
 from taskrunner.model import Outcome, Process, Run, State, Task
 from taskrunner.opened import OpenHome
@@ -232,6 +232,7 @@ class Supervisor:
 @contextmanager
 def supervisor(here: OpenHome) -> Iterator[Supervisor]:
     """Be a supervisor for the block: known by a locked file, which is gone afterwards."""
+    home.create(here.folder)  # a store that was put back may have come without its folders
     name = f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)

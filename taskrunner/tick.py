@@ -13,6 +13,7 @@ With `supervise` the only room that drives both the store and the runner.
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,7 +31,7 @@ from taskrunner import (
     schedule,
     supervise,
 )
-from taskrunner.errors import LockHeld, StoreBusy, StoreRefused
+from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreRefused
 from taskrunner.model import Event, Kind, Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision, Open, Span
@@ -327,6 +328,7 @@ def dry_run(here: OpenHome, at: datetime, only: Task | None = None) -> list[Deci
     by_task, boot_id = _by_task(live), clock.boot_id()
     decisions = [policy.waiting(run) for run in live if run.state is State.PENDING]
     for task in here.store.due(at, boot_id, -1, None if only is None else only.id):
-        decisions += evaluate(task, by_task.get(task.id, []), at, boot_id)[0]
+        with suppress(InputError):  # the tick would push it ahead, and say why
+            decisions += evaluate(task, by_task.get(task.id, []), at, boot_id)[0]
     running = [run for run in live if run.state is State.RUNNING]
     return policy.within_capacity(decisions, running, here.config.max_parallel)

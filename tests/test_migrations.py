@@ -149,7 +149,7 @@ def test_the_records_of_the_model_have_the_columns_of_the_tables(connection):
     assert set(Task.__dataclass_fields__) == columns("tasks") - {"removed"}
     renamed = {"coalesced_at_least": "at_least", "cpu_seconds": "cpu"}
     fields = {renamed.get(name, name) for name in Run.__dataclass_fields__}
-    assert fields == columns("runs") - {"claimed"} | {"task"}
+    assert fields == columns("runs") - {"claimed", "forced"} | {"task"}
     assert set(Process.__dataclass_fields__) == columns("processes")
 
 

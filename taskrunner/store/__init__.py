@@ -12,10 +12,10 @@ from taskrunner.clock import to_ms
 from taskrunner.errors import StateError, StoreRefused, shown
 from taskrunner.model import Event
 from taskrunner.store.connection import BUSY_TIMEOUT, MISSING
-from taskrunner.store.rows import EVENT, read_event
+from taskrunner.store.rows import EVENT, id_of, read_event
 from taskrunner.store.runs import Runs
 
-__all__ = ["MISSING", "Store", "open_store"]
+__all__ = ["MISSING", "Store", "id_of", "open_store"]
 
 
 class Store(Runs):
@@ -56,7 +56,7 @@ def open_store(
     """
     place = home.path(folder, home.STORE)
     home.check(folder)
-    if not os.path.exists(place):
+    if not os.path.lexists(place):  # a dangling link is no store that could be made
         if not create:
             return Store(MISSING)
         _make(folder, place)

@@ -64,6 +64,8 @@ class Connection:
                 f"the store {shown(self.place)} has schema {found}, newer than the {known} "
                 "this taskrunner knows: use the newer taskrunner"
             )
+        if found == 0 and self.place != MISSING:  # one is made whole and then put in its place
+            raise StoreRefused(f"the store {shown(self.place)} is empty: put a copy of yours there")
         if 0 < found < known:
             self._keep_old(connection, found)
         if found < known:

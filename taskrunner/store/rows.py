@@ -48,6 +48,26 @@ CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 COLUMNS = {"coalesced_at_least": "at_least", "cpu_seconds": "cpu"}
 
 
+LARGEST_ID = 2**63 - 1  # of a row in SQLite
+
+
+def id_of(key: str | int) -> int | None:
+    """Return the id that a key of a task or a run is, None when it is a name.
+
+    18 digits are always an id within bounds; a name has not digits alone.
+    """
+    if isinstance(key, str):
+        return int(key) if key.isascii() and key.isdigit() and len(key) <= 18 else None
+    return key
+
+
+def can_be_stored(key: str | int) -> bool:
+    """Return whether a key could be that of a row at all; bytes of a terminal need not be text."""
+    if isinstance(key, int):
+        return key <= LARGEST_ID
+    return key.isascii()
+
+
 def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values as they are written."""
     return {
@@ -64,14 +84,17 @@ def milliseconds(moment: datetime | None) -> int | None:
 def reader(kind: type[Record]) -> Callable[[Sequence[Any]], Record]:
     """Return a function from a row, in the order of the fields, to a record."""
     names = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
-    decoders = [(at, CODECS[name][1]) for at, name in enumerate(names) if name in CODECS]
+    decoders = [(name, CODECS[name][1]) for name in names if name in CODECS]
 
     def read(row: Sequence[Any]) -> Record:
-        values = list(row)
-        for at, decode in decoders:
-            if values[at] is not None:
-                values[at] = decode(values[at])
-        return kind(*values)
+        # A frozen record sets its fields one by one; a tick reads thousands of records.
+        record = object.__new__(kind)
+        values = record.__dict__
+        values.update(zip(names, row, strict=True))
+        for name, decode in decoders:
+            if values[name] is not None:
+                values[name] = decode(values[name])
+        return record
 
     return read
 

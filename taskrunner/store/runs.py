@@ -9,7 +9,17 @@ from typing import Any
 from taskrunner.clock import to_ms
 from taskrunner.errors import UnknownRun
 from taskrunner.model import LIVE, NOTHING, Outcome, Process, Run, State
-from taskrunner.store.rows import COLUMNS, PROCESS, RUN, encoded, read_process, read_run
+from taskrunner.store.rows import (
+    COLUMNS,
+    LARGEST_ID,
+    PROCESS,
+    RUN,
+    can_be_stored,
+    encoded,
+    id_of,
+    read_process,
+    read_run,
+)
 from taskrunner.store.tasks import Tasks
 
 PROCESS_FIELDS = tuple(entry.name for entry in fields(Process))
@@ -39,7 +49,7 @@ class Runs(Tasks):
 
     def run(self, run_id: int) -> Run:
         """Return a run; raises UnknownRun."""
-        for found in self._runs("runs.id = ?", (run_id,), 1):
+        for found in self._runs("runs.id = ?", (run_id,), 1) if run_id <= LARGEST_ID else []:
             return found
         raise UnknownRun(f"there is no run {run_id}: `taskrunner history` shows the newest")
 
@@ -66,7 +76,7 @@ class Runs(Tasks):
 
     def history(
         self,
-        name: str | None = None,
+        name: str | int | None = None,
         *,
         state: State | None = None,
         since: datetime | None = None,
@@ -86,17 +96,20 @@ class Runs(Tasks):
         where = " AND ".join(clause for clause, _ in clauses) or "1"
         return self._runs(where, [value for _, value in clauses], limit, "runs.id DESC")
 
-    def has_history(self, name: str) -> bool:
+    def has_history(self, name: str | int) -> bool:
         """Return whether there is, or was, a task of that name or id."""
+        if not can_be_stored(name):
+            return False
         clause, value = _named(name)
         return bool(self._rows(f"SELECT 1 FROM tasks WHERE {clause} LIMIT 1", (value,)))
 
     def startable(self, limit: int) -> list[Run]:
         """Return up to `limit` pending runs, oldest slot first, whose task has not too many running already."""
         return self._runs(
-            "state = 'pending' AND iif(overlap = 'allow', coalesce(max_instances, 1000000), 1) > "
+            "state = 'pending' AND (forced OR "
+            "iif(overlap = 'allow', coalesce(max_instances, 1000000), 1) > "
             "(SELECT count(*) FROM runs AS busy "
-            "WHERE busy.task_id = runs.task_id AND busy.state = 'running')",
+            "WHERE busy.task_id = runs.task_id AND busy.state = 'running'))",
             limit=limit,
             order="slot, runs.id",
         )
@@ -193,6 +206,7 @@ class Runs(Tasks):
         return None
 
 
-def _named(name: str) -> tuple[str, object]:
+def _named(name: str | int) -> tuple[str, object]:
     """Return the clause that picks the tasks, removed ones too, of a name or an id."""
-    return ("tasks.id = ?", int(name)) if name.isdigit() else ("tasks.name = ?", name)
+    number = id_of(name)
+    return ("tasks.name = ?", name) if number is None else ("tasks.id = ?", number)

@@ -9,7 +9,7 @@ from taskrunner.clock import to_ms
 from taskrunner.errors import DuplicateTask, UnknownTask, shown
 from taskrunner.model import After, Run, Task
 from taskrunner.store.connection import Connection
-from taskrunner.store.rows import TASK, encoded, milliseconds, read_task
+from taskrunner.store.rows import TASK, can_be_stored, encoded, id_of, milliseconds, read_task
 
 FOLLOWS = "kind = 'after' AND schedule IN (?, ?, ?, ?)"
 
@@ -38,9 +38,10 @@ class Tasks(Connection):
 
     def task(self, key: str | int) -> Task:
         """Return the task of that name or id; raises UnknownTask."""
-        by_id = isinstance(key, int) or key.isdigit()
-        for task in self.tasks("id = ?" if by_id else "name = ?", (int(key) if by_id else key,)):
-            return task
+        number = id_of(key)
+        if can_be_stored(key):
+            for task in self.tasks("name = ?" if number is None else "id = ?", (number or key,)):
+                return task
         raise UnknownTask(f"there is no task {shown(str(key))}: `taskrunner list` shows all")
 
     def tasks(self, where: str = "1", values: Sequence[object] = ()) -> list[Task]:

@@ -32,7 +32,7 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
         coalesced_at_least=span.at_least,
         trigger=decision.trigger,
         reason=decision.reason,
-        forced=int(forced),
+        forced=forced,
     )
     if run_id is not None and state is not State.PENDING:
         conclude(here, here.store.run(run_id), now)

@@ -116,8 +116,11 @@ def _assignments(text: str) -> Iterator[tuple[str, str]]:
 def assignment(text: str, *, quoted: bool = False) -> tuple[str, str]:
     """Return name and value of NAME=VALUE, without a pair of quotes round the value; raises InputError."""
     name, sign, value = text.partition("=")
-    if not sign or not name.isidentifier() or not name.isascii() or "\0" in value:
-        raise InputError(f"{shown(text)} is not NAME=VALUE, with letters, digits and _ in the name")
+    if not sign or not config.variable(name, value):
+        raise InputError(
+            f"{shown(text)} is not NAME=VALUE, with letters, digits and _ in the name "
+            "and a value in UTF-8"
+        )
     if quoted and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     return name, value

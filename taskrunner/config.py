@@ -5,14 +5,17 @@ variable wins. With `home` the only reader of the environment. It must not know 
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
-from taskrunner import clock, duration, home
-from taskrunner.errors import InputError, shown
+from taskrunner import clock, duration, home, zone
+from taskrunner.errors import InputError, ZoneError, shown
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class Config:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise InputError("a text that is not empty")
-    return value
+    if not value or not _plain(value):
+        raise InputError("a text that is not empty, in UTF-8 and without a NUL byte")
+    return str(value)
 
 
 def _count(value: object) -> int:
@@ -66,13 +69,30 @@ def _durability(value: object) -> str:
     return str(value)
 
 
+def _plain(value: object) -> bool:
+    """Whether a value is a text that can be in an environment: UTF-8 without a NUL byte."""
+    return isinstance(value, str) and "\0" not in value and not SURROGATE.search(value)
+
+
+def variable(name: object, value: object) -> bool:
+    """Return whether these can be the name and the value of an environment variable.
+
+    A name is letters, digits and _, as a shell takes it: any other could not be read back there.
+    """
+    named = isinstance(name, str) and name.isidentifier() and name.isascii()
+    return named and _plain(value)
+
+
 def variables(value: object) -> dict[str, str]:
     """Return a table of environment variables, checked; raises InputError."""
     if not isinstance(value, Mapping):
         raise InputError("a table of variables")
     for name, text in value.items():
-        if not name or "=" in name or "\0" in name or not isinstance(text, str) or "\0" in text:
-            raise InputError(f"a table of variables with text as values (see {shown(name)})")
+        if not variable(name, text):
+            raise InputError(
+                "a table of variables with letters, digits and _ in the names and text as values, "
+                f"in UTF-8 and without a NUL byte (see {shown(name)})"
+            )
     return dict(value)
 
 
@@ -119,15 +139,26 @@ def _with(config: Config, name: str, value: object, where: str) -> Config:
 
 
 def default_zone(config: Config) -> str:
-    """Return the zone of tasks that name none: the setting, else $TZ when it is a plain name, else the host's."""
+    """Return the zone of tasks that name none: the setting, else $TZ when it is a plain name, else the host's.
+
+    Raises ZoneError that names where a bad one stands.
+    """
+    name, where = _chosen_zone(config)
+    try:
+        zone.zone(name)
+    except ZoneError as exc:
+        raise ZoneError(f"the zone of {where} cannot be used: {exc}") from exc
+    return name
+
+
+def _chosen_zone(config: Config) -> tuple[str, str]:
+    """Return a zone, not yet checked, and where it stands."""
+    if config.tz:
+        return config.tz, "TASKRUNNER_TZ" if os.environ.get("TASKRUNNER_TZ") else home.CONFIG
     name = os.environ.get("TZ", "").removeprefix(":")
-    plain = (
-        bool(name)
-        and not name.startswith("/")
-        and "," not in name
-        and ("/" in name or name == "UTC")
-    )
-    return config.tz or (name if plain else "") or clock.local_zone()
+    if not name.startswith("/") and "," not in name and ("/" in name or name == "UTC"):
+        return name, "$TZ"
+    return clock.local_zone(), "this host"
 
 
 def colour_wanted() -> bool:

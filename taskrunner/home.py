@@ -7,7 +7,7 @@ environment. It must not know what the files hold.
 import os
 import stat
 
-from taskrunner.errors import HomeRefused, shown
+from taskrunner.errors import HomeRefused, InputError, shown
 
 STORE = "taskrunner.db"
 LOCK = "tick.lock"
@@ -37,7 +37,12 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def find(given: str | None = None) -> str:
-    """Return the absolute path of the home: `given`, else $TASKRUNNER_HOME, else the user's default."""
+    """Return the absolute path of the home: `given`, else $TASKRUNNER_HOME, else the user's default.
+
+    An empty `given` is an InputError: a variable that a script forgot to set must not mean the real home.
+    """
+    if given == "":
+        raise InputError("the home '' is empty: give a folder, or leave --home out")
     chosen = given or os.environ.get("TASKRUNNER_HOME")
     if chosen:
         return os.path.abspath(os.path.expanduser(chosen))

@@ -55,7 +55,8 @@ class Slots:
 
         A daemon left behind by one task would write into the output of another.
         """
-        os.ftruncate(slot.fd, 0)
+        if os.fstat(slot.fd).st_size:
+            os.ftruncate(slot.fd, 0)
         if lock.nobody_else_has_open(slot.fd):
             self.free.append(slot)
         else:

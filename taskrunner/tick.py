@@ -46,7 +46,7 @@ STEP_BACK = timedelta(
     hours=3
 )  # back by more, and the clock was wrong before; cron(8) draws the same line
 PUSHED_AHEAD = timedelta(hours=1)  # a task that cannot be evaluated is tried again after this
-FILL = 20  # tasks whose following slot is computed at a time, while children run
+FILL = 100  # tasks whose following slot is computed at a time, while children run
 MS = timedelta(milliseconds=1)
 
 

@@ -2,45 +2,54 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from taskrunner.clock import to_ms
 from taskrunner.errors import UnknownRun
-from taskrunner.model import LIVE, NOTHING, Outcome, Process, Run, State
+from taskrunner.model import LIVE, NOTHING, Outcome, Process, Run, State, Trigger
 from taskrunner.store.rows import (
-    COLUMNS,
     LARGEST_ID,
     PROCESS,
     RUN,
     can_be_stored,
-    encoded,
     id_of,
     read_process,
     read_run,
 )
 from taskrunner.store.tasks import Tasks
 
-PROCESS_FIELDS = tuple(entry.name for entry in fields(Process))
-INSERT_PROCESS = (
-    f"INSERT INTO processes ({', '.join(PROCESS_FIELDS)}) "
-    f"VALUES ({', '.join(f':{name}' for name in PROCESS_FIELDS)})"
-)
-
 
 class Runs(Tasks):
     """The queries about runs; what they change about tasks goes through the queries of those."""
 
-    def add_run(self, task_id: int, state: State, claimed: datetime, **values: Any) -> int | None:
+    def add_run(
+        self,
+        task_id: int,
+        state: State,
+        claimed: datetime,
+        *,
+        slot: datetime,
+        first_slot: datetime,
+        trigger: Trigger,
+        reason: str | None = None,
+        coalesced: int = 1,
+        coalesced_at_least: bool = False,
+        attempt: int = 1,
+        forced: bool = False,
+    ) -> int | None:
         """Write a row for a slot and return its id; None when the slot has one already (promise 1)."""
-        final = {} if state in LIVE else {"finished": claimed}
-        given = encoded({"task_id": task_id, "state": state, **values, **final})
-        written = {COLUMNS.get(name, name): value for name, value in given.items()}
-        written["claimed"] = to_ms(claimed)
-        names, marks = ", ".join(written), ", ".join(f":{name}" for name in written)
-        sql = f"INSERT INTO runs ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
-        made = self._run(sql, written)
+        final = state not in LIVE
+        made = self._run(
+            "INSERT INTO runs (task_id, state, slot, first_slot, trigger, reason, coalesced, at_least, "
+            "attempt, forced, claimed, finished) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO NOTHING",
+            (
+                *(task_id, state, to_ms(slot), to_ms(first_slot), trigger, reason, coalesced),
+                *(coalesced_at_least, attempt, forced, to_ms(claimed)),
+                to_ms(claimed) if final else None,
+            ),
+        )
         if not made.rowcount:
             return None
         if final:
@@ -123,7 +132,14 @@ class Runs(Tasks):
         )
         if one.rowcount != 1:
             return False
-        self._run(INSERT_PROCESS, encoded(vars(process)))
+        self._run(
+            "INSERT INTO processes (run_id, supervisor, boot_id, output, inode, pid_namespace) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                *(process.run_id, process.supervisor, process.boot_id),
+                *(process.output, process.inode, process.pid_namespace),
+            ),
+        )
         return True
 
     def note_child(self, run_id: int, pid: int, pid_started: int | None) -> None:
@@ -172,22 +188,15 @@ class Runs(Tasks):
 
         `output_size` is in bytes and counts also what is kept in a file.
         """
-        told = {
-            "state": state,
-            "reason": reason,
-            "finished": now,
-            "exit_code": outcome.exit_code,
-            "signal": outcome.signal,
-            "cpu_seconds": outcome.cpu_seconds,
-            "peak_memory": outcome.peak_memory,
-            "output_size": output_size,
-        }
+        cpu = outcome.cpu_seconds
         changed = self._run(
-            "UPDATE runs SET state = :state, reason = :reason, finished = :finished, "
-            "exit_code = :exit_code, signal = :signal, cpu = :cpu_seconds, "
-            "peak_memory = :peak_memory, output_size = :output_size "
-            "WHERE id = :id AND state IN ('pending', 'running')",
-            {**encoded(told), "id": run.id},
+            "UPDATE runs SET state = ?, reason = ?, finished = ?, exit_code = ?, signal = ?, cpu = ?, "
+            "peak_memory = ?, output_size = ? WHERE id = ? AND state IN ('pending', 'running')",
+            (
+                *(state, reason, to_ms(now), outcome.exit_code, outcome.signal),
+                None if cpu is None else round(cpu * 1000),
+                *(outcome.peak_memory, output_size, run.id),
+            ),
         )
         if changed.rowcount != 1:
             return None
@@ -195,7 +204,17 @@ class Runs(Tasks):
         if output:
             small = zlib.compress(output, 1)
             self._run("INSERT OR REPLACE INTO outputs VALUES (?, ?)", (run.id, small))
-        ended = Run(**{**vars(run), **told})
+        ended = replace(
+            run,
+            state=state,
+            reason=reason,
+            finished=now,
+            exit_code=outcome.exit_code,
+            signal=outcome.signal,
+            cpu_seconds=cpu,
+            peak_memory=outcome.peak_memory,
+            output_size=output_size,
+        )
         self._ended(run.task_id, ended if ended.started else None)
         return ended
 

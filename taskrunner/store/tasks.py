@@ -131,4 +131,6 @@ def _texts(parent: str) -> tuple[str, ...]:
 
 def _duplicate(values: Mapping[str, Any]) -> DuplicateTask:
     name = shown(values.get("name"))
-    return DuplicateTask(f"there is already a task {name}: pick another name, or use --replace")
+    return DuplicateTask(
+        f"there is already a task {name}: pick another name, or change that task with set"
+    )

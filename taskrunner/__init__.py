@@ -12,41 +12,101 @@ if TYPE_CHECKING:
     )
     from taskrunner.errors import (
         DuplicateTask as DuplicateTask,
+    )
+    from taskrunner.errors import (
         DurationError as DurationError,
+    )
+    from taskrunner.errors import (
         HomeRefused as HomeRefused,
+    )
+    from taskrunner.errors import (
         InputError as InputError,
+    )
+    from taskrunner.errors import (
         LockHeld as LockHeld,
+    )
+    from taskrunner.errors import (
         MomentError as MomentError,
+    )
+    from taskrunner.errors import (
         ScheduleError as ScheduleError,
+    )
+    from taskrunner.errors import (
         StateError as StateError,
+    )
+    from taskrunner.errors import (
         StoreBusy as StoreBusy,
+    )
+    from taskrunner.errors import (
         StoreRefused as StoreRefused,
+    )
+    from taskrunner.errors import (
         TaskBusy as TaskBusy,
+    )
+    from taskrunner.errors import (
         TaskNameError as TaskNameError,
+    )
+    from taskrunner.errors import (
         TaskRunnerError as TaskRunnerError,
+    )
+    from taskrunner.errors import (
         UnknownRun as UnknownRun,
+    )
+    from taskrunner.errors import (
         UnknownTask as UnknownTask,
+    )
+    from taskrunner.errors import (
         ZoneError as ZoneError,
     )
     from taskrunner.model import (
         CatchUp as CatchUp,
+    )
+    from taskrunner.model import (
         Event as Event,
+    )
+    from taskrunner.model import (
         Kind as Kind,
+    )
+    from taskrunner.model import (
         Outcome as Outcome,
+    )
+    from taskrunner.model import (
         Overlap as Overlap,
+    )
+    from taskrunner.model import (
         Run as Run,
+    )
+    from taskrunner.model import (
         State as State,
+    )
+    from taskrunner.model import (
         Status as Status,
+    )
+    from taskrunner.model import (
         Task as Task,
+    )
+    from taskrunner.model import (
         Trigger as Trigger,
+    )
+    from taskrunner.model import (
         Upcoming as Upcoming,
     )
     from taskrunner.schedule import (
         After as After,
+    )
+    from taskrunner.schedule import (
         At as At,
+    )
+    from taskrunner.schedule import (
         Boot as Boot,
+    )
+    from taskrunner.schedule import (
         Cron as Cron,
+    )
+    from taskrunner.schedule import (
         Every as Every,
+    )
+    from taskrunner.schedule import (
         Manual as Manual,
     )
 

@@ -56,15 +56,43 @@ def environment(task: Task, run: Run, settings: config.Config, started: datetime
     )
 
 
+def warnings(task: Task, settings: config.Config) -> list[str]:
+    """Return what on this host will keep a task from starting as it stands, one sentence each."""
+    try:
+        user, folder = account(task.user)
+    except StateError as exc:
+        return [str(exc)]
+    found = []
+    if task.cwd is None and not os.path.isdir(folder):
+        found.append(
+            f"the task starts in the home of {user}, {shown(folder)}, which does not exist: give --cwd"
+        )
+    elif task.cwd is not None and not os.path.isdir(task.cwd):
+        found.append(f"the directory {shown(task.cwd)} does not exist")
+    if task.env_file is not None and not os.path.exists(task.env_file):
+        found.append(f"the environment file {shown(task.env_file)} does not exist")
+    if task.command:
+        found += _program_warnings(task, settings, task.cwd or folder)
+    return found
+
+
+def _program_warnings(task: Task, settings: config.Config, folder: str) -> Iterator[str]:
+    """Give what is wrong with the program of a task where the task will look for it."""
+    program = task.command[0]
+    path = dict(task.env).get("PATH") or settings.env.get("PATH") or settings.path
+    places = [""] if "/" in program else path.split(":")
+    files = [os.path.join(folder, place, program) for place in places]
+    files = [file for file in files if os.path.isfile(file)]
+    if not files:
+        where = "" if "/" in program else " on the PATH that the task will see"
+        yield f"the program {shown(program)} is not found{where}"
+    elif not any(os.access(file, os.X_OK) for file in files):
+        yield f"the program {shown(files[0])} is not executable: run chmod +x on it"
+
+
 def program_found(task: Task, settings: config.Config) -> bool:
     """Return whether the program of a task can be found where the task will look for it."""
-    program, folder = task.command[0], task.cwd or account(task.user)[1]
-    if "/" in program:
-        return os.access(os.path.join(folder, program), os.X_OK)
-    path = dict(task.env).get("PATH") or settings.env.get("PATH") or settings.path
-    return any(
-        os.access(os.path.join(folder, place, program), os.X_OK) for place in path.split(":")
-    )
+    return not any(_program_warnings(task, settings, task.cwd or account(task.user)[1]))
 
 
 @lru_cache(maxsize=64)

@@ -23,9 +23,9 @@ class Options(TypedDict, total=False):
 
     timeout: str | timedelta | None
     kill_after: str | timedelta
-    cwd: str | None
+    cwd: str | os.PathLike[str] | None
     env: Mapping[str, str]
-    env_file: str | None
+    env_file: str | os.PathLike[str] | None
     stdin: str | None
     umask: str | int | None
     user: str | None
@@ -73,7 +73,10 @@ def argv(value: Sequence[str] | str | None) -> tuple[str, ...]:
         raise InputError(
             f"the command {shown(value)} is one text: give a list of words, or use shell for a text"
         )
-    words = tuple(value)
+    try:
+        words = tuple(value)
+    except TypeError as exc:
+        raise InputError(f"the command {shown(value)} is no list of words") from exc
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"the command {shown(words)} has words that are no text")
     if not words or not words[0]:
@@ -85,6 +88,8 @@ def shell(value: str | None) -> str | None:
     """Return a text for the shell, checked; raises InputError."""
     if value is None:
         return None
+    if not isinstance(value, str):
+        raise InputError(f"the shell text {shown(value)} is no text: a list of words is a command")
     if not value.strip():
         raise InputError(f"the shell text {shown(value)} is empty: write the command line to run")
     return _text(value, "the shell text")
@@ -125,6 +130,13 @@ def _one_of(kind: type[Overlap] | type[CatchUp]) -> Callable[[Any], Overlap | Ca
     return read
 
 
+def _variables(value: Any) -> dict[str, str]:
+    try:
+        return variables(value)
+    except InputError as exc:
+        raise InputError(f"it must be {exc}") from exc
+
+
 def _number(low: int, high: int, base: int = 10) -> Callable[[Any], int | None]:
     def read(value: Any) -> int | None:
         if value is None:
@@ -157,7 +169,7 @@ def _input(value: Any) -> str | None:
 
 
 def _place(value: Any) -> str | None:
-    found = _optional(value)
+    found = _optional(os.fspath(value) if isinstance(value, os.PathLike) else value)
     return None if found is None else os.path.abspath(os.path.expanduser(found))
 
 
@@ -165,7 +177,7 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "timeout": _length_or_none,
     "kill_after": _length,
     "cwd": _place,
-    "env": variables,
+    "env": _variables,
     "env_file": _place,
     "stdin": _input,
     "umask": _number(0, 0o777, base=8),

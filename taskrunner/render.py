@@ -6,21 +6,32 @@ The keys of the documents are promised to scripts outside: see docs/reference/js
 import json
 import re
 import shlex
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 from taskrunner import clock, duration, zone
+from taskrunner.errors import ZoneError
 from taskrunner.model import Kind, Run, State, Status, Task, Upcoming
 from taskrunner.policy import Decision
 from taskrunner.schedule import Schedule
 
 VERSION = 1  # of the documents
+# Whole words between underscores, the long ones also at the end of a word (PGPASSWORD): PWD alone is the
+# directory, MYSQL_PWD is a password, and AUTHOR, BYPASS and SSH_AUTH_SOCK are nothing of the kind.
 SECRET = re.compile(
-    r"SECRET|TOKEN|PASS|PWD|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|AUTH", re.IGNORECASE
+    r"(?:^|_)(?:[A-Z0-9]*(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL)S?"
+    r"|[A-Z0-9]*(?:API|ACCESS|SECRET|PRIVATE)_?KEYS?|PASS|PRIVATE|AUTHORIZATION|AUTH$|(?<=_)PWD)"
+    r"[0-9]*(?:_|$)",
+    re.IGNORECASE,
 )
 MASK = "***"
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Control characters, and signs without a shape that turn, break or hide what stands beside them.
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
 COLOURS = {
     State.SUCCEEDED: "32",
     State.RUNNING: "36",
@@ -171,6 +182,13 @@ class Page:
         """Return an instant in the page's zone."""
         return "-" if moment is None else f"{moment.astimezone(self._zone):%Y-%m-%d %H:%M:%S}"
 
+    def beside(self, tz: str | None) -> "Page":
+        """Return the same page in another zone; this one when that is none, or none any more."""
+        try:
+            return Page(tz or self.tz, self.now, self.width, self.colour)
+        except ZoneError:
+            return self
+
     def distance(self, moment: datetime) -> str:
         """Return how far an instant is from now: `in 5m`, `3h 20m ago`."""
         gap = (moment - self.now).total_seconds()
@@ -180,7 +198,7 @@ class Page:
         """Return a state, in its colour."""
         if state is None:
             return "-"
-        return f"\033[{COLOURS[state]}m{state}\033[0m" if self.colour else str(state)
+        return Painted(f"\033[{COLOURS[state]}m{state}\033[0m") if self.colour else str(state)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         """Return rows under a head; only the last column is cut, and only to the width of a terminal."""
@@ -195,25 +213,53 @@ class Page:
             for cell, width in zip(first, widths, strict=False)
         )
         if self.width is not None:
-            room = max(8, self.width - _width(line))
-            last = last if _width(last) <= room else last[: room - 1] + "…"
+            last = _cut(last, max(8, self.width - _width(line)))
         return (line + last).rstrip()
+
+
+class Painted(str):
+    """A text of our own with colours in it; the only kind that reaches a terminal as it is."""
+
+    __slots__ = ()
 
 
 ESCAPE = re.compile(r"\033\[[0-9;]*m")
 
 
 def _width(text: str) -> int:
-    return len(ESCAPE.sub("", text))
+    """Return how many columns of a terminal a text takes; colours take none."""
+    bare = ESCAPE.sub("", text)
+    return len(bare) if bare.isascii() else sum(map(_columns, bare))
+
+
+def _columns(sign: str) -> int:
+    """Return 2 for a wide sign such as 漢, 0 for a mark that stands on the sign before it, else 1."""
+    if unicodedata.category(sign) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+
+
+def _cut(text: str, room: int) -> str:
+    """Return a text cut to so many columns, with a sign that says so."""
+    if _width(text) <= room:
+        return text
+    ends = accumulate(map(_columns, text))
+    return "".join(sign for sign, end in zip(text, ends, strict=True) if end < room) + "…"
 
 
 def visible(text: str) -> str:
-    """Return a text with its control characters made visible; our own colours stay."""
-    parts = re.split(r"(\033\[(?:[0-9]+)?m)", text)
-    return "".join(
-        part if number % 2 else CONTROL.sub(lambda sign: f"\\x{ord(sign.group()):02x}", part)
-        for number, part in enumerate(parts)
-    )
+    """Return a text with what would steer the terminal, or not be seen there, made visible."""
+    return text if isinstance(text, Painted) else UNSEEN.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+def ascii_only(text: str) -> str:
+    """Return a text with all signs beyond ASCII as escapes, which in a document mean the same."""
+    return re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found.group())[1:-1], text)
 
 
 def command_line(task: Task) -> str:
@@ -255,18 +301,13 @@ def when(task: Task) -> str:
     )
 
 
-def task_page(page: Page, task: Task, schedule: Schedule, runs: Sequence[Run]) -> str:
-    """Return all that is known of a task."""
+def task_page(page: Page, task: Task, schedule: Schedule | None, runs: Sequence[Run]) -> str:
+    """Return all that is known of a task; its `schedule` is None when it cannot be evaluated."""
     state = "enabled" if task.enabled else "disabled"
     lines = [
         (f"{task.name}", f"task {task.id}, {state}"),
-        ("schedule", f"{when(task)}: {schedule.describe()}"),
-        (
-            "next",
-            "-"
-            if task.next is None
-            else f"{page.time(task.next)} ({page.tz}), {page.distance(task.next)}",
-        ),
+        ("schedule", when(task) + ("" if schedule is None else f": {schedule.describe()}")),
+        ("next", _next(page.beside(task.tz), task)),
         ("command", command_line(task) + (" (by /bin/sh)" if task.shell is not None else "")),
         *((name, text) for name, text in _options(task) if text is not None),
         ("last success", page.time(task.last_success)),
@@ -277,11 +318,20 @@ def task_page(page: Page, task: Task, schedule: Schedule, runs: Sequence[Run]) -
     return f"{text}\n\n{runs_table(page, runs)}" if runs else text
 
 
+def _next(page: Page, task: Task) -> str:
+    if task.next is None:
+        return "-"
+    return f"{page.time(task.next)} ({page.tz}), {page.distance(task.next)}"
+
+
 def _options(task: Task) -> list[tuple[str, str | None]]:
     """Return the options of a task as they are typed; None for those that say nothing."""
     limit = f", at most {task.catch_up_limit}" if task.catch_up_limit else ""
     instances = f", at most {task.max_instances}" if task.max_instances else ""
-    env = " ".join(f"{name}={shlex.quote(value)}" for name, value in masked(task.env).items())
+    env = " ".join(
+        f"{name}={value if value == MASK else shlex.quote(value)}"
+        for name, value in masked(task.env).items()
+    )
     return [
         ("timeout", f"{length(task.timeout)}, then KILL after {length(task.kill_after)}"),
         ("overlap", f"{task.overlap}{instances}"),
@@ -355,7 +405,7 @@ def status_page(page: Page, status: Status) -> str:
     beat = (
         "never"
         if status.last_tick is None
-        else f"{page.distance(status.last_tick)}, called by {status.clock}"
+        else f"{page.distance(status.last_tick)}, called by {visible(status.clock or '?')}"
     )
     parts = [f"last tick  {beat}"]
     for title, runs in (("running", status.running), ("pending", status.pending)):
@@ -367,7 +417,7 @@ def status_page(page: Page, status: Status) -> str:
     parts.append(f"next       {'' if status.next else 'nothing'}".rstrip())
     if status.next:
         parts.append(_indented(upcoming_table(page, status.next)))
-    parts += [f"problem    {problem}" for problem in status.problems]
+    parts += [f"problem    {visible(problem)}" for problem in status.problems]
     return "\n".join(parts)
 
 

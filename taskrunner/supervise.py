@@ -6,19 +6,21 @@ outcome then starts the next pending runs: capacity and chains never wait for a 
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from taskrunner import claim, clock, command, home, lock, policy, reconcile, runner
-from taskrunner.errors import TaskRunnerError
+from taskrunner.errors import StoreBusy, StoreRefused, TaskRunnerError
 from taskrunner.model import Outcome, Process, Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.output import SMALL, Slot, Slots, size_and_small
 
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
 MOMENT = 0.005  # seconds that many a command needs from start to end
+RETRY = 1.0  # seconds between two tries of a store that takes nothing
+GIVE_UP = 600.0  # seconds after which we stop trying
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
 
 
@@ -39,6 +41,16 @@ class Watched:
     slot: Slot
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A run whose command has ended, with its output where it belongs; `size` in bytes."""
+
+    watched: Watched
+    outcome: Outcome
+    size: int
+    small: bytes
+
+
 @dataclass(eq=False)
 class Supervisor:
     """One living supervisor: its children, and the rows and output files that go with them."""
@@ -53,8 +65,9 @@ class Supervisor:
     stopping: dict[int, Stop] = field(default_factory=dict)  # runs of others
     closing: bool = False  # start nothing any more
     finished: list[Run] = field(default_factory=list)
-    _ended: list[tuple[int, Outcome]] = field(default_factory=list)
+    _ended: list[Ended] = field(default_factory=list)
     _unnoted: list[runner.Child] = field(default_factory=list)
+    _trouble: float | None = None  # since when the store takes nothing, monotonic
 
     def __post_init__(self) -> None:
         self.children.on_timeout = self._say_timed_out
@@ -64,19 +77,34 @@ class Supervisor:
         """Whether there is anything left to watch, stop or record."""
         return bool(self.watched or self.stopping)
 
-    def turn(self) -> int:
-        """Record what has ended, start what may start; returns how many were started."""
-        now = self.here.now()
-        ended, self._ended = self._ended, []
+    def turn(self) -> None:
+        """Record what has ended, start what may start.
+
+        While the store takes nothing it is tried again: an outcome that is known is not thrown away. Raises
+        StoreBusy or StoreRefused after a while.
+        """
+        try:
+            self._turn()
+            self._trouble = None
+        except (StoreBusy, StoreRefused):
+            self._trouble = self._trouble or time.monotonic()
+            if not self.watched or time.monotonic() - self._trouble > GIVE_UP:
+                raise
+            time.sleep(RETRY)
+
+    def _turn(self) -> None:
+        now, ended = self.here.now(), list(self._ended)
         with self.here.store.transaction():
             stopped = self.here.store.being_stopped() if ended else {}
-            slots = [self._record(*each, stopped.get(each[0]), now) for each in ended]
+            for each in ended:
+                self._record(each, stopped.get(each.watched.run.id), now)
             batch = [] if self.closing else self._next(now)
-        for slot in slots:
-            if slot is not None:
-                self.slots.put_back(slot)
+        del self._ended[: len(ended)]
+        for each in ended:
+            del self.watched[each.watched.run.id]
+            if each.size <= SMALL:
+                self.slots.put_back(each.watched.slot)
         self.spawn(batch, now)
-        return len(batch)
 
     def wait(self, timeout: float | None) -> None:
         """Wait until a child ends, a signal comes or `timeout` seconds are over."""
@@ -92,7 +120,15 @@ class Supervisor:
         self._look(timeout)
 
     def _look(self, timeout: float | None = 0) -> None:
-        self._ended += [(child.key, outcome) for child, outcome in self.children.wait(timeout)]
+        for child, outcome in self.children.wait(timeout):
+            self._collect(self.watched[child.key], outcome)
+
+    def _collect(self, watched: Watched, outcome: Outcome) -> None:
+        """Put the output of a run that has ended where it belongs; what is large keeps the file."""
+        size, small = size_and_small(watched.slot.fd)
+        if size > SMALL:
+            self.slots.keep(watched.slot, watched.run.id)
+        self._ended.append(Ended(watched, outcome, size, small))
 
     def adopt(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         """Make one pending run ours, whatever else runs; to be spawned after the transaction."""
@@ -127,11 +163,10 @@ class Supervisor:
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
         """Start the processes of runs that were made running."""
         for watched in batch:
-            run_id = watched.run.id
-            self.watched[run_id] = watched
+            self.watched[watched.run.id] = watched
             child = self._start(watched, now)
             if isinstance(child, Outcome):
-                self._ended.append((run_id, child))
+                self._collect(watched, child)
             else:
                 self._unnoted.append(child)
 
@@ -152,34 +187,30 @@ class Supervisor:
             return Outcome(error=f"could not start: {exc}")
         return self.children.start(watched.run.id, resolved, watched.slot.fd)
 
-    def _record(
-        self, run_id: int, outcome: Outcome, stopped: Process | None, now: datetime
-    ) -> Slot | None:
-        """Write how a run ended; returns its slot file when that is free now."""
-        watched = self.watched.pop(run_id)
-        size, small = size_and_small(watched.slot.fd)
-        if size > SMALL:
-            self.slots.keep(watched.slot, run_id)
-        state, reason = policy.verdict(watched.task, outcome, runner.in_words(outcome), stopped)
-        ended = claim.finish(self.here, watched.run, state, reason, now, outcome, small, size)
+    def _record(self, each: Ended, stopped: Process | None, now: datetime) -> None:
+        """Write how a run ended, in the transaction of the caller."""
+        run, outcome = each.watched.run, each.outcome
+        how = runner.in_words(outcome)
+        state, reason = policy.verdict(each.watched.task, outcome, how, stopped)
+        ended = claim.finish(self.here, run, state, reason, now, outcome, each.small, each.size)
         if ended is not None:
             self.finished.append(ended)
-        return None if size > SMALL else watched.slot
 
     def _say_timed_out(self, run_id: int) -> None:
-        task = self.watched[run_id].task
-        with self.here.store.transaction():
-            self.here.store.ask_to_stop(
-                run_id, State.TIMED_OUT, policy.overdue(task), self.here.now()
-            )
+        reason = policy.overdue(self.watched[run_id].task)
+        self._say_why([run_id], State.TIMED_OUT, reason)
+
+    def _say_why(self, run_ids: Iterable[int], state: State, reason: str) -> None:
+        """Write why runs are stopped, before they are; a store that takes nothing does not keep us from it."""
+        now = self.here.now()
+        with suppress(StoreBusy, StoreRefused), self.here.store.transaction():
+            for run_id in run_ids:
+                self.here.store.ask_to_stop(run_id, state, reason, now)
 
     def stop_all(self, reason: str) -> None:
         """Stop all our children, starting nothing more; each row says why before the signal is sent."""
         self.closing = True
-        now = self.here.now()
-        with self.here.store.transaction():
-            for run_id in self.watched:
-                self.here.store.ask_to_stop(run_id, State.CANCELLED, reason, now)
+        self._say_why(self.watched, State.CANCELLED, reason)
         for run_id in self.children.running:
             self.children.stop(run_id)
 

@@ -1,0 +1,107 @@
+"""The supervisor: outcomes that are known are not thrown away, whatever the store does."""
+
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from taskrunner import Manual, State, StoreBusy, TaskRunner, supervise
+from taskrunner.store import connection
+from tests.samples import wait_for
+
+
+@pytest.fixture
+def busy(home, monkeypatch):
+    """Lets another program hold the store for writing: `begin()` and `end()`."""
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(supervise, "RETRY", 0.05)
+
+    class Busy:
+        def begin(self):
+            self.other = sqlite3.connect(
+                home / "taskrunner.db", isolation_level=None, check_same_thread=False
+            )
+            self.other.execute("BEGIN IMMEDIATE")
+
+        def end(self):
+            self.other.execute("ROLLBACK")
+            self.other.close()
+
+    return Busy()
+
+
+def ticking(home):
+    """Do a tick in a thread; returns the thread and where its fault will be."""
+    faults = []
+
+    def go():
+        try:
+            with TaskRunner(home) as mine:
+                mine.tick()
+        except BaseException as exc:  # noqa: BLE001  shown by the caller
+            faults.append(exc)
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    return thread, faults
+
+
+def test_an_outcome_waits_for_a_store_that_stays_busy(home, busy, tmp_path):
+    with TaskRunner(home) as door:
+        shell = f"touch {tmp_path}/up; while [ -e {tmp_path}/up ]; do sleep 0.02; done; echo done; exit 3"
+        door.add("x", shell=shell, schedule=Manual(), now=True)
+        thread, faults = ticking(home)
+        wait_for((tmp_path / "up").exists)
+        wait_for(lambda: door._here().store.processes()[0][1].pid)
+        busy.begin()
+        (tmp_path / "up").unlink()
+        time.sleep(0.6)  # several tries
+        busy.end()
+        thread.join(20)
+        assert faults == []
+        (run,) = door.history()
+        assert (run.state, run.exit_code, door.output(run)) == (State.FAILED, 3, b"done\n")
+
+
+def test_a_store_that_stays_busy_for_good_is_given_up_with_an_error(
+    home, busy, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(supervise, "GIVE_UP", 0.3)
+    with TaskRunner(home) as door:
+        shell = f"touch {tmp_path}/up; while [ -e {tmp_path}/up ]; do sleep 0.02; done"
+        door.add("x", shell=shell, schedule=Manual(), now=True)
+        thread, faults = ticking(home)
+        wait_for((tmp_path / "up").exists)
+        wait_for(lambda: door._here().store.processes()[0][1].pid)
+        busy.begin()
+        (tmp_path / "up").unlink()
+        thread.join(20)
+        busy.end()
+        assert [type(fault) for fault in faults] == [StoreBusy]
+        door.tick()
+        assert door.history()[0].state is State.LOST  # and it is not forgotten
+
+
+def test_a_run_is_stopped_at_its_timeout_even_if_that_cannot_be_written_first(home, busy, tmp_path):
+    with TaskRunner(home) as door:
+        shell = f"touch {tmp_path}/up; exec sleep 300"
+        door.add("x", shell=shell, schedule=Manual(), now=True, timeout="1s")
+        thread, faults = ticking(home)
+        wait_for((tmp_path / "up").exists)
+        wait_for(lambda: door._here().store.processes()[0][1].pid)
+        busy.begin()
+        time.sleep(1.5)
+        busy.end()
+        thread.join(20)
+        assert faults == []
+        assert door.history()[0].state is State.TIMED_OUT
+
+
+def test_a_supervisor_leaves_no_file_behind(home):
+    with TaskRunner(home) as door:
+        door.add("x", shell="seq 1 50000; echo err >&2", schedule=Manual())
+        run = door.run("x")
+        assert list((home / "supervisors").iterdir()) == []
+        assert [place.name for place in (home / "output").iterdir()] == [f"{run.id}.log"]
+        assert (home / "output" / f"{run.id}.log").stat().st_mode & 0o777 == 0o600

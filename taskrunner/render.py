@@ -16,7 +16,6 @@ from taskrunner import clock, duration, zone
 from taskrunner.errors import ZoneError
 from taskrunner.model import Kind, Run, State, Status, Task, Upcoming
 from taskrunner.policy import Decision
-from taskrunner.schedule import Schedule
 
 VERSION = 1  # of the documents
 # Whole words between underscores, the long ones also at the end of a word (PGPASSWORD): PWD alone is the
@@ -301,12 +300,12 @@ def when(task: Task) -> str:
     )
 
 
-def task_page(page: Page, task: Task, schedule: Schedule | None, runs: Sequence[Run]) -> str:
-    """Return all that is known of a task; its `schedule` is None when it cannot be evaluated."""
+def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> str:
+    """Return all that is known of a task, with its schedule described in words."""
     state = "enabled" if task.enabled else "disabled"
     lines = [
         (f"{task.name}", f"task {task.id}, {state}"),
-        ("schedule", when(task) + ("" if schedule is None else f": {schedule.describe()}")),
+        ("schedule", f"{when(task)}: {described}"),
         ("next", _next(page.beside(task.tz), task)),
         ("command", command_line(task) + (" (by /bin/sh)" if task.shell is not None else "")),
         *((name, text) for name, text in _options(task) if text is not None),

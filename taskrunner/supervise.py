@@ -18,7 +18,8 @@ from taskrunner.opened import OpenHome
 from taskrunner.output import SMALL, Slot, Slots, size_and_small
 
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
-MOMENT = 0.005  # seconds that many a command needs from start to end
+MOMENT = 0.005  # seconds that many a command needs from start to end: it need not be noted
+SOON = 0.05  # seconds after which a child is noted although others end all the time
 RETRY = 1.0  # seconds between two tries of a store that takes nothing
 GIVE_UP = 600.0  # seconds after which we stop trying
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
@@ -67,6 +68,7 @@ class Supervisor:
     finished: list[Run] = field(default_factory=list)
     _ended: list[Ended] = field(default_factory=list)
     _unnoted: list[runner.Child] = field(default_factory=list)
+    _note_by: float = 0.0  # monotonic
     _trouble: float | None = None  # since when the store takes nothing, monotonic
 
     def __post_init__(self) -> None:
@@ -112,7 +114,8 @@ class Supervisor:
             return
         if self._unnoted:
             self._look(MOMENT)
-            self._note_children()
+            if not self._ended or time.monotonic() > self._note_by:
+                self._note_children()
             return  # what woke us may have been a signal: the caller looks at that first
         if self.stopping:
             self._look_after_stops()
@@ -162,6 +165,8 @@ class Supervisor:
 
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
         """Start the processes of runs that were made running."""
+        if not self._unnoted:
+            self._note_by = time.monotonic() + SOON
         for watched in batch:
             self.watched[watched.run.id] = watched
             child = self._start(watched, now)

@@ -184,7 +184,6 @@ def test_a_home_with_signs_that_mean_something_in_a_uri_works(tell, tmp_path):
     assert tell("run", "x", home=place)[2] == DONE
 
 
-@pytest.mark.xfail(strict=True, reason="an empty --home silently means the default home")
 def test_an_empty_home_is_refused(refuses):
     refuses(USAGE, "--home", "list", home="")
 
@@ -241,7 +240,6 @@ def test_a_store_that_is_none_is_refused_and_left_alone(tell, refuses, home):
     assert (home / "taskrunner.db").read_bytes() == b"what is this? " * 500
 
 
-@pytest.mark.xfail(strict=True, reason="an emptied store counts as a new one without tasks")
 def test_a_store_that_was_emptied_is_not_taken_for_a_new_one(tell, refuses, home):
     tell("add", "x", "--manual", "--", "true")
     for name in ("taskrunner.db-wal", "taskrunner.db-shm"):
@@ -262,9 +260,6 @@ def test_a_store_that_stays_busy_is_a_code_of_its_own(tell, refuses, home, monke
         other.close()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="FileNotFoundError: a bug of ours, at every tick from then on"
-)
 @pytest.mark.parametrize("folder", ["output", "supervisors"])
 @pytest.mark.parametrize("words", [["tick"], ["run", "x"]], ids=["tick", "run"])
 def test_a_store_that_is_put_back_without_its_folders_works(tell, home, door, folder, words):
@@ -280,7 +275,6 @@ def test_a_setting_that_is_wrong_is_named_with_its_file(refuses, home):
     refuses(USAGE, "taskrunner.toml", "list")
 
 
-@pytest.mark.xfail(strict=True, reason="the sentence does not say that the zone is the config's")
 def test_a_zone_of_the_settings_that_is_wrong_is_named_with_its_file(refuses, home):
     (home / "taskrunner.toml").write_text('tz = "Mars/Phobos"\n')
     refuses(USAGE, "taskrunner.toml", "add", "x", "--every", "1d", "--", "true")
@@ -383,25 +377,19 @@ def test_an_add_that_does_not_fit_this_host_makes_no_home(refuses, tmp_path, val
     assert not place.exists()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="'the following arguments are required: NAME' names no value"
-)
 def test_a_name_that_looks_like_an_option_is_named_in_the_sentence(refuses):
     refuses(USAGE, "-x", "add", "-x", *EVERY, *TRUE)
 
 
-@pytest.mark.xfail(strict=True, reason="a surrogate in --env is a bug of ours: exit 3")
 def test_a_variable_that_is_not_utf8_is_refused(refuses):
     refuses(USAGE, r"\udcff", "add", "x", *EVERY, "--env", "A=\udcff", *TRUE)
 
 
-@pytest.mark.xfail(strict=True, reason="--manual, --boot and --after take any --tz and forget it")
 @pytest.mark.parametrize("kind", ["--manual", "--boot"])
 def test_a_bad_zone_is_refused_also_where_it_is_not_needed(refuses, kind):
     refuses(USAGE, "'Mars/Phobos'", "add", "x", kind, "--tz", "Mars/Phobos", *TRUE)
 
 
-@pytest.mark.xfail(strict=True, reason="an empty --timeout turns the timeout off in silence")
 def test_an_empty_timeout_does_not_turn_the_timeout_off(tell, door):
     _, _, code = tell("add", "x", "--manual", "--timeout", "", *TRUE)
     assert code == USAGE or door.task("x").timeout is not None
@@ -544,7 +532,6 @@ def test_set_to_a_name_that_is_taken_is_refused(tell, refuses, door):
     assert door.task("x").name == "x"
 
 
-@pytest.mark.xfail(strict=True, reason="the sentence of set advises --replace, which only add has")
 def test_set_to_a_name_that_is_taken_gives_no_advice_that_set_cannot_take(tell, refuses):
     tell("add", "x", "--manual", "--", "true")
     tell("add", "y", "--manual", "--", "true")
@@ -558,7 +545,6 @@ def test_an_empty_text_takes_an_option_back(tell, door):
     assert (task.nice, task.env, task.cwd) == (None, {}, None)
 
 
-@pytest.mark.xfail(strict=True, reason="refused as 'None', which nobody typed")
 @pytest.mark.parametrize(
     ("flag", "value"), [("--catch-up", "all"), ("--kill-after", "5s"), ("--overlap", "queue")]
 )
@@ -569,7 +555,6 @@ def test_an_empty_text_brings_back_a_default_that_is_not_none(tell, flag, value)
     assert tell("show", "x")[0] != before
 
 
-@pytest.mark.xfail(strict=True, reason="the empty text is taken for none instead of the default")
 def test_an_empty_timeout_brings_back_the_default(tell, door):
     tell("add", "x", "--manual", "--timeout", "5m", "--", "true")
     tell("set", "x", "--timeout", "")
@@ -583,7 +568,6 @@ def retired(tell):
     tell("tick")
 
 
-@pytest.mark.xfail(strict=True, reason="it stays disabled, and set says when it would be due")
 @pytest.mark.usefixtures("retired")
 def test_a_one_off_with_a_new_instant_comes_due_or_says_why_not(tell, refuses, door):
     assert "set --at" in refuses(FAILED, "2020-01-01", "enable", "x")
@@ -591,14 +575,12 @@ def test_a_one_off_with_a_new_instant_comes_due_or_says_why_not(tell, refuses, d
     assert door.task("x").enabled or "disabled" in err
 
 
-@pytest.mark.xfail(strict=True, reason="it stays disabled, and add says when it would be due")
 @pytest.mark.usefixtures("retired")
 def test_a_one_off_that_is_replaced_comes_due_or_says_why_not(tell, door):
     _, err, _ = tell("add", "x", "--replace", "--at", "+1h", "--", "true")
     assert door.task("x").enabled or "disabled" in err
 
 
-@pytest.mark.xfail(strict=True, reason="says 'due at once', and no tick is idle any more")
 def test_now_for_a_disabled_task_does_not_promise_what_will_not_be(tell, door):
     tell("add", "x", "--every", "1h", "--", "true")
     tell("disable", "x")
@@ -622,7 +604,6 @@ def test_names_and_ids_are_taken_everywhere(tell, door, key):
     assert door.tasks() == []
 
 
-@pytest.mark.xfail(strict=True, reason="int() and SQLite give up, and it counts as a bug of ours")
 @pytest.mark.parametrize("key", ["9" * 30, "²", "\udcff"], ids=["huge", "superscript", "surrogate"])
 @pytest.mark.parametrize("verb", ["show", "log", "cancel", "history", "run"])
 def test_a_key_that_is_out_of_this_world_is_unknown(tell, verb, key):
@@ -632,7 +613,6 @@ def test_a_key_that_is_out_of_this_world_is_unknown(tell, verb, key):
     assert "bug" not in err
 
 
-@pytest.mark.xfail(strict=True, reason="an empty name counts as none, and all runs are shown")
 def test_the_history_of_an_empty_name_is_not_that_of_all_tasks(tell):
     tell("add", "x", "--manual", "--", "true")
     tell("run", "x")
@@ -660,7 +640,6 @@ def test_beside_a_broken_task_life_goes_on(tell, words):
     assert tell(*words)[2] == DONE
 
 
-@pytest.mark.xfail(strict=True, reason="the whole verb is refused: 'Mars/Phobos' is no time zone")
 @pytest.mark.usefixtures("broken")
 @pytest.mark.parametrize(
     "words",
@@ -672,7 +651,6 @@ def test_one_broken_task_does_not_hide_the_others(tell, words):
     assert code == DONE, err
 
 
-@pytest.mark.xfail(strict=True, reason="what was asked for is done, and then set exits with 2")
 @pytest.mark.usefixtures("broken")
 def test_set_either_changes_a_broken_task_or_refuses_to(tell, door):
     _, err, code = tell("set", "y", "--timeout", "5m")
@@ -867,9 +845,6 @@ def test_run_is_refused_while_another_run_is_live_unless_forced(tell, refuses, d
     tell("cancel", "x")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the forced run waits as pending: its tick obeys the overlap after all"
-)
 def test_a_forced_run_is_started_side_by_side_also_when_detached(tell, door):
     tell("add", "x", "--manual", "--", "sleep", "30")
     door.run("x", detach=True)
@@ -921,9 +896,6 @@ def test_ctrl_c_cancels_the_run(tell, home, door):
     assert door.history("x")[0].state is State.CANCELLED
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the run is left without a supervisor, becomes lost, and run says 0"
-)
 def test_a_reader_that_goes_away_does_not_cost_the_run_its_outcome(tell, home, door):
     tell("add", "x", "--manual", "--shell", "seq 1 50000; sleep 0.5; seq 1 50000; exit 3")
     with start(home, "run", "x") as process:
@@ -1219,7 +1191,6 @@ def test_a_word_with_a_line_break_keeps_to_one_line(refuses):
     refuses(USAGE, r"\n", "frob\nnicate")
 
 
-@pytest.mark.xfail(strict=True, reason="without a verb the whole help is dumped, with exit code 2")
 @pytest.mark.parametrize("words", [["-v"], ["--", "list"]], ids=" ".join)
 def test_words_without_a_verb_are_refused_without_a_dump(refuses, words):
     refuses(USAGE, "verb", *words)
@@ -1261,7 +1232,6 @@ def test_the_help_of_a_verb_has_an_example_and_each_option_a_text(verb):
 BY_HAND = {verb: {"cron", "every", "at"} if verb == "next" else set() for verb in cli.VERBS}
 
 
-@pytest.mark.xfail(strict=True, reason="--cron, --every and --at of next have no help text")
 def test_every_option_of_next_has_a_help_text():
     assert all(action.help for action in parsers().choices["next"]._actions)
 
@@ -1330,7 +1300,6 @@ def test_a_terminal_gets_colours_and_a_cut_unless_no_color_is_set(tell, home, ne
     assert "\033" not in plain
 
 
-@pytest.mark.xfail(strict=True, reason="UnicodeEncodeError: a bug of ours, exit 3")
 def test_a_terminal_that_knows_only_ascii_is_no_bug(tell, home, monkeypatch):
     tell("add", "x", "--manual", "--shell", "echo ü")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
@@ -1340,7 +1309,6 @@ def test_a_terminal_that_knows_only_ascii_is_no_bug(tell, home, monkeypatch):
     assert "echo" in out
 
 
-@pytest.mark.xfail(strict=True, reason="the sentence does not say that the zone is that of $TZ")
 def test_a_bad_zone_of_the_environment_is_named_with_its_variable(tell, monkeypatch):
     tell("add", "x", "--manual", "--", "true")
     monkeypatch.setenv("TZ", "Mars/Phobos")
@@ -1368,7 +1336,6 @@ def test_a_reader_that_has_seen_enough_is_no_error(home, words):
     assert err == ""
 
 
-@pytest.mark.xfail(strict=True, reason="a full disk behind stdout counts as a bug of ours")
 @pytest.mark.usefixtures("past")
 def test_a_full_disk_behind_stdout_is_a_sentence_and_no_bug(home):
     with open("/dev/full", "w") as full:
@@ -1377,7 +1344,6 @@ def test_a_full_disk_behind_stdout_is_a_sentence_and_no_bug(home):
     assert code == FAILED
 
 
-@pytest.mark.xfail(strict=True, reason="without a stdout: AttributeError of None, exit 3")
 @pytest.mark.parametrize("words", ["list", "add q --manual -- true"])
 @pytest.mark.usefixtures("past")
 def test_a_stdout_that_is_closed_is_no_bug(home, words):

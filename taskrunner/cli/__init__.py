@@ -6,34 +6,54 @@ stderr; an error is one sentence with an exit code of `errors`.
 
 import argparse
 import contextlib
+import difflib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import taskrunner
 from taskrunner import errors
 from taskrunner.cli import clock, runs, tasks
-from taskrunner.cli.common import Arguments, Declare
+from taskrunner.cli.common import Arguments, Declare, drop_stdout, flush, tell
 
 VERBS: dict[str, Declare] = {**tasks.VERBS, **runs.VERBS, **clock.VERBS}
+SEE = "\nsee taskrunner --help"
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, without a dump of the usage."""
 
+    words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Keep the words for the sentence of an error."""
+        self.words = args or ()
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise InputError, with where to read on."""
+        known = self._option_string_actions
+        options = [word for word in self.words if word[:1] == "-" and not word[1:2].isdigit()]
+        unknown = [word for word in options if word.partition("=")[0] not in known]
+        if unknown and "required" in message:  # NAME is missing when it was taken for an option
+            message += f"; {errors.shown(unknown[0])} is no option of it"
         raise errors.InputError(f"{message}\nsee {self.prog} --help")
 
 
-def parser(verb: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of all verbs, or of one: the others need not be made then."""
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+def _common() -> argparse.ArgumentParser:
+    """Return the parser of what can stand before and after any verb."""
+    common = Parser("taskrunner", add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument(
         "--home", metavar="DIR", help="the home to use (default: $TASKRUNNER_HOME, else the user's)"
     )
     common.add_argument("-v", "--verbose", action="store_true", help="say more")
+    return common
+
+
+def parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all verbs, or of one: the others need not be made then."""
+    common = _common()
     whole = Parser(
         prog="taskrunner",
         description="Cron with a memory: remembers every task, every slot and every run.",
@@ -58,30 +78,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = [*words[1:], "--help"]
     args = Arguments()
     try:
-        # What follows -- is the task's, to the letter; argparse would take options out of it.
-        cut = words.index("--") if "--" in words else len(words)
-        args.after_dashes = words[cut + 1 :] if cut < len(words) else None
-        whole = parser(next((word for word in words[:cut] if word in VERBS), None))
-        _, left = whole.parse_known_args(words[:cut], args)
-        if left:
-            _refuse_left(args, left)
-        if args.verb is None:
-            whole.print_help()
-            return errors.EXIT_USAGE if words else errors.EXIT_DONE
-        if args.after_dashes is not None and not args.takes_command:
-            raise errors.InputError(f"{args.verb} takes no command after --")
-        code = args.do(args)
-        sys.stdout.flush()
+        if words:
+            _read(words, args)
+            code = args.do(args)
+        else:
+            parser().print_help()
+            code = errors.EXIT_DONE
+        flush()
         return code
     except errors.TaskRunnerError as exc:
         return _refuse(str(exc), _code(args, exc.exit_code))
     except KeyboardInterrupt:
         return _refuse("interrupted", errors.EXIT_INTERRUPTED)
     except BrokenPipeError:  # who read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         return errors.EXIT_DONE
     except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
         return _code(args, _report())
+
+
+def _read(words: Sequence[str], args: Arguments) -> None:
+    """Read the words of a command line into `args`; raises InputError."""
+    # What follows -- is the task's, to the letter; argparse would take options out of it.
+    cut = words.index("--") if "--" in words else len(words)
+    args.after_dashes = list(words[cut + 1 :]) if cut < len(words) else None
+    try:
+        _, left = parser(_verb(words[:cut])).parse_known_args(words[:cut], args)
+    except SystemExit:  # the help or the version has been printed
+        flush()
+        raise
+    if left:
+        _refuse_left(args, left)
+    if args.verb is None:
+        said = " ".join(map(errors.shown, words))
+        raise errors.InputError(f"there is no verb in {said}: write one, such as list{SEE}")
+    if args.after_dashes is not None and not args.takes_command:
+        raise errors.InputError(f"{args.verb} takes no command after --")
+
+
+def _verb(words: Sequence[str]) -> str | None:
+    """Return the verb among the words, None when there is none; raises InputError for one we do not have."""
+    _, rest = _common().parse_known_args(words)
+    verb = next((word for word in rest if not word.startswith("-")), None)
+    if verb is None or verb in VERBS:
+        return verb
+    near = difflib.get_close_matches(verb[:20], VERBS, n=1)
+    advice = f"did you mean {near[0]}?" if near else f"use one of {', '.join(VERBS)}"
+    raise errors.InputError(f"{errors.shown(verb)} is no verb: {advice}{SEE}")
 
 
 def _refuse_left(args: Arguments, left: list[str]) -> NoReturn:
@@ -98,7 +141,7 @@ def _code(args: Arguments, code: int) -> int:
 
 
 def _refuse(message: str, code: int) -> int:
-    print(f"taskrunner: {message}", file=sys.stderr)
+    tell(message)
     return code
 
 

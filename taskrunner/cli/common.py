@@ -1,15 +1,17 @@
 """What the verbs share: how they are declared, where they print, and the page they print on."""
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from taskrunner import config, duration, render
 from taskrunner.api import TaskRunner
-from taskrunner.errors import shown
+from taskrunner.errors import StateError, ZoneError, shown
 
 Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
@@ -54,14 +56,62 @@ def with_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
+@contextlib.contextmanager
+def _stdout() -> Iterator[None]:
+    """Turn what is wrong with stdout into a sentence; a reader that has seen enough is not wrong."""
+    if sys.stdout is None:  # it was closed before we started
+        raise StateError("there is no stdout to print on: it is closed")
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        drop_stdout()
+        raise StateError(f"stdout cannot be written: {exc.strerror}") from exc
+
+
 def out(text: str) -> None:
-    """Print data."""
-    print(text)
+    """Print data; where stdout does not know all signs, those beyond ASCII as escapes."""
+    with _stdout():
+        try:
+            print(text)
+        except UnicodeEncodeError:
+            print(render.ascii_only(text))
+
+
+def write(block: bytes) -> None:
+    """Print data as it is, at once."""
+    with _stdout():
+        sys.stdout.buffer.write(block)
+        sys.stdout.buffer.flush()
+
+
+def flush() -> None:
+    """Print what still waits to be printed."""
+    if sys.stdout is not None:
+        with _stdout():
+            sys.stdout.flush()
+
+
+def drop_stdout() -> None:
+    """Let stdout lead nowhere from here on: the interpreter would complain of it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    if sys.stdout is None:
+        sys.stdout = open(nowhere, "w", encoding="utf-8")  # noqa: SIM115  as long as the process
+    else:
+        os.dup2(nowhere, sys.stdout.fileno())
 
 
 def say(text: str) -> None:
     """Print what is not data."""
-    print(f"taskrunner: {text}", file=sys.stderr)
+    tell(render.visible(text))
+
+
+def tell(message: str) -> None:
+    """Print a message on stderr, if there is one."""
+    if sys.stderr is not None:  # print would take stdout instead
+        with contextlib.suppress(OSError):  # who cannot be told is not told
+            print(f"taskrunner: {message}", file=sys.stderr, flush=True)
 
 
 def door(args: Arguments) -> TaskRunner:
@@ -71,11 +121,21 @@ def door(args: Arguments) -> TaskRunner:
 
 def page(runner: TaskRunner) -> render.Page:
     """Return the page to print on: as wide as the terminal, without a limit when piped."""
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else None
     return render.Page(
-        runner.default_zone(), runner.now(), width, terminal and config.colour_wanted()
+        _zone(runner), runner.now(), width or None, terminal and config.colour_wanted()
     )
+
+
+@lru_cache(maxsize=1)  # the warning comes once, however many pages there are
+def _zone(runner: TaskRunner) -> str:
+    """Return the zone of the times on a page."""
+    try:
+        return runner.default_zone()
+    except ZoneError as exc:
+        say(f"times are shown in UTC, as {exc}")
+        return "UTC"
 
 
 def since(runner: TaskRunner, text: str | None) -> datetime | None:
@@ -87,9 +147,14 @@ def since(runner: TaskRunner, text: str | None) -> datetime | None:
     return runner.moment(text)
 
 
-def number(text: str) -> int:
-    """Return a count given on the command line; at least 1."""
-    if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 6 or int(text) < 1:
-        sentence = f"{shown(text)} is no count: write a whole number from 1 to 999999"
-        raise argparse.ArgumentTypeError(sentence)
-    return int(text)
+def number(most: int) -> Callable[[str], int]:
+    """Return a reader of counts given on the command line, from 1 to `most`."""
+
+    def read(text: str) -> int:
+        good = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+        if not good or not 1 <= int(text) <= most:
+            sentence = f"{shown(text)} is no count: write a whole number from 1 to {most}"
+            raise argparse.ArgumentTypeError(sentence)
+        return int(text)
+
+    return read

@@ -1,8 +1,6 @@
 """The verbs about runs: run, cancel, history, log."""
 
 import argparse
-import os
-import sys
 import time
 from typing import Any
 
@@ -12,12 +10,14 @@ from taskrunner.cli.common import (
     Verbs,
     declare,
     door,
+    drop_stdout,
     number,
     out,
     page,
     say,
     since,
     with_json,
+    write,
 )
 from taskrunner.errors import InputError, StateError
 from taskrunner.model import Run, State
@@ -40,7 +40,9 @@ def _declare_run(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _run(args: Any) -> int:
     with door(args) as runner:
         slot = None if args.slot is None else runner.moment(args.slot, runner.task(args.task).tz)
-        run = runner.run(args.task, echo=_write, slot=slot, force=args.force, detach=args.detach)
+        if slot is not None and slot > runner.now():
+            raise InputError(f"--slot {args.slot!r} is in the future: give one that has come")
+        run = runner.run(args.task, echo=_echo, slot=slot, force=args.force, detach=args.detach)
     if args.detach:
         out(str(run.id))
         return 0
@@ -49,10 +51,16 @@ def _run(args: Any) -> int:
     return _passed_through(run)
 
 
-def _write(block: bytes) -> None:
-    sys.stdout.buffer.write(block)
-    if block:
-        sys.stdout.buffer.flush()
+def _echo(block: bytes) -> None:
+    """Print output of a run that goes on whoever reads it: the store has all of it."""
+    try:
+        if block:
+            write(block)
+    except BrokenPipeError:  # who read it has seen enough
+        drop_stdout()
+    except StateError as exc:
+        say(f"{exc}; `taskrunner log` shows the output")
+        drop_stdout()
 
 
 def _passed_through(run: Run) -> int:
@@ -108,7 +116,12 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="NAME", nargs="?", help="name or id (default: all tasks)")
     parser.add_argument("--task", metavar="NAME", dest="also_task", help="the same, as an option")
     parser.add_argument(
-        "-n", "--limit", metavar="N", type=number, default=20, help="how many (default: 20)"
+        "-n",
+        "--limit",
+        metavar="N",
+        type=number(999_999),
+        default=20,
+        help="how many (default: 20)",
     )
     parser.add_argument("--state", metavar="STATE", help=f"only these: {', '.join(State)}")
     parser.add_argument(
@@ -125,7 +138,7 @@ def _history(args: Any) -> int:
         )
     with door(args) as runner:
         runs = runner.history(
-            args.task or args.also_task,
+            args.also_task if args.task is None else args.task,
             state=args.state,
             since=since(runner, args.since),
             until=since(runner, args.until),
@@ -160,7 +173,7 @@ def _log(args: Any) -> int:
             say(f"run {run.id} of {run.task}, {run.state}: {run.reason or 'no reason yet'}")
         for block in runner.log(run, follow=args.follow):
             if block:
-                _write(block)
+                write(block)
             else:
                 time.sleep(FOLLOW)
     return 0
@@ -172,4 +185,4 @@ VERBS: dict[str, Declare] = {
     "history": _declare_history,
     "log": _declare_log,
 }
-__all__ = ["VERBS", "os"]
+__all__ = ["VERBS"]

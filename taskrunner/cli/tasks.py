@@ -19,12 +19,13 @@ from taskrunner.cli.common import (
     since,
     with_json,
 )
-from taskrunner.errors import InputError
+from taskrunner.errors import InputError, shown
 from taskrunner.model import Kind
-from taskrunner.options import READERS
+from taskrunner.options import DEFAULTS, READERS
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
 
 SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
+MOST_NEXT = 10_000  # slots at a time: a cron expression needs about a second for them
 
 ADD = """\
   taskrunner add report --every 1d -- /opt/report.sh --full
@@ -35,7 +36,7 @@ ADD = """\
 
 
 def _schedule_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("when (exactly one)").add_mutually_exclusive_group()
+    group = parser.add_argument_group("when (exactly one)")
     group.add_argument(
         "--every", metavar="LENGTH", help="an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo"
     )
@@ -101,8 +102,7 @@ def _option_flags(parser: argparse.ArgumentParser) -> None:
 
 def _schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     """Return the schedule that the flags ask for, None when there is none."""
-    if args.every is None and (args.anchor is not None or args.from_finish):
-        raise InputError("--anchor and --from-finish go only with --every")
+    _check_when(args)
     if args.every is not None:
         anchor = None if args.anchor is None else runner.moment(args.anchor, args.tz)
         return Every(args.every, anchor=anchor, from_finish=args.from_finish)
@@ -118,19 +118,53 @@ def _schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     return Manual() if args.manual else None
 
 
+def _check_when(args: Any) -> None:
+    """Raise InputError for flags about when that do not go together."""
+    given = {flag: getattr(args, flag) for flag in SCHEDULES}
+    told = [_typed(flag, value) for flag, value in given.items() if value not in (None, False)]
+    if len(told) > 1:
+        raise InputError(f"{' and '.join(told)} are {len(told)} schedules: give one of them")
+    if args.every is None and args.anchor is not None:
+        raise InputError(f"--anchor {args.anchor!r} goes only with --every")
+    if args.every is None and args.from_finish:
+        raise InputError("--from-finish goes only with --every")
+    if args.tz is not None and (args.boot or args.manual or args.after is not None):
+        raise InputError(f"{told[0]} has no time zone: leave out {_typed('tz', args.tz)}")
+
+
+def _typed(option: str, value: object) -> str:
+    """Return an option as it was typed."""
+    flag = "--" + option.replace("_", "-")
+    return flag if value is True else f"{flag} {shown(value)}"
+
+
 def _whole_second(moment: datetime) -> datetime:
     """Return an instant counted from now, cut to the second: nobody means the milliseconds."""
     return moment.replace(microsecond=0)
 
 
 def _options(args: Any) -> dict[str, Any]:
-    """Return the options that were given, an empty text as None: it takes an option back."""
+    """Return the options that were given."""
     given = {name: getattr(args, name) for name in READERS if getattr(args, name) is not None}
     if "env" in given:
-        given["env"] = dict(command.assignment(text) for text in given["env"] if text)
-    return {
-        name: None if value == "" and name != "stdin" else value for name, value in given.items()
-    }
+        # One empty text among others says nothing; alone it is empty like that of any option.
+        found = dict(command.assignment(text) for text in given["env"] if text)
+        given["env"] = found or ""
+    return given
+
+
+def _new_options(args: Any) -> dict[str, Any]:
+    """Return the options of a new task; raises InputError for an empty one, which would mean nothing."""
+    given = _options(args)
+    for name, value in given.items():
+        if value == "" and name != "stdin":
+            raise InputError(f"{_typed(name, value)} is empty: leave it out for its default")
+    return given
+
+
+def _changed_options(args: Any) -> dict[str, Any]:
+    """Return the options to change; an empty text takes one back to its default."""
+    return {name: DEFAULTS[name] if v == "" else v for name, v in _options(args).items()}  # type: ignore[literal-required]
 
 
 def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -162,7 +196,7 @@ def _add(args: Any) -> int:
             tz=args.tz,
             now=args.now,
             replace=args.replace,
-            **_options(args),
+            **_new_options(args),
         )
         if args.json:
             out(render.document(tasks=[render.task_document(task)]))
@@ -176,8 +210,10 @@ def _add(args: Any) -> int:
 
 def _say_when(runner: TaskRunner, name: str) -> None:
     task = runner.task(name)
-    described = runner.schedule_of(task).describe()
-    if task.requested is not None:
+    described = runner.describe(task)
+    if not task.enabled:
+        say(f"{task.name}: {described}; it is disabled: `taskrunner enable {task.name}`")
+    elif task.requested is not None:
         say(
             f"{task.name}: due at once, then {described}"
             if task.kind is not Kind.AT
@@ -215,7 +251,7 @@ def _set(args: Any) -> int:
             schedule=_schedule(runner, args),
             tz=args.tz,
             now=args.now,
-            **_options(args),
+            **_changed_options(args),
         )
         if args.json:
             out(render.document(tasks=[render.task_document(task)]))
@@ -241,7 +277,7 @@ def _show(args: Any) -> int:
             out(render.document(tasks=[render.task_document(task)]))
         else:
             runs = runner.history(str(task.id), limit=5)
-            out(render.task_page(page(runner), task, runner.schedule_of(task), runs))
+            out(render.task_page(page(runner), task, runner.describe(task), runs))
     return 0
 
 
@@ -278,15 +314,17 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "task", metavar="NAME", nargs="?", help="name or id (default: all tasks together)"
     )
-    parser.add_argument("-n", "--limit", metavar="N", type=number, help="how many (default: 5)")
+    parser.add_argument(
+        "-n", "--limit", metavar="N", type=number(MOST_NEXT), help="how many (default: 5)"
+    )
     parser.add_argument("--until", metavar="WHEN", help="up to this instant")
     parser.add_argument(
         "--from", metavar="WHEN", dest="since", help="of a schedule by hand: from this instant on"
     )
-    by_hand = parser.add_argument_group("a schedule by hand").add_mutually_exclusive_group()
-    by_hand.add_argument("--cron", metavar="EXPR")
-    by_hand.add_argument("--every", metavar="LENGTH")
-    by_hand.add_argument("--at", metavar="WHEN")
+    by_hand = parser.add_argument_group("a schedule by hand")
+    by_hand.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *'")
+    by_hand.add_argument("--every", metavar="LENGTH", help="an interval: 30m, 1d, 1mo")
+    by_hand.add_argument("--at", metavar="WHEN", help="once: '2030-12-01 22:00', or +30m")
     parser.add_argument("--tz", metavar="ZONE", help="its time zone (default: the host's)")
     parser.add_argument("--anchor", metavar="WHEN", help="with --every: slot 0")
     with_json(parser)

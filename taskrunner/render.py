@@ -306,10 +306,10 @@ def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> st
     lines = [
         (f"{task.name}", f"task {task.id}, {state}"),
         ("schedule", f"{when(task)}: {described}"),
-        ("next", _next(page.beside(task.tz), task)),
+        ("next", _moment(page.beside(task.tz), task.next)),
         ("command", command_line(task) + (" (by /bin/sh)" if task.shell is not None else "")),
         *((name, text) for name, text in _options(task) if text is not None),
-        ("last success", page.time(task.last_success)),
+        ("last success", _moment(page.beside(task.tz), task.last_success)),
         *((("problem", task.error),) if task.error else ()),
     ]
     width = max(len(name) for name, _ in lines)
@@ -317,10 +317,10 @@ def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> st
     return f"{text}\n\n{runs_table(page, runs)}" if runs else text
 
 
-def _next(page: Page, task: Task) -> str:
-    if task.next is None:
+def _moment(page: Page, moment: datetime | None) -> str:
+    if moment is None:
         return "-"
-    return f"{page.time(task.next)} ({page.tz}), {page.distance(task.next)}"
+    return f"{page.time(moment)} ({page.tz}), {page.distance(moment)}"
 
 
 def _options(task: Task) -> list[tuple[str, str | None]]:

@@ -26,6 +26,7 @@ NOT_EXECUTABLE = 126  # and for one that cannot be executed
 POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
 GIVE_UP = 1.0  # seconds after KILL; what is left of a group then hangs in the kernel
 FOREVER = 3600.0  # a loop without deadlines looks up now and then all the same
+OWN_FILES = 64  # descriptors we may need ourselves, and to start a child
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 TOOLS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
 
@@ -155,6 +156,12 @@ class Children:
             self.selector.unregister(child.pidfd)
             os.close(child.pidfd)
             child.pidfd = None
+
+
+def room() -> int:
+    """Return how many children the limit on open files has room for; each takes two, and some are ours."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 100_000 if soft == resource.RLIM_INFINITY else max(1, (soft - OWN_FILES) // 2)
 
 
 def _over(child: Child) -> bool:

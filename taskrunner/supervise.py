@@ -146,6 +146,7 @@ class Supervisor:
     def _next(self, now: datetime) -> list[Watched]:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
         free = self.here.config.max_parallel - self.here.store.running_count()
+        free = min(free, runner.room() - len(self.watched))
         runs = self.here.store.startable(free) if free > 0 else []
         tasks = self.here.store.tasks_of(runs)
         taken: list[Watched] = []

@@ -6,7 +6,7 @@ import pytest
 
 from taskrunner import config
 from taskrunner.config import Config
-from taskrunner.errors import InputError
+from taskrunner.errors import InputError, ZoneError
 
 
 def write(home, text):
@@ -52,8 +52,11 @@ def test_a_variable_wins_over_the_file(home, monkeypatch):
         ('synchronous = "off"', "'off': .*full or normal"),
         ("tz = 3", "tz .*: .*text"),
         ('allow_network_home = "perhaps"', "true or false"),
-        ("[env]\nA = 1", "text as values .*'A'"),
+        ("[env]\nA = 1", "text as values.*'A'"),
         ('[env]\n"A=B" = "1"', "'A=B'"),
+        ('[env]\n"A B" = "1"', "letters, digits and _ .*'A B'"),
+        ('[env]\n"Ä" = "1"', "'Ä'"),
+        ('[env]\nA = "a\\u0000b"', "NUL.*'A'"),
         ("frob = 1", "frob .* is no setting: known are tz,"),
         ("tz = ", "cannot be read"),
     ],
@@ -82,15 +85,35 @@ def test_a_bad_variable_is_named(home, monkeypatch):
         ("Europe/Berlin", "Asia/Tokyo", "Europe/Berlin"),
         (None, "Asia/Tokyo", "Asia/Tokyo"),
         (None, ":Asia/Tokyo", "Asia/Tokyo"),
-        (None, "CET-1CEST,M3.5.0,M10.5.0/3", "Host/Zone"),
-        (None, "/etc/localtime", "Host/Zone"),
-        (None, "", "Host/Zone"),
+        (None, "CET-1CEST,M3.5.0,M10.5.0/3", "Asia/Kolkata"),
+        (None, "/etc/localtime", "Asia/Kolkata"),
+        (None, "", "Asia/Kolkata"),
     ],
 )
 def test_the_default_zone(monkeypatch, setting, variable, zone):
     monkeypatch.setenv("TZ", variable)
-    monkeypatch.setattr("taskrunner.clock.local_zone", lambda: "Host/Zone")
+    monkeypatch.setattr("taskrunner.clock.local_zone", lambda: "Asia/Kolkata")
     assert config.default_zone(Config(tz=setting)) == zone
+
+
+@pytest.mark.parametrize(
+    ("setting", "variables", "where"),
+    [
+        ("Mars/Phobos", {}, "taskrunner.toml"),
+        ("Mars/Phobos", {"TASKRUNNER_TZ": "Mars/Phobos"}, "TASKRUNNER_TZ"),
+        (None, {"TZ": "Mars/Phobos"}, r"\$TZ"),
+        (None, {}, "this host"),
+    ],
+)
+def test_a_default_zone_that_is_none_is_named_with_where_it_stands(
+    monkeypatch, setting, variables, where
+):
+    monkeypatch.delenv("TZ", raising=False)
+    monkeypatch.setattr("taskrunner.clock.local_zone", lambda: "Mars/Phobos")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ZoneError, match=f"zone of {where} .*'Mars/Phobos'"):
+        config.default_zone(Config(tz=setting))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from taskrunner import home as room
-from taskrunner.errors import HomeRefused
+from taskrunner.errors import HomeRefused, InputError
 
 
 def test_the_home_is_the_one_given_then_the_variable_then_the_users_own(monkeypatch, tmp_path):
@@ -30,6 +30,13 @@ def test_a_relative_home_is_made_absolute_and_a_tilde_expanded(monkeypatch, tmp_
     monkeypatch.setenv("HOME", "/home/ann")
     assert room.find("here") == str(tmp_path / "here")
     assert room.find("~/there") == "/home/ann/there"
+
+
+def test_an_empty_home_is_refused_and_an_empty_variable_is_none(monkeypatch):
+    monkeypatch.setenv("TASKRUNNER_HOME", "")
+    assert room.find().endswith("/taskrunner")
+    with pytest.raises(InputError, match="''"):
+        room.find("")
 
 
 def test_what_is_made_is_private_whatever_the_umask(tmp_path):

@@ -1,6 +1,7 @@
 """One visit of the clock: whole days played with a clock in our hand, real store, real children."""
 
 import os
+import resource
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
@@ -549,3 +550,19 @@ def test_a_dry_run_tells_what_waits_for_capacity(home, clock, monkeypatch):
         runner.add("two", ["true"], EACH_MINUTE)
         clock.forward(minutes=1)
         assert sorted(d.action for d in runner.dry_run()[1]) == [Action.RUN, Action.WAIT]
+
+
+def test_no_more_run_at_a_time_than_open_files_allow(home, clock, monkeypatch):
+    monkeypatch.setenv("TASKRUNNER_MAX_PARALLEL", "1000")
+    with TaskRunner(home, clock=clock) as runner:
+        for number in range(60):
+            runner.add(f"t{number}", ["sleep", "0.1"], EACH_MINUTE)
+        clock.forward(minutes=1)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 90, hard))
+        try:
+            runner.tick()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert [run.state for run in runner.history(limit=100)] == [State.SUCCEEDED] * 60

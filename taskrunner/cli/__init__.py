@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import taskrunner
 from taskrunner import errors
 from taskrunner.cli import clock, runs, tasks
-from taskrunner.cli.common import Arguments, Declare, drop_stdout, flush, tell
+from taskrunner.cli.common import Arguments, Declare, drop_stdout, flush, out, tell
 
 VERBS: dict[str, Declare] = {**tasks.VERBS, **runs.VERBS, **clock.VERBS}
 SEE = "\nsee taskrunner --help"
@@ -31,13 +31,18 @@ class Parser(argparse.ArgumentParser):
         self.words = args or ()
         return super().parse_known_args(args, namespace)
 
+    def print_help(self, file: Any = None) -> None:  # noqa: ARG002  the signature is argparse's
+        """Print the help as data, and not in silence when that fails."""
+        out(self.format_help().rstrip())
+
     def error(self, message: str) -> NoReturn:
         """Raise InputError, with where to read on."""
         known = self._option_string_actions
         options = [word for word in self.words if word[:1] == "-" and not word[1:2].isdigit()]
         unknown = [word for word in options if word.partition("=")[0] not in known]
         if unknown and "required" in message:  # NAME is missing when it was taken for an option
-            message += f"; {errors.shown(unknown[0])} is no option of it"
+            verb = self.prog.rpartition(" ")[2]
+            message = f"{errors.shown(unknown[0])} is no option of {verb}, and {message}"
         raise errors.InputError(f"{message}\nsee {self.prog} --help")
 
 

@@ -20,7 +20,7 @@ from taskrunner.cli.common import (
     with_json,
 )
 from taskrunner.errors import InputError, shown
-from taskrunner.model import Kind
+from taskrunner.model import Kind, Task
 from taskrunner.options import DEFAULTS, READERS
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
 
@@ -243,12 +243,15 @@ def _declare_set(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def _set(args: Any) -> int:
     with door(args) as runner:
+        schedule = _schedule(runner, args)
+        if schedule is None and args.tz is not None:
+            _check_zoned(runner.task(args.task), args.tz)
         task = runner.set(
             args.task,
             rename=args.name,
             command=args.after_dashes,
             shell=args.shell,
-            schedule=_schedule(runner, args),
+            schedule=schedule,
             tz=args.tz,
             now=args.now,
             **_changed_options(args),
@@ -260,6 +263,13 @@ def _set(args: Any) -> int:
         for advice in runner.advice(task):
             say(advice)
     return 0
+
+
+def _check_zoned(task: Task, tz: str) -> None:
+    """Refuse a zone for a task that has none: it would be forgotten."""
+    if task.kind in (Kind.AFTER, Kind.BOOT, Kind.MANUAL):
+        flag = _typed(task.kind, task.schedule or True)
+        raise InputError(f"{flag} has no time zone: leave out {_typed('tz', tz)}")
 
 
 def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -10,9 +10,8 @@ Here a request is checked and put into words of the model; the work is done in t
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from heapq import merge
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -23,24 +22,22 @@ from taskrunner import (
     clock,
     command,
     config,
-    heartbeat,
+    definition,
     home,
     options,
+    outlook,
     schedule,
     zone,
 )
 from taskrunner import daemon as loop
 from taskrunner import tick as visits
-from taskrunner.errors import InputError, ScheduleError, StateError, TaskBusy, UnknownTask, shown
-from taskrunner.model import LIVE, Event, Kind, Run, State, Status, Task, Upcoming
+from taskrunner.errors import InputError, StateError, TaskBusy, UnknownTask, shown
+from taskrunner.model import LIVE, Event, Run, State, Status, Task, Upcoming
 from taskrunner.opened import OpenHome
 from taskrunner.options import Options
 from taskrunner.policy import Decision, named
-from taskrunner.schedule import After, At, Every, Schedule
+from taskrunner.schedule import At, Every, Schedule
 from taskrunner.store import MISSING, id_of, open_store
-
-FAILING = (State.FAILED, State.TIMED_OUT, State.LOST)
-SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
 
 
 class TaskRunner:
@@ -114,22 +111,27 @@ class TaskRunner:
         redefines a task of that name, and keeps its place in time when the schedule is the same. Raises
         InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
         """
-        values = {**options.read({**options.DEFAULTS, **given}), **_work(name, command, shell)}
+        values = {
+            **options.read({**options.DEFAULTS, **given}),
+            **definition.work(name, command, shell),
+        }
         options.agree(values)
         if schedule is None:
             raise InputError(
                 f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual"
             )
         moment = self.now()
-        whole = self._completed(schedule, tz, moment)
-        self._check_account(values.get("user"))
-        if not (replace and _same_schedule(self._find(name), schedule, whole)):
-            self._check_new(self._here(), name, whole, now, moment)
+        whole = definition.completed(self._here(), schedule, tz, moment)
+        definition.check_account(values.get("user"))
+        if not (replace and definition.same_schedule(self._find(name), schedule, whole)):
+            definition.check_new(self._here(), name, whole, now, moment)
         here = self._here(create=True)  # only now that all is checked: nothing is half-written
         with here.store.transaction():
             old = self._find(name) if replace else None
-            if not _same_schedule(old, schedule, whole):
-                values |= _timing(whole, moment) | (_revived(old) if old else {})
+            if not definition.same_schedule(old, schedule, whole):
+                values |= definition.timing(whole, moment) | (
+                    definition.revived(old) if old else {}
+                )
             if now:
                 values["requested"] = moment
             if old is None:
@@ -164,18 +166,18 @@ class TaskRunner:
             if rename is not None:
                 values["name"] = options.name(rename)
             if command is not None or shell is not None:
-                values |= _work(rename or task.name, command, shell)
+                values |= definition.work(rename or task.name, command, shell)
             values = options.without_leftovers(values)
             options.agree({**{key: getattr(task, key) for key in options.READERS}, **values})
-            self._check_account(values.get("user"))
+            definition.check_account(values.get("user"))
             if schedule is not None or tz is not None:
                 values |= self._new_timing(here, task, schedule, tz, now, moment)
             if now:
-                _check_enabled(task, values)
+                definition.check_enabled(task, values)
                 values["requested"] = moment
             if values:
                 here.store.change_task(task.id, **values)
-                self._note("changed", task.id, ", ".join(sorted(_told(values))))
+                self._note("changed", task.id, ", ".join(sorted(definition.told(values))))
             if rename is not None:
                 here.store.rename_parent(task.name, rename)
             return here.store.task(task.id)
@@ -193,39 +195,9 @@ class TaskRunner:
             given = schedule.parse(
                 task.kind, task.schedule, tz=tz, anchor=task.anchor, from_finish=task.from_finish
             )
-        whole = self._completed(given, tz, moment, task.tz)
-        self._check_new(here, task.name, whole, now, moment)
-        return _timing(whole, moment) | _revived(task)
-
-    def _completed(
-        self, given: Schedule, tz: str | None, moment: datetime, before: str | None = None
-    ) -> Schedule:
-        """Return a schedule with zone and anchor: its own, the one given beside it, the one before, the default."""
-        own = getattr(given, "tz", None)
-        if tz is not None and own is not None and tz != own:
-            raise InputError(
-                f"the zone {shown(tz)} contradicts the {shown(own)} of the schedule: give one of them"
-            )
-        where = own or tz or before or self.default_zone()
-        return schedule.complete(given, tz=where, now=moment)
-
-    def _check_new(
-        self, here: OpenHome, name: str, whole: Schedule, now: bool, moment: datetime
-    ) -> None:
-        """Refuse a one-off in the past and a chain that bites its tail."""
-        if isinstance(whole, At) and whole.instant <= moment and not now:
-            raise ScheduleError(
-                f"{shown(whole.text)} is in the past: give a later instant, or run it at once with --now"
-            )
-        if isinstance(whole, After):
-            _check_chain(here, name, whole.parent)
-
-    def _check_account(self, user: str | None) -> None:
-        if user is None:
-            return
-        command.account(user)
-        if os.geteuid() != 0 and user != command.account(None)[0]:
-            raise StateError(f"only root can run tasks as {shown(user)}: add the task as that user")
+        whole = definition.completed(here, given, tz, moment, task.tz)
+        definition.check_new(here, task.name, whole, now, moment)
+        return definition.timing(whole, moment) | definition.revived(task)
 
     def _find(self, name: str) -> Task | None:
         try:
@@ -257,7 +229,7 @@ class TaskRunner:
             found.append(f"the directory {shown(task.cwd)} does not exist")
         if task.env_file is not None and not os.path.exists(task.env_file):
             found.append(f"the environment file {shown(task.env_file)} does not exist")
-        problem = _problem(task)
+        problem = outlook.problem(task)
         if problem is not None:
             return [*found, f"{task.name} cannot be evaluated: {problem}"]
         value = claim.value_of(task)
@@ -281,7 +253,7 @@ class TaskRunner:
                 raise StateError(
                     f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at"
                 )
-            here.store.change_task(task.id, enabled=True, **_timing(value, here.now()))
+            here.store.change_task(task.id, enabled=True, **definition.timing(value, here.now()))
             self._note("enabled", task.id)
             return here.store.task(task.id)
 
@@ -335,16 +307,7 @@ class TaskRunner:
 
         `count` is 5 unless `until` is given. A task that is disabled has none.
         """
-        here = self._here()
-        now = here.now()
-        # A task that cannot be evaluated has no slots to show; `status` tells why.
-        tasks = here.store.tasks() if name is None else [here.store.task(name)]
-        sound = [task for task in tasks if name is not None or _problem(task) is None]
-        walks = [
-            _walk(task.name, claim.value_of(task), max(now, task.evaluated), _utc(until), task)
-            for task in sound
-        ]
-        return list(islice(merge(*walks, key=lambda item: item.slot), _count(count, until)))
+        return outlook.upcoming(self._here(), name, _count(count, until), _utc(until))
 
     def upcoming(
         self,
@@ -357,9 +320,11 @@ class TaskRunner:
     ) -> list[Upcoming]:
         """Return the next slots of a schedule that is in no store, from `since` or now on."""
         start = _utc(since) or self.now()
-        whole = self._completed(given, tz, start)
-        start -= clock.MILLISECOND  # a slot at this very instant is meant too
-        return list(islice(_walk(None, whole, start, _utc(until)), _count(count, until)))
+        whole = definition.completed(self._here(), given, tz, start)
+        first = whole.next_after(
+            start - clock.MILLISECOND
+        )  # a slot at this very instant is meant too
+        return list(islice(outlook.walk(None, whole, first, _utc(until)), _count(count, until)))
 
     # ---- runs
 
@@ -471,20 +436,7 @@ class TaskRunner:
 
     def status(self) -> Status:
         """Return how things stand."""
-        here = self._here()
-        beat = heartbeat.read(here.path(home.HEARTBEAT))
-        live = here.store.live()
-        failing = [task for task in here.store.tasks() if task.last_state in FAILING]
-        return Status(
-            last_tick=None if beat is None else clock.from_ms(beat.at),
-            clock=None if beat is None else beat.caller,
-            held=None,
-            running=[run for run in live if run.state is State.RUNNING],
-            pending=[run for run in live if run.state is State.PENDING],
-            failing=failing,
-            next=self.next(),
-            problems=[*_clock_problems(here, beat), *_task_problems(here)],
-        )
+        return outlook.status(self._here())
 
     def moment(self, text: str, tz: str | None = None) -> datetime:
         """Return the instant that a text means: ISO 8601, `now`, `+30m` or `-2h`; without offset in `tz`."""
@@ -512,7 +464,7 @@ class TaskRunner:
 
     def describe(self, task: Task) -> str:
         """Return the schedule of a task in words, or what is wrong with it."""
-        return _problem(task) or claim.value_of(task).describe()
+        return outlook.problem(task) or claim.value_of(task).describe()
 
     def default_zone(self) -> str:
         """Return the zone of tasks that name none."""
@@ -533,87 +485,6 @@ def wall_clock() -> datetime:
     return clock.now()
 
 
-def _work(name: str, argv: Sequence[str] | None, shell: str | None) -> dict[str, Any]:
-    """Return name, argv and shell text as stored; exactly one of the two says what to run."""
-    if argv is not None and shell is not None:
-        raise InputError(f"the task {shown(name)} has a command and a shell text: give one of them")
-    if shell is None and not argv:
-        raise InputError(
-            f"the task {shown(name)} has no command: write it after --, or give --shell TEXT"
-        )
-    return {
-        "name": options.name(name),
-        "command": options.argv(argv),
-        "shell": options.shell(shell),
-    }
-
-
-def _timing(whole: Schedule, moment: datetime) -> dict[str, Any]:
-    """Return the columns that say when, counted from `moment`."""
-    delay = isinstance(whole, Every) and whole.from_finish
-    first = whole.next_after(moment)
-    if first is None and delay and isinstance(whole, Every):
-        first = whole.after_finish(moment)
-    return {
-        "kind": Kind(whole.kind),
-        "schedule": whole.text,
-        "tz": getattr(whole, "tz", None),
-        "anchor": getattr(whole, "anchor", None),
-        "from_finish": delay,
-        "evaluated": moment,
-        "next": first,
-        "following": None if first is None or delay else whole.next_after(first),
-        "boot_id": clock.boot_id() if whole.kind == Kind.BOOT else None,
-        "error": None,
-    }
-
-
-def _revived(task: Task) -> dict[str, Any]:
-    """Return what a new schedule does to a one-off that has run: it comes due again."""
-    retired = task.kind is Kind.AT and task.next is None
-    return {"enabled": True} if retired else {}
-
-
-def _check_enabled(task: Task, changes: Mapping[str, Any]) -> None:
-    """Refuse a run due at once of a task that is disabled: no tick would start it."""
-    if not changes.get("enabled", task.enabled):
-        raise StateError(
-            f"{task.name} is disabled: enable it first, or use `taskrunner run {task.name}`"
-        )
-
-
-def _same_schedule(old: Task | None, given: Schedule, whole: Schedule) -> bool:
-    """Whether a task redefined keeps its place in time; an anchor that is not given is no difference."""
-    if old is None:
-        return False
-    anchor = getattr(given, "anchor", None)
-    return (
-        (old.kind, old.schedule, old.tz) == (whole.kind, whole.text, getattr(whole, "tz", None))
-        and old.from_finish == getattr(whole, "from_finish", False)
-        and (anchor is None or anchor == old.anchor)
-    )
-
-
-def _check_chain(here: OpenHome, name: str, parent: str) -> None:
-    """Raise unless the parent exists and does not itself come after the task."""
-    chain, above = [name], parent
-    while True:
-        if above == name:
-            raise StateError(
-                f"{name} cannot come after {parent}: that is a circle ({' after '.join([*chain, above])})"
-            )
-        chain.append(above)
-        task = here.store.task(above)
-        if task.kind is not Kind.AFTER:
-            return
-        above = task.schedule.partition(":")[0]
-
-
-def _told(values: Mapping[str, Any]) -> list[str]:
-    hidden = ("evaluated", "next", "following", "boot_id", "error", "requested")
-    return [name for name in values if name not in hidden]
-
-
 def _state(text: str) -> State:
     try:
         return State(text)
@@ -627,50 +498,6 @@ def _count(count: int | None, until: datetime | None) -> int | None:
     if count is not None and count < 1:
         raise InputError(f"{count} is no count of slots: give 1 or more")
     return count if count is not None or until is not None else 5
-
-
-def _walk(
-    name: str | None,
-    value: Schedule,
-    after: datetime,
-    until: datetime | None,
-    task: Task | None = None,
-) -> Iterator[Upcoming]:
-    """Give the slots of a schedule, or of a task with what is known of its next one."""
-    if task is not None and not task.enabled:
-        return
-    where = zone.zone(getattr(value, "tz", None) or "UTC")
-    slot = task.next if task is not None and task.from_finish else value.next_after(after)
-    while slot is not None and (until is None or slot <= until):
-        yield Upcoming(name, slot, slot.astimezone(where), schedule.slot_note(value, slot))
-        slot = value.next_after(slot)
-
-
-def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str]:
-    if here.store.place == MISSING:
-        return
-    if beat is None:
-        yield "no tick has come yet: call `taskrunner tick` every minute from cron or a systemd timer"
-        return
-    silent = (here.now() - clock.from_ms(beat.at)).total_seconds()
-    if silent * 1000 > SILENT_TICKS * beat.period:
-        yield f"no tick has come since {clock.iso(clock.from_ms(beat.at))}: the clock entry does not fire"
-
-
-def _task_problems(here: OpenHome) -> Iterator[str]:
-    for task in here.store.tasks():
-        problem = task.error or _problem(task)
-        if problem is not None:
-            yield f"{task.name} cannot be evaluated: {problem}"
-
-
-def _problem(task: Task) -> str | None:
-    """Return why the schedule of a task means nothing any more, as when its zone is gone from the host."""
-    try:
-        claim.value_of(task)
-    except InputError as exc:
-        return str(exc)
-    return None
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -13,6 +13,7 @@ from taskrunner import duration
 from taskrunner.config import variables
 from taskrunner.errors import InputError, TaskNameError, shown
 from taskrunner.model import CatchUp, Overlap
+from taskrunner.schedule import After, Boot, Manual, Schedule
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,99}")
 LONGEST_TEXT = 1_000_000  # characters of a command, a shell text or an input
@@ -93,6 +94,17 @@ def shell(value: str | None) -> str | None:
     if not value.strip():
         raise InputError(f"the shell text {shown(value)} is empty: write the command line to run")
     return _text(value, "the shell text")
+
+
+def schedule(value: Schedule, tz: str | None) -> Schedule:
+    """Return a schedule, checked, also against the zone given beside it; raises InputError."""
+    if not isinstance(value, Schedule):
+        raise InputError(
+            f"{shown(value)} is no schedule: give one of Cron, Every, At, After, Boot, Manual"
+        )
+    if tz is not None and isinstance(value, After | Boot | Manual):
+        raise InputError(f"{value.kind} has no time zone: leave out {shown(tz)}")
+    return value
 
 
 def _text(value: str, what: str) -> str:

@@ -429,15 +429,18 @@ CLUMSY = {
     "env name": lambda r: r.add("y", ["true"], Manual(), env={"A B": "x"}),
     "count": lambda r: r.next(count=-1),
     "limit": lambda r: r.history(limit="x"),
-    "limit None": lambda r: r.history(limit=None),
     "zone of a manual task": lambda r: r.add("y", ["true"], Manual(), tz="Mars/Phobos"),
 }
 
 
-@pytest.mark.xfail(
-    strict=True, reason="AttributeError, UnicodeEncodeError, StoreRefused or nothing"
+# The door has to ask options.schedule, and to look at the limit before it compares it.
+NOT_YET = ("schedule text", "schedule timedelta", "limit", "zone of a manual task")
+LATER = pytest.mark.xfail(strict=True, reason="AttributeError, TypeError or nothing")
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=LATER if what in NOT_YET else ()) for what in CLUMSY]
 )
-@pytest.mark.parametrize("what", CLUMSY)
 def test_clumsy_input_is_refused_as_input(runner, what):
     runner.add("x", ["true"], Every("1d"))
     with pytest.raises(InputError):

@@ -25,7 +25,7 @@ PACKAGE = ROOT / "taskrunner"
 STREET = (
     "errors clock home duration expression zone instant words dial model schedule config options "
     "lock heartbeat migrations policy output command runner store opened claim render notify clocks "
-    "doorman reconcile supervise by_hand tick daemon api cli __init__ __main__"
+    "doorman reconcile supervise by_hand tick definition outlook daemon api cli __init__ __main__"
 ).split()
 
 # What only the named rooms may use: whole modules, or names in them.

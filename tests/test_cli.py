@@ -1,6 +1,7 @@
 """The command line as a person or a script meets it: words in; data, sentences and exit codes out."""
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -298,8 +299,9 @@ BAD_ADDS = [
     ("a" * 101, ["a" * 101, *EVERY, *TRUE]),
     # schedules
     ("--every --cron --at --after --boot --manual", ["x", *TRUE]),
-    ("--cron", ["x", *EVERY, "--cron", "* * * * *", *TRUE]),
-    ("--boot", ["x", "--manual", "--boot", *TRUE]),
+    ("--every '1d' and --cron '* * * * *'", ["x", *EVERY, "--cron", "* * * * *", *TRUE]),
+    ("--boot and --manual", ["x", "--manual", "--boot", *TRUE]),
+    ("'UTC'", ["x", "--manual", "--tz", "UTC", *TRUE]),
     ("''", ["x", "--every", "", *TRUE]),
     ("'0s'", ["x", "--every", "0s", *TRUE]),
     ("'1D'", ["x", "--every", "1D", *TRUE]),
@@ -340,6 +342,10 @@ BAD_ADDS = [
     ("'A-B=x'", ["x", *EVERY, "--env", "A-B=x", *TRUE]),
     ("'8'", ["x", *EVERY, "--umask", "8", *TRUE]),
     ("'20'", ["x", *EVERY, "--nice", "20", *TRUE]),
+    ("--nice ''", ["x", *EVERY, "--nice", "", *TRUE]),
+    ("--overlap ''", ["x", *EVERY, "--overlap", "", *TRUE]),
+    ("--env ''", ["x", *EVERY, "--env", "", *TRUE]),
+    ("'-x' is no option of add", ["-x", *EVERY, *TRUE]),
     ("--frobnicate", ["x", *EVERY, "--frobnicate", *TRUE]),
     ("--ever", ["x", "--ever", "1d", *TRUE]),
     (r"\udcff", ["x", *EVERY, "--", "printf", "\udcff"]),
@@ -391,8 +397,12 @@ def test_a_bad_zone_is_refused_also_where_it_is_not_needed(refuses, kind):
 
 
 def test_an_empty_timeout_does_not_turn_the_timeout_off(tell, door):
-    _, _, code = tell("add", "x", "--manual", "--timeout", "", *TRUE)
-    assert code == USAGE or door.task("x").timeout is not None
+    _, err, code = tell("add", "x", "--manual", "--timeout", "", *TRUE)
+    assert (code, err) == (
+        USAGE,
+        "taskrunner: --timeout '' is empty: leave it out for its default\n",
+    )
+    assert door.tasks() == []
 
 
 def test_a_name_that_is_taken_is_refused(tell, refuses, door):
@@ -559,6 +569,19 @@ def test_an_empty_timeout_brings_back_the_default(tell, door):
     tell("add", "x", "--manual", "--timeout", "5m", "--", "true")
     tell("set", "x", "--timeout", "")
     assert door.task("x").timeout.total_seconds() == 3600
+
+
+def test_an_empty_input_is_an_input_and_can_be_taken_back(tell, door):
+    assert tell("add", "x", "--manual", "--stdin", "", *TRUE)[2] == DONE
+    assert door.task("x").stdin == ""
+    tell("set", "x", "--stdin", "")
+    assert door.task("x").stdin is None
+
+
+def test_set_says_that_the_task_is_disabled(tell):
+    tell("add", "x", "--every", "1h", "--", "true")
+    tell("disable", "x")
+    assert "disabled: `taskrunner enable x`" in tell("set", "x", "--nice", "1")[1]
 
 
 @pytest.fixture
@@ -884,6 +907,24 @@ def test_run_slot_that_is_no_instant_is_refused(tell, refuses):
     refuses(REFUSED, "'yesterday'", "run", "x", "--slot", "yesterday")
 
 
+def test_run_slot_that_has_not_come_is_refused(tell, refuses, door):
+    tell("add", "x", "--manual", "--", "true")
+    refuses(REFUSED, "'2099-01-01'", "run", "x", "--slot", "2099-01-01")
+    assert door.history() == []
+
+
+def test_a_run_whose_output_cannot_be_shown_goes_on(tell, home, door):
+    tell("add", "x", "--manual", "--shell", "echo out; sleep 0.1; echo more; exit 3")
+    with open("/dev/full", "w") as full:
+        err, code = with_stdout(home, full, "run", "x")
+    assert code == 3
+    assert err.splitlines() == [
+        "taskrunner: stdout cannot be written: No space left on device; `taskrunner log` shows the output",
+        "taskrunner: run 1 of x failed: exit code 3",
+    ]
+    assert door.output(door.history("x")[0]) == b"out\nmore\n"
+
+
 def test_ctrl_c_cancels_the_run(tell, home, door):
     tell("add", "x", "--manual", "--shell", "echo started; exec sleep 30")
     with start(home, "run", "x") as process:
@@ -1136,9 +1177,10 @@ def test_next_shows_five_unless_told(tell):
         ("--from", ["--from", "now"]),
         ("--tz", ["--tz", "UTC"]),
         ("'soon'", ["--until", "soon"]),
+        ("'10001'", ["-n", "10001"]),
         ("'Mars/Phobos'", ["--cron", "* * * * *", "--tz", "Mars/Phobos"]),
         ("'1d12h'", ["--every", "1d12h"]),
-        ("--every", ["--cron", "* * * * *", "--every", "1d"]),
+        ("--every '1d' and --cron", ["--cron", "* * * * *", "--every", "1d"]),
     ],
     ids=lambda part: str(part)[:40],
 )
@@ -1172,8 +1214,11 @@ def test_the_daemon_ends_well_at_a_signal(home, door, number):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("'frobnicate'", ["frobnicate"]),
-        ("'lst'", ["lst"]),
+        ("'frobnicate' is no verb: use one of add, set", ["frobnicate"]),
+        ("'lst' is no verb: did you mean list?", ["lst"]),
+        ("'' is no verb", [""]),
+        ("'nope' is no verb", ["--home", "/x", "nope"]),
+        ("'nope' is no verb", ["help", "nope"]),
         ("'--frob'", ["--frob", "list"]),
         ("'--js'", ["list", "--js"]),
         ("'extra'", ["list", "extra"]),
@@ -1298,13 +1343,20 @@ def test_a_terminal_that_knows_only_ascii_is_no_bug(tell, home, monkeypatch):
     out, err, code = call(home, "list")
     report_in(err).unlink(missing_ok=True)
     assert (err, code) == ("", DONE)
-    assert "echo" in out
+    assert "echo \\u00fc" in out
+    out, _, _ = call(home, "list", "--json")
+    assert json.loads(out)["tasks"][0]["shell"] == "echo ü"
 
 
 def test_a_bad_zone_of_the_environment_is_named_with_its_variable(tell, monkeypatch):
     tell("add", "x", "--manual", "--", "true")
     monkeypatch.setenv("TZ", "Mars/Phobos")
-    assert "TZ" in tell("list")[1]
+    for words in (["list"], ["show", "x"], ["add", "y", "--every", "1d", "--tz", "UTC", *TRUE]):
+        _, err, code = tell(*words)
+        assert code == DONE
+        assert err.count("$TZ cannot be used: 'Mars/Phobos'") == 1
+    _, err, code = tell("add", "z", "--every", "1d", *TRUE)
+    assert (code, err.count("$TZ")) == (USAGE, 1)
 
 
 def with_stdout(home, where, *words):
@@ -1332,8 +1384,18 @@ def test_a_reader_that_has_seen_enough_is_no_error(home, words):
 def test_a_full_disk_behind_stdout_is_a_sentence_and_no_bug(home):
     with open("/dev/full", "w") as full:
         err, code = with_stdout(home, full, "list")
-    assert "bug" not in err
-    assert code == FAILED
+    assert (err, code) == (
+        "taskrunner: stdout cannot be written: No space left on device\n",
+        FAILED,
+    )
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["run", "x"]], ids=" ".join)
+@pytest.mark.usefixtures("past")
+def test_a_full_disk_behind_stderr_changes_no_exit_code(home, words):
+    with open("/dev/full", "w") as full, start(home, *words, stderr=full) as process:
+        process.communicate(timeout=30)
+    assert process.returncode == (USAGE if words == ["nonsense"] else 1)
 
 
 @pytest.mark.parametrize("words", ["list", "add q --manual -- true"])

@@ -84,7 +84,7 @@ def test_a_bad_environment_file_says_where(tmp_path, text, said):
         command.read_env_file(str(tmp_path / "nothing"))
 
 
-@pytest.mark.parametrize("text", ["A", "=1", "A B=1", "1A=x", "Ä=1", "A=\0"])
+@pytest.mark.parametrize("text", ["A", "=1", "A B=1", "1A=x", "Ä=1", "A=\0", "A=\udcff"])
 def test_an_assignment_needs_a_plain_name(text):
     with pytest.raises(InputError, match="NAME=VALUE"):
         command.assignment(text)
@@ -117,15 +117,39 @@ def test_another_user_has_a_home_and_a_name_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("task", "found"),
+    ("change", "said"),
     [
-        (replace(TASK, command=("true",)), True),
-        (replace(TASK, command=("/bin/true",)), True),
-        (replace(TASK, command=("nosuch",)), False),
-        (replace(TASK, command=("/etc/passwd",)), False),
-        (replace(TASK, command=("true",), env={"PATH": "/nowhere"}), False),
-        (replace(TASK, command=("./true",), cwd="/bin"), True),
+        ({"command": ("true",)}, None),
+        ({"command": ("/bin/true",)}, None),
+        ({"command": ("./true",), "cwd": "/bin"}, None),
+        ({"command": (), "shell": "nosuch"}, None),
+        ({"command": ("nosuch",)}, "'nosuch' is not found on the PATH"),
+        ({"command": ("/no/such",)}, "'/no/such' is not found"),
+        ({"command": ("/etc",)}, "'/etc' is not found"),
+        ({"command": ("/etc/passwd",)}, "'/etc/passwd' is not executable"),
+        ({"command": ("passwd",), "env": {"PATH": "/etc"}}, "'/etc/passwd' is not executable"),
+        ({"command": ("true",), "env": {"PATH": "/nowhere"}}, "'true' is not found on the PATH"),
+        ({"cwd": "/no/such"}, "directory '/no/such' does not exist"),
+        ({"env_file": "/no/such"}, "environment file '/no/such' does not exist"),
+        ({"user": "nobody-here"}, "no user 'nobody-here'"),
     ],
+    ids=str,
 )
-def test_whether_the_program_is_found_where_the_task_will_look(task, found):
-    assert command.program_found(task, Config()) is found
+def test_a_warning_says_what_will_keep_a_task_from_starting(change, said):
+    found = command.warnings(replace(TASK, **change), Config())
+    assert (said is None) == (found == [])
+    assert said is None or said in found[0]
+
+
+def test_a_home_folder_that_is_not_there_is_a_warning_unless_the_task_starts_elsewhere(monkeypatch):
+    monkeypatch.setattr(command, "account", lambda user: ("ann", "/no/home"))
+    (found,) = command.warnings(TASK, Config())
+    assert "home of ann, '/no/home', which does not exist" in found
+    assert command.warnings(replace(TASK, cwd="/"), Config()) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "found"), [("true", True), ("nosuch", False), ("/etc/passwd", False)]
+)
+def test_whether_the_program_is_found_where_the_task_will_look(program, found):
+    assert command.program_found(replace(TASK, command=(program,)), Config()) is found

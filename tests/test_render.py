@@ -100,6 +100,30 @@ def test_wide_signs_count_twice():
 
 
 @pytest.mark.parametrize("sign", ["\u202e", "\u2028", "\u2066", "\ufeff"])
+def test_only_our_own_colours_reach_a_terminal():
+    task = replace(TASK, last_state=State.FAILED, command=("echo", "\x1b[31mx"))
+    text = render.tasks_table(COLOURED, [task])
+    assert render.ESCAPE.findall(text) == ["\x1b[31m", "\x1b[0m"]
+    assert "\x1b[31mfailed\x1b[0m" in text
+
+
+def test_a_problem_of_the_status_cannot_steer_the_terminal():
+    text = render.status_page(PLAIN, replace(EMPTY, problems=["it \x1b[2J hurts"]))
+    assert "\x1b" not in text
+
+
+def test_wide_signs_are_cut_to_the_columns_they_take():
+    row = NARROW.table(("a", "b"), [("x" * 20, "漢" * 10)]).split("\n")[1]
+    assert row == "x" * 20 + "  " + "漢" * 8 + "…"
+    row = NARROW.table(("a", "b"), [("x" * 20, "漢" * 9)]).split("\n")[1]
+    assert row.endswith("漢" * 9)
+
+
+def test_a_mark_on_the_sign_before_it_takes_no_column():
+    rows = PLAIN.table(("a", "b"), [("e\u0301", "x"), ("ab", "y")]).split("\n")
+    assert rows[1] == "e\u0301   x"
+
+
 def test_signs_that_turn_or_break_the_line_are_made_visible(sign):
     assert sign not in render.visible(f"a{sign}b")
 
@@ -201,6 +225,15 @@ def test_the_page_of_a_task_tells_its_options_in_the_words_of_the_flags():
     assert "env-file" not in lines
 
 
+def test_the_page_of_a_task_tells_its_times_in_its_own_zone():
+    task = replace(TASK, tz="Europe/Berlin", next=NOON + MINUTE, last_success=NOON - MINUTE)
+    text = render.task_page(PLAIN, task, "every minute", [])
+    assert "next          2026-11-20 13:01:00 (Europe/Berlin), in 1m 00s" in text
+    assert "last success  2026-11-20 12:59:00 (Europe/Berlin), 1m 00s ago" in text
+    gone = render.task_page(PLAIN, replace(task, tz="Mars/Phobos"), "broken", [])
+    assert "next          2026-11-20 12:01:00 (UTC), in 1m 00s" in gone
+
+
 def test_the_page_of_a_task_shows_what_is_wrong_with_it_and_its_last_runs():
     task = replace(TASK, error="the zone is gone")
     text = render.task_page(PLAIN, task, "every minute (UTC)", [DONE])
@@ -211,7 +244,8 @@ def test_the_page_of_a_task_shows_what_is_wrong_with_it_and_its_last_runs():
 @pytest.mark.parametrize(
     "name",
     "password DB_PASS PGPASSWORD secret X_TOKEN token API_KEY apikey ACCESS_KEY PRIVATE_PEM "
-    "AUTHORIZATION AWS_CREDENTIALS".split(),
+    "AUTHORIZATION AWS_CREDENTIALS PASSWORD2 AUTH_TOKEN BASIC_AUTH MYSQL_PWD AWS_SECRET_ACCESS_KEY "
+    "DB_PASSWORD_FILE secrets".split(),
 )
 def test_names_that_look_secret(name):
     assert render.masked({name: "v"}) == {name: "***"}
@@ -222,7 +256,9 @@ def test_names_that_do_not_look_secret(name):
     assert render.masked({name: "v"}) == {name: "v"}
 
 
-@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "GIT_AUTHOR_NAME", "PASSENGERS", "BYPASS"])
+@pytest.mark.parametrize(
+    "name", "PWD OLDPWD GIT_AUTHOR_NAME PASSENGERS BYPASS SSH_AUTH_SOCK".split()
+)
 def test_everyday_names_that_only_hold_a_secret_word(name):
     assert render.masked({name: "v"}) == {name: "v"}
 
@@ -341,6 +377,13 @@ def test_a_document_is_one_json_text_with_its_version_first():
     assert json.loads(text) == {"version": 1, "a": ["ü"], "b": None}
     assert text.index("version") < text.index('"a"')
     assert "ü" in text
+
+
+def test_a_document_in_ascii_means_the_same():
+    text = render.document(a="ü 漢 😀 \n")
+    plain = render.ascii_only(text)
+    assert plain.isascii()
+    assert json.loads(plain) == json.loads(text)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO
 
 from taskrunner import config, duration, render
 from taskrunner.api import TaskRunner
@@ -94,12 +94,18 @@ def flush() -> None:
 
 
 def drop_stdout() -> None:
-    """Let stdout lead nowhere from here on: the interpreter would complain of it at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    """Let stdout lead nowhere from here on."""
     if sys.stdout is None:
-        sys.stdout = open(nowhere, "w", encoding="utf-8")  # noqa: SIM115  as long as the process
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  as long as the process
     else:
-        os.dup2(nowhere, sys.stdout.fileno())
+        _drop(sys.stdout)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let a stream lead nowhere: what waits in it would be an error at the end of the interpreter."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def say(text: str) -> None:
@@ -109,9 +115,12 @@ def say(text: str) -> None:
 
 def tell(message: str) -> None:
     """Print a message on stderr, if there is one."""
-    if sys.stderr is not None:  # print would take stdout instead
-        with contextlib.suppress(OSError):  # who cannot be told is not told
-            print(f"taskrunner: {message}", file=sys.stderr, flush=True)
+    if sys.stderr is None:  # print would take stdout instead
+        return
+    try:
+        print(f"taskrunner: {message}", file=sys.stderr, flush=True)
+    except OSError:  # who cannot be told is not told
+        _drop(sys.stderr)
 
 
 def door(args: Arguments) -> TaskRunner:

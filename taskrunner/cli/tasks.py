@@ -4,7 +4,7 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-from taskrunner import command, render
+from taskrunner import command, options, render
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import (
     Arguments,
@@ -20,7 +20,7 @@ from taskrunner.cli.common import (
     with_json,
 )
 from taskrunner.errors import InputError, shown
-from taskrunner.model import Kind, Task
+from taskrunner.model import Kind
 from taskrunner.options import DEFAULTS, READERS
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
 
@@ -103,6 +103,11 @@ def _option_flags(parser: argparse.ArgumentParser) -> None:
 def _schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     """Return the schedule that the flags ask for, None when there is none."""
     _check_when(args)
+    found = _named(runner, args)
+    return None if found is None else options.schedule(found, args.tz)
+
+
+def _named(runner: TaskRunner, args: Any) -> Schedule | None:
     if args.every is not None:
         anchor = None if args.anchor is None else runner.moment(args.anchor, args.tz)
         return Every(args.every, anchor=anchor, from_finish=args.from_finish)
@@ -128,8 +133,6 @@ def _check_when(args: Any) -> None:
         raise InputError(f"--anchor {args.anchor!r} goes only with --every")
     if args.every is None and args.from_finish:
         raise InputError("--from-finish goes only with --every")
-    if args.tz is not None and (args.boot or args.manual or args.after is not None):
-        raise InputError(f"{told[0]} has no time zone: leave out {_typed('tz', args.tz)}")
 
 
 def _typed(option: str, value: object) -> str:
@@ -243,15 +246,12 @@ def _declare_set(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def _set(args: Any) -> int:
     with door(args) as runner:
-        schedule = _schedule(runner, args)
-        if schedule is None and args.tz is not None:
-            _check_zoned(runner.task(args.task), args.tz)
         task = runner.set(
             args.task,
             rename=args.name,
             command=args.after_dashes,
             shell=args.shell,
-            schedule=schedule,
+            schedule=_schedule(runner, args),
             tz=args.tz,
             now=args.now,
             **_changed_options(args),
@@ -263,13 +263,6 @@ def _set(args: Any) -> int:
         for advice in runner.advice(task):
             say(advice)
     return 0
-
-
-def _check_zoned(task: Task, tz: str) -> None:
-    """Refuse a zone for a task that has none: it would be forgotten."""
-    if task.kind in (Kind.AFTER, Kind.BOOT, Kind.MANUAL):
-        flag = _typed(task.kind, task.schedule or True)
-        raise InputError(f"{flag} has no time zone: leave out {_typed('tz', tz)}")
 
 
 def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -219,16 +219,7 @@ class TaskRunner:
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
-        found = []
-        program = task.command[0] if task.command else None
-        if program is not None and not command.program_found(task, self._here().config):
-            found.append(
-                f"the program {shown(program)} is not found on the PATH that the task will see"
-            )
-        if task.cwd is not None and not os.path.isdir(task.cwd):
-            found.append(f"the directory {shown(task.cwd)} does not exist")
-        if task.env_file is not None and not os.path.exists(task.env_file):
-            found.append(f"the environment file {shown(task.env_file)} does not exist")
+        found = command.warnings(task, self._here().config)
         problem = outlook.problem(task)
         if problem is not None:
             return [*found, f"{task.name} cannot be evaluated: {problem}"]
@@ -342,14 +333,12 @@ class TaskRunner:
         if name is not None and not here.store.has_history(name):
             here.store.task(name)  # which is not there, and says so
         wanted = None if state is None else _state(state)
-        if limit is not None and limit < 1:
-            raise InputError(f"{limit} is no count of runs: give 1 or more, or None for all")
         return here.store.history(
             name,
             state=wanted,
             since=_utc(since),
             until=_utc(until),
-            limit=-1 if limit is None else limit,
+            limit=_limit(limit),
         )
 
     def run_of(self, key: str | int) -> Run:
@@ -492,6 +481,15 @@ def _state(text: str) -> State:
         raise InputError(
             f"{shown(text)} is no state of a run: use one of {', '.join(State)}"
         ) from exc
+
+
+def _limit(limit: Any) -> int:
+    """Return how many rows at most, as SQLite has it: -1 for no limit."""
+    if limit is None:
+        return -1
+    if not isinstance(limit, int) or limit < 1:
+        raise InputError(f"{shown(limit)} is no count of runs: give 1 or more, or None for all")
+    return limit
 
 
 def _count(count: int | None, until: datetime | None) -> int | None:

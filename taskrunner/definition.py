@@ -101,7 +101,7 @@ def completed(
     here: OpenHome, given: Schedule, tz: str | None, moment: datetime, before: str | None = None
 ) -> Schedule:
     """Return a schedule with zone and anchor: its own, the one given beside it, the one before, the default."""
-    own = getattr(given, "tz", None)
+    own = getattr(options.schedule(given, tz), "tz", None)
     if tz is not None and own is not None and tz != own:
         raise InputError(
             f"the zone {shown(tz)} contradicts the {shown(own)} of the schedule: give one of them"

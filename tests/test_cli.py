@@ -1218,7 +1218,6 @@ def test_the_daemon_ends_well_at_a_signal(home, door, number):
         ("'lst' is no verb: did you mean list?", ["lst"]),
         ("'' is no verb", [""]),
         ("'nope' is no verb", ["--home", "/x", "nope"]),
-        ("'nope' is no verb", ["help", "nope"]),
         ("'--frob'", ["--frob", "list"]),
         ("'--js'", ["list", "--js"]),
         ("'extra'", ["list", "extra"]),

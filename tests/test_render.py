@@ -99,7 +99,6 @@ def test_wide_signs_count_twice():
     assert rows[1:] == ["漢字  x", "abcd  y"]
 
 
-@pytest.mark.parametrize("sign", ["\u202e", "\u2028", "\u2066", "\ufeff"])
 def test_only_our_own_colours_reach_a_terminal():
     task = replace(TASK, last_state=State.FAILED, command=("echo", "\x1b[31mx"))
     text = render.tasks_table(COLOURED, [task])
@@ -124,6 +123,7 @@ def test_a_mark_on_the_sign_before_it_takes_no_column():
     assert rows[1] == "e\u0301   x"
 
 
+@pytest.mark.parametrize("sign", ["\u202e", "\u2028", "\u2066", "\ufeff"])
 def test_signs_that_turn_or_break_the_line_are_made_visible(sign):
     assert sign not in render.visible(f"a{sign}b")
 

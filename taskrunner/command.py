@@ -90,11 +90,6 @@ def _program_warnings(task: Task, settings: config.Config, folder: str) -> Itera
         yield f"the program {shown(files[0])} is not executable: run chmod +x on it"
 
 
-def program_found(task: Task, settings: config.Config) -> bool:
-    """Return whether the program of a task can be found where the task will look for it."""
-    return not any(_program_warnings(task, settings, task.cwd or account(task.user)[1]))
-
-
 @lru_cache(maxsize=64)
 def account(user: str | None) -> tuple[str, str]:
     """Return the name and home folder of a user, of our own for None; raises StateError."""

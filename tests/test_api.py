@@ -433,14 +433,7 @@ CLUMSY = {
 }
 
 
-# The door has to ask options.schedule, and to look at the limit before it compares it.
-NOT_YET = ("schedule text", "schedule timedelta", "limit", "zone of a manual task")
-LATER = pytest.mark.xfail(strict=True, reason="AttributeError, TypeError or nothing")
-
-
-@pytest.mark.parametrize(
-    "what", [pytest.param(what, marks=LATER if what in NOT_YET else ()) for what in CLUMSY]
-)
+@pytest.mark.parametrize("what", CLUMSY)
 def test_clumsy_input_is_refused_as_input(runner, what):
     runner.add("x", ["true"], Every("1d"))
     with pytest.raises(InputError):

@@ -457,7 +457,6 @@ def test_add_warns_of_what_is_not_there_yet_and_adds(tell, words, told):
     assert told in tell("add", "y", "--manual", "--quiet", *words)[1]
 
 
-@pytest.mark.xfail(strict=True, reason="nothing is said, and no run of the task can ever start")
 def test_add_warns_of_a_user_without_a_home_folder(tell, needs):
     needs("root", os.geteuid() == 0, "only root can add tasks for others")
     folder = Path("~nobody").expanduser()

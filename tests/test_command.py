@@ -146,10 +146,3 @@ def test_a_home_folder_that_is_not_there_is_a_warning_unless_the_task_starts_els
     (found,) = command.warnings(TASK, Config())
     assert "home of ann, '/no/home', which does not exist" in found
     assert command.warnings(replace(TASK, cwd="/"), Config()) == []
-
-
-@pytest.mark.parametrize(
-    ("program", "found"), [("true", True), ("nosuch", False), ("/etc/passwd", False)]
-)
-def test_whether_the_program_is_found_where_the_task_will_look(program, found):
-    assert command.program_found(replace(TASK, command=(program,)), Config()) is found

@@ -48,7 +48,9 @@ class Parser(argparse.ArgumentParser):
 
 def _common() -> argparse.ArgumentParser:
     """Return the parser of what can stand before and after any verb."""
-    common = Parser("taskrunner", add_help=False, argument_default=argparse.SUPPRESS)
+    common = Parser(
+        "taskrunner", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
     common.add_argument(
         "--home", metavar="DIR", help="the home to use (default: $TASKRUNNER_HOME, else the user's)"
     )

@@ -4,7 +4,7 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-from taskrunner import command, options, render
+from taskrunner import command, render
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import (
     Arguments,
@@ -103,11 +103,6 @@ def _option_flags(parser: argparse.ArgumentParser) -> None:
 def _schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     """Return the schedule that the flags ask for, None when there is none."""
     _check_when(args)
-    found = _named(runner, args)
-    return None if found is None else options.schedule(found, args.tz)
-
-
-def _named(runner: TaskRunner, args: Any) -> Schedule | None:
     if args.every is not None:
         anchor = None if args.anchor is None else runner.moment(args.anchor, args.tz)
         return Every(args.every, anchor=anchor, from_finish=args.from_finish)

@@ -51,7 +51,7 @@ def filled(name: str, expressions: list[str]) -> Path:
 
 
 def burst(template: Path) -> Step:
-    """A tick in which all tasks of a home are due, with the following slots kept as a tick keeps them."""
+    """Return a step: one tick in which all tasks of a copy of this home are due."""
 
     def step() -> float:
         folder = PLACE / "burst"

@@ -6,6 +6,7 @@ list). When in doubt it says no, and the full way looks.
 
 import os
 import sqlite3
+from contextlib import closing
 
 from taskrunner import clock, heartbeat, home, lock, migrations
 
@@ -44,15 +45,14 @@ def steady(last: heartbeat.Beat, now: int, boot_id: str) -> bool:
 def _anything(folder: str, store: str, now: int) -> bool:
     """Return whether something is due, pending or left behind, or the store cannot tell."""
     try:
-        connection = sqlite3.connect(store, isolation_level=None)
-        if migrations.version(connection) != len(migrations.STEPS):
-            return True
-        ((found,),) = connection.execute(
-            QUESTION, {"now": now, "zone_data": clock.zone_stamp()}
-        ).fetchall()
-        if found:
-            return True
-        supervisors = connection.execute("SELECT DISTINCT supervisor FROM processes").fetchall()
+        with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+            if migrations.version(connection) != len(migrations.STEPS):
+                return True
+            values = {"now": now, "zone_data": clock.zone_stamp()}
+            ((found,),) = connection.execute(QUESTION, values).fetchall()
+            if found:
+                return True
+            supervisors = connection.execute("SELECT DISTINCT supervisor FROM processes").fetchall()
     except sqlite3.Error:
         return True
     return not all(

@@ -48,7 +48,9 @@ class Connection:
                 connection = sqlite3.connect(self.place, isolation_level=None)
             else:
                 target = f"file:{_quoted(self.place)}?mode=rw"
-                connection = sqlite3.connect(target, BUSY_TIMEOUT, isolation_level=None, uri=True)
+                connection = sqlite3.connect(
+                    target, timeout=BUSY_TIMEOUT, isolation_level=None, uri=True
+                )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             self._upgrade(connection)

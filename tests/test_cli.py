@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -220,7 +221,7 @@ def test_a_store_that_others_can_write_is_refused(tell, refuses, home):
 
 def test_a_store_newer_than_this_program_is_refused_and_left_alone(tell, refuses, home):
     tell("add", "x", "--manual", "--", "true")
-    with sqlite3.connect(home / "taskrunner.db") as store:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as store, store:
         store.execute("PRAGMA user_version = 4711")
     store.close()
     before = (home / "taskrunner.db").read_bytes()
@@ -649,7 +650,7 @@ def broken(tell, home):
     """A sound task x, and a task y whose zone is gone, as after a change of the host's zone data."""
     tell("add", "x", "--every", "1h", "--", "true")
     tell("add", "y", "--cron", "0 2 * * *", "--tz", "Europe/Berlin", "--", "true")
-    with sqlite3.connect(home / "taskrunner.db") as store:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as store, store:
         store.execute("UPDATE tasks SET tz = 'Mars/Phobos' WHERE name = 'y'")
     store.close()
 

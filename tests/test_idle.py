@@ -16,6 +16,7 @@ from tests.samples import ROOT, program
 # What `python -c 'import sqlite3'` loads comes free; this is all an idle tick may add to it.
 BUDGET = {
     "contextlib",
+    "types",
     "fcntl",
     "taskrunner",
     "taskrunner.__main__",

@@ -4,6 +4,7 @@ import os
 import resource
 import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,6 +20,12 @@ EACH_MINUTE = Cron("* * * * *", tz="UTC")
 
 def told(runs):
     return [(run.task, f"{run.slot:%H:%M}", run.state, run.coalesced) for run in reversed(runs)]
+
+
+def dump(home):
+    """All that is in the store, as SQL."""
+    with closing(sqlite3.connect(home / "taskrunner.db")) as connection:
+        return list(connection.iterdump())
 
 
 def block(runner, name, number=1):
@@ -520,10 +527,10 @@ def test_a_dry_run_says_what_the_tick_does_and_writes_nothing(runner, clock, hom
     runner.add("asked", ["true"], Every("1d"), now=True)
     block(runner, "blocked")
     clock.forward(minutes=10)
-    before = list(sqlite3.connect(home / "taskrunner.db").iterdump())
+    before = dump(home)
     at, planned = runner.dry_run()
     assert at == clock()
-    assert list(sqlite3.connect(home / "taskrunner.db").iterdump()) == before
+    assert dump(home) == before
     done = runner.tick().decisions
     assert sorted(map(repr, planned)) == sorted(map(repr, done))
     assert sorted((d.task, d.action) for d in planned) == [

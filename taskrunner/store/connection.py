@@ -23,6 +23,20 @@ Values = Sequence[object] | Mapping[str, object]
 Row = tuple[Any, ...]
 
 
+INHERITED: list[threading.local] = []  # what a fork has left us, never to be touched
+
+
+class Held:
+    """A connection that is closed when its thread, or its store, is gone."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Take a connection."""
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class Connection:
     """One open store; a connection per thread, opened again after a fork."""
 
@@ -35,21 +49,28 @@ class Connection:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        if self._pid != os.getpid():  # SQLite forbids carrying a connection across fork(2)
+        if self._pid != os.getpid():  # SQLite forbids using or closing a connection after fork(2)
+            INHERITED.append(self._local)
             self._local, self._pid = threading.local(), os.getpid()
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = self._local.connection = self._connect()
-        return found
+        held: Held | None = getattr(self._local, "held", None)
+        if held is None:
+            held = self._local.held = Held(self._connect())
+        return held.connection
 
     def _connect(self) -> sqlite3.Connection:
         try:
             if self.place == MISSING:
-                connection = sqlite3.connect(self.place, isolation_level=None)
+                connection = sqlite3.connect(
+                    self.place, isolation_level=None, check_same_thread=False
+                )
             else:
                 target = f"file:{_quoted(self.place)}?mode=rw"
                 connection = sqlite3.connect(
-                    target, timeout=BUSY_TIMEOUT, isolation_level=None, uri=True
+                    target,
+                    timeout=BUSY_TIMEOUT,
+                    isolation_level=None,
+                    uri=True,
+                    check_same_thread=False,  # only to be closed by another one, when a thread has ended
                 )
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -84,10 +105,7 @@ class Connection:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is not None:
-            found.close()
-            self._local.connection = None
+        self._local.held = None
 
     def _ours(self, exc: sqlite3.Error) -> Exception:
         """Return an error of the driver as one of ours, with the name of the file; a bug of ours as it is."""

@@ -59,25 +59,28 @@ class Connection:
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            if self.place == MISSING:
-                connection = sqlite3.connect(
-                    self.place, isolation_level=None, check_same_thread=False
-                )
-            else:
-                target = f"file:{_quoted(self.place)}?mode=rw"
-                connection = sqlite3.connect(
-                    target,
-                    timeout=BUSY_TIMEOUT,
-                    isolation_level=None,
-                    uri=True,
-                    check_same_thread=False,  # only to be closed by another one, when a thread has ended
-                )
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            self._upgrade(connection)
+            connection = self._open()
+            try:
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+                self._upgrade(connection)
+            except BaseException:
+                connection.close()
+                raise
         except sqlite3.Error as exc:
             raise self._ours(exc) from exc
         return connection
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the file, which has to be there; a connection may be closed by another thread than its own."""
+        missing = self.place == MISSING
+        return sqlite3.connect(
+            MISSING if missing else f"file:{_quoted(self.place)}?mode=rw",
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=not missing,
+        )
 
     def _upgrade(self, connection: sqlite3.Connection) -> None:
         """Bring the schema up to date, after a backup; refuse a store that is newer than we are."""

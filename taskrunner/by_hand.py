@@ -101,9 +101,8 @@ def _when_free(here: OpenHome, me: Supervisor, task: Task, asked: Run) -> list[W
 
 def start_tick(here: OpenHome) -> None:
     """Let a tick of its own carry on what is pending, so that nobody has to wait for the clock."""
-    place = os.path.dirname(
-        os.path.dirname(__file__)
-    )  # -m looks here first: the same program as ours
+    # -m looks into the working directory first, and finds the same program as ours there.
+    place = os.path.dirname(os.path.dirname(__file__))
     runner.detach((sys.executable, "-m", "taskrunner", "--home", here.folder, "tick"), cwd=place)
 
 

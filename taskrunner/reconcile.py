@@ -11,9 +11,8 @@ from taskrunner import claim, clock, home, lock, output, policy, runner
 from taskrunner.model import Process, Run, State, Task
 from taskrunner.opened import OpenHome
 
-UNSEEN = timedelta(
-    hours=24
-)  # a child that cannot be seen from here, and has no timeout, is lost after this
+# A child that cannot be seen from here, and has no timeout, is lost after this.
+UNSEEN = timedelta(hours=24)
 
 
 def reconcile(here: OpenHome, now: datetime) -> list[int]:

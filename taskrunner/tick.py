@@ -42,9 +42,8 @@ COMPLAIN_AGAIN = timedelta(hours=1)
 HALF = 64  # bytes of the lock file
 BATCH = 200  # tasks in one transaction, or ...
 BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest we keep other writers waiting
-STEP_BACK = timedelta(
-    hours=3
-)  # back by more, and the clock was wrong before; cron(8) draws the same line
+# The clock went back by more: it was wrong before. cron(8) draws the same line.
+STEP_BACK = timedelta(hours=3)
 PUSHED_AHEAD = timedelta(hours=1)  # a task that cannot be evaluated is tried again after this
 FILL = 100  # tasks whose following slot is computed at a time, while children run
 MS = timedelta(milliseconds=1)
@@ -61,9 +60,8 @@ class Visit:
     runs: list[Run] = field(default_factory=list)
     interrupted: int | None = None  # the signal that ended it early
     stops: list[int] = field(default_factory=list)  # runs that are to be stopped
-    claimed: list[tuple[Task, datetime]] = field(
-        default_factory=list
-    )  # tasks with their next slots
+    # Tasks with their next slots, whose following slots are not known yet.
+    claimed: list[tuple[Task, datetime]] = field(default_factory=list)
 
 
 def tick(here: OpenHome, *, caller: str = "library", only: Task | None = None) -> Visit:
@@ -75,6 +73,8 @@ def tick(here: OpenHome, *, caller: str = "library", only: Task | None = None) -
     if only is None and doorman.idle(here.folder, clock.to_ms(now), caller):
         return Visit(now, idle=True)
     visit = claims(here, caller, only=only)
+    if visit.busy:
+        return visit
     filling = fill(here, visit.claimed)
     if visit.stops or here.store.startable(1):
         carry_out(here, visit, filling)

@@ -13,11 +13,8 @@ from taskrunner.errors import StoreBusy, StoreRefused, shown
 MISSING = ":memory:"  # the place of the empty store that stands in for one that does not exist yet
 BUSY_TIMEOUT = 30.0  # seconds we wait for other writers
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-BUGS = (
-    sqlite3.SQLITE_ERROR,
-    sqlite3.SQLITE_CONSTRAINT,
-    sqlite3.SQLITE_MISUSE,
-)  # ours, not the store's
+# Errors that are faults of our own and not of the store.
+BUGS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
 
 Values = Sequence[object] | Mapping[str, object]
 Row = tuple[Any, ...]

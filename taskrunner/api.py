@@ -330,7 +330,7 @@ class TaskRunner:
     ) -> list[Run]:
         """Return runs, newest first; also those of a task that was removed. Raises UnknownTask or InputError."""
         here = self._here()
-        if name is not None and not here.store.has_history(name):
+        if name is not None and not here.store.ids_ever(name):
             here.store.task(name)  # which is not there, and says so
         wanted = None if state is None else _state(state)
         return here.store.history(

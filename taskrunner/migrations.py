@@ -49,6 +49,7 @@ CREATE TABLE tasks (
   last_success   INTEGER            -- when its last run that succeeded ended
 );
 CREATE UNIQUE INDEX tasks_by_name ON tasks (name) WHERE removed IS NULL;
+CREATE INDEX tasks_ever ON tasks (name); -- those that were removed, too
 CREATE INDEX tasks_due ON tasks (next) WHERE enabled AND removed IS NULL AND next IS NOT NULL;
 CREATE INDEX tasks_requested ON tasks (requested) WHERE requested IS NOT NULL;
 CREATE INDEX tasks_by_parent ON tasks (schedule) WHERE kind = 'after' AND removed IS NULL;

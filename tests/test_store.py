@@ -295,3 +295,36 @@ def test_a_home_may_have_any_name(tmp_path, name, clock):
         runner.add("x", ["true"], Manual())
         assert [task.name for task in runner.tasks()] == ["x"]
     assert (tmp_path / name / "taskrunner.db").exists()
+
+
+def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch):
+    asked, run = [], store._run
+
+    def listening(sql, values=()):
+        asked.append((sql, values))
+        return run(sql, values)
+
+    monkeypatch.setattr(store, "_run", listening)
+    store.live()
+    store.live(1)
+    store.running()
+    store.running_count()
+    store.startable(16)
+    store.processes()
+    store.being_stopped()
+    store.history("x")
+    store.due(NOON, "boot", 200)
+    store.task("x")
+    add_run(store)
+    store.concerned(store.run(1))
+    monkeypatch.undo()
+    small = (
+        "SCAN processes",
+        "SCAN tasks USING INDEX tasks_of_boot",
+        "SCAN runs USING INDEX runs_pending",
+    )
+    for sql, values in asked:
+        if sql.startswith("SELECT"):
+            plan = [row[3] for row in store._rows(f"EXPLAIN QUERY PLAN {sql}", values)]
+            scans = [step for step in plan if step.startswith("SCAN") and step not in small]
+            assert not [scan for scan in scans if "runs_running" not in scan], (sql, plan)

@@ -3,14 +3,16 @@
 Everything here runs inside a transaction of the caller.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 
-from taskrunner import policy, schedule
-from taskrunner.model import NOTHING, After, Kind, Outcome, Run, State, Task
+from taskrunner import clock, policy, schedule
+from taskrunner.errors import InputError
+from taskrunner.model import NOTHING, After, Event, Kind, Outcome, Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 
+PUSHED_AHEAD = timedelta(hours=1)  # a task that cannot be evaluated is tried again after this
 WRITTEN = {Action.SKIP: State.SKIPPED, Action.MISS: State.MISSED}
 
 
@@ -20,8 +22,6 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
     A `forced` run starts beside others of its task.
     """
     span, state = decision.span, WRITTEN.get(decision.action, State.PENDING)
-    for other in decision.stops:
-        _stop(here, other, f"the slot of {span.slot:%Y-%m-%d %H:%M:%S} UTC took its place", now)
     run_id = here.store.add_run(
         decision.task_id,
         state,
@@ -34,7 +34,11 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
         reason=decision.reason,
         forced=forced,
     )
-    if run_id is not None and state is not State.PENDING:
+    if run_id is None:
+        return None
+    for other in decision.stops:
+        _stop(here, other, f"the slot of {span.slot:%Y-%m-%d %H:%M:%S} UTC took its place", now)
+    if state is not State.PENDING:
         conclude(here, here.store.run(run_id), now)
     return run_id
 
@@ -68,14 +72,35 @@ def finish(
 def conclude(here: OpenHome, run: Run, now: datetime) -> None:
     """Do what the end of a run brings about: tasks that come after it, the next slot of a delay."""
     for task in here.store.concerned(run):
-        if task.kind is Kind.AFTER:
-            on = After(task.schedule.partition(":")[2] or "succeeded")
-            for decision in policy.follows(task, on, run, here.store.live(task.id), now):
-                write(here, decision, now)
-        else:
-            value = value_of(task)
-            assert isinstance(value, schedule.Every)
-            here.store.change_task(task.id, next=value.after_finish(now))
+        try:
+            with here.store.savepoint():
+                _set_in_motion(here, task, run, now)
+        except InputError as exc:  # its schedule means nothing any more: the others go on
+            put_off(here, task, now, str(exc))
+
+
+def _set_in_motion(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
+    if task.kind is Kind.AFTER:
+        on = After(task.schedule.partition(":")[2] or "succeeded")
+        for decision in policy.follows(task, on, run, here.store.live(task.id), now):
+            write(here, decision, now)
+    else:
+        value = value_of(task)
+        assert isinstance(value, schedule.Every)
+        here.store.change_task(task.id, next=value.after_finish(now))
+
+
+def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
+    """Push a task ahead that cannot be evaluated, and say why; no slot of it is forgotten."""
+    here.store.change_task(
+        task.id,
+        next=now + PUSHED_AHEAD,
+        following=None,
+        requested=None,
+        boot_id=clock.boot_id() if task.kind is Kind.BOOT else task.boot_id,
+        error=reason,
+    )
+    here.store.note(Event(now, "error", "tick", text=reason), task.id)
 
 
 def value_of(task: Task) -> schedule.Schedule:

@@ -6,6 +6,7 @@ know the store.
 
 import os
 import pwd
+import stat
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +16,7 @@ from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model import Command, Run, Task
 
 UMASK = 0o022
+LARGEST_ENV_FILE = 1_000_000  # bytes
 SHELL = "/bin/sh"
 
 
@@ -114,15 +116,23 @@ def owner(user: str | None) -> int:
 def read_env_file(place: str) -> dict[str, str]:
     """Return the variables of a file of NAME=VALUE lines; raises StateError that names file and line."""
     try:
-        with open(place, encoding="utf-8") as file:
-            text = file.read()
+        with open(place, "rb", opener=_without_waiting) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            text = file.read(LARGEST_ENV_FILE + 1).decode() if regular else None
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise StateError(f"the environment file {shown(place)} cannot be read: {why}") from exc
+    if text is None or len(text) > LARGEST_ENV_FILE:
+        raise StateError(f"the environment file {shown(place)} is no plain file of at most 1 MB")
     try:
         return dict(_assignments(text))
     except InputError as exc:
         raise StateError(f"the environment file {shown(place)}, {exc}") from exc
+
+
+def _without_waiting(place: str, flags: int) -> int:
+    """Open a file that may turn out to be a pipe, which would keep us, and all our children, waiting."""
+    return os.open(place, flags | os.O_NONBLOCK)
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:

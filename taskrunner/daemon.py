@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from taskrunner import clock, doorman, runner, supervise, tick
-from taskrunner.errors import TaskRunnerError
+from taskrunner.errors import StoreBusy, StoreRefused, TaskRunnerError
 from taskrunner.opened import OpenHome
 
 Say = Callable[[str], None]
@@ -32,8 +32,7 @@ def daemon(
                 if trouble not in (None, before):
                     say(trouble)
                 due = _next_visit(here, interval)
-            me.turn()
-            me.finished.clear()
+            trouble = _turn(me, say, trouble)
             me.wait(max(0.0, due - time.monotonic()))
         tell(f"stopping: {len(me.watched)} runs may end within {grace.total_seconds():g} s")
         _wind_down(me, signals, grace)
@@ -53,11 +52,26 @@ def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta) -> str
         me.stop_others(visit.stops)
         for _ in tick.fill(here, visit.claimed):
             pass
-        if not me.busy:
-            here.store.checkpoint()
     except TaskRunnerError as exc:
         return str(exc)
     return None
+
+
+def _turn(me: supervise.Supervisor, say: Say, before: str | None) -> str | None:
+    """Record and start; with nothing to lose, a store that takes nothing is no reason to end."""
+    try:
+        me.turn()
+        if not me.busy:
+            me.here.store.checkpoint()
+    except (StoreBusy, StoreRefused) as exc:
+        if me.watched:
+            raise
+        if str(exc) != before:
+            say(str(exc))
+        return str(exc)
+    finally:
+        me.finished.clear()
+    return before
 
 
 def _next_visit(here: OpenHome, interval: timedelta) -> float:

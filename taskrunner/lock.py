@@ -8,8 +8,9 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+SIGURG = 23  # on Linux; its default action is to do nothing, signal(7)
 POLL = 0.02  # seconds between two tries; flock(2) itself has no timeout
 
 
@@ -72,12 +73,31 @@ def is_held(path: str) -> bool:
         os.close(fd)
 
 
+def remove_if_free(path: str) -> bool:
+    """Remove a lock file unless a living process holds it; False when one does.
+
+    Held while it is removed, so that who is just making it its own sees that it is gone.
+    """
+    with suppress(FileNotFoundError):
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+    return True
+
+
 def nobody_else_has_open(fd: int) -> bool:
     """Return whether this is the only open description of the file, told by a write lease (fcntl(2)).
 
     False also where leases are not to be had, so that the answer True can be relied on.
     """
     try:
+        # Who opens the file in between makes the kernel send a signal: one that is ignored, not SIGIO.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return True

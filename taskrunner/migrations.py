@@ -82,6 +82,7 @@ CREATE UNIQUE INDEX runs_once ON runs (task_id, slot, attempt)
   WHERE trigger <> 'manual';
 CREATE INDEX runs_of_task ON runs (task_id, id);
 CREATE INDEX runs_pending ON runs (slot, id) WHERE state = 'pending';
+CREATE INDEX runs_waiting ON runs (task_id) WHERE state = 'pending';
 CREATE INDEX runs_running ON runs (task_id) WHERE state = 'running';
 
 CREATE TABLE processes (

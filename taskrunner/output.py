@@ -6,7 +6,9 @@ renamed to `<run>.log`; silence leaves nothing. It must not know tasks; it is to
 """
 
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from taskrunner import lock
@@ -26,11 +28,11 @@ class Slot:
 
 @dataclass(eq=False)
 class Slots:
-    """The slot files of one supervisor, those that are free to be used again."""
+    """The slot files of one supervisor, those that are free to be used again by the user they belong to."""
 
     folder: str
     owner: str
-    free: list[Slot] = field(default_factory=list)
+    free: dict[int, list[Slot]] = field(default_factory=dict)
     made: int = 0
 
     def take(self, uid: int) -> Slot:
@@ -38,43 +40,64 @@ class Slots:
 
         Its owner can open it again by the name /dev/stdout.
         """
-        slot = self.free.pop() if self.free else self._make()
-        if os.fstat(slot.fd).st_uid != uid:
-            os.fchown(slot.fd, uid, -1)
-        return slot
+        free = self.free.get(uid)
+        return free.pop() if free else self._make(uid)
 
-    def _make(self) -> Slot:
+    def _make(self, uid: int) -> Slot:
         self.made += 1
         name = f"{self.owner}.{self.made}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(os.path.join(self.folder, name), flags, 0o600)
-        return Slot(name, fd, os.fstat(fd).st_ino)
+        found = os.fstat(fd)
+        if found.st_uid != uid:
+            os.fchown(fd, uid, -1)
+        return Slot(name, fd, found.st_ino)
 
     def put_back(self, slot: Slot) -> None:
-        """Take a slot back after its output is safe; it is used again only when nobody else has it open.
+        """Take a slot back after its output is safe; it is used again only when nobody else can reach it.
 
-        A daemon left behind by one task would write into the output of another.
+        A daemon left behind by one task would write into the output of another; a second link, or a mode of
+        its own, would let its user read that.
         """
-        if os.fstat(slot.fd).st_size:
+        found = os.fstat(slot.fd)
+        if found.st_size:
             os.ftruncate(slot.fd, 0)
-        if lock.nobody_else_has_open(slot.fd):
-            self.free.append(slot)
+        private = found.st_nlink == 1 and stat.S_IMODE(found.st_mode) == 0o600
+        if private and lock.nobody_else_has_open(slot.fd):
+            self.free.setdefault(found.st_uid, []).append(slot)
         else:
             self._drop(slot)
 
     def keep(self, slot: Slot, run_id: int) -> None:
         """Give the file to a run for good."""
-        os.rename(os.path.join(self.folder, slot.name), kept(self.folder, run_id))
+        try:
+            os.rename(os.path.join(self.folder, slot.name), kept(self.folder, run_id))
+        except FileNotFoundError:  # somebody has cleaned up; what we have open is still there
+            _copy(slot.fd, kept(self.folder, run_id))
         os.close(slot.fd)
 
     def close(self) -> None:
         """Remove the slot files."""
-        while self.free:
-            self._drop(self.free.pop())
+        for slots in self.free.values():
+            while slots:
+                self._drop(slots.pop())
 
     def _drop(self, slot: Slot) -> None:
-        os.unlink(os.path.join(self.folder, slot.name))
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.folder, slot.name))
         os.close(slot.fd)
+
+
+def _copy(fd: int, place: str) -> None:
+    with open(place, "xb", opener=_private) as file:
+        at = 0
+        while block := os.pread(fd, CHUNK, at):
+            file.write(block)
+            at += len(block)
+
+
+def _private(place: str, flags: int) -> int:
+    return os.open(place, flags | os.O_NOFOLLOW, 0o600)
 
 
 def kept(folder: str, run_id: int) -> str:
@@ -118,11 +141,14 @@ def rescue(folder: str, name: str, run_id: int) -> tuple[int | None, bytes]:
     return None, b""
 
 
-def sweep(folder: str, owner: str) -> None:
-    """Remove the slot files that a dead supervisor left, once their outputs are rescued."""
+def owners(folder: str) -> dict[str, list[str]]:
+    """Return the slot files in the folder by the supervisor they belong to."""
+    found: dict[str, list[str]] = {}
     for name in os.listdir(folder):
-        if name.rpartition(".")[0] == owner and name.rpartition(".")[2] != "log":
-            os.unlink(os.path.join(folder, name))
+        owner, _, number = name.rpartition(".")
+        if number.isdigit():
+            found.setdefault(owner, []).append(os.path.join(folder, name))
+    return found
 
 
 def chunks(place: str, start: int = 0) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ together, never by a pid alone. Runs under the tick lock, inside a transaction o
 """
 
 import os
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from taskrunner import claim, clock, home, lock, output, policy, runner
@@ -85,11 +86,13 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
 
 
 def sweep(here: OpenHome) -> None:
-    """Remove the files of supervisors that are dead and have no runs left."""
-    if not os.path.isdir(here.path(home.SUPERVISORS)):
-        return
+    """Remove what supervisors that are dead and have no runs left have left behind."""
     needed = {process.supervisor for _, process in here.store.processes()}
-    for name in os.listdir(here.path(home.SUPERVISORS)):
-        if name not in needed and not lock.is_held(here.supervisor(name)):
-            output.sweep(here.output, name)
-            os.unlink(here.supervisor(name))
+    with suppress(FileNotFoundError):  # a home may have come without its folders
+        for name in os.listdir(here.path(home.SUPERVISORS)):
+            if name not in needed:
+                lock.remove_if_free(here.supervisor(name))
+        for owner, places in output.owners(here.output).items():
+            if owner not in needed and not lock.is_held(here.supervisor(owner)):
+                for place in places:
+                    os.unlink(place)

@@ -55,11 +55,13 @@ class Child:
 class Children:
     """The commands that run now, and the one place that waits for all of them.
 
-    `on_timeout` is called with the key of a child before it is stopped because its time is up.
+    `on_timeout` is called with the key of a child before it is stopped because its time is up;
+    `stopped_elsewhere` tells whether somebody else is stopping it, so that the rest of its group has to go.
     """
 
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     on_timeout: Callable[[int], None] = lambda _: None
+    stopped_elsewhere: Callable[[int], bool] = lambda _: False
     running: dict[int, Child] = field(default_factory=dict)
     _timers: list[tuple[float, int]] = field(default_factory=list)
 
@@ -110,6 +112,12 @@ class Children:
             del self.running[child.key]
         return [(child, child.outcome) for child in ended if child.outcome]
 
+    def _end_the_rest(self, child: Child) -> None:
+        """Let the group of a child that somebody else is stopping end as if we had stopped it."""
+        if self.stopped_elsewhere(child.key):
+            child.kill_at = time.monotonic() + child.command.kill_after
+            self._set_timer(child.kill_at, child.key)
+
     def _patience(self, timeout: float | None) -> float:
         limit = FOREVER if timeout is None else timeout
         if any(child.pidfd is None for child in self.running.values()):
@@ -152,6 +160,8 @@ class Children:
                 status
             )  # or Popen would wait for it again
             child.outcome = _outcome(child, usage)
+            if child.kill_at is None and signal_group(child.pid, 0):
+                self._end_the_rest(child)
         if child.pidfd is not None:
             self.selector.unregister(child.pidfd)
             os.close(child.pidfd)
@@ -206,10 +216,10 @@ def _signal_name(number: int) -> str:
 
 
 def _spawn(command: Command, output: int) -> subprocess.Popen[bytes]:
-    prefix, identity = _as_user(command.user)
-    argv = (*prefix, *_niced(command.nice), *command.argv)
+    argv = (*_niced(command.nice), *command.argv)
     with _stdin(command.stdin) as stdin:
-        # Nothing here may leave CPython's vfork path (no preexec_fn): forking a large parent costs milliseconds.
+        # But for another user nothing here may leave CPython's vfork path (no preexec_fn): forking a large
+        # parent costs milliseconds.
         return subprocess.Popen(
             argv,
             stdin=stdin,
@@ -219,28 +229,23 @@ def _spawn(command: Command, output: int) -> subprocess.Popen[bytes]:
             env=command.env,
             umask=command.umask,
             start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
-            **identity,
+            **_as_user(command.user),
         )
 
 
-def _as_user(user: str | None) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return what makes a command run as `user`: a prefix, or arguments of Popen where setpriv(1) is missing."""
+def _as_user(user: str | None) -> dict[str, Any]:
+    """Return the arguments of Popen that make a command run as `user`, with all its groups.
+
+    Not setpriv(1) as a prefix, though that is faster: root would execute it with the task's environment, and
+    the loader obeys LD_PRELOAD.
+    """
     if user is None:
-        return (), {}
+        return {}
     entry = pwd.getpwnam(user)
     if entry.pw_uid == os.geteuid():
-        return (), {}
-    setpriv = _tool("setpriv")
-    if setpriv:
-        return (
-            setpriv,
-            f"--reuid={entry.pw_uid}",
-            f"--regid={entry.pw_gid}",
-            "--init-groups",
-            "--",
-        ), {}
+        return {}
     groups = os.getgrouplist(user, entry.pw_gid)
-    return (), {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
 
 
 def _niced(nice: int | None) -> tuple[str, ...]:
@@ -362,7 +367,7 @@ def session_that_has_open(inode: int, device: int) -> int | None:
             continue
         try:
             with os.scandir(f"/proc/{name}/fd") as entries:
-                found = any(_is_file(entry.path, inode, device) for entry in entries)
+                found = any(_writes_to(entry.path, inode, device) for entry in entries)
         except OSError:  # gone meanwhile, or not ours to see
             continue
         fields = _stat(int(name)) if found else None
@@ -371,12 +376,17 @@ def session_that_has_open(inode: int, device: int) -> int | None:
     return None
 
 
-def _is_file(path: str, inode: int, device: int) -> bool:
+def _writes_to(path: str, inode: int, device: int) -> bool:
+    """Return whether a /proc/PID/fd/N is this file, open for writing: who only reads it is no child of ours."""
     try:
         found = os.stat(path)
-    except OSError:
+        if (found.st_ino, found.st_dev) != (inode, device):
+            return False
+        with open(path.replace("/fd/", "/fdinfo/"), encoding="utf-8") as file:
+            flags = next(line for line in file if line.startswith("flags:"))
+    except (OSError, StopIteration):
         return False
-    return (found.st_ino, found.st_dev) == (inode, device)
+    return int(flags.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 @contextmanager
@@ -391,7 +401,12 @@ def stop_signals(children: Children) -> Iterator[list[int]]:
         received.append(number)
 
     try:
-        before = {number: signal.signal(number, remember) for number in STOPPING}
+        # What nohup(1) or a shell's & has set to be ignored stays ignored.
+        heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, remember) for number in heeded}
+        before[signal.SIGCHLD] = signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # else no ends are told
     except ValueError:  # not the main thread
         yield received
         return

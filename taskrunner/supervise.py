@@ -73,6 +73,7 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self.children.on_timeout = self._say_timed_out
+        self.children.stopped_elsewhere = self._stopped_elsewhere
 
     @property
     def busy(self) -> bool:
@@ -96,21 +97,30 @@ class Supervisor:
 
     def _turn(self) -> None:
         now, ended = self.here.now(), list(self._ended)
-        with self.here.store.transaction():
-            stopped = self.here.store.being_stopped() if ended else {}
-            for each in ended:
-                self._record(each, stopped.get(each.watched.run.id), now)
-            batch = [] if self.closing else self._next(now)
+        batch: list[Watched] = []
+        try:
+            with self.here.store.transaction():
+                stopped = self.here.store.being_stopped()
+                for each in ended:
+                    self._record(each, stopped.get(each.watched.run.id), now)
+                self._next(batch, now)
+                marked = self.here.store.being_stopped().keys() - stopped.keys()
+        except BaseException:
+            for watched in batch:  # none of it is written, so none of it is started
+                self.slots.put_back(watched.slot)
+            raise
         del self._ended[: len(ended)]
         for each in ended:
             del self.watched[each.watched.run.id]
             if each.size <= SMALL:
                 self.slots.put_back(each.watched.slot)
         self.spawn(batch, now)
+        self.stop_others(list(marked))  # by what the ends above have set in motion
 
     def wait(self, timeout: float | None) -> None:
         """Wait until a child ends, a signal comes or `timeout` seconds are over."""
         if self._ended:
+            self._look(0)  # the timers of the others are obeyed also while the store takes nothing
             return
         if self._unnoted:
             self._look(MOMENT)
@@ -143,26 +153,29 @@ class Supervisor:
         started = Run(**{**vars(run), "state": State.RUNNING, "started": now, "reason": None})
         return [Watched(started, task, slot)]
 
-    def _next(self, now: datetime) -> list[Watched]:
+    def _next(self, taken: list[Watched], now: datetime) -> None:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
         free = self.here.config.max_parallel - self.here.store.running_count()
         free = min(free, runner.room() - len(self.watched))
-        runs = self.here.store.startable(free) if free > 0 else []
+        runs = self.here.store.startable(free) if free > 0 and not self.closing else []
         tasks = self.here.store.tasks_of(runs)
-        taken: list[Watched] = []
         for run in runs:
             # The task leaves the list: a second run of it was chosen before the one ahead of it was started.
             task = tasks.pop(run.task_id, None)
             if task is not None:
-                taken += self._start_or_miss(run, task, now)
-        return taken
+                taken += self._start_or_not(run, task, now)
 
-    def _start_or_miss(self, run: Run, task: Task, now: datetime) -> list[Watched]:
+    def _start_or_not(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         late = policy.too_late(task, run, now)
-        if late is None:
+        if late is not None:
+            claim.finish(self.here, run, State.MISSED, late, now)
+            return []
+        try:
             return self.adopt(run, task, now)
-        claim.finish(self.here, run, State.MISSED, late, now)
-        return []
+        except OSError as exc:
+            why = f"could not start: its output file: {exc.strerror}"
+            claim.finish(self.here, run, State.FAILED, why, now)
+            return []
 
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
         """Start the processes of runs that were made running."""
@@ -179,12 +192,13 @@ class Supervisor:
     def _note_children(self) -> None:
         """Keep how our children are recognised; those that have ended already need not be any more."""
         living = [child for child in self._unnoted if child.key in self.children.running]
+        with suppress(StoreBusy, StoreRefused):  # it can be found by its output, too
+            if living:
+                with self.here.store.transaction(durable=False):
+                    for child in living:
+                        ticks = runner.started_ticks(child.pid)
+                        self.here.store.note_child(child.key, child.pid, ticks)
         self._unnoted.clear()
-        if living:
-            with self.here.store.transaction(durable=False):
-                for child in living:
-                    ticks = runner.started_ticks(child.pid)
-                    self.here.store.note_child(child.key, child.pid, ticks)
 
     def _start(self, watched: Watched, now: datetime) -> runner.Child | Outcome:
         try:
@@ -201,6 +215,13 @@ class Supervisor:
         ended = claim.finish(self.here, run, state, reason, now, outcome, each.small, each.size)
         if ended is not None:
             self.finished.append(ended)
+
+    def _stopped_elsewhere(self, run_id: int) -> bool:
+        try:
+            process = self.here.store.process(run_id)
+        except (StoreBusy, StoreRefused):
+            return False
+        return process is not None and process.stop_state is not None
 
     def _say_timed_out(self, run_id: int) -> None:
         reason = policy.overdue(self.watched[run_id].task)
@@ -230,9 +251,9 @@ class Supervisor:
     def stop_others(self, run_ids: Sequence[int]) -> None:
         """Send TERM to runs whose rows say that they are being stopped; KILL follows after their kill-after."""
         for run_id in run_ids:
-            if run_id in self.watched:
+            if run_id in self.children.running:
                 self.children.stop(run_id)
-            elif run_id not in self.stopping:
+            elif run_id not in self.watched and run_id not in self.stopping:
                 task = self.here.store.task_of(self.here.store.run(run_id))
                 self.stopping[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
         self._look_after_stops()
@@ -247,7 +268,8 @@ class Supervisor:
             elif process.pid is not None and reconcile.alive(process):
                 self._press(stop, process.pid, over)
             elif not lock.is_held(self.here.supervisor(process.supervisor)):
-                self._settle(run_id, process)
+                with suppress(StoreBusy, StoreRefused):  # the next look tries again
+                    self._settle(run_id, process)
 
     def _press(self, stop: Stop, group: int, over: float) -> None:
         if over >= 0:
@@ -273,7 +295,9 @@ def supervisor(here: OpenHome) -> Iterator[Supervisor]:
     name = f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)
+        me = Supervisor(here, name, slots)
         try:
-            yield Supervisor(here, name, slots)
+            yield me
         finally:
             slots.close()
+            me.children.selector.close()

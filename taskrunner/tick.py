@@ -44,7 +44,6 @@ BATCH = 200  # tasks in one transaction, or ...
 BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest we keep other writers waiting
 # The clock went back by more: it was wrong before. cron(8) draws the same line.
 STEP_BACK = timedelta(hours=3)
-PUSHED_AHEAD = timedelta(hours=1)  # a task that cannot be evaluated is tried again after this
 FILL = 100  # tasks whose following slot is computed at a time, while children run
 MS = timedelta(milliseconds=1)
 
@@ -169,15 +168,18 @@ def _half(*numbers: int) -> bytes:
 
 
 def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) -> None:
-    key = None if only is None else only.id
-    while due := here.store.due(visit.at, boot_id, BATCH, key):
-        end = time.monotonic() + BATCH_TIME
+    key, due = None if only is None else only.id, True
+    while due:
         with here.store.transaction():
-            live = _by_task(here.store.live())
-            for task in due:
+            # Read inside: what a person changes meanwhile is not to be overwritten.
+            tasks = here.store.due(visit.at, boot_id, BATCH, key)
+            live = _by_task(here.store.live_of(tasks))
+            end = time.monotonic() + BATCH_TIME
+            for task in tasks:
                 visit.decisions += _claim_one(here, visit, task, live.get(task.id, []), boot_id)
                 if time.monotonic() > end:
                     break
+        due = bool(tasks)
 
 
 def _by_task(runs: Sequence[Run]) -> dict[int, list[Run]]:
@@ -202,11 +204,7 @@ def _claim_one(
     except (StoreBusy, StoreRefused):
         raise
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
-        reason = f"{exc}"
-        here.store.change_task(
-            task.id, next=visit.at + PUSHED_AHEAD, following=None, requested=None, error=reason
-        )
-        here.store.note(Event(visit.at, "error", "tick", text=reason), task.id)
+        claim.put_off(here, task, visit.at, f"{exc}")
         return []
     if changes.get("next") is not None:
         visit.claimed.append((task, changes["next"]))
@@ -310,13 +308,24 @@ def _compute_anew(here: OpenHome, tasks: Sequence[Task], evaluated: datetime | N
 
 
 def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
+    # A run that started in a future that never was would hide all that really come after it.
+    past = {} if task.last_run is None or task.last_run <= evaluated else {"last_run": None}
     if task.from_finish:
-        return {"evaluated": evaluated}
+        return {"evaluated": evaluated, **past, **_nearer(task, evaluated)}
     return {
         "evaluated": evaluated,
         "next": claim.value_of(task).next_after(evaluated),
         "following": None,
+        **past,
     }
+
+
+def _nearer(task: Task, evaluated: datetime) -> dict[str, Any]:
+    """Return a next slot of a delay that is no further away than the delay."""
+    value = claim.value_of(task)
+    assert isinstance(value, schedule.Every)
+    latest = value.after_finish(evaluated)
+    return {} if task.next is None else {"next": min(task.next, latest)}
 
 
 # ---- what a tick would do

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taskrunner import Manual, State, TaskBusy, TaskRunner, Trigger, by_hand
+from taskrunner import After, Manual, State, TaskBusy, TaskRunner, Trigger, by_hand
+from taskrunner import runner as processes
 from tests.samples import start, wait_for
 
 
@@ -240,3 +241,32 @@ def test_the_output_file_belongs_to_the_user_of_the_task(door):
         cwd="/",
     )
     assert door.output(door.run("x")).split() == [b"reopened", b"nobody", b"600"]
+
+
+def test_a_cancel_ends_the_whole_group_also_what_ignores_term(door, home, tmp_path):
+    text = f"""sh -c 'trap "" TERM; echo $$ > {tmp_path}/pid; while :; do sleep 1; done' & wait"""
+    add(door, shell=text, kill_after="1s")
+    thread, _ = in_background(home, "x")
+    left = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    door.cancel("x")
+    thread.join()
+    assert not processes.started_ticks(left)
+
+
+def test_a_child_of_a_chain_that_replaces_is_stopped_at_once(door, tmp_path):
+    add(door, "parent")
+    schedule = After("parent")
+    door.add(
+        "child",
+        shell=f"echo $$; [ -e {tmp_path}/quick ] || sleep 300",
+        schedule=schedule,
+        overlap="replace",
+    )
+    thread = threading.Thread(target=lambda: TaskRunner(door.home).run("parent"))
+    thread.start()
+    thread.join()
+    (old,) = wait_for(lambda: door.history("child", state="running"))
+    (tmp_path / "quick").touch()
+    door.run("parent")
+    wait_for(lambda: door.run_of(old.id).state is State.CANCELLED)
+    wait_for(lambda: door.history("child")[0].state is State.SUCCEEDED)

@@ -146,3 +146,11 @@ def test_a_home_folder_that_is_not_there_is_a_warning_unless_the_task_starts_els
     (found,) = command.warnings(TASK, Config())
     assert "home of ann, '/no/home', which does not exist" in found
     assert command.warnings(replace(TASK, cwd="/"), Config()) == []
+
+
+def test_an_environment_file_that_is_a_pipe_or_huge_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "huge").write_text("A=1\n" * 300_000)
+    for name in ("pipe", "huge"):
+        with pytest.raises(StateError, match="no plain file"):
+            command.read_env_file(str(tmp_path / name))

@@ -99,3 +99,25 @@ def test_a_second_descriptor_on_a_file_is_noticed(tmp_path):
         assert lock.nobody_else_has_open(fd)
     finally:
         os.close(fd)
+
+
+def test_asking_for_a_lease_while_others_open_the_file_does_no_harm(tmp_path):
+    place = tmp_path / "file"
+    fd = os.open(place, os.O_RDWR | os.O_CREAT)
+    code = "import sys\nwhile True: open(sys.argv[1], 'rb').close()"
+    with subprocess.Popen([sys.executable, "-c", code, str(place)]) as process:
+        for _ in range(3000):  # SIGIO would end this very process
+            lock.nobody_else_has_open(fd)
+        process.kill()
+    os.close(fd)
+
+
+def test_only_the_lock_files_of_the_dead_are_removed(tmp_path, holder):
+    place = tmp_path / "lock"
+    assert not lock.remove_if_free(str(place))
+    assert place.exists()
+    holder.kill()
+    holder.wait()
+    assert lock.remove_if_free(str(place))
+    assert not place.exists()
+    assert lock.remove_if_free(str(place))

@@ -94,11 +94,45 @@ def test_output_that_is_gone_has_no_size(folder):
     assert output.rescue(str(folder), "9-dead.1", 42) == (None, b"")
 
 
-def test_only_the_slot_files_of_the_dead_are_swept(folder):
-    for name in ("9-dead.1", "9-dead.12", "9-deadly.1", "8-live.1", "42.log"):
+def test_slot_files_are_known_by_their_supervisor_and_kept_ones_by_their_run(folder):
+    for name in ("9-dead.1", "9-dead.12", "8-live.1", "42.log"):
         (folder / name).touch()
-    output.sweep(str(folder), "9-dead")
-    assert sorted(place.name for place in folder.iterdir()) == ["42.log", "8-live.1", "9-deadly.1"]
+    found = output.owners(str(folder))
+    assert {owner: len(places) for owner, places in found.items()} == {"9-dead": 2, "8-live": 1}
+
+
+@pytest.mark.parametrize("reach", ["a second link", "a mode of its own"])
+def test_a_slot_that_its_user_can_still_reach_is_never_used_again(slots, folder, reach):
+    slot = slots.take(ME)
+    if reach == "a second link":
+        os.link(folder / slot.name, folder / "mine")
+    else:
+        os.fchmod(slot.fd, 0o666)
+    slots.put_back(slot)
+    assert slots.take(ME).name != slot.name
+    assert not (folder / slot.name).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another user")
+def test_a_slot_is_used_again_by_the_same_user_only(slots, folder):
+    theirs = slots.take(65534)
+    slots.put_back(theirs)
+    assert slots.take(ME) is not theirs
+    assert slots.take(65534) is theirs
+    slots.put_back(theirs)
+
+
+def test_a_slot_file_that_somebody_removed_costs_no_output(slots, folder):
+    slot = slots.take(ME)
+    os.write(slot.fd, b"x" * (SMALL + 1))
+    (folder / slot.name).unlink()
+    slots.keep(slot, 42)
+    assert (folder / "42.log").stat().st_size == SMALL + 1
+    assert (folder / "42.log").stat().st_mode & 0o777 == 0o600
+    again = slots.take(ME)
+    (folder / again.name).unlink()
+    slots.put_back(again)
+    slots.close()
 
 
 def test_a_file_is_read_from_an_offset_in_pieces(folder, monkeypatch):

@@ -216,6 +216,21 @@ def test_a_stop_waits_for_the_clean_up_of_the_group(children, out):
     assert "cleaned up" in out.text()
 
 
+def test_the_rest_of_a_group_that_somebody_else_stops_is_ended_too(children, out):
+    text = "sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait"
+    child = children.start(1, shell(text, kill_after=0.5), out.fd)
+    children.stopped_elsewhere = lambda key: key == 1
+    left = int(wait_for_line(out))
+    runner.terminate(child.pid)
+    assert ended(children)[1].signal == signal.SIGTERM
+    assert not runner.started_ticks(left)
+
+
+def wait_for_line(out):
+    out.wait_for("\n")
+    return out.text()
+
+
 def test_what_a_command_leaves_behind_lives_on_when_it_ends_by_itself(children, out):
     outcome = run(children, out, shell("sleep 100 & echo $!"))
     assert outcome.exit_code == 0
@@ -258,12 +273,7 @@ def test_other_children_of_the_program_are_left_alone(children, out):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as another user")
-@pytest.mark.parametrize("tools", ["setpriv", "inside the child"])
-def test_root_runs_as_another_user_with_all_its_groups_and_nothing_of_ours(
-    children, out, monkeypatch, tools
-):
-    if tools != "setpriv":
-        monkeypatch.setattr(runner, "_tool", lambda name: None)
+def test_root_runs_as_another_user_with_all_its_groups_and_nothing_of_ours(children, out):
     text = "id -u; id -g; id -G; grep CapEff /proc/self/status; touch /etc/x 2>&1"
     run(children, out, shell(text, user="nobody"))
     lines = out.text().splitlines()
@@ -273,6 +283,13 @@ def test_root_runs_as_another_user_with_all_its_groups_and_nothing_of_ours(
     assert sorted(map(int, lines[2].split())) == sorted(groups)
     assert lines[3].split()[1].strip("0") == ""
     assert "Permission denied" in lines[4]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as another user")
+def test_root_executes_nothing_with_the_environment_of_another_user(children, out):
+    env = {**ENV, "LD_PRELOAD": "/no/such/library.so"}  # the loader complains once for each program
+    run(children, out, Command(argv=("/bin/true",), env=env, cwd="/", user="nobody"))
+    assert out.text().count("cannot be preloaded") == 1
 
 
 def test_a_user_who_does_not_exist_is_an_outcome(children, out):
@@ -295,6 +312,17 @@ def test_signals_are_collected_and_wake_the_loop(children, out):
         assert time.monotonic() - started < 5
     assert received == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_was_ignored_before_stays_ignored(children):
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with runner.stop_signals(children) as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert received == []
+    finally:
+        signal.signal(signal.SIGHUP, old)
 
 
 def test_outside_the_main_thread_signals_are_left_alone(children):
@@ -328,7 +356,11 @@ def test_a_session_is_found_by_the_file_it_has_open(children, out, tmp_path):
     out.wait_for("up")
     found = (tmp_path / "out").stat()
     assert runner.session_that_has_open(found.st_ino, found.st_dev) == child.pid
-    (tmp_path / "other").touch()
+    with (tmp_path / "other").open("wb"):
+        pass
+    with (tmp_path / "other").open("rb"):  # who only reads it is no child of ours
+        other = (tmp_path / "other").stat()
+        assert runner.session_that_has_open(other.st_ino, other.st_dev) is None
     other = (tmp_path / "other").stat()
     assert runner.session_that_has_open(other.st_ino, other.st_dev) is None
 

@@ -326,7 +326,7 @@ def test_a_task_that_cannot_be_evaluated_is_pushed_ahead_and_says_why(runner, cl
     runner.tick()
     assert told(runner.history()) == [("good", "12:01", State.SUCCEEDED, 1)]
     assert "'Gone/Zone'" in runner.task("broken").error
-    assert runner.task("broken").next == clock() + tick.PUSHED_AHEAD
+    assert runner.task("broken").next == clock() + tick.claim.PUSHED_AHEAD
     assert any("broken cannot be evaluated" in text for text in runner.status().problems)
     with raw:
         raw.execute("UPDATE tasks SET tz = 'UTC' WHERE name = 'broken'")
@@ -573,3 +573,29 @@ def test_no_more_run_at_a_time_than_open_files_allow(home, clock, monkeypatch):
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert [run.state for run in runner.history(limit=100)] == [State.SUCCEEDED] * 60
+
+
+def test_a_delay_whose_zone_is_gone_stops_nobody(runner, clock, home):
+    runner.add("lame", ["true"], Every("1d", from_finish=True), tz="Europe/Berlin")
+    runner.add("sound", ["true"], EACH_MINUTE)
+    with closing(sqlite3.connect(home / "taskrunner.db")) as raw, raw:
+        raw.execute("UPDATE tasks SET tz = 'Gone/Zone' WHERE name = 'lame'")
+    assert runner.run("lame").state is State.SUCCEEDED  # its end sets the next slot, or tries to
+    assert "Gone/Zone" in runner.task("lame").error
+    clock.forward(days=1, minutes=1)
+    runner.tick()
+    assert runner.history()[0].task == "sound"
+    assert runner.history()[0].state is State.SUCCEEDED
+
+
+def test_a_clock_that_was_years_ahead_leaves_no_delay_and_no_state_behind(runner, clock):
+    runner.add("poll", ["false"], Every("10m", from_finish=True))
+    clock.at = NOON.replace(year=2036)
+    runner.tick()
+    clock.at = NOON + timedelta(hours=1)
+    runner.tick()
+    assert runner.task("poll").next <= clock() + timedelta(minutes=10)
+    clock.forward(minutes=11)
+    runner.tick()
+    assert [f"{run.started:%Y}" for run in runner.history()] == ["2026", "2036"]
+    assert runner.task("poll").last_run == clock()

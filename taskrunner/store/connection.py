@@ -137,8 +137,8 @@ class Connection:
         """Write all of the block or nothing; not `durable` means it may be forgotten in a power cut."""
         if not durable:
             self._run("PRAGMA synchronous = normal")
-        self._run("BEGIN IMMEDIATE")
         try:
+            self._run("BEGIN IMMEDIATE")
             yield
             self._run("COMMIT")
         except BaseException:
@@ -162,8 +162,15 @@ class Connection:
         self._run("RELEASE one")
 
     def checkpoint(self) -> None:
-        """Put the log back into the store, so that an idle tick never has to recover it."""
-        self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Put the log back into the store, so that an idle tick never has to recover it.
+
+        A reader in the way is not waited for: the next one who works does it.
+        """
+        self._rows("PRAGMA busy_timeout = 0")
+        try:
+            self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._rows(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT * 1000)}")
 
 
 def _quoted(place: str) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from taskrunner.clock import to_ms
 from taskrunner.errors import UnknownRun
-from taskrunner.model import LIVE, NOTHING, Outcome, Process, Run, State, Trigger
+from taskrunner.model import LIVE, NOTHING, Outcome, Process, Run, State, Task, Trigger
 from taskrunner.store.rows import (
     LARGEST_ID,
     PROCESS,
@@ -74,8 +74,14 @@ class Runs(Tasks):
     def live(self, task_id: int | None = None) -> list[Run]:
         """Return the runs that are running, then those that are pending, of one task or of all, oldest first."""
         of_task, values = ("", ()) if task_id is None else (" AND task_id = ?", (task_id,))
-        pending = self._runs(f"state = 'pending'{of_task}", values, order="slot, runs.id")
+        pending = self._runs(f"state = 'pending'{of_task}", values, order="slot, +runs.id")
         return self._runs(f"state = 'running'{of_task}", values, order=FEW) + pending
+
+    def live_of(self, tasks: Sequence[Task]) -> list[Run]:
+        """Return the runs of these tasks that are running, then those that are pending, oldest first."""
+        ids = ", ".join(str(task.id) for task in tasks)
+        found = self._runs(f"state = 'pending' AND task_id IN ({ids})", order="slot, +runs.id")
+        return self._runs(f"state = 'running' AND task_id IN ({ids})", order=FEW) + found
 
     def running(self) -> list[Run]:
         """Return the runs that are running, oldest first."""

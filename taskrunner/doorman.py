@@ -15,6 +15,7 @@ QUESTION = """
 SELECT EXISTS (SELECT 1 FROM tasks WHERE enabled AND removed IS NULL AND next <= :now)
     OR EXISTS (SELECT 1 FROM tasks WHERE requested IS NOT NULL AND enabled AND removed IS NULL)
     OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending')
+    OR EXISTS (SELECT 1 FROM processes WHERE stop_at IS NOT NULL)
     OR (SELECT value FROM facts WHERE name = 'zone_data') IS NOT :zone_data
 """
 

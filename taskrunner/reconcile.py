@@ -12,6 +12,8 @@ from taskrunner import claim, clock, home, lock, output, policy, runner
 from taskrunner.model import Process, Run, State, Task
 from taskrunner.opened import OpenHome
 
+# Who wrote that a run is being stopped, and died before it sent the signal, has had this long.
+UNHEARD = timedelta(seconds=30)
 # A child that cannot be seen from here, and has no timeout, is lost after this.
 UNSEEN = timedelta(hours=24)
 
@@ -21,6 +23,8 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
     stops = []
     for run, process in here.store.processes():
         if lock.is_held(here.supervisor(process.supervisor)):
+            if process.stop_at is not None and now - process.stop_at > UNHEARD:
+                stops.append(run.id)
             continue
         task = here.store.task_of(run)
         lost = _why_lost(here, task, run, process, now)
@@ -41,13 +45,13 @@ def _why_lost(here: OpenHome, task: Task, run: Run, process: Process, now: datet
         gone = run.started is not None and now - run.started > limit
         return "its supervisor died, and its process cannot be seen from here" if gone else None
     if process.pid is None:
-        return None if adopt(here, process) else "its supervisor died as it was about to start"
+        return None if find_child(here, process) else "its supervisor died as it was about to start"
     if alive(process):
         return None
     return "its supervisor died, and nobody saw how it ended"
 
 
-def adopt(here: OpenHome, process: Process) -> bool:
+def find_child(here: OpenHome, process: Process) -> bool:
     """Look for a child whose supervisor died before it could note it: by the output file it has open."""
     try:
         found = os.stat(os.path.join(here.output, process.output))

@@ -280,7 +280,7 @@ class Supervisor:
 
     def _settle(self, run_id: int, process: Process) -> None:
         """Record the end of a run that we stopped and whose own supervisor is dead."""
-        if process.pid is None and reconcile.adopt(self.here, process):
+        if process.pid is None and reconcile.find_child(self.here, process):
             return  # it lives after all; the next look finds it
         with self.here.store.transaction():
             run = self.here.store.run(run_id)

@@ -182,10 +182,8 @@ def test_the_question_is_answered_from_indexes(runner, home):
     plan = connection.execute("EXPLAIN QUERY PLAN " + doorman.QUESTION, {"now": 1, "zone_data": ""})
     steps = [row[3] for row in plan]
     connection.close()
-    assert not [
-        step
-        for step in steps
-        if step.startswith("SCAN") and "INDEX" not in step and "CONSTANT" not in step
-    ]
+    # The one table that is walked holds no more rows than runs are running.
+    walked = [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
+    assert [step for step in walked if "CONSTANT" not in step] == ["SCAN processes"]
     assert sum("tasks_due" in step for step in steps) == 1
     assert sum("runs_waiting" in step or "runs_pending" in step for step in steps) == 1

@@ -225,3 +225,25 @@ def test_who_is_alive_is_never_told_by_a_pid_alone(orphan, door):
     assert not reconcile.alive(replace(process, pid_started=process.pid_started - 1))
     assert not reconcile.alive(replace(process, pid_started=None))
     assert not reconcile.alive(replace(process, pid=None))
+
+
+def test_a_run_that_was_marked_to_be_stopped_but_never_told_is_stopped_by_a_later_tick(
+    door, home, tmp_path
+):
+    env = {"PIDFILE": str(tmp_path / "pid")}
+    door.add("slow", shell=FOREVER, schedule=Manual(), now=True, env=env)
+    with start(home, "tick") as supervisor:
+        run = wait_for(lambda: started_run(door))
+        store = door._here().store
+        with store.transaction():  # as a cancel that dies before it sends the signal
+            store.ask_to_stop(run, State.CANCELLED, "cancelled by ann", door.now())
+        door.tick()
+        assert door.run_of(run).state is State.RUNNING
+        with later(door, minutes=1) as late:
+            late.tick()
+        assert supervisor.wait(20) == 0
+    cancelled = door.run_of(run)
+    assert (cancelled.state, cancelled.reason) == (
+        State.CANCELLED,
+        "cancelled by ann (killed by SIGTERM)",
+    )

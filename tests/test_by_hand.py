@@ -258,7 +258,7 @@ def test_a_child_of_a_chain_that_replaces_is_stopped_at_once(door, tmp_path):
     schedule = After("parent")
     door.add(
         "child",
-        shell=f"echo $$; [ -e {tmp_path}/quick ] || sleep 300",
+        shell=f"[ -e {tmp_path}/quick ] || {{ echo waiting; sleep 300; }}",
         schedule=schedule,
         overlap="replace",
     )
@@ -266,6 +266,8 @@ def test_a_child_of_a_chain_that_replaces_is_stopped_at_once(door, tmp_path):
     thread.start()
     thread.join()
     (old,) = wait_for(lambda: door.history("child", state="running"))
+    wait_for(lambda: door.output(old))  # it has got past its question for the file
+    wait_for(lambda: door._here().store.process(old.id).pid)
     (tmp_path / "quick").touch()
     door.run("parent")
     wait_for(lambda: door.run_of(old.id).state is State.CANCELLED)

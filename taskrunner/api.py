@@ -447,10 +447,6 @@ class TaskRunner:
         """
         loop.daemon(self._here(create=True), interval, grace, say, verbose=verbose)
 
-    def schedule_of(self, task: Task) -> Schedule:
-        """Return the schedule of a task as a value; raises InputError when it means nothing any more."""
-        return claim.value_of(task)
-
     def describe(self, task: Task) -> str:
         """Return the schedule of a task in words, or what is wrong with it."""
         return outlook.problem(task) or claim.value_of(task).describe()

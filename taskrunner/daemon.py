@@ -52,6 +52,7 @@ def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta) -> str
         me.stop_others(visit.stops)
         for _ in tick.fill(here, visit.claimed):
             pass
+        here.store.checkpoint()
     except TaskRunnerError as exc:
         return str(exc)
     return None
@@ -59,10 +60,12 @@ def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta) -> str
 
 def _turn(me: supervise.Supervisor, say: Say, before: str | None) -> str | None:
     """Record and start; with nothing to lose, a store that takes nothing is no reason to end."""
+    store = me.here.store
     try:
-        me.turn()
-        if not me.busy:
-            me.here.store.checkpoint()
+        if me.busy or store.startable(1):  # else it would take the write lock for nothing
+            me.turn()
+            if not me.busy:
+                store.checkpoint()
     except (StoreBusy, StoreRefused) as exc:
         if me.watched:
             raise

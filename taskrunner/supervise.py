@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from taskrunner import claim, clock, command, home, lock, policy, reconcile, runner
@@ -150,7 +150,7 @@ class Supervisor:
         if not self.here.store.start(run, process, now):
             self.slots.put_back(slot)
             return []
-        started = Run(**{**vars(run), "state": State.RUNNING, "started": now, "reason": None})
+        started = replace(run, state=State.RUNNING, started=now, reason=None)
         return [Watched(started, task, slot)]
 
     def _next(self, taken: list[Watched], now: datetime) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from taskrunner import daemon, duration, errors, home, render
+from taskrunner import duration, errors, home, render
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, with_json
 from taskrunner.errors import InputError
 from taskrunner.tick import Visit
@@ -121,4 +121,3 @@ VERBS: dict[str, Declare] = {
     "daemon": _declare_daemon,
     "status": _declare_status,
 }
-__all__ = ["VERBS", "daemon"]

@@ -185,4 +185,3 @@ VERBS: dict[str, Declare] = {
     "history": _declare_history,
     "log": _declare_log,
 }
-__all__ = ["VERBS"]

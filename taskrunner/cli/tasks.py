@@ -7,7 +7,6 @@ from typing import Any
 from taskrunner import command, render
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import (
-    Arguments,
     Declare,
     Verbs,
     declare,
@@ -16,7 +15,6 @@ from taskrunner.cli.common import (
     out,
     page,
     say,
-    since,
     with_json,
 )
 from taskrunner.errors import InputError, shown
@@ -443,5 +441,3 @@ VERBS: dict[str, Declare] = {
     "disable": _declare_disable,
     "remove": _declare_remove,
 }
-
-__all__ = ["VERBS", "Arguments", "since"]

@@ -22,6 +22,7 @@ REFERENCE = ROOT / "docs" / "reference"
 sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 
 from taskrunner import cli, migrations  # noqa: E402  the path comes first
+from taskrunner.clocks import systemd  # noqa: E402
 
 WIDTH = 96
 
@@ -44,10 +45,18 @@ def main() -> int:
 
 def stale_pages() -> Iterator[tuple[Path, str]]:
     """Give each page that is missing or differs from the code, with the text it should have."""
-    for name, make in PAGES.items():
-        page, text = REFERENCE / name, make()
+    pages = [(REFERENCE / name, make()) for name, make in PAGES.items()]
+    for page, text in [*pages, *units()]:
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             yield page, text
+
+
+def units() -> Iterator[tuple[Path, str]]:
+    """Give the example units with their texts, which are those that `install systemd` writes."""
+    for daemon in (False, True):
+        texts = systemd.units(("/usr/local/bin/taskrunner",), None, user=False, daemon=daemon)
+        for name, text in texts.items():
+            yield ROOT / "contrib" / "systemd" / name, text
 
 
 def page(title: str, source: str, *parts: str) -> str:
@@ -190,7 +199,7 @@ def schema_page() -> str:
     parts = []
     for kind, name, _, sql in rows:
         if kind in ("table", "view"):
-            indexes = [each for k, _, of, each in rows if k == "index" and of == name]
+            indexes = [each for k, _, of, each in rows if k in ("index", "trigger") and of == name]
             text = ";\n\n".join([sql, *indexes]) + ";"
             parts += [f"## {name}", fenced(text, "sql")]
     version = len(migrations.STEPS)
@@ -315,11 +324,13 @@ def docstring(node: ast.ClassDef | ast.FunctionDef) -> str:
 
 def library_page() -> str:
     """Return the page of the library, from its source."""
-    api, schedules, model = Module("api"), Module("schedule"), Module("model")
-    door = api.classes()["TaskRunner"]
-    made = next(n for n in door.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
-    records = [("model", name) for name in ("Task", "Run", "Upcoming", "Status")]
+    schedules, model = Module("schedule"), Module("model")
+    door = Module("api/__init__").classes()["TaskRunner"]
+    body = Module("api/door").classes()["Door"].body
+    made = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    records = [("model", "Task"), ("model", "Run"), ("answers", "Upcoming"), ("answers", "Status")]
     records += [("tick", "Visit"), ("policy", "Decision"), ("policy", "Span")]
+    records += [("answers", "Checkup"), ("answers", "Finding"), ("entry/files", "Fitted")]
     return page(
         "Library",
         "the source of `taskrunner/`",
@@ -327,7 +338,7 @@ def library_page() -> str:
         "## TaskRunner",
         fenced(signature(made, "TaskRunner").replace(" -> None", ""), "text"),
         docstring(door),
-        *(method_text(node, name) for node, name in _door_methods(door)),
+        *(method_text(node, node.name) for node in _door_methods()),
         "### Options of a task",
         "`add` and `set` take these as keywords. Each has the name of its flag on the command line.",
         options_table(),
@@ -374,9 +385,22 @@ A naive datetime is refused everywhere.
 """
 
 
-def _door_methods(door: ast.ClassDef) -> Iterator[tuple[ast.FunctionDef, str]]:
-    for node, _ in methods(door):
-        yield node, node.name
+def _door_methods() -> Iterator[ast.FunctionDef]:
+    """Give the requests of the door, part by part."""
+    for part, name in DOOR:
+        for node, _ in methods(Module(f"api/{part}").classes()[name]):
+            yield node
+
+
+# The parts of the door, in the order that a reader needs them.
+DOOR = (
+    ("tasks", "Tasks"),
+    ("runs", "Runs"),
+    ("clock", "Clock"),
+    ("files", "TaskFiles"),
+    ("keeping", "Keeping"),
+    ("door", "Door"),
+)
 
 
 def method_text(node: ast.FunctionDef, name: str) -> str:
@@ -474,8 +498,8 @@ def toml_default(value: ast.expr) -> str:
         return "the host's"
     if text.startswith("field("):
         return "none"
-    if length := re.fullmatch(r"timedelta\(seconds=(\d+)\)", text):
-        return f'`"{length[1]}s"`'
+    if length := re.fullmatch(r"timedelta\((second|day)s=(\d+)\)", text):
+        return f'`"{length[2]}{length[1][0]}"`'
     return {"True": "`true`", "False": "`false`"}.get(text, f"`{text}`".replace("'", '"'))
 
 
@@ -534,8 +558,7 @@ These words are the same in tables, JSON documents, the store and the library, w
 compares equal to its text.
 
 Every run ends in a final state with a reason that a person can read. `pending` and `running` are live; all
-others are final. `skipped` and `missed` stand for slots that were not run. The trigger `retry` has its word
-already; nothing makes retries yet.
+others are final. `skipped` and `missed` stand for slots that were not run.
 """
 
 WORDS = (
@@ -545,6 +568,7 @@ WORDS = (
     ("CatchUp", "Catch-up (`--catch-up`)"),
     ("Overlap", "Overlap (`--overlap`)"),
     ("After", "After (`--after NAME:HOW`)"),
+    ("OnLost", "Lost runs (`--on-lost`)"),
 )
 
 

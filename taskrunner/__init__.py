@@ -7,112 +7,90 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
+    from taskrunner.answers import (
+        Checkup as Checkup,
+        Explained as Explained,
+        Explanation as Explanation,
+        Exported as Exported,
+        Figures as Figures,
+        Finding as Finding,
+        Import as Import,
+        ImportedLine as ImportedLine,
+        Plan as Plan,
+        Planned as Planned,
+        Stats as Stats,
+        Status as Status,
+        Upcoming as Upcoming,
+    )
     from taskrunner.api import (
         TaskRunner as TaskRunner,
     )
+    from taskrunner.entry.files import (
+        Fitted as Fitted,
+    )
     from taskrunner.errors import (
         DuplicateTask as DuplicateTask,
-    )
-    from taskrunner.errors import (
         DurationError as DurationError,
-    )
-    from taskrunner.errors import (
         HomeRefused as HomeRefused,
-    )
-    from taskrunner.errors import (
         InputError as InputError,
-    )
-    from taskrunner.errors import (
         LockHeld as LockHeld,
-    )
-    from taskrunner.errors import (
         MomentError as MomentError,
-    )
-    from taskrunner.errors import (
         ScheduleError as ScheduleError,
-    )
-    from taskrunner.errors import (
         StateError as StateError,
-    )
-    from taskrunner.errors import (
         StoreBusy as StoreBusy,
-    )
-    from taskrunner.errors import (
+        StoreFull as StoreFull,
+        StoreNewer as StoreNewer,
+        StoreReadOnly as StoreReadOnly,
         StoreRefused as StoreRefused,
-    )
-    from taskrunner.errors import (
         TaskBusy as TaskBusy,
-    )
-    from taskrunner.errors import (
         TaskNameError as TaskNameError,
-    )
-    from taskrunner.errors import (
         TaskRunnerError as TaskRunnerError,
-    )
-    from taskrunner.errors import (
         UnknownRun as UnknownRun,
-    )
-    from taskrunner.errors import (
         UnknownTask as UnknownTask,
-    )
-    from taskrunner.errors import (
         ZoneError as ZoneError,
     )
     from taskrunner.model import (
         CatchUp as CatchUp,
-    )
-    from taskrunner.model import (
+        Change as Change,
         Event as Event,
-    )
-    from taskrunner.model import (
+        Gap as Gap,
+        Hold as Hold,
         Kind as Kind,
-    )
-    from taskrunner.model import (
         Outcome as Outcome,
-    )
-    from taskrunner.model import (
         Overlap as Overlap,
-    )
-    from taskrunner.model import (
+        Pruned as Pruned,
         Run as Run,
-    )
-    from taskrunner.model import (
+        Severity as Severity,
         State as State,
-    )
-    from taskrunner.model import (
-        Status as Status,
-    )
-    from taskrunner.model import (
         Task as Task,
-    )
-    from taskrunner.model import (
         Trigger as Trigger,
-    )
-    from taskrunner.model import (
-        Upcoming as Upcoming,
     )
     from taskrunner.schedule import (
         After as After,
-    )
-    from taskrunner.schedule import (
         At as At,
-    )
-    from taskrunner.schedule import (
         Boot as Boot,
-    )
-    from taskrunner.schedule import (
         Cron as Cron,
-    )
-    from taskrunner.schedule import (
         Every as Every,
-    )
-    from taskrunner.schedule import (
         Manual as Manual,
     )
 
 # Each public name with the room it is looked up in.
 _ROOMS = {
+    "Checkup": "answers",
+    "Explained": "answers",
+    "Explanation": "answers",
+    "Exported": "answers",
+    "Figures": "answers",
+    "Finding": "answers",
+    "Import": "answers",
+    "ImportedLine": "answers",
+    "Plan": "answers",
+    "Planned": "answers",
+    "Stats": "answers",
+    "Status": "answers",
+    "Upcoming": "answers",
     "TaskRunner": "api",
+    "Fitted": "entry.files",
     "DuplicateTask": "errors",
     "DurationError": "errors",
     "HomeRefused": "errors",
@@ -122,6 +100,9 @@ _ROOMS = {
     "ScheduleError": "errors",
     "StateError": "errors",
     "StoreBusy": "errors",
+    "StoreFull": "errors",
+    "StoreNewer": "errors",
+    "StoreReadOnly": "errors",
     "StoreRefused": "errors",
     "TaskBusy": "errors",
     "TaskNameError": "errors",
@@ -130,16 +111,19 @@ _ROOMS = {
     "UnknownTask": "errors",
     "ZoneError": "errors",
     "CatchUp": "model",
+    "Change": "model",
     "Event": "model",
+    "Gap": "model",
+    "Hold": "model",
     "Kind": "model",
     "Outcome": "model",
     "Overlap": "model",
+    "Pruned": "model",
     "Run": "model",
+    "Severity": "model",
     "State": "model",
-    "Status": "model",
     "Task": "model",
     "Trigger": "model",
-    "Upcoming": "model",
     "After": "schedule",
     "At": "schedule",
     "Boot": "schedule",

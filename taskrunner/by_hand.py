@@ -5,11 +5,13 @@ Like `tick` it drives both the store and the runner, through a supervisor of its
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
-from taskrunner import claim, output, policy, runner
-from taskrunner.errors import TaskBusy
+from taskrunner import claim, excerpt, output, policy, runner
+from taskrunner.errors import StateError, TaskBusy
 from taskrunner.model import LIVE, Overlap, Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
@@ -30,11 +32,27 @@ def request(
     decision = policy.requested(task, now, live)
     if not decision.claims:
         raise TaskBusy(f"{task.name} is not run: {decision.reason}; --force runs it side by side")
+    if decision.action is Action.RUN and not force:
+        _check_group(here, task)
     if slot is not None:
         decision = policy.again(decision, slot)
     run_id = claim.write(here, decision, now, forced=force)
     assert run_id is not None  # a manual run never meets the unique key
     return here.store.run(run_id), decision
+
+
+def _check_group(here: OpenHome, task: Task) -> None:
+    """Raise TaskBusy when the group of a task has no room for a run of it."""
+    if task.group is None:
+        return
+    limit = here.store.group_limits()[task.group]
+    ids = {other.id for other in here.store.of_group(task.group)}
+    running = [run for run in here.store.running() if run.task_id in ids]
+    if len(running) >= limit:
+        raise TaskBusy(
+            f"{task.name} is not run: its group {task.group} has room for {limit}, and {policy.named(running)} "
+            "had not ended; --force runs it beside"
+        )
 
 
 def run(
@@ -47,10 +65,12 @@ def run(
 ) -> Run:
     """Run a task here and now, pass its output to `echo` as it comes, and return the run when it has ended.
 
-    TERM or INT cancels it. Raises TaskBusy, and what `echo` raised once the run has ended.
+    TERM or INT cancels it. Raises TaskBusy, and what `echo` raised once the run has ended. `echo` is called in
+    a thread of its own: while it waits for a reader that has paused, the run is watched all the same.
     """
     with supervisor(here) as me, runner.stop_signals(me.children) as signals:
         me.closing = True  # this one run and no other: the caller waits for it alone
+        me.retries = False  # and sees himself how it ends
         now = here.now()
         with here.store.transaction():
             asked, decision = request(here, task, slot, now, force=force)
@@ -58,24 +78,62 @@ def run(
         me.spawn(mine, now)
         if decision.action is Action.REPLACE:
             me.stop_others(decision.stops)
-        fault: Exception | None = None
-        for block in follow(here, asked.id):
-            try:
-                if fault is None:
-                    echo(block)
-            except Exception as exc:  # noqa: BLE001  who listened is gone; the run is watched to its end
-                fault = exc
-            if signals:
-                _give_up(here, me, asked.id, signals)
-            me.wait(0 if block else LOOK)
-            me.turn()
-            if not mine:
-                mine = _when_free(here, me, task, asked)
-    if here.store.startable(1):
+        echoing = Echoing(here, asked.id, echo)
+        with echoing.unless_given_up():
+            while here.store.run(asked.id).state in LIVE:
+                if signals:
+                    _give_up(here, me, asked.id, signals)
+                me.wait(None if mine else LOOK)
+                me.turn()
+                if not mine:
+                    mine = _when_free(here, me, task, asked)
+    if here.store.startable(1, here.now()):
         start_tick(here)
-    if fault is not None:
-        raise fault
+    echoing.finish()
     return here.store.run(asked.id)
+
+
+class Echoing(threading.Thread):
+    """Passes the output of a run on as it comes, in a thread of its own."""
+
+    def __init__(self, here: OpenHome, run_id: int, echo: Callable[[bytes], object]) -> None:
+        """Take the run and who listens."""
+        super().__init__(daemon=True)  # who never reads on must not keep the program from ending
+        self._blocks, self._echo = follow(here, run_id), echo
+        self._over = threading.Event()
+        self._given_up = False
+        self._fault: Exception | None = None
+
+    def run(self) -> None:
+        """Pass it on until the run has ended."""
+        try:
+            for block in self._blocks:
+                if block:
+                    self._echo(block)
+                elif self._given_up:
+                    return
+                else:
+                    self._over.wait(LOOK)
+        except Exception as exc:  # noqa: BLE001  who listened is gone; the run is watched to its end
+            self._fault = exc
+
+    @contextmanager
+    def unless_given_up(self) -> Iterator[None]:
+        """Do it during the block and after it, unless that raises."""
+        self.start()
+        try:
+            yield
+        except BaseException:
+            self._given_up = True
+            raise
+        finally:
+            self._over.set()
+
+    def finish(self) -> None:
+        """Wait until all is passed on; raises what `echo` raised."""
+        self.join()
+        if self._fault is not None:
+            raise self._fault
 
 
 def _give_up(here: OpenHome, me: Supervisor, run_id: int, signals: Sequence[int]) -> None:
@@ -132,25 +190,50 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
 
 def follow(here: OpenHome, run_id: int) -> Iterator[bytes]:
     """Give the output of a run as it grows, b"" when there is nothing new, until the run has ended."""
-    sent = 0
+    limit, sent = _limit(here, run_id), 0
     while here.store.run(run_id).state in LIVE:
-        process = here.store.process(run_id)
-        block = b"" if process is None else output.part(here.output, process.output, sent)
-        # The file is emptied after the end of the run is recorded: what was read before that is good.
-        if block and here.store.process(run_id) is None:
-            break
-        sent += len(block)
+        block, sent = _part(here, run_id, limit, sent)
         yield block
-    yield from read(here, run_id, sent)
+    yield from _rest(here, run_id, sent)
 
 
-def read(here: OpenHome, run_id: int, start: int = 0) -> Iterator[bytes]:
-    """Give the output of a run as far as it has come, from an offset in bytes."""
+def read(here: OpenHome, run_id: int) -> Iterator[bytes]:
+    """Give the output of a run as far as it has come."""
+    limit, sent = _limit(here, run_id), 0
     process = here.store.process(run_id)
-    small = here.store.output(run_id)
-    if process is not None:
-        yield from output.chunks(output.slot(here.output, process.output), start)
-    elif small is not None:
-        yield small[start:]
+    end = 0 if process is None else output.written(here.output, process.output, limit)
+    while sent < end:  # a command that writes faster than we are read would have no end
+        block, sent = _part(here, run_id, limit, sent)
+        if not block:
+            break
+        yield block
+    if here.store.process(run_id) is None:
+        yield from _rest(here, run_id, sent)
+
+
+def _limit(here: OpenHome, run_id: int) -> int:
+    return here.store.task_of(here.store.run(run_id)).max_output
+
+
+def _part(here: OpenHome, run_id: int, limit: int, sent: int) -> tuple[bytes, int]:
+    """Return what a live run has written after what was sent, and how much has been sent then."""
+    process = here.store.process(run_id)
+    if process is None:
+        return b"", sent
+    block, end = output.part(here.output, process.output, limit, sent)
+    # The file is emptied after the end of the run is recorded: what was read before that is good.
+    return (block, end) if block and here.store.process(run_id) is not None else (b"", sent)
+
+
+def _rest(here: OpenHome, run_id: int, sent: int) -> Iterator[bytes]:
+    """Give what is kept of the output of a run that has ended after what was sent."""
+    small, total = here.store.output(run_id), here.store.run(run_id).output_size
+    if small is not None:
+        yield excerpt.rest_of(small, total, sent)
+    elif total and not sent and not os.path.exists(output.kept(here.output, run_id)):
+        raise StateError(
+            f"the output of run {run_id} was pruned: it wrote {total} bytes, and the oldest outputs go "
+            "when all together are more than keep_output"
+        )
     else:
-        yield from output.chunks(output.kept(here.output, run_id), start)
+        yield from output.rest(here.output, run_id, total, sent)

@@ -6,9 +6,9 @@ Everything here runs inside a transaction of the caller.
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from taskrunner import clock, policy, schedule
+from taskrunner import clock, policy, schedule, verdict, zone
 from taskrunner.errors import InputError
-from taskrunner.model import NOTHING, After, Event, Kind, Outcome, Run, State, Task
+from taskrunner.model import NOTHING, After, Event, Kind, Outcome, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 
@@ -33,11 +33,13 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
         trigger=decision.trigger,
         reason=decision.reason,
         forced=forced,
+        ready=decision.ready,
+        priority=decision.priority,
     )
     if run_id is None:
         return None
     for other in decision.stops:
-        _stop(here, other, f"the slot of {span.slot:%Y-%m-%d %H:%M:%S} UTC took its place", now)
+        _stop(here, other, f"the slot of {policy.words(span.slot)} took its place", now)
     if state is not State.PENDING:
         conclude(here, here.store.run(run_id), now)
     return run_id
@@ -61,12 +63,51 @@ def finish(
     outcome: Outcome = NOTHING,
     output: bytes = b"",
     output_size: int | None = None,
+    *,
+    retry: bool = True,
 ) -> Run | None:
-    """Record the end of a live run and what it brings about; None when it had ended already."""
-    ended = here.store.finish(run, state, reason, now, outcome, output, output_size)
-    if ended is not None:
+    """Record the end of a live run and what it brings about; None when it had ended already.
+
+    With `retry` it may be followed by another attempt; what comes after it waits for the last one of its slot.
+    """
+    ready = _next_attempt(here, run, state, outcome, now) if retry else None
+    more = ready is not None
+    ended = here.store.finish(run, state, reason, now, outcome, output, output_size, more=more)
+    if ended is None:
+        return None
+    if ready is None:
         conclude(here, ended, now)
+    else:
+        _try_again(here, ended, ready, now)
     return ended
+
+
+def _next_attempt(
+    here: OpenHome, run: Run, state: State, outcome: Outcome, now: datetime
+) -> datetime | None:
+    """Return when the next attempt of a run that ends so is due, None when there is none."""
+    if state not in verdict.RETRIED:
+        return None
+    task = here.store.task_of(run)  # as it is now: its retries may have been changed meanwhile
+    return verdict.retry_at(task, run, state, outcome.exit_code, now)
+
+
+def _try_again(here: OpenHome, run: Run, ready: datetime, now: datetime) -> None:
+    """Write the row of the next attempt of a slot, in the transaction that ends this one."""
+    here.store.add_run(
+        run.task_id,
+        State.PENDING,
+        now,
+        slot=run.slot,
+        first_slot=run.first_slot,
+        coalesced=run.coalesced,
+        coalesced_at_least=run.coalesced_at_least,
+        trigger=Trigger.RETRY,
+        reason=f"attempt {run.attempt} {run.state} (run {run.id}), the next is made at {policy.words(ready)}",
+        attempt=run.attempt + 1,
+        ready=ready,
+        priority=run.priority,
+    )
 
 
 def conclude(here: OpenHome, run: Run, now: datetime) -> None:
@@ -119,3 +160,10 @@ def _value(
 def slot_after(value: schedule.Schedule, moment: datetime) -> datetime | None:
     """Return the first slot after an instant, remembered: many tasks have the same schedule."""
     return value.next_after(moment)
+
+
+def forget() -> None:
+    """Forget what was computed by zone data that have been replaced: a daemon outlives them."""
+    _value.cache_clear()
+    slot_after.cache_clear()
+    zone.forget()

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 ZONEINFO = "/usr/share/zoneinfo"
+# The clock went back by more: it was wrong before. cron(8) draws the same line.
+STEP_BACK = timedelta(hours=3)
 
 
 def now() -> datetime:
@@ -30,13 +32,13 @@ def to_ms(moment: datetime) -> int:
 
 def from_ms(value: int) -> datetime:
     """Return milliseconds since the epoch as an aware datetime in UTC."""
-    return EPOCH + timedelta(milliseconds=value)
+    return EPOCH + value * MILLISECOND
 
 
 def iso(moment: datetime) -> str:
     """Return an instant as ISO 8601 in UTC with `Z`; milliseconds only when there are any."""
     precision = "milliseconds" if moment.microsecond else "seconds"
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+    return moment.astimezone(UTC).isoformat(timespec=precision).removesuffix("+00:00") + "Z"
 
 
 def boot_id() -> str:
@@ -46,6 +48,11 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def since_boot() -> int:
+    """Return the milliseconds since the boot, those asleep too; nobody can set this clock (clock_gettime(2))."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 def zone_stamp() -> str:

@@ -22,16 +22,18 @@ SHELL = "/bin/sh"
 
 def resolve(task: Task, run: Run, settings: config.Config, started: datetime) -> Command:
     """Return what is executed for a run of a task; raises StateError when it cannot be resolved on this host."""
-    user, folder = account(task.user)
+    _, folder = account(task.user)
     return Command(
         argv=task.command if task.shell is None else (SHELL, "-c", task.shell),
         env=environment(task, run, settings, started),
         cwd=task.cwd or folder,
         stdin=task.stdin,
         umask=UMASK if task.umask is None else task.umask,
-        user=user,
+        user=task.user,
         nice=task.nice,
+        limit=task.limit,
         timeout=None if task.timeout is None else task.timeout.total_seconds(),
+        max_silence=None if task.max_silence is None else task.max_silence.total_seconds(),
         kill_after=task.kill_after.total_seconds(),
     )
 

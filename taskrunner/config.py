@@ -15,6 +15,12 @@ from typing import Any
 from taskrunner import clock, duration, home, zone
 from taskrunner.errors import InputError, ZoneError, shown
 
+SIZE = re.compile(r"([0-9]{1,12}) ?((?:k|m|g)?b?)", re.IGNORECASE | re.ASCII)
+UNITS = {"": 1, "b": 1} | {
+    f"{sign}{b}": 1000**power for power, sign in enumerate("kmg", start=1) for b in ("", "b")
+}
+LARGEST_SIZE = 10**15  # bytes
+TABLES = ("env", "defaults")  # settings that no single environment variable can hold
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 
 
@@ -30,7 +36,11 @@ class Config:
     shell: str = "/bin/sh"  # SHELL of tasks
     lang: str = "C.UTF-8"  # LANG of tasks
     allow_network_home: bool = False  # take a home on a network file system all the same
+    keep_age: timedelta = timedelta(days=90)  # runs that ended longer ago are pruned
+    keep_runs: int = 100  # but as many of each task are kept whatever their age
+    keep_output: int = 1_000_000_000  # bytes of output that are kept, the newest
     env: Mapping[str, str] = field(default_factory=dict)  # variables of all tasks
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # options of tasks that give none
 
 
 def _text(value: object) -> str:
@@ -96,6 +106,22 @@ def variables(value: object) -> dict[str, str]:
     return dict(value)
 
 
+def size(value: object) -> int:
+    """Return a number of bytes, given as a number or as a text such as `64kB`, `10MB`, `1GB`."""
+    found = SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is not None:
+        value = int(found[1]) * UNITS[found[2].lower()]
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_SIZE:
+        raise InputError("a size such as 64kB, 10MB or 1GB")
+    return value
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError("a table of options of a task")
+    return dict(value)
+
+
 READERS: Mapping[str, Callable[[Any], object]] = {
     "tz": _text,
     "max_parallel": _count,
@@ -105,7 +131,11 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "shell": _text,
     "lang": _text,
     "allow_network_home": _flag,
+    "keep_age": _length,
+    "keep_runs": _count,
+    "keep_output": size,
     "env": variables,
+    "defaults": _table,
 }
 
 
@@ -124,7 +154,7 @@ def load(folder: str) -> Config:
         config = _with(config, name, value, f"{name} in {place}")
     for entry in fields(Config):
         variable = f"TASKRUNNER_{entry.name.upper()}"
-        if entry.name != "env" and os.environ.get(variable):
+        if entry.name not in TABLES and os.environ.get(variable):
             config = _with(config, entry.name, os.environ[variable], variable)
     return config
 
@@ -164,6 +194,19 @@ def _chosen_zone(config: Config) -> tuple[str, str]:
 def colour_wanted() -> bool:
     """Return whether a terminal may be shown colours (no-color.org)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def notify_socket() -> str | None:
+    """Return where the program that keeps us running listens (sd_notify(3)); None when nobody does."""
+    return os.environ.get("NOTIFY_SOCKET") or None
+
+
+def watchdog() -> float | None:
+    """Return the seconds without a sign of life after which we are killed (sd_watchdog_enabled(3)), if ever."""
+    told = os.environ.get("WATCHDOG_USEC", "")
+    meant = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    good = meant and told.isascii() and told.isdigit() and len(told) < 20
+    return int(told) / 1e6 or None if good else None
 
 
 def base_environment(config: Config, user: str, folder: str) -> dict[str, str]:

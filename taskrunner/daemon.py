@@ -1,46 +1,172 @@
 """The same tick in a loop: for containers, and for intervals under a minute.
 
 The first TERM or INT stops the claiming and lets what runs end for a grace period, then stops it; a second
-signal hurries, a third one kills.
+signal hurries, a third one kills. HUP reads the settings anew.
 """
 
+import math
+import signal
 import time
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from taskrunner import clock, doorman, runner, supervise, tick
-from taskrunner.errors import StoreBusy, StoreRefused, TaskRunnerError
+from taskrunner import (
+    awaited,
+    ballast,
+    clock,
+    config,
+    doorman,
+    opened,
+    retention,
+    runner,
+    supervise,
+    tick,
+)
+from taskrunner.awaited import Awaited
+from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
 from taskrunner.opened import OpenHome
+from taskrunner.readiness import Readiness
 
 Say = Callable[[str], None]
 
 
-def daemon(
-    here: OpenHome, interval: timedelta, grace: timedelta, say: Say, *, verbose: bool = False
-) -> None:
-    """Tick every `interval` until a signal comes, and return when nothing runs any more.
+@dataclass(frozen=True)
+class Wishes:
+    """What a daemon is asked to do: how often, for how long, after what, and whom to tell."""
 
-    What goes wrong is said, once until something else does; with `verbose` also what goes well.
+    interval: timedelta  # between two visits
+    grace: timedelta  # for runs to end at a stop
+    say: Say  # what goes wrong
+    tell: Say  # what goes well
+    wanted: Sequence[Awaited] = ()  # to be there before the first visit
+    limit: timedelta = timedelta(minutes=5)  # of that wait
+
+
+def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
+    """Tick until a signal comes, and return when nothing runs any more.
+
+    What goes wrong is said, once until something else does. As process 1 it reaps whatever is left to it.
     """
-    tell = say if verbose else _say_nothing
-    with supervise.supervisor(here) as me, runner.stop_signals(me.children) as signals:
-        tell(f"ticking every {interval.total_seconds():g} s in {here.folder}")
-        due, trouble = time.monotonic(), None
-        while not signals:
+    hangups: list[int] = []
+    first = runner.is_first()
+    notice = Readiness(config.notify_socket(), config.watchdog())
+    gate = runner.Children()  # nobody's: what is waited at while there is no store
+    with (
+        closing(notice),
+        closing(gate.selector),
+        # From the start, as process 1 does not even die of a signal that it does not heed.
+        runner.stop_signals(gate, hangups, first=first) as early,
+    ):
+        if not awaited.wait_for(wishes.wanted, wishes.limit, _pause(gate, early, notice)):
+            return
+        here = open_here()
+        with (
+            supervise.supervisor(here) as me,
+            runner.stop_signals(me.children, hangups, first=first) as signals,
+        ):
+            signals.extend(early)
+            Loop(me, wishes, notice, signals, hangups, first).run()
+        here.store.checkpoint()
+
+
+def _pause(
+    gate: runner.Children, signals: list[int], notice: Readiness
+) -> Callable[[str, float], bool]:
+    """Return how to wait for what is awaited: False when a signal says to end."""
+
+    def pause(text: str, seconds: float) -> bool:
+        gate.wait(min(seconds, notice.go_on(f"waiting for {text}")))
+        return not signals
+
+    return pause
+
+
+@dataclass(eq=False)
+class Loop:
+    """One daemon at work: what reached it, and how its last visit went."""
+
+    me: supervise.Supervisor
+    wishes: Wishes
+    notice: Readiness
+    signals: list[int]
+    hangups: list[int]
+    first: bool  # of all processes
+    trouble: str | None = None
+    unread: str | None = None  # why the settings are not those of the file
+    visited: datetime | None = None
+    terminal: bool = field(default_factory=runner.has_terminal)
+
+    def run(self) -> None:
+        """Visit and supervise until a signal comes; then stop."""
+        seconds = self.wishes.interval.total_seconds()
+        self.wishes.tell(f"ticking every {seconds:g} s in {self.me.here.folder}")
+        due = self._visit()
+        self.notice.ready()
+        while not self.signals:
+            if self.hangups:
+                self._heed_hangup()
             if time.monotonic() >= due:
-                before, trouble = trouble, _visit(here, me, interval)
-                if trouble not in (None, before):
-                    say(trouble)
-                due = _next_visit(here, interval)
-            trouble = _turn(me, say, trouble)
-            me.wait(max(0.0, due - time.monotonic()))
-        tell(f"stopping: {len(me.watched)} runs may end within {grace.total_seconds():g} s")
-        _wind_down(me, signals, grace)
-    here.store.checkpoint()
+                due = self._visit()
+            self.trouble = _turn(self.me, self.wishes.say, self.trouble)
+            self._wait(due - time.monotonic())
+        self._stop()
 
+    def _visit(self) -> float:
+        """Do one visit; return when the next one is due, monotonic."""
+        before, self.visited = self.trouble, self.me.here.now()
+        self.trouble = _visit(self.me.here, self.me, self.wishes.interval)
+        if self.trouble not in (None, before):
+            self.wishes.say(str(self.trouble))
+        return _next_visit(self.me.here, self.wishes.interval)
 
-def _say_nothing(_: str) -> None:
-    return
+    def _wait(self, seconds: float) -> None:
+        """Wait until something happens, but no longer than those who watch us do."""
+        following = self.notice.go_on(self._status())
+        self.me.wait(max(0.0, min(seconds, following, runner.FOREVER)))
+        if self.first:
+            self.me.children.reap_strangers()
+
+    def _status(self) -> str:
+        does = "stopping, " if self.me.closing else ""
+        visited = "" if self.visited is None else f", last visit {clock.iso(self.visited)}"
+        troubles = [f", trouble: {each}" for each in (self.trouble, self.unread) if each]
+        return f"{does}{len(self.me.watched)} running{visited}{''.join(troubles)}"
+
+    def _heed_hangup(self) -> None:
+        """Read the settings anew, unless the signal means that our terminal is gone."""
+        self.hangups.clear()
+        if self.terminal and not runner.has_terminal():
+            self.signals.append(signal.SIGHUP)
+            return
+        self.notice.reloading()
+        try:
+            self.me.here = opened.read_again(self.me.here)
+        except TaskRunnerError as exc:
+            self.unread = f"the settings stay as they were: {exc}"
+            self.wishes.say(self.unread)
+        else:
+            self.unread = None
+            self.wishes.tell("the settings are read anew")
+        self.notice.ready()
+
+    def _stop(self) -> None:
+        """Let what runs end for the grace, then stop it; a second signal hurries, a third one kills."""
+        grace = self.wishes.grace.total_seconds()
+        self.notice.stopping()
+        self.wishes.tell(f"stopping: {len(self.me.watched)} runs may end within {grace:g} s")
+        self.me.closing = True
+        end, stopped = time.monotonic() + grace, False
+        while self.me.busy:
+            left = end - time.monotonic()
+            if not stopped and (left <= 0 or len(self.signals) > 1):
+                stopped = True
+                self.me.stop_all("the daemon was stopped")
+            if len(self.signals) > 2:
+                self.me.kill_all()
+            self._wait(math.inf if stopped else left)
+            self.me.turn()
 
 
 def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta) -> str | None:
@@ -52,8 +178,14 @@ def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta) -> str
         me.stop_others(visit.stops)
         for _ in tick.fill(here, visit.claimed):
             pass
+        retention.step(here, visit.at, by_age=visit.agrees)
+        ballast.keep(here.folder)
         here.store.checkpoint()
     except TaskRunnerError as exc:
+        if isinstance(exc, StoreFull):  # so that the next visit has room
+            ballast.give_up(here.folder)
+        if isinstance(exc, StoreNewer) and not me.watched:  # the new program has to go on
+            raise
         return str(exc)
     return None
 
@@ -62,12 +194,14 @@ def _turn(me: supervise.Supervisor, say: Say, before: str | None) -> str | None:
     """Record and start; with nothing to lose, a store that takes nothing is no reason to end."""
     store = me.here.store
     try:
-        if me.busy or store.startable(1):  # else it would take the write lock for nothing
+        if me.busy or supervise.anything_to_start(
+            me.here
+        ):  # else it would take the write lock for nothing
             me.turn()
             if not me.busy:
                 store.checkpoint()
     except (StoreBusy, StoreRefused) as exc:
-        if me.watched:
+        if me.watched or isinstance(exc, StoreNewer):
             raise
         if str(exc) != before:
             say(str(exc))
@@ -81,17 +215,3 @@ def _next_visit(here: OpenHome, interval: timedelta) -> float:
     """Return when the next visit is due, monotonic: at a whole multiple of the interval, as cron does."""
     seconds = interval.total_seconds()
     return time.monotonic() + seconds - here.now().timestamp() % seconds
-
-
-def _wind_down(me: supervise.Supervisor, signals: list[int], grace: timedelta) -> None:
-    me.closing = True
-    end, stopped = time.monotonic() + grace.total_seconds(), False
-    while me.busy:
-        left = end - time.monotonic()
-        if not stopped and (left <= 0 or len(signals) > 1):
-            stopped = True
-            me.stop_all("the daemon was stopped")
-        if len(signals) > 2:
-            me.kill_all()
-        me.wait(None if stopped else max(0.0, left))
-        me.turn()

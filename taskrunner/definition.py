@@ -5,7 +5,7 @@ Everything that could be wrong is found here, before anything is written.
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner import clock, command, config, options, schedule
@@ -30,8 +30,13 @@ def work(name: str, argv: Sequence[str] | None, shell: str | None) -> dict[str, 
     }
 
 
-def timing(whole: Schedule, moment: datetime) -> dict[str, Any]:
-    """Return the columns that say when, counted from `moment`."""
+def timing(whole: Schedule, moment: datetime, evaluated: datetime | None = None) -> dict[str, Any]:
+    """Return the columns that say when, counted from `moment`.
+
+    After a small step back of the clock nothing is due before the task was `evaluated` last.
+    """
+    if evaluated is not None and timedelta(0) < evaluated - moment <= clock.STEP_BACK:
+        moment = evaluated
     delay = isinstance(whole, Every) and whole.from_finish
     first = whole.next_after(moment)
     if first is None and delay and isinstance(whole, Every):
@@ -91,12 +96,6 @@ def _check_chain(here: OpenHome, name: str, parent: str) -> None:
         above = task.schedule.partition(":")[0]
 
 
-def told(values: Mapping[str, Any]) -> list[str]:
-    """Return the names of the columns that a person has changed."""
-    hidden = ("evaluated", "next", "following", "boot_id", "error", "requested")
-    return [name for name in values if name not in hidden]
-
-
 def completed(
     here: OpenHome, given: Schedule, tz: str | None, moment: datetime, before: str | None = None
 ) -> Schedule:
@@ -118,6 +117,16 @@ def check_new(here: OpenHome, name: str, whole: Schedule, now: bool, moment: dat
         )
     if isinstance(whole, After):
         _check_chain(here, name, whole.parent)
+
+
+def check_group(here: OpenHome, name: str, group: str | None, limit: int | None) -> None:
+    """Refuse a limit of a group that contradicts what another of its tasks says."""
+    for other in here.store.of_group(group) if group is not None and limit is not None else []:
+        if other.name != name and other.group_limit not in (None, limit):
+            raise StateError(
+                f"--group {group}:{limit} contradicts {other.name}, whose limit of that group is "
+                f"{other.group_limit}: give one of the two, or --group {group} without a limit"
+            )
 
 
 def check_account(user: str | None) -> None:

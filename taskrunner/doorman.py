@@ -11,10 +11,16 @@ from contextlib import closing
 from taskrunner import clock, heartbeat, home, lock, migrations
 
 GAP = 2.5  # tick periods without a tick are a gap
+# A run whose time comes before the next tick is waited for by this one.
 QUESTION = """
-SELECT EXISTS (SELECT 1 FROM tasks WHERE enabled AND removed IS NULL AND next <= :now)
+SELECT iif(EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value AS INTEGER) > :now),
+    EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND trigger = 'manual'),
+    EXISTS (SELECT 1 FROM tasks WHERE enabled AND removed IS NULL AND next <= :now)
     OR EXISTS (SELECT 1 FROM tasks WHERE requested IS NOT NULL AND enabled AND removed IS NULL)
-    OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending')
+    OR EXISTS (SELECT 1 FROM tasks
+        WHERE kind = 'boot' AND removed IS NULL AND boot_id IS NOT :boot_id AND enabled)
+    OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND ready IS NULL)
+    OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND ready IS NOT NULL AND ready <= :soon))
     OR EXISTS (SELECT 1 FROM processes WHERE stop_at IS NOT NULL)
     OR (SELECT value FROM facts WHERE name = 'zone_data') IS NOT :zone_data
 """
@@ -32,9 +38,11 @@ def idle(folder: str, now: int, caller: str) -> bool:
     place = home.path(folder, home.HEARTBEAT)
     last = heartbeat.read(place)
     boot_id = clock.boot_id()
-    if last is None or not steady(last, now, boot_id) or _anything(folder, store, now):
+    if last is None or not steady(last, now, boot_id) or _spooled(folder):
         return False
-    heartbeat.write(place, heartbeat.Beat(now, last.period, boot_id, caller))
+    if _anything(folder, store, now, last):
+        return False
+    heartbeat.write(place, heartbeat.Beat(now, last.period, boot_id, caller, clock.since_boot()))
     return True
 
 
@@ -43,13 +51,29 @@ def steady(last: heartbeat.Beat, now: int, boot_id: str) -> bool:
     return last.boot_id == boot_id and 0 <= now - last.at <= GAP * last.period
 
 
-def _anything(folder: str, store: str, now: int) -> bool:
+def _spooled(folder: str) -> bool:
+    """Return whether the end of a run waits to be recorded."""
+    try:
+        names = os.listdir(home.path(folder, home.SPOOL))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return any(name.endswith(".json") for name in names)
+
+
+def _anything(folder: str, store: str, now: int, last: heartbeat.Beat) -> bool:
     """Return whether something is due, pending or left behind, or the store cannot tell."""
     try:
         with closing(sqlite3.connect(store, isolation_level=None)) as connection:
             if migrations.version(connection) != len(migrations.STEPS):
                 return True
-            values = {"now": now, "zone_data": clock.zone_stamp()}
+            values = {
+                "now": now,
+                "soon": now + last.period,
+                "boot_id": last.boot_id,
+                "zone_data": clock.zone_stamp(),
+            }
             ((found,),) = connection.execute(QUESTION, values).fetchall()
             if found:
                 return True

@@ -13,7 +13,10 @@
     |   |-- DuplicateTask               the name is taken
     |   |-- TaskBusy                    a live run of the task stands in the way
     |   |-- HomeRefused                 the home is not private, or cannot be used
-    |   |-- StoreRefused                the store is newer than this program, damaged or unreadable
+    |   |-- StoreRefused                the store is damaged or unreadable
+    |   |   |-- StoreNewer                  it is newer than this program
+    |   |   |-- StoreFull                   its disk is full
+    |   |   `-- StoreReadOnly               its disk is mounted for reading only
     |   `-- LockHeld                    another tick has held the lock for too long
     `-- StoreBusy                  75   other writers kept the store locked
 
@@ -86,7 +89,19 @@ class HomeRefused(StateError):
 
 
 class StoreRefused(StateError):
-    """The store is newer than this program, damaged or unreadable."""
+    """The store is damaged or unreadable."""
+
+
+class StoreNewer(StoreRefused):
+    """The store is newer than this program."""
+
+
+class StoreFull(StoreRefused):
+    """The disk of the store is full."""
+
+
+class StoreReadOnly(StoreRefused):
+    """The disk of the store is mounted for reading only."""
 
 
 class LockHeld(StateError):

@@ -102,6 +102,14 @@ class Expression:
         hour, minute = time
         return hour in self.hours and minute in self.minutes
 
+    def time_after(self, hour: int, minute: int) -> tuple[int, int] | None:
+        """Return its first hour and minute of a day after these, or None when there are none left."""
+        if hour in self.hours and minute < self.minutes[-1]:
+            return hour, next(later for later in self.minutes if later > minute)
+        if hour < self.hours[-1]:
+            return next(later for later in self.hours if later > hour), self.minutes[0]
+        return None
+
     def matches(self, day: date) -> bool:
         """Whether `day` is one of its days."""
         return day.month in self.months and day.day in _days_of(self, day.year, day.month)

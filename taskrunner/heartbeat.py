@@ -1,7 +1,8 @@
 """The last tick, in one small file of fixed size that every tick overwrites in place.
 
-Without it an idle tick would leave no trace. It holds the instant, the tick period in force, the boot id and
-what called. It is a hint and not a record: no fsync, and failing to write it is ignored.
+Without it an idle tick would leave no trace. It holds the instant, the tick period in force, the boot id, what
+called, and the time since the boot, which tells whether the clock was set in between. It is a hint and not a
+record: no fsync, and failing to write it is ignored.
 """
 
 import os
@@ -13,13 +14,16 @@ class Beat:
     """One visit of the clock, instants and lengths in milliseconds."""
 
     # Neither a dataclass nor a NamedTuple: an idle tick would spend a tenth of its time on their imports.
-    __slots__ = ("at", "boot_id", "caller", "period")
+    __slots__ = ("at", "boot_id", "caller", "period", "since_boot")
 
-    def __init__(self, at: int, period: int, boot_id: str, caller: str) -> None:
+    def __init__(
+        self, at: int, period: int, boot_id: str, caller: str, since_boot: int | None = None
+    ) -> None:
         self.at = at
         self.period = period
         self.boot_id = boot_id
         self.caller = caller
+        self.since_boot = since_boot  # None in a file that an older program wrote
 
 
 def read(path: str) -> Beat | None:
@@ -29,8 +33,9 @@ def read(path: str) -> Beat | None:
     except OSError:
         return None
     try:
-        at, period, boot_id, caller = os.read(fd, SIZE).decode().split()
-        return Beat(int(at), int(period), boot_id.removeprefix("-"), caller)
+        at, period, boot_id, caller, *more = os.read(fd, SIZE).decode().split()
+        since_boot = int(more[0]) if more else None
+        return Beat(int(at), int(period), boot_id.removeprefix("-"), caller, since_boot)
     except (OSError, ValueError):
         return None
     finally:
@@ -39,7 +44,8 @@ def read(path: str) -> Beat | None:
 
 def write(path: str, beat: Beat) -> None:
     """Overwrite the file with this beat; errors are ignored."""
-    text = f"{beat.at} {beat.period} {beat.boot_id or '-'} {beat.caller}"
+    stamp = "" if beat.since_boot is None else beat.since_boot
+    text = f"{beat.at} {beat.period} {beat.boot_id or '-'} {beat.caller} {stamp}"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:

@@ -16,6 +16,8 @@ CONFIG = "taskrunner.toml"
 OUTPUT = "output"
 BACKUPS = "backups"
 SUPERVISORS = "supervisors"
+SPOOL = "spool"
+BALLAST = "ballast"
 
 SYSTEM_HOME = "/var/lib/taskrunner"
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -52,6 +54,19 @@ def find(given: str | None = None) -> str:
     if not os.path.isabs(state):  # the XDG base directory specification: relative paths are ignored
         state = os.path.expanduser("~/.local/state")
     return os.path.join(state, "taskrunner")
+
+
+def of_user(name: str, folder: str) -> str:
+    """Return the home that a clock finds for a user who gives none: it knows nothing of our environment."""
+    return SYSTEM_HOME if name == "root" else os.path.join(folder, ".local/state/taskrunner")
+
+
+def user_units() -> str:
+    """Return the folder of the user's own systemd units (systemd.unit(5))."""
+    settings = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(settings):
+        settings = os.path.expanduser("~/.config")
+    return os.path.join(settings, "systemd/user")
 
 
 def path(home: str, *parts: str) -> str:
@@ -93,7 +108,7 @@ def create(home: str) -> None:
     """Make the home and its folders, private from the start; raises HomeRefused when that fails."""
     try:
         os.makedirs(home, mode=0o700, exist_ok=True)
-        for name in (OUTPUT, BACKUPS, SUPERVISORS):
+        for name in (OUTPUT, BACKUPS, SUPERVISORS, SPOOL):
             os.makedirs(path(home, name), mode=0o700, exist_ok=True)
     except OSError as exc:
         raise HomeRefused(f"the home {shown(home)} cannot be made: {exc.strerror}") from exc

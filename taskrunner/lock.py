@@ -1,23 +1,34 @@
-"""Locks that the kernel frees at death: flock(2) on files that stay in place.
+"""The kernel's calls on open files: locks that it frees at death, leases, holes.
 
-The only user of `fcntl`. A lock file is never unlinked while somebody may wait for it: unlinking would split
-the waiters over two inodes.
+The only user of `fcntl`. A lock file stays in place and is never unlinked while somebody may wait for it:
+unlinking would split the waiters over two inodes.
 """
 
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from taskrunner.errors import HomeRefused, shown
+
 SIGURG = 23  # on Linux; its default action is to do nothing, signal(7)
 POLL = 0.02  # seconds between two tries; flock(2) itself has no timeout
+# FS_IOC_UNRESVSP64 of linux/falloc.h, since Linux 5.5: fallocate(2) with PUNCH_HOLE, which Python does not have.
+PUNCH_HOLE = 0x4030582B
 
 
 @contextmanager
 def held(path: str, wait: float = 0.0) -> Iterator[int | None]:
-    """Hold the lock on `path` for the block and give its descriptor; None when busy after `wait` seconds."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the lock on `path` for the block and give its descriptor; None when busy after `wait` seconds.
+
+    Raises HomeRefused when the file cannot be opened or made.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise HomeRefused(f"{shown(path)} cannot be written: {exc.strerror}") from exc
     try:
         yield fd if _take(fd, wait) else None
     finally:
@@ -34,7 +45,8 @@ def held_own(path: str) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    os.unlink(path)
+                    with suppress(FileNotFoundError):  # somebody removed the folder
+                        os.unlink(path)
                 return
 
 
@@ -60,7 +72,7 @@ def _take(fd: int, wait: float) -> bool:
 def is_held(path: str) -> bool:
     """Return whether a living process holds the lock on `path`; False when there is no such file."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -93,7 +105,8 @@ def remove_if_free(path: str) -> bool:
 def nobody_else_has_open(fd: int) -> bool:
     """Return whether this is the only open description of the file, told by a write lease (fcntl(2)).
 
-    False also where leases are not to be had, so that the answer True can be relied on.
+    False also where leases are not to be had, so that the answer True can be relied on. Who has inherited this
+    very descriptor is not seen.
     """
     try:
         # Who opens the file in between makes the kernel send a signal: one that is ignored, not SIGIO.
@@ -103,3 +116,12 @@ def nobody_else_has_open(fd: int) -> bool:
         return True
     except (OSError, AttributeError):
         return False
+
+
+def punch_hole(fd: int, start: int, length: int) -> None:
+    """Give the blocks of a part of a file back, without moving what is around it; raises OSError.
+
+    Nothing has to keep still meanwhile: who appends to the file does not notice.
+    """
+    place = b"".join(number.to_bytes(8, sys.byteorder) for number in (start, length))
+    fcntl.ioctl(fd, PUNCH_HOLE, bytes(8) + place + bytes(24))  # struct space_resv

@@ -145,6 +145,56 @@ CREATE VIEW v_runs AS
          exit_code, signal, cpu / 1000.0 AS cpu_seconds, peak_memory, output_size
     FROM runs JOIN tasks ON tasks.id = runs.task_id;
 """,
+    """
+ALTER TABLE tasks ADD COLUMN jitter INTEGER; -- milliseconds; each start is delayed by a share of it
+ALTER TABLE tasks ADD COLUMN retries INTEGER NOT NULL DEFAULT 0; -- further attempts of a slot
+ALTER TABLE tasks ADD COLUMN retry_delay INTEGER NOT NULL DEFAULT 60000; -- milliseconds before the first of them
+ALTER TABLE tasks ADD COLUMN retry_backoff REAL NOT NULL DEFAULT 1; -- what the delay is multiplied by each time
+ALTER TABLE tasks ADD COLUMN retry_codes TEXT NOT NULL DEFAULT '[]'; -- exit codes that are retried, a JSON array; empty is all
+ALTER TABLE tasks ADD COLUMN on_lost TEXT NOT NULL DEFAULT 'fail'; -- fail or retry
+ALTER TABLE tasks ADD COLUMN group_name TEXT; -- tasks of a group share a limit
+ALTER TABLE tasks ADD COLUMN group_limit INTEGER; -- of the group, where this task gives one; null is what others give, else 1
+ALTER TABLE tasks ADD COLUMN priority INTEGER NOT NULL DEFAULT 0; -- what is higher starts first when capacity is short
+ALTER TABLE tasks ADD COLUMN ok_codes TEXT NOT NULL DEFAULT '[0]'; -- exit codes that are success, a JSON array
+ALTER TABLE tasks ADD COLUMN noop_codes TEXT NOT NULL DEFAULT '[]'; -- those that are success with nothing done
+ALTER TABLE tasks ADD COLUMN expect TEXT; -- a regular expression that the output has to match
+ALTER TABLE tasks ADD COLUMN reject TEXT; -- one that it must not match
+ALTER TABLE tasks ADD COLUMN max_silence INTEGER; -- milliseconds without output after which it is stopped
+ALTER TABLE tasks ADD COLUMN max_output INTEGER NOT NULL DEFAULT 10000000; -- bytes of output that are kept
+ALTER TABLE tasks ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'; -- setrlimit(2): memory and files, cpu in seconds, ..., a JSON object
+ALTER TABLE tasks ADD COLUMN description TEXT; -- what it is for, in its owner's words
+ALTER TABLE tasks ADD COLUMN source TEXT; -- the task file or crontab that it was made from; null when made by hand
+CREATE INDEX tasks_of_group ON tasks (group_name) WHERE group_name IS NOT NULL;
+
+ALTER TABLE runs ADD COLUMN ready INTEGER; -- a pending run is not started before this instant; null is at once
+ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0; -- of its task, when it was claimed
+DROP INDEX runs_pending;
+CREATE INDEX runs_pending ON runs (priority DESC, slot, id, ready) WHERE state = 'pending';
+CREATE INDEX runs_delayed ON runs (ready) WHERE state = 'pending' AND ready IS NOT NULL;
+
+CREATE TABLE totals (
+  -- One row is what the runs of one task that have been pruned come to, by how they ended.
+  task_id        INTEGER NOT NULL REFERENCES tasks (id),
+  state          TEXT NOT NULL,     -- a final state
+  runs           INTEGER NOT NULL,
+  started        INTEGER NOT NULL,  -- how many of them had started
+  duration       INTEGER NOT NULL,  -- milliseconds that they ran, together
+  last_slot      INTEGER NOT NULL,  -- of the newest
+  last_end       INTEGER NOT NULL,  -- when the last of them ended
+  PRIMARY KEY (task_id, state)
+) WITHOUT ROWID;
+
+ALTER TABLE tasks ADD COLUMN streak INTEGER NOT NULL DEFAULT 0; -- how many runs in a row succeeded, or, negative, failed
+CREATE INDEX runs_ended ON runs (finished) WHERE finished IS NOT NULL;
+
+INSERT INTO facts SELECT 'output_bytes', coalesce(sum(length(data)), 0) FROM outputs; -- so that nobody has to add them up
+CREATE TRIGGER outputs_added AFTER INSERT ON outputs BEGIN
+  UPDATE facts SET value = value + length(NEW.data) WHERE name = 'output_bytes';
+END;
+CREATE TRIGGER outputs_removed AFTER DELETE ON outputs BEGIN
+  UPDATE facts SET value = value - length(OLD.data) WHERE name = 'output_bytes';
+END;
+""",
 )
 
 

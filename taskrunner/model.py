@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
 
 
 class Kind(StrEnum):
@@ -25,7 +28,7 @@ class State(StrEnum):
 
     PENDING = "pending"  # claimed, not started yet
     RUNNING = "running"  # handed to a supervisor
-    SUCCEEDED = "succeeded"  # ended with exit code 0
+    SUCCEEDED = "succeeded"  # ended well: with exit code 0, unless its task says otherwise
     FAILED = "failed"  # ended otherwise, or could not be started
     TIMED_OUT = "timed_out"  # stopped because its time was up
     CANCELLED = "cancelled"  # stopped, or never started, because somebody asked
@@ -65,6 +68,13 @@ class Overlap(StrEnum):
     ALLOW = "allow"  # side by side, within a limit
 
 
+class OnLost(StrEnum):
+    """What becomes of a slot whose run was lost."""
+
+    FAIL = "fail"  # nothing more
+    RETRY = "retry"  # a further attempt is made
+
+
 class After(StrEnum):
     """Which ends of the parent's runs start a task that comes after it."""
 
@@ -101,8 +111,26 @@ class Task:
     catch_up_limit: int | None
     deadline: timedelta | None
     max_instances: int | None
+    jitter: timedelta | None
+    retries: int
+    retry_delay: timedelta
+    retry_backoff: float
+    retry_codes: tuple[int, ...]
+    on_lost: OnLost
+    group: str | None
+    group_limit: int | None
+    priority: int
+    ok_codes: tuple[int, ...]
+    noop_codes: tuple[int, ...]
+    expect: str | None
+    reject: str | None
+    max_silence: timedelta | None
+    max_output: int
+    limit: Mapping[str, int]
     created: datetime
     evaluated: datetime
+    description: str | None = None
+    source: str | None = None  # the task file or crontab that it was made from
     next: datetime | None = None
     following: datetime | None = None
     requested: datetime | None = None
@@ -111,11 +139,15 @@ class Task:
     last_run: datetime | None = None
     last_state: State | None = None
     last_success: datetime | None = None
+    streak: int = 0  # how many runs in a row succeeded, or, negative, failed
 
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one slot, or of one manual start; `coalesced` slots from `first_slot` to `slot`."""
+    """What became of one slot, or of one manual start; `coalesced` slots from `first_slot` to `slot`.
+
+    `ready` is the instant before which a pending run is not started: a retry waits, a jitter delays.
+    """
 
     id: int
     task: str
@@ -135,6 +167,8 @@ class Run:
     cpu_seconds: float | None = None
     peak_memory: int | None = None
     task_id: int = field(default=0, repr=False)
+    ready: datetime | None = field(default=None, repr=False)
+    priority: int = field(default=0, repr=False)
 
     @property
     def duration(self) -> float | None:
@@ -153,7 +187,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Command:
-    """A fully resolved thing to execute; knows no task and no store. `timeout` and `kill_after` in seconds."""
+    """A fully resolved thing to execute; knows no task and no store. Its lengths of time are in seconds."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -162,7 +196,9 @@ class Command:
     umask: int = 0o022
     user: str | None = None
     nice: int | None = None
+    limit: Mapping[str, int] = field(default_factory=dict)
     timeout: float | None = None
+    max_silence: float | None = None
     kill_after: float = 10.0
 
 
@@ -177,11 +213,22 @@ class Outcome:
     signal: int | None = None
     error: str | None = None
     timed_out: bool = False
+    silent: bool = False  # timed out because it wrote nothing for too long
     cpu_seconds: float | None = None
     peak_memory: int | None = None
 
 
 NOTHING = Outcome()  # of a run that has no process to tell of
+
+
+def like(record: Record, **values: Any) -> Record:
+    """Return a record like this frozen one, with other values.
+
+    A tick changes thousands; `dataclasses.replace` takes four times as long, as it sets each field anew.
+    """
+    made = object.__new__(type(record))
+    made.__dict__.update(record.__dict__, **values)
+    return made
 
 
 @dataclass(frozen=True)
@@ -193,6 +240,19 @@ class Event:
     by: str | None = None
     task: str | None = None
     text: str | None = None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A stop of the whole store: nothing is started before `until` but what is asked for by hand.
+
+    Without `until` it lasts until somebody ends it.
+    """
+
+    since: datetime
+    until: datetime | None
+    by: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -212,25 +272,44 @@ class Process:
     stop_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Upcoming:
-    """A slot to come: the task (None for a schedule given by hand), the instant, and what is odd about it."""
+class Severity(StrEnum):
+    """How bad a finding is."""
 
-    task: str | None
-    slot: datetime
-    local: datetime
-    note: str | None = None
+    OK = "ok"  # as it should be
+    WARNING = "warning"  # tasks run, but something is not right
+    ERROR = "error"  # something keeps tasks from running
 
 
 @dataclass(frozen=True)
-class Status:
-    """How things stand: what runs, waits and fails, what comes next, and whether the clock is alive."""
+class Gap:
+    """A time without ticks and why; `until` is None when it is not over, and before `since` when the clock went back."""
 
-    last_tick: datetime | None
-    clock: str | None
-    held: str | None
-    running: list[Run]
-    pending: list[Run]
-    failing: list[Task]
-    next: list[Upcoming]
-    problems: list[str]
+    since: datetime
+    until: datetime | None
+    cause: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done to a task, or to the store as a whole, and by whom."""
+
+    at: datetime
+    what: str
+    by: str | None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed because it is older or larger than what is kept, or with `dry_run` would be.
+
+    `bytes` are those of the outputs, `freed` those that the disk has back. `refused` says why nothing was removed
+    for its age, None when the clock can be relied on.
+    """
+
+    runs: int = 0
+    outputs: int = 0
+    bytes: int = 0
+    events: int = 0
+    freed: int = 0
+    refused: str | None = None
+    dry_run: bool = False

@@ -1,25 +1,29 @@
 """One opened home: its folder, its store, its settings and its clock, handed to those who do the work."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from taskrunner import home
+from taskrunner import clock as wall, config, home
 from taskrunner.config import Config
 from taskrunner.errors import MomentError, shown
-from taskrunner.store import Store
+from taskrunner.store import Store, open_store
 
 MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
 class OpenHome:
-    """What one taskrunner consists of; `clock` returns an aware datetime."""
+    """What one taskrunner consists of; `clock` returns an aware datetime.
+
+    It `goes_on` by itself, unless it is in a test's hand: then nobody waits for an instant to come.
+    """
 
     folder: str
     store: Store
     config: Config
     clock: Callable[[], datetime]
+    goes_on: bool = True
 
     def now(self) -> datetime:
         """Return this instant by our clock, cut to the millisecond as the store keeps it."""
@@ -42,3 +46,31 @@ class OpenHome:
     def supervisor(self, name: str) -> str:
         """Return the file that a supervisor keeps locked while it lives."""
         return self.path(home.SUPERVISORS, name)
+
+
+def open_home(
+    folder: str, clock: Callable[[], datetime] | None = None, *, create: bool = False
+) -> OpenHome:
+    """Return an opened home; without a store it is an empty one, made when `create`.
+
+    `clock` stands in for the wall clock. Raises InputError, HomeRefused, StoreRefused or StoreBusy.
+    """
+    home.check(folder)
+    settings = config.load(folder)
+    store = open_store(
+        folder,
+        create=create,
+        synchronous=settings.synchronous,
+        network=settings.allow_network_home,
+    )
+    return OpenHome(folder, store, settings, clock or wall.now, goes_on=clock is None)
+
+
+def read_again(here: OpenHome) -> OpenHome:
+    """Return a home with its settings read anew; raises InputError or HomeRefused, and all is as it was."""
+    home.check(here.folder)
+    settings = config.load(here.folder)
+    if settings.tz:
+        config.default_zone(settings)
+    here.store.be_durable(settings.synchronous)
+    return replace(here, config=settings)

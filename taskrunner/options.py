@@ -7,15 +7,21 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, TypedDict
 
 from taskrunner import duration
-from taskrunner.config import variables
+from taskrunner.config import size, variables
 from taskrunner.errors import InputError, TaskNameError, shown
-from taskrunner.model import CatchUp, Overlap
+from taskrunner.model import CatchUp, OnLost, Overlap
 from taskrunner.schedule import After, Boot, Manual, Schedule
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,99}")
+GROUP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._@+-]{0,99})(?::([1-9][0-9]{0,4}))?")
+CODE = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
+LARGEST_CODE = 255  # wait(2): a byte
+LARGEST_FACTOR = 100
+LONGEST_DESCRIPTION = 1000  # characters
 LONGEST_TEXT = 1_000_000  # characters of a command, a shell text or an input
 
 
@@ -36,6 +42,22 @@ class Options(TypedDict, total=False):
     catch_up_limit: str | int | None
     deadline: str | timedelta | None
     max_instances: str | int | None
+    jitter: str | timedelta | None
+    retries: str | int
+    retry_delay: str | timedelta
+    retry_backoff: str | float
+    retry_codes: str | Sequence[int]
+    on_lost: str
+    group: str | None
+    priority: str | int
+    ok_codes: str | Sequence[int]
+    noop_codes: str | Sequence[int]
+    expect: str | None
+    reject: str | None
+    max_silence: str | timedelta | None
+    max_output: str | int
+    limit: str | Mapping[str, Any]
+    description: str | None
 
 
 DEFAULTS: Options = {
@@ -53,6 +75,22 @@ DEFAULTS: Options = {
     "catch_up_limit": None,
     "deadline": None,
     "max_instances": None,
+    "jitter": None,
+    "retries": 0,
+    "retry_delay": "1m",
+    "retry_backoff": 1,
+    "retry_codes": (),
+    "on_lost": "fail",
+    "group": None,
+    "priority": 0,
+    "ok_codes": (0,),
+    "noop_codes": (),
+    "expect": None,
+    "reject": None,
+    "max_silence": None,
+    "max_output": "10MB",
+    "limit": {},
+    "description": None,
 }
 
 
@@ -132,8 +170,8 @@ def _length_or_none(value: Any) -> timedelta | None:
         raise InputError(f"{exc}, or none") from exc
 
 
-def _one_of(kind: type[Overlap] | type[CatchUp]) -> Callable[[Any], Overlap | CatchUp]:
-    def read(value: Any) -> Overlap | CatchUp:
+def _one_of(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
+    def read(value: Any) -> StrEnum:
         try:
             return kind(value)
         except ValueError as exc:
@@ -149,10 +187,8 @@ def _variables(value: Any) -> dict[str, str]:
         raise InputError(f"it must be {exc}") from exc
 
 
-def _number(low: int, high: int, base: int = 10) -> Callable[[Any], int | None]:
-    def read(value: Any) -> int | None:
-        if value is None:
-            return None
+def _number(low: int, high: int, base: int = 10) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
         try:
             number = int(value, base) if isinstance(value, str) else value
             good = not isinstance(value, bool) and isinstance(number, int) and low <= number <= high
@@ -166,6 +202,67 @@ def _number(low: int, high: int, base: int = 10) -> Callable[[Any], int | None]:
     return read
 
 
+def _number_or_none(low: int, high: int, base: int = 10) -> Callable[[Any], int | None]:
+    read = _number(low, high, base)
+    return lambda value: None if value is None else read(value)
+
+
+def _factor(value: Any) -> float:
+    try:
+        found = float(value)
+        good = not isinstance(value, bool) and 1 <= found <= LARGEST_FACTOR
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise InputError(f"it must be a number from 1 to {LARGEST_FACTOR}, such as 2")
+    return found
+
+
+def _codes(value: Any) -> tuple[int, ...]:
+    """Return exit codes, given as a list of numbers or as a text such as `0,3-5`, sorted."""
+    try:
+        found = _read_codes(value) if isinstance(value, str) else set(value)
+        good = all(type(code) is int and 0 <= code <= LARGEST_CODE for code in found)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise InputError(f"it must be exit codes from 0 to {LARGEST_CODE}, such as 0,3-5")
+    return tuple(sorted(found))
+
+
+def _read_codes(text: str) -> set[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        match = CODE.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(part)
+        low, high = int(match[1]), int(match[2] or match[1])
+        if not low <= high <= LARGEST_CODE:
+            raise ValueError(part)
+        found.update(range(low, high + 1))
+    return found
+
+
+def _group(value: Any) -> tuple[str | None, int | None]:
+    """Return the name of a group and the limit that is given with it."""
+    if value is None:
+        return None, None
+    found = GROUP.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise InputError("it must be NAME or NAME:N, with a number from 1 to 99999, such as db:2")
+    return found[1], None if found[2] is None else int(found[2])
+
+
+def _pattern(value: Any) -> str | None:
+    found = _optional(value)
+    if found is not None:
+        try:
+            re.compile(found)
+        except (re.error, OverflowError, RecursionError) as exc:
+            raise InputError(f"it is no regular expression: {exc}") from exc
+    return found
+
+
 def _optional(value: Any) -> str | None:
     if value is None:
         return None
@@ -174,10 +271,78 @@ def _optional(value: Any) -> str | None:
     return _text(value, "the value")
 
 
+def _description(value: Any) -> str | None:
+    found = _optional(value)
+    if found is not None and len(found) > LONGEST_DESCRIPTION:
+        raise InputError(f"it must be at most {LONGEST_DESCRIPTION} characters long")
+    return found
+
+
 def _input(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise InputError("it must be text")
     return None if value is None else _text(value, "the input")
+
+
+def _size(value: Any) -> int:
+    try:
+        return size(value)
+    except InputError as exc:
+        raise InputError(f"it must be {exc}") from exc
+
+
+def _limits(value: Any) -> dict[str, int]:
+    """Return limits of the kernel, given as a mapping or as a text such as `memory=512MB,cpu=10m`.
+
+    `memory` in bytes, `cpu` in seconds, `files` and `processes` as they are.
+    """
+    if isinstance(value, str):
+        value = dict(_limit(part) for part in value.split(","))
+    if not isinstance(value, Mapping):
+        raise InputError(LIMITS)
+    found: dict[str, int] = {}
+    for name, given in value.items():
+        if name not in LIMIT_READERS:
+            raise InputError(f"{LIMITS}; it has {shown(name)}")
+        try:
+            found[name] = LIMIT_READERS[name](given)
+        except InputError as exc:
+            raise InputError(f"{name} of it, {shown(given)}, must be {exc}") from exc
+    return found
+
+
+def _limit(text: str) -> tuple[str, str]:
+    name, sign, value = text.strip().partition("=")
+    if not sign:
+        raise InputError(LIMITS)
+    return name, value
+
+
+def _whole_seconds(value: Any) -> int:
+    """Return CPU time in seconds; the kernel counts no finer."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = timedelta(seconds=value)
+    try:
+        seconds = duration.parse(value).total_seconds()
+    except InputError as exc:
+        raise InputError("a duration such as 10m") from exc
+    return max(1, round(seconds))
+
+
+def _many(value: Any) -> int:
+    try:
+        return _number(1, 1_000_000)(value)
+    except InputError as exc:
+        raise InputError("a number from 1 to 1000000") from exc
+
+
+LIMITS = "it must be limits such as memory=512MB,cpu=10m,files=1024,processes=64"
+LIMIT_READERS: Mapping[str, Callable[[Any], int]] = {
+    "memory": size,
+    "cpu": _whole_seconds,
+    "files": _many,
+    "processes": _many,
+}
 
 
 def _place(value: Any) -> str | None:
@@ -192,14 +357,30 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "env": _variables,
     "env_file": _place,
     "stdin": _input,
-    "umask": _number(0, 0o777, base=8),
+    "umask": _number_or_none(0, 0o777, base=8),
     "user": _optional,
-    "nice": _number(-20, 19),
+    "nice": _number_or_none(-20, 19),
     "overlap": _one_of(Overlap),
     "catch_up": _one_of(CatchUp),
-    "catch_up_limit": _number(1, 10_000),
+    "catch_up_limit": _number_or_none(1, 10_000),
     "deadline": _length_or_none,
-    "max_instances": _number(1, 10_000),
+    "max_instances": _number_or_none(1, 10_000),
+    "jitter": _length_or_none,
+    "retries": _number(0, 1000),
+    "retry_delay": _length,
+    "retry_backoff": _factor,
+    "retry_codes": _codes,
+    "on_lost": _one_of(OnLost),
+    "group": _group,
+    "priority": _number(-1000, 1000),
+    "ok_codes": _codes,
+    "noop_codes": _codes,
+    "expect": _pattern,
+    "reject": _pattern,
+    "max_silence": _length_or_none,
+    "max_output": _size,
+    "limit": _limits,
+    "description": _description,
 }
 
 
@@ -216,6 +397,8 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
         except InputError as exc:
             flag = "--" + option.replace("_", "-")
             raise InputError(f"{flag} {shown(value)}: {exc}") from exc
+    if "group" in found:  # one flag, two columns
+        found["group"], found["group_limit"] = found["group"]
     return found
 
 
@@ -235,7 +418,42 @@ def agree(options: Mapping[str, Any]) -> None:
         raise InputError(
             f"--catch-up-limit {options['catch_up_limit']} goes only with --catch-up all"
         )
+    _agree_on_codes(options)
+    jitter, deadline = options["jitter"], options["deadline"]
+    if jitter is not None and deadline is not None and jitter >= deadline:
+        raise InputError(
+            f"--jitter {duration.format(jitter)} delays a start past --deadline {duration.format(deadline)}: "
+            "make the jitter shorter"
+        )
     if options["max_instances"] is not None and options["overlap"] is not Overlap.ALLOW:
         raise InputError(
             f"--max-instances {options['max_instances']} goes only with --overlap allow"
         )
+
+
+def _agree_on_codes(options: Mapping[str, Any]) -> None:
+    good = {*options["ok_codes"], *options["noop_codes"]}
+    both = sorted(good & set(options["retry_codes"]))
+    if both:
+        raise InputError(
+            f"--retry-codes has {both[0]}, which --ok-codes or --noop-codes calls a success: leave one of them out"
+        )
+    if options["retry_codes"] and not options["retries"]:
+        written = ",".join(map(str, options["retry_codes"]))
+        raise InputError(f"--retry-codes {written} goes only with --retries")
+
+
+def of_new_task(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a new task: what is given, else the config's `defaults`, else ours.
+
+    Raises InputError.
+    """
+    try:
+        usual = read({**DEFAULTS, **defaults})
+        agree(usual)
+    except InputError as exc:
+        raise InputError(f"the table defaults in taskrunner.toml: {exc}") from exc
+    # The limit of a policy goes with the policy: a default does not stand against what is given.
+    found = {**usual, **without_leftovers(read(given))}
+    agree(found)
+    return found

@@ -2,28 +2,30 @@
 
 A supervisor keeps a few slot files in `output/` and uses them again: making and deleting one per run is what
 costs on a file system. Small output moves into the store when the run ends; larger output keeps the file,
-renamed to `<run>.log`; silence leaves nothing. It must not know tasks; it is told numbers and paths.
+renamed to `<run>.log`; silence leaves nothing. Of output beyond its limit an excerpt takes its place. It must not
+know tasks; it is told numbers and paths.
 """
 
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from taskrunner import lock
+from taskrunner import excerpt, lock
+from taskrunner.excerpt import Excerpt
 
 SMALL = 64 * 1024  # bytes; up to this the store keeps it
-CHUNK = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Slot:
-    """An open file in `output/` that one child at a time writes to."""
+    """An open file in `output/` that one child at a time writes to; in memory when there is a `fault` with it."""
 
     name: str
     fd: int
     inode: int
+    fault: str | None = None
 
 
 @dataclass(eq=False)
@@ -46,12 +48,11 @@ class Slots:
     def _make(self, uid: int) -> Slot:
         self.made += 1
         name = f"{self.owner}.{self.made}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(os.path.join(self.folder, name), flags, 0o600)
+        fd, fault = _new_file(os.path.join(self.folder, name))
         found = os.fstat(fd)
         if found.st_uid != uid:
             os.fchown(fd, uid, -1)
-        return Slot(name, fd, found.st_ino)
+        return Slot(name, fd, found.st_ino, fault)
 
     def put_back(self, slot: Slot) -> None:
         """Take a slot back after its output is safe; it is used again only when nobody else can reach it.
@@ -66,34 +67,73 @@ class Slots:
         if private and lock.nobody_else_has_open(slot.fd):
             self.free.setdefault(found.st_uid, []).append(slot)
         else:
-            self._drop(slot)
+            self.drop(slot)
 
-    def keep(self, slot: Slot, run_id: int) -> None:
-        """Give the file to a run for good."""
-        try:
-            os.rename(os.path.join(self.folder, slot.name), kept(self.folder, run_id))
-        except FileNotFoundError:  # somebody has cleaned up; what we have open is still there
-            _copy(slot.fd, kept(self.folder, run_id))
+    def keep(self, slot: Slot, run_id: int, found: Excerpt) -> None:
+        """Give the file, or what is kept of it, to a run for good."""
+        _keep(slot.fd, os.path.join(self.folder, slot.name), kept(self.folder, run_id), found)
         os.close(slot.fd)
 
     def close(self) -> None:
         """Remove the slot files."""
         for slots in self.free.values():
             while slots:
-                self._drop(slots.pop())
+                self.drop(slots.pop())
 
-    def _drop(self, slot: Slot) -> None:
-        with suppress(FileNotFoundError):
+    def drop(self, slot: Slot) -> None:
+        """Remove a slot file for good."""
+        with suppress(FileNotFoundError, NotADirectoryError):  # somebody was faster
             os.unlink(os.path.join(self.folder, slot.name))
         os.close(slot.fd)
 
 
-def _copy(fd: int, place: str) -> None:
-    with open(place, "xb", opener=_private) as file:
-        at = 0
-        while block := os.pread(fd, CHUNK, at):
-            file.write(block)
-            at += len(block)
+def _new_file(place: str) -> tuple[int, str | None]:
+    """Make a file and return its descriptor; one in memory, and why, where the disk takes none."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        try:
+            return os.open(place, flags, 0o600), None
+        except FileNotFoundError:  # somebody has removed the folder
+            os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+            return os.open(place, flags, 0o600), None
+    except FileExistsError:  # nobody but somebody hostile would know the name
+        raise
+    except OSError as exc:
+        fault = f"no file could be made for its output: {exc.strerror}"
+        return os.memfd_create(os.path.basename(place), os.MFD_CLOEXEC), fault
+
+
+def full(folder: str) -> bool:
+    """Return whether the disk of the outputs has no room left."""
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False
+
+
+def _keep(fd: int, place: str, target: str, found: Excerpt) -> None:
+    """Let what is kept of the file at `place` be a file of its own.
+
+    A copy of it when it is an excerpt, or when somebody else may still write to it, who has no limit any more.
+    """
+    if found.whole and lock.nobody_else_has_open(fd) and _moved(place, target):
+        return
+    try:
+        with open(target, "wb", opener=_private) as file:
+            file.writelines(excerpt.pieces(fd, found))
+    except OSError:  # the disk is full; with its hole the file needs no more of it
+        _moved(place, target)
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(place)
+
+
+def _moved(place: str, target: str) -> bool:
+    try:
+        os.replace(place, target)
+    except FileNotFoundError:  # somebody has cleaned up; what we have open is still there
+        return False
+    return True
 
 
 def _private(place: str, flags: int) -> int:
@@ -110,35 +150,65 @@ def slot(folder: str, name: str) -> str:
     return os.path.join(folder, name)
 
 
-def part(folder: str, name: str, start: int) -> bytes:
-    """Return the next bytes of a slot file from an offset, b"" when there are none."""
-    return next(chunks(slot(folder, name), start), b"")
+def gather(fd: int, limit: int) -> tuple[Excerpt, bytes]:
+    """Return what is to be kept of an output, and all of that when it is small, else b""."""
+    found = excerpt.excerpt(fd, limit)
+    return found, b"".join(excerpt.pieces(fd, found)) if found.size <= SMALL else b""
 
 
-def size_and_small(fd: int) -> tuple[int, bytes]:
-    """Return the size of an output in bytes, and all of it when it is small, else b""."""
-    size = os.fstat(fd).st_size
-    return size, os.pread(fd, SMALL, 0) if size <= SMALL else b""
-
-
-def rescue(folder: str, name: str, run_id: int) -> tuple[int | None, bytes]:
+def rescue(folder: str, name: str, run_id: int, limit: int) -> tuple[int | None, bytes]:
     """Return size and small output of a run whose supervisor is gone, and keep its file when it is large.
 
-    The size is None when nothing of it is left.
+    The size counts what was written; it is None when nothing of it is left.
     """
-    for place in (os.path.join(folder, name), kept(folder, run_id)):
-        try:
-            fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            size, small = size_and_small(fd)
-        finally:
-            os.close(fd)
-        if size > SMALL:
-            os.replace(place, kept(folder, run_id))
-        return size, small
-    return None, b""
+    with opened(slot(folder, name), os.O_RDWR) as fd:
+        if fd is not None:
+            found, small = gather(fd, limit)
+            if found.size > SMALL:
+                _keep(fd, slot(folder, name), kept(folder, run_id), found)
+            return found.written, small
+    with opened(kept(folder, run_id)) as fd:  # it had been kept before its supervisor died
+        return None if fd is None else excerpt.total(fd), b""
+
+
+def bound(folder: str, name: str, limit: int) -> None:
+    """Cut an output that nobody watches while it grows."""
+    with opened(slot(folder, name), os.O_RDWR) as fd:
+        if fd is not None:
+            excerpt.bound(fd, limit)
+
+
+def written(folder: str, name: str, limit: int) -> int:
+    """Return how many bytes a running command has written."""
+    with opened(slot(folder, name)) as fd:
+        return 0 if fd is None else excerpt.written(fd, limit)
+
+
+def part(folder: str, name: str, limit: int, start: int) -> tuple[bytes, int]:
+    """Return the next bytes that a running command has written, b"" when there are none, and where they end."""
+    with opened(slot(folder, name)) as fd:
+        return (b"", start) if fd is None else excerpt.part(fd, limit, start)
+
+
+def rest(folder: str, run_id: int, total: int | None, start: int) -> Iterator[bytes]:
+    """Give what is kept in a run's own file, of `total` bytes that were written, from `start` on."""
+    with opened(kept(folder, run_id)) as fd:
+        if fd is not None:
+            yield from excerpt.rest(fd, total, start)
+
+
+@contextmanager
+def opened(place: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:
+    """Open a file for the block and give its descriptor; None when there is none."""
+    try:
+        fd = os.open(place, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def owners(folder: str) -> dict[str, list[str]]:
@@ -149,15 +219,3 @@ def owners(folder: str) -> dict[str, list[str]]:
         if number.isdigit():
             found.setdefault(owner, []).append(os.path.join(folder, name))
     return found
-
-
-def chunks(place: str, start: int = 0) -> Iterator[bytes]:
-    """Give the bytes of a file from an offset; nothing when it does not exist."""
-    try:
-        file = open(place, "rb")  # noqa: SIM115  closed by the with below
-    except FileNotFoundError:
-        return
-    with file:
-        file.seek(start)
-        while block := file.read(CHUNK):
-            yield block

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from zlib import crc32
 
-from taskrunner import duration
-from taskrunner.model import After, CatchUp, Outcome, Overlap, Process, Run, State, Task, Trigger
+from taskrunner import clock, duration
+from taskrunner.model import After, CatchUp, Overlap, Run, State, Task, Trigger
 
 GRACE = timedelta(minutes=2)  # a slot this old at its claim is still in time
 CATCH_UP_LIMIT = 100  # slots that catch-up all runs, when no limit is given
@@ -19,7 +20,7 @@ class Action(StrEnum):
     """What a tick does about a slot."""
 
     RUN = "run"  # it starts at once
-    WAIT = "wait"  # it starts when there is capacity
+    WAIT = "wait"  # it starts when there is room for it, or when its delay is over
     QUEUE = "queue"  # it starts when the run before it has ended
     REPLACE = "replace"  # it starts when the runs it replaces are stopped
     SKIP = "skip"  # the task still runs
@@ -46,7 +47,10 @@ class Open:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is done about a span of slots of one task, and why; `stops` are the runs that end for it."""
+    """What is done about a span of slots of one task, and why.
+
+    `stops` are the runs that end for it; a run that it makes does not start before `ready`.
+    """
 
     task_id: int
     task: str
@@ -55,6 +59,8 @@ class Decision:
     reason: str
     trigger: Trigger
     stops: tuple[int, ...] = ()
+    ready: datetime | None = None
+    priority: int = 0
 
     @property
     def claims(self) -> bool:
@@ -126,7 +132,11 @@ def _overlap(task: Task, chosen: list[Span], live: Sequence[Run], now: datetime)
     """Decide what should run against what is live; the chosen ones do not overlap each other."""
 
     def made(span: Span, action: Action, reason: str, stops: tuple[int, ...] = ()) -> Decision:
-        return Decision(task.id, task.name, span, action, reason, _trigger(span, now), stops)
+        trigger, ready = _trigger(span, now), _ready(task, span.slot)
+        decision = Decision(
+            task.id, task.name, span, action, reason, trigger, stops, ready, task.priority
+        )
+        return _delayed(decision, now)
 
     if (
         task.overlap is Overlap.ALLOW
@@ -145,15 +155,42 @@ def _overlap(task: Task, chosen: list[Span], live: Sequence[Run], now: datetime)
                 for span in chosen
             ]
         case Overlap.REPLACE:
-            first = made(chosen[0], Action.REPLACE, f"replaces {named(live)}", ids)
-            return [first, *(made(span, Action.RUN, _due(span, now)) for span in chosen[1:])]
+            first = [
+                made(span, Action.REPLACE, f"replaces {named(live)}", ids) for span in chosen[:1]
+            ]
+            return [*first, *(made(span, Action.RUN, _due(span, now)) for span in chosen[1:])]
         case _:
             return [made(span, Action.SKIP, f"{named(live)} had not ended") for span in chosen]
 
 
+def _ready(task: Task, slot: datetime) -> datetime | None:
+    """Return when the run of a slot may start: a share of the jitter later, the same whenever it is asked."""
+    if task.jitter is None:
+        return None
+    share = crc32(f"{task.id}/{clock.to_ms(slot)}".encode()) / 2**32
+    return clock.from_ms(clock.to_ms(slot + task.jitter * share))
+
+
+def _delayed(decision: Decision, now: datetime) -> Decision:
+    """Turn into a wait what would start now, but is not ready yet."""
+    if decision.ready is None or decision.ready <= now or decision.action is not Action.RUN:
+        return decision
+    return replace(decision, action=Action.WAIT, reason=f"starts at {words(decision.ready)}")
+
+
+def words(moment: datetime) -> str:
+    """Return an instant as reasons give it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _displaced(task: Task, live: Sequence[Run]) -> tuple[int, ...]:
-    """Return the waiting runs that a newer one displaces: one place in the queue, a line with catch-up all."""
-    waiting = [run.id for run in live if run.state is State.PENDING]
+    """Return the waiting runs that a newer one displaces: one place in the queue, a line with catch-up all.
+
+    A retry that waits stands for the run that goes on, and is not in the queue.
+    """
+    waiting = [
+        run.id for run in live if run.state is State.PENDING and run.trigger is not Trigger.RETRY
+    ]
     places = limit(task) if task.catch_up is CatchUp.ALL else 1
     return tuple(waiting[: max(0, len(waiting) - places + 1)])
 
@@ -182,7 +219,7 @@ def _due(span: Span, now: datetime) -> str:
 
 def requested(task: Task, at: datetime, live: Sequence[Run]) -> Decision:
     """Return what becomes of a run asked for by hand; a skip is the caller's to refuse."""
-    decision = _overlap(task, [Span(at, at)], live, at)[0]
+    decision = _overlap(replace(task, jitter=None), [Span(at, at)], live, at)[0]
     reason = "asked for" if decision.action is Action.RUN else decision.reason
     return replace(decision, trigger=Trigger.MANUAL, reason=reason)
 
@@ -192,7 +229,7 @@ def again(decision: Decision, slot: datetime) -> Decision:
     return replace(
         decision,
         span=Span(slot, slot),
-        reason=f"asked for, does the slot of {slot:%Y-%m-%d %H:%M:%S} UTC again",
+        reason=f"asked for, does the slot of {words(slot)} again",
     )
 
 
@@ -223,12 +260,14 @@ def follows(
     ]
 
 
-def waiting(run: Run) -> Decision:
+def waiting(run: Run, now: datetime) -> Decision:
     """Return a run that an earlier tick has claimed as a decision: it starts as soon as it may."""
     span = Span(run.slot, run.first_slot, run.coalesced, run.coalesced_at_least)
-    return Decision(
-        run.task_id, run.task, span, Action.RUN, f"run {run.id} waits: {run.reason}", run.trigger
+    why = f"run {run.id} waits: {run.reason}"
+    decision = Decision(
+        run.task_id, run.task, span, Action.RUN, why, run.trigger, (), run.ready, run.priority
     )
+    return _delayed(decision, now)
 
 
 def too_late(task: Task, run: Run, now: datetime) -> str | None:
@@ -236,34 +275,3 @@ def too_late(task: Task, run: Run, now: datetime) -> str | None:
     if task.deadline is None or run.trigger is Trigger.MANUAL or now - run.slot <= task.deadline:
         return None
     return f"it waited past its deadline of {duration.format(task.deadline)}"
-
-
-def within_capacity(
-    decisions: Sequence[Decision], running: Sequence[Run], limit: int
-) -> list[Decision]:
-    """Turn into waits what would start now but finds no room, oldest slot first."""
-    free = limit - len(running)
-    starts = sorted((d for d in decisions if d.action is Action.RUN), key=lambda d: d.span.slot)
-    waits = {id(decision) for decision in starts[max(0, free) :]}
-    why = (
-        f"{named(running)} hold all of max_parallel = {limit}"
-        if running
-        else f"max_parallel = {limit}"
-    )
-    return [replace(d, action=Action.WAIT, reason=why) if id(d) in waits else d for d in decisions]
-
-
-def verdict(task: Task, outcome: Outcome, how: str, process: Process | None) -> tuple[State, str]:
-    """Return state and reason of a run that ended so (`how` in words); who stopped it has said so before."""
-    if process is not None and process.stop_state is not None:
-        return process.stop_state, f"{process.stop_reason} ({how})"
-    if outcome.timed_out and task.timeout is not None:
-        return State.TIMED_OUT, f"{overdue(task)} ({how})"
-    return (State.SUCCEEDED if outcome.exit_code == 0 and not outcome.error else State.FAILED), how
-
-
-def overdue(task: Task) -> str:
-    """Return why a run that takes too long is stopped."""
-    return (
-        f"stopped at its timeout of {duration.format(task.timeout)}" if task.timeout else "stopped"
-    )

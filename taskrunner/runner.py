@@ -5,6 +5,7 @@ not know what a task, a slot or a store is: its caller gives each child a key an
 """
 
 import heapq
+import math
 import os
 import pwd
 import resource
@@ -12,22 +13,33 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import FrameType
 from typing import IO, Any
 
+from taskrunner import clock
 from taskrunner.model import Command, Outcome
 
 NOT_FOUND = 127  # what sh(1) and env(1) give for a program that does not exist
 NOT_EXECUTABLE = 126  # and for one that cannot be executed
+SLOW = 0.5  # seconds between two looks at outputs that hardly grow
+FAST = 0.05  # at those that do
+FLOOD = 1_000_000  # bytes between two looks, above which the next one comes sooner
 POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
 GIVE_UP = 1.0  # seconds after KILL; what is left of a group then hangs in the kernel
 FOREVER = 3600.0  # a loop without deadlines looks up now and then all the same
 OWN_FILES = 64  # descriptors we may need ourselves, and to start a child
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# Our words for limits: the option of prlimit(1), and the resource of setrlimit(2).
+LIMITS = {
+    "memory": ("as", resource.RLIMIT_AS),
+    "cpu": ("cpu", resource.RLIMIT_CPU),
+    "files": ("nofile", resource.RLIMIT_NOFILE),
+    "processes": ("nproc", resource.RLIMIT_NPROC),
+}
 TOOLS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
 
 
@@ -41,8 +53,12 @@ class Child:
     pidfd: int | None
     own_memory: int
     deadline: float | None
+    output: int  # its open file
+    heard: float  # when it was last seen to have written, monotonic
+    written: tuple[int, int]  # size of the output and time of its last change, then
     kill_at: float | None = None
     timed_out: bool = False
+    silent: bool = False
     outcome: Outcome | None = None  # the leader has ended; others of its group are being stopped
 
     @property
@@ -55,30 +71,43 @@ class Child:
 class Children:
     """The commands that run now, and the one place that waits for all of them.
 
-    `on_timeout` is called with the key of a child before it is stopped because its time is up;
-    `stopped_elsewhere` tells whether somebody else is stopping it, so that the rest of its group has to go.
+    `on_timeout` is called with the key of a child before it is stopped because its time is up, `on_silence`
+    before it is because it wrote nothing for too long, `on_output` when it has written; `stopped_elsewhere` tells
+    whether somebody else is stopping it, so that the rest of its group has to go.
     """
 
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     on_timeout: Callable[[int], None] = lambda _: None
+    on_silence: Callable[[int], None] = lambda _: None
+    on_output: Callable[[int], None] = lambda _: None
     stopped_elsewhere: Callable[[int], bool] = lambda _: False
     running: dict[int, Child] = field(default_factory=dict)
     _timers: list[tuple[float, int]] = field(default_factory=list)
+    _pace: float = SLOW
+    _look_at: float = math.inf  # monotonic
 
     def start(self, key: int, command: Command, output: int) -> Child | Outcome:
-        """Start a command with its output going to a descriptor; an Outcome when it cannot be started."""
+        """Start a command with its output going to a descriptor, to be left open until it has ended.
+
+        Returns an Outcome when it cannot be started.
+        """
+        written = _written(output)
         try:
-            process = _spawn(command, output)
+            with _opened_again(output) as own:
+                process = _spawn(command, own)
         except (OSError, LookupError, ValueError, subprocess.SubprocessError) as exc:
             return _not_started(command, exc)
         pidfd = _pidfd(process.pid)
         own_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        deadline = None if command.timeout is None else time.monotonic() + command.timeout
-        child = Child(key, process, command, pidfd, own_memory, deadline)
+        now = time.monotonic()
+        deadline = None if command.timeout is None else now + command.timeout
+        child = Child(key, process, command, pidfd, own_memory, deadline, output, now, written)
         self.running[key] = child
         if pidfd is not None:
             self.selector.register(pidfd, selectors.EVENT_READ, child)
         self._set_timer(deadline, key)
+        self._pace = FAST
+        self._look_at = min(self._look_at, now + FAST)
         return child
 
     def stop(self, key: int) -> None:
@@ -98,8 +127,7 @@ class Children:
 
         Returns early, with nothing, when a signal or a timer came.
         """
-        ready = self.selector.select(self._patience(timeout))
-        for key, _ in ready:
+        for key, _ in self._listen(time.monotonic() + (FOREVER if timeout is None else timeout)):
             if isinstance(key.data, Child):
                 self._reap(key.data)
             else:
@@ -112,19 +140,65 @@ class Children:
             del self.running[child.key]
         return [(child, child.outcome) for child in ended if child.outcome]
 
+    def _listen(self, end: float) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait until something is ready, a timer is due or `end` has come, with a look at the outputs meanwhile."""
+        while True:
+            until = self._patience(end)
+            ready = self.selector.select(max(0.0, min(until, self._look_at) - time.monotonic()))
+            now = time.monotonic()
+            if now >= self._look_at:
+                self._look(now)
+            if ready or now >= until:
+                return ready
+
+    def _look(self, now: float) -> None:
+        """See who has written, and stop who has not for too long."""
+        most = max((self._growth(child, now) for child in self.running.values()), default=0)
+        for child in self.running.values():
+            patience = child.command.max_silence
+            if patience is not None and now - child.heard >= patience and child.kill_at is None:
+                child.timed_out = child.silent = True
+                self.on_silence(child.key)
+                self.stop(child.key)
+        self._pace = FAST if most > FLOOD else min(SLOW, 2 * self._pace)
+        self._look_at = now + self._pace if self.running else math.inf
+
+    def _growth(self, child: Child, now: float) -> int:
+        """Return how many bytes a child has written since the last look."""
+        before, found = child.written, os.fstat(child.output)
+        # The time of the last change is only compared: a command may write the same number of bytes anew.
+        if before == (found.st_size, found.st_mtime_ns):
+            return 0
+        self.on_output(child.key)
+        # Of the size from before, so that the next look sees what was written meanwhile; what on_output did
+        # to the file has changed the time.
+        child.written = found.st_size, os.fstat(child.output).st_mtime_ns
+        child.heard = now
+        return found.st_size - before[0]
+
+    def reap_strangers(self) -> None:
+        """Take the ends of processes that were left to us, never that of a child of ours: only for process 1."""
+        own = {child.pid for child in self.running.values() if child.outcome is None}
+        with suppress(ChildProcessError):  # there are none at all
+            # Looked at first, as a wait for anybody might take the end of a child of ours.
+            while (
+                found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            ) is not None:
+                if found.si_pid in own:
+                    return  # its own wait comes first; what is behind it is taken after that
+                os.waitpid(found.si_pid, 0)
+
     def _end_the_rest(self, child: Child) -> None:
         """Let the group of a child that somebody else is stopping end as if we had stopped it."""
         if self.stopped_elsewhere(child.key):
             child.kill_at = time.monotonic() + child.command.kill_after
             self._set_timer(child.kill_at, child.key)
 
-    def _patience(self, timeout: float | None) -> float:
-        limit = FOREVER if timeout is None else timeout
+    def _patience(self, end: float) -> float:
+        """Return when there is something to do at the latest, monotonic."""
         if any(child.pidfd is None for child in self.running.values()):
-            limit = min(limit, POLL)
-        if self._timers:
-            limit = min(limit, self._timers[0][0] - time.monotonic())
-        return max(0.0, limit)
+            end = min(end, time.monotonic() + POLL)
+        return min(end, self._timers[0][0]) if self._timers else end
 
     def _set_timer(self, when: float | None, key: int) -> None:
         if when is not None:
@@ -193,9 +267,15 @@ def _outcome(child: Child, usage: resource.struct_rusage) -> Outcome:
         exit_code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
         timed_out=child.timed_out,
+        silent=child.silent,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
         peak_memory=usage.ru_maxrss * 1024 if told else None,
     )
+
+
+def _written(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_size, found.st_mtime_ns
 
 
 def in_words(outcome: Outcome) -> str:
@@ -216,7 +296,7 @@ def _signal_name(number: int) -> str:
 
 
 def _spawn(command: Command, output: int) -> subprocess.Popen[bytes]:
-    argv = (*_niced(command.nice), *command.argv)
+    argv = (*_niced(command.nice), *_limited(command.limit), *command.argv)
     with _stdin(command.stdin) as stdin:
         # But for another user nothing here may leave CPython's vfork path (no preexec_fn): forking a large
         # parent costs milliseconds.
@@ -230,6 +310,7 @@ def _spawn(command: Command, output: int) -> subprocess.Popen[bytes]:
             umask=command.umask,
             start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
             **_as_user(command.user),
+            **_limits_inside(command.limit),
         )
 
 
@@ -252,16 +333,102 @@ def _niced(nice: int | None) -> tuple[str, ...]:
     return () if nice is None else (_tool("nice") or "nice", "-n", str(nice), "--")
 
 
+def _limited(limit: Mapping[str, int]) -> tuple[str, ...]:
+    """Return prlimit(1) as a prefix; with a user it runs as that user already, and limits may be lowered by all."""
+    tool = _tool("prlimit") if limit else None
+    if tool is None:
+        return ()
+    pairs = ((LIMITS[name][0], *_bounds(name, value)) for name, value in limit.items())
+    return (tool, *(f"--{option}={soft}:{hard}" for option, soft, hard in pairs), "--")
+
+
+def _bounds(name: str, value: int) -> tuple[int, int]:
+    """Return the soft and the hard limit; past the soft one of CPU time a second is left to end by SIGXCPU."""
+    return value, value + (name == "cpu")
+
+
+def _limits_inside(limit: Mapping[str, int]) -> dict[str, Any]:
+    """Return the arguments of Popen that set limits where there is no prlimit(1), which is slower."""
+    if not limit or _tool("prlimit") is not None:
+        return {}
+
+    def set_them() -> None:
+        for name, value in limit.items():
+            resource.setrlimit(LIMITS[name][1], _bounds(name, value))
+
+    return {"preexec_fn": set_them}
+
+
 @lru_cache(maxsize=8)
 def _tool(name: str) -> str | None:
     places = (os.path.join(folder, name) for folder in TOOLS)
     return next((place for place in places if os.access(place, os.X_OK)), None)
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a program of the system said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def tool(name: str, *words: str, stdin: str = "", patience: float = 30.0) -> Said | None:
+    """Run a program of the system to its end; None when there is none of that name."""
+    places = (os.path.join(folder, name) for folder in (*os.get_exec_path(), *TOOLS))
+    place = next((each for each in places if os.path.isfile(each) and os.access(each, os.X_OK)), "")
+    if not place:
+        return None
+    given = stdin.encode(errors="surrogateescape")
+    try:
+        done = subprocess.run(
+            (place, *words), input=given, capture_output=True, timeout=patience, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Said(NOT_EXECUTABLE, "", f"{place} did not end within {patience:g} s")
+    except OSError as exc:
+        return Said(NOT_EXECUTABLE, "", f"{place}: {exc.strerror}")
+    out, err = (text.decode(errors="surrogateescape") for text in (done.stdout, done.stderr))
+    return Said(done.returncode, out, err.strip())
+
+
+def process_named(*names: str) -> bool | None:
+    """Return whether a process of one of these names runs; None where those of others are hidden (proc(5))."""
+    if not os.access("/proc/1/stat", os.R_OK):
+        return None
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
+                if file.read().strip() in names:
+                    return True
+        except OSError:  # gone meanwhile
+            continue
+    return False
+
+
 @lru_cache(maxsize=1)
 def _null() -> int:
     """Return a descriptor of /dev/null, opened once: Popen would open it for every child."""
     return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
+@contextmanager
+def _opened_again(output: int) -> Iterator[int]:
+    """Open the file of a descriptor a second time, for the child alone.
+
+    So the kernel can tell whether somebody else still has the file open (the lease of `lock`): it counts how
+    often a file was opened, not who has inherited that.
+    """
+    try:
+        fd = os.open(f"/proc/self/fd/{output}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:  # no /proc
+        yield output
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @contextmanager
@@ -343,6 +510,14 @@ def started_ticks(pid: int) -> int | None:
     return None if fields is None or fields[0] == "Z" else int(fields[19])
 
 
+def age(pid: int) -> float:
+    """Return for how many seconds a process has lived, by the time since the boot; 0 when it is gone."""
+    ticks = started_ticks(pid)
+    if ticks is None:
+        return 0.0
+    return clock.since_boot() / 1000 - ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _stat(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat from the state on; the name before it may hold anything."""
     try:
@@ -390,23 +565,50 @@ def _writes_to(path: str, inode: int, device: int) -> bool:
 
 
 @contextmanager
-def stop_signals(children: Children) -> Iterator[list[int]]:
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in a block of Python that takes longer; in another thread than the main one never.
+
+    Also in the midst of a search with a regular expression, which looks for signals now and then.
+    """
+
+    def give_up(_: int, __: FrameType | None) -> None:
+        raise TimeoutError
+
+    try:
+        before = signal.signal(signal.SIGALRM, give_up)
+    except ValueError:  # not the main thread
+        yield
+        return
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def stop_signals(
+    children: Children, hangups: list[int] | None = None, *, first: bool = False
+) -> Iterator[list[int]]:
     """Collect TERM, INT, HUP and QUIT for the block instead of dying of them, and wake the children's loop.
 
-    Python handles signals in its main thread only; in another thread the list stays empty.
+    HUP goes to `hangups` where that is given. For the `first` process the end of any child wakes, too. Python
+    handles signals in its main thread only; in another thread the list stays empty.
     """
     received: list[int] = []
+    aside = received if hangups is None else hangups
 
     def remember(number: int, _: FrameType | None) -> None:
-        received.append(number)
+        (aside if number == signal.SIGHUP else received).append(number)
 
     try:
         # What nohup(1) or a shell's & has set to be ignored stays ignored.
         heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, remember) for number in heeded}
-        before[signal.SIGCHLD] = signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # else no ends are told
+        # Ignored, as it may come to us, no ends are told.
+        heed = _wake if first else signal.SIG_DFL
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, heed)
     except ValueError:  # not the main thread
         yield received
         return
@@ -422,6 +624,24 @@ def stop_signals(children: Children) -> Iterator[list[int]]:
             signal.signal(number, previous)
         os.close(reader)
         os.close(writer)
+
+
+def _wake(_: int, __: FrameType | None) -> None:
+    """Do nothing: that there is a signal has woken the loop."""
+
+
+def is_first() -> bool:
+    """Return whether we are process 1, to whom the kernel leaves what others leave behind (pid_namespaces(7))."""
+    return os.getpid() == 1
+
+
+def has_terminal() -> bool:
+    """Return whether there is a terminal that we belong to, and nobody has hung it up (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def detach(argv: tuple[str, ...], cwd: str) -> None:

@@ -387,22 +387,40 @@ def slot_note(schedule: Schedule, slot: datetime) -> str | None:
     return note(wall.replace(tzinfo=None, fold=0), tz)
 
 
+def load() -> None:
+    """Import what is otherwise imported at first use: hours later the files may be those of another version."""
+    import croniter  # type: ignore[import-untyped]  # noqa: F401
+    import dateutil.relativedelta  # noqa: F401
+
+
+def library_version() -> str | None:
+    """Return the version of croniter, None when it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("croniter")
+    except PackageNotFoundError:
+        return None
+
+
 def _walk(what: Expression, wall: datetime) -> datetime | None:
     """Return the first wall minute after `wall` that matches.
 
-    The day is found in our own sets, since croniter searches decades slowly or gives up; croniter
-    is handed naive times only, as its own handling of clock changes is not Debian's.
+    What is left of a day is found in our own sets: importing croniter takes longer than many a tick. So is
+    the day, since croniter searches decades slowly or gives up; it is handed naive times only, as its own
+    handling of clock changes is not Debian's.
     """
     start = wall.replace(second=0, microsecond=0, fold=0)
-    over = (start.hour, start.minute) >= (what.hours[-1], what.minutes[-1])
-    day = what.day_from(start.date() + DAY if over else start.date())
+    left = what.time_after(start.hour, start.minute) if what.matches(start.date()) else None
+    if left is not None:
+        return start.replace(hour=left[0], minute=left[1])
+    day = what.day_from(start.date() + DAY)
     if day is None:
         return None
-    if day > start.date():
-        start = datetime.combine(day, time()) - MINUTE
-    from croniter import croniter  # type: ignore[import-untyped]
+    from croniter import croniter
 
-    walker = croniter(what.canonical, start, ret_type=datetime, day_or=not what.both)
+    before = datetime.combine(day, time()) - MINUTE
+    walker = croniter(what.canonical, before, ret_type=datetime, day_or=not what.both)
     found: datetime = walker.get_next()
     return found
 

@@ -7,22 +7,42 @@ outcome then starts the next pending runs: capacity and chains never wait for a 
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from taskrunner import claim, clock, command, home, lock, policy, reconcile, runner
-from taskrunner.errors import StoreBusy, StoreRefused, TaskRunnerError
-from taskrunner.model import Outcome, Process, Run, State, Task
+from taskrunner import (
+    ballast,
+    claim,
+    clock,
+    command,
+    excerpt,
+    home,
+    lock,
+    output,
+    policy,
+    reconcile,
+    runner,
+    schedule,
+    spool,
+    verdict,
+)
+from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
+from taskrunner.model import Outcome, Process, Run, State, Task, like
 from taskrunner.opened import OpenHome
-from taskrunner.output import SMALL, Slot, Slots, size_and_small
+from taskrunner.output import SMALL, Slot, Slots, gather
 
+WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
 MOMENT = 0.005  # seconds that many a command needs from start to end: it need not be noted
 SOON = 0.05  # seconds after which a child is noted although others end all the time
+PATIENCE = 2.0  # seconds that other writers keep us from our children
 RETRY = 1.0  # seconds between two tries of a store that takes nothing
-GIVE_UP = 600.0  # seconds after which we stop trying
+LEAVE = 10.0  # seconds of that after which what is in the spool is left to the next tick
+QUIET = 0.2  # seconds in which nothing has to happen before we import what we may need later
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
+SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for what its task expects of it, ...
+SEARCH = 5.0  # ... and for how many seconds
 
 
 @dataclass(eq=False)
@@ -44,12 +64,20 @@ class Watched:
 
 @dataclass(frozen=True)
 class Ended:
-    """A run whose command has ended, with its output where it belongs; `size` in bytes."""
+    """A run whose command has ended, with its output where it belongs; `size` counts what was written, in bytes.
+
+    The slot of an output that is `large` is used up; `fault` is what the task says is wrong with the output,
+    `note` what else the row has to say of it.
+    """
 
     watched: Watched
+    at: datetime
     outcome: Outcome
     size: int
     small: bytes
+    large: bool
+    fault: str | None
+    note: str | None
 
 
 @dataclass(eq=False)
@@ -65,44 +93,96 @@ class Supervisor:
     watched: dict[int, Watched] = field(default_factory=dict)
     stopping: dict[int, Stop] = field(default_factory=dict)  # runs of others
     closing: bool = False  # start nothing any more
+    retries: bool = True  # what fails is tried again as its task says
+    wake_at: float | None = None  # when a run that waits for its time is to be started, monotonic
     finished: list[Run] = field(default_factory=list)
+    lasting: ExitStack = field(default_factory=ExitStack)  # what we hold until we end
+    _waiting: bool = False
     _ended: list[Ended] = field(default_factory=list)
+    _spooled: dict[int, str] = field(default_factory=dict)  # files of outcomes, by run
+    _loaded: bool = False
     _unnoted: list[runner.Child] = field(default_factory=list)
     _note_by: float = 0.0  # monotonic
     _trouble: float | None = None  # since when the store takes nothing, monotonic
 
     def __post_init__(self) -> None:
         self.children.on_timeout = self._say_timed_out
+        self.children.on_silence = self._say_silent
+        self.children.on_output = self._bound
         self.children.stopped_elsewhere = self._stopped_elsewhere
 
     @property
     def busy(self) -> bool:
         """Whether there is anything left to watch, stop or record."""
-        return bool(self.watched or self.stopping)
+        waits = self.wake_at is not None and not self.closing
+        return bool(self.watched or self.stopping or waits)
 
     def turn(self) -> None:
         """Record what has ended, start what may start.
 
-        While the store takes nothing it is tried again: an outcome that is known is not thrown away. Raises
-        StoreBusy or StoreRefused after a while.
+        While the store takes nothing, outcomes are kept in the spool and tried again. Raises StoreBusy or
+        StoreRefused when there is nothing to lose, or the rest is left to the next tick.
         """
         try:
             self._turn()
             self._trouble = None
-        except (StoreBusy, StoreRefused):
-            self._trouble = self._trouble or time.monotonic()
-            if not self.watched or time.monotonic() - self._trouble > GIVE_UP:
-                raise
+        except (StoreBusy, StoreRefused) as exc:
+            if isinstance(exc, StoreFull) and ballast.give_up(self.here.folder):
+                self.turn()
+            else:
+                self._bear(exc)
+
+    def _bear(self, exc: StoreBusy | StoreRefused) -> None:
+        """Let no outcome depend on us while the store takes none; go when all that is left is in the spool."""
+        self._trouble = self._trouble or time.monotonic()
+        newer = isinstance(exc, StoreNewer)
+        if newer:  # whoever upgraded it goes on with the new program
+            self.closing = True
+            self.stopping.clear()
+        self._spool()
+        tired = time.monotonic() - self._trouble > LEAVE
+        if newer or (tired and len(self._spooled) == len(self.watched)):
+            self._leave()
+        if not self.watched:
+            raise exc
+        if self._ended or not newer:
             time.sleep(RETRY)
+
+    def _spool(self) -> None:
+        for each in self._ended:
+            watched = each.watched
+            if watched.run.id not in self._spooled:
+                spooled = spool.Spooled(
+                    watched.run.id,
+                    self.name,
+                    each.at,
+                    each.outcome,
+                    each.size,
+                    each.large,
+                    each.fault,
+                    each.note,
+                    self.retries,
+                )
+                with suppress(OSError):  # it stays with us, and is tried again
+                    spool.put(self.here, spooled)
+                    self._spooled[watched.run.id] = spooled.name
+
+    def _leave(self) -> None:
+        """Forget the runs whose ends are in the spool; their outputs are left where they are."""
+        for each in [each for each in self._ended if each.watched.run.id in self._spooled]:
+            self._ended.remove(each)
+            del self.watched[each.watched.run.id], self._spooled[each.watched.run.id]
+            if not each.large:
+                os.close(each.watched.slot.fd)
 
     def _turn(self) -> None:
         now, ended = self.here.now(), list(self._ended)
         batch: list[Watched] = []
         try:
-            with self.here.store.transaction():
+            with self.here.store.transaction(patience=PATIENCE if self.watched else None):
                 stopped = self.here.store.being_stopped()
                 for each in ended:
-                    self._record(each, stopped.get(each.watched.run.id), now)
+                    self._record(each, stopped.get(each.watched.run.id))
                 self._next(batch, now)
                 marked = self.here.store.being_stopped().keys() - stopped.keys()
         except BaseException:
@@ -111,11 +191,23 @@ class Supervisor:
             raise
         del self._ended[: len(ended)]
         for each in ended:
-            del self.watched[each.watched.run.id]
-            if each.size <= SMALL:
-                self.slots.put_back(each.watched.slot)
+            self._let_go(each)
         self.spawn(batch, now)
         self.stop_others(list(marked))  # by what the ends above have set in motion
+
+    def _let_go(self, each: Ended) -> None:
+        """Forget a run whose end is recorded."""
+        run, slot = each.watched.run, each.watched.slot
+        del self.watched[run.id]
+        spooled = self._spooled.pop(run.id, None)
+        if spooled is not None:
+            spool.drop(self.here, spooled)
+        if not each.large and spooled is None:
+            self.slots.put_back(slot)
+        elif (
+            not each.large
+        ):  # a tick that has just taken it up may be about to remove the file of that name
+            self.slots.drop(slot)
 
     def wait(self, timeout: float | None) -> None:
         """Wait until a child ends, a signal comes or `timeout` seconds are over."""
@@ -130,18 +222,42 @@ class Supervisor:
         if self.stopping:
             self._look_after_stops()
             timeout = LOOK if timeout is None else min(timeout, LOOK)
-        self._look(timeout)
+        if self.wake_at is not None and not self.closing:
+            left = max(0.0, self.wake_at - time.monotonic())
+            timeout = left if timeout is None else min(timeout, left)
+        if self.watched and not self._loaded and timeout != 0:
+            self._look(QUIET if timeout is None else min(timeout, QUIET))
+            self._load()
+        else:
+            self._look(timeout)
+
+    def _load(self) -> None:
+        """Import what the end of a run may need, unless it has come already."""
+        if self.watched and not self._ended:
+            schedule.load()
+            self._loaded = True
 
     def _look(self, timeout: float | None = 0) -> None:
         for child, outcome in self.children.wait(timeout):
             self._collect(self.watched[child.key], outcome)
 
+    def _bound(self, run_id: int) -> None:
+        watched = self.watched[run_id]
+        with suppress(OSError):  # the next look tries again
+            excerpt.bound(watched.slot.fd, watched.task.max_output)
+
     def _collect(self, watched: Watched, outcome: Outcome) -> None:
-        """Put the output of a run that has ended where it belongs; what is large keeps the file."""
-        size, small = size_and_small(watched.slot.fd)
-        if size > SMALL:
-            self.slots.keep(watched.slot, watched.run.id)
-        self._ended.append(Ended(watched, outcome, size, small))
+        """Put the output of a run that has ended where it belongs; what is large keeps a file."""
+        kept, small = gather(watched.slot.fd, watched.task.max_output)
+        fault = _fault(watched, outcome, kept)
+        large = kept.size > SMALL
+        if large:
+            self.slots.keep(watched.slot, watched.run.id, kept)
+        note = watched.slot.fault
+        if note is None and output.full(self.here.output):
+            note = "the disk of its output was full"
+        now = self.here.now()
+        self._ended.append(Ended(watched, now, outcome, kept.written, small, large, fault, note))
 
     def adopt(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         """Make one pending run ours, whatever else runs; to be spawned after the transaction."""
@@ -150,20 +266,45 @@ class Supervisor:
         if not self.here.store.start(run, process, now):
             self.slots.put_back(slot)
             return []
-        started = replace(run, state=State.RUNNING, started=now, reason=None)
+        started = like(run, state=State.RUNNING, started=now, reason=None)
         return [Watched(started, task, slot)]
 
     def _next(self, taken: list[Watched], now: datetime) -> None:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
+        if self.closing:
+            return
         free = self.here.config.max_parallel - self.here.store.running_count()
         free = min(free, runner.room() - len(self.watched))
-        runs = self.here.store.startable(free) if free > 0 and not self.closing else []
-        tasks = self.here.store.tasks_of(runs)
+        while free > 0 and (runs := self.here.store.startable(free, now)):
+            started = self._start_each(runs, now)
+            taken += started
+            free -= len(started)
+        left = until_ready(self.here, now)
+        waits = left is not None and self._waits_for_all()
+        self.wake_at = time.monotonic() + left if left is not None and waits else None
+
+    def _waits_for_all(self) -> bool:
+        """Whether we are the one supervisor that waits for runs whose time comes; until we end, once we are."""
+        if not self._waiting:
+            with ExitStack() as locked:
+                fd = locked.enter_context(lock.held(self.here.supervisor(WAITING)))
+                self._waiting = fd is not None
+                if self._waiting:
+                    self.lasting.push(locked.pop_all())
+        return self._waiting
+
+    def _start_each(self, runs: Sequence[Run], now: datetime) -> list[Watched]:
+        """Take the first of the runs, and those that may start beside the ones before them."""
+        tasks, seen = self.here.store.tasks_of(runs), set[object]()
+        started: list[Watched] = []
         for run in runs:
-            # The task leaves the list: a second run of it was chosen before the one ahead of it was started.
-            task = tasks.pop(run.task_id, None)
-            if task is not None:
-                taken += self._start_or_not(run, task, now)
+            # Each was found to be startable alone, not beside others of its task or group.
+            task = tasks[run.task_id]
+            kin = {task.id, task.group} - {None}
+            if not seen & kin:
+                started += self._start_or_not(run, task, now)
+            seen |= kin
+        return started
 
     def _start_or_not(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         late = policy.too_late(task, run, now)
@@ -194,7 +335,7 @@ class Supervisor:
         living = [child for child in self._unnoted if child.key in self.children.running]
         with suppress(StoreBusy, StoreRefused):  # it can be found by its output, too
             if living:
-                with self.here.store.transaction(durable=False):
+                with self.here.store.transaction(durable=False, patience=PATIENCE):
                     for child in living:
                         ticks = runner.started_ticks(child.pid)
                         self.here.store.note_child(child.key, child.pid, ticks)
@@ -207,12 +348,22 @@ class Supervisor:
             return Outcome(error=f"could not start: {exc}")
         return self.children.start(watched.run.id, resolved, watched.slot.fd)
 
-    def _record(self, each: Ended, stopped: Process | None, now: datetime) -> None:
+    def _record(self, each: Ended, stopped: Process | None) -> None:
         """Write how a run ended, in the transaction of the caller."""
         run, outcome = each.watched.run, each.outcome
         how = runner.in_words(outcome)
-        state, reason = policy.verdict(each.watched.task, outcome, how, stopped)
-        ended = claim.finish(self.here, run, state, reason, now, outcome, each.small, each.size)
+        state, reason = verdict.of(each.watched.task, outcome, how, stopped, each.fault)
+        ended = claim.finish(
+            self.here,
+            run,
+            state,
+            spool.with_note(reason, each.note),
+            each.at,
+            outcome,
+            each.small,
+            each.size,
+            retry=self.retries,
+        )
         if ended is not None:
             self.finished.append(ended)
 
@@ -224,13 +375,18 @@ class Supervisor:
         return process is not None and process.stop_state is not None
 
     def _say_timed_out(self, run_id: int) -> None:
-        reason = policy.overdue(self.watched[run_id].task)
+        reason = verdict.overdue(self.watched[run_id].task)
+        self._say_why([run_id], State.TIMED_OUT, reason)
+
+    def _say_silent(self, run_id: int) -> None:
+        reason = verdict.silent(self.watched[run_id].task)
         self._say_why([run_id], State.TIMED_OUT, reason)
 
     def _say_why(self, run_ids: Iterable[int], state: State, reason: str) -> None:
         """Write why runs are stopped, before they are; a store that takes nothing does not keep us from it."""
         now = self.here.now()
-        with suppress(StoreBusy, StoreRefused), self.here.store.transaction():
+        store = self.here.store
+        with suppress(StoreBusy, StoreRefused), store.transaction(patience=PATIENCE):
             for run_id in run_ids:
                 self.here.store.ask_to_stop(run_id, state, reason, now)
 
@@ -282,10 +438,37 @@ class Supervisor:
         """Record the end of a run that we stopped and whose own supervisor is dead."""
         if process.pid is None and reconcile.find_child(self.here, process):
             return  # it lives after all; the next look finds it
-        with self.here.store.transaction():
+        spool.take_up(self.here)
+        with self.here.store.transaction(patience=PATIENCE):
             run = self.here.store.run(run_id)
             reconcile.settle(self.here, run, process, "nobody saw how it ended", self.here.now())
         del self.stopping[run_id]
+
+
+def anything_to_start(here: OpenHome) -> bool:
+    """Return whether a supervisor would find a run that may start, now or before the next tick."""
+    now = here.now()
+    return bool(here.store.startable(1, now)) or until_ready(here, now) is not None
+
+
+def until_ready(here: OpenHome, now: datetime) -> float | None:
+    """Return in how many seconds the next run that waits for its time is ready; None when a tick comes before."""
+    ready = here.store.soonest(now) if here.goes_on else None
+    if ready is None or ready - now >= here.config.tick_period:
+        return None
+    return (ready - now).total_seconds()
+
+
+def _fault(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
+    """Return what the task says is wrong with an output, None when nothing is or nobody asks."""
+    if not verdict.reads_output(watched.task, outcome):
+        return None
+    text = excerpt.newest(watched.slot.fd, kept, SEARCHED).decode(errors="replace")
+    try:
+        with runner.time_limit(SEARCH):
+            return verdict.fault_in(watched.task, text)
+    except TimeoutError:
+        return f"its output could not be searched in {SEARCH:g} s"
 
 
 @contextmanager
@@ -300,4 +483,5 @@ def supervisor(here: OpenHome) -> Iterator[Supervisor]:
             yield me
         finally:
             slots.close()
+            me.lasting.close()
             me.children.selector.close()

@@ -45,6 +45,12 @@ def _load(name: str) -> ZoneInfo:
         raise ZoneError(_refusal(name)) from exc
 
 
+def forget() -> None:
+    """Read the data of each zone again when it is next asked for."""
+    _load.cache_clear()
+    ZoneInfo.clear_cache()
+
+
 def _first(name: str) -> str:
     return name.split("/", 1)[0].lower()
 

@@ -184,6 +184,14 @@ for _variable in ("DBUS_SESSION_BUS_ADDRESS", "NOTIFY_SOCKET", "INVOCATION_ID", 
     os.environ.pop(_variable, None)
 
 
+def pytest_configure() -> None:
+    """Heeds the signals that nohup(1) or a shell's & has set to be ignored: programs under test inherit that."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            is_int = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_int else signal.SIG_DFL)
+
+
 @pytest.fixture(autouse=True)
 def guard(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -268,7 +276,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def demanded(name: str) -> bool:
-    """Must this machine have `name`? TASKRUNNER_TEST_REQUIRE=cron,faketime,root says so, or all."""
+    """Must this machine have `name`? TASKRUNNER_TEST_REQUIRE=cron,systemd says so, or all."""
     wanted = os.environ.get("TASKRUNNER_TEST_REQUIRE", "").replace(",", " ").split()
     return name in wanted or "all" in wanted
 

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from taskrunner.model import CatchUp, Kind, Overlap, Run, Task, Trigger
+from taskrunner.model import CatchUp, Kind, OnLost, Overlap, Run, Task, Trigger
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -37,6 +37,22 @@ TASK = Task(
     catch_up_limit=None,
     deadline=None,
     max_instances=None,
+    jitter=None,
+    retries=0,
+    retry_delay=MINUTE,
+    retry_backoff=1.0,
+    retry_codes=(),
+    on_lost=OnLost.FAIL,
+    group=None,
+    group_limit=None,
+    priority=0,
+    ok_codes=(0,),
+    noop_codes=(),
+    expect=None,
+    reject=None,
+    max_silence=None,
+    max_output=10_000_000,
+    limit={},
     created=NOON,
     evaluated=NOON,
 )
@@ -58,7 +74,7 @@ def program(home, *words):
 
 def start(home, *words, **options):
     """Start the program on a home; its output goes to pipes."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(program(home, *words), env=env, **{**pipes, **options})
 

@@ -23,9 +23,10 @@ PACKAGE = ROOT / "taskrunner"
 # The street, in the order the data walks: a room may import from rooms before it, never after.
 # A folder (cli/, clocks/, ...) is one room.
 STREET = (
-    "errors clock home duration expression zone instant words dial model schedule config options "
-    "lock heartbeat migrations policy output command runner store opened claim render notify clocks "
-    "doorman reconcile supervise by_hand tick definition outlook daemon api cli __init__ __main__"
+    "errors clock home duration expression zone instant words dial model answers schedule config options "
+    "lock heartbeat ballast complaint migrations policy capacity verdict ledger explain excerpt output command runner store "
+    "opened claim spool slots render taskfile notify clocks entry doorman steps reconcile retention supervise by_hand rehearsal "
+    "tick definition plan exchange stats outlook doctor readiness safekeeping awaited daemon api refusal cli __init__ __main__"
 ).split()
 
 # What only the named rooms may use: whole modules, or names in them.

@@ -8,8 +8,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taskrunner import After, Manual, State, TaskBusy, TaskRunner, Trigger, by_hand
-from taskrunner import runner as processes
+from taskrunner import (
+    After,
+    Manual,
+    State,
+    TaskBusy,
+    TaskRunner,
+    Trigger,
+    by_hand,
+    runner as processes,
+)
 from tests.samples import start, wait_for
 
 

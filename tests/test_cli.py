@@ -1434,7 +1434,7 @@ def test_a_bug_is_one_sentence_and_a_report(tell, monkeypatch, words, code):
 
 
 def test_an_interruption_has_its_code(tell, monkeypatch):
-    def interrupted(self):
+    def interrupted(self, **_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("taskrunner.api.TaskRunner.tasks", interrupted)
@@ -1467,3 +1467,13 @@ def test_two_ticks_at_once_run_a_slot_once(tell, home, door):
         with process:
             assert (*process.communicate(timeout=30), process.returncode) == ("", "", DONE)
     assert [run.state for run in door.history("x")] == [State.SUCCEEDED]
+
+
+def test_tasks_of_one_kind_are_listed_apart(home, capsys):
+    for words in (["once", "--at", "+1d"], ["daily", "--every", "1d"]):
+        assert cli.main(["--home", str(home), "add", *words, "--quiet", "--", "true"]) == 0
+    assert cli.main(["--home", str(home), "list", "--kind", "at"]) == 0
+    out = capsys.readouterr().out
+    assert "once" in out and "daily" not in out
+    assert cli.main(["--home", str(home), "list", "--kind", "often"]) == 2
+    assert "'often' is no kind of schedule: use one of cron, every" in capsys.readouterr().err

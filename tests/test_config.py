@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import config
+from taskrunner import Manual, cli, config
 from taskrunner.config import Config
 from taskrunner.errors import InputError, ZoneError
 
@@ -126,3 +126,46 @@ def test_colours_are_wanted_unless_declined(monkeypatch, variables, wanted):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert config.colour_wanted() is wanted
+
+
+def test_options_of_new_tasks_can_be_given_once_for_all(home, runner):
+    write(home, '[defaults]\ntimeout = "5m"\nretries = 2\ncatch_up = "all"\ncatch_up_limit = 7\n')
+    plain = runner.add("plain", ["true"], Manual())
+    assert (plain.timeout, plain.retries) == (timedelta(minutes=5), 2)
+    assert (plain.catch_up, plain.catch_up_limit) == ("all", 7)
+    own = runner.add("own", ["true"], Manual(), retries=0, catch_up="last")
+    assert (own.retries, own.catch_up, own.catch_up_limit) == (0, "last", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("retries = -1", r"defaults in taskrunner.toml: --retries '-1'"),
+        ("colour = 1", "defaults in taskrunner.toml: 'colour' is no option of a task"),
+        ("catch_up_limit = 3", "defaults in taskrunner.toml: --catch-up-limit 3 goes only with"),
+    ],
+)
+def test_a_default_that_cannot_be_is_refused_with_where_it_stands(home, runner, text, said):
+    write(home, f"[defaults]\n{text}\n")
+    with pytest.raises(InputError, match=said):
+        runner.add("x", ["true"], Manual())
+
+
+def test_an_option_taken_back_has_the_default_of_the_config(home, runner):
+    write(home, '[defaults]\ntimeout = "5m"\n')
+    runner.add("x", ["true"], Manual(), timeout="1h")
+    assert cli.main(["--home", str(home), "set", "x", "--timeout", "", "--quiet"]) == 0
+    assert runner.task("x").timeout == timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"), [("64kB", 64_000), ("10 MB", 10**7), ("1g", 10**9), (5000, 5000)]
+)
+def test_sizes_are_read_as_people_write_them(text, bytes_):
+    assert config.size(text) == bytes_
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5MB", "10 TB", "MB", True, None, "1" * 13])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(InputError, match="such as 64kB"):
+        config.size(text)

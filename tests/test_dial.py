@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from taskrunner.schedule import Cron, count, newest, newest_slots, slots
 

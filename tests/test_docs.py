@@ -349,3 +349,16 @@ def test_the_crontabs_call_a_tick_each_minute_by_its_absolute_path(file: str, fi
     entries = [line.split() for line in text.splitlines() if line[:1] == "*"]
     assert [words[:5] for words in entries] == [["*"] * 5]
     assert entries[0][fields:] == ["/usr/local/bin/taskrunner", "tick"]
+
+
+def test_the_tests_that_a_page_names_are_there():
+    named = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+    found = [
+        (page, place, name)
+        for page in PAGES
+        for place, name in named.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert found
+    for page, place, name in found:
+        text = (ROOT / place).read_text(encoding="utf-8")
+        assert re.search(rf"^(?:def|class) {name}\b", text, re.M), f"{page.name}: {place}::{name}"

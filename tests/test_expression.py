@@ -6,8 +6,7 @@ from datetime import date
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from taskrunner.errors import ScheduleError
 from taskrunner.expression import SEARCH_YEARS, normalise, read

@@ -15,7 +15,9 @@ def same(found, wanted):
     return all(getattr(found, name) == getattr(wanted, name) for name in Beat.__slots__)
 
 
-@pytest.mark.parametrize("written", [beat(), beat(boot_id=""), beat(caller="daemon", period=1)])
+@pytest.mark.parametrize(
+    "written", [beat(), beat(boot_id=""), beat(caller="daemon", period=1), beat(since_boot=12_345)]
+)
 def test_what_is_written_is_read(tmp_path, written):
     place = str(tmp_path / "heartbeat")
     heartbeat.write(place, written)
@@ -42,3 +44,9 @@ def test_a_damaged_one_is_as_good_as_none(tmp_path, text):
 
 def test_failing_to_write_is_ignored(tmp_path):
     heartbeat.write(str(tmp_path / "no" / "such" / "folder"), beat())
+
+
+def test_one_of_an_older_program_is_read_without_the_time_since_the_boot(tmp_path):
+    place = tmp_path / "heartbeat"
+    place.write_text("1790000000000 60000 abc-def cron".ljust(heartbeat.SIZE - 1) + "\n")
+    assert same(heartbeat.read(str(place)), beat())

@@ -21,7 +21,7 @@ NO_OPTIONS = {
     *("help", "home", "verbose", "name", "json", "quiet", "replace", "now"),
     *("every", "cron", "at", "after", "boot", "manual"),
 }
-MORE = {"created", "error"}  # docs/reference/json.md
+MORE = {"created", "error", "source"}  # docs/reference/json.md
 RUN = {
     *("id", "task", "slot", "first_slot", "state", "reason", "attempt", "trigger", "coalesced"),
     *("coalesced_at_least", "started", "finished", "duration", "late", "exit_code", "signal"),
@@ -146,7 +146,8 @@ def test_what_is_unknown_or_none_is_null(tell, ask):
     assert null == {
         *("tz", "command", "next", "last_run", "last_state", "last_success", "timeout"),
         *("catch_up_limit", "deadline", "max_instances", "anchor", "cwd", "env_file", "stdin"),
-        *("umask", "user", "nice", "error"),
+        *("umask", "user", "nice", "error", "jitter", "group", "expect", "reject", "max_silence"),
+        *("description", "source"),
     }
 
 

@@ -121,3 +121,23 @@ def test_only_the_lock_files_of_the_dead_are_removed(tmp_path, holder):
     assert lock.remove_if_free(str(place))
     assert not place.exists()
     assert lock.remove_if_free(str(place))
+
+
+def test_a_hole_takes_no_disk_and_moves_nothing(tmp_path):
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    os.write(fd, b"a" * 1_000_000)
+    before = os.fstat(fd)
+    lock.punch_hole(fd, 4096, 80 * 4096)
+    os.write(fd, b"b")
+    assert os.pread(fd, 2, 4095) == b"a\0"
+    assert os.pread(fd, 2, 999_999) == b"ab"
+    assert os.fstat(fd).st_blocks <= before.st_blocks - 80 * 8 + 8
+    os.close(fd)
+
+
+def test_where_there_can_be_no_hole_the_kernel_says_so(tmp_path):
+    reader, writer = os.pipe()
+    with pytest.raises(OSError, match="Inappropriate ioctl"):
+        lock.punch_hole(writer, 0, 4096)
+    os.close(reader)
+    os.close(writer)

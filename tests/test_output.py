@@ -4,10 +4,21 @@ import os
 
 import pytest
 
-from taskrunner import output
+from taskrunner import excerpt, output
 from taskrunner.output import SMALL, Slots
 
 ME = os.geteuid()
+LIMIT = 1_000_000
+
+
+def sized(fd):
+    """How many bytes were written to a slot, and all of them when they are few."""
+    found, small = output.gather(fd, LIMIT)
+    return found.written, small
+
+
+def gathered(slot):
+    return output.gather(slot.fd, LIMIT)[0]
 
 
 @pytest.fixture
@@ -33,7 +44,7 @@ def test_a_slot_file_is_private_and_used_again(slots, folder):
     assert again is first
     assert os.fstat(again.fd).st_size == 0
     os.write(again.fd, b"x")  # appended, so at the start
-    assert output.size_and_small(again.fd) == (1, b"x")
+    assert sized(again.fd) == (1, b"x")
     slots.put_back(again)
 
 
@@ -50,15 +61,15 @@ def test_a_slot_that_somebody_else_has_open_is_never_used_again(slots, folder):
 def test_large_output_keeps_its_file(slots, folder):
     slot = slots.take(ME)
     os.write(slot.fd, b"x" * (SMALL + 1))
-    assert output.size_and_small(slot.fd) == (SMALL + 1, b"")
-    slots.keep(slot, 42)
+    assert sized(slot.fd) == (SMALL + 1, b"")
+    slots.keep(slot, 42, gathered(slot))
     assert [place.name for place in folder.iterdir()] == ["42.log"]
 
 
 def test_output_up_to_the_limit_is_small(slots):
     slot = slots.take(ME)
     os.write(slot.fd, b"x" * SMALL)
-    assert output.size_and_small(slot.fd) == (SMALL, b"x" * SMALL)
+    assert sized(slot.fd) == (SMALL, b"x" * SMALL)
     slots.put_back(slot)
 
 
@@ -79,19 +90,19 @@ def test_a_slot_file_that_stands_already_is_not_written_to(slots, folder):
 @pytest.mark.parametrize("size", [0, 10, SMALL])
 def test_small_output_of_a_dead_supervisor_is_rescued(folder, size):
     (folder / "9-dead.1").write_bytes(b"x" * size)
-    assert output.rescue(str(folder), "9-dead.1", 42) == (size, b"x" * size)
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (size, b"x" * size)
 
 
 def test_large_output_of_a_dead_supervisor_keeps_its_file(folder):
     (folder / "9-dead.1").write_bytes(b"x" * (SMALL + 1))
-    assert output.rescue(str(folder), "9-dead.1", 42) == (SMALL + 1, b"")
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (SMALL + 1, b"")
     assert [place.name for place in folder.iterdir()] == ["42.log"]
     # It had been kept before its supervisor died.
-    assert output.rescue(str(folder), "9-dead.1", 42) == (SMALL + 1, b"")
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (SMALL + 1, b"")
 
 
 def test_output_that_is_gone_has_no_size(folder):
-    assert output.rescue(str(folder), "9-dead.1", 42) == (None, b"")
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (None, b"")
 
 
 def test_slot_files_are_known_by_their_supervisor_and_kept_ones_by_their_run(folder):
@@ -126,7 +137,7 @@ def test_a_slot_file_that_somebody_removed_costs_no_output(slots, folder):
     slot = slots.take(ME)
     os.write(slot.fd, b"x" * (SMALL + 1))
     (folder / slot.name).unlink()
-    slots.keep(slot, 42)
+    slots.keep(slot, 42, gathered(slot))
     assert (folder / "42.log").stat().st_size == SMALL + 1
     assert (folder / "42.log").stat().st_mode & 0o777 == 0o600
     again = slots.take(ME)
@@ -136,9 +147,11 @@ def test_a_slot_file_that_somebody_removed_costs_no_output(slots, folder):
 
 
 def test_a_file_is_read_from_an_offset_in_pieces(folder, monkeypatch):
-    monkeypatch.setattr(output, "CHUNK", 4)
+    monkeypatch.setattr(excerpt, "CHUNK", 4)
+    (folder / "42.log").write_bytes(b"0123456789")
     (folder / "s.1").write_bytes(b"0123456789")
-    assert list(output.chunks(str(folder / "s.1"), 3)) == [b"3456", b"789"]
-    assert output.part(str(folder), "s.1", 8) == b"89"
-    assert output.part(str(folder), "s.1", 10) == b""
-    assert list(output.chunks(str(folder / "nothing"))) == []
+    assert list(output.rest(str(folder), 42, 10, 3)) == [b"3456", b"789"]
+    assert list(output.rest(str(folder), 43, 10, 3)) == []
+    assert output.part(str(folder), "s.1", LIMIT, 8) == (b"89", 10)
+    assert output.part(str(folder), "s.1", LIMIT, 10) == (b"", 10)
+    assert output.part(str(folder), "s.2", LIMIT, 10) == (b"", 10)

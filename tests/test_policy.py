@@ -9,9 +9,7 @@ from taskrunner import policy
 from taskrunner.model import (
     After,
     CatchUp,
-    Outcome,
     Overlap,
-    Process,
     State,
     Trigger,
 )
@@ -214,13 +212,41 @@ def test_a_child_carries_the_slots_of_its_parent():
     assert decision.span == Span(NOON, NOON - MINUTE, 2)
 
 
-def test_what_finds_no_room_waits_oldest_slot_first():
-    young = policy.decide(replace(TASK, id=1), slots(1, NOON), [], NOON)
-    old = policy.decide(replace(TASK, id=2), slots(1, NOON - MINUTE), [], NOON)
-    found = policy.within_capacity([*young, *old], [run(7, State.RUNNING)], 2)
-    assert [d.action for d in found] == [Action.WAIT, Action.RUN]
-    assert "run 7" in found[0].reason
-    assert "max_parallel = 2" in found[0].reason
+# ---- jitter
+
+
+def test_a_start_is_delayed_by_a_share_of_the_jitter_that_is_the_same_each_time():
+    task = replace(TASK, jitter=timedelta(minutes=10))
+    instants = [NOON + n * MINUTE for n in range(500)]
+    shares = [policy.decide(task, slots(1, at), [], at)[0].ready - at for at in instants]
+    again = [policy.decide(task, slots(1, at), [], at)[0].ready - at for at in instants]
+    assert shares == again
+    assert timedelta(0) <= min(shares) < MINUTE < 9 * MINUTE < max(shares) < 10 * MINUTE
+    other = policy.decide(replace(task, id=2), slots(1), [], NOON)[0].ready - NOON
+    assert other != policy.decide(task, slots(1), [], NOON)[0].ready - NOON
+
+
+def test_a_delayed_start_waits_and_a_slot_that_is_later_than_its_share_does_not():
+    task = replace(TASK, jitter=timedelta(minutes=10))
+    (soon,) = policy.decide(task, slots(1), [], NOON)
+    assert (soon.action, soon.span.slot) == (Action.WAIT, NOON)
+    assert soon.reason == f"starts at {policy.words(soon.ready)}"
+    (late,) = policy.decide(task, slots(1), [], NOON + 10 * MINUTE)
+    assert late.action is Action.RUN
+
+
+def test_a_run_asked_for_is_not_delayed():
+    task = replace(TASK, jitter=timedelta(minutes=10))
+    assert policy.requested(task, NOON, []).ready is None
+
+
+def test_a_new_slot_does_not_displace_a_retry_that_waits():
+    task = replace(TASK, overlap=Overlap.QUEUE)
+    retry = run(8, State.PENDING, trigger=Trigger.RETRY)
+    (decision,) = policy.decide(task, slots(1), [retry], NOON)
+    assert (decision.action, decision.stops) == (Action.QUEUE, ())
+    (decision,) = policy.decide(TASK, slots(1), [retry], NOON)
+    assert (decision.action, decision.reason) == (Action.SKIP, "run 8 (pending) had not ended")
 
 
 def test_a_waiting_run_past_its_deadline_is_too_late_unless_asked_for_by_hand():
@@ -232,28 +258,12 @@ def test_a_waiting_run_past_its_deadline_is_too_late_unless_asked_for_by_hand():
     assert policy.too_late(task, by_hand, NOON + 60 * MINUTE) is None
 
 
-STOPPED = Process(7, "s", "b", "o", 1, stop_state=State.CANCELLED, stop_reason="cancelled by ann")
-
-
-@pytest.mark.parametrize(
-    ("outcome", "process", "state"),
-    [
-        (Outcome(exit_code=0), None, State.SUCCEEDED),
-        (Outcome(exit_code=3), None, State.FAILED),
-        (Outcome(signal=15), None, State.FAILED),
-        (Outcome(exit_code=127, error="could not start"), None, State.FAILED),
-        (Outcome(signal=15, timed_out=True), None, State.TIMED_OUT),
-        (Outcome(exit_code=0), STOPPED, State.CANCELLED),
-    ],
-)
-def test_the_verdict_on_an_outcome(outcome, process, state):
-    found, reason = policy.verdict(TASK, outcome, "how it ended", process)
-    assert found is state
-    assert "how it ended" in reason
-    if process is not None:
-        assert "cancelled by ann" in reason
-
-
 def test_a_long_list_of_runs_is_cut_in_words():
     runs = [run(number, State.RUNNING) for number in range(1, 8)]
     assert policy.named(runs) == "runs 1 (running), 2 (running), 3 (running) and 4 more"
+
+
+def test_what_is_missed_replaces_nothing():
+    task = replace(TASK, overlap=Overlap.REPLACE, deadline=MINUTE)
+    (decision,) = policy.decide(task, slots(1), [run(7, State.RUNNING)], NOON + 2 * MINUTE)
+    assert (decision.action, decision.stops) == (Action.MISS, ())

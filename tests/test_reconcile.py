@@ -7,9 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Every, Manual, State, TaskRunner, reconcile, tick
-from taskrunner import clock as clock_room
-from taskrunner import runner as processes
+from taskrunner import (
+    After,
+    Every,
+    Manual,
+    State,
+    TaskRunner,
+    clock as clock_room,
+    reconcile,
+    runner as processes,
+    tick,
+)
 from tests.samples import start, wait_for
 
 FOREVER = 'echo $$ > "$PIDFILE"; echo started; exec sleep 300'
@@ -247,3 +255,24 @@ def test_a_run_that_was_marked_to_be_stopped_but_never_told_is_stopped_by_a_late
         State.CANCELLED,
         "cancelled by ann (killed by SIGTERM)",
     )
+
+
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+
+
+def test_a_clock_that_is_set_does_not_end_a_healthy_orphan(door, orphan, home, needs):
+    needs("faketime", os.path.exists(FAKETIME), "libfaketime is not installed")
+    run, pid = orphan(timeout="1h")
+    # Only the wall clock is set; the time since the boot goes on as it was.
+    fake = {"LD_PRELOAD": FAKETIME, "FAKETIME": "+3h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with start(home, "tick", env=fake) as ahead:
+        assert ahead.wait(30) == 0
+    assert door.run_of(run).state is State.RUNNING
+    assert processes.started_ticks(pid)
+
+
+def test_an_orphan_past_its_timeout_by_its_age_is_stopped(door, orphan):
+    run, pid = orphan(timeout="1s")
+    wait_for(lambda: processes.age(pid) > 1)
+    door.tick()
+    assert door.run_of(run).state is State.TIMED_OUT

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from taskrunner import render
-from taskrunner.model import Kind, Overlap, State, Status, Trigger, Upcoming
+from taskrunner.answers import Status, Upcoming
+from taskrunner.model import Kind, Overlap, State, Trigger
 from taskrunner.policy import Action, Decision, Span
 from taskrunner.render import Page
 from tests.samples import MINUTE, NOON, TASK, run

@@ -2,31 +2,18 @@
 
 import os
 import pwd
+import re
 import signal
 import threading
 import time
 
 import pytest
 
-from taskrunner import runner
+from taskrunner import lock, runner
 from taskrunner.model import Command, Outcome
 from taskrunner.runner import Children
 
 ENV = {"PATH": "/usr/bin:/bin"}
-
-
-@pytest.fixture(params=["pidfd", "polling"])
-def children(request, monkeypatch):
-    """The loop, with and without the kernel's help."""
-    if request.param == "polling":
-        monkeypatch.setattr(runner, "_pidfd", lambda pid: None)
-    made = Children()
-    yield made
-    for key in list(made.running):
-        made.kill(key)
-    while made.running:
-        made.wait(1)
-    made.selector.close()
 
 
 @pytest.fixture
@@ -47,6 +34,20 @@ def out(tmp_path):
 
     yield Out()
     os.close(Out.fd)
+
+
+@pytest.fixture(params=["pidfd", "polling"])
+def children(request, monkeypatch, out):
+    """The loop, with and without the kernel's help; the output stays open for as long as it looks."""
+    if request.param == "polling":
+        monkeypatch.setattr(runner, "_pidfd", lambda pid: None)
+    made = Children()
+    yield made
+    for key in list(made.running):
+        made.kill(key)
+    while made.running:
+        made.wait(1)
+    made.selector.close()
 
 
 def shell(text, **more):
@@ -363,6 +364,63 @@ def test_a_session_is_found_by_the_file_it_has_open(children, out, tmp_path):
         assert runner.session_that_has_open(other.st_ino, other.st_dev) is None
     other = (tmp_path / "other").stat()
     assert runner.session_that_has_open(other.st_ino, other.st_dev) is None
+
+
+def test_what_is_written_while_its_output_is_cut_is_seen_at_the_next_look(children, out):
+    seen = []
+
+    def cut(key):
+        seen.append(key)
+        if len(seen) < 3:
+            os.write(out.fd, b"more")
+
+    children.on_output = cut
+    children.start(7, shell("echo up; sleep 300"), out.fd)
+    end = time.monotonic() + 10
+    while len(seen) < 3:
+        assert time.monotonic() < end
+        children.wait(0.1)
+    children.kill(7)
+    ended(children)
+    assert set(seen) == {7}
+
+
+def test_a_child_has_its_output_open_for_itself(children, out):
+    children.start(1, shell("echo up; exec sleep 300"), out.fd)
+    out.wait_for("up")
+    assert not lock.nobody_else_has_open(out.fd)
+    children.kill(1)
+    ended(children)
+    assert lock.nobody_else_has_open(out.fd)
+
+
+def test_silence_is_told_before_a_child_is_stopped_for_it(children, out):
+    told = []
+    children.on_silence = lambda key: told.append((key, list(children.running)))
+    outcome = run(children, out, shell("sleep 300", max_silence=0.3))
+    assert told == [(1, [1])]
+    assert (outcome.silent, outcome.timed_out, outcome.signal) == (True, True, signal.SIGTERM)
+
+
+def test_python_that_takes_too_long_is_interrupted_in_the_main_thread():
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(TimeoutError), runner.time_limit(0.2):
+        re.search("(a+)+$", "a" * 60 + "b")
+    with runner.time_limit(10):
+        pass
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    found = []
+
+    def elsewhere():
+        with runner.time_limit(0.01):
+            time.sleep(0.05)
+            found.append("not interrupted")
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert found == ["not interrupted"]
 
 
 def test_a_detached_program_is_not_our_child(tmp_path):

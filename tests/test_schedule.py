@@ -9,8 +9,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from taskrunner import clock, schedule
 from taskrunner.errors import DurationError, InputError, MomentError, ScheduleError, ZoneError
@@ -526,13 +525,14 @@ def test_a_condition_must_be_one_of_three():
 # ------------------------------------------------------------------ the cost of imports
 
 
-def test_making_schedules_imports_neither_croniter_nor_dateutil():
+def test_making_schedules_and_what_is_left_of_a_day_import_neither_croniter_nor_dateutil():
     program = """
 import sys
 from datetime import datetime, UTC
 from taskrunner.schedule import At, Cron, Every
 Cron("*/5 * * * *", "Europe/Berlin").describe()
 now = datetime(2026, 1, 1, tzinfo=UTC)
+Cron("*/5 * * * *", "UTC").next_after(now), Cron("0 22 1 * *", "UTC").next_after(now)
 Every("1h", now).next_after(now), Every("1d", now, "UTC").next_after(now)
 At("2026-01-01", "UTC").next_after(now)
 print([name for name in ("croniter", "dateutil") if name in sys.modules])

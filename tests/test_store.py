@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import Every, Manual, State, Trigger
-from taskrunner import store as room
+from taskrunner import Every, Manual, State, Trigger, store as room
 from taskrunner.errors import DuplicateTask, StateError, StoreBusy, StoreRefused, UnknownTask
 from taskrunner.model import Event, Outcome, Process
 from taskrunner.store import connection, open_store
@@ -112,11 +111,11 @@ def test_who_first_says_why_a_run_is_stopped_stands(store):
 
 
 def test_runs_start_oldest_slot_first_one_at_a_time_per_task(store):
-    late = add_run(store, NOON)
+    add_run(store, NOON)
     early = add_run(store, NOON - timedelta(hours=1))
-    assert [run.id for run in store.startable(10)] == [early, late]
+    assert [run.id for run in store.startable(10, NOON)] == [early]
     started(store, early)
-    assert store.startable(10) == []
+    assert store.startable(10, NOON) == []
 
 
 def test_a_task_that_allows_it_has_several_running(store):
@@ -124,9 +123,9 @@ def test_a_task_that_allows_it_has_several_running(store):
         store.change_task(1, overlap="allow", max_instances=2)
     ids = [add_run(store, NOON + timedelta(minutes=n)) for n in range(3)]
     started(store, ids[0])
-    assert [run.id for run in store.startable(10)] == ids[1:]
+    assert [run.id for run in store.startable(10, NOON)] == ids[1:]
     started(store, ids[1])
-    assert store.startable(10) == []
+    assert store.startable(10, NOON) == []
 
 
 def test_a_transaction_is_all_or_nothing(store):
@@ -309,7 +308,10 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
     store.live(1)
     store.running()
     store.running_count()
-    store.startable(16)
+    store.startable(16, NOON)
+    store.soonest(NOON)
+    store.group_limits()
+    store.of_group("db")
     store.processes()
     store.being_stopped()
     store.history("x")
@@ -322,6 +324,7 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
         "SCAN processes",
         "SCAN tasks USING INDEX tasks_of_boot",
         "SCAN runs USING INDEX runs_pending",
+        "SCAN runs USING INDEX runs_waiting",
     )
     for sql, values in asked:
         if sql.startswith("SELECT"):

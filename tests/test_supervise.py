@@ -15,6 +15,7 @@ from tests.samples import wait_for
 def busy(home, monkeypatch):
     """Lets another program hold the store for writing: `begin()` and `end()`."""
     monkeypatch.setattr(connection, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(supervise, "PATIENCE", 0.05)
     monkeypatch.setattr(supervise, "RETRY", 0.05)
 
     class Busy:
@@ -64,12 +65,14 @@ def test_an_outcome_waits_for_a_store_that_stays_busy(home, busy, tmp_path):
         assert (run.state, run.exit_code, door.output(run)) == (State.FAILED, 3, b"done\n")
 
 
-def test_a_store_that_stays_busy_for_good_is_given_up_with_an_error(
+def test_a_store_that_stays_busy_for_good_is_left_with_the_outcome_in_the_spool(
     home, busy, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(supervise, "GIVE_UP", 0.3)
+    monkeypatch.setattr(supervise, "LEAVE", 0.3)
     with TaskRunner(home) as door:
-        shell = f"touch {tmp_path}/up; while [ -e {tmp_path}/up ]; do sleep 0.02; done"
+        shell = (
+            f"touch {tmp_path}/up; while [ -e {tmp_path}/up ]; do sleep 0.02; done; echo hi; exit 3"
+        )
         door.add("x", shell=shell, schedule=Manual(), now=True)
         thread, faults = ticking(home)
         wait_for((tmp_path / "up").exists)
@@ -79,8 +82,12 @@ def test_a_store_that_stays_busy_for_good_is_given_up_with_an_error(
         thread.join(20)
         busy.end()
         assert [type(fault) for fault in faults] == [StoreBusy]
-        door.tick()
-        assert door.history()[0].state is State.LOST  # and it is not forgotten
+        (file,) = (home / "spool").iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert not door.tick().idle
+        (run,) = door.history()
+        assert (run.state, run.exit_code, door.output(run)) == (State.FAILED, 3, b"hi\n")
+        assert list((home / "spool").iterdir()) == list((home / "output").iterdir()) == []
 
 
 def test_a_run_is_stopped_at_its_timeout_even_if_that_cannot_be_written_first(home, busy, tmp_path):

@@ -9,8 +9,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, At, Boot, Cron, Every, Manual, State, TaskRunner, Trigger, lock, tick
-from taskrunner import clock as clock_room
+from taskrunner import (
+    After,
+    At,
+    Boot,
+    Cron,
+    Every,
+    Manual,
+    State,
+    TaskRunner,
+    Trigger,
+    clock as clock_room,
+    lock,
+    tick,
+)
 from taskrunner.errors import LockHeld
 from taskrunner.policy import Action
 

@@ -5,19 +5,25 @@ stderr; an error is one sentence with an exit code of `errors`.
 """
 
 import argparse
-import contextlib
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import taskrunner
 from taskrunner import errors
-from taskrunner.cli import clock, runs, tasks
-from taskrunner.cli.common import Arguments, Declare, drop_stdout, flush, out, tell
+from taskrunner.cli import clock, files, install, runs, taskfiles, tasks
+from taskrunner.cli.common import Arguments, Declare, drop_stdout, flush, out, say
+from taskrunner.refusal import refuse, report
 
-VERBS: dict[str, Declare] = {**tasks.VERBS, **runs.VERBS, **clock.VERBS}
+VERBS: dict[str, Declare] = {
+    **tasks.VERBS,
+    **runs.VERBS,
+    **clock.VERBS,
+    **files.VERBS,
+    **taskfiles.VERBS,
+    **install.VERBS,
+}
 SEE = "\nsee taskrunner --help"
 
 
@@ -88,20 +94,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words:
             _read(words, args)
             code = args.do(args)
+            if args.runner is not None and args.runner.snapshot is not None:
+                say(args.runner.snapshot)
         else:
             parser().print_help()
             code = errors.EXIT_DONE
         flush()
         return code
     except errors.TaskRunnerError as exc:
-        return _refuse(str(exc), _code(args, exc.exit_code))
+        return refuse(str(exc), _code(args, exc.exit_code))
     except KeyboardInterrupt:
-        return _refuse("interrupted", errors.EXIT_INTERRUPTED)
+        return refuse("interrupted", errors.EXIT_INTERRUPTED)
     except BrokenPipeError:  # who read our output has seen enough
         drop_stdout()
         return errors.EXIT_DONE
     except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
-        return _code(args, _report())
+        return _code(args, report())
 
 
 def _read(words: Sequence[str], args: Arguments) -> None:
@@ -145,25 +153,3 @@ def _refuse_left(args: Arguments, left: list[str]) -> NoReturn:
 
 def _code(args: Arguments, code: int) -> int:
     return errors.EXIT_RUN_REFUSED if getattr(args, "verb", None) == "run" else code
-
-
-def _refuse(message: str, code: int) -> int:
-    tell(message)
-    return code
-
-
-def _report() -> int:
-    """Keep what is needed to mend a bug in a file, and say so in one sentence."""
-    error = sys.exc_info()
-    place = os.path.join("/tmp", f"taskrunner-report-{os.getpid()}-{os.urandom(4).hex()}.txt")  # noqa: S108  opened with O_EXCL
-    try:
-        fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with open(fd, "w", encoding="utf-8") as file, contextlib.redirect_stderr(file):
-            print(f"taskrunner {taskrunner.__version__}, Python {sys.version}", file=file)
-            sys.__excepthook__(*error)  # as the interpreter would print it
-        where = f"; what is needed to mend it is in {place}"
-    except OSError:
-        where = ""
-    kind, value, _ = error
-    name = "" if kind is None else kind.__name__
-    return _refuse(f"this is a bug of taskrunner: {name}: {value}{where}", errors.EXIT_BUG)

@@ -1,4 +1,4 @@
-"""The verbs about the clock: tick, daemon, status."""
+"""The verbs about the clock: tick, daemon, status, hold, resume."""
 
 import argparse
 from typing import Any
@@ -6,7 +6,10 @@ from typing import Any
 from taskrunner import duration, errors, home, render
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, with_json
 from taskrunner.errors import InputError
+from taskrunner.model import Severity
 from taskrunner.tick import Visit
+
+CHECK_CODES = {Severity.OK: errors.EXIT_DONE, Severity.WARNING: 1, Severity.ERROR: 2}
 
 
 def _declare_tick(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -66,7 +69,8 @@ def _dry_run(runner: Any, args: Any) -> int:
     elif decisions:
         out(render.decisions_table(page(runner), decisions))
     else:
-        say("nothing would be done")
+        hold = runner.held()
+        say(f"nothing would be done{'' if hold is None else f': the store is held by {hold.by}'}")
     if args.verbose and not args.json:
         for item in runner.next():
             say(f"later: {item.task} at {render.instant(item.slot)}")
@@ -74,7 +78,10 @@ def _dry_run(runner: Any, args: Any) -> int:
 
 
 def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    examples = "  taskrunner daemon --interval 10s\n"
+    examples = (
+        "  taskrunner daemon --interval 10s\n"
+        "  taskrunner daemon --wait-for tcp://db:5432 --wait-for file:/srv/data/.mounted\n"
+    )
     parser = declare(
         verbs,
         common,
@@ -89,24 +96,60 @@ def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grace", metavar="LENGTH", default="30s", help="for runs to end at a stop (default: 30s)"
     )
+    parser.add_argument(
+        "--wait-for",
+        metavar="WHAT",
+        action="append",
+        default=[],
+        help="before the first tick: tcp://HOST:PORT that answers or file:/PATH that exists; may be given again",
+    )
+    parser.add_argument(
+        "--wait-limit", metavar="LENGTH", help="how long to wait for all of that (default: 5m)"
+    )
 
 
 def _daemon(args: Any) -> int:
     interval, grace = duration.parse(args.interval), duration.parse(args.grace)
+    if args.wait_limit is not None and not args.wait_for:
+        raise InputError(f"--wait-limit {args.wait_limit!r} goes only with --wait-for")
+    limit = duration.parse("5m" if args.wait_limit is None else args.wait_limit)
     with door(args) as runner:
-        runner.daemon(interval=interval, grace=grace, say=say, verbose=args.verbose)
+        runner.daemon(
+            interval=interval,
+            grace=grace,
+            say=say,
+            verbose=args.verbose,
+            wait_for=args.wait_for,
+            wait_limit=limit,
+        )
     return 0
 
 
 def _declare_status(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = declare(
-        verbs, common, "status", "show how things stand", _status, "  taskrunner status\n"
+        verbs,
+        common,
+        "status",
+        "show how things stand",
+        _status,
+        "  taskrunner status\n  taskrunner status --check\n",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="print one line for a monitoring plugin and exit with 0, 1 or 2: OK, WARNING, CRITICAL",
     )
     with_json(parser)
 
 
 def _status(args: Any) -> int:
+    if args.check and args.json:
+        raise InputError("--json goes only without --check, which prints one line")
     with door(args) as runner:
+        if args.check:
+            found = runner.check()
+            out(render.check_line(found))
+            return CHECK_CODES[found.severity]
         status = runner.status()
         out(
             render.status_document(status)
@@ -116,8 +159,50 @@ def _status(args: Any) -> int:
     return 0
 
 
+def _declare_hold(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner hold\n  taskrunner hold --for 2h --reason 'the database moves'\n"
+    parser = declare(
+        verbs, common, "hold", "start nothing for a while but what is asked for", _hold, examples
+    )
+    parser.add_argument(
+        "--for", metavar="LENGTH", dest="length", help="how long (default: until resume)"
+    )
+    parser.add_argument("--reason", metavar="TEXT", help="why, for those who wonder")
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+
+
+def _hold(args: Any) -> int:
+    with door(args) as runner:
+        before = runner.held()
+        hold = runner.hold(args.length, reason=args.reason)
+        if not args.quiet:
+            until = "" if hold.until is None else f" until {render.instant(hold.until)}"
+            instead = "" if before is None else f", in place of the hold by {before.by}"
+            say(f"nothing is started{until}{instead}: `taskrunner resume` ends it")
+    return 0
+
+
+def _declare_resume(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(verbs, common, "resume", "end a hold", _resume, "  taskrunner resume\n")
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+
+
+def _resume(args: Any) -> int:
+    with door(args) as runner:
+        ended = runner.resume()
+    if not args.quiet:
+        say(
+            "nothing was held"
+            if ended is None
+            else "the hold has ended: catch-up handles the slots that passed meanwhile"
+        )
+    return 0
+
+
 VERBS: dict[str, Declare] = {
     "tick": _declare_tick,
     "daemon": _declare_daemon,
     "status": _declare_status,
+    "hold": _declare_hold,
+    "resume": _declare_resume,
 }

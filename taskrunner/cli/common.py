@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TextIO
+from typing import Any
 
 from taskrunner import config, duration, render
 from taskrunner.api import TaskRunner
 from taskrunner.errors import StateError, ZoneError, shown
+from taskrunner.refusal import drop, tell
 
 Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
@@ -26,6 +27,7 @@ class Arguments(argparse.Namespace):
     json: bool = False
     after_dashes: list[str] | None = None
     takes_command: bool = False
+    runner: TaskRunner | None = None
     do: Callable[["Arguments"], int]
 
 
@@ -98,14 +100,7 @@ def drop_stdout() -> None:
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  as long as the process
     else:
-        _drop(sys.stdout)
-
-
-def _drop(stream: TextIO) -> None:
-    """Let a stream lead nowhere: what waits in it would be an error at the end of the interpreter."""
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+        drop(sys.stdout)
 
 
 def say(text: str) -> None:
@@ -113,19 +108,10 @@ def say(text: str) -> None:
     tell(render.visible(text))
 
 
-def tell(message: str) -> None:
-    """Print a message on stderr, if there is one."""
-    if sys.stderr is None:  # print would take stdout instead
-        return
-    try:
-        print(f"taskrunner: {message}", file=sys.stderr, flush=True)
-    except OSError:  # who cannot be told is not told
-        _drop(sys.stderr)
-
-
 def door(args: Arguments) -> TaskRunner:
     """Return the taskrunner of the home that was asked for."""
-    return TaskRunner(args.home)
+    args.runner = TaskRunner(args.home)
+    return args.runner
 
 
 def page(runner: TaskRunner) -> render.Page:

@@ -1,4 +1,4 @@
-"""The verbs about runs: run, cancel, history, log."""
+"""The verbs about runs: run, cancel, history, log, explain, stats."""
 
 import argparse
 import time
@@ -19,7 +19,7 @@ from taskrunner.cli.common import (
     with_json,
     write,
 )
-from taskrunner.errors import InputError, StateError
+from taskrunner.errors import InputError, StateError, UnknownTask
 from taskrunner.model import Run, State
 
 FOLLOW = 0.2  # seconds between two looks at a log that is quiet
@@ -179,9 +179,96 @@ def _log(args: Any) -> int:
     return 0
 
 
+def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner explain backup\n  taskrunner explain backup --at '2026-11-19 02:00'\n"
+        "  taskrunner explain backup --since 7d --json\n  taskrunner explain 42\n"
+    )
+    parser = declare(
+        verbs, common, "explain", "say why a task ran, or did not, slot by slot", _explain, examples
+    )
+    parser.add_argument("task", metavar="NAME", help="the name of a task, or the id of a run")
+    parser.add_argument("--at", metavar="WHEN", help="this slot")
+    parser.add_argument(
+        "--since",
+        metavar="WHEN",
+        help="all slots from a length of time ago (7d, 1mo), or from an instant, on",
+    )
+    parser.add_argument("--until", metavar="WHEN", help="with --since: up to there (default: now)")
+    with_json(parser)
+
+
+def _explain(args: Any) -> int:
+    with door(args) as runner:
+        found = runner.explain(
+            args.task,
+            at=None if args.at is None else runner.moment(args.at, _zone_of(runner, args.task)),
+            since=since(runner, args.since),
+            until=since(runner, args.until),
+        )
+        if found.cut:
+            say(
+                f"these are the newest {len(found.slots)} slots: name an earlier --until for others"
+            )
+        out(
+            render.explanation_document(found)
+            if args.json
+            else render.explanation_page(page(runner).beside(found.tz), found)
+        )
+    return 0
+
+
+def _zone_of(runner: Any, key: str) -> str | None:
+    """Return the zone of a task, None when there is none of that name any more."""
+    try:
+        zone: str | None = runner.task(key).tz
+    except UnknownTask:
+        return None
+    return zone
+
+
+def _declare_stats(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner stats\n  taskrunner stats backup --since 30d\n  taskrunner stats --json\n"
+    )
+    parser = declare(
+        verbs,
+        common,
+        "stats",
+        "show what the runs come to: rates, durations, streaks",
+        _stats,
+        examples,
+    )
+    parser.add_argument("task", metavar="NAME", nargs="?", help="name or id (default: all tasks)")
+    parser.add_argument(
+        "--since",
+        metavar="WHEN",
+        help="runs that ended since: a length of time ago (7d, 1mo), or an instant (default: all ever, "
+        "those that were pruned too)",
+    )
+    parser.add_argument("--until", metavar="WHEN", help="the same, for runs that ended until then")
+    with_json(parser)
+
+
+def _stats(args: Any) -> int:
+    with door(args) as runner:
+        stats = runner.stats(
+            args.task, since=since(runner, args.since), until=since(runner, args.until)
+        )
+        if args.json:
+            out(render.stats_document(stats))
+        elif stats.tasks:
+            out(render.stats_table(page(runner), stats))
+        else:
+            say("there are no tasks yet: taskrunner add NAME --every 1d -- COMMAND")
+    return 0
+
+
 VERBS: dict[str, Declare] = {
     "run": _declare_run,
     "cancel": _declare_cancel,
     "history": _declare_history,
     "log": _declare_log,
+    "explain": _declare_explain,
+    "stats": _declare_stats,
 }

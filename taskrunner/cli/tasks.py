@@ -19,7 +19,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.errors import InputError, shown
 from taskrunner.model import Kind
-from taskrunner.options import DEFAULTS, READERS
+from taskrunner.options import READERS
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
 
 SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
@@ -75,6 +75,45 @@ def _option_flags(parser: argparse.ArgumentParser) -> None:
     policies.add_argument(
         "--max-instances", metavar="N", help="with --overlap allow: at most N side by side"
     )
+    policies.add_argument(
+        "--jitter",
+        metavar="LENGTH",
+        help="delay each start by a share of this, the same for a slot",
+    )
+    policies.add_argument(
+        "--group", metavar="NAME[:N]", help="at most N (default: 1) tasks of a group run at a time"
+    )
+    policies.add_argument(
+        "--priority", metavar="N", help="higher starts first when capacity is short (default: 0)"
+    )
+    again = parser.add_argument_group("when it fails, and what that means")
+    again.add_argument(
+        "--retries", metavar="N", help="further attempts of the same slot (default: 0)"
+    )
+    again.add_argument(
+        "--retry-delay", metavar="LENGTH", help="before the first of them (default: 1m)"
+    )
+    again.add_argument(
+        "--retry-backoff", metavar="X", help="multiply the delay by this each time (default: 1)"
+    )
+    again.add_argument(
+        "--retry-codes",
+        metavar="CODES",
+        help="only for these exit codes: 75 or 1,3-5 (default: all)",
+    )
+    again.add_argument(
+        "--on-lost", metavar="WHAT", help="fail (default) or retry a run whose process was lost"
+    )
+    again.add_argument(
+        "--ok-codes", metavar="CODES", help="exit codes that are a success (default: 0)"
+    )
+    again.add_argument(
+        "--noop-codes", metavar="CODES", help="exit codes that mean there was nothing to do"
+    )
+    again.add_argument(
+        "--expect", metavar="REGEX", help="without this in its output a run has failed"
+    )
+    again.add_argument("--reject", metavar="REGEX", help="with this in its output a run has failed")
     limits = parser.add_argument_group("how it runs")
     limits.add_argument(
         "--shell", metavar="TEXT", help="a text for /bin/sh -c, instead of a command after --"
@@ -84,6 +123,17 @@ def _option_flags(parser: argparse.ArgumentParser) -> None:
     )
     limits.add_argument(
         "--kill-after", metavar="LENGTH", help="KILL this long after TERM (default: 10s)"
+    )
+    limits.add_argument(
+        "--max-silence", metavar="LENGTH", help="stop it when it has written nothing for so long"
+    )
+    limits.add_argument(
+        "--max-output", metavar="SIZE", help="keep the head and tail of more (default: 10MB)"
+    )
+    limits.add_argument(
+        "--limit",
+        metavar="LIMITS",
+        help="limits of the kernel: memory=512MB,cpu=10m,files=1024,processes=64",
     )
     limits.add_argument("--cwd", metavar="DIR", help="directory (default: the user's home)")
     limits.add_argument(
@@ -96,6 +146,8 @@ def _option_flags(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--umask", metavar="OCTAL", help="file mode mask (default: 022)")
     limits.add_argument("--user", metavar="NAME", help="run as this user; only for root")
     limits.add_argument("--nice", metavar="N", help="niceness, -20 to 19")
+    about = parser.add_argument_group("for people")
+    about.add_argument("--description", metavar="TEXT", help="what the task is for")
 
 
 def _schedule(runner: TaskRunner, args: Any) -> Schedule | None:
@@ -158,9 +210,10 @@ def _new_options(args: Any) -> dict[str, Any]:
     return given
 
 
-def _changed_options(args: Any) -> dict[str, Any]:
+def _changed_options(runner: TaskRunner, args: Any) -> dict[str, Any]:
     """Return the options to change; an empty text takes one back to its default."""
-    return {name: DEFAULTS[name] if v == "" else v for name, v in _options(args).items()}  # type: ignore[literal-required]
+    usual = runner.defaults()
+    return {name: usual[name] if value == "" else value for name, value in _options(args).items()}
 
 
 def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -247,7 +300,7 @@ def _set(args: Any) -> int:
             schedule=_schedule(runner, args),
             tz=args.tz,
             now=args.now,
-            **_changed_options(args),
+            **_changed_options(runner, args),
         )
         if args.json:
             out(render.document(tasks=[render.task_document(task)]))
@@ -284,20 +337,24 @@ def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "list",
         "list the tasks",
         _list,
-        "  taskrunner list\n  taskrunner list --json\n",
+        "  taskrunner list\n  taskrunner list --kind at\n  taskrunner list --json\n",
+    )
+    parser.add_argument(
+        "--kind", metavar="KIND", help="only these: cron, every, at, after, boot or manual"
     )
     with_json(parser)
 
 
 def _list(args: Any) -> int:
     with door(args) as runner:
-        tasks = runner.tasks()
+        tasks = runner.tasks(kind=args.kind)
         if args.json:
             out(render.document(tasks=[render.task_document(task) for task in tasks]))
         elif tasks:
             out(render.tasks_table(page(runner), tasks))
         else:
-            say("there are no tasks yet: taskrunner add NAME --every 1d -- COMMAND")
+            what = "tasks yet" if args.kind is None else f"tasks of kind {args.kind}"
+            say(f"there are no {what}: taskrunner add NAME --every 1d -- COMMAND")
     return 0
 
 

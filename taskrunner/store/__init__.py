@@ -6,19 +6,20 @@ leave as ours. It must not know what a schedule means or which policy decides; i
 
 import os
 import sqlite3
+from datetime import datetime
 
 from taskrunner import home, lock, migrations
-from taskrunner.clock import to_ms
+from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import StateError, StoreRefused, shown
-from taskrunner.model import Event
+from taskrunner.model import Event, Run
 from taskrunner.store.connection import BUSY_TIMEOUT, MISSING
-from taskrunner.store.rows import EVENT, id_of, read_event
-from taskrunner.store.runs import Runs
+from taskrunner.store.pruned import Pruning
+from taskrunner.store.rows import EVENT, id_of, milliseconds, read_event
 
 __all__ = ["MISSING", "Store", "id_of", "open_store"]
 
 
-class Store(Runs):
+class Store(Pruning):
     """One open store: its tasks, its runs, and what is told of the store as a whole."""
 
     def note(self, event: Event, task_id: int | None = None) -> None:
@@ -33,18 +34,32 @@ class Store(Runs):
         sql = f"{EVENT} WHERE ? IS NULL OR task_id = ? ORDER BY events.id"
         return [read_event(row) for row in self._rows(sql, (task_id, task_id))]
 
-    def fact(self, name: str) -> str | None:
-        """Return a thing that is true of the whole store."""
-        for row in self._rows("SELECT value FROM facts WHERE name = ?", (name,)):
-            return str(row[0])
-        return None
+    def events_about(self, task_id: int) -> list[Event]:
+        """Return the events of a task and those of the store as a whole, oldest first."""
+        sql = f"{EVENT} WHERE task_id = ? OR task_id IS NULL ORDER BY events.id"
+        return [read_event(row) for row in self._rows(sql, (task_id,))]
 
-    def set_fact(self, name: str, value: str) -> None:
-        """Write a thing that is true of the whole store."""
-        self._run(
-            "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-            (name, value),
+    def runs_between(self, task_id: int, since: datetime, until: datetime, limit: int) -> list[Run]:
+        """Return the runs of a task that stand for slots in a time, those of the newest slots first."""
+        where = "task_id = ? AND slot >= ? AND first_slot <= ?"
+        values = (task_id, to_ms(since), to_ms(until))
+        return self._runs(where, values, limit, "slot DESC, runs.id DESC")
+
+    def made_room(self, run: Run) -> Run | None:
+        """Return the run whose end let another start that had been claimed, and waited for room."""
+        found = self._runs(
+            "finished BETWEEN ?2 - 2000 AND ?2 "
+            "AND started <= (SELECT claimed FROM runs AS mine WHERE id = ?1 AND claimed < ?2 - 2000)",
+            (run.id, milliseconds(run.started)),
+            1,
+            "finished DESC",
         )
+        return found[0] if found else None
+
+    def pruned_until(self, task_id: int) -> datetime | None:
+        """Return the newest slot of a task whose row has been pruned."""
+        rows = self._rows("SELECT max(last_slot) FROM totals WHERE task_id = ?", (task_id,))
+        return None if rows[0][0] is None else from_ms(rows[0][0])
 
 
 def open_store(

@@ -4,17 +4,29 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from taskrunner import home, migrations
-from taskrunner.errors import StoreBusy, StoreRefused, shown
+from taskrunner.errors import (
+    StoreBusy,
+    StoreFull,
+    StoreNewer,
+    StoreReadOnly,
+    StoreRefused,
+    shown,
+)
 
 MISSING = ":memory:"  # the place of the empty store that stands in for one that does not exist yet
 BUSY_TIMEOUT = 30.0  # seconds we wait for other writers
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 # Errors that are faults of our own and not of the store.
 BUGS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
+DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# What a store says that could be written, were it not for the disk it is on.
+DISK = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+COUNTS = "SELECT (SELECT count(*) FROM tasks), (SELECT count(*) FROM runs)"
+FULL = 64 * 1024  # bytes that are left of a disk that is full: a transaction needs more
 
 Values = Sequence[object] | Mapping[str, object]
 Row = tuple[Any, ...]
@@ -40,6 +52,7 @@ class Connection:
     def __init__(self, place: str, synchronous: str = "full") -> None:
         """Remember where the store is; nothing is opened before the first query."""
         self.place = place
+        self.snapshot: str | None = None  # why it is only read, and not as it is this moment
         self._synchronous = synchronous
         self._local = threading.local()
         self._pid = os.getpid()
@@ -56,23 +69,44 @@ class Connection:
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            connection = self._open()
-            try:
-                connection.execute("PRAGMA foreign_keys = ON")
-                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-                self._upgrade(connection)
-            except BaseException:
-                connection.close()
-                raise
+            return self._prepared("mode=rw")
         except sqlite3.Error as exc:
-            raise self._ours(exc) from exc
+            fault = self._ours(exc)
+            if not isinstance(fault, StoreFull | StoreReadOnly):
+                raise fault from exc
+            return self._look_only(fault)
+
+    def _look_only(self, fault: StoreRefused) -> sqlite3.Connection:
+        """Open a store that cannot be written as it was when it was last closed, or say why not.
+
+        SQLite would make a file beside it even to read it. What is still in its log is not seen then.
+        """
+        try:
+            connection = self._prepared("mode=ro&immutable=1")
+        except (sqlite3.Error, OSError) as exc:
+            raise fault from exc
+        log = f"{self.place}-wal"
+        newest = os.path.exists(log) and os.path.getsize(log) > 0
+        without = ", without what was written last" if newest else ""
+        self.snapshot = f"{fault}; what is shown is a snapshot of it{without}"
         return connection
 
-    def _open(self) -> sqlite3.Connection:
+    def _prepared(self, mode: str) -> sqlite3.Connection:
+        connection = self._open(mode)
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            self._upgrade(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self, mode: str) -> sqlite3.Connection:
         """Open the file, which has to be there; a connection may be closed by another thread than its own."""
         missing = self.place == MISSING
         return sqlite3.connect(
-            MISSING if missing else f"file:{_quoted(self.place)}?mode=rw",
+            MISSING if missing else f"file:{quoted(self.place)}?{mode}",
             timeout=BUSY_TIMEOUT,
             isolation_level=None,
             check_same_thread=False,
@@ -83,37 +117,68 @@ class Connection:
         """Bring the schema up to date, after a backup; refuse a store that is newer than we are."""
         found, known = migrations.version(connection), len(migrations.STEPS)
         if found > known:
-            raise StoreRefused(
-                f"the store {shown(self.place)} has schema {found}, newer than the {known} "
-                "this taskrunner knows: use the newer taskrunner"
-            )
+            raise self._newer(found)
         if found == 0 and self.place != MISSING:  # one is made whole and then put in its place
-            raise StoreRefused(f"the store {shown(self.place)} is empty: put a copy of yours there")
+            raise StoreRefused(f"the store {shown(self.place)} is empty: {self._cure()}")
         if 0 < found < known:
             self._keep_old(connection, found)
         if found < known:
             migrations.migrate(connection)
+
+    def _newer(self, found: int) -> StoreNewer:
+        return StoreNewer(
+            f"the store {shown(self.place)} has schema {found}, newer than the {len(migrations.STEPS)} "
+            "this taskrunner knows: use the newer taskrunner"
+        )
+
+    def _cure(self) -> str:
+        """Return what helps a store that is not whole."""
+        folder = home.path(os.path.dirname(self.place), home.BACKUPS)
+        return f"put a copy back with `taskrunner restore FILE`; copies are in {shown(folder)}"
 
     def _keep_old(self, connection: sqlite3.Connection, found: int) -> None:
         folder = home.path(os.path.dirname(self.place), home.BACKUPS)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         place = os.path.join(folder, f"before-schema-{found + 1}.db")
         os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
-        copy = sqlite3.connect(place)
-        connection.backup(copy)
-        copy.close()
+        with closing(sqlite3.connect(place)) as copy:
+            connection.backup(copy)
+
+    def copy_to(self, place: str) -> tuple[int, int]:
+        """Copy the whole store to a file, beside others who write, and return how many tasks and runs it has."""
+        os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        self._run("BEGIN")  # so that the copy is of what is counted
+        try:
+            ((tasks, runs),) = self._rows(COUNTS)
+            with closing(sqlite3.connect(place)) as copy:
+                self._connection.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")  # one file, also for who reads it
+        except sqlite3.Error as exc:
+            raise StoreRefused(f"{shown(place)} cannot be written: {exc}") from exc
+        finally:
+            self._run("ROLLBACK")
+        return tasks, runs
 
     def close(self) -> None:
         """Close this thread's connection."""
-        self._local.held = None
+        self._local.held, self.snapshot = None, None
 
     def _ours(self, exc: sqlite3.Error) -> Exception:
         """Return an error of the driver as one of ours, with the name of the file; a bug of ours as it is."""
-        code = (
-            getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        )  # the primary code, without its refinement
+        # The primary code, without its refinement.
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code in BUSY_CODES:
             return StoreBusy(f"the store {shown(self.place)} stayed busy: other writers hold it")
+        if code == sqlite3.SQLITE_FULL or (code in DISK and _left(self.place) < FULL):
+            return StoreFull(
+                f"the disk of the store {shown(self.place)} is full: make room on it, and all goes on by itself"
+            )
+        if code in DISK and _only_read(self.place):
+            return StoreReadOnly(
+                f"the home {shown(os.path.dirname(self.place))} is on a disk that is mounted for reading only"
+            )
+        if code in DAMAGE:
+            return StoreRefused(f"the store {shown(self.place)} is damaged ({exc}): {self._cure()}")
         if isinstance(exc, sqlite3.DatabaseError) and code not in BUGS:
             return StoreRefused(f"the store {shown(self.place)} cannot be used: {exc}")
         return exc
@@ -133,12 +198,16 @@ class Connection:
             raise self._ours(exc) from exc
 
     @contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """Write all of the block or nothing; not `durable` means it may be forgotten in a power cut."""
+    def transaction(self, *, durable: bool = True, patience: float | None = None) -> Iterator[None]:
+        """Write all of the block or nothing; not `durable` means it may be forgotten in a power cut.
+
+        Other writers are waited for `patience` seconds, where that is given. Raises StoreNewer when somebody
+        has upgraded the store since we opened it.
+        """
         if not durable:
             self._run("PRAGMA synchronous = normal")
         try:
-            self._run("BEGIN IMMEDIATE")
+            self._begin(patience)
             yield
             self._run("COMMIT")
         except BaseException:
@@ -148,6 +217,28 @@ class Connection:
         finally:
             if not durable:
                 self._run(f"PRAGMA synchronous = {self._synchronous}")
+
+    def be_durable(self, synchronous: str) -> None:
+        """Let transactions from here on be as durable as a setting says."""
+        self._synchronous = synchronous
+        self._run(f"PRAGMA synchronous = {synchronous}")
+
+    def _begin(self, patience: float | None) -> None:
+        if self.snapshot is not None:  # by now it may be one that can be written
+            self.close()
+        if patience is not None:
+            self._wait_for_others(patience)
+        try:
+            self._run("BEGIN IMMEDIATE")
+        finally:
+            if patience is not None:
+                self._wait_for_others(BUSY_TIMEOUT)
+        found = migrations.version(self._connection)
+        if found > len(migrations.STEPS):
+            raise self._newer(found)
+
+    def _wait_for_others(self, seconds: float) -> None:
+        self._rows(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -166,13 +257,29 @@ class Connection:
 
         A reader in the way is not waited for: the next one who works does it.
         """
-        self._rows("PRAGMA busy_timeout = 0")
+        self._wait_for_others(0)
         try:
             self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
-            self._rows(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT * 1000)}")
+            self._wait_for_others(BUSY_TIMEOUT)
 
 
-def _quoted(place: str) -> str:
+def quoted(place: str) -> str:
     """Return a path for a URI file name, with its three special characters escaped (sqlite.org/uri.html)."""
     return place.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _left(place: str) -> int:
+    """Return how many bytes we may still write on the disk of a file."""
+    try:
+        found = os.statvfs(place)
+    except OSError:
+        return FULL
+    return found.f_bavail * found.f_frsize
+
+
+def _only_read(place: str) -> bool:
+    try:
+        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False

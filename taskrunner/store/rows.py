@@ -4,10 +4,22 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.model import CatchUp, Event, Kind, Overlap, Process, Run, State, Task, Trigger
+from taskrunner.model import (
+    CatchUp,
+    Event,
+    Kind,
+    OnLost,
+    Overlap,
+    Process,
+    Run,
+    State,
+    Task,
+    Trigger,
+)
 
 Record = TypeVar("Record")
 MILLISECOND = timedelta(milliseconds=1)
@@ -17,9 +29,19 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+@lru_cache(maxsize=1024)  # a tick reads a task when it claims and when it starts
+def _list(text: str) -> tuple[Any, ...]:
+    return tuple(json.loads(text))
+
+
+def _table(text: str) -> dict[str, Any]:
+    return {} if text == "{}" else dict(json.loads(text))
+
+
 MOMENT = (to_ms, from_ms)
 LENGTH = (lambda value: value // MILLISECOND, lambda value: value * MILLISECOND)
 FLAG = (int, bool)
+LIST = (_json, _list)
 
 # How a field is written and read, where it is not the same in SQL.
 CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
@@ -27,17 +49,20 @@ CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
         ["created", "anchor", "evaluated", "next", "following", "requested", "removed"], MOMENT
     ),
     **dict.fromkeys(
-        ["last_run", "last_success", "slot", "first_slot", "started", "finished"], MOMENT
+        ["last_run", "last_success", "slot", "first_slot", "started", "finished", "ready"], MOMENT
     ),
     **dict.fromkeys(["at", "stop_at"], MOMENT),
-    **dict.fromkeys(["timeout", "kill_after", "deadline"], LENGTH),
+    **dict.fromkeys(
+        ["timeout", "kill_after", "deadline", "jitter", "retry_delay", "max_silence"], LENGTH
+    ),
     **dict.fromkeys(["enabled", "from_finish", "coalesced_at_least"], FLAG),
-    "command": (_json, lambda text: tuple(json.loads(text))),
-    "env": (_json, json.loads),
+    **dict.fromkeys(["command", "ok_codes", "noop_codes", "retry_codes"], LIST),
+    **dict.fromkeys(["env", "limit"], (_json, _table)),
     "cpu_seconds": (lambda seconds: round(seconds * 1000), lambda ms: ms / 1000),
     "kind": (str, Kind),
     "overlap": (str, Overlap),
     "catch_up": (str, CatchUp),
+    "on_lost": (str, OnLost),
     "state": (str, State),
     "last_state": (str, State),
     "stop_state": (str, State),
@@ -45,7 +70,12 @@ CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 
 # Fields whose column has another name, or stands in another table.
-COLUMNS = {"coalesced_at_least": "at_least", "cpu_seconds": "cpu"}
+COLUMNS = {
+    "coalesced_at_least": "at_least",
+    "cpu_seconds": "cpu",
+    "group": "group_name",
+    "limit": "limits",
+}
 
 
 LARGEST_ID = 2**63 - 1  # of a row in SQLite
@@ -71,7 +101,9 @@ def can_be_stored(key: str | int) -> bool:
 def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values as they are written."""
     return {
-        name: CODECS[name][0](value) if value is not None and name in CODECS else value
+        COLUMNS.get(name, name): CODECS[name][0](value)
+        if value is not None and name in CODECS
+        else value
         for name, value in values.items()
     }
 

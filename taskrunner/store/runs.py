@@ -2,23 +2,45 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
-from taskrunner.clock import to_ms
+from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import UnknownRun
-from taskrunner.model import LIVE, NOTHING, Outcome, Process, Run, State, Task, Trigger
+from taskrunner.model import LIVE, NOTHING, Outcome, Process, Run, State, Task, Trigger, like
 from taskrunner.store.rows import (
     LARGEST_ID,
     PROCESS,
     RUN,
     can_be_stored,
     id_of,
+    milliseconds,
     read_process,
     read_run,
 )
 from taskrunner.store.tasks import Tasks
 
+NOT_HELD = (
+    "NOT EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value AS INTEGER) > :now)"
+)
+# What may start: its time has come, the store is not held, those of its task that come before it have ended or
+# may run beside it, and its group has room. What was asked for by hand starts also while the store is held,
+# what was forced also beside others of its task.
+STARTABLE = f"""
+    state = 'pending' AND (ready IS NULL OR ready <= :now) AND (trigger = 'manual' OR {NOT_HELD})
+    AND (forced OR iif(overlap = 'allow',
+        coalesce(max_instances, 1000000) > (SELECT count(*) FROM runs AS busy
+            WHERE busy.task_id = runs.task_id AND busy.state = 'running'),
+        NOT EXISTS (SELECT 1 FROM runs AS busy
+            WHERE busy.task_id = runs.task_id AND busy.state = 'running')
+        AND NOT EXISTS (SELECT 1 FROM runs AS ahead
+            WHERE ahead.task_id = runs.task_id AND ahead.state = 'pending' AND NOT ahead.forced
+            AND (ahead.slot, ahead.id) < (runs.slot, runs.id))))
+    AND (group_name IS NULL
+        OR (SELECT coalesce(max(other.group_limit), 1) FROM tasks AS other
+            WHERE other.group_name = tasks.group_name AND other.removed IS NULL)
+        > (SELECT count(*) FROM runs AS busy JOIN tasks AS other ON other.id = busy.task_id
+            WHERE busy.state = 'running' AND other.group_name = tasks.group_name))
+"""
 # The few that run, sorted: without the + SQLite would walk all runs ever, which are in this order already.
 FEW = "+runs.id"
 
@@ -40,17 +62,19 @@ class Runs(Tasks):
         coalesced_at_least: bool = False,
         attempt: int = 1,
         forced: bool = False,
+        ready: datetime | None = None,
+        priority: int = 0,
     ) -> int | None:
         """Write a row for a slot and return its id; None when the slot has one already (promise 1)."""
         final = state not in LIVE
         made = self._run(
             "INSERT INTO runs (task_id, state, slot, first_slot, trigger, reason, coalesced, at_least, "
-            "attempt, forced, claimed, finished) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO NOTHING",
+            "attempt, forced, ready, priority, claimed, finished) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (
                 *(task_id, state, to_ms(slot), to_ms(first_slot), trigger, reason, coalesced),
-                *(coalesced_at_least, attempt, forced, to_ms(claimed)),
-                to_ms(claimed) if final else None,
+                *(coalesced_at_least, attempt, forced, milliseconds(ready), priority),
+                *(to_ms(claimed), to_ms(claimed) if final else None),
             ),
         )
         if not made.rowcount:
@@ -123,16 +147,20 @@ class Runs(Tasks):
         clause, value = ("name = ?", key) if number is None else ("id = ?", number)
         return [row[0] for row in self._rows(f"SELECT id FROM tasks WHERE {clause}", (value,))]
 
-    def startable(self, limit: int) -> list[Run]:
-        """Return up to `limit` pending runs, oldest slot first, whose task has not too many running already."""
-        return self._runs(
-            "state = 'pending' AND (forced OR "
-            "iif(overlap = 'allow', coalesce(max_instances, 1000000), 1) > "
-            "(SELECT count(*) FROM runs AS busy "
-            "WHERE busy.task_id = runs.task_id AND busy.state = 'running'))",
-            limit=limit,
-            order="slot, runs.id",
+    def startable(self, limit: int, now: datetime) -> list[Run]:
+        """Return up to `limit` pending runs that may start, each alone, by priority, then oldest slot first."""
+        sql = f"{RUN} WHERE {STARTABLE} ORDER BY runs.priority DESC, slot, runs.id LIMIT :limit"
+        rows = self._rows(sql, {"now": to_ms(now), "limit": limit})
+        return [read_run(row) for row in rows]
+
+    def soonest(self, now: datetime) -> datetime | None:
+        """Return when the next of the pending runs that wait for an instant after now becomes ready."""
+        (row,) = self._rows(
+            "SELECT min(ready) FROM runs WHERE state = 'pending' AND ready IS NOT NULL AND ready > :now "
+            f"AND {NOT_HELD}",
+            {"now": to_ms(now)},
         )
+        return None if row[0] is None else from_ms(row[0])
 
     def start(self, run: Run, process: Process, now: datetime) -> bool:
         """Make a pending run running, just before its process is made; False when another was first."""
@@ -194,10 +222,13 @@ class Runs(Tasks):
         outcome: Outcome = NOTHING,
         output: bytes = b"",
         output_size: int | None = 0,
+        *,
+        more: bool = False,
     ) -> Run | None:
         """Record how a live run ended, with its small output; None when it had ended already.
 
-        `output_size` is in bytes and counts also what is kept in a file.
+        `output_size` is in bytes and counts also what is kept in a file; `more` attempts keep a one-off from
+        being retired.
         """
         cpu = outcome.cpu_seconds
         changed = self._run(
@@ -215,7 +246,7 @@ class Runs(Tasks):
         if output:
             small = zlib.compress(output, 1)
             self._run("INSERT OR REPLACE INTO outputs VALUES (?, ?)", (run.id, small))
-        ended = replace(
+        ended = like(
             run,
             state=state,
             reason=reason,
@@ -226,7 +257,7 @@ class Runs(Tasks):
             peak_memory=outcome.peak_memory,
             output_size=output_size,
         )
-        self._ended(run.task_id, ended if ended.started else None)
+        self._ended(run.task_id, ended if ended.started else None, more=more)
         return ended
 
     def output(self, run_id: int) -> bytes | None:

@@ -1,20 +1,20 @@
 """The tasks: what their owners wrote, and where each stands in time."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from taskrunner.clock import to_ms
 from taskrunner.errors import DuplicateTask, UnknownTask, shown
 from taskrunner.model import After, Run, Task
-from taskrunner.store.connection import Connection
+from taskrunner.store.facts import Facts
 from taskrunner.store.rows import TASK, can_be_stored, encoded, id_of, milliseconds, read_task
 
 FOLLOWS = "kind = 'after' AND schedule IN (?, ?, ?, ?)"
 
 
-class Tasks(Connection):
+class Tasks(Facts):
     """The queries about tasks."""
 
     def add_task(self, values: Mapping[str, Any]) -> int:
@@ -55,8 +55,11 @@ class Tasks(Connection):
 
     def tasks_of(self, runs: Sequence[Run]) -> dict[int, Task]:
         """Return the tasks of runs by their ids, also those that were removed meanwhile."""
-        marks = ", ".join("?" * len(runs))
-        rows = self._rows(f"{TASK} WHERE id IN ({marks})", [run.task_id for run in runs])
+        return self.tasks_by_id([run.task_id for run in runs])
+
+    def tasks_by_id(self, ids: Iterable[int]) -> dict[int, Task]:
+        """Return the tasks of these ids by them, also those that were removed."""
+        rows = self._rows(f"{TASK} WHERE id IN ({', '.join(map(str, ids))})")
         return {task.id: task for task in map(read_task, rows)}
 
     def due(self, now: datetime, boot_id: str, limit: int, only: int | None = None) -> list[Task]:
@@ -91,8 +94,14 @@ class Tasks(Connection):
 
         Those are the tasks that come after its own, and its own when that is a delay from the end of each run.
         """
-        own = self.tasks("enabled AND id = ? AND from_finish", (run.task_id,))
-        return own + self.tasks(f"enabled AND {FOLLOWS}", _texts(run.task))
+        # Their ids first: there are none at the end of most runs, and that is cheaper to learn.
+        found = self._rows(
+            "SELECT id FROM tasks WHERE id = ? AND from_finish "
+            f"UNION ALL SELECT id FROM tasks WHERE removed IS NULL AND {FOLLOWS}",
+            (run.task_id, *_texts(run.task)),
+        )
+        ids = ", ".join(str(row[0]) for row in found)
+        return self.tasks(f"enabled AND id IN ({ids})") if ids else []
 
     def followers(self, parent: str) -> list[Task]:
         """Return the tasks that come after this one."""
@@ -111,16 +120,38 @@ class Tasks(Connection):
             (milliseconds(following), task.id, to_ms(next_slot), task.schedule, task.tz),
         )
 
-    def _ended(self, task_id: int, run: Run | None) -> None:
-        """Keep how a run that had started ended, None when it had not; retire a one-off whose slot is past."""
+    def count_runs(self, task_id: int) -> int:
+        """Return how many runs of a task the history has."""
+        return int(self._rows("SELECT count(*) FROM runs WHERE task_id = ?", (task_id,))[0][0])
+
+    def group_limits(self) -> dict[str, int]:
+        """Return how many tasks of each group may run at a time: what its tasks say, else one."""
+        rows = self._rows(
+            "SELECT group_name, coalesce(max(group_limit), 1) FROM tasks "
+            "WHERE group_name IS NOT NULL AND removed IS NULL GROUP BY group_name"
+        )
+        return dict(rows)
+
+    def of_group(self, group: str) -> list[Task]:
+        """Return the tasks of a group."""
+        return self.tasks("group_name = ?", (group,))
+
+    def _ended(self, task_id: int, run: Run | None, *, more: bool = False) -> None:
+        """Keep how a run that had started ended, None when it had not; retire a one-off whose slot is past.
+
+        It is not retired while `more` attempts are made, or other runs of it are live.
+        """
         started = None if run is None else milliseconds(run.started)
         state, finished = (None, None) if run is None else (run.state, milliseconds(run.finished))
         self._run(
             "UPDATE tasks SET last_state = iif(:started >= coalesce(last_run, 0), :state, last_state), "
             "last_run = iif(:started >= coalesce(last_run, 0), :started, last_run), "
             "last_success = iif(:state = 'succeeded', :finished, last_success), "
-            "enabled = enabled AND NOT (kind = 'at' AND next IS NULL) WHERE id = :id",
-            {"started": started, "state": state, "finished": finished, "id": task_id},
+            "streak = CASE WHEN :state = 'succeeded' THEN max(streak, 0) + 1 "
+            "WHEN :state IN ('failed', 'timed_out', 'lost') THEN min(streak, 0) - 1 ELSE streak END, "
+            "enabled = enabled AND NOT (kind = 'at' AND next IS NULL AND NOT :more AND NOT EXISTS ("
+            "SELECT 1 FROM runs WHERE task_id = :id AND runs.state = 'pending')) WHERE id = :id",
+            {"started": started, "state": state, "finished": finished, "more": more, "id": task_id},
         )
 
 

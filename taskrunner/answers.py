@@ -1,0 +1,187 @@
+"""What is answered when somebody asks: frozen records that no tick needs.
+
+They stand apart from `model` since making a record costs more time at a program's start than using it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskrunner.model import Change, Gap, Run, Severity, State, Task
+
+
+@dataclass(frozen=True)
+class Upcoming:
+    """A slot to come: the task (None for a schedule given by hand), the instant, and what is odd about it."""
+
+    task: str | None
+    slot: datetime
+    local: datetime
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """How things stand: what runs, waits and fails, what comes next, and whether the clock is alive."""
+
+    last_tick: datetime | None
+    clock: str | None
+    held: str | None
+    running: list[Run]
+    pending: list[Run]
+    failing: list[Task]
+    next: list[Upcoming]
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found about a home or its host, and what cures it."""
+
+    severity: Severity
+    what: str
+    cure: str | None
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """All that was found, what is worst first, and the paths in use by their names."""
+
+    findings: list[Finding]
+    paths: Mapping[str, str]
+
+    @property
+    def severity(self) -> Severity:
+        """The worst of what was found."""
+        order = [Severity.ERROR, Severity.WARNING]
+        found = {finding.severity for finding in self.findings}
+        return next((each for each in order if each in found), Severity.OK)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What became of a slot and why, or of several from `first_slot` to `slot` that were handled as one.
+
+    `state` and `run` (the id of its last attempt) are None where there is no row. `slot` is None where a task
+    waits for something that has no instant yet.
+    """
+
+    slot: datetime | None
+    first_slot: datetime | None
+    state: State | None
+    reason: str
+    run: int | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a task ran, or did not: slots, gaps and changes, each oldest first.
+
+    `cut` says that there are more slots than are told; `schedule` is in words, `tz` its zone.
+    """
+
+    task: str
+    schedule: str
+    tz: str | None
+    slots: list[Explained]
+    gaps: list[Gap]
+    changes: list[Change]
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the runs of one task, or of all, come to; `duration_*` and `late_median` are in seconds.
+
+    `runs` started and ended; `skipped` and `missed` never did, nor did some that were `cancelled`. Of those that
+    ended by themselves or at their timeout, `success_rate` is the share that succeeded, from 0 to 1. `streak` is
+    how many of the newest in a row succeeded or, negative, failed. What cannot be told is None.
+    """
+
+    task: str | None
+    runs: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    cancelled: int
+    lost: int
+    skipped: int
+    missed: int
+    success_rate: float | None
+    duration_median: float | None
+    duration_p95: float | None
+    late_median: float | None
+    streak: int
+    last_success: datetime | None
+    duration_last: float | None = None
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The figures of some tasks, by name, and of their runs together, over a span of time."""
+
+    since: datetime | None
+    until: datetime | None
+    tasks: list[Figures]
+    total: Figures
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What becomes of one task when files are applied, and what follows from it, a phrase each.
+
+    `action` is add, change, remove or keep.
+    """
+
+    task: str
+    action: str
+    told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What applying files, or importing a crontab, changed, or with `dry_run` would change; by name."""
+
+    tasks: list[Planned]
+    dry_run: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether any task is not what it was."""
+        return any(each.action != "keep" for each in self.tasks)
+
+
+@dataclass(frozen=True)
+class ImportedLine:
+    """What becomes of one line of a crontab: `action` is add, keep (it is a task already) or leave.
+
+    `differing` is how many slots of the next two years are not those of Debian's cron, None when there are none to
+    compare; `notes` say what else is to be known, or why the line is left alone.
+    """
+
+    line: int
+    action: str
+    task: str | None
+    schedule: str | None
+    command: str
+    differing: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Import:
+    """What importing a crontab did, or with `dry_run` would do, line by line; `told` is about all of it."""
+
+    source: str
+    lines: list[ImportedLine]
+    told: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Tasks as the text of a file; `hiding` are the names of those whose secret values are `***` in it."""
+
+    text: str
+    hiding: tuple[str, ...] = ()

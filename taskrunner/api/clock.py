@@ -1,0 +1,171 @@
+"""What is asked of the clock: ticks, holds, how things stand, and the entries that call us."""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskrunner import (
+    awaited,
+    command,
+    daemon as loop,
+    doctor,
+    duration,
+    ledger,
+    outlook,
+    rehearsal,
+    tick as visits,
+)
+from taskrunner.answers import (
+    Checkup,
+    Finding,
+    Status,
+)
+from taskrunner.api.door import Door, utc
+from taskrunner.entry import crontabs, units
+from taskrunner.entry.files import Fitted
+from taskrunner.errors import InputError, StateError, shown
+from taskrunner.model import Event, Hold
+from taskrunner.policy import Decision
+from taskrunner.store import MISSING
+
+LONGEST_REASON = 200  # characters
+
+
+class Clock(Door):
+    """The requests about the clock."""
+
+    def tick(self, *, task: str | int | None = None, caller: str = "library") -> visits.Visit:
+        """Do one visit of the clock; returns when everything it started has ended.
+
+        With `task`, a name or id, only that task is looked at. A home without a store has nothing to do. Raises
+        StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
+        """
+        here = self._here()
+        only = None if task is None else here.store.task(task)
+        if here.store.place == MISSING:
+            return visits.Visit(here.now(), idle=True)
+        return visits.tick(here, caller=caller, only=only)
+
+    def dry_run(
+        self, *, at: datetime | None = None, task: str | int | None = None
+    ) -> tuple[datetime, list[Decision]]:
+        """Return the instant, and what a tick then would decide, slot by slot; writes nothing."""
+        here = self._here()
+        moment = utc(at) or here.now()
+        return moment, rehearsal.dry_run(
+            here, moment, None if task is None else here.store.task(task)
+        )
+
+    def hold(self, length: str | timedelta | None = None, *, reason: str | None = None) -> Hold:
+        """Let nothing start in the whole store but what is asked for by hand, and return the hold.
+
+        It lasts for `length`, else until `resume`; slots meanwhile are then handled by catch-up. A hold in force
+        is replaced. Raises InputError, or StateError when there is no store.
+        """
+        lasting, why = None if length is None else duration.parse(length), _reason(reason)
+        here = self._here()
+        if here.store.place == MISSING:
+            raise StateError(f"there is no store in {shown(self.home)} to hold: add a task first")
+        until = None if lasting is None else here.now() + lasting
+        made = Hold(here.now(), until, command.account(None)[0], why)
+        with here.store.transaction():
+            here.store.hold(made)
+            here.store.note(ledger.held(made))
+        return made
+
+    def resume(self) -> Hold | None:
+        """End the hold of the store and return what it was, None when there was none."""
+        here = self._here()
+        with here.store.transaction():
+            ended = here.store.held(here.now())
+            if ended is not None:
+                here.store.resume()
+                here.store.note(Event(here.now(), "resumed", command.account(None)[0]))
+        return ended
+
+    def held(self) -> Hold | None:
+        """Return what holds the store, None when nothing does."""
+        return self._here().store.held(self.now())
+
+    def status(self) -> Status:
+        """Return how things stand."""
+        return outlook.status(self._here())
+
+    def check(self) -> Finding:
+        """Return the worst that is to be said of the clock, the store and the tasks; for monitoring.
+
+        It works when the home is refused and when the store is locked or broken.
+        """
+        return doctor.alive(self.home, self._wall())
+
+    def doctor(self) -> Checkup:
+        """Return what may keep tasks from running on this host, each with its cure.
+
+        It works when the home is refused and when the store is missing, locked, broken or newer.
+        """
+        return doctor.examine(self.home, self._wall())
+
+    def install_cron(self, *, system: bool = False, dry_run: bool = False) -> Fitted:
+        """Let cron call a tick of this home every minute, from the user's crontab or, `system`, /etc/cron.d.
+
+        Only what stands between our markers is touched, and what was there is kept in the home's backups. Raises
+        StateError where there is no cron, HomeRefused, InputError.
+        """
+        return crontabs.install_cron(self.home, self._wall(), system=system, dry_run=dry_run)
+
+    def uninstall_cron(self, *, system: bool = False, dry_run: bool = False) -> Fitted:
+        """Take away what `install_cron` wrote for this home; raises StateError."""
+        return crontabs.uninstall_cron(self.home, self._wall(), system=system, dry_run=dry_run)
+
+    def install_systemd(
+        self, *, user: bool | None = None, daemon: bool = False, dry_run: bool = False
+    ) -> Fitted:
+        """Let systemd call a tick of this home every minute, or with `daemon` keep the daemon running.
+
+        `user` is for the user's own systemd; unless it is given, root gets system units and others their own.
+        Raises StateError where no systemd answers, HomeRefused, InputError.
+        """
+        own = os.geteuid() != 0 if user is None else user
+        return units.install_systemd(
+            self.home, self._wall(), user=own, daemon=daemon, dry_run=dry_run
+        )
+
+    def uninstall_systemd(self, *, user: bool | None = None, dry_run: bool = False) -> Fitted:
+        """Stop and remove the units of this home; raises StateError."""
+        own = os.geteuid() != 0 if user is None else user
+        return units.uninstall_systemd(self.home, self._wall(), user=own, dry_run=dry_run)
+
+    def daemon(
+        self,
+        *,
+        interval: timedelta,
+        grace: timedelta,
+        say: Callable[[str], None] = lambda _: None,
+        verbose: bool = False,
+        wait_for: Sequence[str] = (),
+        wait_limit: timedelta = timedelta(minutes=5),
+    ) -> None:
+        """Tick every `interval` until TERM or INT; then let what runs end within `grace`, and return.
+
+        `say` is called with a sentence when something goes wrong, with `verbose` also when it goes well. Makes
+        the store when there is none, but not before all that `wait_for` names is there: `tcp://HOST:PORT` or
+        `file:/PATH`. HUP reads the settings anew. As process 1 it reaps whatever ends. Raises StateError when
+        something awaited is not there within `wait_limit`.
+        """
+        tell = say if verbose else lambda _: None
+        wanted = [awaited.parse(text) for text in wait_for]
+        wishes = loop.Wishes(interval, grace, say, tell, wanted, wait_limit)
+        loop.daemon(lambda: self._here(create=True), wishes)
+
+
+def _reason(text: Any) -> str | None:
+    """Return why a person does something, checked; raises InputError."""
+    if text is None:
+        return None
+    short = isinstance(text, str) and text.strip() and len(text) <= LONGEST_REASON
+    if short and text.isprintable():
+        return str(text)
+    raise InputError(
+        f"{shown(text)} is no reason: write one line of 1 to {LONGEST_REASON} characters"
+    )

@@ -1,0 +1,100 @@
+"""The opened home behind the door, and what every part of it needs."""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from taskrunner import (
+    clock,
+    command,
+    config,
+    home,
+    schedule,
+    zone,
+)
+from taskrunner.model import Event
+from taskrunner.opened import OpenHome, open_home
+from taskrunner.store import MISSING
+
+
+class Door:
+    """A home that is opened at the first request, and made at the first that writes."""
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        """Remember where; nothing is opened or made before the first request."""
+        self.home = find_home(home)
+        self._clock = clock
+        self._opened: OpenHome | None = None
+        self._snapshot: str | None = None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; a later request opens it again."""
+        if self._opened is not None:
+            self._snapshot = self.snapshot
+            self._opened.store.close()
+            self._opened = None
+
+    @property
+    def snapshot(self) -> str | None:
+        """Why the answers were those of a store as it was when last closed, None when they were not.
+
+        That is so where the store can be read but not written, as on a disk that is full.
+        """
+        return self._snapshot if self._opened is None else self._opened.store.snapshot
+
+    def _wall(self) -> datetime:
+        """Return this instant also where the home cannot be opened."""
+        return (self._clock or clock.now)()
+
+    def _here(self, *, create: bool = False) -> OpenHome:
+        """Return the opened home; a store that does not exist is an empty one until it has to be made."""
+        if self._opened is None or self._opened.store.place == MISSING:
+            self._opened = open_home(self.home, self._clock, create=create)
+        return self._opened
+
+    def _note(self, what: str, key: int, text: str | None = None) -> None:
+        here = self._here()
+        here.store.note(Event(here.now(), what, command.account(None)[0], text=text), key)
+
+    def moment(self, text: str, tz: str | None = None) -> datetime:
+        """Return the instant that a text means: ISO 8601, `now`, `+30m` or `-2h`; without offset in `tz`."""
+        here = self._here()
+        return schedule.moment(text, tz=tz or config.default_zone(here.config), now=here.now())
+
+    def default_zone(self) -> str:
+        """Return the zone of tasks that name none."""
+        return config.default_zone(self._here().config)
+
+    def now(self) -> datetime:
+        """Return this instant by the clock in use."""
+        return self._here().now()
+
+
+def find_home(given: str | os.PathLike[str] | None) -> str:
+    """Return the path of the home."""
+    return home.find(None if given is None else os.fspath(given))
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Return an aware datetime in UTC; raises MomentError for one without a zone."""
+    return None if moment is None else zone.utc(moment)

@@ -1,0 +1,117 @@
+"""Tasks that come from files and crontabs, and go into them."""
+
+import os
+from collections.abc import Callable, Sequence
+
+from taskrunner import (
+    exchange,
+    plan,
+)
+from taskrunner.answers import (
+    Exported,
+    Import,
+    Plan,
+)
+from taskrunner.api.tasks import Tasks
+from taskrunner.clocks import crontab
+from taskrunner.errors import InputError, shown
+from taskrunner.model import Task
+from taskrunner.opened import OpenHome
+from taskrunner.store import MISSING
+from taskrunner.taskfile import Found
+
+
+class TaskFiles(Tasks):
+    """The requests about task files and crontabs."""
+
+    def apply(
+        self,
+        *files: str | os.PathLike[str],
+        text: str | None = None,
+        profile: str | None = None,
+        prune: bool = False,
+        dry_run: bool = False,
+    ) -> Plan:
+        """Make the tasks what task files say, all or nothing, and return what that changes.
+
+        A file may be a folder, for the `*.toml` in it, or `-` for `text`. `profile` chooses among the profiles of the
+        files. `prune` removes tasks that came from these files and are in them no more. Tasks that are as the files
+        have them keep their place in time. Raises InputError or StateError that tells all faults, a line each.
+        """
+        here = self._here()
+        places = files or ((exchange.STDIN,) if text is not None else ())
+        found = exchange.read(places, text, self.default_zone(), profile)
+        owned = exchange.owner(places) if prune else None
+        return self._carry_out(here, found, owned, dry_run=dry_run)
+
+    def _carry_out(
+        self,
+        here: OpenHome,
+        found: Found,
+        owned: Callable[[str], bool] | None,
+        *,
+        dry_run: bool,
+    ) -> Plan:
+        moment = here.now()
+        made, found = plan.drafts(here, found, moment)
+        if dry_run or found.faults or here.store.place == MISSING:  # what is refused makes no store
+            steps = plan.apply(here, made, moment, owned, found)
+            if dry_run:
+                return plan.told(steps, dry_run=True)
+        here = self._here(create=True)
+        with here.store.transaction():
+            steps = plan.apply(here, made, moment, owned, found)
+            plan.carry_out(here, steps, moment)
+        return plan.told(steps, dry_run=False)
+
+    def export(self, *names: str | int, secrets: bool = False) -> Exported:
+        """Return tasks, or all of them, as the text of a task file.
+
+        Values of variables whose names look secret are `***` without `secrets`. Raises UnknownTask.
+        """
+        here = self._here()
+        return exchange.export(self._chosen(names), here.config.defaults, secrets=secrets)
+
+    def export_crontab(self, *names: str | int) -> str:
+        """Return tasks, or all of them, as lines of a crontab; what cron cannot express stands in comments."""
+        settings = self._here().config
+        return crontab.write(self._chosen(names), settings.path, self.default_zone())
+
+    def import_crontab(
+        self,
+        file: str | os.PathLike[str] | None = None,
+        *,
+        text: str | None = None,
+        system: bool = False,
+        dry_run: bool = False,
+        comment_out: bool = False,
+    ) -> Import:
+        """Make the lines of a crontab tasks, and return what became of each.
+
+        Without `file` that is our own crontab, or with `system` that of the system; `-` is for `text`. `system` means
+        lines with a user. A line that is a task already stays one, a line that cannot be one is left alone.
+        `comment_out` turns the lines of our own crontab that are tasks into comments, with a backup. Raises InputError
+        or StateError.
+        """
+        file = exchange.STDIN if text is not None and file is None else file
+        if comment_out and (file is not None or system):
+            raise InputError(
+                f"--comment-out goes only with your own crontab: leave out {shown(file or '--system')}"
+            )
+        here, found = self._here(), exchange.tab(file, text, system=system)
+        moment = here.now()
+        made, lines = exchange.drafts_of_crontab(here, found, moment)
+        if made and not dry_run:
+            here = self._here(create=True)
+            with here.store.transaction():
+                plan.carry_out(here, plan.apply(here, made, moment), moment)
+        done = comment_out and not dry_run
+        told = exchange.comment_out(found, lines, self.home, moment) if done else []
+        told += [] if dry_run else exchange.advice(lines, commented=done)
+        return Import(found.source, lines, tuple(told), dry_run)
+
+    def _chosen(self, names: Sequence[str | int]) -> list[Task]:
+        """Return tasks by name or id, in the order of their names; all without any."""
+        store = self._here().store
+        found = {task.id: task for task in map(store.task, names)} if names else {}
+        return sorted(found.values(), key=lambda each: each.name) if names else store.tasks()

@@ -1,0 +1,54 @@
+"""What is asked of the store as a whole: prune, back up, restore."""
+
+import os
+
+from taskrunner import (
+    retention,
+    safekeeping,
+)
+from taskrunner.api.door import Door
+from taskrunner.errors import InputError, shown
+from taskrunner.model import Pruned
+
+
+class Keeping(Door):
+    """The requests about the store as a whole."""
+
+    def prune(self, *, dry_run: bool = False) -> Pruned:
+        """Remove all of the history that is not to be kept, and return what that was, or would be.
+
+        Ticks do the same, a little each. Nothing is removed for its age while the clock may be wrong; `refused`
+        says so then. Raises StoreBusy or StoreRefused.
+        """
+        here = self._here()
+        return retention.prune(here, here.now(), dry_run=dry_run)
+
+    def backup(
+        self, place: str | os.PathLike[str] | None = None, *, keep: int | None = None
+    ) -> safekeeping.Backup:
+        """Write a consistent, checked copy of the store to a new file, and return where and how large it is.
+
+        Ticks may run meanwhile. Without a place it goes to `backups/` in the home, under the time; of the
+        copies named so only the newest `keep` are left, if that is given. Raises StateError or InputError.
+        """
+        if keep is not None and keep < 1:
+            raise InputError(f"{shown(keep)} is no count of copies: give 1 or more")
+        here = self._here()
+        return safekeeping.backup(here, _path(place), here.now(), keep)
+
+    def restore(self, place: str | os.PathLike[str]) -> safekeeping.Restored:
+        """Put a copy in the place of the store, and return where what it replaces is kept.
+
+        The copy is checked, and upgraded when it is older. Slots that came due since it was made are handled by
+        catch-up at the next tick; runs that ran in it are lost. Raises StateError, as while runs go on.
+        """
+        self.close()
+        return safekeeping.restore(self.home, _path(place) or "", self._wall())
+
+
+def _path(place: str | os.PathLike[str] | None) -> str | None:
+    """Return a path as text; raises InputError for an empty one."""
+    text = None if place is None else os.fspath(place)
+    if text == "":
+        raise InputError("the file '' is empty: give a path")
+    return text

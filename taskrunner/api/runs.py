@@ -1,0 +1,225 @@
+"""What is asked about slots and runs: what comes, what ran, and why or why not."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from taskrunner import (
+    by_hand,
+    clock,
+    command,
+    definition,
+    outlook,
+    stats,
+)
+from taskrunner.answers import (
+    Explanation,
+    Stats,
+    Upcoming,
+)
+from taskrunner.api.door import utc
+from taskrunner.api.tasks import Tasks
+from taskrunner.errors import InputError, StateError, shown
+from taskrunner.model import LIVE, Run, State
+from taskrunner.policy import named
+from taskrunner.schedule import Schedule
+from taskrunner.store import id_of
+
+
+class Runs(Tasks):
+    """The requests about slots and runs."""
+
+    def next(
+        self,
+        name: str | int | None = None,
+        *,
+        count: int | None = None,
+        until: datetime | None = None,
+    ) -> list[Upcoming]:
+        """Return the next slots of a task, or of all together, soonest first.
+
+        `count` is 5 unless `until` is given. A task that is disabled has none.
+        """
+        return outlook.upcoming(self._here(), name, _count(count, until), utc(until))
+
+    def upcoming(
+        self,
+        given: Schedule,
+        *,
+        tz: str | None = None,
+        since: datetime | None = None,
+        count: int | None = None,
+        until: datetime | None = None,
+    ) -> list[Upcoming]:
+        """Return the next slots of a schedule that is in no store, from `since` or now on."""
+        start = utc(since) or self.now()
+        whole = definition.completed(self._here(), given, tz, start)
+        first = whole.next_after(
+            start - clock.MILLISECOND
+        )  # a slot at this very instant is meant too
+        return list(islice(outlook.walk(None, whole, first, utc(until)), _count(count, until)))
+
+    def history(
+        self,
+        name: str | int | None = None,
+        *,
+        state: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = 20,
+    ) -> list[Run]:
+        """Return runs, newest first; also those of a task that was removed. Raises UnknownTask or InputError."""
+        here = self._here()
+        if name is not None and not here.store.ids_ever(name):
+            here.store.task(name)  # which is not there, and says so
+        wanted = None if state is None else _state(state)
+        return here.store.history(
+            name,
+            state=wanted,
+            since=utc(since),
+            until=utc(until),
+            limit=_limit(limit),
+        )
+
+    def stats(
+        self,
+        name: str | int | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Stats:
+        """Return what the runs of a task, or of all, come to that ended in a span of time.
+
+        Without `since` that is everything ever, including what was pruned. Each attempt is a run: a slot whose
+        second attempt succeeded has failed once and succeeded once. Those cancelled do not count against the
+        success rate. Raises UnknownTask, or MomentError for a datetime without a zone.
+        """
+        here = self._here()
+        if name is not None and not here.store.ids_ever(name):
+            here.store.task(name)  # which is not there, and says so
+        return stats.stats(here, name, utc(since), utc(until))
+
+    def run_of(self, key: str | int) -> Run:
+        """Return a run by its id, or the newest of a task by name; raises UnknownRun or UnknownTask."""
+        here = self._here()
+        number = id_of(key)
+        if number is not None:
+            return here.store.run(number)
+        for run in self.history(key, limit=1):
+            return run
+        raise StateError(f"{key} has no runs yet: `taskrunner next {key}` tells when it is due")
+
+    def log(self, run: Run, *, follow: bool = False) -> Iterator[bytes]:
+        """Give the output of a run in pieces; with `follow` as it grows, b"" when there is nothing new yet."""
+        return (
+            by_hand.follow(self._here(), run.id) if follow else by_hand.read(self._here(), run.id)
+        )
+
+    def output(self, run: Run) -> bytes:
+        """Return the output of a run as far as it has come."""
+        return b"".join(self.log(run))
+
+    def run(
+        self,
+        name: str | int,
+        *,
+        echo: Callable[[bytes], object] = lambda _: None,
+        slot: datetime | None = None,
+        force: bool = False,
+        detach: bool = False,
+    ) -> Run:
+        """Run a task now, also when it is disabled, and return the run.
+
+        It returns when the run has ended, its output having gone to `echo`, which is called in a thread of its
+        own; with `detach` at once. `slot` does an older slot again. Obeys the task's overlap unless `force`; raises TaskBusy.
+        """
+        here = self._here()
+        task, slot = here.store.task(name), utc(slot)
+        if not detach:
+            return by_hand.run(here, task, echo, slot=slot, force=force)
+        with here.store.transaction():
+            asked, _ = by_hand.request(here, task, slot, here.now(), force=force)
+        by_hand.start_tick(here)
+        return asked
+
+    def cancel(self, key: str | int, *, reason: str | None = None) -> list[Run]:
+        """End a run by its id, or all live runs of a task by name, and return them; waits until they have ended.
+
+        Raises StateError when there is nothing to end.
+        """
+        here = self._here()
+        number = id_of(key)
+        if number is not None:
+            found = [here.store.run(number)]
+        else:
+            found = here.store.live(here.store.task(key).id)
+        live = [run.id for run in found if run.state in LIVE]
+        if not live:
+            told = f"{named(found)} has ended already" if found else f"no run of {key} is live"
+            raise StateError(f"there is nothing to cancel: {told}")
+        return by_hand.cancel(here, live, reason or f"cancelled by {command.account(None)[0]}")
+
+    def explain(
+        self,
+        name: str | int,
+        *,
+        at: datetime | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Explanation:
+        """Return why a task ran or did not, slot by slot; a number is the id of a run, which is explained.
+
+        `at` is one slot, `since` and `until` (now, unless given) a time, else the newest slots and what comes
+        are told. Raises UnknownTask, also for a name that no task ever had, UnknownRun or InputError.
+        """
+        here, at, since, until = self._here(), utc(at), utc(since), utc(until)
+        _check_question(name, at, since, until)
+        number = id_of(name)
+        if number is not None:
+            return outlook.explain_run(here, number)
+        if at is not None:
+            return outlook.explain_at(here, name, at)
+        if since is not None:
+            return outlook.explain_between(here, name, since, until or self.now())
+        return outlook.explain(here, name)
+
+
+def _state(text: str) -> State:
+    try:
+        return State(text)
+    except ValueError as exc:
+        raise InputError(
+            f"{shown(text)} is no state of a run: use one of {', '.join(State)}"
+        ) from exc
+
+
+def _check_question(
+    name: str | int, at: datetime | None, since: datetime | None, until: datetime | None
+) -> None:
+    """Refuse a time that contradicts itself, or is asked for where one run is meant."""
+    if id_of(name) is not None and (at or since or until):
+        raise InputError(f"{name} is the id of one run: leave out the time, or name the task")
+    if at is not None and (since is not None or until is not None):
+        raise InputError(f"{clock.iso(at)} is one slot: leave out since and until, or it")
+    if until is not None and since is None:
+        raise InputError(f"until {clock.iso(until)} has no beginning: give since, too")
+    if since is not None and until is not None and since > until:
+        raise InputError(
+            f"{clock.iso(since)} is after {clock.iso(until)}: turn since and until round"
+        )
+
+
+def _limit(limit: Any) -> int:
+    """Return how many rows at most, as SQLite has it: -1 for no limit."""
+    if limit is None:
+        return -1
+    if not isinstance(limit, int) or limit < 1:
+        raise InputError(f"{shown(limit)} is no count of runs: give 1 or more, or None for all")
+    return limit
+
+
+def _count(count: int | None, until: datetime | None) -> int | None:
+    if count is not None and count < 1:
+        raise InputError(f"{count} is no count of slots: give 1 or more")
+    return count if count is not None or until is not None else 5

@@ -1,0 +1,240 @@
+"""What is asked about tasks: add, change, enable, disable, remove."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Unpack
+
+from taskrunner import (
+    by_hand,
+    claim,
+    command,
+    definition,
+    ledger,
+    options,
+    outlook,
+    schedule,
+)
+from taskrunner.api.door import Door
+from taskrunner.errors import InputError, StateError, TaskBusy, UnknownTask, shown
+from taskrunner.model import Kind, State, Task
+from taskrunner.opened import OpenHome
+from taskrunner.options import Options
+from taskrunner.policy import named
+from taskrunner.schedule import At, Every, Schedule
+
+
+class Tasks(Door):
+    """The requests about tasks."""
+
+    def add(
+        self,
+        name: str,
+        command: Sequence[str] | None = None,
+        schedule: Schedule | None = None,
+        *,
+        shell: str | None = None,
+        tz: str | None = None,
+        now: bool = False,
+        replace: bool = False,
+        **given: Unpack[Options],
+    ) -> Task:
+        """Add a task and return it.
+
+        `command` is an argv; `shell` a text for /bin/sh instead. `now` makes a first run due at once. `replace`
+        redefines a task of that name, and keeps its place in time when the schedule is the same. Raises
+        InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
+        """
+        values = {
+            **options.of_new_task(self._here().config.defaults, given),
+            **definition.work(name, command, shell),
+        }
+        if schedule is None:
+            raise InputError(
+                f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual"
+            )
+        moment = self.now()
+        whole = definition.completed(self._here(), schedule, tz, moment)
+        definition.check_account(values.get("user"))
+        if not (replace and definition.same_schedule(self._find(name), schedule, whole)):
+            definition.check_new(self._here(), name, whole, now, moment)
+        here = self._here(create=True)  # only now that all is checked: nothing is half-written
+        with here.store.transaction():
+            definition.check_group(here, name, values["group"], values["group_limit"])
+            old = self._find(name) if replace else None
+            if not definition.same_schedule(old, schedule, whole):
+                values |= definition.timing(whole, moment) | (
+                    definition.revived(old) if old else {}
+                )
+            if now:
+                values["requested"] = moment
+            if old is None:
+                key = here.store.add_task({"enabled": True, "created": moment, **values})
+            else:
+                key = old.id
+                here.store.change_task(key, **values)
+            task = here.store.task(key)
+            if old is None:
+                self._note("added", key, ledger.when(task))
+            else:
+                self._note_change(old, task, now=now)
+            return task
+
+    def set(
+        self,
+        name: str | int,
+        *,
+        rename: str | None = None,
+        command: Sequence[str] | None = None,
+        shell: str | None = None,
+        schedule: Schedule | None = None,
+        tz: str | None = None,
+        now: bool = False,
+        **given: Unpack[Options],
+    ) -> Task:
+        """Change what is given of a task and return it; a new schedule or zone counts from now on.
+
+        `rename` is its new name. Raises InputError, UnknownTask or DuplicateTask.
+        """
+        here = self._here()
+        values = options.read(given)
+        moment = here.now()
+        with here.store.transaction():
+            task = here.store.task(name)
+            if rename is not None:
+                values["name"] = options.name(rename)
+            if command is not None or shell is not None:
+                values |= definition.work(rename or task.name, command, shell)
+            values = options.without_leftovers(values)
+            options.agree({**{key: getattr(task, key) for key in options.READERS}, **values})
+            definition.check_account(values.get("user"))
+            definition.check_group(here, task.name, values.get("group"), values.get("group_limit"))
+            if schedule is not None or tz is not None:
+                values |= self._new_timing(here, task, schedule, tz, now, moment)
+            if now:
+                definition.check_enabled(task, values)
+                values["requested"] = moment
+            if values:
+                here.store.change_task(task.id, **values)
+                self._note_change(task, here.store.task(task.id), now=now)
+            if rename is not None:
+                here.store.rename_parent(task.name, rename)
+            return here.store.task(task.id)
+
+    def _new_timing(
+        self,
+        here: OpenHome,
+        task: Task,
+        given: Schedule | None,
+        tz: str | None,
+        now: bool,
+        moment: datetime,
+    ) -> dict[str, Any]:
+        if given is None:
+            given = schedule.parse(
+                task.kind, task.schedule, tz=tz, anchor=task.anchor, from_finish=task.from_finish
+            )
+        whole = definition.completed(here, given, tz, moment, task.tz)
+        definition.check_new(here, task.name, whole, now, moment)
+        return definition.timing(whole, moment, task.evaluated) | definition.revived(task)
+
+    def _find(self, name: str) -> Task | None:
+        try:
+            return self._here().store.task(name)
+        except UnknownTask:
+            return None
+
+    def _note_change(self, old: Task, new: Task, *, now: bool) -> None:
+        """Write what a person has changed of a task, unless nothing has."""
+        told = [ledger.difference(old, new), "a run at once" if now else ""]
+        if any(told):
+            self._note("changed", new.id, ", ".join(filter(None, told)))
+
+    def task(self, name: str | int) -> Task:
+        """Return a task by name or id; raises UnknownTask."""
+        return self._here().store.task(name)
+
+    def tasks(self, *, kind: str | None = None) -> list[Task]:
+        """Return all tasks, or those of one kind of schedule, by name; raises InputError."""
+        if kind is None:
+            return self._here().store.tasks()
+        if kind not in list(Kind):
+            raise InputError(f"{shown(kind)} is no kind of schedule: use one of {', '.join(Kind)}")
+        return self._here().store.tasks("kind = ?", (kind,))
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the options of a task that gives none: the config's `defaults`, else ours."""
+        return {**options.DEFAULTS, **self._here().config.defaults}
+
+    def advice(self, task: Task) -> list[str]:
+        """Return what a person should know about a task that is not wrong, one sentence each."""
+        found = command.warnings(task, self._here().config)
+        problem = outlook.problem(task)
+        if problem is not None:
+            return [*found, f"{task.name} cannot be evaluated: {problem}"]
+        value = claim.value_of(task)
+        if isinstance(value, Every) and 0 < value.length.seconds < 60:
+            found.append(
+                "cron ticks once a minute: an interval under a minute needs `taskrunner daemon`"
+            )
+        if isinstance(value, At) and value.note:
+            found.append(value.note)
+        return found
+
+    def enable(self, name: str | int) -> Task:
+        """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
+        here = self._here()
+        with here.store.transaction():
+            task = here.store.task(name)
+            if task.enabled:
+                return task
+            value = claim.value_of(task)
+            if isinstance(value, At) and value.instant <= here.now():
+                raise StateError(
+                    f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at"
+                )
+            here.store.change_task(
+                task.id, enabled=True, **definition.timing(value, here.now(), task.evaluated)
+            )
+            self._note("enabled", task.id)
+            return here.store.task(task.id)
+
+    def disable(self, name: str | int) -> Task:
+        """Let a task come due no more; what runs goes on, what waits is skipped."""
+        here = self._here()
+        with here.store.transaction():
+            task = here.store.task(name)
+            if not task.enabled:
+                return task
+            here.store.change_task(task.id, enabled=False, requested=None)
+            self._skip_pending(here, task, f"{task.name} was disabled")
+            self._note("disabled", task.id)
+            return here.store.task(task.id)
+
+    def _skip_pending(self, here: OpenHome, task: Task, reason: str) -> None:
+        for run in here.store.live(task.id):
+            if run.state is State.PENDING:
+                claim.finish(here, run, State.SKIPPED, reason, here.now())
+
+    def remove(self, name: str | int, *, force: bool = False) -> list[str]:
+        """Remove a task, and return the names of those that come after it and now never will.
+
+        Its history stays, by its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels.
+        """
+        here = self._here()
+        task = here.store.task(name)
+        live = here.store.live(task.id)
+        if live and force:
+            by_hand.cancel(here, [run.id for run in live], f"{task.name} was removed")
+        elif live:
+            raise TaskBusy(
+                f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
+            )
+        with here.store.transaction():
+            self._skip_pending(here, task, f"{task.name} was removed")
+            here.store.change_task(task.id, enabled=False, removed=here.now())
+            self._note("removed", task.id)
+            return [follower.name for follower in here.store.followers(task.name)]
+
+    def describe(self, task: Task) -> str:
+        """Return the schedule of a task in words, or what is wrong with it."""
+        return outlook.problem(task) or claim.value_of(task).describe()

@@ -1,0 +1,114 @@
+"""What the daemon waits for before its first tick: a port that answers, a file that is there.
+
+It must not know homes and stores: what is awaited may be the disk that they are on.
+"""
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from taskrunner.errors import InputError, StateError, shown
+
+PACE = 0.5  # seconds between two looks
+LOOK = 0.02  # seconds between two looks at a look
+ANSWER = 2.0  # seconds that a port has to answer
+PORT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\[\]:/@?#\s]+):([0-9]{1,5})", re.ASCII)
+FORMS = "write tcp://HOST:PORT or file:/PATH"
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """Something awaited, as it was written, and the question whether it is there."""
+
+    text: str
+    there: Callable[[], bool]
+
+
+def parse(text: str) -> Awaited:
+    """Return what is awaited; raises InputError."""
+    scheme, _, rest = str(text).partition(":")
+    if scheme == "tcp":
+        return Awaited(text, partial(_answers, *_port(text)))
+    if scheme == "file":
+        return Awaited(text, partial(os.path.exists, _path(text, rest)))
+    raise InputError(f"{shown(text)} is nothing to wait for: {FORMS}")
+
+
+def _port(text: str) -> tuple[str, int]:
+    found = PORT.fullmatch(text)
+    if found is None or not 1 <= int(found[2]) <= 65_535:
+        raise InputError(
+            f"{shown(text)} is no port to wait for: write tcp://HOST:PORT, such as tcp://db:5432"
+        )
+    try:
+        found[1].encode("idna")
+    except UnicodeError as exc:
+        raise InputError(f"{shown(text)} is no port to wait for: no host has that name") from exc
+    return found[1].strip("[]"), int(found[2])
+
+
+def _path(text: str, rest: str) -> str:
+    path = rest.removeprefix("//") if rest.startswith("///") else rest
+    if not path.startswith("/") or path.startswith("//") or "\0" in path:
+        raise InputError(
+            f"{shown(text)} is no file to wait for: write file:/PATH with an absolute path"
+        )
+    return path
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=ANSWER).close()
+    except OSError:
+        return False
+    return True
+
+
+class Look(threading.Thread):
+    """One look, in a thread of its own: finding the address of a name can be neither limited nor broken off."""
+
+    def __init__(self, awaited: Awaited) -> None:
+        super().__init__(daemon=True)
+        self.awaited = awaited
+        self.found = False
+        self.start()
+
+    def run(self) -> None:
+        """Look."""
+        self.found = self.awaited.there()
+
+
+def wait_for(
+    wanted: Sequence[Awaited], limit: timedelta, pause: Callable[[str, float], bool]
+) -> bool:
+    """Wait until all is there; raises StateError after `limit`.
+
+    `pause` is told what is awaited, sleeps for some seconds, and says whether to go on: if not, the answer is
+    False.
+    """
+    end = time.monotonic() + limit.total_seconds()
+    return all(_comes(each, end, limit, pause) for each in wanted)
+
+
+def _comes(
+    awaited: Awaited, end: float, limit: timedelta, pause: Callable[[str, float], bool]
+) -> bool:
+    look = Look(awaited)
+    while not look.found:
+        if time.monotonic() >= end:
+            raise StateError(
+                f"{shown(awaited.text)} was not there within {limit.total_seconds():g} s: "
+                "see why, or wait longer with --wait-limit"
+            )
+        looking = look.is_alive()
+        if not pause(awaited.text, LOOK if looking else PACE):
+            return False
+        if not looking and not look.found:
+            look = Look(awaited)
+    return True

@@ -1,0 +1,75 @@
+"""What may start at a time: the capacity of the store, of each group, and of each task.
+
+Pure: it tells beforehand what the store's own question (`startable`) then decides run by run.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from taskrunner.model import Overlap, Run, Task
+from taskrunner.policy import Action, Decision, named
+
+NO_LIMIT = 1_000_000  # runs of a task side by side
+
+
+@dataclass
+class Room:
+    """What may still start: the capacity of the store and of each group, and who holds it."""
+
+    running: Sequence[Run]
+    tasks: Mapping[int, Task]
+    max_parallel: int
+    groups: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        self._total = len(self.running)
+        self._of_task = Counter(run.task_id for run in self.running)
+        self._of_group = Counter(self.tasks[run.task_id].group for run in self.running)
+        self._ahead: dict[int, str | None] = {}  # by task: why the first of its decisions waits
+
+    def refuses(self, decision: Decision) -> str | None:
+        """Let the run of a decision start, if it may; else return why not.
+
+        Of several decisions of one task each follows the one before it, if they may not run side by side.
+        """
+        task = self.tasks[decision.task_id]
+        if task.overlap is not Overlap.ALLOW and task.id in self._ahead:
+            return self._ahead[task.id]
+        why = decision.reason if decision.action is Action.WAIT else self._full(task)
+        if why is None:
+            self._total += 1
+            self._of_task[task.id] += 1
+            self._of_group[task.group] += 1
+        self._ahead.setdefault(task.id, why)
+        return why
+
+    def _full(self, task: Task) -> str | None:
+        """Return why no run of a task may start now, None when one may."""
+        if self._of_task[task.id] >= _most(task):
+            mine = [run for run in self.running if run.task_id == task.id]
+            return f"waits for {named(mine)}" if mine else f"waits for one of its {_most(task)}"
+        if task.group is not None and self._of_group[task.group] >= self.groups[task.group]:
+            mine = [run for run in self.running if self.tasks[run.task_id].group == task.group]
+            full = f"the group {task.group} has room for {self.groups[task.group]}"
+            return f"waits for {named(mine)}: {full}" if mine else full
+        if self._total >= self.max_parallel:
+            full = f"max_parallel = {self.max_parallel}"
+            return f"{named(self.running)} hold all of {full}" if self.running else full
+        return None
+
+
+def _most(task: Task) -> int:
+    """Return how many runs of a task may run at a time."""
+    if task.overlap is not Overlap.ALLOW:
+        return 1
+    return task.max_instances or NO_LIMIT
+
+
+def within_capacity(decisions: Sequence[Decision], room: Room) -> list[Decision]:
+    """Turn into waits what would start now but finds no room: by priority, then the oldest slot first."""
+    starts = [d for d in decisions if d.action in (Action.RUN, Action.WAIT)]
+    starts.sort(key=lambda decision: (-decision.priority, decision.span.slot))
+    refused = {id(decision): room.refuses(decision) for decision in starts}
+    found = ((decision, refused.get(id(decision))) for decision in decisions)
+    return [d if why is None else replace(d, action=Action.WAIT, reason=why) for d, why in found]

@@ -1,0 +1,97 @@
+"""The verbs about what is kept: prune, backup, restore."""
+
+import argparse
+from typing import Any
+
+from taskrunner import errors, render
+from taskrunner.cli.common import Declare, Verbs, declare, door, number, out, say, with_json
+
+
+def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner prune --dry-run\n  taskrunner prune\n"
+    parser = declare(
+        verbs, common, "prune", "remove now what of the history is not kept", _prune, examples
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be removed; writes nothing"
+    )
+    with_json(parser)
+
+
+def _prune(args: Any) -> int:
+    with door(args) as runner:
+        pruned = runner.prune(dry_run=args.dry_run)
+    out(render.pruned_document(pruned) if args.json else render.pruned_sentence(pruned))
+    if pruned.refused is None:
+        return errors.EXIT_DONE
+    say(pruned.refused)
+    return errors.EXIT_FAILED
+
+
+def _declare_backup(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner backup\n  taskrunner backup --keep 7\n  taskrunner backup /mnt/usb/taskrunner.db\n"
+    parser = declare(
+        verbs,
+        common,
+        "backup",
+        "write a checked copy of the store, also while it runs",
+        _backup,
+        examples,
+    )
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help="where; a file that is not there yet (default: backups/ in the home, under the time)",
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="N",
+        type=number(10_000),
+        help="afterwards remove all but the newest N of the copies in backups/ that are named by their time",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+
+
+def _backup(args: Any) -> int:
+    with door(args) as runner:
+        made = runner.backup(args.file, keep=args.keep)
+    if not args.quiet:
+        out(f"{made.place}: {_told(made)}")
+    return errors.EXIT_DONE
+
+
+def _told(copy: Any) -> str:
+    return f"{render.size(copy.size)}, tasks {copy.tasks}, runs {copy.runs}"
+
+
+def _declare_restore(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner restore /var/lib/taskrunner/backups/20261120T020000Z.db\n"
+    parser = declare(
+        verbs,
+        common,
+        "restore",
+        "put a copy in the place of the store, which is kept",
+        _restore,
+        examples,
+    )
+    parser.add_argument("file", metavar="FILE", help="the copy, as backup wrote it")
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+
+
+def _restore(args: Any) -> int:
+    with door(args) as runner:
+        done = runner.restore(args.file)
+    if not args.quiet:
+        kept = "" if done.kept is None else f"; what was there before is {done.kept}"
+        say(
+            f"restored {_told(done.backup)}{kept}; the next tick catches up with the slots since then"
+        )
+    return errors.EXIT_DONE
+
+
+VERBS: dict[str, Declare] = {
+    "backup": _declare_backup,
+    "restore": _declare_restore,
+    "prune": _declare_prune,
+}

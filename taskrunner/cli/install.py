@@ -1,0 +1,108 @@
+"""The verbs that let a clock call us, and those that look whether one does: install, uninstall, doctor."""
+
+import argparse
+from typing import Any
+
+from taskrunner import errors, render
+from taskrunner.cli.clock import CHECK_CODES
+from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, with_json
+from taskrunner.entry.files import Fitted
+from taskrunner.errors import InputError
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "clock", metavar="CLOCK", choices=("cron", "systemd"), help="cron or systemd"
+    )
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument(
+        "--system",
+        action="store_true",
+        help="of the machine: /etc/cron.d, /etc/systemd/system; systemd's default for root",
+    )
+    whose.add_argument(
+        "--user", action="store_true", help="your own; the default, but for root with systemd"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would change as a diff; writes nothing"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+
+
+def _declare_install(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner install cron --dry-run\n  taskrunner install cron\n"
+        "  sudo taskrunner install systemd --daemon\n"
+    )
+    does = "let cron or systemd call a tick every minute"
+    parser = declare(verbs, common, "install", does, _install, examples)
+    _options(parser)
+    parser.add_argument(
+        "--daemon", action="store_true", help="with systemd: keep the daemon running instead"
+    )
+
+
+def _declare_uninstall(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner uninstall cron\n  taskrunner uninstall systemd --dry-run\n"
+    does = "take away what install has written"
+    _options(declare(verbs, common, "uninstall", does, _uninstall, examples))
+
+
+def _install(args: Any) -> int:
+    if args.daemon and args.clock == "cron":
+        raise InputError("--daemon goes only with systemd: cron calls a tick each minute")
+    with door(args) as runner:
+        if args.clock == "cron":
+            fitted = runner.install_cron(system=args.system, dry_run=args.dry_run)
+        else:
+            fitted = runner.install_systemd(
+                user=_user(args), daemon=args.daemon, dry_run=args.dry_run
+            )
+    return _tell(args, fitted)
+
+
+def _uninstall(args: Any) -> int:
+    with door(args) as runner:
+        if args.clock == "cron":
+            fitted = runner.uninstall_cron(system=args.system, dry_run=args.dry_run)
+        else:
+            fitted = runner.uninstall_systemd(user=_user(args), dry_run=args.dry_run)
+    return _tell(args, fitted)
+
+
+def _user(args: Any) -> bool | None:
+    """Return whose systemd was asked for, None when nobody said."""
+    return args.user if args.user or args.system else None
+
+
+def _tell(args: Any, fitted: Fitted) -> int:
+    if args.dry_run and fitted.diff:
+        for line in fitted.diff.splitlines():
+            out("\t".join(map(render.visible, line.split("\t"))))
+    elif args.dry_run and not args.quiet:
+        say("nothing would change")
+    for sentence in fitted.warnings:
+        say(sentence)
+    for sentence in () if args.quiet or args.dry_run else fitted.told:
+        say(sentence)
+    return errors.EXIT_DONE
+
+
+def _declare_doctor(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner doctor\n  taskrunner doctor --json\n"
+    does = "look for what may keep tasks from running, and how to cure it"
+    with_json(declare(verbs, common, "doctor", does, _doctor, examples))
+
+
+def _doctor(args: Any) -> int:
+    with door(args) as runner:
+        found = runner.doctor()
+    out(render.checkup_document(found) if args.json else render.checkup_page(found))
+    return CHECK_CODES[found.severity]
+
+
+VERBS: dict[str, Declare] = {
+    "install": _declare_install,
+    "uninstall": _declare_uninstall,
+    "doctor": _declare_doctor,
+}

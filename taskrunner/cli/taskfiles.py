@@ -1,0 +1,188 @@
+"""The verbs about tasks in files: apply, export, import."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from taskrunner import errors, exchange, render, taskfile
+from taskrunner.answers import Plan
+from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, with_json
+from taskrunner.errors import InputError, StateError, shown
+
+
+def _declare_apply(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner apply tasks.toml --dry-run\n  taskrunner apply tasks.toml --prune\n"
+        "  taskrunner apply /etc/taskrunner.d --profile production\n  ... | taskrunner apply -\n"
+    )
+    parser = declare(verbs, common, "apply", "make the tasks what task files say", _apply, examples)
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help="a task file, a folder of *.toml, or - for stdin"
+    )
+    parser.add_argument("--profile", metavar="NAME", help="with what the files have for it")
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove tasks that came from these files and are in them no more",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would change; writes nothing"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    with_json(parser)
+
+
+def _apply(args: Any) -> int:
+    text = _stdin() if exchange.STDIN in args.files else None
+    with door(args) as runner:
+        plan = runner.apply(
+            *args.files, text=text, profile=args.profile, prune=args.prune, dry_run=args.dry_run
+        )
+        if args.json:
+            out(render.plan_document(plan))
+        elif not args.quiet:
+            _tell(runner, plan, verbose=args.verbose)
+            _advise(runner, plan)
+    return errors.EXIT_DONE
+
+
+def _stdin() -> str:
+    """Return what stands on stdin; raises InputError."""
+    if sys.stdin is None:
+        raise StateError("there is no stdin to read from: it is closed")
+    try:
+        return sys.stdin.buffer.read(4 * taskfile.LARGEST).decode()
+    except UnicodeDecodeError as exc:
+        raise InputError("what stands on stdin is not UTF-8") from exc
+
+
+def _tell(runner: Any, plan: Plan, *, verbose: bool) -> None:
+    """Print a plan, without what is unchanged unless that is asked for."""
+    shown_ones = [each for each in plan.tasks if verbose or plan.dry_run or each.action != "keep"]
+    if shown_ones:
+        out(render.plan_table(page(runner), shown_ones))
+    say(render.plan_sentence(plan))
+
+
+def _advise(runner: Any, plan: Plan) -> None:
+    """Say what a person should know about the tasks that are new or changed."""
+    fresh = [each.task for each in plan.tasks if each.action in ("add", "change")]
+    for name in [] if plan.dry_run else fresh:
+        for advice in runner.advice(runner.task(name)):
+            say(f"{name}: {advice}")
+
+
+def _declare_export(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner export > tasks.toml\n  taskrunner export backup --json\n"
+        "  taskrunner export --with-secrets tasks.toml\n  taskrunner export --crontab\n"
+    )
+    parser = declare(verbs, common, "export", "write tasks as a task file", _export, examples)
+    parser.add_argument("tasks", metavar="NAME", nargs="*", help="name or id (default: all tasks)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON document")
+    form.add_argument(
+        "--crontab", action="store_true", help="print lines for cron, with what it cannot express"
+    )
+    form.add_argument(
+        "--with-secrets",
+        metavar="FILE",
+        help="write to FILE, for your eyes only, with the values that look secret",
+    )
+
+
+def _export(args: Any) -> int:
+    with door(args) as runner:
+        if args.json:
+            tasks = map(runner.task, args.tasks) if args.tasks else runner.tasks()
+            out(render.document(tasks=[render.task_document(task) for task in tasks]))
+        elif args.crontab:
+            out(runner.export_crontab(*args.tasks).rstrip("\n"))
+        elif args.with_secrets is not None:
+            _write_private(args.with_secrets, runner.export(*args.tasks, secrets=True).text)
+        else:
+            exported = runner.export(*args.tasks)
+            out(exported.text.rstrip("\n")) if exported.text else say("there are no tasks yet")
+            _tell_hidden(exported.hiding)
+    return errors.EXIT_DONE
+
+
+def _tell_hidden(hiding: tuple[str, ...]) -> None:
+    if hiding:
+        say(
+            f"values that look secret are {render.MASK} in {', '.join(hiding)}: apply refuses that; "
+            "--with-secrets FILE writes them"
+        )
+
+
+def _write_private(place: str, text: str) -> None:
+    """Write a file that only its owner can read, from the start; a link, or another's file, is refused."""
+    fresh = f"{place}.new"
+    try:
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.rename(fresh, place)
+        except BaseException:
+            os.unlink(fresh)
+            raise
+    except OSError as exc:
+        raise StateError(f"the file {shown(place)} cannot be written: {exc.strerror}") from exc
+
+
+def _declare_import(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner import crontab --dry-run\n  taskrunner import crontab --comment-out\n"
+        "  taskrunner import crontab /etc/cron.d/backup --system\n  crontab -l | taskrunner import crontab -\n"
+    )
+    parser = declare(
+        verbs, common, "import", "make the lines of a crontab tasks", _import, examples
+    )
+    parser.add_argument("what", metavar="crontab", choices=["crontab"], help="the word crontab")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="a crontab, or - for stdin (default: your own)"
+    )
+    parser.add_argument(
+        "--system",
+        action="store_true",
+        help="its lines have a user, as /etc/crontab, which is the default then",
+    )
+    parser.add_argument(
+        "--comment-out",
+        action="store_true",
+        help="turn the lines of your own crontab that are tasks into comments, with a backup",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would become of each line; writes nothing"
+    )
+    with_json(parser)
+
+
+def _import(args: Any) -> int:
+    text = _stdin() if args.file == exchange.STDIN else None
+    with door(args) as runner:
+        found = runner.import_crontab(
+            args.file,
+            text=text,
+            system=args.system,
+            dry_run=args.dry_run,
+            comment_out=args.comment_out,
+        )
+        if args.json:
+            out(render.import_document(found))
+        elif found.lines:
+            out(render.import_table(page(runner), found.lines))
+        if not args.json:
+            say(render.import_sentence(found))
+        for sentence in found.told:
+            say(sentence)
+    return errors.EXIT_DONE
+
+
+VERBS: dict[str, Declare] = {
+    "apply": _declare_apply,
+    "export": _declare_export,
+    "import": _declare_import,
+}

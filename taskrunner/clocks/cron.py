@@ -1,0 +1,135 @@
+"""The text of a crontab: our block in it written and removed, and lines that call taskrunner found.
+
+Each home has a block of its own between two markers; what stands outside of blocks is nobody's business here.
+Pure: texts in, texts out. It must not know where crontabs are kept.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from taskrunner.clocks import program
+from taskrunner.clocks.program import Call
+
+EVERY_MINUTE = "* * * * *"
+FIRST = (
+    "# >>> taskrunner {} >>> written by `taskrunner install cron`, which writes all of this anew"
+)
+LAST = "# <<< taskrunner {} <<<"
+MARK = re.compile(r"# (>>>|<<<) taskrunner (.+?) (?:>>>|<<<)")
+ASSIGNMENT = re.compile(r"\s*[\"']?([A-Za-z_][A-Za-z0-9_]*)[\"']?\s*=\s*(.*?)\s*")
+ENTRY = re.compile(r"\s*(@[a-z]+|\S+(?:\s+\S+){4})\s+(.*)")
+PERCENT = re.compile(r"(\\?)%")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a crontab that calls taskrunner; `user` only where there is such a field."""
+
+    number: int  # from 1
+    when: str
+    user: str | None
+    call: Call
+    ours: bool  # it stands in a block
+
+
+def entry(words: Sequence[str], user: str | None = None) -> str:
+    """Return the line that calls a command every minute; with a user as files in /etc/cron.d have it."""
+    who = "" if user is None else f"{user}  "
+    # To cron an unescaped % is a line break (crontab(5)), also between quotes.
+    return f"{EVERY_MINUTE}  {who}{shlex.join(words)}".replace("%", "\\%")
+
+
+def with_block(text: str, home: str, line: str) -> str:
+    """Return a crontab with this line as the one block of a home, in the place of the first it had."""
+    lines, ours = _split(text, home)
+    place = min(ours, default=len(lines))
+    name = shlex.quote(home)
+    kept = [each for number, each in enumerate(lines) if number not in ours]
+    kept[place:place] = [FIRST.format(name), line, LAST.format(name)]
+    return _joined(kept)
+
+
+def without_block(text: str, home: str) -> str:
+    """Return a crontab without the blocks of a home."""
+    lines, ours = _split(text, home)
+    return _joined([each for number, each in enumerate(lines) if number not in ours])
+
+
+def block(text: str, home: str) -> list[str]:
+    """Return the lines in the blocks of a home, markers and all."""
+    lines, ours = _split(text, home)
+    return [each for number, each in enumerate(lines) if number in ours]
+
+
+def _joined(lines: Sequence[str]) -> str:
+    # crontab(1) takes no text whose last line does not end.
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _split(text: str, home: str) -> tuple[list[str], set[int]]:
+    """Return the lines of a crontab, and which of them are in blocks of a home."""
+    lines = text.removesuffix("\n").split("\n") if text else []
+    name, ours, start = shlex.quote(home), set[int](), None
+    for number, line in enumerate(lines):
+        sign, whose = _mark(line)
+        if sign is not None and start is not None and (sign, whose) != ("<<<", name):
+            ours |= _torn(lines, start)
+            start = None
+        if whose == name and sign == ">>>":
+            start = number
+        elif whose == name:
+            ours |= set(range(number if start is None else start, number + 1))
+            start = None
+    return lines, ours if start is None else ours | _torn(lines, start)
+
+
+def _mark(line: str) -> tuple[str, str] | tuple[None, None]:
+    found = MARK.match(line)
+    return (found[1], found[2]) if found else (None, None)
+
+
+def _torn(lines: Sequence[str], start: int) -> set[int]:
+    """Return what is ours of a block whose end somebody removed: the marker, and the line if it is still there."""
+    after = lines[start + 1 : start + 2]
+    called = bool(after) and _line(after[0], users=False) is not None
+    return {start, start + 1} if called else {start}
+
+
+def lines_that_call(text: str, *, users: bool = False) -> list[Line]:
+    """Return the lines that call taskrunner; `users` when they have a sixth field, as in /etc/cron.d."""
+    found, inside, home = [], False, None
+    for number, text_line in enumerate(text.split("\n"), start=1):
+        sign, _ = _mark(text_line)
+        inside = sign == ">>>" if sign else inside
+        assigned = ASSIGNMENT.fullmatch(text_line)
+        if assigned and assigned[1] == "TASKRUNNER_HOME":
+            home = assigned[2].strip("\"'")
+        line = None if assigned else _line(text_line, users=users)
+        if line is not None:
+            call = replace(line.call, home=line.call.home or home)
+            found.append(replace(line, number=number, ours=inside, call=call))
+    return found
+
+
+def _line(text: str, *, users: bool) -> Line | None:
+    fields = ENTRY.fullmatch(text)
+    if fields is None or text.lstrip().startswith("#"):
+        return None
+    when, command, user = " ".join(fields[1].split()), fields[2], None
+    if users:
+        user, command = (*command.split(None, 1), "")[:2]
+        user = user.removeprefix("-")  # cronie: do not log
+    call = program.read(_words(command))
+    return None if call is None else Line(0, when, user, call, ours=False)
+
+
+def _words(command: str) -> list[str]:
+    """Return the words that the shell sees: what follows an unescaped % is standard input."""
+    end = next((each.start() for each in PERCENT.finditer(command) if not each[1]), len(command))
+    text = command[:end].replace("\\%", "%")
+    try:
+        return shlex.split(text)
+    except ValueError:  # a quote is not closed
+        return text.split()

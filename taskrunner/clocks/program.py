@@ -1,0 +1,106 @@
+"""The command line that a clock calls: which program, for which home; written down, and read back.
+
+It must not know where clocks keep their entries.
+"""
+
+import os
+import re
+import site
+import stat
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from taskrunner.errors import InputError, shown
+
+NAME = "taskrunner"
+UNFIT = re.compile(r"[\x00-\x1f\x7f\\]")  # what a crontab or a unit cannot hold in a path
+FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+VERBS = ("tick", "daemon")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command line that calls taskrunner: the program's own file, the home it names, and the verb."""
+
+    program: str
+    home: str | None
+    verb: str
+
+
+def own() -> tuple[str, ...]:
+    """Return the words that start this very program, wherever from and with whatever PATH.
+
+    A shim, such as pyenv puts on PATH, is not asked: it depends on where one stands.
+    """
+    beside = os.path.join(os.path.dirname(sys.executable), NAME)
+    for script in (os.path.abspath(sys.argv[0]), beside):
+        if os.path.basename(script) == NAME and _starts(script):
+            return (script,)
+    module = (sys.executable, "-P", "-m", NAME)
+    if FOLDER in (*site.getsitepackages(), site.getusersitepackages()):
+        return module
+    return ("/usr/bin/env", f"PYTHONPATH={FOLDER}", *module)  # a checkout that is not installed
+
+
+def _starts(script: str) -> bool:
+    in_shims = os.path.basename(os.path.dirname(script)) == "shims"
+    return not in_shims and os.path.isfile(script) and os.access(script, os.X_OK)
+
+
+def words(program: Sequence[str], home: str | None, *verb: str) -> tuple[str, ...]:
+    """Return the command line of a verb; raises InputError for a path that no clock's entry can hold."""
+    found = (*program, *(() if home is None else ("--home", home)), *verb)
+    for word in found:
+        if UNFIT.search(word):
+            sentence = f"{shown(word)} cannot stand in a clock's entry: use a path without \\ and control characters"
+            raise InputError(sentence)
+    return found
+
+
+def read(line: Sequence[str]) -> Call | None:
+    """Return what a command line calls, None when that is not taskrunner with a verb of the clock."""
+    for at, word in enumerate(line):
+        module = word == NAME and line[at - 1 : at] == ["-m"]
+        rest = list(line[at + 1 : at + 8])
+        verb = next((each for each in rest if each in VERBS), None)
+        if (module or os.path.basename(word) == NAME) and verb is not None:
+            found = _assigned(line[:at], "TASKRUNNER_HOME") or _home(rest)
+            return Call(_file(line[:at], word, module), found, verb)
+    return None
+
+
+def _file(before: Sequence[str], word: str, module: bool) -> str:
+    """Return the file that has to be there: the script, or the interpreter that runs the module."""
+    if not module:
+        return word
+    return next((each for each in before[::-1] if "python" in os.path.basename(each)), word)
+
+
+def _assigned(before: Sequence[str], name: str) -> str | None:
+    values = [each.partition("=")[2] for each in before if each.startswith(f"{name}=")]
+    return values[-1] if values else None
+
+
+def _home(rest: Sequence[str]) -> str | None:
+    for at, word in enumerate(rest):
+        if word == "--home":
+            return next(iter(rest[at + 1 : at + 2]), None)
+        if word.startswith("--home="):
+            return word.partition("=")[2]
+    return None
+
+
+def changeable_by(file: str) -> int | None:
+    """Return the user id that can change a file which root is to run, 0 for everybody, None when only root can."""
+    for place in (file, os.path.realpath(file)):
+        for each in (place, os.path.dirname(place)):
+            try:
+                found = os.stat(each)
+            except OSError:
+                continue
+            if found.st_uid != 0:
+                return found.st_uid
+            if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+                return 0
+    return None

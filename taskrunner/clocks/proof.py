@@ -1,0 +1,155 @@
+"""The rules of Debian's cron a second time, by the plainest means, to prove what `schedule` says of a line.
+
+It shares no code with `schedule`: a reader of fields of its own, and a walk over the days.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from taskrunner import schedule
+from taskrunner.schedule import Cron
+
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+NEAR = timedelta(hours=3)  # a change of the clocks within a day is seen from outside of it
+SPAN = timedelta(days=2 * 365 + 1)
+MANY = 20_000  # beyond this, instants are compared one by one only where clocks change and in the first month
+FIRST = 31  # days
+NAMES = (
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+    ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+)
+BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+Fields = tuple[frozenset[int], ...]
+
+
+@lru_cache(maxsize=256)
+def differences(text: str, tz: str, start: datetime) -> tuple[int, tuple[str, ...]]:
+    """Return how many instants of the two years after `start` are not the same by both, and the first of them."""
+    ours = Cron(text, tz)
+    where, many = ZoneInfo(tz), _is_many(text)
+    found: list[str] = []
+    count = 0
+    first = start.astimezone(where).date() + DAY
+    for number in range(SPAN.days):
+        day = first + number * DAY
+        before, after = _start(day, where), _start(day + DAY, where)
+        theirs = sorted(instants(text, day, where))
+        if many and number >= FIRST and _even(day, where):
+            apart = abs(schedule.count(ours, before - MINUTE, after - MINUTE)[0] - len(theirs))
+            told = [f"{apart} on {day}"] if apart else []
+        else:
+            mine = schedule.slots(ours, before - timedelta(seconds=1), after - timedelta(seconds=1))
+            apart_instants = sorted({*mine} ^ {*theirs})
+            apart = len(apart_instants)
+            told = [f"{each:%Y-%m-%d %H:%M} UTC" for each in apart_instants]
+        count += apart
+        found += told[: 3 - len(found)] if len(found) < 3 else []
+    return count, tuple(found)
+
+
+def _is_many(text: str) -> bool:
+    minutes, hours, *_ = _fields(text)[0]
+    return len(minutes) * len(hours) * SPAN.days > MANY
+
+
+def instants(text: str, day: date, where: ZoneInfo) -> set[datetime]:
+    """Return the instants at which Debian's cron fires for a day of the wall clock, in UTC."""
+    fields, wildcard, both = _fields(text)
+    if not _matches(fields, day, both=both):
+        return set()
+    midnight = datetime.combine(day, time.min)
+    walls = [
+        midnight + timedelta(hours=hour, minutes=minute)
+        for hour in fields[1]
+        for minute in fields[0]
+    ]
+    if _even(day, where):
+        base = midnight.replace(tzinfo=where).astimezone(UTC)
+        return {base + (wall - midnight) for wall in walls}
+    place = _passes if wildcard else _once
+    return {each for wall in walls for each in place(wall, where)}
+
+
+def _start(day: date, where: ZoneInfo) -> datetime:
+    """Return the first instant of a day of the wall clock."""
+    return next(_once(datetime.combine(day, time.min), where))
+
+
+def _even(day: date, where: ZoneInfo) -> bool:
+    """Whether clocks do not change on a day or close to it."""
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=where).astimezone(UTC)
+    ends = (noon - DAY / 2 - NEAR, noon + DAY / 2 + NEAR)
+    early, late = (each.astimezone(where).utcoffset() for each in ends)
+    return early == late
+
+
+def _passes(wall: datetime, where: ZoneInfo) -> Iterator[datetime]:
+    """Give each instant at which clocks show a wall time: none, one or two."""
+    for fold in (0, 1):
+        moment = wall.replace(tzinfo=where, fold=fold).astimezone(UTC)
+        if moment.astimezone(where).replace(tzinfo=None, fold=0) == wall:
+            yield moment
+
+
+def _once(wall: datetime, where: ZoneInfo) -> Iterator[datetime]:
+    """Give the first instant at which clocks show a wall time, or have gone past it."""
+    found = next(_passes(wall, where), None)
+    if found is None:
+        found = wall.replace(tzinfo=where).astimezone(UTC)
+        after = found.astimezone(where).utcoffset()
+        while (found - MINUTE).astimezone(where).utcoffset() == after:
+            found -= MINUTE
+    yield found
+
+
+@lru_cache(maxsize=64)
+def _fields(text: str) -> tuple[Fields, bool, bool]:
+    """Return the numbers of five fields, whether it follows the clock, and whether both days must match."""
+    minute, hour, day, month, weekday = NICKNAMES.get(text.lower(), text).split()
+    parts = (minute, hour, day, month, weekday)
+    numbers = [_numbers(part.lower(), index) for index, part in enumerate(parts)]
+    numbers[4] = frozenset(each % 7 for each in numbers[4])
+    both = day.startswith("*") or weekday.startswith("*")
+    return tuple(numbers), minute.startswith("*") or hour.startswith("*"), both
+
+
+def _numbers(text: str, index: int) -> frozenset[int]:
+    low, high = BOUNDS[index]
+    found: set[int] = set()
+    for item in text.split(","):
+        span, _, step = item.partition("/")
+        first, dash, last = span.partition("-")
+        if first == "*":
+            start, end = low, high - (index == 4)
+        else:
+            start = _number(first, index)
+            end = _number(last, index) if dash else (high if step else start)
+            end = 7 if index == 4 and end == 0 and start else end
+        found |= set(range(start, end + 1, int(step or 1)))
+    return frozenset(found)
+
+
+def _number(text: str, index: int) -> int:
+    if text.isdigit():
+        return int(text)
+    names = NAMES[index - 3]
+    return names.index(text) + (index == 3)
+
+
+def _matches(fields: Fields, day: date, *, both: bool) -> bool:
+    in_month = day.day in fields[2]
+    in_week = (day.weekday() + 1) % 7 in fields[4]
+    return day.month in fields[3] and (in_month and in_week if both else in_month or in_week)

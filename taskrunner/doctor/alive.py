@@ -1,0 +1,73 @@
+"""One line for a monitoring plugin: whether ticks come, the store can be used, and tasks succeed."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from taskrunner import clock, config, duration, heartbeat, home, outlook
+from taskrunner.answers import Finding, Status
+from taskrunner.errors import TaskRunnerError
+from taskrunner.model import Severity
+from taskrunner.opened import OpenHome
+from taskrunner.store import open_store
+from taskrunner.store.health import health
+
+NAMED = 5  # tasks
+
+
+def alive(folder: str, now: datetime) -> Finding:
+    """Return the worst that is to be said of a home, or that all is well; waits for nobody."""
+    try:
+        return _judged(folder, now)
+    except TaskRunnerError as exc:
+        return Finding(Severity.ERROR, str(exc), None)
+
+
+def _judged(folder: str, now: datetime) -> Finding:
+    home.check(folder)
+    settings = config.load(folder)
+    found = health(folder, thorough=False)
+    if found is None:
+        return Finding(Severity.WARNING, f"there is no store in {folder} yet", None)
+    beat = heartbeat.read(home.path(folder, home.HEARTBEAT))
+    late = _late(beat, now)
+    if found.busy or found.error:
+        why = "is locked" if found.busy else f"cannot be read: {found.error}"
+        return Finding(Severity.ERROR, "; ".join([f"the store {why}", *late]), None)
+    if late:
+        return Finding(Severity.ERROR, late[0], None)
+    store = open_store(folder, network=settings.allow_network_home)
+    try:
+        status = outlook.status(OpenHome(folder, store, settings, lambda: now))
+    finally:
+        store.close()
+    told = list(_troubles(status))
+    if told:
+        return Finding(Severity.WARNING, "; ".join(told), None)
+    return Finding(Severity.OK, _well(status, now), None)
+
+
+def _late(beat: heartbeat.Beat | None, now: datetime) -> list[str]:
+    if beat is None:
+        return ["no tick has come yet"]
+    if not outlook.is_silent(beat, now):
+        return []
+    since = clock.from_ms(beat.at)
+    return [
+        f"no tick for {duration.human((now - since).total_seconds())} (since {clock.iso(since)})"
+    ]
+
+
+def _troubles(status: Status) -> Iterator[str]:
+    names = [task.name for task in status.failing]
+    if names:
+        more = "" if len(names) <= NAMED else " ..."
+        verb = "task fails" if len(names) == 1 else "tasks fail"
+        yield f"{len(names)} {verb}: {', '.join(names[:NAMED])}{more}"
+    yield from status.problems
+
+
+def _well(status: Status, now: datetime) -> str:
+    assert status.last_tick is not None
+    ago = duration.human(max(0.0, (now - status.last_tick).total_seconds()))
+    runs = f"{len(status.running)} running, {len(status.pending)} pending"
+    return f"last tick {ago} ago by {status.clock}; {runs}, none failing"

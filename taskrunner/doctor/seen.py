@@ -1,0 +1,93 @@
+"""What the checks look at, read once; what cannot be read is None, and why not is a finding of its own."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from taskrunner import config, heartbeat, home
+from taskrunner.answers import Finding
+from taskrunner.config import Config
+from taskrunner.errors import HomeRefused, InputError, TaskRunnerError
+from taskrunner.model import Event, Hold, Severity, Task
+from taskrunner.store import open_store
+from taskrunner.store.health import Health, health
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One home as it is at an instant; `open` when its tasks could be read."""
+
+    folder: str
+    now: datetime
+    settings: Config
+    problems: list[Finding]
+    health: Health | None
+    beat: heartbeat.Beat | None
+    open: bool = False
+    tasks: list[Task] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    hold: Hold | None = None
+    zone_stamp: str | None = None
+
+
+def ok(what: str) -> Finding:
+    """Return what is as it should be."""
+    return Finding(Severity.OK, what, None)
+
+
+def warning(what: str, cure: str) -> Finding:
+    """Return what may do harm later."""
+    return Finding(Severity.WARNING, what, cure)
+
+
+def error(what: str, cure: str) -> Finding:
+    """Return what keeps tasks from running."""
+    return Finding(Severity.ERROR, what, cure)
+
+
+def look(folder: str, now: datetime) -> Seen:
+    """Return what there is to see of a home."""
+    problems: list[Finding] = []
+    try:
+        home.check(folder)
+    except HomeRefused as exc:
+        cure = "give it to its user alone (chown, chmod go-w), or use another home (--home)"
+        refused = [error(str(exc), cure)]
+        return Seen(folder, now, Config(), refused, None, None)
+    settings = _settings(folder, problems)
+    found = health(folder, thorough=True)
+    beat = heartbeat.read(home.path(folder, home.HEARTBEAT))
+    if found is None or found.error or found.faults or found.schema != found.known:
+        return Seen(folder, now, settings, problems, found, beat)
+    return _opened(Seen(folder, now, settings, problems, found, beat))
+
+
+def _settings(folder: str, problems: list[Finding]) -> Config:
+    try:
+        return config.load(folder)
+    except InputError as exc:
+        problems.append(error(str(exc), f"mend {home.CONFIG}: nothing works without it"))
+        return Config()
+
+
+def _opened(seen: Seen) -> Seen:
+    """Return it with what the store holds."""
+    store = open_store(seen.folder, network=True)
+    try:
+        return Seen(
+            seen.folder,
+            seen.now,
+            seen.settings,
+            seen.problems,
+            seen.health,
+            seen.beat,
+            open=True,
+            tasks=store.tasks(),
+            events=store.events(),
+            hold=store.held(seen.now),
+            zone_stamp=store.fact("zone_data"),
+        )
+    except TaskRunnerError as exc:
+        seen.problems.append(error(str(exc), "end what holds the store, or look at its disk"))
+        return seen
+    finally:
+        store.close()

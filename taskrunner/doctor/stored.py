@@ -1,0 +1,78 @@
+"""What is found about the store, and about what waits to be written to it."""
+
+import os
+from collections.abc import Iterator
+
+from taskrunner import home, ledger
+from taskrunner.answers import Finding
+from taskrunner.doctor.seen import Seen, error, ok, warning
+from taskrunner.store.health import Health
+
+REFUSED = ".refused"  # what a tick has put aside, as `spool` says
+LARGE_LOG = 64_000_000  # bytes; a tick that works puts the log back into the store
+LARGE = 5_000_000_000
+KEPT = "`taskrunner restore COPY`, or salvage what is left with sqlite3(1) and its .recover"
+
+
+def findings(seen: Seen) -> Iterator[Finding]:
+    """Give what is found about the store."""
+    yield from _spool(seen.folder)
+    if seen.health is None:
+        if os.path.isdir(seen.folder) and not seen.problems:
+            cure = "`taskrunner add` makes it with the first task; or name another home (--home)"
+            yield warning(f"there is no store in {seen.folder} yet", cure)
+        return
+    yield from _usable(seen.health)
+    yield from _sizes(seen.health)
+    if seen.hold is not None:
+        yield warning(ledger.sentence(seen.hold), "`taskrunner resume` ends that")
+
+
+def _usable(found: Health) -> Iterator[Finding]:
+    if found.busy:
+        cure = "end what holds it (`fuser taskrunner.db` names it): a tick cannot claim meanwhile"
+        yield error("the store is locked by another program", cure)
+    elif found.error is not None:
+        yield error(f"the store cannot be read: {found.error}", KEPT)
+    elif found.faults:
+        yield error(f"the store is damaged: {'; '.join(found.faults)}", KEPT)
+    else:
+        yield from _schema(found)
+
+
+def _schema(found: Health) -> Iterator[Finding]:
+    schema = found.schema or 0
+    if schema > found.known:
+        what = f"the store has schema {schema}, newer than the {found.known} this taskrunner knows"
+        yield error(what, "use the newer taskrunner, and let the clock call it")
+    elif schema == 0:
+        yield error("the store is empty", "put a copy of yours there, or remove the file")
+    elif schema < found.known:
+        what = f"the store has schema {schema}; the next verb brings it to {found.known}"
+        yield ok(f"{what}, after a backup")
+    else:
+        yield ok(f"the store is sound: schema {schema}, {found.size / 1e6:.1f} MB")
+
+
+def _sizes(found: Health) -> Iterator[Finding]:
+    if found.log > LARGE_LOG:
+        cure = "look for a program that keeps the store open (`fuser taskrunner.db`) and end it"
+        yield warning(f"the log of the store has grown to {found.log / 1e6:.0f} MB", cure)
+    if found.size > LARGE:
+        cure = "keep less (keep_age, keep_output), then `taskrunner prune`"
+        yield warning(f"the store has {found.size / 1e9:.1f} GB", cure)
+
+
+def _spool(folder: str) -> Iterator[Finding]:
+    place = home.path(folder, home.SPOOL)
+    try:
+        names = os.listdir(place)
+    except OSError:
+        return
+    waiting = [name for name in names if not name.endswith(REFUSED)]
+    if waiting:
+        what = f"ends of runs wait in {place} to be written to the store: {len(waiting)}"
+        yield warning(what, "the next tick that can write the store does it: `taskrunner tick`")
+    for name in set(names) - set(waiting):
+        cure = "read it, and remove it when you know how that run ended"
+        yield warning(f"{os.path.join(place, name)} could not be understood", cure)

@@ -1,0 +1,84 @@
+"""What is found about tasks: what they need and is not there, and zone data that moved their slots."""
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+
+from taskrunner import claim, clock, command, config, outlook, steps, zone
+from taskrunner.answers import Finding
+from taskrunner.doctor.seen import Seen, error, ok, warning
+from taskrunner.errors import ZoneError
+from taskrunner.model import Task
+
+MOVED = "moved"
+LATELY = timedelta(days=7)
+
+
+def findings(seen: Seen) -> Iterator[Finding]:
+    """Give what is found about the tasks and the zones they count in."""
+    yield from _zones(seen)
+    yield from _path(seen)
+    for task in seen.tasks:
+        yield from _one(seen, task)
+    yield from _to_move(seen)
+    yield from _moved(seen)
+
+
+def _zones(seen: Seen) -> Iterator[Finding]:
+    try:
+        zone.zone(clock.local_zone())
+    except ZoneError as exc:
+        cure = "set it with `timedatectl set-timezone`, or set tz in taskrunner.toml"
+        yield warning(f"the zone of this host is not known: {exc}", cure)
+    try:
+        name = config.default_zone(seen.settings)
+    except ZoneError as exc:
+        yield error(str(exc), "set tz to a name such as 'Europe/Berlin', or install tzdata")
+    else:
+        yield ok(f"tasks without a zone count in {name}")
+
+
+def _path(seen: Seen) -> Iterator[Finding]:
+    """Give the folders on the PATH of tasks that are none."""
+    path = seen.settings.env.get("PATH") or seen.settings.path
+    for folder in path.split(":"):
+        if not os.path.isabs(folder):
+            what = f"PATH of tasks has {folder!r}, which is another place in each directory"
+            yield warning(what, "write whole paths in `path` of taskrunner.toml")
+    if not any(map(os.path.isdir, path.split(":"))):
+        yield error(
+            f"PATH of tasks has no folder that exists: {path}", "mend `path` in taskrunner.toml"
+        )
+
+
+def _one(seen: Seen, task: Task) -> Iterator[Finding]:
+    problem = outlook.problem(task)
+    cure = f"`taskrunner set {task.name}` mends it, `taskrunner disable {task.name}` silences this"
+    if problem is not None or task.error is not None:
+        yield error(f"{task.name} cannot be evaluated: {problem or task.error}", cure)
+    if task.enabled:
+        for told in command.warnings(task, seen.settings):
+            yield warning(f"{task.name} cannot start as it stands: {told}", cure)
+
+
+def _to_move(seen: Seen) -> Iterator[Finding]:
+    """Give the slots that the next tick will move, when the zone data are not those of the last one."""
+    if not seen.open or seen.zone_stamp in (None, clock.zone_stamp()):
+        return
+    claim.forget()
+    told = [f"{task.name} {text}" for task in seen.tasks if (text := steps.movement(task))]
+    what = (
+        f"the zone data have changed since the last tick, and move {'; '.join(told) or 'no slot'}"
+    )
+    yield (
+        warning(what, "the next tick counts with the new data; `taskrunner next` shows what comes")
+        if told
+        else ok(what)
+    )
+
+
+def _moved(seen: Seen) -> Iterator[Finding]:
+    for event in seen.events:
+        if event.what == MOVED and seen.now - event.at < LATELY:
+            what = f"{event.task}: {event.text}, at {clock.iso(event.at)}"
+            yield warning(what, f"look whether that is meant: `taskrunner next {event.task}`")

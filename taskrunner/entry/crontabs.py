@@ -1,0 +1,165 @@
+"""Our line in a crontab: the user's, or /etc/cron.d/taskrunner."""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskrunner import runner
+from taskrunner.clocks import cron, program
+from taskrunner.entry import files
+from taskrunner.entry.files import Entry, Fitted
+from taskrunner.errors import StateError, shown
+
+CRON_FOLDER = "/etc/cron.d"
+CRON_FILE = f"{CRON_FOLDER}/taskrunner"
+CRONTAB = "/etc/crontab"
+CRON_DAEMONS = ("cron", "crond", "busybox-crond", "fcron")
+NO_CRON = (
+    "cron is not installed: there is no {}; install it (on Debian: apt-get install cron), "
+    "or use `taskrunner install systemd` or `taskrunner daemon`"
+)
+NO_CRON_DAEMON = "no cron daemon runs: start it (`systemctl enable --now cron`, or crond), else nothing is called"
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A crontab: what it is called, how it is read and written, and the user in its lines, if they have one."""
+
+    name: str
+    read: Callable[[], str]
+    write: Callable[[str], None]
+    user: str | None = None
+
+
+def install_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> Fitted:
+    """Let cron call a tick of a home every minute; raises StateError, HomeRefused or InputError."""
+    tab = _system_tab() if system else _user_tab()
+    words = program.words(program.own(), files.given(folder), "tick")
+    old = tab.read()
+    new = cron.with_block(old, folder, cron.entry(words, tab.user))
+    if not dry_run:
+        files.make_home(folder)
+    kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
+    told = [] if old != new else [f"{tab.name} calls it already"]
+    if not dry_run:
+        told.append(f"cron calls `{' '.join(words)}` every minute ({tab.name})")
+    warnings = [
+        *_cron_warnings(),
+        *files.program_warnings(words),
+        *_left_by_others(tab, new, folder),
+    ]
+    return Fitted(files.diff(tab.name, old, new), told + kept, warnings)
+
+
+def uninstall_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> Fitted:
+    """Take what `install_cron` wrote for a home away; raises StateError or HomeRefused."""
+    tab = _system_tab() if system else _user_tab()
+    old = tab.read()
+    new = cron.without_block(old, folder)
+    kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
+    told = "calls it no more" if old != new else "has no entry of this home"
+    said = [] if dry_run and old != new else [f"{tab.name} {told}"]
+    return Fitted(files.diff(tab.name, old, new), said + kept, _left_by_others(tab, new, folder))
+
+
+def _replace(tab: Tab, folder: str, old: str, new: str, now: datetime) -> list[str]:
+    """Write a crontab after keeping what it was, and return where that is kept, as a sentence."""
+    kept = files.keep(folder, os.path.basename(tab.name.replace(" ", "-")), old, now)
+    tab.write(new)
+    found = tab.read()
+    if found.split() != new.split():
+        raise StateError(f"{tab.name} is not what was written to it: look at it with `crontab -l`")
+    return kept
+
+
+def _user_tab() -> Tab:
+    name = f"crontab of {files.account()[0]}"
+    return Tab(name, read_user_tab, _write_user_tab)
+
+
+def read_user_tab() -> str:
+    """Return the user's crontab, "" when there is none; raises StateError."""
+    said = runner.tool("crontab", "-l")
+    if said is None:
+        raise StateError(NO_CRON.format("crontab(1)"))
+    if said.code == 0:
+        return said.out
+    # The words of Debian's cron and cronie, and of busybox.
+    if "no crontab for" in said.err or "No such file" in said.err:
+        return ""
+    raise StateError(f"crontab -l failed: {shown(said.err)}")
+
+
+def own_name() -> str:
+    """Return the name of the user we are; raises StateError."""
+    return files.account()[0]
+
+
+def user_crontab() -> tuple[str, str]:
+    """Return the name and the text of our own crontab; raises StateError."""
+    tab = _user_tab()
+    return tab.name, tab.read()
+
+
+def replace_user_crontab(folder: str, old: str, new: str, now: datetime) -> list[str]:
+    """Write our own crontab after keeping what it was in a home, and return where that is kept."""
+    return _replace(_user_tab(), folder, old, new, now)
+
+
+def _write_user_tab(text: str) -> None:
+    words = ("crontab", "-") if text else ("crontab", "-r")
+    said = runner.tool(*words, stdin=text)
+    if said is None or said.code != 0:
+        why = "it is gone" if said is None else shown(said.err)
+        raise StateError(f"{' '.join(words)} failed, so the crontab is as it was: {why}")
+
+
+def _system_tab() -> Tab:
+    if os.geteuid() != 0:
+        raise StateError(f"only root can write {CRON_FILE}: leave --system out, or use sudo")
+    if not os.path.isdir(CRON_FOLDER):
+        raise StateError(NO_CRON.format(CRON_FOLDER))
+    return Tab(
+        CRON_FILE, lambda: files.read(CRON_FILE), lambda text: files.write(CRON_FILE, text), "root"
+    )
+
+
+def _cron_warnings() -> list[str]:
+    return [NO_CRON_DAEMON] if runner.process_named(*CRON_DAEMONS) is False else []
+
+
+def _left_by_others(tab: Tab, text: str, folder: str) -> list[str]:
+    """Return a sentence for each line, not written by us, that calls a tick of the same home."""
+    lines = cron.lines_that_call(text, users=tab.user is not None)
+    return [
+        f"line {line.number} of {tab.name} calls taskrunner, too, and was not written by it: one is enough"
+        for line in lines
+        if not line.ours and files.home_of(line.call.home, line.user) == folder
+    ]
+
+
+def entries() -> Iterator[Entry]:
+    """Give the lines of crontabs that call taskrunner, as far as we may see them."""
+    alive = runner.process_named(*CRON_DAEMONS)
+    for name, text, users in _crontabs():
+        for line in cron.lines_that_call(text, users=users):
+            place = f"line {line.number} of {name}"
+            home_ = files.home_of(line.call.home, line.user)
+            yield Entry("cron", place, home_, line.call.program, line.when, alive)
+
+
+def _crontabs() -> Iterator[tuple[str, str, bool]]:
+    """Give the name and the text of each crontab that we may read, and whether its lines have a user."""
+    with contextlib.suppress(StateError):
+        yield f"crontab of {files.account()[0]}", read_user_tab(), False
+    places: list[str] = []
+    with contextlib.suppress(OSError):
+        # As Debian's cron does: a name with a dot is a file that a package manager left.
+        names = [name for name in os.listdir(CRON_FOLDER) if re.fullmatch(r"[\w-]+", name)]
+        places = [os.path.join(CRON_FOLDER, name) for name in sorted(names)]
+    for place in (CRONTAB, *places):
+        with contextlib.suppress(StateError):
+            yield place, files.read(place), True

@@ -1,0 +1,137 @@
+"""What both clocks need to change a file of the host: read, kept, written whole, shown as a difference."""
+
+import difflib
+import os
+import pwd
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from taskrunner import home
+from taskrunner.clocks import program
+from taskrunner.errors import StateError, shown
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place from which a clock calls taskrunner; `alive` is None where that cannot be told."""
+
+    clock: str  # cron or systemd
+    place: str
+    home: str
+    program: str
+    when: str | None = None  # the five fields, with cron
+    alive: bool | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was changed, or would be: a unified diff, empty when there was nothing to do, and sentences about it."""
+
+    diff: str
+    told: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def program_warnings(words: Sequence[str]) -> list[str]:
+    """Return a warning when root is to run what somebody else can change."""
+    call = program.read([*words, "tick"])
+    file = words[0] if call is None else call.program
+    by = program.changeable_by(file) if os.geteuid() == 0 else None
+    if by is None:
+        return []
+    who = "everybody" if by == 0 else f"user id {by}"
+    return [f"{file} will run as root and can be changed by {who}: use one that belongs to root"]
+
+
+def make_home(folder: str) -> None:
+    """Make a home that entries may call; raises HomeRefused."""
+    home.check(folder)
+    home.create(folder)
+
+
+def keep(folder: str, name: str, text: str, now: datetime) -> list[str]:
+    """Keep a text in the home's backups, if there is a home, and say where; an empty one is not worth it."""
+    if not text or not os.path.isdir(folder):
+        return []
+    stem = home.path(folder, home.BACKUPS, f"{name}-{now:%Y%m%dT%H%M%SZ}")
+    place, number = stem, 1
+    while os.path.lexists(place):
+        number += 1
+        place = f"{stem}-{number}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with open(os.open(place, flags, 0o600), "wb") as file:
+            file.write(text.encode(errors="surrogateescape"))
+    except OSError as exc:
+        raise StateError(f"{shown(place)} cannot be written: {exc.strerror}") from exc
+    return [f"what was there before is kept in {place}"]
+
+
+def read(place: str) -> str:
+    """Return a text file, "" when there is none; raises StateError."""
+    try:
+        with open(place, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+    except OSError as exc:
+        raise StateError(f"{shown(place)} cannot be read: {exc.strerror}") from exc
+
+
+def write(place: str, text: str) -> None:
+    """Replace a file as a whole, or remove it when there is nothing to write."""
+    # Neither cron nor systemd reads a file whose name starts with a dot.
+    beside = os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.new")
+    try:
+        if not text:
+            os.unlink(place)
+            return
+        os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
+        with open(beside, "wb") as file:
+            file.write(text.encode(errors="surrogateescape"))
+        os.chmod(beside, 0o644)
+        os.rename(beside, place)
+    except OSError as exc:
+        raise StateError(f"{shown(place)} cannot be written: {exc.strerror}") from exc
+
+
+def diff(name: str, old: str, new: str) -> str:
+    """Return a change of a file as a unified diff."""
+    lines = difflib.unified_diff(
+        old.splitlines(keepends=True),
+        new.splitlines(keepends=True),
+        name if old else "/dev/null",
+        name if new else "/dev/null",
+    )
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ no line end\n" for line in lines)
+
+
+def given(folder: str) -> str | None:
+    """Return the home to be named in an entry, None when the clock finds it by itself."""
+    return None if folder == own_default() else folder
+
+
+def own_default() -> str:
+    """Return the home that a clock finds for ourselves."""
+    entry = account()
+    return home.of_user("root" if os.geteuid() == 0 else entry[0], entry[1])
+
+
+def account() -> tuple[str, str]:
+    """Return our name and home folder on this host; raises StateError."""
+    try:
+        found = pwd.getpwuid(os.geteuid())
+    except KeyError as exc:
+        raise StateError(f"user id {os.geteuid()} has no name on this host, as cron needs") from exc
+    return found.pw_name, found.pw_dir
+
+
+def home_of(named: str | None, user: str | None) -> str:
+    """Return the home of an entry: the one it names, else that of its user."""
+    if named:
+        return os.path.abspath(os.path.expanduser(named))
+    try:
+        return own_default() if user is None else home.of_user(user, pwd.getpwnam(user).pw_dir)
+    except (KeyError, StateError):
+        return f"the home of {user}"

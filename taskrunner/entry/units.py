@@ -1,0 +1,220 @@
+"""Our units of systemd: the tick's service and timer, or the daemon's service."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from taskrunner import home, runner
+from taskrunner.clocks import program, systemd
+from taskrunner.entry import files
+from taskrunner.entry.files import Entry, Fitted
+from taskrunner.errors import InputError, StateError, shown
+
+SYSTEM_UNITS = "/etc/systemd/system"
+UNIT_FOLDERS = (SYSTEM_UNITS, "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+LINGER = "/var/lib/systemd/linger"
+# What `systemctl is-active` says, and whether that is alive; anything else is no answer.
+UNIT_STATES = {
+    **dict.fromkeys(("active", "activating", "reloading"), True),
+    **dict.fromkeys(("inactive", "failed", "deactivating"), False),
+}
+# What `systemctl is-system-running` says where systemd is at work (systemctl(1)).
+AT_WORK = ("initializing", "starting", "running", "degraded", "maintenance", "stopping")
+
+
+def install_systemd(
+    folder: str, now: datetime, *, user: bool, daemon: bool, dry_run: bool
+) -> Fitted:
+    """Let systemd call a tick of a home every minute, or keep the daemon running.
+
+    Raises StateError, HomeRefused or InputError.
+    """
+    place = _unit_folder(user, dry_run)
+    texts = systemd.units(program.own(), files.given(folder), user=user, daemon=daemon)
+    _check_foreign(place, folder, user)
+    others = {systemd.TIMER, systemd.TICK, systemd.DAEMON} - set(texts)
+    wanted = {name: texts.get(name, "") for name in sorted({*texts, *others})}
+    old, diff = _current(place, wanted)
+    changed = {name for name, text in wanted.items() if old[name] != text}
+    main = systemd.DAEMON if daemon else systemd.TIMER
+    if dry_run:
+        return Fitted(diff, [], _lingering(user))
+    files.make_home(folder)
+    kept = _keep_units(folder, old, changed, now)
+    _disable(place, user, [name for name in others if old[name]])
+    for name in changed:
+        files.write(os.path.join(place, name), wanted[name])
+    _systemctl(user, "daemon-reload")
+    _systemctl(user, "enable", "--now", main)
+    if systemd.TIMER in changed and not daemon and old[systemd.TIMER]:
+        _systemctl(user, "restart", main)
+    told = [f"systemd calls a tick of {folder} every minute ({main} in {place})"]
+    if daemon:
+        told = [f"systemd keeps the daemon of {folder} running ({main} in {place})"]
+    if daemon and systemd.DAEMON in changed and old[systemd.DAEMON]:
+        told.append(f"{main} has changed: `{_verb(user)} restart {main}` when no task runs")
+    warnings = [*_lingering(user), *_unit_warnings(texts)]
+    return Fitted(diff, told + kept, warnings)
+
+
+def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) -> Fitted:
+    """Stop and remove the units of a home; raises StateError or HomeRefused."""
+    place = _unit_folder(user, dry_run)
+    _check_foreign(place, folder, user)
+    wanted = dict.fromkeys((systemd.DAEMON, systemd.TICK, systemd.TIMER), "")
+    old, diff = _current(place, wanted)
+    there = [name for name in wanted if old[name]]
+    if not there:
+        return Fitted("", [f"{place} has no units of this home"])
+    if dry_run:
+        return Fitted(diff)
+    kept = _keep_units(folder, old, {*there}, now)
+    _disable(place, user, there)
+    for name in there:
+        files.write(os.path.join(place, name), "")
+    _systemctl(user, "daemon-reload")
+    # What failed last would be listed for ever; that nothing did is no error.
+    runner.tool("systemctl", *_scope(user), "reset-failed", *there)
+    dropped = [f"{name}.d" for name in wanted if os.path.isdir(os.path.join(place, f"{name}.d"))]
+    warnings = [f"{os.path.join(place, name)} is yours and was left" for name in dropped]
+    return Fitted(diff, [f"{', '.join(there)} removed from {place}", *kept], warnings)
+
+
+def _unit_folder(user: bool, dry_run: bool) -> str:
+    """Return where units go; raises StateError where no systemd would read them."""
+    if not user and os.geteuid() != 0 and not dry_run:
+        raise StateError(f"only root can write {SYSTEM_UNITS}: use --user, or sudo")
+    if not dry_run:
+        check_systemd(user)
+    return home.user_units() if user else SYSTEM_UNITS
+
+
+def check_systemd(user: bool) -> None:
+    """Raise StateError, with what to do, unless systemd answers."""
+    said = runner.tool("systemctl", *_scope(user), "is-system-running")
+    if said is None:
+        raise StateError(
+            "systemd is not installed: there is no systemctl; use `taskrunner install cron`, or `taskrunner daemon`"
+        )
+    if said.out.strip() in AT_WORK:
+        return
+    if user:
+        raise StateError(
+            "no systemd of your own answers: log in as this user (not with su), or have root run "
+            f"`loginctl enable-linger {files.account()[0]}`; `taskrunner install cron` needs neither"
+        )
+    raise StateError(
+        "no systemd answers, as in most containers: use `taskrunner install cron`, or `taskrunner daemon`"
+    )
+
+
+def _scope(user: bool) -> tuple[str, ...]:
+    return ("--user",) if user else ()
+
+
+def _verb(user: bool) -> str:
+    return " ".join(("systemctl", *_scope(user)))
+
+
+def _systemctl(user: bool, *words: str) -> None:
+    said = runner.tool("systemctl", *_scope(user), *words)
+    if said is None or said.code != 0:
+        why = "it is gone" if said is None else shown(said.err)
+        raise StateError(f"`{_verb(user)} {' '.join(words)}` failed: {why}")
+
+
+def _disable(place: str, user: bool, names: Sequence[str]) -> None:
+    """Stop and disable units; the tick's own is not enabled, and one that is at work may end."""
+    found = [name for name in names if name != systemd.TICK]
+    if found:
+        _systemctl(user, "disable", "--now", *found)
+    for name in found:  # what systemctl leaves where the unit was a link, or its own file gone
+        for link in _wanted_links(place, name):
+            with contextlib.suppress(OSError):
+                os.unlink(link)
+
+
+def _wanted_links(place: str, name: str) -> list[str]:
+    targets = ("timers.target", "multi-user.target", "default.target")
+    links = [os.path.join(place, f"{target}.wants", name) for target in targets]
+    return [link for link in links if os.path.islink(link)]
+
+
+def _check_foreign(place: str, folder: str, user: bool) -> None:
+    """Refuse to touch units of these names that belong to another home: there is one set of them."""
+    for entry in _units_in(place, user):
+        ours = os.path.basename(entry.place) in (systemd.TIMER, systemd.DAEMON)
+        if ours and entry.home != folder:
+            raise StateError(
+                f"{entry.place} calls taskrunner for {shown(entry.home)}, not for {shown(folder)}: one systemd "
+                f"has one such unit; `taskrunner --home {entry.home} uninstall systemd` removes it"
+            )
+
+
+def _current(place: str, wanted: dict[str, str]) -> tuple[dict[str, str], str]:
+    """Return the units as they are, and the difference to those that are wanted."""
+    paths = {name: os.path.join(place, name) for name in wanted}
+    old = {name: files.read(path) for name, path in paths.items()}
+    return old, "".join(files.diff(paths[name], old[name], wanted[name]) for name in wanted)
+
+
+def _keep_units(folder: str, old: dict[str, str], changed: set[str], now: datetime) -> list[str]:
+    kept = [files.keep(folder, name, old[name], now) for name in sorted(changed)]
+    return [sentence for each in kept for sentence in each]
+
+
+def lingers() -> bool:
+    """Return whether the user's systemd goes on when they are not logged in (loginctl(1))."""
+    return os.path.exists(os.path.join(LINGER, files.account()[0]))
+
+
+def _lingering(user: bool) -> list[str]:
+    """Return what to know about lingering."""
+    if not user or lingers():
+        return []
+    name = files.account()[0]
+    return [
+        f"lingering is off for {name}, so the units run only while you are logged in: `loginctl enable-linger {name}`"
+    ]
+
+
+def _unit_warnings(texts: dict[str, str]) -> list[str]:
+    calls = [systemd.call(text) for text in texts.values()]
+    return [each for call in calls if call for each in files.program_warnings([call.program])]
+
+
+def entries() -> Iterator[Entry]:
+    """Give the timers and daemons that call taskrunner, as far as we may see them."""
+    for folder in UNIT_FOLDERS:
+        yield from _units_in(folder, user=False)
+    yield from _units_in(home.user_units(), user=True)
+
+
+def _units_in(folder: str, user: bool) -> Iterator[Entry]:
+    """Give the timers and the daemons of a folder of units that call taskrunner."""
+    names = []
+    with contextlib.suppress(OSError):
+        names = sorted(os.listdir(folder))
+    for name in names:
+        if not name.startswith("taskrunner") or not name.endswith(".service"):
+            continue
+        with contextlib.suppress(StateError, InputError):
+            text = files.read(os.path.join(folder, name))
+            call = systemd.call(text)
+            timer = name.removesuffix(".service") + ".timer"
+            main = timer if call and call.verb == "tick" else name
+            if call is not None and (main == name or main in names):
+                who = None if user else systemd.user_of(text) or "root"
+                place = os.path.join(folder, main)
+                alive = _active(main, user)
+                yield Entry(
+                    "systemd", place, files.home_of(call.home, who), call.program, None, alive
+                )
+
+
+def _active(name: str, user: bool) -> bool | None:
+    """Return whether a unit is active, None where no systemd can tell."""
+    said = runner.tool("systemctl", *_scope(user), "is-active", name)
+    state = "" if said is None else said.out.strip()
+    return UNIT_STATES.get(state)

@@ -1,0 +1,187 @@
+"""The events of the store: put into words, and read back as gaps, holds and changes.
+
+Pure: records in, records out. It must not know the store, and no clock but the instants it is given.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskrunner import clock, duration
+from taskrunner.model import Change, Event, Gap, Hold, Task
+from taskrunner.policy import words
+
+LONGEST_VALUE = 100  # characters of a value that was changed
+CLOCK_EVENTS = ("gap", "step back")
+HOLD_EVENTS = ("held", "resumed")
+SINCE = re.compile(r"no tick since (\S+): (.*)")
+BACK = re.compile(r"(the clock went back by \S+ s), from (\S+)")
+UNTIL = re.compile(r"until (\S+Z)(?:: (.*))?|until `taskrunner resume`(?:: (.*))?")
+OTHER_SCHEDULE = re.compile(r"schedule (.+?) -> (.+?)(?:, |$)")
+TIMING = ("kind", "schedule", "tz", "anchor", "from_finish")
+# Fields that no person has changed, or that are told with another.
+UNTOLD = {
+    *TIMING,
+    *("id", "enabled", "created", "evaluated", "next", "following", "requested", "boot_id"),
+    *("error", "last_run", "last_state", "last_success", "group_limit"),
+}
+SECRET = ("env", "stdin")  # changed by name only
+
+
+# ---- events into words
+
+
+def gap(since: datetime, at: datetime, *, rebooted: bool) -> Event:
+    """Return the event of a time without ticks that has ended."""
+    return Event(at, "gap", "tick", text=f"no tick since {clock.iso(since)}: {silent(rebooted)}")
+
+
+def silent(rebooted: bool) -> str:
+    """Return why no tick came, as far as the boot id tells."""
+    if rebooted:
+        return "reboot"
+    return "the clock entry did not fire, or the machine was suspended"
+
+
+def step_back(since: datetime, at: datetime) -> Event:
+    """Return the event of a clock that was set back from `since` to `at`."""
+    text = f"the clock went back by {(since - at).total_seconds():.0f} s, from {clock.iso(since)}"
+    return Event(at, "step back", "tick", text=text)
+
+
+def held(hold: Hold) -> Event:
+    """Return the event of a hold."""
+    why = "" if hold.reason is None else f": {hold.reason}"
+    return Event(hold.since, "held", hold.by, text=f"until {_end(hold)}{why}")
+
+
+def sentence(hold: Hold) -> str:
+    """Return what holds the store, as a sentence."""
+    why = "" if hold.reason is None else f" ({hold.reason})"
+    return f"nothing is started since {clock.iso(hold.since)} until {_end(hold)}: held by {hold.by}{why}"
+
+
+def _end(hold: Hold) -> str:
+    return "`taskrunner resume`" if hold.until is None else clock.iso(hold.until)
+
+
+def difference(old: Task, new: Task) -> str:
+    """Return what a person has changed of a task, old and new; of what may be secret the name only."""
+    told = []
+    if old.evaluated != new.evaluated or any(getattr(old, n) != getattr(new, n) for n in TIMING):
+        told.append(f"schedule {when(old)} -> {when(new)}")
+    for name in (entry.name for entry in fields(Task)):
+        before, after = _value(name, old), _value(name, new)
+        if name not in UNTOLD and before != after:
+            flag = name.replace("_", "-")
+            told.append(flag if name in SECRET else f"{flag} {_cut(before)} -> {_cut(after)}")
+    return ", ".join(told)
+
+
+def when(task: Task) -> str:
+    """Return the schedule of a task as it was given, with anchor and zone."""
+    anchor = "" if task.anchor is None else f" from {words(task.anchor)}"
+    start = " from finish" if task.from_finish else anchor
+    zone = "" if task.tz is None else f" ({task.tz})"
+    return f"{task.kind} {task.schedule}".strip() + start + zone
+
+
+def _value(name: str, task: Task) -> str:
+    """Return the value of an option as it is typed."""
+    value: Any = getattr(task, name)
+    if name == "group" and task.group_limit is not None:
+        return f"{task.group}:{task.group_limit}"
+    if name == "umask" and value is not None:
+        return f"{value:03o}"
+    if isinstance(value, timedelta):
+        return duration.format(value)
+    if isinstance(value, tuple):
+        return shlex.join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+
+
+# ---- events read back
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A length of time that may not have ended yet, who began it, and why."""
+
+    since: datetime
+    until: datetime | None
+    by: str
+    why: str = ""
+
+    def covers(self, moment: datetime) -> bool:
+        """Return whether it held at an instant."""
+        return self.since <= moment and (self.until is None or moment <= self.until)
+
+    def meets(self, first: datetime, last: datetime) -> bool:
+        """Return whether it held at any time between two instants."""
+        return self.since < last and (self.until is None or self.until > first)
+
+
+def gaps(events: Sequence[Event], silence: Gap | None = None) -> list[Gap]:
+    """Return the times without ticks, and the steps back, oldest first; `silence` is the one still open."""
+    found = [_gap(event) for event in events if event.what in CLOCK_EVENTS]
+    return [each for each in (*found, silence) if each is not None]
+
+
+def _gap(event: Event) -> Gap | None:
+    if ahead := SINCE.fullmatch(event.text or ""):
+        return Gap(_moment(ahead[1]), event.at, ahead[2])
+    if back := BACK.fullmatch(event.text or ""):
+        return Gap(_moment(back[2]), event.at, back[1])
+    return None
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def between(found: Sequence[Gap], since: datetime, until: datetime) -> list[Gap]:
+    """Return the gaps that reach into a time."""
+    return [
+        each
+        for each in found
+        if min(each.since, each.until or each.since) < until
+        and (each.until is None or max(each.since, each.until) > since)
+    ]
+
+
+def holds(events: Sequence[Event]) -> list[Stretch]:
+    """Return when the store was held, oldest first."""
+    marks = [event for event in events if event.what in HOLD_EVENTS]
+    found = []
+    for number, event in enumerate(marks):
+        if event.what == "held" and (said := UNTIL.fullmatch(event.text or "")):
+            ends = [mark.at for mark in marks[number + 1 : number + 2]]
+            ends += [_moment(said[1])] if said[1] else []
+            why = said[2] or said[3] or ""
+            found.append(Stretch(event.at, min(ends, default=None), event.by or "?", why))
+    return found
+
+
+def disabled(events: Sequence[Event]) -> list[Stretch]:
+    """Return when the task was disabled, oldest first."""
+    marks = [event for event in events if event.what in ("disabled", "enabled")]
+    return [
+        Stretch(one.at, None if other is None else other.at, one.by or "?")
+        for one, other in zip(marks, [*marks[1:], None], strict=False)
+        if one.what == "disabled"
+    ]
+
+
+def changes(events: Sequence[Event], since: datetime, until: datetime) -> list[Change]:
+    """Return what was changed in a time, and the last change of the task before it, oldest first."""
+    made = [event for event in events if event.task is not None or event.what in HOLD_EVENTS]
+    before = [event for event in made if event.at < since and event.task is not None][-1:]
+    meant = [*before, *(event for event in made if since <= event.at <= until)]
+    return [Change(e.at, f"{e.what}: {e.text}" if e.text else e.what, e.by) for e in meant]

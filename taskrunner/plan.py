@@ -1,0 +1,397 @@
+"""What applying task files would change, told by its consequences, and the change itself.
+
+The same code makes the plan and carries it out: a dry run only leaves the last step undone. It must not know
+where definitions come from.
+"""
+
+import os
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from taskrunner import (
+    claim,
+    command,
+    definition,
+    instant,
+    ledger,
+    options,
+    policy,
+    schedule,
+    taskfile,
+    zone,
+)
+from taskrunner.answers import Plan, Planned
+from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
+from taskrunner.model import Event, Kind, Run, State, Task, like
+from taskrunner.opened import OpenHome
+from taskrunner.schedule import After, At, Schedule
+from taskrunner.taskfile import Definition, Fault, Found
+
+# What a run has taken from its task when it started.
+AT_START = (
+    *("command", "shell", "cwd", "env", "env_file", "stdin", "umask", "user", "nice", "timeout"),
+)
+NOTHING = Found(())
+OTHER_COLUMNS = ("command", "shell", "source", "group_limit", *options.READERS)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One definition with all its options, as columns but for those that say when."""
+
+    given: Definition
+    whole: Schedule
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done to one task: which columns are written, and what is told of it."""
+
+    planned: Planned
+    old: Task | None
+    values: dict[str, Any]
+
+
+# ---- definitions to drafts
+
+
+def drafts(here: OpenHome, found: Found, moment: datetime) -> tuple[list[Draft], Found]:
+    """Return definitions with all options, and beside them what is wrong with those that cannot be tasks."""
+    options.of_new_task(here.config.defaults, {})  # else each task would have the config's fault
+    made, faults = [], [*found.faults, *_twice(found.definitions)]
+    for each in found.definitions:
+        try:
+            made.append(draft(here, each, moment))
+        except TaskRunnerError as exc:
+            faults.append(each.fault(str(exc), _key(str(exc)), known=isinstance(exc, InputError)))
+    return made, replace(found, faults=faults)
+
+
+def draft(here: OpenHome, given: Definition, moment: datetime) -> Draft:
+    """Return a definition with all options; raises what is wrong with it."""
+    values = {
+        **options.of_new_task(here.config.defaults, given.given),
+        **definition.work(given.name, given.command, given.shell),
+        "source": given.source,
+    }
+    definition.check_account(values["user"])
+    whole = definition.completed(here, given.schedule, given.tz, moment)
+    return Draft(given, whole, values)
+
+
+def _key(sentence: str) -> str:
+    """Return the key that a sentence about an option is about."""
+    flag = taskfile.DASHED.search(sentence)
+    return flag[1].replace("-", "_") if flag else "user" * (" user " in sentence)
+
+
+def _twice(found: Sequence[Definition]) -> list[Fault]:
+    """Return a fault for each task that is defined a second time."""
+    first: dict[str, Definition] = {}
+    faults = []
+    for each in found:
+        before = first.setdefault(each.name, each)
+        if before is not each:
+            where = f"{before.place}, line {before.lines.get('', 0)}"
+            faults.append(each.fault(f"it is defined a second time, after {where}"))
+    return faults
+
+
+def refuse(faults: Iterable[Fault]) -> None:
+    """Raise for faults, all of them in one error, by file and line; nothing happens when there are none."""
+    known = sorted(set(faults), key=lambda each: (each.place, each.line, each.text))
+    if not known:
+        return
+    kind = InputError if any(each.known for each in known) else StateError
+    raise kind("\n".join(map(str, known)))
+
+
+# ---- the planned world
+
+
+def _chain_faults(
+    made: Sequence[Draft], stored: dict[str, Task], names: Iterable[str]
+) -> list[Fault]:
+    """Return faults of tasks whose parent will not be there, or that come after themselves."""
+    parents = dict.fromkeys(names) | {task.name: _parent(task) for task in stored.values()}
+    parents |= {each.given.name: None for each in made}
+    for each in made:
+        if isinstance(each.whole, After):
+            parents[each.given.name] = each.whole.parent
+    faults = []
+    for each in made:
+        parent = parents[each.given.name]
+        if parent is not None and parent not in parents:
+            text = f"it comes after {shown(parent)}, and there is no such task in the files or the store"
+            faults.append(each.given.fault(text, "after", known=False))
+        elif circle := _circle(each.given.name, parents):
+            text = f"it comes after itself: {' after '.join(circle)}"
+            faults.append(each.given.fault(text, "after"))
+    return faults
+
+
+def _parent(task: Task) -> str | None:
+    return task.schedule.partition(":")[0] if task.kind is Kind.AFTER else None
+
+
+def _circle(name: str, parents: dict[str, str | None]) -> list[str]:
+    """Return the tasks from one back to itself, empty when it is in no circle."""
+    chain, above = [name], parents.get(name)
+    while above is not None and above not in chain:
+        chain.append(above)
+        above = parents.get(above)
+    return [*chain, name] if above == name else []
+
+
+def _group_faults(made: Sequence[Draft], stored: dict[str, Task]) -> list[Fault]:
+    """Return faults of tasks that give a group another limit than others do."""
+    limits = {
+        task.group: (task.group_limit, name)
+        for name, task in stored.items()
+        if task.group is not None and task.group_limit is not None
+    }
+    faults = []
+    for each in made:
+        group, limit = each.values["group"], each.values["group_limit"]
+        if group is None or limit is None:
+            continue
+        before, name = limits.setdefault(group, (limit, each.given.name))
+        if before != limit:
+            text = (
+                f"group {shown(f'{group}:{limit}')} contradicts {name}, which says {group}:{before}"
+            )
+            faults.append(each.given.fault(text, "group"))
+    return faults
+
+
+def _owner_faults(made: Sequence[Draft], old: dict[str, Task], ours: Container[str]) -> list[Fault]:
+    """Return faults of tasks that belong to another file, which is still there."""
+    faults = []
+    for each in made:
+        task = old.get(each.given.name)
+        source = None if task is None else task.source
+        if source is not None and source not in ours and os.path.isfile(source):
+            text = f"it belongs to {source}: take it out there, or apply both files together"
+            faults.append(each.given.fault(text, known=False))
+    return faults
+
+
+# ---- one step each
+
+
+def _step(here: OpenHome, draft: Draft, old: Task | None, moment: datetime) -> Step:
+    """Return what is to be done for one definition."""
+    return _added(draft, moment) if old is None else _changed(here, draft, old, moment)
+
+
+def _passed(draft: Draft, moment: datetime) -> bool:
+    return isinstance(draft.whole, At) and draft.whole.instant <= moment
+
+
+def _added(draft: Draft, moment: datetime) -> Step:
+    given, passed = draft.given, _passed(draft, moment) and not draft.given.now
+    enabled = given.enabled is not False and not passed
+    when = definition.timing(draft.whole, moment)
+    values = {**draft.values, **when, "enabled": enabled, "created": moment}
+    values |= {"requested": moment} if given.now and enabled else {}
+    told = [_next(when["next"], draft.whole)]
+    if passed:
+        told = [f"its instant, {draft.whole.text}, has passed: it will not run"]
+    elif not enabled:
+        told = ["disabled"]
+    elif given.now:
+        told.insert(0, "a run at once")
+    return Step(Planned(given.name, "add", (draft.whole.describe(), *told)), None, values)
+
+
+def _next(slot: datetime | None, whole: Schedule) -> str:
+    return "no slot of its own" if slot is None else f"next slot {_local(slot, whole)}"
+
+
+def _local(slot: datetime | None, whole: Schedule) -> str:
+    """Return a slot by the clocks of its task's zone."""
+    if slot is None:
+        return "none"
+    tz = getattr(whole, "tz", None) or "UTC"
+    return f"{instant.spell(zone.local(slot, zone.zone(tz)))} ({tz})"
+
+
+def _changed(here: OpenHome, draft: Draft, old: Task, moment: datetime) -> Step:
+    values = {
+        key: draft.values[key] for key in OTHER_COLUMNS if draft.values[key] != getattr(old, key)
+    }
+    moved = not definition.same_schedule(old, draft.given.schedule, draft.whole)
+    enabled = _enabled(draft, old, moved, moment)
+    if moved or (enabled and not old.enabled):
+        whole = draft.whole if moved else claim.value_of(old)
+        values |= definition.timing(whole, moment, old.evaluated)
+    if enabled != old.enabled:
+        values |= {"enabled": enabled} | ({} if enabled else {"requested": None})
+    if not values:
+        return Step(Planned(old.name, "keep"), old, {})
+    told = _consequences(here, old, like(old, **values), draft.whole, moved, moment)
+    return Step(Planned(old.name, "change", tuple(filter(None, told))), old, values)
+
+
+def _enabled(draft: Draft, old: Task, moved: bool, moment: datetime) -> bool:
+    """Return whether a task will come due: as the file says, else as it is."""
+    if draft.given.enabled is False or (_passed(draft, moment) and (moved or not old.enabled)):
+        return False
+    if draft.given.enabled or (moved and definition.revived(old)):
+        return True
+    return old.enabled
+
+
+def _consequences(
+    here: OpenHome, old: Task, new: Task, whole: Schedule, moved: bool, moment: datetime
+) -> list[str]:
+    untold = {key: getattr(old, key) for key in (*ledger.TIMING, "evaluated", "source")}
+    told = [ledger.difference(old, like(new, **untold))]
+    if new.source != old.source:
+        told.append(f"belongs to {new.source} from now on")
+    if new.enabled != old.enabled:
+        told.append("comes due again" if new.enabled else "comes due no more")
+    if moved:
+        told += _moves(old, new, whole, moment)
+    if any(getattr(old, key) != getattr(new, key) for key in AT_START):
+        told += _live(here.store.live(old.id))
+    return told
+
+
+def _moves(old: Task, new: Task, whole: Schedule, moment: datetime) -> list[str]:
+    """Return what another schedule brings about; the old one may be what cannot be read."""
+    try:
+        was = claim.value_of(old)
+    except InputError as exc:
+        return [f"{whole.describe()}, instead of what could not be evaluated: {exc}"]
+    now, before = whole.describe(), was.describe()
+    told = [f"{now}, instead of {before}"] if now != before else []
+    return [*told, _move(old, new, was, whole), _lost(old, was, moment)]
+
+
+def _move(old: Task, new: Task, was: Schedule, whole: Schedule) -> str:
+    before = "none" if old.next is None else _local(old.next, was)
+    after = "none" if not new.enabled else _local(new.next, whole)
+    if before == after:
+        return f"next slot stays {after}"
+    place = after[after.rfind(" (") :] if "(" in after else " "
+    return f"next slot moves from {before.removesuffix(place)} to {after}"
+
+
+def _lost(old: Task, was: Schedule, moment: datetime) -> str:
+    """Return what becomes of slots that have come due and that no tick has seen yet."""
+    if not old.enabled or old.next is None or old.next > moment:
+        return "no slot lost"
+    count, more = schedule.count(was, old.evaluated, moment)
+    many = f"{'more than ' * more}{count} slot{'s' * (count != 1)}"
+    return f"{many} that came due and that no tick has seen yet will not run"
+
+
+def _live(runs: Sequence[Run]) -> list[str]:
+    waiting = sum(run.state is State.PENDING for run in runs)
+    going = len(runs) - waiting
+    told = [f"{_many(going, 'run')} keep{'s' * (going == 1)} the old command"] if going else []
+    if waiting:
+        told.append(f"{_many(waiting, 'waiting run')} take{'s' * (waiting == 1)} the new one")
+    return told
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _removed(here: OpenHome, old: Task, staying: Container[str]) -> Step:
+    runs = here.store.count_runs(old.id)
+    followers = [each.name for each in here.store.followers(old.name) if each.name in staying]
+    told = [f"{_many(runs, 'run')} stay{'s' * (runs == 1)} in history"] if runs else []
+    if followers:
+        told.append(f"{', '.join(followers)} came after it and will not come due any more")
+    return Step(Planned(old.name, "remove", tuple(told)), old, {})
+
+
+def _busy(here: OpenHome, old: Task) -> list[Fault]:
+    live = here.store.live(old.id)
+    if not live:
+        return []
+    text = f"{old.name} is not removed: {policy.named(live)} has not ended; wait, or cancel it"
+    return [Fault("", 0, text, known=False)]
+
+
+# ---- all of it
+
+
+def apply(
+    here: OpenHome,
+    made: Sequence[Draft],
+    moment: datetime,
+    owned: Callable[[str], bool] | None = None,
+    found: Found = NOTHING,
+) -> list[Step]:
+    """Return what is to be done so that the store has these tasks, and of those it `owned` no others.
+
+    Raises InputError or StateError that tells all that stands against it.
+    """
+    old = {task.name: task for task in here.store.tasks()}
+    names = {each.given.name for each in made} | found.names
+    gone = [task for name, task in old.items() if name not in names and _owns(owned, task)]
+    others = {name: old[name] for name in old.keys() - names - {task.name for task in gone}}
+    against = [*_chain_faults(made, others, names), *_group_faults(made, others)]
+    against += _owner_faults(made, old, found.sources)
+    refuse([*found.faults, *against, *(fault for task in gone for fault in _busy(here, task))])
+    steps = [_step(here, each, old.get(each.given.name), moment) for each in made]
+    return [*steps, *(_removed(here, task, others.keys() | names) for task in gone)]
+
+
+def _owns(owned: Callable[[str], bool] | None, task: Task) -> bool:
+    return owned is not None and task.source is not None and owned(task.source)
+
+
+def carry_out(here: OpenHome, steps: Sequence[Step], moment: datetime) -> None:
+    """Write what is to be done; inside a transaction of the caller."""
+    for step in steps:
+        match step.planned.action:
+            case "add":
+                key = here.store.add_task(step.values)
+                _note(here, "added", key, moment, ledger.when(here.store.task(key)))
+            case "change":
+                _change(here, step, moment)
+            case "remove":
+                _remove(here, step, moment)
+
+
+def _change(here: OpenHome, step: Step, moment: datetime) -> None:
+    old = step.old
+    assert old is not None
+    here.store.change_task(old.id, **step.values)
+    told = ledger.difference(old, here.store.task(old.id))
+    if told:
+        _note(here, "changed", old.id, moment, told)
+    if "enabled" in step.values:
+        on = step.values["enabled"]
+        _note(here, "enabled" if on else "disabled", old.id, moment)
+        if not on:
+            _skip_pending(here, old, f"{old.name} was disabled", moment)
+
+
+def _remove(here: OpenHome, step: Step, moment: datetime) -> None:
+    assert step.old is not None
+    here.store.change_task(step.old.id, enabled=False, removed=moment)
+    _note(here, "removed", step.old.id, moment)
+
+
+def _skip_pending(here: OpenHome, task: Task, reason: str, moment: datetime) -> None:
+    for run in here.store.live(task.id):
+        if run.state is State.PENDING:
+            claim.finish(here, run, State.SKIPPED, reason, moment)
+
+
+def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:
+    here.store.note(Event(moment, what, command.account(None)[0], text=text), key)
+
+
+def told(steps: Sequence[Step], *, dry_run: bool) -> Plan:
+    """Return the record of what is done, by name."""
+    return Plan(sorted((step.planned for step in steps), key=lambda each: each.task), dry_run)

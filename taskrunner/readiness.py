@@ -1,0 +1,82 @@
+"""What the daemon tells the program that keeps it running, in the words of sd_notify(3).
+
+Whoever keeps nobody running gives no socket, and then nothing is said. Not being heard is no error: the tasks
+matter more than those who watch. It must not know what a task, a run or a store is.
+"""
+
+import math
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+PACE = 1.0  # seconds between two texts on how things stand
+STARTING = 30.0  # seconds more that a long start asks for, again and again
+PATIENCE = 5.0  # seconds until whoever does not listen is left alone
+LONGEST = 500  # characters of a text
+
+
+@dataclass(eq=False)
+class Readiness:
+    """The way to one listener at `place`, who kills us after `watchdog` seconds without a sign of life."""
+
+    place: str | None = None
+    watchdog: float | None = None
+    _ready: bool = False
+    _sign_at: float = 0.0  # monotonic
+    _speak_at: float = 0.0
+    _said: str = ""
+    _socket: socket.socket = field(
+        default_factory=lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    )
+
+    def close(self) -> None:
+        """Say nothing any more."""
+        self._socket.close()
+
+    def ready(self) -> None:
+        """Say that we have begun, or that the settings are read."""
+        self._ready, self._sign_at = True, 0.0
+        self._tell("READY=1")
+
+    def reloading(self) -> None:
+        """Say that the settings are being read."""
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Say that we are about to end."""
+        self._tell("STOPPING=1")
+
+    def go_on(self, status: str) -> float:
+        """Give the sign of life and say how things stand, if it is time; return the seconds until the next."""
+        if self.place is None:
+            return math.inf
+        now = time.monotonic()
+        if now >= self._sign_at:
+            sign, every = self._sign()
+            self._sign_at = now + every
+            self._tell(*sign)
+        if status != self._said and now >= self._speak_at:
+            self._said, self._speak_at = status, now + PACE
+            self._tell("STATUS=" + " ".join(status[:LONGEST].splitlines()))
+        following = self._sign_at if status == self._said else min(self._sign_at, self._speak_at)
+        return max(0.0, following - now)
+
+    def _sign(self) -> tuple[list[str], float]:
+        """Return the sign of life that is due now, and the seconds to the next one."""
+        if not self._ready:
+            return [f"EXTEND_TIMEOUT_USEC={STARTING * 1e6:.0f}"], STARTING / 2
+        if self.watchdog is None:
+            return [], math.inf
+        return ["WATCHDOG=1"], self.watchdog / 2
+
+    def _tell(self, *lines: str) -> None:
+        if self.place is None or not lines:
+            return
+        address = os.fsencode(self.place)
+        if address.startswith(b"@"):  # a name without a file, unix(7)
+            address = b"\0" + address[1:]
+        with suppress(OSError):
+            self._socket.settimeout(PATIENCE)
+            self._socket.sendto("\n".join(lines).encode(errors="replace"), address)

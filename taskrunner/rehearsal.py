@@ -1,0 +1,66 @@
+"""What a tick would decide at an instant: the same decisions, and nothing written."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+
+from taskrunner import capacity, clock, policy, reconcile, slots, verdict
+from taskrunner.errors import InputError
+from taskrunner.model import Run, State, Task, Trigger
+from taskrunner.opened import OpenHome
+from taskrunner.policy import Decision
+
+
+def dry_run(here: OpenHome, at: datetime, only: Task | None = None) -> list[Decision]:
+    """Return exactly what a tick at this instant would decide, slot by slot; writes nothing."""
+    live = list(_live_then(here, at))
+    decisions = [policy.waiting(run, at) for run in live if run.state is State.PENDING]
+    due = [] if here.store.held(at) is not None else _due(here, at, only)
+    decisions += _would_claim(due, live, at)
+    return with_room(here, decisions, live, {task.id: task for task in due})
+
+
+def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
+    """Give the runs that are live once a tick has settled those that were left behind."""
+    gone = reconcile.left_over(here, at)
+    for run in here.store.live():
+        if run.id not in gone:
+            yield run
+        elif ready := verdict.retry_at(here.store.task_of(run), run, State.LOST, None, at):
+            yield replace(run, state=State.PENDING, trigger=Trigger.RETRY, ready=ready)
+
+
+def _due(here: OpenHome, at: datetime, only: Task | None) -> list[Task]:
+    return here.store.due(at, clock.boot_id(), -1, None if only is None else only.id)
+
+
+def _would_claim(due: Sequence[Task], live: Sequence[Run], at: datetime) -> list[Decision]:
+    mine, boot_id = by_task(live), clock.boot_id()
+    found: list[Decision] = []
+    for task in due:
+        with suppress(InputError):  # the tick would push it ahead, and say why
+            found += slots.evaluate(task, mine.get(task.id, []), at, boot_id)[0]
+    return found
+
+
+def with_room(
+    here: OpenHome,
+    decisions: Sequence[Decision],
+    live: Sequence[Run],
+    known: Mapping[int, Task],
+) -> list[Decision]:
+    """Return the decisions with those as waits that find no room; tasks that are `known` are not read again."""
+    running = [run for run in live if run.state is State.RUNNING]
+    needed = {decision.task_id for decision in decisions} | {run.task_id for run in running}
+    tasks = {**known, **here.store.tasks_by_id(needed - known.keys())}
+    room = capacity.Room(running, tasks, here.config.max_parallel, here.store.group_limits())
+    return capacity.within_capacity(decisions, room)
+
+
+def by_task(runs: Sequence[Run]) -> dict[int, list[Run]]:
+    """Return runs by the ids of their tasks."""
+    found: dict[int, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.task_id, []).append(run)
+    return found

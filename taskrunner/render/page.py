@@ -1,0 +1,147 @@
+"""How text for people looks: columns, colours, zones, and what a terminal must not be shown."""
+
+import json
+import re
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import accumulate
+
+from taskrunner import duration, zone
+from taskrunner.errors import ZoneError
+from taskrunner.model import State
+
+IN_UTC = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b")  # how reasons give an instant
+# Control characters, and signs without a shape that turn, break or hide what stands beside them.
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+COLOURS = {
+    State.SUCCEEDED: "32",
+    State.RUNNING: "36",
+    State.PENDING: "36",
+    State.FAILED: "31",
+    State.TIMED_OUT: "31",
+    State.LOST: "31",
+    State.CANCELLED: "33",
+    State.SKIPPED: "33",
+    State.MISSED: "33",
+}
+
+
+class Page:
+    """How text for people looks: the zone of its times, its width, whether it has colours, and the present."""
+
+    def __init__(
+        self, tz: str, now: datetime, width: int | None = None, colour: bool = False
+    ) -> None:
+        """Take the zone's name, this instant, and the columns of the terminal or None for no limit."""
+        self.tz = tz
+        self.now = now
+        self.width = width
+        self.colour = colour
+        self._zone = zone.zone(tz)
+
+    def time(self, moment: datetime | None) -> str:
+        """Return an instant in the page's zone."""
+        return "-" if moment is None else f"{moment.astimezone(self._zone):%Y-%m-%d %H:%M:%S}"
+
+    def local(self, text: str) -> str:
+        """Return a sentence with its instants, which are in UTC, in the page's zone."""
+        return text if self.tz == "UTC" else IN_UTC.sub(self._localised, text)
+
+    def _localised(self, found: re.Match[str]) -> str:
+        moment = datetime.fromisoformat(f"{found[1]}+00:00").astimezone(self._zone)
+        return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
+
+    def beside(self, tz: str | None) -> "Page":
+        """Return the same page in another zone; this one when that is none, or none any more."""
+        try:
+            return Page(tz or self.tz, self.now, self.width, self.colour)
+        except ZoneError:
+            return self
+
+    def distance(self, moment: datetime) -> str:
+        """Return how far an instant is from now: `in 5m`, `3h 20m ago`."""
+        gap = (moment - self.now).total_seconds()
+        return f"in {duration.human(gap)}" if gap >= 0 else f"{duration.human(-gap)} ago"
+
+    def state(self, state: State | None) -> str:
+        """Return a state, in its colour."""
+        if state is None:
+            return "-"
+        return Painted(f"\033[{COLOURS[state]}m{state}\033[0m") if self.colour else str(state)
+
+    def table(
+        self, head: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = False
+    ) -> str:
+        """Return rows under a head; only the last column is cut, or wrapped, and only to a terminal's width."""
+        cells = [list(head), *([visible(cell) for cell in row] for row in rows)]
+        widths = [max(_width(row[column]) for row in cells) for column in range(len(head))]
+        if wrap and self.width is not None:
+            room = max(20, self.width - sum(width + 2 for width in widths[:-1]))
+            cells = [part for row in cells for part in _wrapped(row, room)]
+        return "\n".join(self._line(row, widths) for row in cells)
+
+    def _line(self, row: Sequence[str], widths: Sequence[int]) -> str:
+        *first, last = row
+        line = "".join(
+            cell + " " * (width - _width(cell) + 2)
+            for cell, width in zip(first, widths, strict=False)
+        )
+        if self.width is not None:
+            last = _cut(last, max(8, self.width - _width(line)))
+        return (line + last).rstrip()
+
+
+def _wrapped(row: Sequence[str], room: int) -> list[list[str]]:
+    """Return a row as several, the last column on as many lines as it takes."""
+    *first, last = row
+    lines = textwrap.wrap(last, room) or [""]
+    return [[*first, lines[0]], *([*[""] * len(first), line] for line in lines[1:])]
+
+
+class Painted(str):
+    """A text of our own with colours in it; the only kind that reaches a terminal as it is."""
+
+    __slots__ = ()
+
+
+ESCAPE = re.compile(r"\033\[[0-9;]*m")
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes; colours take none."""
+    bare = ESCAPE.sub("", text)
+    return len(bare) if bare.isascii() else sum(map(_columns, bare))
+
+
+def _columns(sign: str) -> int:
+    """Return 2 for a wide sign such as 漢, 0 for a mark that stands on the sign before it, else 1."""
+    if unicodedata.category(sign) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+
+
+def _cut(text: str, room: int) -> str:
+    """Return a text cut to so many columns, with a sign that says so."""
+    if _width(text) <= room:
+        return text
+    ends = accumulate(map(_columns, text))
+    return "".join(sign for sign, end in zip(text, ends, strict=True) if end < room) + "…"
+
+
+def visible(text: str) -> str:
+    """Return a text with what would steer the terminal, or not be seen there, made visible."""
+    return text if isinstance(text, Painted) else UNSEEN.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+def ascii_only(text: str) -> str:
+    """Return a text with all signs beyond ASCII as escapes, which in a document mean the same."""
+    return re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found.group())[1:-1], text)

@@ -1,0 +1,362 @@
+"""Values to tables, pages and sentences for people."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import groupby
+from math import floor
+
+from taskrunner import duration
+from taskrunner.answers import (
+    Checkup,
+    Explained,
+    Explanation,
+    Figures,
+    Finding,
+    Import,
+    ImportedLine,
+    Plan,
+    Planned,
+    Stats,
+    Status,
+    Upcoming,
+)
+from taskrunner.model import Gap, OnLost, Pruned, Run, Severity, State, Task
+from taskrunner.policy import Decision
+from taskrunner.render.page import Page, visible
+from taskrunner.render.words import (
+    MASK,
+    MAX_OUTPUT,
+    about,
+    codes,
+    command_line,
+    group,
+    length,
+    limits,
+    many,
+    masked,
+    size,
+    when,
+)
+
+ACTIONS = {"add": "added", "change": "changed", "remove": "removed", "keep": "unchanged"}
+IMPORTED = {"add": "added", "keep": "known", "leave": "left alone"}
+
+
+def checkup_page(found: Checkup) -> str:
+    """Return what a checkup has found for people: what is wrong first, then the paths in use."""
+    lines = []
+    for each in found.findings:
+        lines.append(f"{each.severity:<8} {visible(each.what)}")
+        lines += [] if each.cure is None else [f"{'':8} cure: {visible(each.cure)}"]
+    width = max(map(len, found.paths))
+    paths = [f"{name:<{width}}  {visible(place)}" for name, place in found.paths.items()]
+    return "\n".join([*lines, "", *paths])
+
+
+def check_line(found: Finding) -> str:
+    """Return a finding as the one line of a monitoring plugin."""
+    word = {Severity.OK: "OK", Severity.WARNING: "WARNING", Severity.ERROR: "CRITICAL"}
+    return f"{word[found.severity]} - {visible(found.what)}"
+
+
+def tasks_table(page: Page, tasks: Sequence[Task]) -> str:
+    """Return tasks as a table."""
+    rows = [
+        (
+            str(task.id),
+            task.name,
+            when(task),
+            ("-" if task.next is None else page.time(task.next)) if task.enabled else "disabled",
+            page.state(task.last_state),
+            page.time(task.last_run),
+            command_line(task),
+        )
+        for task in tasks
+    ]
+    return page.table(
+        ("id", "task", "schedule", f"next ({page.tz})", "last", "last run", "command"), rows
+    )
+
+
+def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> str:
+    """Return all that is known of a task, with its schedule described in words."""
+    state = "enabled" if task.enabled else "disabled"
+    lines = [
+        (f"{task.name}", f"task {task.id}, {state}"),
+        ("schedule", f"{when(task)}: {described}"),
+        ("next", _moment(page.beside(task.tz), task.next)),
+        ("command", command_line(task) + (" (by /bin/sh)" if task.shell is not None else "")),
+        *((name, text) for name, text in _options(task) if text is not None),
+        ("last success", _moment(page.beside(task.tz), task.last_success)),
+        *((("problem", task.error),) if task.error else ()),
+    ]
+    width = max(len(name) for name, _ in lines)
+    text = "\n".join(f"{name:<{width}}  {visible(value)}" for name, value in lines)
+    return f"{text}\n\n{runs_table(page, runs)}" if runs else text
+
+
+def _moment(page: Page, moment: datetime | None) -> str:
+    if moment is None:
+        return "-"
+    return f"{page.time(moment)} ({page.tz}), {page.distance(moment)}"
+
+
+def _options(task: Task) -> list[tuple[str, str | None]]:
+    """Return the options of a task as they are typed; None for those that say nothing."""
+    limit = f", at most {task.catch_up_limit}" if task.catch_up_limit else ""
+    instances = f", at most {task.max_instances}" if task.max_instances else ""
+    env = " ".join(
+        f"{name}={value if value == MASK else shlex.quote(value)}"
+        for name, value in masked(task.env).items()
+    )
+    return [
+        ("description", task.description),
+        ("source", task.source),
+        ("timeout", f"{length(task.timeout)}, then KILL after {length(task.kill_after)}"),
+        ("overlap", f"{task.overlap}{instances}"),
+        ("catch-up", f"{task.catch_up}{limit}"),
+        ("deadline", None if task.deadline is None else length(task.deadline)),
+        ("jitter", None if task.jitter is None else f"up to {length(task.jitter)}"),
+        ("retries", _retries(task) if task.retries else None),
+        ("on-lost", None if task.on_lost is OnLost.FAIL else str(task.on_lost)),
+        ("group", group(task)),
+        ("priority", str(task.priority) if task.priority else None),
+        ("ok-codes", None if task.ok_codes == (0,) else codes(task.ok_codes)),
+        ("noop-codes", codes(task.noop_codes) if task.noop_codes else None),
+        ("expect", task.expect),
+        ("reject", task.reject),
+        ("max-silence", None if task.max_silence is None else length(task.max_silence)),
+        ("limit", limits(task.limit) or None),
+        ("max-output", None if task.max_output == MAX_OUTPUT else size(task.max_output)),
+        ("user", task.user),
+        ("cwd", task.cwd),
+        ("env", env or None),
+        ("env-file", task.env_file),
+        ("stdin", None if task.stdin is None else f"{len(task.stdin)} characters"),
+        ("umask", None if task.umask is None else f"{task.umask:03o}"),
+        ("nice", None if task.nice is None else str(task.nice)),
+    ]
+
+
+def _retries(task: Task) -> str:
+    backoff = "" if task.retry_backoff == 1 else f", times {task.retry_backoff:g} each time"
+    only = f", for exit codes {codes(task.retry_codes)}" if task.retry_codes else ""
+    return f"{task.retries}, after {length(task.retry_delay)}{backoff}{only}"
+
+
+def runs_table(page: Page, runs: Sequence[Run]) -> str:
+    """Return runs as a table."""
+    rows = [
+        (
+            str(run.id),
+            run.task,
+            page.time(run.slot),
+            page.state(run.state),
+            "-" if run.late is None else duration.human(run.late),
+            _took(page, run),
+            f"{run.reason or ''}{_stands_for(run)}" or "-",
+        )
+        for run in runs
+    ]
+    return page.table(("run", "task", f"slot ({page.tz})", "state", "late", "took", "why"), rows)
+
+
+def _took(page: Page, run: Run) -> str:
+    if run.state is State.RUNNING and run.started is not None:
+        return duration.human(max(0.0, (page.now - run.started).total_seconds())) + " so far"
+    return "-" if run.duration is None else duration.human(run.duration)
+
+
+def _stands_for(run: Run) -> str:
+    if run.coalesced == 1:
+        return ""
+    return f" [stands for {'at least ' * run.coalesced_at_least}{run.coalesced} slots]"
+
+
+def upcoming_table(page: Page, items: Sequence[Upcoming]) -> str:
+    """Return slots to come as a table, each in the zone of its task."""
+    named = any(item.task is not None for item in items)
+    rows = [
+        (
+            *([item.task or "-"] if named else []),
+            f"{item.local:%a %Y-%m-%d %H:%M:%S %Z}",
+            page.distance(item.slot),
+            item.note or "",
+        )
+        for item in items
+    ]
+    return page.table((*(["task"] if named else []), "slot", "when", ""), rows)
+
+
+def decisions_table(page: Page, decisions: Sequence[Decision]) -> str:
+    """Return what a tick would do as a table."""
+    rows = [
+        (d.task, page.time(d.span.slot), str(d.span.count), str(d.action), d.reason)
+        for d in decisions
+    ]
+    return page.table(("task", f"slot ({page.tz})", "slots", "decision", "why"), rows)
+
+
+def status_page(page: Page, status: Status) -> str:
+    """Return how things stand."""
+    beat = (
+        "never"
+        if status.last_tick is None
+        else f"{page.distance(status.last_tick)}, called by {visible(status.clock or '?')}"
+    )
+    parts = [] if status.held is None else [f"held       {visible(status.held)}"]
+    parts.append(f"last tick  {beat}")
+    for title, runs in (("running", status.running), ("pending", status.pending)):
+        parts.append(f"{title:<9}  {len(runs) or 'nothing'}")
+        if runs:
+            parts.append(_indented(runs_table(page, runs)))
+    failing = ", ".join(f"{task.name} ({task.last_state})" for task in status.failing)
+    parts.append(f"failing    {failing or 'nothing'}")
+    parts.append(f"next       {'' if status.next else 'nothing'}".rstrip())
+    if status.next:
+        parts.append(_indented(upcoming_table(page, status.next)))
+    parts += [f"problem    {visible(problem)}" for problem in status.problems]
+    return "\n".join(parts)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def explanation_page(page: Page, found: Explanation) -> str:
+    """Return why a task ran or did not; slots without a row that have the same reason are one line."""
+    parts = [f"{found.task}: {visible(found.schedule)}"]
+    if found.slots:
+        head = (f"slot ({page.tz})", "state", "run", "why")
+        together = groupby(found.slots, lambda each: (each.run, each.slot is None, each.reason))
+        rows = [_explained(page, list(each)) for _, each in together]
+        parts.append(page.table(head, rows, wrap=True))
+    if found.gaps:
+        times = [_gaps(page, gaps) for gaps in _touching(found.gaps)]
+        parts.append(page.table((f"no tick from ({page.tz})", "until", "why"), times, wrap=True))
+    if found.changes:
+        made = [(page.time(c.at), c.by or "-", page.local(c.what)) for c in found.changes]
+        parts.append(page.table((f"changed ({page.tz})", "by", "what"), made, wrap=True))
+    return "\n\n".join(parts)
+
+
+def _touching(gaps: Sequence[Gap]) -> list[list[Gap]]:
+    """Return gaps in lists of those that follow each other without a pause, as when a clock calls too seldom."""
+    found: list[list[Gap]] = []
+    for gap in gaps:
+        if found and (found[-1][-1].until, found[-1][-1].cause) == (gap.since, gap.cause):
+            found[-1].append(gap)
+        else:
+            found.append([gap])
+    return found
+
+
+def _gaps(page: Page, gaps: Sequence[Gap]) -> tuple[str, str, str]:
+    many = f" [{len(gaps)} gaps with a tick between them: set tick_period]" * (len(gaps) > 2)
+    return page.time(gaps[0].since), page.time(gaps[-1].until), gaps[-1].cause + many
+
+
+def _explained(page: Page, same: Sequence[Explained]) -> tuple[str, str, str, str]:
+    """Return the line of a slot, or of several that have no row for the same reason."""
+    last = same[-1]
+    many = "" if len(same) == 1 else f" [{len(same)} slots from {page.time(same[0].slot)} on]"
+    run = "-" if last.run is None else str(last.run)
+    return page.time(last.slot), page.state(last.state), run, page.local(last.reason) + many
+
+
+def stats_table(page: Page, stats: Stats) -> str:
+    """Return figures as a table, with all tasks together below when there are several."""
+    total = [replace(stats.total, task="all")] if len(stats.tasks) > 1 else []
+    rows = [
+        (
+            f"{each.task}{' (removed)' if each.removed else ''}",
+            str(each.runs),
+            _rate(each.success_rate),
+            f"{each.streak:+d}" if each.streak else "-",
+            _human(each.duration_median),
+            _human(each.duration_p95),
+            _human(each.duration_last),
+            _human(each.late_median),
+            "-" if each.last_success is None else page.distance(each.last_success),
+            _not_succeeded(each),
+        )
+        for each in [*stats.tasks, *total]
+    ]
+    head = ("task", "runs", "ok", "streak", "median", "p95", "last", "late", "last success")
+    return page.table((*head, "else"), rows)
+
+
+def _rate(share: float | None) -> str:
+    """Return a share in percent, rounded down: 100% means all."""
+    if share is None:
+        return "-"
+    return f"{floor(share * 1000) / 10:g}%"
+
+
+def _human(seconds: float | None) -> str:
+    return "-" if seconds is None else duration.human(seconds)
+
+
+def _not_succeeded(found: Figures) -> str:
+    """Return how many runs ended otherwise, or were not run."""
+    states = ("failed", "timed_out", "lost", "cancelled", "skipped", "missed")
+    counts = [(getattr(found, state), state.replace("_", " ")) for state in states]
+    return ", ".join(f"{count} {state}" for count, state in counts if count) or "-"
+
+
+def pruned_sentence(pruned: Pruned) -> str:
+    """Return what was removed as a sentence."""
+    outputs = f"{many(pruned.outputs, 'output')} ({about(pruned.bytes)})"
+    parts = f"{many(pruned.runs, 'run')}, {outputs} and {many(pruned.events, 'event')}"
+    if pruned.dry_run:
+        return f"{parts} would be removed"
+    return f"{parts} removed, {about(pruned.freed)} of disk given back"
+
+
+def plan_table(page: Page, tasks: Sequence[Planned]) -> str:
+    """Return what becomes of tasks as a table."""
+    rows = [(each.task, ACTIONS[each.action], "; ".join(each.told)) for each in tasks]
+    return page.table(("task", "", "what follows"), rows, wrap=True)
+
+
+def import_table(page: Page, lines: Sequence[ImportedLine]) -> str:
+    """Return what became of the lines of a crontab as a table."""
+    rows = [
+        (
+            str(each.line),
+            each.task or "-",
+            IMPORTED[each.action],
+            each.schedule or "-",
+            _proof(each.differing),
+            each.command,
+            "; ".join(each.notes),
+        )
+        for each in lines
+    ]
+    return page.table(
+        ("line", "task", "", "schedule", "two years", "command", "to know"), rows, wrap=True
+    )
+
+
+def _proof(differing: int | None) -> str:
+    if differing is None:
+        return "-"
+    return f"{many(differing, 'slot')} differ" if differing else "identical"
+
+
+def import_sentence(found: Import) -> str:
+    """Return what became of a crontab as a sentence."""
+    counts = {name: sum(each.action == name for each in found.lines) for name in IMPORTED}
+    told = ", ".join(f"{count} {IMPORTED[name]}" for name, count in counts.items() if count)
+    return f"{found.source}: {told or 'no entries'}{'; nothing is written in a dry run' if found.dry_run else ''}"
+
+
+def plan_sentence(plan: Plan) -> str:
+    """Return what a plan comes to as a sentence."""
+    counts = {name: sum(each.action == name for each in plan.tasks) for name in ACTIONS}
+    told = [f"{count} {ACTIONS[name]}" for name, count in counts.items() if count]
+    if not plan.changes:
+        return f"nothing {'would change' if plan.dry_run else 'changed'}: {told[0] if told else 'no tasks'}"
+    return f"{', '.join(told)}{'; nothing is written in a dry run' if plan.dry_run else ''}"

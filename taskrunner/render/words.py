@@ -1,0 +1,87 @@
+"""Single values as they are typed: lengths, sizes, groups, limits; and what of them is secret."""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from taskrunner import duration, options
+from taskrunner.model import Kind, Task
+
+# Whole words between underscores, the long ones also at the end of a word (PGPASSWORD): PWD alone is the
+# directory, MYSQL_PWD is a password, and AUTHOR, BYPASS and SSH_AUTH_SOCK are nothing of the kind.
+SECRET = re.compile(
+    r"(?:^|_)(?:[A-Z0-9]*(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL)S?"
+    r"|[A-Z0-9]*(?:API|ACCESS|SECRET|PRIVATE)_?KEYS?|PASS|PRIVATE|AUTHORIZATION|AUTH$|(?<=_)PWD)"
+    r"[0-9]*(?:_|$)",
+    re.IGNORECASE,
+)
+MASK = "***"
+MAX_OUTPUT = options.read({"max_output": options.DEFAULTS["max_output"]})["max_output"]
+
+
+def group(task: Task) -> str | None:
+    """Return the group of a task as it is typed, with the limit that the task gives."""
+    limit = "" if task.group_limit is None else f":{task.group_limit}"
+    return None if task.group is None else task.group + limit
+
+
+def masked(env: Mapping[str, str]) -> dict[str, str]:
+    """Return variables with the values of those whose names look secret hidden."""
+    return {name: MASK if SECRET.search(name) else value for name, value in env.items()}
+
+
+def command_line(task: Task) -> str:
+    """Return what a task runs, as one line for a shell."""
+    return shlex.join(task.command) if task.shell is None else task.shell
+
+
+def length(value: timedelta | None) -> str:
+    """Return a length as it is typed."""
+    return "none" if value is None else duration.format(value)
+
+
+def when(task: Task) -> str:
+    """Return the schedule of a task as it was given."""
+    delay = " from finish" if task.from_finish else ""
+    return (
+        f"{task.kind} {task.schedule}{delay}".strip()
+        if task.kind is not Kind.CRON
+        else task.schedule
+    )
+
+
+def limits(limit: Mapping[str, int]) -> str:
+    """Return limits as they are typed."""
+    written: Mapping[str, Callable[[Any], str]] = {
+        "memory": size,
+        "cpu": lambda seconds: length(timedelta(seconds=seconds)),
+    }
+    return ",".join(f"{name}={written.get(name, str)(value)}" for name, value in limit.items())
+
+
+def codes(codes: Sequence[int]) -> str:
+    """Return exit codes as they are typed."""
+    return ",".join(map(str, codes)) or "none"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as it is typed: the largest unit that fits whole, else in bytes."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor and count % factor == 0:
+            return f"{count // factor}{unit}"
+    return f"{count}B"
+
+
+def many(count: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def about(count: int) -> str:
+    """Return a number of bytes with three digits, for people."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count} bytes"

@@ -1,0 +1,304 @@
+"""How much of the history is kept: runs by age and number, outputs by size; the disk gets the rest back.
+
+All is done in small steps with a short transaction each, so that nobody who claims or records waits for it. A
+working tick takes a few of them at its end, `prune` all at once. What runs, or waits, is never touched.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from heapq import merge
+from itertools import islice
+from typing import TypeVar
+
+from taskrunner import ballast, clock, heartbeat, home, output
+from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
+from taskrunner.model import Pruned
+from taskrunner.opened import OpenHome
+from taskrunner.store import MISSING
+from taskrunner.store.pruned import START, Place
+
+ROWS = 2000  # in one transaction, or ...
+LOCKED = 0.02  # ... seconds, whichever comes first
+FEW = 200  # in one statement: rows with a large output each are many pages
+STEPS = 4  # at the end of one tick
+AGAIN = timedelta(
+    hours=1
+)  # between two walks over all that is old, some of which may stay for its number
+PAGES = 500  # that are cut off the file in one step
+SLACK = 4_000_000  # bytes that a tick leaves free in the file, for the runs to come
+PAUSE = 0.005  # seconds between two steps of `prune`, for others who write
+LEFTOVER = timedelta(days=1)  # a file that belongs to no run is left alone for as long
+PROGRESS = "pruning"  # the fact: when to walk again, and how far this walk has come
+# What the clock may be off against the time since the boot: NTP may slew it by a thousandth of the distance.
+DRIFT = 5_000  # milliseconds
+SLEWED = 1000
+REFUSED = (
+    "nothing was pruned for its age: the clock was not seen to go along with the time since the boot, so it may "
+    "be wrong; try again after two more ticks"
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class File:
+    """The output file of a run: what it takes of the disk, in bytes, and when it was last touched."""
+
+    size: int
+    touched: datetime
+
+
+@dataclass
+class Sweep:
+    """One walk over what may go; with `dry` it only looks, and keeps in mind what would be gone."""
+
+    here: OpenHome
+    at: datetime
+    dry: bool = False
+    files: dict[int, File] = field(default_factory=dict)  # by run, those that are left
+    unlinked: int = 0  # bytes
+    gone: set[int] = field(default_factory=set)  # runs that would be, when dry
+    small: int = 0  # bytes of their small outputs
+
+    def __post_init__(self) -> None:
+        self.files = _files(self.here.output)
+
+    @property
+    def before(self) -> datetime:
+        """The instant before which a run has to have ended to be old."""
+        return self.at - self.here.config.keep_age
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Return a transaction; one that a power cut undoes is done again."""
+        return nullcontext() if self.dry else self.here.store.transaction(durable=False)
+
+    def drop_files(self, ids: Sequence[int]) -> tuple[int, int]:
+        """Remove the output files of runs and return how many there were, and of how many bytes."""
+        found = [run_id for run_id in ids if run_id in self.files]
+        size = sum(self.files.pop(run_id).size for run_id in found)
+        if not self.dry:
+            for run_id in found:
+                with suppress(FileNotFoundError):
+                    os.unlink(output.kept(self.here.output, run_id))
+            self.unlinked += size
+        return len(found), size
+
+
+def _files(folder: str) -> dict[int, File]:
+    """Return the output files in a folder by the run they belong to."""
+    found = {}
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            number, dot, kind = entry.name.partition(".")
+            if (dot, kind) == (".", "log") and number.isascii() and number.isdigit():
+                with suppress(FileNotFoundError):
+                    found[int(number)] = _file(entry.stat(follow_symlinks=False))
+    return found
+
+
+def _file(found: os.stat_result) -> File:
+    touched = clock.from_ms(int(max(found.st_mtime, found.st_ctime) * 1000))
+    return File(
+        min(found.st_size, found.st_blocks * 512), touched
+    )  # stat(2): blocks are of 512 bytes
+
+
+def agrees(last: heartbeat.Beat | None, beat: heartbeat.Beat) -> bool:
+    """Return whether between two beats the clock has moved on as far as the time since the boot.
+
+    Else it was set, and what looks old may not be.
+    """
+    if last is None or last.since_boot is None or beat.since_boot is None:
+        return False
+    by_clock, by_boot = beat.at - last.at, beat.since_boot - last.since_boot
+    close = abs(by_clock - by_boot) <= DRIFT + abs(by_boot) // SLEWED
+    return last.boot_id == beat.boot_id and by_boot >= 0 and close
+
+
+def step(here: OpenHome, at: datetime, *, by_age: bool) -> None:
+    """Prune a little at the end of a tick that began `at`; by age only when its clock is to be relied on.
+
+    A store or a disk that does not let us is left for the next one.
+    """
+    with suppress(StoreBusy, StoreRefused, OSError):
+        sweep = Sweep(here, at)
+        for _ in islice(_due(sweep, by_age), STEPS):
+            pass
+        if here.store.free_bytes() > SLACK:
+            here.store.give_back(PAGES)
+
+
+def prune(here: OpenHome, now: datetime, *, dry_run: bool = False) -> Pruned:
+    """Prune all that is due, step by step, and return what that was; raises StoreBusy or StoreRefused."""
+    if here.store.place == MISSING:
+        return Pruned(dry_run=dry_run)
+    if not dry_run and ballast.needed(here.folder):
+        ballast.give_up(here.folder)
+    sweep, size = Sweep(here, now, dry_run), here.store.size()
+    by_age = _clock_agrees(here, now)
+    with sweep.writing():
+        if not dry_run:
+            here.store.count_output_bytes()
+    found = Pruned(refused=None if by_age else REFUSED, dry_run=dry_run)
+    for taken in _all(sweep, by_age):
+        found = _plus(found, taken)
+        time.sleep(0 if dry_run else PAUSE)
+    if not dry_run:
+        with suppress(StoreFull):  # even that needs room; what is free in the file is used again
+            _give_all_back(here)
+        ballast.keep(here.folder)
+    return replace(found, freed=size - here.store.size() + sweep.unlinked)
+
+
+def _clock_agrees(here: OpenHome, now: datetime) -> bool:
+    beat = heartbeat.Beat(clock.to_ms(now), 0, clock.boot_id(), "", clock.since_boot())
+    return agrees(heartbeat.read(here.path(home.HEARTBEAT)), beat)
+
+
+def _plus(one: Pruned, other: Pruned) -> Pruned:
+    return replace(
+        one,
+        runs=one.runs + other.runs,
+        outputs=one.outputs + other.outputs,
+        bytes=one.bytes + other.bytes,
+        events=one.events + other.events,
+    )
+
+
+def _give_all_back(here: OpenHome) -> None:
+    """Cut all that is free off the store's file, as far as others let us."""
+    before = None
+    while (free := here.store.free_bytes()) and free != before:
+        before = free
+        here.store.give_back(PAGES)
+        time.sleep(PAUSE)
+    here.store.checkpoint()
+
+
+# ---- the steps: each turn of an iterator is one
+
+
+def _all(sweep: Sweep, by_age: bool) -> Iterator[Pruned]:
+    if by_age:
+        yield from _old_runs(sweep, START)
+        yield from _what_is_left(sweep)
+    yield from _too_much_output(sweep)
+
+
+def _due(sweep: Sweep, by_age: bool) -> Iterator[Pruned]:
+    """Take the steps that are due, from where the last tick has left off."""
+    yield from _too_much_output(sweep)
+    again, place = _progress(sweep)
+    # Later than it could have been set for means that the clock went back since.
+    if by_age and not timedelta(0) < again - sweep.at <= AGAIN:
+        yield from _old_runs(sweep, place)
+        yield from _what_is_left(sweep)
+        with sweep.writing():
+            _note_progress(sweep, sweep.at + AGAIN, START)
+
+
+def _progress(sweep: Sweep) -> tuple[datetime, Place]:
+    """Return when to walk again, and where to begin."""
+    text = sweep.here.store.fact(PROGRESS) or f"0 {START[0]} {START[1]}"
+    again, finished, run_id = map(int, text.split())
+    return clock.from_ms(again), (finished, run_id)
+
+
+def _note_progress(sweep: Sweep, again: datetime, place: Place) -> None:
+    sweep.here.store.set_fact(PROGRESS, f"{clock.to_ms(again)} {place[0]} {place[1]}")
+
+
+def _old_runs(sweep: Sweep, place: Place) -> Iterator[Pruned]:
+    """Take out the runs that are old, from a place on."""
+    store, keep = sweep.here.store, sweep.here.config.keep_runs
+    while batch := store.old_runs(sweep.before, keep, place, ROWS):
+        ids: list[int] = []
+        sums = [0, 0, 0]
+        with sweep.writing():
+            for few in _in_short(iter(batch)):
+                place = few[-1][0]
+                going = [run_id for (_, run_id), may_go in few if may_go]
+                take = store.weigh_runs if sweep.dry else store.drop_runs
+                sums = [one + more for one, more in zip(sums, take(going), strict=True)]
+                ids += going
+            if not sweep.dry:
+                _note_progress(sweep, clock.EPOCH, place)
+        yield _taken(sweep, ids, *sums)
+
+
+def _in_short(items: Iterator[T]) -> Iterator[list[T]]:
+    """Give a few items at a time, as long as a transaction may last."""
+    end = time.monotonic() + LOCKED
+    for _ in range(ROWS // FEW):
+        few = list(islice(items, FEW))
+        if few:
+            yield few
+        if not few or time.monotonic() > end:
+            return
+
+
+def _taken(sweep: Sweep, ids: Sequence[int], runs: int, outputs: int, size: int) -> Pruned:
+    """Remove the files that go with rows that are gone now, and return both together."""
+    if sweep.dry:
+        sweep.gone.update(ids)
+        sweep.small += size
+    files, more = sweep.drop_files(ids)
+    return Pruned(runs=runs, outputs=outputs + files, bytes=size + more)
+
+
+def _what_is_left(sweep: Sweep) -> Iterator[Pruned]:
+    """Take out events that are old, tasks that nothing refers to any more, and files of no run."""
+    store = sweep.here.store
+    while ids := store.old_events(sweep.before, -1 if sweep.dry else ROWS):
+        with sweep.writing():
+            found = len(ids) if sweep.dry else store.drop_events(ids)
+        yield Pruned(events=found)
+        if sweep.dry:
+            break
+    with sweep.writing():
+        if not sweep.dry:
+            store.drop_unused_tasks(sweep.before, FEW)
+    young = sweep.at - LEFTOVER
+    files, size = sweep.drop_files(
+        store.without_rows([number for number, each in sweep.files.items() if each.touched < young])
+    )
+    yield Pruned(outputs=files, bytes=size)
+
+
+def _too_much_output(sweep: Sweep) -> Iterator[Pruned]:
+    """Take out the oldest outputs until no more than `keep_output` is left; the runs stay."""
+    store, limit = sweep.here.store, sweep.here.config.keep_output
+    over = store.output_bytes() - sweep.small + sum(each.size for each in sweep.files.values())
+    spent = _until(_oldest(sweep), over - limit)
+    more = over > limit
+    while more:
+        ids: list[int] = []
+        sums = [0, 0]
+        with sweep.writing():
+            for few in _in_short(spent):
+                take = store.weigh_outputs if sweep.dry else store.drop_outputs
+                sums = [one + more for one, more in zip(sums, take(few), strict=True)]
+                ids += few
+        more = bool(ids)
+        yield _taken(sweep, ids, 0, *sums)
+
+
+def _until(outputs: Iterator[tuple[int, int]], over: int) -> Iterator[int]:
+    """Give the runs of outputs until these come to so many bytes."""
+    while over > 0 and (found := next(outputs, None)):
+        over -= found[1]
+        yield found[0]
+
+
+def _oldest(sweep: Sweep) -> Iterator[tuple[int, int]]:
+    """Give run and bytes of the outputs that may go, the oldest first."""
+    store = sweep.here.store
+    files = sorted(store.spent(list(sweep.files)))
+    each = ((run_id, sweep.files[run_id].size) for run_id in files)
+    for run_id, size in merge(store.spent_outputs(ROWS), each):
+        if run_id not in sweep.gone:
+            yield run_id, size

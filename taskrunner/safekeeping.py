@@ -1,0 +1,176 @@
+"""Copies of the store: made beside running ticks, checked, put back.
+
+A copy is whole or not there: it is written under another name, checked and renamed. What a restore replaces is
+kept. It must not know what the rows mean.
+"""
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskrunner import command, home, lock
+from taskrunner.errors import StateError, shown
+from taskrunner.model import Event
+from taskrunner.opened import OpenHome
+from taskrunner.store import MISSING, Store, copies
+
+LOCK_WAIT = 5.0  # seconds
+OWN = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]+)?\.db")  # the names we give
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A copy of a store: where it is, how many bytes it has, how many tasks and runs are in it."""
+
+    place: str
+    size: int
+    tasks: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was put back, and where what it replaced is kept; None when there was no store."""
+
+    backup: Backup
+    kept: str | None
+
+
+# ---- backup
+
+
+def backup(here: OpenHome, place: str | None, now: datetime, keep: int | None) -> Backup:
+    """Write a checked copy of the store, then remove all but the newest `keep` of those we named ourselves."""
+    if here.store.place == MISSING:
+        raise StateError(f"there is no store in {shown(here.folder)} to copy: add a task first")
+    folder = here.path(home.BACKUPS)
+    target = os.path.abspath(place) if place else _free(folder, _name(now))
+    if os.path.lexists(target):
+        raise StateError(f"{shown(target)} is there already: give another name")
+    unfinished = f"{target}.{os.getpid()}.new"
+    try:
+        if not place:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        counted = here.store.copy_to(unfinished)
+        made = _checked(unfinished, counted)
+        os.rename(unfinished, target)
+        sync(os.path.dirname(target))
+    except OSError as exc:
+        raise StateError(f"{shown(target)} cannot be written: {exc.strerror}") from exc
+    finally:
+        with suppress(OSError):
+            os.unlink(unfinished)
+    if keep is not None:
+        _prune(folder, keep)
+    return Backup(target, made, *counted)
+
+
+def _checked(place: str, counted: tuple[int, int]) -> int:
+    """Return the size of a copy that is on the disk, and is what was counted."""
+    found = copies.examine(place)
+    if found != counted:
+        raise StateError(f"{shown(place)} has {found} tasks and runs, the store {counted}")
+    sync(place)
+    return os.path.getsize(place)
+
+
+def _name(now: datetime) -> str:
+    return f"{now:%Y%m%dT%H%M%SZ}"
+
+
+def _free(folder: str, name: str) -> str:
+    """Return a path in a folder that is not taken, like the name."""
+    place, number = os.path.join(folder, f"{name}.db"), 1
+    while os.path.lexists(place):
+        number += 1
+        place = os.path.join(folder, f"{name}-{number}.db")
+    return place
+
+
+def _prune(folder: str, keep: int) -> None:
+    own = sorted(
+        (name for name in os.listdir(folder) if OWN.fullmatch(name)),
+        key=lambda name: (name[:16], len(name), name),
+    )
+    for name in own[: max(0, len(own) - keep)]:
+        os.unlink(os.path.join(folder, name))
+
+
+def sync(place: str) -> None:
+    """Let what was written to a file, or renamed in a folder, survive a power cut."""
+    fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# ---- restore
+
+
+def restore(folder: str, place: str, now: datetime, synchronous: str = "full") -> Restored:
+    """Put a copy in the place of the store, which is kept; nothing may run meanwhile."""
+    source, store = os.path.abspath(place), home.path(folder, home.STORE)
+    counted = copies.examine(source)
+    if os.path.lexists(store) and os.path.samefile(source, store):
+        raise StateError(f"{shown(source)} is the store itself: give the file of a backup")
+    home.check(folder)
+    home.create(folder)
+    with lock.held(home.path(folder, home.LOCK), LOCK_WAIT) as fd:
+        if fd is None:
+            raise StateError(f"a tick is at work in {shown(folder)}: try again in a moment")
+        _check_alone(folder)
+        try:
+            kept = _replace(folder, source, store, now)
+        except OSError as exc:
+            raise StateError(f"{shown(store)} cannot be replaced: {exc.strerror}") from exc
+    _note(Store(store, synchronous), source, kept, now)
+    return Restored(Backup(source, os.path.getsize(store), *counted), kept)
+
+
+def _check_alone(folder: str) -> None:
+    """Raise StateError while runs go on: their supervisors would record them in the wrong store."""
+    names = os.listdir(home.path(folder, home.SUPERVISORS))
+    if any(lock.is_held(home.path(folder, home.SUPERVISORS, name)) for name in names):
+        raise StateError(
+            f"runs are going on in {shown(folder)}: wait or cancel them, and stop the daemon, if there is one"
+        )
+
+
+def _replace(folder: str, source: str, store: str, now: datetime) -> str | None:
+    unfinished, kept = f"{store}.new", None
+    used = copies.fold(store) if os.path.lexists(store) else {}
+    least = {
+        "runs": max(used.get("runs", 0), _newest(folder)),
+        "tasks": used.get("tasks", 0),
+    }
+    copies.prepare(source, unfinished, least)
+    sync(unfinished)
+    if os.path.lexists(store):
+        kept = _free(home.path(folder, home.BACKUPS), f"before-restore-{_name(now)}")
+        # A log of the old store beside the new one would be taken for its own.
+        for end in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.rename(store + end, kept + end)
+        os.link(store, kept)
+    os.rename(unfinished, store)
+    sync(folder)
+    return kept
+
+
+def _newest(folder: str) -> int:
+    """Return the highest id of a run that a file in the home belongs to."""
+    names = os.listdir(home.path(folder, home.OUTPUT)) + os.listdir(home.path(folder, home.SPOOL))
+    found = [name.partition(".")[0] for name in names if not name.partition(".")[2].isdigit()]
+    return max((int(text) for text in found if text.isascii() and text.isdigit()), default=0)
+
+
+def _note(store: Store, source: str, kept: str | None, now: datetime) -> None:
+    was = "" if kept is None else f"; what was there before is {kept}"
+    event = Event(now, "restored", command.account(None)[0], text=f"from {source}{was}")
+    with store.transaction():
+        store.note(event)
+    store.checkpoint()
+    store.close()

@@ -1,0 +1,46 @@
+"""The open slots of a task at an instant, and what becomes of them; nothing is written."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from taskrunner import claim, policy, schedule
+from taskrunner.model import Kind, Run, Task
+from taskrunner.policy import Decision, Open, Span
+
+
+def evaluate(
+    task: Task, live: Sequence[Run], now: datetime, boot_id: str
+) -> tuple[list[Decision], dict[str, Any]]:
+    """Return what becomes of the open slots of a task, and how its row moves forward; writes nothing."""
+    decisions: list[Decision] = []
+    changes: dict[str, Any] = {"evaluated": max(task.evaluated, now), "error": None}
+    if task.requested is not None:
+        decisions.append(policy.requested(task, task.requested, live))
+        changes["requested"] = None
+    if task.kind is Kind.BOOT and task.boot_id != boot_id:
+        decisions += policy.decide(task, Open(Span(now, now), [now]), live, now)
+        changes["boot_id"] = boot_id
+    elif task.next is not None and task.next <= now:
+        slots, changes["next"] = open_slots(task, now)
+        changes["following"] = None
+        if slots is not None:
+            decisions += policy.decide(task, slots, live, now)
+    return decisions, changes
+
+
+def open_slots(task: Task, now: datetime) -> tuple[Open | None, datetime | None]:
+    """Return the slots of a task in (evaluated, now], None when there are none, and the first one after now."""
+    due = task.next
+    if due is not None and task.following is not None and due <= now < task.following:
+        return Open(Span(due, due), [due]), task.following
+    value = claim.value_of(task)
+    if due is not None and task.from_finish:
+        return Open(Span(due, due), [due]), None
+    newest = schedule.newest(value, task.evaluated, now)
+    first = value.next_after(task.evaluated)
+    if newest is None or first is None:
+        return None, first
+    count, at_least = schedule.count(value, task.evaluated, now)
+    few = schedule.newest_slots(value, task.evaluated, now, min(policy.wanted(task), count))
+    return Open(Span(newest, first, count, at_least), few), claim.slot_after(value, now)

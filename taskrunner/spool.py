@@ -1,0 +1,167 @@
+"""Outcomes that the store did not take, each in a file of its own until the next tick takes it up.
+
+The supervisor that saw the end may be gone by then. A file is whole or not there: it is written under another
+name and renamed. Taking one up twice does no harm, as a run ends once. It must not know processes; what the end
+of a run brings about is said by `claim`.
+"""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from taskrunner import claim, clock, home, lock, output, runner, verdict
+from taskrunner.errors import UnknownRun
+from taskrunner.model import Event, Outcome, Run, State
+from taskrunner.opened import OpenHome
+
+VERSION = 1
+KIND = ".json"
+UNFINISHED = ".new"
+REFUSED = ".refused"  # what could not be understood; kept for a person to read
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """How a run ended, as its supervisor saw it; `size` counts the bytes of output that were written."""
+
+    run: int
+    supervisor: str
+    at: datetime
+    outcome: Outcome
+    size: int
+    large: bool  # its output has a file of its own; else it is in the file it was written to
+    fault: str | None  # what the task says is wrong with the output
+    note: str | None  # what else the row has to say
+    retry: bool  # it may be followed by another attempt
+
+    @property
+    def name(self) -> str:
+        """The name of its file: two supervisors never write the same."""
+        return f"{self.run}.{self.supervisor}{KIND}"
+
+
+def put(here: OpenHome, spooled: Spooled) -> None:
+    """Write an outcome down, so that it survives us and a power cut; raises OSError."""
+    folder = here.path(home.SPOOL)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    place = os.path.join(folder, spooled.name)
+    text = json.dumps({"version": VERSION, **asdict(spooled), "at": clock.to_ms(spooled.at)})
+    try:
+        _write(f"{place}{UNFINISHED}", text.encode())
+        os.rename(f"{place}{UNFINISHED}", place)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(f"{place}{UNFINISHED}")
+        raise
+    with output.opened(folder) as fd:
+        if fd is not None:
+            os.fsync(fd)
+
+
+def _write(place: str, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(place, flags, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+
+
+def drop(here: OpenHome, name: str) -> None:
+    """Remove the file of an outcome that is in the store."""
+    with suppress(FileNotFoundError):
+        os.unlink(here.path(home.SPOOL, name))
+
+
+def waiting(here: OpenHome) -> list[str]:
+    """Return the names of the outcomes that wait to be taken up, those of the oldest runs first."""
+    names = [name for name in _names(here) if name.endswith(KIND)]
+    return sorted(names, key=lambda name: (len(name.partition(".")[0]), name))
+
+
+def _names(here: OpenHome) -> list[str]:
+    try:
+        return os.listdir(here.path(home.SPOOL))
+    except OSError:
+        return []
+
+
+def take_up(here: OpenHome) -> None:
+    """Record every outcome that waits, each in a transaction with what it brings about; then remove its file."""
+    for name in waiting(here):
+        try:
+            spooled = _read(here, name)
+        except FileNotFoundError:  # its supervisor has recorded it after all
+            continue
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+            _refuse(here, name, exc)
+            continue
+        _take(here, spooled)
+        drop(here, name)
+    for name in _names(here):
+        owner = name.removesuffix(f"{KIND}{UNFINISHED}").partition(".")[2]
+        if name.endswith(UNFINISHED) and not lock.is_held(here.supervisor(owner)):
+            drop(here, name)
+
+
+def _read(here: OpenHome, name: str) -> Spooled:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(here.path(home.SPOOL, name), flags), "rb") as file:
+        found: dict[str, Any] = json.load(file)
+    if found.pop("version") != VERSION:
+        raise ValueError("another version wrote it")
+    outcome = Outcome(**found.pop("outcome"))
+    spooled = Spooled(**{**found, "at": clock.from_ms(found["at"]), "outcome": outcome})
+    if spooled.name != name:
+        raise ValueError("it is not what its name says")
+    return spooled
+
+
+def _refuse(here: OpenHome, name: str, exc: Exception) -> None:
+    """Set a file aside that cannot be understood, so that it is told of once."""
+    text = f"{home.SPOOL}/{name} cannot be read and was set aside as {name}{REFUSED}: {exc}"
+    with here.store.transaction():
+        here.store.note(Event(here.now(), "error", "tick", text=text))
+    os.rename(here.path(home.SPOOL, name), here.path(home.SPOOL, name + REFUSED))
+
+
+def _take(here: OpenHome, spooled: Spooled) -> None:
+    """Record one outcome; its output is put where it belongs."""
+    with here.store.transaction():
+        run = _still_open(here, spooled)
+        process = None if run is None else here.store.process(run.id)
+        if run is None or process is None or process.supervisor != spooled.supervisor:
+            return  # it is known already, or the store is another than that of the file
+        task = here.store.task_of(run)
+        _, small = output.rescue(here.output, process.output, run.id, task.max_output)
+        how = runner.in_words(spooled.outcome)
+        state, reason = verdict.of(task, spooled.outcome, how, process, spooled.fault)
+        claim.finish(
+            here,
+            run,
+            state,
+            with_note(reason, spooled.note),
+            spooled.at,
+            spooled.outcome,
+            b"" if spooled.large else small,
+            spooled.size,
+            retry=spooled.retry,
+        )
+    with suppress(FileNotFoundError):  # the name is not used again, even by a supervisor that lives
+        os.unlink(output.slot(here.output, process.output))
+
+
+def _still_open(here: OpenHome, spooled: Spooled) -> Run | None:
+    try:
+        run = here.store.run(spooled.run)
+    except UnknownRun:
+        return None
+    return run if run.state is State.RUNNING else None
+
+
+def with_note(reason: str, note: str | None) -> str:
+    """Return why a run is in its state, and what else there is to say."""
+    return reason if note is None else f"{reason}; {note}"

@@ -1,0 +1,201 @@
+"""What the runs come to: counts, rates, medians and streaks over a span of time.
+
+`stats` asks the store and the rest is pure: counts and ordered lengths in, figures out. It must not write.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from taskrunner.answers import Figures, Stats
+from taskrunner.model import State
+from taskrunner.opened import OpenHome
+from taskrunner.store.figures import Count, Known, Scope
+
+FAILED = (State.FAILED, State.TIMED_OUT, State.LOST)
+JUDGED = (State.SUCCEEDED, *FAILED)  # a run that was cancelled tells nothing of its task
+END = 2**63  # a rank that is never reached
+ALL = None  # stands for all tasks together, where others have their name
+
+
+@dataclass
+class Sum:
+    """What the runs of one name, or of all, come to so far."""
+
+    states: Counter[State] = field(default_factory=Counter)
+    runs: int = 0
+    measured: int = 0  # have a duration that is known, and are in the store
+    punctual: int = 0
+    last_success: datetime | None = None
+    last: datetime | None = None  # end of the newest run
+    took: int | None = None  # milliseconds that it took
+
+    def add(self, count: Count, *, kept: bool) -> None:
+        """Add the runs of one state, which are `kept` in the store or pruned."""
+        self.states[count.state] += count.runs
+        self.runs += count.started
+        if count.state is State.SUCCEEDED:
+            self.last_success = max(self.last_success or count.last, count.last)
+        if kept:
+            self.punctual += count.punctual
+            self.measured += count.started if count.state is not State.LOST else 0
+            if count.duration is not None and (self.last is None or count.last >= self.last):
+                self.last, self.took = count.last, count.duration
+
+
+def stats(
+    here: OpenHome,
+    name: str | int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Stats:
+    """Return the figures of a task, or of all, over the runs that ended in a span of time.
+
+    Without a beginning it is everything ever, including what was pruned. Then too medians, percentiles and the
+    streak of all tasks together are of the runs that are kept.
+    """
+    with here.store.unchanged():
+        known = here.store.known(name)
+        scope = Scope(None if name is None else tuple(task.id for task in known), since, until)
+        kept, pruned = here.store.counts(scope), here.store.totals(scope)
+        names = {task.id: task.name for task in known}
+        sums = summed(names, kept, pruned)
+        took = ranked(
+            here.store.durations(scope),
+            names,
+            {key: _ranks(each.measured) for key, each in sums.items()},
+        )
+        late = ranked(
+            here.store.latenesses(scope),
+            names,
+            {key: _ranks(each.punctual)[:2] for key, each in sums.items()},
+        )
+        streaks = streaks_of(kept, here.store.ends(scope))
+    if since is None and until is None:
+        streaks = remembered(known, kept, pruned, streaks)
+    here_still = {task.name for task in known if not task.removed}
+    streak = by_name(known, streaks)
+    found = {
+        key: figures(key, each, took[key], late[key], streak[key]) for key, each in sums.items()
+    }
+    total = found.pop(ALL)
+    shown = [
+        replace(found[key], removed=key not in here_still)
+        for key in sorted(set(names.values()))
+        if key in here_still or sums[key].states
+    ]
+    return Stats(since, until, shown, total)
+
+
+def summed(
+    names: Mapping[int, str], kept: Iterable[Count], pruned: Iterable[Count]
+) -> dict[str | None, Sum]:
+    """Return what the runs come to, by the name of their task and for all together."""
+    sums: dict[str | None, Sum] = {key: Sum() for key in (*names.values(), ALL)}
+    for counts, in_store in ((kept, True), (pruned, False)):
+        for count in counts:
+            for key in (names[count.task_id], ALL):
+                sums[key].add(count, kept=in_store)
+    return sums
+
+
+def _ranks(count: int) -> list[int]:
+    """Return where the median, as the middle of two, and the 95th percentile stand among so many, from 0 on."""
+    return [(count - 1) // 2, count // 2, -(-95 * count // 100) - 1] if count else []
+
+
+def ranked(
+    values: Iterable[Sequence[int]],
+    names: Mapping[int, str],
+    ranks: Mapping[str | None, Sequence[int]],
+) -> dict[str | None, list[int]]:
+    """Return the values at these ranks, from (value, task id, count) in order of value."""
+    found: dict[str | None, list[int]] = {key: [] for key in ranks}
+    seen = dict.fromkeys(ranks, 0)
+    following = {key: wanted[0] if wanted else END for key, wanted in ranks.items()}
+    for value, task_id, count in values:
+        for key in (names[task_id], ALL):
+            seen[key] += count
+            while following[key] < seen[key]:
+                found[key].append(value)
+                left = ranks[key][len(found[key]) :]
+                following[key] = left[0] if left else END
+    return found
+
+
+def streaks_of(counts: Sequence[Count], ends: Iterable[tuple[int, State]]) -> dict[Hashable, int]:
+    """Return how many of the newest runs succeeded (+) or failed (-) in a row, by task id and for all together.
+
+    Who has only successes, or only failures, has them in a row; for others the ends are walked, newest first,
+    no further than it takes.
+    """
+    good, bad = Counter[Hashable](), Counter[Hashable]()
+    for count in counts:
+        for key in (count.task_id, ALL) if count.state in JUDGED else ():
+            (good if count.state is State.SUCCEEDED else bad)[key] += count.runs
+    found: dict[Hashable, int] = {key: good[key] - bad[key] for key in good.keys() ^ bad.keys()}
+    walked = Counter[Hashable]()
+    open_still = good.keys() & bad.keys()
+    for task_id, state in ends if open_still else ():
+        for key in {task_id, ALL} & open_still if state in JUDGED else ():
+            sign = 1 if state is State.SUCCEEDED else -1
+            if walked[key] * sign >= 0:
+                walked[key] += sign
+            else:
+                open_still.discard(key)
+        if not open_still:
+            break
+    return found | walked
+
+
+def remembered(
+    known: Iterable[Known],
+    kept: Sequence[Count],
+    pruned: Sequence[Count],
+    streaks: Mapping[Hashable, int],
+) -> dict[Hashable, int]:
+    """Return streaks with the runs that have been pruned: each task remembers its own.
+
+    That of all together is known beyond the runs that are kept only when all ever ended alike.
+    """
+    found = dict(streaks)
+    for task in known:
+        seen = found.get(task.id, 0)
+        if seen * task.streak >= 0:  # else its last runs are newer than what it remembers
+            found[task.id] = max(seen, task.streak, key=abs)
+    alike = streaks_of([*kept, *pruned], ())
+    return found if ALL not in alike else {**found, ALL: alike[ALL]}
+
+
+def by_name(known: Iterable[Known], streaks: Mapping[Hashable, int]) -> dict[str | None, int]:
+    """Return the streak of each name, that of the last task so called that ran, and of all together."""
+    found: dict[str | None, int] = {ALL: streaks.get(ALL, 0)}
+    for task in known:
+        found[task.name] = streaks.get(task.id, 0) or found.get(task.name, 0)
+    return found
+
+
+def figures(
+    name: str | None, found: Sum, took: Sequence[int], late: Sequence[int], streak: int
+) -> Figures:
+    """Return the figures of one name, or of all; `took` and `late` are values at ranks, in milliseconds."""
+    judged = sum(found.states[state] for state in JUDGED)
+    return Figures(
+        task=name,
+        runs=found.runs,
+        succeeded=found.states[State.SUCCEEDED],
+        failed=found.states[State.FAILED],
+        timed_out=found.states[State.TIMED_OUT],
+        cancelled=found.states[State.CANCELLED],
+        lost=found.states[State.LOST],
+        skipped=found.states[State.SKIPPED],
+        missed=found.states[State.MISSED],
+        success_rate=found.states[State.SUCCEEDED] / judged if judged else None,
+        duration_median=(took[0] + took[1]) / 2000 if took else None,
+        duration_p95=took[2] / 1000 if took else None,
+        late_median=(max(0, late[0]) + max(0, late[1])) / 2000 if late else None,
+        streak=streak,
+        last_success=found.last_success,
+        duration_last=None if found.took is None else found.took / 1000,
+    )

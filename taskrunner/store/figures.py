@@ -1,0 +1,167 @@
+"""What `stats` asks of the store: how many runs ended how, and their lengths of time in order of size.
+
+Each answer is one pass over the runs of a span of time. What grows with their number is given row by row, never
+as a list. What the figures mean is none of its business.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskrunner.clock import from_ms, to_ms
+from taskrunner.model import LIVE, State
+from taskrunner.store.connection import Row
+from taskrunner.store.rows import can_be_stored, id_of
+from taskrunner.store.runs import Runs
+
+# Sorting by one number takes half as long as by two, or by an id and a text.
+CODES = {state: code for code, state in enumerate(State) if state not in LIVE}
+STATES = {code: state for state, code in CODES.items()}
+CODE = " ".join(f"WHEN '{state}' THEN {code}" for state, code in CODES.items())
+# A run that a slot has waited for. The + keeps SQLite from walking the index of slots, across all pages.
+PUNCTUAL = "+trigger <> 'manual' AND attempt = 1"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which runs are meant: of these tasks, or of all, that ended in a span of time, both ends included."""
+
+    ids: tuple[int, ...] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def where(self) -> str:
+        """A condition for runs; each of its parts is a number of ours."""
+        # The + keeps SQLite from walking all runs by their end when they are not bounded by it.
+        parts = ["+finished IS NOT NULL"]
+        if self.since is not None:
+            parts.append(f"finished >= {to_ms(self.since)}")
+        if self.until is not None:
+            parts.append(f"finished <= {to_ms(self.until)}")
+        if self.ids is not None:
+            parts.append(f"task_id IN ({', '.join(map(str, self.ids))})")
+        return " AND ".join(parts)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A task that may have runs: what it is called, whether it was removed, and its streak so far."""
+
+    id: int
+    name: str
+    removed: bool
+    streak: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many runs of a task ended in one state; `punctual` ones have a lateness, `last` is its newest end.
+
+    `duration` is that of the run that ended last, in milliseconds.
+    """
+
+    task_id: int
+    state: State
+    runs: int
+    started: int
+    punctual: int
+    last: datetime
+    duration: int | None = None
+
+
+class Counts(Runs):
+    """The queries behind `stats`."""
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Let all queries of the block see the store as it is now, whoever writes meanwhile."""
+        self._run("BEGIN")
+        try:
+            yield
+        finally:
+            self._run("ROLLBACK")
+
+    def known(self, key: str | int | None = None) -> list[Known]:
+        """Return all tasks, or those of that name or id, also those that were removed; the oldest first."""
+        number = None if key is None else id_of(key)
+        if key is not None and not can_be_stored(key):
+            return []
+        where = "1" if key is None else "name = ?" if number is None else "id = ?"
+        values = () if key is None else (key if number is None else number,)
+        rows = self._rows(
+            f"SELECT id, name, removed IS NOT NULL, streak FROM tasks WHERE {where} ORDER BY id",
+            values,
+        )
+        return [
+            Known(number, name, bool(removed), streak) for number, name, removed, streak in rows
+        ]
+
+    def counts(self, scope: Scope) -> list[Count]:
+        """Return how many runs ended in each state, by task."""
+        rows = self._rows(
+            # `started` is that of the row with the newest end: sqlite.org/lang_select.html#bareagg
+            f"SELECT task_id * 16 + CASE state {CODE} END AS code, count(*), count(started), "
+            f"sum(started IS NOT NULL AND {PUNCTUAL}), max(finished), started "
+            f"FROM runs WHERE {scope.where} GROUP BY code"
+        )
+        return [_count(*row) for row in rows]
+
+    def totals(self, scope: Scope) -> list[Count]:
+        """Return the same of the runs that have been pruned; of a span without beginning only."""
+        if scope.since is not None:
+            return []
+        rows = self._rows("SELECT task_id, state, runs, started, last_end FROM totals")
+        return [
+            Count(task_id, State(state), runs, started, 0, from_ms(last))
+            for task_id, state, runs, started, last in rows
+            if (scope.ids is None or task_id in scope.ids)
+            and (scope.until is None or last <= to_ms(scope.until))
+        ]
+
+    def durations(self, scope: Scope) -> Iterator[tuple[int, int, int]]:
+        """Give the milliseconds that runs took, with the id of the task and a count, the shortest first.
+
+        Nobody saw the end of a run that was lost.
+        """
+        return self._in_order("finished - started", f"{scope.where} AND state <> '{State.LOST}'")
+
+    def latenesses(self, scope: Scope) -> Iterator[tuple[int, int, int]]:
+        """Give the milliseconds after their slots that first attempts started, as `durations` does."""
+        return self._in_order("started - slot", f"{scope.where} AND {PUNCTUAL}")
+
+    def _in_order(self, value: str, where: str) -> Iterator[tuple[int, int, int]]:
+        ((ids,),) = self._rows("SELECT coalesce(max(id), 0) + 1 FROM tasks")
+        for code, count in self._each(
+            f"SELECT ({value}) * {ids} + task_id AS code, count(*) FROM runs "
+            f"WHERE {where} AND started IS NOT NULL GROUP BY code ORDER BY code"
+        ):
+            number, task_id = divmod(code, ids)
+            yield number, task_id, count
+
+    def ends(self, scope: Scope) -> Iterator[tuple[int, State]]:
+        """Give the id of the task and the state of each run, what ended last first."""
+        where = scope.where.replace("+finished", "finished")  # here it is to be walked by its end
+        for task_id, state in self._each(
+            f"SELECT task_id, state FROM runs WHERE {where} ORDER BY finished DESC, id DESC"
+        ):
+            yield task_id, State(state)
+
+    def _each(self, sql: str) -> Iterator[Row]:
+        cursor = self._run(sql)
+        try:
+            yield from cursor
+        except sqlite3.Error as exc:
+            raise self._ours(exc) from exc
+        finally:
+            cursor.close()
+
+
+def _count(
+    code: int, runs: int, started: int, punctual: int, last: int, last_started: int | None
+) -> Count:
+    task_id, state = divmod(code, 16)
+    duration = None if last_started is None else last - last_started
+    return Count(task_id, STATES[state], runs, started, punctual, from_ms(last), duration)

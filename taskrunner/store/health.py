@@ -1,0 +1,58 @@
+"""How a store is, looked at without using it: it may be locked, damaged, newer than we are, or no store at all."""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+
+from taskrunner import home, migrations
+from taskrunner.store.connection import BUSY_CODES, quoted
+
+PATIENCE = 2.0  # seconds; who asks how the store is does not want to wait for it
+MOST_FAULTS = 5
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a store looks like from outside; sizes in bytes."""
+
+    size: int
+    log: int  # of the write-ahead log
+    schema: int | None = None  # None when it could not be read
+    known: int = len(migrations.STEPS)
+    busy: bool = False  # others kept it locked
+    error: str | None = None  # why it cannot be read
+    faults: tuple[str, ...] = ()  # what quick_check finds
+
+
+def health(folder: str, *, thorough: bool) -> Health | None:
+    """Return how the store of a home is, None when there is none; `thorough` reads every page of it."""
+    place = home.path(folder, home.STORE)
+    if not os.path.lexists(place):
+        return None
+    size, log = _size(place), _size(f"{place}-wal")
+    # Not mode=ro, though we only read: such a connection leaves the files of the log behind.
+    uri = f"file:{quoted(place)}?mode=rw"
+    try:
+        with closing(sqlite3.connect(uri, timeout=PATIENCE, uri=True)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            schema = migrations.version(connection)
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            found = connection.execute(f"PRAGMA quick_check({MOST_FAULTS})") if thorough else ()
+            faults = tuple(" ".join(text.split()) for (text,) in found if text != "ok")
+    except sqlite3.Error as exc:
+        busy = getattr(exc, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES
+        return Health(size, log, busy=busy, error=str(exc))
+    return Health(size, log, schema, faults=faults)
+
+
+def _size(place: str) -> int:
+    try:
+        return os.stat(place).st_size
+    except OSError:
+        return 0
+
+
+def library() -> str:
+    """Return the version of SQLite in use."""
+    return sqlite3.sqlite_version

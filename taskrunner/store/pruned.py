@@ -1,0 +1,167 @@
+"""What of the history is old enough to go, and the rows taken out of the store, a few at a time.
+
+Which ages and sizes those are, it is told; files beside the store are none of its business.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from taskrunner.clock import to_ms
+from taskrunner.store.figures import Counts
+
+# A task that was removed has no newest runs to be kept for, only some that are not old yet.
+OLD = """
+WITH batch AS (
+  SELECT id, task_id, state, started, finished FROM runs
+   WHERE finished < :before AND finished >= :finished AND (finished > :finished OR id > :id)
+   ORDER BY finished, id LIMIT :rows),
+spare AS (
+  SELECT id AS task_id, removed, last_run, last_success,
+         (SELECT runs.id FROM runs WHERE runs.task_id = tasks.id
+           ORDER BY runs.id DESC LIMIT 1 OFFSET :keep) AS newest
+    FROM tasks WHERE id IN (SELECT task_id FROM batch))
+SELECT batch.finished, batch.id,
+       removed IS NOT NULL OR coalesce(batch.id <= newest, 0)
+       AND (batch.started IS NULL OR batch.started IS NOT last_run)
+       AND NOT (state = 'succeeded' AND batch.finished IS last_success)
+  FROM batch JOIN spare USING (task_id) ORDER BY batch.finished, batch.id
+"""
+# The output of a run that has ended, unless it is the last one of its task, or the last that succeeded.
+SPENT = """runs.finished IS NOT NULL AND (tasks.removed IS NOT NULL OR runs.started IS NOT tasks.last_run
+       AND NOT (runs.state = 'succeeded' AND runs.finished IS tasks.last_success))"""
+FIGURES = """
+INSERT INTO totals (task_id, state, runs, started, duration, last_slot, last_end)
+SELECT task_id, state, count(*), count(started), coalesce(sum(finished - started), 0), max(slot),
+       max(finished)
+  FROM runs WHERE id IN ({ids}) GROUP BY task_id, state
+    ON CONFLICT (task_id, state) DO UPDATE SET runs = runs + excluded.runs,
+       started = started + excluded.started, duration = duration + excluded.duration,
+       last_slot = max(last_slot, excluded.last_slot), last_end = max(last_end, excluded.last_end)
+"""
+UNUSED = """removed < ? AND NOT EXISTS (SELECT 1 FROM runs WHERE task_id = tasks.id)
+       AND NOT EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id)
+       AND NOT EXISTS (SELECT 1 FROM totals WHERE task_id = tasks.id)"""
+
+Place = tuple[int, int]  # in the runs by their end: milliseconds, and the id of the run
+START: Place = (-(2**63), 0)
+
+
+class Pruning(Counts):
+    """The queries of retention; what they write belongs into a transaction of the caller."""
+
+    def old_runs(
+        self, before: datetime, keep: int, after: Place, limit: int
+    ) -> list[tuple[Place, bool]]:
+        """Return the next runs that ended before an instant, and whether each may go, what ended first first.
+
+        The newest `keep` of each task may not, nor its last one and its last success.
+        """
+        values = {"before": to_ms(before), "keep": keep, "rows": limit}
+        rows = self._rows(OLD, {**values, "finished": after[0], "id": after[1]})
+        return [((finished, run_id), bool(may_go)) for finished, run_id, may_go in rows]
+
+    def weigh_runs(self, ids: Sequence[int]) -> tuple[int, int, int]:
+        """Return how many of these runs there are, how many small outputs they have, and of how many bytes."""
+        marks = _listed(ids)
+        ((runs,),) = self._rows(f"SELECT count(*) FROM runs WHERE id IN ({marks})")
+        return (runs, *self.weigh_outputs(ids))
+
+    def weigh_outputs(self, ids: Sequence[int]) -> tuple[int, int]:
+        """Return how many small outputs these runs have, and of how many bytes."""
+        ((outputs, size),) = self._rows(
+            "SELECT count(*), coalesce(sum(length(data)), 0) FROM outputs "
+            f"WHERE run_id IN ({_listed(ids)})"
+        )
+        return outputs, size
+
+    def drop_runs(self, ids: Sequence[int]) -> tuple[int, int, int]:
+        """Take runs and their small outputs out, their figures into the totals; return what `weigh_runs` does."""
+        found = self.weigh_runs(ids)
+        self._run(FIGURES.format(ids=_listed(ids)))
+        self.drop_outputs(ids)
+        self._run(f"DELETE FROM runs WHERE id IN ({_listed(ids)})")
+        return found
+
+    def drop_outputs(self, ids: Sequence[int]) -> tuple[int, int]:
+        """Take the small outputs of runs out and return what `weigh_outputs` does."""
+        found = self.weigh_outputs(ids)
+        if found[0]:
+            self._run(f"DELETE FROM outputs WHERE run_id IN ({_listed(ids)})")
+        return found
+
+    def output_bytes(self) -> int:
+        """Return how many bytes all small outputs come to."""
+        return int(self.fact("output_bytes") or 0)
+
+    def count_output_bytes(self) -> None:
+        """Add up all small outputs, in case that something was written past us."""
+        self._run(
+            "UPDATE facts SET value = (SELECT coalesce(sum(length(data)), 0) FROM outputs) "
+            "WHERE name = 'output_bytes'"
+        )
+
+    def spent_outputs(self, limit: int) -> Iterator[tuple[int, int]]:
+        """Give run and bytes of small outputs that may go, the oldest first; read `limit` at a time."""
+        last: int | None = 0
+        while last is not None:
+            rows = self._rows(
+                "SELECT run_id, length(data) FROM outputs JOIN runs ON runs.id = run_id "
+                f"JOIN tasks ON tasks.id = task_id WHERE run_id > ? AND {SPENT} "
+                "ORDER BY run_id LIMIT ?",
+                (last, limit),
+            )
+            yield from rows
+            last = rows[-1][0] if rows else None
+
+    def spent(self, ids: Sequence[int]) -> set[int]:
+        """Return which of these runs have an output that may go."""
+        rows = self._rows(
+            f"SELECT runs.id FROM runs JOIN tasks ON tasks.id = task_id "
+            f"WHERE runs.id IN ({_listed(ids)}) AND {SPENT}"
+        )
+        return {run_id for (run_id,) in rows}
+
+    def without_rows(self, ids: Sequence[int]) -> list[int]:
+        """Return which of these are no ids of runs."""
+        rows = self._rows(f"SELECT id FROM runs WHERE id IN ({_listed(ids)})")
+        return sorted(set(ids) - {run_id for (run_id,) in rows})
+
+    def old_events(self, before: datetime, limit: int) -> list[int]:
+        """Return the ids of the oldest events that are older than an instant."""
+        rows = self._rows("SELECT id, at FROM events ORDER BY id LIMIT ?", (limit,))
+        return [event_id for event_id, at in rows if at < to_ms(before)]
+
+    def drop_events(self, ids: Sequence[int]) -> int:
+        """Take events out and return how many there were."""
+        return self._run(f"DELETE FROM events WHERE id IN ({_listed(ids)})").rowcount
+
+    def drop_unused_tasks(self, before: datetime, limit: int) -> int:
+        """Take out tasks that were removed before an instant and that nothing refers to any more."""
+        found = self._rows(f"SELECT id FROM tasks WHERE {UNUSED} LIMIT ?", (to_ms(before), limit))
+        ids = [task_id for (task_id,) in found]
+        return self._run(f"DELETE FROM tasks WHERE id IN ({_listed(ids)})").rowcount
+
+    def size(self) -> int:
+        """Return how many bytes the store's file has, once all is written to it."""
+        return self._pages("page_count")
+
+    def free_bytes(self) -> int:
+        """Return how many of them are not in use."""
+        return self._pages("freelist_count")
+
+    def _pages(self, count: str) -> int:
+        ((pages,),), ((size,),) = self._rows(f"PRAGMA {count}"), self._rows("PRAGMA page_size")
+        return int(pages) * int(size)
+
+    def give_back(self, pages: int) -> None:
+        """Cut up to so many pages that are not in use off the file; outside of a transaction."""
+        try:
+            # `execute` would free one page: it asks for one row, and each page is one (Python 3.11).
+            self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        except sqlite3.Error as exc:
+            raise self._ours(exc) from exc
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids))

@@ -1,0 +1,597 @@
+"""Task files: TOML text to definitions of tasks, and back.
+
+A file says what tasks there are to be; what that changes is for `plan`. Pure: it is given text, reads no file,
+knows no store and no clock.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from taskrunner import instant, options, render, words
+from taskrunner.errors import InputError, shown
+from taskrunner.model import Kind, Task
+from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
+
+WHEN = ("every", "cron", "at", "after", "boot", "manual")
+TIMING = (*WHEN, "anchor", "from_finish")
+WORK = ("command", "shell")
+ORDER = ("description", *WHEN, "tz", "anchor", "from_finish", "now", "enabled", *WORK)
+KEYS = (*ORDER, *(name for name in options.READERS if name not in ORDER))
+NO_DEFAULTS = {*TIMING, *WORK, "now", "enabled", "description"}
+FLAGS = ("boot", "manual", "from_finish", "now", "enabled")
+TABLES = ("defaults", "tasks", "profiles")
+LARGEST = 4_000_000  # characters of a file
+MANY = 10  # names are not all told
+BARE = re.compile(r"[A-Za-z0-9_-]+")
+DASHED = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
+CLOSES = ('"""', "'''", "]", "}")  # what the last line of a value of several lines holds
+RELATIVE = re.compile(r"\s*(?:[+-]|now\s*$)", re.IGNORECASE)
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong in a file, and where; `known` when it is wrong on any machine."""
+
+    place: str
+    line: int
+    text: str
+    known: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.place}, line {self.line}: {self.text}" if self.line else self.text
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One task as a file has it: `given` are its options as values, but for those it leaves open.
+
+    `enabled` is None when the file leaves that to people; `lines` tells where each key stands.
+    """
+
+    name: str
+    source: str
+    schedule: Schedule
+    command: tuple[str, ...] | None = None
+    shell: str | None = None
+    tz: str | None = None
+    now: bool = False
+    enabled: bool | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def fault(self, text: str, key: str = "", *, known: bool = True) -> Fault:
+        """Return a fault of this task, at the line of a key."""
+        line = self.lines.get(key) or self.lines.get("", 0)
+        return Fault(self.place, line, f"{self.name}: {underscored(text)}", known)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the files of these `sources` define, what is wrong with them, and the names of all tasks, good or not."""
+
+    definitions: Sequence[Definition]
+    faults: Sequence[Fault] = ()
+    names: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+
+
+@dataclass
+class Reading:
+    """One file while it is read: what was found, and what is wrong, all of it."""
+
+    text: str
+    place: str
+    source: str
+    zone: str
+    found: list[Definition] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    profiles: tuple[str, ...] = ()
+    names: set[str] = field(default_factory=set)
+    _lines: dict[Path, int] | None = None
+
+    def line(self, path: Path) -> int:
+        """Return the line of a key, or of the table around it."""
+        if self._lines is None:
+            self._lines = lines(self.text)
+        while path and path not in self._lines:
+            path = path[:-1]
+        return self._lines.get(path, 1)
+
+    def refuse(self, path: Path, text: str) -> None:
+        """Keep a fault at the line of a key."""
+        self.faults.append(Fault(self.place, self.line(path), underscored(text)))
+
+
+def underscored(text: str) -> str:
+    """Return a sentence about flags as one about keys."""
+    return DASHED.sub(lambda found: found[1].replace("-", "_"), text)
+
+
+# ---- text to definitions
+
+
+def read(text: str, place: str, source: str, *, zone: str, profile: str | None = None) -> Reading:
+    """Return what the text of a task file defines, and all that is wrong with it.
+
+    `place` is its name for people, `source` the one its tasks are kept under; `zone` is that of tasks without one.
+    """
+    reading = Reading(text, place, source, zone)
+    whole = _parsed(reading)
+    for name in whole.keys() - set(TABLES):
+        reading.refuse((name,), f"{shown(name)} is no table of a task file: {_near(name, TABLES)}")
+    profiles = _table(reading, whole, ("profiles",))
+    reading.profiles = tuple(profiles)
+    chosen = {}
+    for name in profiles:
+        here = _table(reading, profiles, ("profiles", name))
+        for key in here.keys() - {"defaults", "tasks"}:
+            sentence = f"{shown(key)} is no table of a profile: write defaults or tasks"
+            reading.refuse(("profiles", name, key), sentence)
+        if name == profile:
+            chosen = here
+    _read_tasks(reading, whole, chosen, profile or "")
+    return reading
+
+
+def _parsed(reading: Reading) -> dict[str, Any]:
+    if len(reading.text) > LARGEST:
+        sentence = f"a task file has at most {LARGEST} characters: split it"
+        reading.faults.append(Fault(reading.place, 1, sentence))
+        return {}
+    try:
+        return tomllib.loads(reading.text)
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        found = re.search(r"\(at line (\d+), column (\d+)\)", str(exc))
+        line = int(found[1]) if found else max(1, reading.text.count("\n"))
+        why = re.sub(r" \(at [^()]*\)$", "", str(exc))
+        reading.faults.append(Fault(reading.place, line, f"this is no TOML: {why}"))
+        return {}
+    except ValueError as exc:  # a number of thousands of digits
+        reading.faults.append(Fault(reading.place, 1, f"this is no TOML that can be read: {exc}"))
+        return {}
+
+
+def _table(reading: Reading, parent: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the table of that name, empty when there is none or when it is something else."""
+    value = parent.get(path[-1], {})
+    if isinstance(value, dict):
+        return value
+    advice = " (tasks are tables of their own, such as [tasks.backup])" * (path[-1] == "tasks")
+    reading.refuse(path, f"{path[-1]} is no table{advice}")
+    return {}
+
+
+def _read_tasks(
+    reading: Reading, whole: dict[str, Any], chosen: dict[str, Any], profile: str
+) -> None:
+    """Read the tasks of a file, those of a profile over them."""
+    tops: list[tuple[Path, dict[str, Any]]] = [((), whole), (("profiles", profile), chosen)]
+    common = _layers(reading, tops, "defaults", allowed=set(KEYS) - NO_DEFAULTS)
+    names: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
+    for top, table in tops:
+        for name in _table(reading, table, (*top, "tasks")):
+            path = (*top, "tasks", name)
+            names.setdefault(name, []).append((path, _table(reading, table.get("tasks", {}), path)))
+    reading.names = {*names}
+    for name, own in names.items():
+        _read_task(reading, name, common, own)
+
+
+def _layers(
+    reading: Reading, tops: list[tuple[Path, dict[str, Any]]], key: str, allowed: set[str]
+) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the tables of defaults, without what cannot be a default."""
+    found = []
+    for top, table in tops:
+        path = (*top, key)
+        values = _table(reading, table, path)
+        for name in values.keys() - allowed:
+            reading.refuse(
+                (*path, name), f"{shown(name)} can be no default: {_near(name, allowed)}"
+            )
+        found.append((path, {name: values[name] for name in values if name in allowed}))
+    return found
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name[:40], known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    few = len(known) < MANY
+    return f"known are {', '.join(sorted(known))}" if few else "see taskrunner add --help"
+
+
+def _read_task(
+    reading: Reading,
+    name: str,
+    common: list[tuple[Path, dict[str, Any]]],
+    own: list[tuple[Path, dict[str, Any]]],
+) -> None:
+    """Read one task, or keep all that is wrong with it."""
+    before, top = len(reading.faults), own[0][0]
+    places: dict[str, Path] = {"": top}
+    values: dict[str, Any] = {}
+    for path, table in [*common, *own]:
+        _check_keys(reading, name, path, table)
+        _lay_over(values, places, path, table)
+    try:
+        options.name(name)
+    except InputError as exc:
+        reading.refuse(top, str(exc))
+    if len(reading.faults) > before and any(
+        isinstance(values[key], dict) for key in values.keys() - {*KEYS}
+    ):
+        return  # it is another task, without its quotes
+    found = _definition(reading, name, values, places)
+    if found is not None and len(reading.faults) == before:
+        reading.found.append(found)
+
+
+def _check_keys(reading: Reading, name: str, path: Path, table: dict[str, Any]) -> None:
+    for key, value in table.items():
+        if key in KEYS:
+            continue
+        advice = _near(key, KEYS)
+        if isinstance(value, dict):  # [tasks.a.b] is the table b of a task a
+            advice = f'a name with a dot needs quotes, such as [tasks."{name}.{key}"]'
+        reading.refuse((*path, key), f"{name}: {shown(key)} is no option of a task: {advice}")
+
+
+def _lay_over(
+    values: dict[str, Any], places: dict[str, Path], path: Path, table: dict[str, Any]
+) -> None:
+    """Put the options of one table over those before; what contradicts them takes them away."""
+    gone: set[str] = set()
+    for group, marks in ((TIMING, WHEN), (WORK, WORK)):
+        if any(table.get(key, False) is not False for key in marks):
+            gone |= {*group}
+    gone |= {"catch_up_limit"} if "catch_up" in table else set()
+    gone |= {"max_instances"} if "overlap" in table else set()
+    for key in gone:
+        values.pop(key, None)
+    for key, value in table.items():
+        before = values.get(key)
+        both = key == "env" and isinstance(before, dict) and isinstance(value, dict)
+        values[key] = {**before, **value} if both and isinstance(before, dict) else value
+        places[key] = (*path, key)
+
+
+def _definition(
+    reading: Reading, name: str, values: dict[str, Any], places: dict[str, Path]
+) -> Definition | None:
+    """Return a definition, or None when its schedule is wrong; other faults are kept beside it."""
+
+    def refuse(key: str, text: str) -> None:
+        reading.refuse(places.get(key, places[""]), f"{name}: {text}")
+
+    flags = _flags(values, refuse)
+    given = _given(values, refuse)
+    command, shell = _work(values, refuse)
+    schedule, tz = _schedule(reading, values, flags, places, refuse)
+    if schedule is None:
+        return None
+    made = Definition(
+        name,
+        reading.source,
+        schedule,
+        command,
+        shell,
+        tz,
+        bool(flags.get("now")),
+        flags.get("enabled"),
+        given,
+        reading.place,
+    )
+    return replace(made, lines=Places(reading, places))
+
+
+class Places(Mapping[str, int]):
+    """The lines of the keys of a task, looked for when somebody asks."""
+
+    def __init__(self, reading: Reading, places: dict[str, Path]) -> None:
+        """Take the paths of the keys."""
+        self._reading, self._places = reading, places
+
+    def __getitem__(self, key: str) -> int:
+        return self._reading.line(self._places[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def _flags(values: dict[str, Any], refuse: Any) -> dict[str, bool]:
+    found = {}
+    for key in FLAGS:
+        if key in values and not isinstance(values[key], bool):
+            refuse(key, f"{key} {shown(values[key])}: it must be true or false")
+        elif key in values:
+            found[key] = values[key]
+    return found
+
+
+def _given(values: dict[str, Any], refuse: Any) -> dict[str, Any]:
+    """Return the options of a task, each read; one that is false has no value whatever the defaults are."""
+    found: dict[str, Any] = {}
+    for key in options.READERS:
+        if key in values:
+            try:
+                found[key] = _checked(key, values[key])
+            except InputError as exc:
+                # Values of variables may be secret: they are in no sentence.
+                value = "" if key in ("env", "stdin") else f" {shown(values[key])}"
+                refuse(key, f"{key}{value}: {exc}")
+    return found
+
+
+def _checked(key: str, value: Any) -> Any:
+    """Return a value as the options take it; raises InputError for one they would refuse, or read otherwise."""
+    if value is False and (key == "timeout" or options.DEFAULTS.get(key, key) is None):
+        value = None
+    if isinstance(value, float) and key != "retry_backoff":
+        value = timedelta(seconds=value) if 0 < value < 1e10 else value
+    if key == "umask" and isinstance(value, int):
+        raise InputError('it must be text in octal, such as "022"')
+    if key == "env" and isinstance(value, dict) and render.MASK in value.values():
+        hidden = next(name for name, text in value.items() if text == render.MASK)
+        raise InputError(
+            f"{hidden} is {render.MASK}, which stands for a value that export did not show: write the value"
+        )
+    options.READERS[key](value)
+    return value
+
+
+def _work(values: dict[str, Any], refuse: Any) -> tuple[tuple[str, ...] | None, str | None]:
+    """Return the command or the text for the shell."""
+    key = next((key for key in WORK if key in values), "")
+    if len(values.keys() & {*WORK}) != 1:
+        which = "a command and a shell text" if key else "no command"
+        advice = (
+            "give one of them" if key else 'write command = ["program", "word"] or shell = "text"'
+        )
+        refuse(key, f"there is {which}: {advice}")
+        return None, None
+    try:
+        if key == "shell":
+            return None, options.shell(_not_none(values[key]))
+        return options.argv(_not_none(values[key])), None
+    except InputError as exc:
+        refuse(key, str(exc))
+        return None, None
+
+
+def _not_none(value: Any) -> Any:
+    return str(value) if value is None else value
+
+
+def _schedule(
+    reading: Reading,
+    values: dict[str, Any],
+    flags: dict[str, bool],
+    places: dict[str, Path],
+    refuse: Any,
+) -> tuple[Schedule | None, str | None]:
+    """Return when a task is due and its zone, None for a schedule that is wrong."""
+    given = [key for key in WHEN if values.get(key, False) is not False]
+    if len(given) != 1:
+        if given:
+            text = f"{words.join(given)} are {len(given)} schedules: give one of them"
+        else:
+            text = f"there is no schedule: give one of {', '.join(WHEN)}"
+        refuse(given[0] if given else "", text)
+        return None, None
+    kind, tz = given[0], values.get("tz")
+    if kind in ("after", "boot", "manual") and places.get("tz", ())[:-1] != places[kind][:-1]:
+        tz = None  # it is for another schedule, or a default for those that have one
+    try:
+        whole = _when(kind, values, flags, tz if isinstance(tz, str) else reading.zone)
+        if tz is not None:
+            _check_zone(whole, tz)
+    except InputError as exc:
+        refuse("tz" if tz is not None and "zone" in str(exc) else kind, str(exc))
+        return None, None
+    return whole, tz
+
+
+def _check_zone(whole: Schedule, tz: Any) -> None:
+    """Raise InputError for a zone that is none, or that this kind of schedule has not."""
+    options.schedule(whole, tz)
+    Cron("* * * * *", tz)
+
+
+def _when(kind: str, values: dict[str, Any], flags: dict[str, bool], zone: str) -> Schedule:
+    value = values[kind]
+    for key in ("anchor", "from_finish"):
+        if kind != "every" and values.get(key, False) is not False:
+            raise InputError(f"{key} {shown(values[key])} goes only with every")
+    if kind in ("boot", "manual"):
+        return Boot() if kind == "boot" else Manual()
+    if kind == "every":
+        anchor = values.get("anchor")
+        start = None if anchor is None else instant.place_text(_moment(anchor), zone)
+        return Every(_text(kind, value), start, from_finish=flags.get("from_finish", False))
+    if kind == "at":
+        return At(_moment(value))
+    if kind == "cron":
+        return Cron(_text(kind, value))
+    parent, _, how = _text(kind, value).partition(":")
+    return After(parent, how or "succeeded")
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{key} {shown(value)} is no text: put it in quotes")
+    return value
+
+
+def _moment(value: Any) -> str:
+    """Return an instant as ISO 8601; TOML has a type for it, too."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    if not isinstance(value, str):
+        raise InputError(f"{shown(value)} is no instant: write one such as '2026-12-01 22:00'")
+    if RELATIVE.match(value):
+        raise InputError(
+            f"{shown(value)} is another instant each time the file is applied: write one such as '2026-12-01 22:00'"
+        )
+    return value
+
+
+# ---- where things stand
+
+
+def lines(text: str) -> dict[Path, int]:
+    """Return the line of each table and key of a TOML text, as far as the text is TOML."""
+    found: dict[Path, int] = {}
+    top: Path = ()
+    pending, start = "", 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        if pending:
+            pending += "\n" + line
+            if not any(mark in line for mark in CLOSES):
+                continue
+        else:
+            pending, start = line, number
+        path = _path(pending)
+        if path is None:
+            continue
+        above = () if pending.lstrip().startswith("[") else top
+        for length in range(1, len(path) + 1):
+            found.setdefault((*above, *path[:length]), start)
+        if path and not above:
+            top = path if pending.lstrip().startswith("[") else top
+        pending = ""
+    return found
+
+
+def _path(statement: str) -> Path | None:
+    """Return the path that one statement of TOML names, () for none, None when it is not complete."""
+    try:
+        value: Any = tomllib.loads(statement)
+    except (ValueError, RecursionError):
+        return None
+    left = statement.partition("=")[0] if not statement.lstrip().startswith("[") else statement
+    found = []
+    while isinstance(value, dict) and len(value) == 1:
+        ((key, value),) = value.items()
+        found.append(key)
+        if isinstance(value, list) and statement.lstrip().startswith("[["):
+            break
+        if not statement.lstrip().startswith("[") and not _more(left, len(found)):
+            break
+    return tuple(found)
+
+
+def _more(left: str, known: int) -> bool:
+    """Return whether a dotted key on the left of = has more parts than those."""
+    try:
+        value: Any = tomllib.loads(f"{left}= 0")
+    except ValueError:  # a quoted key with = in it
+        return False
+    for _ in range(known):
+        ((_, value),) = value.items()
+    return isinstance(value, dict)
+
+
+# ---- tasks to text
+
+
+def write(
+    tasks: Iterable[Task], usual: Mapping[str, Any], *, secrets: bool = False
+) -> tuple[str, list[str]]:
+    """Return tasks as the text of a task file, and the names of those that hide a secret value in it.
+
+    `usual` are the options of a task that gives none here; `secrets` are shown when true.
+    """
+    parts, hiding = [], []
+    for task in tasks:
+        values = _values(task, usual)
+        if "env" in values and not secrets:
+            masked = render.masked(task.env)
+            hiding += [task.name] if masked != task.env else []
+            values["env"] = masked
+        body = [f"{key} = {_written(key, values[key])}" for key in KEYS if key in values]
+        parts.append("\n".join([f"[tasks.{_key(task.name)}]", *body]) + "\n")
+    return "\n".join(parts), hiding
+
+
+def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file has to say of a task, under the names of the keys."""
+    ours = options.read(options.DEFAULTS)
+    found: dict[str, Any] = {task.kind: task.schedule or True}
+    if task.kind in (Kind.CRON, Kind.EVERY, Kind.AT):
+        found["tz"] = task.tz
+    if task.anchor is not None:
+        found["anchor"] = render.instant(task.anchor)
+    found |= {"from_finish": True} if task.from_finish else {}
+    found |= {} if task.enabled else {"enabled": False}
+    found |= {"command": task.command} if task.shell is None else {"shell": task.shell}
+    for name in options.READERS:
+        value = _whole(name, vars(task))
+        if not value == _whole(name, ours) == _whole(name, usual):
+            found[name] = _typed(name, task)
+    return found
+
+
+def _whole(name: str, values: Mapping[str, Any]) -> Any:
+    """Return the value of an option; a group has two."""
+    return (values["group"], values["group_limit"]) if name == "group" else values[name]
+
+
+def _typed(name: str, task: Task) -> Any:
+    """Return an option as it is typed; false for one that has no value."""
+    value = getattr(task, name)
+    if value is None:
+        return "none" if name == "timeout" else False
+    if isinstance(value, timedelta):
+        whole = not value % timedelta(seconds=1)
+        return render.length(value) if whole else value.total_seconds()
+    if name == "umask":
+        return f"{task.umask:03o}"
+    if name == "group":
+        return render.group(task)
+    if name == "limit":
+        return render.limits(task.limit) or False
+    if name == "max_output":
+        return render.size(task.max_output)
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def _written(key: str, value: Any) -> str:
+    """Return a value as TOML; a text for the shell of several lines as such."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{_key(name)} = {_quoted(text)}" for name, text in sorted(value.items()))
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_written(key, each) for each in value)}]"
+    plain = value.replace("\n", "").isprintable() and "'''" not in value
+    if key == "shell" and "\n" in value and plain and value[-1] != "'":
+        return f"'''\n{value}'''"
+    return _quoted(str(value))
+
+
+def _key(name: str) -> str:
+    return name if BARE.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    """Return a basic string of TOML; JSON escapes the same signs but one."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

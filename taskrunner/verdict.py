@@ -1,0 +1,106 @@
+"""How a run ended, and whether its slot is tried again: pure decisions about outcomes.
+
+It must not know the store, nor what other runs there are.
+"""
+
+import re
+from datetime import datetime, timedelta
+
+from taskrunner import clock, duration
+from taskrunner.errors import shown
+from taskrunner.model import OnLost, Outcome, Process, Run, State, Task
+
+XCPU = 24  # the signal past the limit of CPU time, setrlimit(2); its number on Linux
+RETRIED = (State.FAILED, State.TIMED_OUT, State.LOST)
+LONGEST_DELAY = timedelta(days=30)  # of a retry, however often its delay is multiplied
+
+
+def retry_at(
+    task: Task, run: Run, state: State, exit_code: int | None, now: datetime
+) -> datetime | None:
+    """Return when the next attempt is made of the slot of a run that ends now; None when there is none.
+
+    `state` is one of RETRIED. An attempt that could start only past the deadline is not made.
+    """
+    if not task.enabled or run.attempt > _retries(task, state, exit_code):
+        return None
+    delay = task.retry_delay
+    for _ in range(1, run.attempt):
+        delay = min(delay * task.retry_backoff, max(LONGEST_DELAY, task.retry_delay))
+    ready = clock.from_ms(clock.to_ms(now + delay))
+    late = task.deadline is not None and ready - run.slot > task.deadline
+    return None if late else ready
+
+
+def _retries(task: Task, state: State, exit_code: int | None) -> int:
+    if state is State.LOST:
+        return max(1, task.retries) if task.on_lost is OnLost.RETRY else 0
+    return task.retries if not task.retry_codes or exit_code in task.retry_codes else 0
+
+
+def of(
+    task: Task, outcome: Outcome, how: str, process: Process | None, fault: str | None = None
+) -> tuple[State, str]:
+    """Return state and reason of a run that ended so (`how` in words); who stopped it has said so before.
+
+    A `fault` of its output makes a failure of what else were a success.
+    """
+    how += _over_limit(task, outcome)
+    if process is not None and process.stop_state is not None:
+        return process.stop_state, f"{process.stop_reason} ({how})"
+    if outcome.silent:
+        return State.TIMED_OUT, f"{silent(task)} ({how})"
+    if outcome.timed_out and task.timeout is not None:
+        return State.TIMED_OUT, f"{overdue(task)} ({how})"
+    if outcome.error:
+        return State.FAILED, how
+    if outcome.exit_code in task.noop_codes:
+        return State.SUCCEEDED, f"nothing to do ({how})"
+    if fault is not None:
+        return State.FAILED, f"{how}, but {fault}"
+    return (State.SUCCEEDED if outcome.exit_code in task.ok_codes else State.FAILED), how
+
+
+def _over_limit(task: Task, outcome: Outcome) -> str:
+    """Return what is to be said of a run that the kernel ended for its CPU time, "" of others.
+
+    Of the other limits it does not tell: what is asked for beyond them is refused, and the program says so.
+    """
+    over = outcome.signal == XCPU or outcome.exit_code == 128 + XCPU  # from a shell
+    if not over or "cpu" not in task.limit:
+        return ""
+    return (
+        f", over its limit of {duration.format(timedelta(seconds=task.limit['cpu']))} of CPU time"
+    )
+
+
+def reads_output(task: Task, outcome: Outcome) -> bool:
+    """Return whether it depends on its output if a run that ended so has succeeded."""
+    asks = task.expect is not None or task.reject is not None
+    ended = outcome.error is None and not outcome.timed_out
+    return asks and ended and outcome.exit_code in set(task.ok_codes) - set(task.noop_codes)
+
+
+def fault_in(task: Task, text: str) -> str | None:
+    """Return what is wrong with the output of a run by what its task expects and rejects, None when all is well."""
+    try:
+        if task.expect is not None and not re.search(task.expect, text, re.MULTILINE):
+            return f"its output does not match {shown(task.expect)}"
+        if task.reject is not None and re.search(task.reject, text, re.MULTILINE):
+            return f"its output matches {shown(task.reject)}"
+    except (re.error, OverflowError, RecursionError) as exc:  # from a Python that knew it
+        return f"its output cannot be searched: {exc}"
+    return None
+
+
+def silent(task: Task) -> str:
+    """Return why a run that writes nothing is stopped."""
+    length = "" if task.max_silence is None else f"{duration.format(task.max_silence)} of "
+    return f"stopped after {length}silence"
+
+
+def overdue(task: Task) -> str:
+    """Return why a run that takes too long is stopped."""
+    return (
+        f"stopped at its timeout of {duration.format(task.timeout)}" if task.timeout else "stopped"
+    )

@@ -1,0 +1,259 @@
+"""Killed anywhere: what must hold when ticks, daemons and writers die by SIGKILL at any moment, a hundred times.
+
+TASKRUNNER_TEST_LONG=1 kills a thousand times. Children write down that they were started, on their own; what the
+store says is held against that.
+"""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from contextlib import closing, suppress
+from datetime import timedelta
+
+import pytest
+
+from taskrunner import Every, State, TaskRunner, runner
+from tests.samples import ROOT, call, program, start, wait_for
+
+pytestmark = pytest.mark.system
+LONG = bool(os.environ.get("TASKRUNNER_TEST_LONG"))
+KILLS = 1000 if LONG else 100
+# A line of this length is written at once, also beside others (write(2) with O_APPEND).
+NOTE = 'echo "$TASKRUNNER_RUN $TASKRUNNER_TASK $TASKRUNNER_SLOT $TASKRUNNER_ATTEMPT" >> "$LOG"'
+COMMANDS = {
+    "quick": NOTE,
+    "slow": f"{NOTE}; sleep 0.2",
+    "loud": f"{NOTE}; head -c 200000 /dev/zero",
+    "failing": f"{NOTE}; exit 3",
+}
+WRITERS = (
+    ("tick",),
+    ("tick",),
+    ("daemon", "--interval", "1s", "--grace", "1s"),
+    ("add", "more", "--replace", "--manual", "--", "true"),
+    ("set", "slow", "--priority", "3"),
+    ("run", "slow", "--force"),
+    ("prune",),
+    ("history",),
+)
+
+
+@pytest.fixture
+def log(tmp_path):
+    place = tmp_path / "log"
+    place.touch()
+    return place
+
+
+@pytest.fixture
+def door(home, log):
+    """A home with tasks that are due each second."""
+    with TaskRunner(home) as made:
+        for name, shell in COMMANDS.items():
+            options = {"env": {"LOG": str(log)}, "timeout": "20s", "kill_after": "1s"}
+            options |= {"retries": int(name == "failing"), "retry_delay": "1s"}
+            made.add(name, shell=shell, schedule=Every("1s"), **options)
+        yield made
+        stop_children(made)
+
+
+def stop_children(door):
+    """End the children that a supervisor left behind; they are in sessions of their own."""
+    for _, process in door._here().store.processes():
+        if process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def settle(door):
+    """Let ticks come until nothing is live any more."""
+    for name in COMMANDS:
+        door.disable(name)  # what is open is not decided any more; what was claimed is
+
+    def quiet():
+        door.tick()
+        return not door.status().running and not door.status().pending
+
+    wait_for(quiet, 60)
+
+
+def check(door, home, log):
+    """Hold the store against what the children wrote."""
+    runs = [run for run in door.history(limit=None) if run.task in COMMANDS]
+    lines = [line.split() for line in log.read_text().splitlines()]
+    started = Counter(int(number) for number, *_ in lines)
+    assert set(started.values()) <= {1}, "a run was started twice"
+    by_hand = {run.id for run in runs if run.trigger == "manual"}
+    slots = Counter(tuple(rest) for number, *rest in lines if int(number) not in by_hand)
+    assert set(slots.values()) <= {1}, "a slot was started twice"
+    known = {run.id: run for run in runs}
+    assert set(started) <= set(known), "a run was started that has no row"
+    for number in started:
+        assert known[number].started is not None, f"run {number} ran, and its row does not know"
+    for run in runs:
+        if run.state in (State.SUCCEEDED, State.FAILED) and run.exit_code is not None:
+            assert run.id in started, f"run {run.id} is called {run.state} and was never started"
+    for name in COMMANDS:
+        every_slot_has_a_row(door, name, [run for run in runs if run.task == name])
+    with closing(sqlite3.connect(home / "taskrunner.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM processes").fetchone() == (0,)
+
+
+def every_slot_has_a_row(door, name, runs):
+    """The slots of a second each, up to the last that was decided, are in one row each."""
+    task = door.task(name)
+    rows = [run for run in runs if run.trigger in ("schedule", "catch-up")]
+    last = task.anchor + (task.evaluated - task.anchor) // timedelta(seconds=1) * timedelta(
+        seconds=1
+    )
+    spans = sorted((run.first_slot, run.slot, run.coalesced) for run in rows)
+    at = task.anchor  # which lies before the moment it was added: no slot of its own
+    for first, slot, count in spans:
+        assert first == at + timedelta(seconds=1), f"{name}: no row between {at} and {first}"
+        assert (slot - first).total_seconds() + 1 == count
+        at = slot
+    assert at == last or not spans
+
+
+def test_killed_at_random_no_slot_is_lost_or_run_twice(door, home, log):
+    dice = random.Random(os.environ.get("TASKRUNNER_TEST_SEED", time.time_ns()))
+    killed = Counter()
+    while killed.total() < KILLS:
+        some = [start(home, *dice.choice(WRITERS)) for _ in range(dice.randint(1, 3))]
+        time.sleep(0.05 + 0.8 * dice.random())
+        for process in some:
+            killed["at work" if process.poll() is None else "after its end"] += 1
+            process.kill()
+        for process in some:
+            process.communicate()
+    assert killed["at work"] > KILLS / 4, killed
+    settle(door)
+    assert sum(run.started is not None for run in door.history(limit=None)) > 10
+    check(door, home, log)
+
+
+# ---- at chosen points: the n-th of a system call
+
+TRACE = ("strace", "-f", "-qq", "-o", "/dev/null")
+
+
+def killed_at(home, syscall, number, *words):
+    """Run the program, killed as it enters a system call for the n-th time; True when it came to that."""
+    inject = f"inject={syscall}:signal=SIGKILL:when={number}"
+    argv = (*TRACE, "-e", f"trace={syscall}", "-e", inject, *program(home, *words))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, env=env, capture_output=True, timeout=60, check=False)
+    return done.returncode != 0
+
+
+@pytest.fixture
+def traced(needs):
+    needs("strace", shutil.which("strace"), "strace is not installed")
+
+
+@pytest.mark.parametrize(
+    "syscall", ["fdatasync", "pwrite64", "vfork,clone,clone3", "rename,unlink"]
+)
+def test_a_tick_killed_at_each_of_its_calls_leaves_no_slot_behind(traced, door, home, log, syscall):
+    counts = range(1, 60 if LONG else 7)
+    died = 0
+    for number in counts:
+        wait_for(lambda: any(task.next <= door.now() for task in door.tasks()))
+        died += killed_at(home, syscall, number, "tick")
+        assert call(home, "tick")[2] == 0
+    assert died >= 2
+    settle(door)
+    check(door, home, log)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("add", "new", "--every", "1d", "--", "true"),
+        ("set", "quick", "--timeout", "5s"),
+        ("prune",),
+        ("remove", "failing", "--force"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_writer_killed_at_each_of_its_writes_leaves_all_or_nothing(
+    traced, door, home, log, words
+):
+    call(home, "tick")
+    for number in range(1, 8):
+        before = [(task.name, task.timeout) for task in door.tasks()]
+        died = killed_at(home, "pwrite64,fdatasync", number, *words)
+        with closing(sqlite3.connect(home / "taskrunner.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        after = [(task.name, task.timeout) for task in door.tasks()]
+        if not died:
+            break
+        assert after == before or number > 1  # a commit that had reached the log stands
+    assert call(home, "tick")[2] == 0
+
+
+def test_a_store_killed_while_it_is_made_or_upgraded_is_whole(traced, home):
+    for number in range(1, 30, 1 if LONG else 4):
+        killed_at(
+            home, "pwrite64,rename,fdatasync", number, "add", f"t{number}", "--manual", "--", "true"
+        )
+        _, err, code = call(home, "list")
+        assert code == 0, err
+    assert call(home, "add", "last", "--manual", "--", "true")[2] == 0
+    with closing(sqlite3.connect(home / "taskrunner.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_fifty_ticks_at_once_run_each_slot_once_and_none_complains(door, home, log):
+    wait_for(lambda: all(task.next <= door.now() for task in door.tasks()))
+    ticks = [start(home, "tick") for _ in range(50)]
+    for process in ticks:
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out, err) == (0, "", "")
+    settle(door)
+    check(door, home, log)
+
+
+def test_ticks_beside_writers_and_readers_meet_no_locked_store(door, home, log):
+    end = time.monotonic() + (60 if LONG else 8)
+    words = [w for w in WRITERS if w[0] in ("tick", "add", "set", "history")]
+    running = []
+    while time.monotonic() < end:
+        running = [process for process in running if not finished(process)]
+        if len(running) < 6:
+            running.append(start(home, *random.choice(words)))
+        time.sleep(0.02)
+    for process in running:
+        process.wait(60)
+        assert finished(process)
+    settle(door)
+    check(door, home, log)
+
+
+def finished(process):
+    """Whether a process has ended; if so, well and without a word about the store."""
+    if process.poll() is None:
+        return False
+    _, err = process.communicate()
+    assert process.returncode == 0 and "locked" not in err and "busy" not in err, err
+    return True
+
+
+def test_no_child_of_a_killed_supervisor_is_forgotten(home, tmp_path):
+    with TaskRunner(home) as door:
+        door.add("x", ["sleep", "300"], Every("1h"), now=True, timeout="1h")
+        with start(home, "tick") as supervisor:
+            wait_for(lambda: door.status().running)
+            wait_for(lambda: door._here().store.processes()[0][1].pid)
+            supervisor.kill()
+        door.tick()
+        ((_, process),) = door._here().store.processes()
+        assert runner.group_lives(process.pid)
+        door.cancel("x")
+        assert not runner.group_lives(process.pid)

@@ -1,0 +1,338 @@
+"""The daemon as process 1: of a pid namespace, as a container engine makes one; and the files that go with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from taskrunner import Every, Manual, State, TaskRunner, cli, duration, runner
+from taskrunner.model import Command
+from tests.samples import ROOT, program, start, wait_for
+
+PLACE = ROOT / "contrib" / "container"
+USER = pwd.getpwnam("daemon").pw_uid  # somebody who is on every Debian
+# Another user may not be let into the folders of this interpreter: it may read all, and write nothing.
+AS_USER = (
+    *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"),
+)
+ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def namespace(needs):
+    """Starts a program as process 1; gives what started it, and its number as seen from here."""
+    needs("root", os.geteuid() == 0, "only root can make a pid namespace")
+    made = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False)
+    needs("root", made.returncode == 0, "this machine lets root make no pid namespace")
+    started = []
+
+    def begin(*argv):
+        words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *argv]
+        process = subprocess.Popen(
+            words, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        (pid,) = wait_for(lambda: children(process.pid))
+        return process, pid
+
+    yield begin
+    for process in started:
+        for pid in children(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def door(home):
+    with TaskRunner(home) as made:
+        yield made
+
+
+def children(pid):
+    try:
+        return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def ends_well(process, pid):
+    os.kill(pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (out, process.returncode) == ("", 0), err
+    return err
+
+
+def orphan(place):
+    """A shell text that leaves a process behind; it writes who its parent is then, and ends with 5."""
+    left = f"sleep 0.5; read a b c d rest </proc/$$/stat; echo $d >{place}; exit 5"
+    return f"setsid sh -c {shlex.quote(left)} & exit 3"
+
+
+def daemon(home, *words):
+    return program(home, "daemon", "--interval", "1s", *words)
+
+
+def test_as_process_1_it_reaps_what_tasks_leave_behind(namespace, door, home, tmp_path):
+    process, pid = namespace(*daemon(home))
+    wait_for((home / "heartbeat").exists)
+    door.add("x", shell=orphan(tmp_path / "parent"), schedule=Manual(), now=True)
+    wait_for((tmp_path / "parent").exists)
+    wait_for(lambda: (tmp_path / "parent").read_text() == "1\n")  # it was left to us
+    door.disable("x")
+    wait_for(lambda: children(pid) == [])
+    assert ends_well(process, pid) == ""
+
+
+def test_as_process_1_it_reaps_at_once_and_not_at_its_next_visit(namespace, door, home, tmp_path):
+    door.add("x", shell=orphan(tmp_path / "parent"), schedule=Manual(), now=True)
+    process, pid = namespace(*program(home, "daemon", "--interval", "1h"))
+    wait_for(lambda: (tmp_path / "parent").exists() and children(pid) == [])
+    ends_well(process, pid)
+
+
+def test_as_process_1_it_takes_the_ends_of_its_own_runs_as_ever(namespace, door, home, tmp_path):
+    for number in range(5):
+        door.add(f"x{number}", shell=orphan(tmp_path / f"{number}"), schedule=Every("1s"))
+    process, pid = namespace(*daemon(home))
+    wait_for(lambda: all(len(ended(door, f"x{number}")) >= 3 for number in range(5)))
+    ends_well(process, pid)
+    runs = [run for number in range(5) for run in ended(door, f"x{number}")]
+    assert {(run.state, run.exit_code) for run in runs} == {(State.FAILED, 3)}
+
+
+def ended(door, name):
+    return [run for run in door.history(name) if run.finished is not None and run.started]
+
+
+def test_a_daemon_that_is_not_process_1_reaps_no_strangers(door, home, tmp_path):
+    """What is left to it then (PR_SET_CHILD_SUBREAPER of prctl(2)) is the business of who arranged that."""
+    door.add("x", shell=orphan(tmp_path / "parent"), schedule=Manual(), now=True)
+    arranged = (
+        "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    argv = [sys.executable, "-c", arranged, *daemon(home)[1:]]
+    with subprocess.Popen(argv, env=ENV) as process, contextlib.ExitStack() as at_last:
+        at_last.callback(process.kill)
+        wait_for((tmp_path / "parent").exists)
+        wait_for(lambda: (tmp_path / "parent").read_text() == f"{process.pid}\n")
+        wait_for(lambda: [x for x in children(process.pid) if state(x) == "Z"])
+        before = door.status().last_tick
+        wait_for(lambda: door.status().last_tick > before)
+        assert [state(x) for x in children(process.pid)] == ["Z"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+
+
+def test_the_end_of_a_child_of_ours_is_left_to_its_own_wait(tmp_path):
+    ours = runner.Children()
+    with open(tmp_path / "out", "a+b") as out:
+        shell = ("/bin/sh", "-c", "exit 3")
+        child = ours.start(1, Command(argv=shell, env={}, cwd="/"), out.fileno())
+        stranger = os.posix_spawn("/bin/true", ["true"], {})
+        wait_for(lambda: state(child.pid) == "Z" and state(stranger) == "Z")
+        ours.reap_strangers()
+        assert state(child.pid) == "Z"
+        ((_, outcome),) = wait_for(lambda: ours.wait(1))
+    assert outcome.exit_code == 3
+    wait_for(lambda: ours.reap_strangers() or stranger not in children(os.getpid()))
+    ours.selector.close()
+
+
+def state(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_process_1_stops_its_runs_at_term_within_the_grace(namespace, door, home, tmp_path):
+    shell = f"touch {tmp_path}/up; sleep 300"
+    door.add("slow", shell=shell, schedule=Manual(), now=True)
+    process, pid = namespace(*daemon(home, "--grace", "1s"))
+    wait_for((tmp_path / "up").exists)
+    ends_well(process, pid)
+    (run,) = door.history("slow")
+    assert run.state is State.CANCELLED
+
+
+def test_process_1_ends_at_term_also_while_it_waits(namespace, home):
+    process, pid = namespace(*daemon(home, "--wait-for", "file:/nowhere/at/all"))
+    wait_for(lambda: caught(pid, signal.SIGTERM))
+    ends_well(process, pid)
+
+
+def caught(pid, sent):
+    """Whether a process has its own way with a signal (SigCgt of proc_pid_status(5))."""
+    mask = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(mask[1], 16) >> (sent - 1) & 1
+
+
+def test_a_user_without_rights_does_with_a_disk_that_only_the_home_can_be_written_on(
+    namespace, home, tmp_path
+):
+    dev = tmp_path / "dev"
+    dev.mkdir()
+    script = f"""
+        set -e
+        mount -t tmpfs -o mode=700,uid={USER},gid={USER} tmpfs {home}
+        mount -t tmpfs tmpfs {dev}
+        for name in null zero urandom; do : >{dev}/$name; mount --bind /dev/$name {dev}/$name; done
+        mount --rbind {dev} /dev
+        mount -o remount,ro,bind /
+        exec "$@"
+    """
+    process, pid = namespace(
+        *("sh", "-c", script, "sh", *AS_USER, *daemon(home, "--grace", "5s")),
+    )
+    inside = Path(f"/proc/{pid}/root")
+    wait_for(lambda: process.poll() is None and (inside / f"{home}/heartbeat".strip("/")).exists())
+    assert not (inside / "dev/log").exists()
+
+    def tell(*words):
+        argv = ["nsenter", "-t", str(pid), "-m", "-p", "--", *AS_USER, *program(home, *words)]
+        done = subprocess.run(argv, env=ENV, capture_output=True, text=True, timeout=60)
+        return done.stdout + done.stderr
+
+    tell("add", "who", "--every", "1s", "--shell", f"id -u; touch {tmp_path}/no")
+    wait_for(lambda: "failed" in tell("history", "who"))
+    assert tell("log", "who").splitlines()[0] == str(USER)
+    assert "Read-only file system" in tell("log", "who")
+    tell("set", "who", "--shell", "true")
+    wait_for(lambda: "succeeded" in tell("history", "who"))
+    ends_well(process, pid)
+
+
+# ---- Dockerfile and compose.yaml
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The instructions of the Dockerfile, each on one line."""
+    text = re.sub(r"^#.*\n", "", (PLACE / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line]
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def last(word: str) -> str:
+    return [rest for found, rest in instructions() if found == word][-1]
+
+
+def compose() -> dict[str, list[str] | str]:
+    """The keys of compose.yaml that hold plain values, with the keys they are under."""
+    found, path = {}, []
+    for line in (PLACE / "compose.yaml").read_text().splitlines():
+        entry = re.fullmatch(r"( *)(- )?([\w/.-]+)(?::(?: (.*))?)?", line)
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        assert entry or line.lstrip().startswith("- "), f"not understood: {line}"
+        if entry and not entry[2]:
+            path = [*path[: len(entry[1]) // 2], entry[3]]
+            if entry[4]:
+                value = entry[4]
+                found[".".join(path)] = json.loads(value) if value.startswith("[") else value
+        else:
+            found.setdefault(".".join(path), []).append(line.strip()[2:])
+    return found
+
+
+def checked(words: list[str]) -> object:
+    """The words of a command line of ours, as our parser understands them."""
+    return cli.parser().parse_args(words)
+
+
+def test_what_the_image_starts_is_a_command_line_of_ours():
+    assert json.loads(last("ENTRYPOINT")) == ["taskrunner"]
+    assert checked(json.loads(last("CMD"))).verb == "daemon"
+
+
+def test_what_compose_starts_is_a_command_line_of_ours_and_so_is_what_its_comments_advise():
+    assert checked(compose()["services.scheduler.command"]).verb == "daemon"
+    text = (PLACE / "compose.yaml").read_text()
+    advised = json.loads("[" + re.search(r'^ +#   ("--wait-for".*)$', text, re.MULTILINE)[1] + "]")
+    assert len(checked(["daemon", *advised]).wait_for) == 2
+    line = re.search(r"exec scheduler taskrunner (.*) -- date$", text, re.MULTILINE)[1]
+    assert checked(line.split()).verb == "add"
+
+
+def health() -> list[str]:
+    """The shell texts of the health checks."""
+    of_compose = compose()["services.scheduler.healthcheck.test"]
+    assert of_compose[0] == "CMD-SHELL"
+    return [last("HEALTHCHECK").partition(" CMD ")[2], of_compose[1].replace("$$", "$")]
+
+
+def test_the_health_checks_call_a_verb_of_ours_and_are_the_same():
+    one, other = health()
+    assert one == other
+    assert checked(shlex.split(one.partition(" || ")[0])[1:]).check
+
+
+@pytest.mark.parametrize(("code", "healthy"), [(0, 0), (1, 0), (2, 1), (3, 1)])
+def test_a_warning_is_healthy_and_nothing_but_0_and_1_comes_out(tmp_path, code, healthy):
+    fake = tmp_path / "taskrunner"
+    fake.write_text(f"#!/bin/sh\nexit {code}\n")
+    fake.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    assert subprocess.run(["sh", "-c", health()[0]], env=env).returncode == healthy
+
+
+def test_the_health_check_finds_a_daemon_well_and_a_dead_one_not(home, tmp_path):
+    wrapper = tmp_path / "taskrunner"
+    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(program(home))} "$@"\n')
+    wrapper.chmod(0o755)
+    env = {**ENV, "PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+    def asked():
+        return subprocess.run(["sh", "-c", health()[0]], env=env, capture_output=True).returncode
+
+    process = start(home, "daemon", "--interval", "1s")
+    with process, contextlib.ExitStack() as at_last:
+        at_last.callback(process.kill)
+        wait_for((home / "heartbeat").exists)
+        wait_for(lambda: asked() == 0)
+        process.send_signal(signal.SIGKILL)
+    wait_for(lambda: asked() == 1)
+
+
+@pytest.mark.parametrize("text", ["CMD", "compose"])
+def test_a_stop_waits_for_longer_than_the_daemon_does(text):
+    words = json.loads(last("CMD")) if text == "CMD" else compose()["services.scheduler.command"]
+    grace = duration.parse(checked(words).grace).total_seconds()
+    period = duration.parse(compose()["services.scheduler.stop_grace_period"]).total_seconds()
+    assert period > grace + 10  # --kill-after
+
+
+def test_the_image_has_a_user_of_its_own_to_whom_the_volume_belongs():
+    assert last("USER") not in ("0", "root")
+    (home,) = (value for word, value in instructions() if word == "VOLUME")
+    assert f"TASKRUNNER_HOME={home}" in last("ENV")
+    assert f"-m 700 -o taskrunner -g taskrunner {home}" in " ".join(r for _, r in instructions())
+    assert compose()["services.scheduler.volumes"] == [f"home:{home}"]
+
+
+def test_the_base_is_named_without_a_registry():
+    bases = [value.split()[0] for word, value in instructions() if word == "FROM"]
+    assert all(re.fullmatch(r"python:3\.\d+-slim", base) for base in bases)
+
+
+def test_what_the_image_is_built_from_is_there_and_compose_finds_it():
+    copied = [value for word, value in instructions() if word == "COPY" and "--from" not in value]
+    for place in (part for value in copied for part in value.split()[:-1]):
+        assert (ROOT / place).exists()
+    build = "services.scheduler.build"
+    assert (PLACE / compose()[f"{build}.context"]).resolve() == ROOT
+    assert (ROOT / compose()[f"{build}.dockerfile"]).exists()
+
+
+def test_it_is_started_again_but_not_when_it_was_stopped():
+    assert compose()["services.scheduler.restart"] == "unless-stopped"

@@ -1,0 +1,302 @@
+"""Crontabs of others: read as cron reads them, and written so that cron reads them back."""
+
+import subprocess
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, strategies as st
+
+from taskrunner import Boot, Cron
+from taskrunner.clocks import crontab
+from taskrunner.model import Kind
+from tests.samples import NOON, TASK
+
+FRESH = """\
+# Edit this file to introduce tasks to be run by cron.
+#
+# For more information see the manual pages of crontab(5) and cron(8)
+#
+# m h  dom mon dow   command
+"""
+
+
+def lines(text, **how):
+    found, left = crontab.read(text, **how)
+    assert left == []
+    return found
+
+
+def line(text, **how):
+    """The last entry of a crontab."""
+    return lines(text, **how)[-1]
+
+
+def left(text, **how):
+    return [(each.number, each.why) for each in crontab.read(text, **how)[1]]
+
+
+# ---- lines
+
+
+def test_an_entry_has_five_fields_or_a_nickname_and_a_command():
+    found = lines("30 2 * * *  a  b\n\t@daily\tc\n@reboot d\n")
+    assert [(each.number, each.when, each.command) for each in found] == [
+        (1, "30 2 * * *", "a  b"),
+        (2, "@daily", "c"),
+        (3, "@reboot", "d"),
+    ]
+    assert [crontab.schedule(each) for each in found] == [
+        Cron("30 2 * * *"),
+        Cron("@daily"),
+        Boot(),
+    ]
+
+
+def test_a_system_crontab_has_a_user_in_each_entry():
+    found = line("17 * * * *  root\tcd / && run-parts\n", system=True)
+    assert (found.user, found.command) == ("root", "cd / && run-parts")
+    assert left("17 * * * * root\n", system=True) == [
+        (1, "it has no user and command, as a system crontab has them")
+    ]
+
+
+def test_what_is_no_entry_is_told_with_its_number():
+    assert left("hello\n\n* * * * *\nA=\n") == [
+        (1, "it is no entry of a crontab"),
+        (3, "it is no entry of a crontab"),
+        (4, 'an empty value needs quotes: NAME=""'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("A=b c ", "b c"),
+        ("A = b", "b"),
+        ("  A=b", "b"),
+        ("A=' b '", " b "),
+        ('A="b # c"', "b # c"),
+        ("A=b # c", "b # c"),
+        ('"A"=b', "b"),
+        ("A=''", ""),
+        ("A=$HOME/x", "$HOME/x"),
+        ("A=b=c", "b=c"),
+    ],
+)
+def test_a_setting_is_read_as_cron_reads_it(setting, value):
+    assert line(f"{setting}\n@daily x\n").settings == {"A": value}
+
+
+def test_a_setting_holds_for_the_lines_below_it():
+    found = lines("@daily a\nX=1\n@daily b\nX=2\n@daily c\n")
+    assert [each.settings for each in found] == [{}, {"X": "1"}, {"X": "2"}]
+
+
+def test_an_entry_with_an_assignment_in_its_command_is_no_setting():
+    assert line("* * * * * A=1 x\n").command == "A=1 x"
+
+
+# ---- percent signs
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "stdin"),
+    [
+        ("date +\\%F", "date +%F", None),
+        ("cat%a%b", "cat", "a\nb\n"),
+        ("cat%a\\%b%", "cat", "a%b\n"),
+        ("cat%", "cat", ""),
+        ("a \\\\ b", "a \\\\ b", None),
+        ("a \\n b", "a \\n b", None),
+        ("a \\\\% b", "a \\\\", " b\n"),
+        ("a \\\\\\% b", "a \\\\% b", None),
+    ],
+)
+def test_a_percent_sign_ends_the_command_unless_a_backslash_stands_before_it(text, command, stdin):
+    assert crontab.unescaped(text) == (command, stdin)
+
+
+# ---- comments
+
+
+def test_comments_right_above_a_line_describe_it():
+    assert line("# one\n#two\n@daily x\n").description == "one\ntwo"
+    assert line("# one\n\n@daily x\n").description is None
+    assert line("# one\nA=1\n@daily x\n").description is None
+    assert [each.description for each in lines("# one\n@daily x\n@daily y\n")] == ["one", None]
+
+
+def test_the_heading_of_a_fresh_crontab_describes_nothing():
+    assert line(f"{FRESH}@daily x\n").description is None
+    assert line(f"{FRESH}# mine\n@daily x\n").description == "mine"
+
+
+def test_an_entry_that_was_made_a_comment_describes_nothing():
+    assert line("#0 5 * * * old\n@daily x\n").description is None
+    assert line("# moved to taskrunner as a: 0 5 * * * a\n@daily x\n").description is None
+    assert line("# this is what we do here every day\n@daily x\n").description is not None
+
+
+def test_a_long_description_is_cut():
+    assert len(line(f"# {'x' * 5000}\n@daily x\n").description) == 1000
+
+
+# ---- what a line becomes
+
+
+def test_settings_of_cron_itself_are_no_variables():
+    text = "MAILTO=a\nCRON_TZ=Asia/Kolkata\nLOGNAME=no\nTZ=UTC\nPATH=/opt\n0 1 * * * x\n"
+    assert crontab.environment(line(text)) == {"TZ": "UTC", "PATH": "/opt"}
+    assert crontab.schedule(line(text)) == Cron("0 1 * * *", "Asia/Kolkata")
+    told = crontab.notes(line(text))
+    assert told[0] == "its output is kept, and not mailed to a"
+    assert "CRON_TZ" in told[1]
+
+
+def test_a_shell_of_its_own_becomes_the_program():
+    assert crontab.work(line("@daily [ a ]\n")) == (None, "[ a ]")
+    text = "SHELL=/bin/bash\n@daily [[ a ]]\n"
+    assert crontab.work(line(text)) == (("/bin/bash", "-c", "[[ a ]]"), None)
+
+
+def test_lines_become_comments_and_the_rest_stays():
+    text = "A=1\n  0 5 * * * a\n@daily b\n"
+    assert crontab.commented_out(text, {2: "a"}) == (
+        "A=1\n# moved to taskrunner as a: 0 5 * * * a\n@daily b\n"
+    )
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("/usr/local/bin/backup.sh --all", "backup"),
+        ("cd /srv/app && ./run.py", "run"),
+        ("/usr/bin/python3 -u /opt/app/manage.py clear", "manage"),
+        ("[ -x /usr/lib/php/clean ] && /usr/lib/php/clean", "clean"),
+        ("test -x /a || ( cd / && run-parts --report /etc/cron.daily )", "run-parts"),
+        ("A=1 nice -n 10 ionice -c3 /opt/b", "b"),
+        ("flock -n /tmp/a.lock sync-all", "sync-all"),
+        ("timeout 5m curl -s https://example.org", "curl"),
+        ("dump db | gzip > x", "dump"),
+        ("'", "task"),
+        ("12345", "task"),
+        ("/opt/größe", "gr-e"),
+    ],
+)
+def test_a_name_says_what_the_command_is_about(command, name):
+    assert crontab.name(command, ()) == name
+
+
+def test_names_are_told_apart_by_what_follows_and_then_by_numbers():
+    taken = []
+    for command in ("m.py send", "m.py clear", "m.py clear", "m.py clear", "m.py"):
+        taken.append(crontab.name(command, taken))
+    assert taken == ["m", "m-clear", "m-2", "m-3", "m-4"]
+
+
+@given(st.text(max_size=30))
+def test_any_command_has_a_name_that_a_task_can_have(command):
+    from taskrunner import options
+
+    assert options.name(crontab.name(command, ()))
+
+
+@given(st.text(st.sampled_from("* #%\\=@'\"ab0\t\n5/-,"), max_size=60), st.booleans())
+def test_any_text_is_read(text, system):
+    found, others = crontab.read(text, system=system)
+    numbers = [each.number for each in [*found, *others]]
+    assert len(numbers) == len(set(numbers))
+
+
+# ---- tasks to lines
+
+
+def written(*tasks, zone="UTC"):
+    return crontab.write(tasks, "/bin", zone)
+
+
+def entry(**values):
+    """The entry that a task becomes."""
+    return written(replace(TASK, **values)).splitlines()[-1]
+
+
+def test_a_task_becomes_a_line_with_what_cron_cannot_express():
+    task = replace(TASK, schedule="0 2 * * *", description="the\nreport", retries=2)
+    assert written(task) == (
+        "PATH=/bin\n\n# report: the report\n"
+        "#   cron cannot express: timeout 1h, overlap skip, catch-up last, retries 2\n"
+        "0 2 * * *  true\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"command": ("date", "+%F")}, "* * * * *  date +\\%F"),
+        ({"command": ("a b", "c"), "cwd": "/x y"}, "* * * * *  cd '/x y' && 'a b' c"),
+        ({"env": {"A": "b c"}}, "* * * * *  A='b c' true"),
+        (
+            {"command": (), "shell": "a | b", "env": {"A": "1"}},
+            "* * * * *  export A=1; a | b",
+        ),
+        ({"umask": 0o27}, "* * * * *  umask 027; true"),
+        ({"stdin": "a%b\nc\n"}, "* * * * *  true%a\\%b%c"),
+        ({"kind": Kind.BOOT, "schedule": "", "tz": None}, "@reboot  true"),
+        ({"kind": Kind.MANUAL, "schedule": "", "tz": None}, "# - - - - -  true"),
+        ({"kind": Kind.EVERY, "schedule": "7h", "anchor": NOON}, "# - - - - -  true"),
+        ({"kind": Kind.EVERY, "schedule": "15m", "anchor": NOON}, "*/15 * * * *  true"),
+        (
+            {"kind": Kind.EVERY, "schedule": "15m", "anchor": NOON + timedelta(minutes=7)},
+            "7-59/15 * * * *  true",
+        ),
+        ({"kind": Kind.EVERY, "schedule": "1h", "anchor": NOON}, "0 * * * *  true"),
+        ({"kind": Kind.EVERY, "schedule": "30s", "anchor": NOON}, "# - - - - -  true"),
+        ({"enabled": False}, "# * * * * *  true"),
+    ],
+)
+def test_what_cron_can_express_is_written(values, line):
+    assert entry(**values) == line
+
+
+def test_a_zone_stands_above_the_lines_that_are_in_another():
+    berlin, kolkata = (
+        replace(TASK, name=tz[-3:], tz=tz) for tz in ("Europe/Berlin", "Asia/Kolkata")
+    )
+    text = written(berlin, kolkata, zone="Europe/Berlin")
+    assert text.count("CRON_TZ") == 1
+    assert crontab.schedule(lines(text)[0]).tz is None
+    assert crontab.schedule(lines(text)[1]).tz == "Asia/Kolkata"
+
+
+def test_a_secret_is_not_in_a_crontab():
+    text = written(replace(TASK, env={"TOKEN": "geheim"}))
+    assert "geheim" not in text
+    assert "the value of TOKEN, which looks secret" in text
+
+
+TEXTS = st.text(st.sampled_from("ab %\\'\"$\n|*é"), min_size=1, max_size=20)
+
+
+@given(TEXTS)
+def test_a_text_for_the_shell_is_read_back_as_a_command_that_does_the_same(text):
+    from shlex import quote
+
+    command = entry(command=(), shell=f"printf '[%s]' {quote(text)}").partition("  ")[2]
+    back, stdin = crontab.unescaped(command)
+    assert stdin is None
+    assert "\n" not in command
+    done = subprocess.run(["/bin/sh", "-c", back], capture_output=True, text=True, check=True)
+    assert done.stdout == f"[{text}]"
+
+
+@given(TEXTS)
+def test_what_a_task_reads_is_read_back(text):
+    back, stdin = crontab.unescaped(entry(command=("cat",), stdin=f"{text}\n").partition("  ")[2])
+    done = subprocess.run(
+        ["/bin/sh", "-c", back], input=stdin or "", capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{text}\n"

@@ -1,0 +1,344 @@
+"""Disks that are full or read-only, and stores that are damaged: real ones, small enough to fill."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from taskrunner import After, Cron, Every, Manual, State, TaskRunner, ballast, complaint, migrations
+from taskrunner.errors import StoreReadOnly
+from tests.samples import call, start, wait_for
+
+
+@pytest.fixture
+def disk(tmp_path, needs):
+    """A disk of 2 MB of its own, with a home on it; full when filled, read-only when remounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    argv = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(place)]
+    made = os.geteuid() == 0 and mount and subprocess.run(argv, capture_output=True, check=False)
+    needs("root", made and made.returncode == 0, "a disk can be mounted by root only")
+
+    class Disk:
+        home = place / "home"
+
+        def fill(self):
+            """Leave no byte free."""
+            with open(place / "filler", "ab", buffering=0) as file:
+                for size in (65536, 4096, 512, 1):
+                    try:
+                        while file.write(b"x" * size) == size:
+                            pass
+                    except OSError:
+                        continue
+
+        def free(self):
+            (place / "filler").unlink()
+
+        def remount(self, how):
+            subprocess.run(["mount", "-o", f"remount,{how}", str(place)], check=True)
+
+    Disk.home.mkdir(mode=0o700)
+    yield Disk()
+    subprocess.run(["umount", "-l", str(place)], check=True)
+    for told, _ in complaint._places(str(Disk.home))[1:]:
+        if os.path.exists(told):
+            os.unlink(told)
+
+
+def whole(home):
+    store = sqlite3.connect(home / "taskrunner.db")
+    ((found,),) = store.execute("PRAGMA integrity_check").fetchall()
+    store.close()
+    return found == "ok"
+
+
+WAITS = "touch {0}/up; while [ -e {0}/up ]; do sleep 0.02; done; echo done; exit 3"
+
+
+# ---- full
+
+
+def test_a_full_disk_is_said_in_one_sentence_and_nothing_is_half_written(disk):
+    with TaskRunner(disk.home) as door:
+        door.add("x", ["true"], Manual())
+    disk.fill()
+    out, err, code = call(disk.home, "add", "y", "--manual", "--", "true")
+    assert (out, code, err.count("\n")) == ("", 1, 1)
+    assert "is full" in err and str(disk.home / "taskrunner.db") in err
+    disk.free()
+    assert call(disk.home, "add", "y", "--manual", "--", "true")[2] == 0
+    assert whole(disk.home)
+
+
+def test_a_full_disk_can_be_read(disk):
+    with TaskRunner(disk.home) as door:
+        door.add("x", ["true"], Manual())
+        door.run("x")
+    disk.fill()
+    for words in (
+        ["list"],
+        ["show", "x"],
+        ["history"],
+        ["status"],
+        ["next"],
+        ["stats"],
+        ["log", "1"],
+    ):
+        out, err, code = call(disk.home, *words)
+        assert code == 0, err
+    out, err, _ = call(disk.home, "history")
+    assert "succeeded" in out
+    assert "snapshot" in err and err.count("\n") == 1
+
+
+def test_the_ballast_is_made_when_there_is_room_and_given_up_when_there_is_none(disk):
+    with TaskRunner(disk.home) as door:
+        door.add("x", ["true"], Manual(), now=True)
+        place = disk.home / "ballast"
+        door.tick()
+        assert not place.exists()  # the disk is too small to spare any
+        ballast._make(str(place))
+        assert place.stat().st_size == ballast.SIZE <= 256_000
+        assert place.stat().st_mode & 0o777 == 0o600
+        door.set("x", now=True)
+        door.close()
+        disk.fill()
+        door.tick()
+        assert not place.exists()
+        assert [run.state for run in door.history()] == [State.SUCCEEDED] * 2
+
+
+def test_the_ballast_comes_with_the_first_working_tick(runner, home):
+    runner.add("x", ["true"], Manual(), now=True)
+    runner.tick()
+    assert (home / "ballast").stat().st_blocks * 512 >= ballast.SIZE
+
+
+def test_a_full_disk_can_be_pruned_by_the_ballast(disk, monkeypatch):
+    (disk.home / "taskrunner.toml").write_text("keep_output = 1000\n")
+    with TaskRunner(disk.home) as door:
+        door.add("x", shell="head -c 60000 /dev/urandom", schedule=Manual())
+        for _ in range(4):
+            door.run("x")
+        ballast._make(str(disk.home / "ballast"))
+        door.close()
+        disk.fill()
+        pruned = door.prune()
+        assert pruned.outputs == 3
+
+
+def test_an_outcome_is_recorded_by_the_ballast_when_the_disk_fills_up_meanwhile(disk, tmp_path):
+    with TaskRunner(disk.home) as door:
+        door.add("x", shell=WAITS.format(tmp_path), schedule=Manual(), now=True)
+        ballast._make(str(disk.home / "ballast"))
+        with start(disk.home, "tick") as supervisor:
+            wait_for((tmp_path / "up").exists)
+            wait_for(lambda: [p for _, p in door._here().store.processes() if p.pid])
+            disk.fill()
+            (tmp_path / "up").unlink()
+            assert supervisor.wait(30) == 0
+        run = door.run_of(1)
+        assert (run.state, run.exit_code) == (State.FAILED, 3)
+        assert "the disk of its output was full" in run.reason
+
+
+def test_an_outcome_stays_in_memory_while_not_even_the_spool_takes_it(disk, tmp_path):
+    with TaskRunner(disk.home) as door:
+        door.add("x", shell=WAITS.format(tmp_path), schedule=Manual(), now=True)
+        with start(disk.home, "tick") as supervisor:
+            wait_for((tmp_path / "up").exists)
+            wait_for(lambda: [p for _, p in door._here().store.processes() if p.pid])
+            disk.fill()
+            (tmp_path / "up").unlink()
+            time.sleep(3)
+            state = door.run_of(1).state
+            alive = supervisor.poll() is None
+            disk.free()
+            assert supervisor.wait(30) == 0
+        assert (state is State.FAILED) or alive
+        assert (door.run_of(1).state, door.run_of(1).exit_code) == (State.FAILED, 3)
+        assert not list((disk.home / "spool").iterdir())
+
+
+def test_a_run_whose_output_has_no_file_runs_all_the_same_and_says_so(home):
+    with TaskRunner(home) as door:
+        spoil = f"rm -r {home}/output; touch {home}/output"
+        door.add("x", shell=spoil, schedule=Manual(), now=True)
+        door.add("y", shell="echo hello", schedule=After("x"))
+        door.tick()
+        (run,) = door.history("y")
+        assert run.state is State.SUCCEEDED
+        assert run.reason == "exit code 0; no file could be made for its output: Not a directory"
+        assert door.output(run) == b"hello\n"
+
+
+def test_an_output_folder_that_disappears_is_made_again(home, tmp_path):
+    with TaskRunner(home) as door:
+        door.add(
+            "x", shell=f"rm -r {home}/output {home}/supervisors; echo hello", schedule=Manual()
+        )
+        door.add("y", ["echo", "there"], Manual())
+        assert door.run("x").state is State.SUCCEEDED
+        assert door.output(door.run("y")) == b"there\n"
+        shutil.rmtree(home / "output")
+        shutil.rmtree(home / "spool")
+        assert door.run("x").state is State.SUCCEEDED
+
+
+def test_a_tick_that_cannot_work_says_so_once_an_hour(disk):
+    with TaskRunner(disk.home) as door:
+        door.add("x", ["true"], Every("1d"), now=True)
+        door.tick()
+        door.set("x", now=True)
+    disk.fill()
+    told = [call(disk.home, "tick")[1:] for _ in range(3)]
+    if told[0][1]:  # where the log of the store takes the few rows there is nothing to complain of
+        assert told[0][0].count("\n") == 1 and "is full" in told[0][0]
+        assert told[1:] == [("", 1)] * 2
+    disk.free()
+    assert call(disk.home, "tick")[1:] == ("", 0)
+
+
+def test_a_complaint_is_due_again_after_an_hour_or_when_it_is_another(home, monkeypatch, tmp_path):
+    monkeypatch.setattr(complaint, "MEMORY", str(tmp_path))
+    for where in ("lock", "memory"):
+        if where == "lock":
+            (home / "tick.lock").write_bytes(b"x" * 64)
+        else:
+            (home / "tick.lock").unlink()
+        assert complaint.due(str(home), "one", 10**12)
+        assert not complaint.due(str(home), "one", 10**12 + complaint.AGAIN - 1)
+        assert complaint.due(str(home), "one", 10**12 + complaint.AGAIN)
+        assert complaint.due(str(home), "two", 10**12 + complaint.AGAIN)
+        assert complaint.due(str(home), "two", 10**12 - 5)  # the clock was set back
+
+
+def test_a_complaint_follows_no_link_in_the_memory_of_all(home, monkeypatch, tmp_path):
+    monkeypatch.setattr(complaint, "MEMORY", str(tmp_path))
+    (place, _) = complaint._places(str(home))[1]
+    (tmp_path / "precious").write_text("precious")
+    os.symlink(tmp_path / "precious", place)
+    assert complaint.due(str(home), "one", 10**12)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+# ---- read-only
+
+
+def test_a_read_only_home_is_read_and_not_written(disk):
+    with TaskRunner(disk.home) as door:
+        door.add("x", shell="echo hello", schedule=Cron("0 2 * * *", tz="UTC"))
+        door.run("x")
+    disk.remount("ro")
+    try:
+        for words in (
+            *(["list"], ["show", "x"], ["history"], ["log", "x"], ["status"], ["next"]),
+            *(["explain", "x"], ["stats"], ["tick", "--dry-run"]),
+        ):
+            out, err, code = call(disk.home, *words)
+            assert code == 0, (words, err)
+            assert err.splitlines()[-1].startswith("taskrunner: the home"), (words, err)
+            assert "reading only" in err and "snapshot" in err
+        assert "hello" in call(disk.home, "log", "x")[0]
+        for words in (
+            ["tick", "-v"],
+            ["run", "x"],
+            ["set", "x", "--now"],
+            ["disable", "x"],
+            ["prune"],
+        ):
+            out, err, code = call(disk.home, *words)
+            assert (out, code) == ("", 125 if words[0] == "run" else 1), (words, err)
+            assert err.count("\n") == 1 and "Traceback" not in err and "bug" not in err
+        told = [call(disk.home, "tick") for _ in range(2)]
+        assert told[0][1].count("\n") == 1 and told[0][2] == told[1][2] == 1
+        assert told[1][1] == ""
+    finally:
+        disk.remount("rw")
+    assert call(disk.home, "tick")[1:] == ("", 0)
+    with TaskRunner(disk.home) as door:
+        assert door.snapshot is None and door.tasks() and door.snapshot is None
+
+
+def test_a_library_that_has_read_a_snapshot_writes_once_it_can(disk):
+    with TaskRunner(disk.home) as door:
+        door.add("x", ["true"], Manual())
+        door.close()
+        disk.remount("ro")
+        assert door.tasks() and "snapshot" in door.snapshot
+        with pytest.raises(StoreReadOnly):
+            door.set("x", now=True)
+        disk.remount("rw")
+        door.set("x", now=True)
+        assert door.snapshot is None
+
+
+# ---- damage
+
+
+@pytest.fixture
+def store(home):
+    """The file of a store with a task and runs in it, closed."""
+    with TaskRunner(home) as door:
+        door.add("x", shell="echo hello", schedule=Manual())
+        door.run("x")
+    return home / "taskrunner.db"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[:50],
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: b"garbage " * 4000,
+        lambda whole: whole[:100] + os.urandom(8000) + whole[8100:],
+    ],
+    ids=["empty", "cut short", "cut in half", "garbage", "garbage in the middle"],
+)
+def test_a_damaged_store_is_named_with_what_to_do(store, home, damage):
+    store.write_bytes(damage(store.read_bytes()))
+    for words in (["list"], ["tick"], ["add", "y", "--manual", "--", "true"]):
+        out, err, code = call(home, *words)
+        assert (out, code, err.count("\n")) == ("", 1, 1), (words, err)
+        assert "taskrunner restore FILE" in err and str(home / "backups") in err
+
+
+def test_a_store_without_its_log_is_what_was_written_before(store, home):
+    with TaskRunner(home) as door:
+        door.add("y", ["true"], Manual())
+        copy = store.read_bytes()  # y is in the log alone
+        door.close()
+    store.write_bytes(copy)
+    _, err, code = call(home, "list")
+    assert (err, code) == ("", 0) or "restore" in err
+
+
+def test_a_store_of_the_first_schema_is_upgraded_with_a_copy_of_what_it_was(home):
+    place = home / "taskrunner.db"
+    old = sqlite3.connect(place, isolation_level=None)
+    for statement in migrations.statements(migrations.STEPS[0]):
+        old.execute(statement)
+    old.execute("PRAGMA user_version = 1")
+    old.executescript(
+        "INSERT INTO tasks (name, enabled, created, kind, schedule, command, env, kill_after, catch_up, "
+        "overlap, evaluated) VALUES ('x', 1, 0, 'manual', '', '[\"true\"]', '{}', 10000, 'last', 'skip', 0);"
+        "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed, started, finished, exit_code) "
+        "VALUES (1, 0, 0, 'manual', 'succeeded', 0, 0, 5, 0);"
+        "INSERT INTO outputs VALUES (1, x'789c4b040000620062');"
+    )
+    old.close()
+    place.chmod(0o600)
+    with TaskRunner(home) as door:
+        assert [(run.id, run.state) for run in door.history()] == [(1, State.SUCCEEDED)]
+        assert door.output(door.history()[0]) == b"a"
+        assert door.run("x").id == 2
+    (kept,) = (home / "backups").iterdir()
+    copy = sqlite3.connect(kept)
+    assert migrations.version(copy) == 1
+    copy.close()

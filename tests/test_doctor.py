@@ -1,0 +1,567 @@
+"""What `doctor` finds, each with its cure, and what `status --check` makes of it in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from taskrunner import Cron, Every, Manual, claim, cli, clock, entry, heartbeat, migrations, runner
+from taskrunner.api import TaskRunner
+from taskrunner.clocks import cron, program, systemd
+from taskrunner.doctor import places, stored
+from taskrunner.doctor.alive import alive
+from taskrunner.model import Severity
+from taskrunner.store.health import health
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+TRUE = ["/bin/true"]
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """A machine whose cron and systemd are files below a folder: nothing real is asked."""
+    root = tmp_path / "machine"
+    for name in ("cron.d", "units", "tools", "linger"):
+        (root / name).mkdir(parents=True)
+    monkeypatch.setattr(entry.crontabs, "CRON_FOLDER", str(root / "cron.d"))
+    monkeypatch.setattr(entry.crontabs, "CRONTAB", str(root / "crontab"))
+    monkeypatch.setattr(entry.units, "UNIT_FOLDERS", (str(root / "units"),))
+    monkeypatch.setattr(entry.units, "LINGER", str(root / "linger"))
+    monkeypatch.setenv("PATH", str(root / "tools"))
+    monkeypatch.setattr(runner, "TOOLS", ())
+    seen = SimpleNamespace(root=root, cron=True, tab=root / "tab")
+    monkeypatch.setattr(runner, "process_named", lambda *_: seen.cron)
+    tool(root, "crontab", f'[ ! -e {seen.tab} ] || while read -r x; do echo "$x"; done <{seen.tab}')
+    return seen
+
+
+def tool(root, name: str, does: str) -> None:
+    file = root / "tools" / name
+    file.write_text(f"#!/bin/sh\n{does}\n")
+    file.chmod(0o755)
+
+
+def by_cron(machine, home, words=None, when=cron.EVERY_MINUTE) -> None:
+    line = cron.entry((*(words or program.own()), "--home", str(home), "tick"))
+    with machine.tab.open("a") as file:
+        file.write(line.replace(cron.EVERY_MINUTE, when) + "\n")
+
+
+def ticked(home, ago: float = 30.0, caller: str = "cron") -> None:
+    at = clock.to_ms(NOW - timedelta(seconds=ago))
+    heartbeat.write(str(home / "heartbeat"), heartbeat.Beat(at, 60_000, "", caller))
+
+
+def examined(home):
+    with TaskRunner(home, clock=lambda: NOW) as made:
+        return made.doctor()
+
+
+def found(home, severity=None) -> str:
+    """All that was found of a severity, with the cures, as one text."""
+    chosen = [each for each in examined(home).findings if severity in (None, each.severity)]
+    return "\n".join(f"{each.what} => {each.cure}" for each in chosen)
+
+
+@pytest.fixture
+def well(machine, home):
+    """A home of which nothing is to be said."""
+    with TaskRunner(home, clock=lambda: NOW) as made:
+        made.add("report", TRUE, Every("1d"), cwd="/", user=None)
+    by_cron(machine, home)
+    ticked(home)
+    return home
+
+
+# ---- all is well
+
+
+def test_a_home_that_is_well_has_no_warning(well, monkeypatch):
+    monkeypatch.setattr(program, "changeable_by", lambda _: None)
+    assert found(well, "warning") == ""
+    assert found(well, "error") == ""
+    assert examined(well).severity is Severity.OK
+
+
+def test_what_is_well_is_told_with_the_versions_and_the_paths(well):
+    said = found(well, "ok")
+    assert "SQLite " in said
+    assert "the last tick came 30s ago, by cron" in said
+    assert examined(well).paths["store"] == str(well / "taskrunner.db")
+
+
+def test_the_exit_code_is_the_worst_that_was_found(well, monkeypatch, capsys):
+    monkeypatch.setattr(program, "changeable_by", lambda _: None)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    assert cli.main(["--home", str(well), "doctor"]) == 0
+    well.chmod(0o755)
+    assert cli.main(["--home", str(well), "doctor"]) == 1
+    (well / "heartbeat").unlink()
+    assert cli.main(["--home", str(well), "doctor"]) == 2
+    assert capsys.readouterr().out.splitlines()[-1].startswith("zone_data")
+
+
+def test_the_document_has_findings_with_cures_and_paths(well, capsys):
+    (well / "heartbeat").unlink()
+    assert cli.main(["--home", str(well), "doctor", "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert document["version"] == 1
+    assert set(document) == {"version", "findings", "paths"}
+    first = document["findings"][0]
+    assert set(first) == {"severity", "what", "cure"}
+    assert first["severity"] == "error"
+    assert document["paths"]["home"] == str(well)
+
+
+def test_every_finding_that_is_not_well_has_a_cure(home, machine):
+    for each in examined(home / "nowhere").findings:
+        assert (each.severity is Severity.OK) == (each.cure is None)
+
+
+def test_doctor_writes_nothing(home, machine):
+    examined(home)
+    assert list(home.iterdir()) == []
+
+
+def test_doctor_and_the_check_leave_no_file_beside_a_store(well):
+    before = {file.name: file.read_bytes() for file in well.iterdir() if file.is_file()}
+    alive(str(well), NOW)
+    health(str(well), thorough=True)
+    assert {file.name: file.read_bytes() for file in well.iterdir() if file.is_file()} == before
+
+
+# ---- the clock
+
+
+def test_no_entry_and_no_tick_is_an_error(home, machine):
+    assert "nothing calls a tick of" in found(home, "error")
+
+
+def test_no_entry_is_no_error_while_ticks_come(home, machine):
+    ticked(home, caller="daemon")
+    assert "nothing calls" not in found(home)
+
+
+def test_an_entry_of_another_home_is_told(well, machine, tmp_path):
+    said = found(tmp_path / "b")
+    assert f"calls taskrunner for another home, {well}" in said
+
+
+def test_an_old_tick_is_an_error(well):
+    ticked(well, ago=600)
+    assert "no tick has come for 10m" in found(well, "error")
+
+
+def test_a_tick_that_is_to_come_is_told(well):
+    ticked(well, ago=-3600)
+    assert "which is to come" in found(well, "warning")
+
+
+def test_two_lines_of_one_home_are_told(well, machine):
+    by_cron(machine, well)
+    assert "cron calls a tick of this home from 2 places: line 1 of crontab" in found(well)
+
+
+def test_a_line_in_the_system_s_folder_counts_and_one_with_a_dot_does_not(well, machine):
+    words = (*program.own(), "--home", str(well), "tick")
+    (machine.root / "cron.d" / "left.dpkg-old").write_text(cron.entry(words, "root") + "\n")
+    assert "from 2 places" not in found(well)
+    (machine.root / "cron.d" / "mine").write_text(cron.entry(words, "root") + "\n")
+    assert "from 2 places" in found(well)
+
+
+def test_no_cron_daemon_is_an_error_and_an_unknown_one_is_not(well, machine):
+    machine.cron = False
+    assert "no cron daemon runs" in found(well, "error")
+    machine.cron = None
+    assert "cron daemon" not in found(well)
+
+
+def test_a_program_that_is_gone_is_an_error(home, machine):
+    by_cron(machine, home, ["/gone/taskrunner"])
+    assert "calls /gone/taskrunner, which is not there" in found(home, "error")
+
+
+def test_another_program_is_told(home, machine):
+    other = machine.root / "taskrunner"
+    other.write_text("")
+    other.chmod(0o755)
+    by_cron(machine, home, [str(other)])
+    assert f"calls another program, {other}" in found(home, "warning")
+
+
+def test_another_environment_is_another_program_though_its_interpreter_is_the_same(home, machine):
+    for name in ("a", "b"):
+        (machine.root / name).mkdir()
+        (machine.root / name / "python3").symlink_to(sys.executable)
+    by_cron(machine, home, [str(machine.root / "a" / "python3"), "-P", "-m", "taskrunner"])
+    assert "calls another program" in found(home, "warning")
+    machine.tab.unlink()
+    by_cron(machine, home, [sys.executable, "-P", "-m", "taskrunner"])
+    assert "calls another program" not in found(home)
+
+
+def test_a_program_without_its_path_is_told(home, machine):
+    by_cron(machine, home, ["taskrunner"])
+    assert "calls taskrunner without its path" in found(home, "warning")
+
+
+def test_a_clock_that_calls_less_often_is_told_unless_the_period_is_set(well, machine):
+    machine.tab.unlink()
+    by_cron(machine, well, when="*/5 * * * *")
+    assert "calls a tick at */5 * * * * only" in found(well, "warning")
+    (well / "taskrunner.toml").write_text('tick_period = "5m"\n')
+    assert "only" not in found(well, "warning")
+
+
+def units(machine, home, *, daemon=False) -> None:
+    texts = systemd.units(program.own(), str(home), user=False, daemon=daemon)
+    for name, text in texts.items():
+        (machine.root / "units" / name).write_text(text)
+
+
+def test_a_timer_that_is_not_active_is_an_error(well, machine):
+    units(machine, well)
+    tool(machine.root, "systemctl", "echo inactive; exit 3")
+    assert "taskrunner.timer is not active" in found(well, "error")
+
+
+def test_a_timer_of_which_nobody_knows_is_no_error(well, machine):
+    units(machine, well)
+    assert "is not active" not in found(well)
+
+
+def test_two_clocks_at_once_are_harmless_and_told(well, machine):
+    units(machine, well)
+    tool(machine.root, "systemctl", "echo active")
+    assert "cron and systemd both call ticks of this home; harmless" in found(well, "warning")
+
+
+def test_a_unit_without_its_timer_calls_nothing(home, machine):
+    units(machine, home)
+    (machine.root / "units" / "taskrunner.timer").unlink()
+    assert "nothing calls a tick" in found(home, "error")
+
+
+def test_user_units_without_lingering_are_told(well, machine):
+    folder = machine.root / "home" / "systemd" / "user"
+    os.environ["XDG_CONFIG_HOME"] = str(machine.root / "home")
+    try:
+        folder.mkdir(parents=True)
+        texts = systemd.units(program.own(), str(well), user=True, daemon=False)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        assert "lingering is off" in found(well, "warning")
+        (machine.root / "linger" / entry.files.account()[0]).write_text("")
+        assert "lingering" not in found(well)
+    finally:
+        del os.environ["XDG_CONFIG_HOME"]
+
+
+# ---- the home and its disk
+
+
+def test_a_refused_home_is_a_finding(well):
+    well.chmod(0o770)
+    assert "can be written by others" in found(well, "error")
+
+
+def test_a_home_that_others_can_look_into_is_told(well):
+    well.chmod(0o755)
+    assert f"chmod 700 {well}" in found(well, "warning")
+
+
+def test_a_file_of_another_user_in_the_home_is_an_error(well, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(well / "heartbeat", 4321, 4321)
+    assert "heartbeat belongs to user id 4321" in found(well, "error")
+
+
+def test_a_network_file_system_is_an_error_until_it_is_allowed(well, monkeypatch):
+    monkeypatch.setattr("taskrunner.home.network_file_system", lambda _: "nfs4")
+    assert "is on nfs4" in found(well, "error")
+    (well / "taskrunner.toml").write_text("allow_network_home = true\n")
+    assert "is on nfs4" in found(well, "warning")
+
+
+@pytest.mark.parametrize(
+    ("free", "files", "severity"), [(1, 1, "error"), (100_000, 1, "warning"), (10**9, 0, "error")]
+)
+def test_little_room_on_the_disk_is_told(well, monkeypatch, free, files, severity):
+    room = SimpleNamespace(f_bavail=free, f_frsize=1000, f_files=10, f_favail=files)
+    monkeypatch.setattr(places.os, "statvfs", lambda _: room)
+    assert "the disk of" in found(well, severity)
+
+
+def test_a_bad_configuration_is_an_error(well):
+    (well / "taskrunner.toml").write_text("max_parallel = 0\n")
+    assert "max_parallel" in found(well, "error")
+
+
+def test_ends_of_runs_that_wait_and_those_put_aside_are_told(well):
+    (well / "spool").mkdir(exist_ok=True)
+    assert "spool" not in found(well)
+    (well / "spool" / "1.me.json").write_text("x")
+    assert f"ends of runs wait in {well}/spool to be written to the store: 1" in found(well)
+    (well / "spool" / "1.me.json.refused").write_text("x")
+    assert "1.me.json.refused could not be understood" in found(well, "warning")
+
+
+# ---- the store
+
+
+def test_no_store_is_a_warning_and_none_is_made(home, machine):
+    assert "there is no store" in found(home, "warning")
+
+
+def test_a_locked_store_is_a_finding(well, monkeypatch):
+    monkeypatch.setattr("taskrunner.store.health.PATIENCE", 0.05)
+    with_lock = sqlite3.connect(well / "taskrunner.db", isolation_level=None)
+    with_lock.execute("PRAGMA locking_mode = exclusive")
+    with_lock.execute("BEGIN EXCLUSIVE")
+    try:
+        assert "the store is locked" in found(well, "error")
+    finally:
+        with_lock.close()
+
+
+def test_a_store_that_is_none_is_a_finding(well):
+    (well / "taskrunner.db").write_bytes(b"this is no store" * 100)
+    assert "the store cannot be read: file is not a database" in found(well, "error")
+
+
+def test_a_damaged_store_is_a_finding(well):
+    store = well / "taskrunner.db"
+    with TaskRunner(well, clock=lambda: NOW) as made:
+        for number in range(300):
+            made.add(f"t{number}", TRUE, Manual())
+    sqlite3.connect(store).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    text = bytearray(store.read_bytes())
+    text[2 * 4096 + 1 : 2 * 4096 + 3] = b"\xff\xf0"  # where a page has its first free block
+    store.write_bytes(text)
+    assert "the store is damaged: *** in database main *** Page 3:" in found(well, "error")
+
+
+def test_an_empty_store_is_a_finding(well):
+    (well / "taskrunner.db").write_bytes(b"")
+    assert "the store is empty" in found(well, "error")
+
+
+def version(home, number: int) -> None:
+    connection = sqlite3.connect(home / "taskrunner.db")
+    connection.execute(f"PRAGMA user_version = {number}")
+    connection.close()
+
+
+def test_a_newer_store_is_a_finding(well):
+    version(well, len(migrations.STEPS) + 1)
+    assert "newer than the" in found(well, "error")
+
+
+def test_an_older_store_is_no_fault_and_stays_as_it_is(well):
+    version(well, len(migrations.STEPS) - 1)
+    assert "the next verb brings it to" in found(well, "ok")
+    assert not list((well / "backups").iterdir())
+
+
+def test_a_large_log_is_told(well, monkeypatch):
+    monkeypatch.setattr(stored, "LARGE_LOG", -1)
+    assert "the log of the store has grown" in found(well, "warning")
+
+
+def test_a_hold_is_told(well):
+    with TaskRunner(well, clock=lambda: NOW) as made:
+        made.hold(reason="the move")
+    assert "(the move)" in found(well, "warning")
+
+
+# ---- tasks and zones
+
+
+def add(home, name="broken", **given) -> None:
+    with TaskRunner(home, clock=lambda: NOW) as made:
+        made.add(name, given.pop("command", TRUE), Every("1d"), **given)
+
+
+def test_what_a_task_needs_and_is_not_there_is_told(well, tmp_path):
+    add(well, command=["/gone/backup"])
+    add(well, "elsewhere", cwd=str(tmp_path / "gone"))
+    add(well, "unset", env_file=str(tmp_path / "gone.env"))
+    said = found(well, "warning")
+    assert "broken cannot start as it stands: the program '/gone/backup' is not found" in said
+    assert "elsewhere cannot start as it stands: the directory" in said
+    assert "unset cannot start as it stands: the environment file" in said
+
+
+def test_a_disabled_task_may_lack_what_it_likes(well):
+    add(well, command=["/gone/backup"])
+    with TaskRunner(well, clock=lambda: NOW) as made:
+        made.disable("broken")
+    assert "/gone/backup" not in found(well)
+
+
+def test_a_zone_that_is_gone_is_an_error(well):
+    connection = sqlite3.connect(well / "taskrunner.db")
+    connection.execute("UPDATE tasks SET tz = 'Mars/Olympus'")
+    connection.commit()
+    connection.close()
+    assert "report cannot be evaluated" in found(well, "error")
+
+
+def test_a_host_zone_that_is_unknown_is_told(well, monkeypatch):
+    monkeypatch.setattr(clock, "local_zone", lambda: "Mars/Olympus")
+    monkeypatch.setenv("TZ", "")
+    assert "the zone of this host is not known" in found(well, "warning")
+
+
+def test_a_relative_folder_on_path_is_told(well):
+    (well / "taskrunner.toml").write_text('path = "bin:/usr/bin"\n')
+    assert "PATH of tasks has 'bin'" in found(well, "warning")
+
+
+def test_a_path_without_a_folder_is_an_error(well):
+    (well / "taskrunner.toml").write_text('path = "/gone"\n')
+    assert "PATH of tasks has no folder" in found(well, "error")
+
+
+# ---- zone data that change
+
+
+@pytest.fixture
+def zones(tmp_path, monkeypatch):
+    """A folder of zone data of our own; `to` makes Test/Town another place."""
+    folder = tmp_path / "zones"
+    (folder / "Test").mkdir(parents=True)
+
+    def to(name: str) -> None:
+        shutil.copy(f"/usr/share/zoneinfo/{name}", folder / "Test" / "Town")
+        (folder / "tzdata.zi").write_text(name)
+
+    claim.forget()
+    to("Europe/Berlin")
+    monkeypatch.setattr("zoneinfo.TZPATH", (str(folder),))
+    monkeypatch.setattr("zoneinfo._tzpath.TZPATH", (str(folder),))
+    monkeypatch.setattr(clock, "ZONEINFO", str(folder))
+    yield SimpleNamespace(to=to, folder=folder)
+    claim.forget()
+
+
+@pytest.fixture
+def town(zones, home, clock):
+    """A home with a task at 14:00 in Test/Town, which a tick has seen."""
+    with TaskRunner(home, clock=clock) as made:
+        made.add("tea", TRUE, Cron("0 14 * * *"), tz="Test/Town")
+        made.tick()
+        yield made
+
+
+def test_new_zone_data_move_slots_and_the_ledger_names_them(town, zones):
+    zones.to("Europe/London")
+    before = town.task("tea").next
+    town.tick()
+    assert town.task("tea").next - before == timedelta(hours=1)
+    (change,) = [each for each in town.explain("tea").changes if each.what.startswith("moved")]
+    move = "next slot 2026-11-20T13:00:00Z -> 2026-11-20T14:00:00Z, by new zone data"
+    assert change.what == f"moved: {move}"
+    assert "tea: next slot" in found_by(town)
+
+
+def test_new_zone_data_that_move_nothing_are_not_told(town, zones):
+    zones.to("Europe/Vienna")
+    town.tick()
+    assert [each for each in town.explain("tea").changes if "moved" in each.what] == []
+
+
+def test_doctor_says_what_the_next_tick_will_move(town, zones):
+    zones.to("Europe/London")
+    assert "have changed since the last tick, and move tea next slot" in found_by(town)
+
+
+def test_a_zone_that_new_data_no_longer_have_stops_no_tick(town, zones, clock):
+    town.add("other", TRUE, Every("1h"), tz="UTC")
+    (zones.folder / "Test" / "Town").unlink()
+    (zones.folder / "tzdata.zi").write_text("gone, all of it")
+    clock.forward(hours=3)
+    town.tick()
+    assert town.history("other")[0].state == "succeeded"
+    assert "tea cannot be evaluated" in found_by(town)
+
+
+def found_by(made) -> str:
+    return "\n".join(each.what for each in made.doctor().findings)
+
+
+# ---- one line for a monitoring plugin
+
+
+def line(home) -> tuple[str, str]:
+    told = alive(str(home), NOW)
+    return told.severity.value, told.what
+
+
+def test_the_check_is_ok_when_ticks_come_and_no_task_fails(well):
+    assert line(well) == ("ok", "last tick 30s ago by cron; 0 running, 0 pending, none failing")
+
+
+def test_the_check_is_critical_without_a_tick_and_with_an_old_one(well):
+    ticked(well, ago=600)
+    assert line(well) == ("error", "no tick for 10m 00s (since 2026-11-20T11:50:00Z)")
+    (well / "heartbeat").unlink()
+    assert line(well) == ("error", "no tick has come yet")
+
+
+def test_the_check_warns_of_tasks_that_fail_by_name(well):
+    connection = sqlite3.connect(well / "taskrunner.db")
+    connection.execute("UPDATE tasks SET last_state = 'failed'")
+    connection.commit()
+    connection.close()
+    assert line(well) == ("warning", "1 task fails: report")
+
+
+def test_the_check_warns_of_a_hold(well):
+    with TaskRunner(well, clock=lambda: NOW) as made:
+        made.hold()
+    assert line(well)[0] == "warning"
+
+
+def test_the_check_warns_where_there_is_no_store(home, machine):
+    assert line(home) == ("warning", f"there is no store in {home} yet")
+
+
+def test_the_check_is_critical_when_the_home_is_refused(well):
+    well.chmod(0o777)
+    assert line(well)[0] == "error"
+
+
+def test_the_check_is_critical_when_the_store_is_broken_newer_or_locked(well, monkeypatch):
+    version(well, len(migrations.STEPS) + 1)
+    assert line(well)[0] == "error"
+    version(well, len(migrations.STEPS))
+    monkeypatch.setattr("taskrunner.store.health.PATIENCE", 0.05)
+    with_lock = sqlite3.connect(well / "taskrunner.db", isolation_level=None)
+    with_lock.execute("PRAGMA locking_mode = exclusive")
+    with_lock.execute("BEGIN EXCLUSIVE")
+    assert line(well) == ("error", "the store is locked")
+    with_lock.close()
+    (well / "taskrunner.db").write_bytes(b"x" * 5000)
+    assert "cannot be read" in line(well)[1]
+
+
+def test_the_check_is_one_line_with_a_word_and_an_exit_code(well, capsys):
+    assert cli.main(["--home", str(well), "status", "--check"]) == 2  # the beat is of another year
+    said = capsys.readouterr().out
+    assert said.startswith("CRITICAL - ")
+    assert said.count("\n") == 1
+
+
+def test_the_check_has_no_document(home, capsys):
+    assert cli.main(["--home", str(home), "status", "--check", "--json"]) == 2
+    assert "--json goes only without --check" in capsys.readouterr().err

@@ -1,0 +1,224 @@
+"""What is kept of an output that is too large: real files, with holes and where there can be none."""
+
+import errno
+import os
+import re
+import subprocess
+import threading
+
+import pytest
+from hypothesis import given, strategies as some
+
+from taskrunner import excerpt, lock
+
+LIMIT = 100_000
+MARK = re.compile(rb"\A\n\[taskrunner: (\d+) bytes left out\]\n")
+
+
+def no_hole(fd, start, length):
+    raise OSError(errno.EOPNOTSUPP, "no holes here")
+
+
+@pytest.fixture(params=["with holes", "without holes"])
+def holes(request, monkeypatch):
+    """The two ways to cut; and each byte too much is worth a cut."""
+    monkeypatch.setattr(excerpt, "SLACK", 0)
+    if request.param == "without holes":
+        monkeypatch.setattr(lock, "punch_hole", no_hole)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file as a command gets it, open for appending."""
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    yield fd
+    os.close(fd)
+
+
+def stream(start, end):
+    """The bytes from one place to another of an output without end, in which no two parts are alike."""
+    first, last = start // 8, -(-end // 8)
+    return b"".join(b"%07d\n" % n for n in range(first, last))[start - 8 * first :][: end - start]
+
+
+def write(fd, start, end):
+    os.write(fd, stream(start, end))
+    return end
+
+
+def kept(fd, limit=LIMIT):
+    return b"".join(excerpt.pieces(fd, excerpt.excerpt(fd, limit)))
+
+
+def expected(total, limit=LIMIT):
+    if total <= limit:
+        return stream(0, total)
+    half = limit // 2
+    lost = total - limit
+    return stream(0, half) + excerpt.mark(lost) + stream(total - (limit - half), total)
+
+
+def true(block, start, end):
+    """Whether a block is what was written from one place to another, with a mark for what is lost."""
+    found = MARK.match(block)
+    lost, data = (int(found[1]), block[found.end() :]) if found else (0, block)
+    return data == stream(start + lost, end)
+
+
+def test_an_output_within_its_limit_is_not_touched(file):
+    write(file, 0, LIMIT)
+    assert not excerpt.bound(file, LIMIT)
+    assert excerpt.excerpt(file, LIMIT).whole
+    assert kept(file) == stream(0, LIMIT)
+
+
+def test_an_output_without_end_stays_small_on_the_disk(file, holes):
+    written = 0
+    for _ in range(50):
+        written = write(file, written, written + 70_000)
+        excerpt.bound(file, LIMIT)
+        assert os.fstat(file).st_blocks * 512 < LIMIT + 80_000
+        assert excerpt.written(file, LIMIT) == written
+    assert kept(file) == expected(written)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7, 100, 4096, 5000])
+def test_a_limit_below_a_block_is_exact_in_the_end(file, holes, limit):
+    written = 0
+    for _ in range(20):
+        written = write(file, written, written + 9000)
+        excerpt.bound(file, limit)
+    assert kept(file, limit) == expected(written, limit)
+
+
+def test_a_file_that_grew_by_a_little_is_not_worth_a_cut(file):
+    write(file, 0, LIMIT + 5000)
+    assert not excerpt.bound(file, LIMIT)
+    assert kept(file) == expected(LIMIT + 5000)
+
+
+@given(
+    steps=some.lists(some.tuples(some.sampled_from("wbr"), some.integers(1, 90_000)), max_size=30)
+)
+@pytest.mark.parametrize("holes_there", [True, False])
+def test_a_reader_gets_each_byte_once_or_is_told_of_it(tmp_path_factory, steps, holes_there):
+    place = tmp_path_factory.mktemp("file") / "file"
+    fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(excerpt, "SLACK", 0)
+        patch.setattr(excerpt, "CHUNK", 30_000)
+        if not holes_there:
+            patch.setattr(lock, "punch_hole", no_hole)
+        written = sent = 0
+        for step, number in steps:
+            if step == "w":
+                written = write(fd, written, written + number)
+            elif step == "b":
+                excerpt.bound(fd, LIMIT)
+            else:
+                block, end = excerpt.part(fd, LIMIT, sent)
+                assert true(block, sent, end)
+                sent = end
+        content = kept(fd)
+        assert content == expected(written)
+        after = excerpt.rest_of(content, written, sent)
+        assert true(after, sent, written) or after == content[sent:]
+    os.close(fd)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3, 4])
+def test_what_is_kept_goes_on_where_a_reader_is(tmp_path, digits):
+    limit = 301
+    for total in range(limit + 10**digits - 2, limit + 10**digits + 3):
+        content = expected(total, limit)
+        (tmp_path / "kept").write_bytes(content)
+        fd = os.open(tmp_path / "kept", os.O_RDONLY)
+        assert excerpt.total(fd) == total
+        for sent in {0, 1, 149, 150, 151, total - 152, total - 151, total - 150, total - 1, total}:
+            after = excerpt.rest_of(content, total, sent)
+            assert b"".join(excerpt.rest(fd, total, sent)) == after
+            assert after == content[sent:] if sent <= 150 else true(after, sent, total)
+        assert excerpt.rest_of(content, total, total + 1) == content  # it was emptied meanwhile
+        os.close(fd)
+
+
+def test_an_output_that_holds_a_mark_of_its_own_is_shown_as_it_is(file):
+    text = b"x" * 100 + excerpt.mark(77) + b"y" * 100
+    os.write(file, text)
+    assert kept(file, len(text)) == text
+    assert excerpt.part(file, 200, 0) == (text, len(text))
+    assert excerpt.written(file, 200) == len(text)
+    assert b"".join(excerpt.rest(file, len(text), 0)) == text
+    assert excerpt.rest_of(text, len(text), 150) == text[150:]
+
+
+def test_any_bytes_are_kept_as_they_are(file, holes):
+    head, tail = b"\0\xff\xfe" * 20_000, b"\xc3\0\x80" * 20_000
+    os.write(file, head + b"m" * 500_000 + tail)
+    excerpt.bound(file, LIMIT)
+    lost = len(head) + 500_000 + len(tail) - LIMIT
+    assert kept(file) == head[:50_000] + excerpt.mark(lost) + tail[-50_000:]
+
+
+def test_a_command_that_empties_its_output_begins_anew(file, holes):
+    write(file, 0, 500_000)
+    excerpt.bound(file, LIMIT)
+    _, sent = excerpt.part(file, LIMIT, 0)
+    os.ftruncate(file, 0)
+    os.write(file, b"anew")
+    assert excerpt.part(file, LIMIT, sent) == (b"anew", 4)
+    assert kept(file) == b"anew"
+
+
+def test_a_command_that_writes_far_behind_the_end_fills_no_disk(file):
+    other = os.open(f"/proc/self/fd/{file}", os.O_RDWR)
+    os.write(file, b"first")
+    os.pwrite(other, b"last", 2**40)
+    excerpt.bound(file, LIMIT)
+    assert excerpt.excerpt(file, LIMIT).size < 10_000
+    block, sent = excerpt.part(file, LIMIT, 4096)
+    assert (block[-4:], sent) == (b"last", 2**40 + 4)
+    os.close(other)
+
+
+def test_a_writer_that_opened_the_file_again_does_not_notice_a_hole(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(excerpt, "SLACK", 0)
+    with (tmp_path / "file").open("wb", buffering=0) as other:
+        other.write(stream(0, 400_000))
+        excerpt.bound(file, LIMIT)
+        other.write(stream(400_000, 500_000))
+    assert kept(file) == expected(500_000)
+
+
+def test_only_the_newest_is_searched_of_what_is_very_large(file):
+    write(file, 0, 400_000)
+    cut = excerpt.excerpt(file, LIMIT)
+    assert excerpt.newest(file, cut, 1000) == stream(399_000, 400_000)
+    assert excerpt.newest(file, cut, 60_000) == stream(350_000, 400_000)
+    assert excerpt.newest(file, cut, 200_000) == expected(400_000)
+    whole = excerpt.excerpt(file, 400_000)
+    assert excerpt.newest(file, whole, 1000) == stream(399_000, 400_000)
+
+
+def test_a_cut_in_the_midst_of_reading_spoils_nothing(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(excerpt, "SLACK", 0)
+    command = ["seq", "-f", "%07.0f", "0", "4999999"]
+    with subprocess.Popen(command, stdout=file) as child:
+        cutting = threading.Thread(
+            target=lambda: [excerpt.bound(file, LIMIT) for _ in until(child)]
+        )
+        cutting.start()
+        fd = os.open(tmp_path / "file", os.O_RDONLY)
+        sent = 0
+        for _ in until(child):
+            block, end = excerpt.part(fd, LIMIT, sent)
+            assert true(block, sent, end)
+            sent = end
+        os.close(fd)
+        cutting.join()
+
+
+def until(child):
+    """Go on until a child has ended."""
+    while child.poll() is None:
+        yield

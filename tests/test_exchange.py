@@ -1,0 +1,190 @@
+"""Crontabs imported: lines to tasks, once, with proof, and turned into comments with a backup."""
+
+import os
+
+import pytest
+
+from taskrunner import InputError, StateError
+from taskrunner.model import Kind
+
+TAB = """\
+MAILTO=ops
+# every night
+30 2 * * * dump --all
+61 * * * * wrong
+* * * * * /usr/local/bin/taskrunner tick
+@reboot warm-up
+0 4 * * * cat%a%b
+"""
+
+
+@pytest.fixture
+def crontab(tmp_path, monkeypatch):
+    """A crontab(1) of our own, first on PATH, that keeps the crontab in a file."""
+    kept = tmp_path / "kept"
+    tool = tmp_path / "bin" / "crontab"
+    tool.parent.mkdir()
+    tool.write_text(
+        f"#!/bin/sh\nif [ \"$1\" = -l ]; then [ -e {kept} ] || {{ echo 'no crontab for you' >&2; exit 1; }}\n"
+        f"cat {kept}; else cat > {kept}; fi\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    return kept
+
+
+def told(found):
+    return [(each.line, each.action, each.task) for each in found.lines]
+
+
+def test_each_line_becomes_a_task_or_is_left_alone_with_the_reason(runner):
+    found = runner.import_crontab(text=TAB)
+    assert told(found) == [
+        (3, "add", "dump"),
+        (4, "leave", None),
+        (5, "leave", None),
+        (6, "add", "warm-up"),
+        (7, "add", "cat"),
+    ]
+    assert "'61' as its minute" in found.lines[1].notes[0]
+    assert found.lines[2].notes == ("it calls taskrunner itself",)
+    dump, cat, warm = (runner.task(name) for name in ("dump", "cat", "warm-up"))
+    assert (dump.schedule, dump.shell, dump.description) == (
+        "30 2 * * *",
+        "dump --all",
+        "every night",
+    )
+    assert (dump.timeout, dump.env, dump.user) == (None, {}, None)
+    assert (cat.shell, cat.stdin) == ("cat", "a\nb\n")
+    assert warm.kind is Kind.BOOT
+
+
+def test_the_slots_of_each_line_are_proved(runner):
+    found = runner.import_crontab(text=TAB, dry_run=True)
+    assert [each.differing for each in found.lines] == [0, None, None, None, 0]
+
+
+def test_importing_twice_makes_no_doubles_whatever_was_changed_of_a_task_since(runner):
+    runner.import_crontab(text=TAB)
+    runner.set("dump", timeout="5m", rename="nightly")
+    before = runner.tasks()
+    again = runner.import_crontab(text=TAB)
+    assert told(again)[0] == (3, "keep", "nightly")
+    assert runner.tasks() == before
+
+
+def test_two_lines_that_are_the_same_are_two_tasks_and_stay_two(runner):
+    text = "0 1 * * * x\n0 1 * * * x\n"
+    for _ in range(2):
+        runner.import_crontab(text=text)
+        assert [task.name for task in runner.tasks()] == ["x", "x-2"]
+
+
+def test_a_name_that_is_taken_is_left_to_its_task(runner):
+    runner.add("dump", ["true"], __import__("taskrunner").Manual())
+    found = runner.import_crontab(text="0 1 * * * dump\n")
+    assert found.lines[0].task == "dump-2"
+
+
+def test_a_dry_run_makes_no_store(runner, home):
+    found = runner.import_crontab(text=TAB, dry_run=True)
+    assert found.dry_run
+    assert list(home.iterdir()) == []
+
+
+def test_a_crontab_without_entries_makes_no_store(runner, home):
+    assert runner.import_crontab(text="A=1\n").lines == []
+    assert list(home.iterdir()) == []
+
+
+def test_a_line_for_a_user_that_is_not_here_is_left_alone_and_the_others_are_not(runner):
+    text = "0 1 * * * nonesuch x\n0 1 * * * root y\n"
+    found = runner.import_crontab(text=text, system=True)
+    assert "there is no user 'nonesuch'" in found.lines[0].notes[0]
+    assert found.lines[0].action == "leave"
+    if os.geteuid() == 0:
+        assert told(found)[1] == (2, "add", "y")
+        assert runner.task("y").user is None
+
+
+def test_the_path_that_tasks_see_anyway_is_no_variable_of_theirs(runner):
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    runner.import_crontab(text=f"PATH={path}\n@daily a\nPATH=/opt\n@daily b\nHOME=/srv\n@daily c\n")
+    assert [task.env for task in runner.tasks()] == [
+        {},
+        {"PATH": "/opt"},
+        {"PATH": "/opt", "HOME": "/srv"},
+    ]
+    assert runner.task("c").cwd == "/srv"
+
+
+def test_a_file_is_imported_under_its_own_name(runner, tmp_path):
+    place = tmp_path / "tab"
+    place.write_text("@daily a\n")
+    assert runner.import_crontab(place).source == f"crontab {place}"
+    with pytest.raises(StateError, match="nothing' cannot be read"):
+        runner.import_crontab(tmp_path / "nothing")
+
+
+def test_imported_tasks_go_to_a_task_file_and_are_not_pruned_by_another(runner, tmp_path):
+    runner.import_crontab(text="@daily a\n")
+    place = tmp_path / "t.toml"
+    place.write_text("")
+    runner.apply(place, prune=True)
+    place.write_text(runner.export().text)
+    assert runner.apply(place).tasks[0].action == "change"
+    assert runner.task("a").source == str(place)
+
+
+# ---- our own crontab
+
+
+def test_our_own_crontab_is_read(runner, crontab):
+    assert runner.import_crontab().lines == []
+    crontab.write_text(TAB)
+    assert len(runner.import_crontab().lines) == 5
+    assert crontab.read_text() == TAB
+
+
+def test_lines_are_made_comments_and_what_was_there_is_kept(runner, crontab, home):
+    crontab.write_text(TAB)
+    found = runner.import_crontab(comment_out=True)
+    assert crontab.read_text() == TAB.replace(
+        "30 2 * * * dump", "# moved to taskrunner as dump: 30 2 * * * dump"
+    ).replace("@reboot", "# moved to taskrunner as warm-up: @reboot").replace(
+        "0 4 *", "# moved to taskrunner as cat: 0 4 *"
+    )
+    (kept,) = [each for each in (home / "backups").iterdir() if "crontab" in each.name]
+    assert kept.read_text() == TAB
+    assert found.told[0].startswith("3 lines of the crontab of ")
+    assert [each.action for each in runner.import_crontab(comment_out=True).lines] == [
+        "leave",
+        "leave",
+    ]
+
+
+def test_lines_of_an_earlier_import_are_made_comments_later(runner, crontab):
+    crontab.write_text(TAB)
+    runner.import_crontab()
+    assert runner.import_crontab(comment_out=True).lines[0].action == "keep"
+    assert "# moved to taskrunner as dump" in crontab.read_text()
+
+
+def test_a_dry_run_leaves_the_crontab_alone(runner, crontab):
+    crontab.write_text(TAB)
+    runner.import_crontab(comment_out=True, dry_run=True)
+    assert crontab.read_text() == TAB
+
+
+@pytest.mark.parametrize("more", [{"text": TAB}, {"system": True}])
+def test_only_lines_of_our_own_crontab_are_made_comments(runner, more):
+    with pytest.raises(InputError, match="goes only with your own crontab"):
+        runner.import_crontab(comment_out=True, **more)
+
+
+def test_what_export_writes_for_cron_is_imported_as_the_same(runner):
+    text = "30 2 * * * dump --all\n0 4 * * * date +\\%F > x\n@reboot a\n"
+    runner.import_crontab(text=text)
+    back = runner.export_crontab()
+    again = runner.import_crontab(text=back, dry_run=True)
+    assert [each.action for each in again.lines] == ["keep"] * 3

@@ -1,0 +1,80 @@
+"""Limits that the kernel keeps: set before the program starts, and named where the system tells."""
+
+import pytest
+
+from taskrunner import Manual, State, TaskRunner as Door, runner
+from taskrunner.errors import InputError
+
+
+@pytest.fixture
+def door(home):
+    with Door(home) as made:
+        yield made
+
+
+@pytest.fixture(params=["prlimit", "inside the child"])
+def way(request, monkeypatch):
+    """Both ways to set them."""
+    if request.param == "prlimit":
+        if runner._tool("prlimit") is None:
+            pytest.skip("prlimit is not installed")
+    else:
+        monkeypatch.setattr(runner, "_tool", lambda name: None)
+
+
+def ulimit(door, flag, **options):
+    door.add("x", shell=f"ulimit -S{flag}", schedule=Manual(), **options)
+    run = door.run("x")
+    return run.state, door.output(run).decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("limit", "flag", "shown"),
+    [
+        ("memory=512MB", "v", "500000"),  # in kB of 1024 bytes
+        ("cpu=10m", "t", "600"),
+        ("files=123", "n", "123"),
+        ("processes=64", "p", "64"),
+    ],
+)
+def test_a_limit_is_in_force_when_the_program_starts(way, door, limit, flag, shown):
+    assert ulimit(door, flag, limit=limit) == (State.SUCCEEDED, shown)
+
+
+def test_a_program_past_its_cpu_time_is_killed_and_the_reason_says_so(way, door):
+    door.add("x", ["/bin/sh", "-c", "while :; do :; done"], Manual(), limit="cpu=1s")
+    run = door.run("x")
+    assert run.state is State.FAILED
+    assert run.reason == "killed by SIGXCPU, over its limit of 1s of CPU time"
+
+
+def test_a_program_that_asks_for_too_much_memory_is_refused_it(way, door):
+    code = "import sys\ntry: bytearray(10**9)\nexcept MemoryError: sys.exit(9)"
+    door.add("x", ["/usr/bin/env", "python3", "-c", code], Manual(), limit={"memory": "500MB"})
+    assert door.run("x").exit_code == 9
+
+
+def test_limits_are_shown_as_they_are_typed(door, home, capsys):
+    from taskrunner import cli
+
+    words = ["add", "x", "--manual", "--limit", "memory=512MB,cpu=90s,files=10", "--", "true"]
+    assert cli.main(["--home", str(home), *words]) == 0
+    assert door.task("x").limit == {"memory": 512_000_000, "cpu": 90, "files": 10}
+    cli.main(["--home", str(home), "show", "x"])
+    assert "limit         memory=512MB,cpu=1m30s,files=10\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("memory", "it must be limits such as memory=512MB"),
+        ("disk=1GB", "it must be limits such as .*; it has 'disk'"),
+        ("memory=much", "memory of it, 'much', must be a size such as 64kB"),
+        ("cpu=soon", "cpu of it, 'soon', must be a duration such as 10m"),
+        ({"files": 0}, "files of it, '0', must be a number from 1 to 1000000"),
+        ({"processes": True}, "processes of it, 'True', must be a number from 1"),
+    ],
+)
+def test_what_is_no_limit_is_refused(door, limit, said):
+    with pytest.raises(InputError, match=said):
+        door.add("x", ["true"], Manual(), limit=limit)

@@ -1,0 +1,74 @@
+"""How the program ends by an error: one sentence, an exit code, the same with the parser and without."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from taskrunner import Manual
+from taskrunner.errors import EXIT_BUG, EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED
+from tests.samples import ROOT, call, program
+
+
+@pytest.fixture
+def place(runner, home):
+    runner.add("report", ["true"], Manual())
+    runner.close()
+    return home
+
+
+def damaged(place):
+    (place / "taskrunner.db").write_bytes(b"no store at all" * 1000)
+
+
+def writable(place):
+    place.chmod(0o777)
+
+
+def misconfigured(place):
+    (place / "taskrunner.toml").write_text("max_parallel = 0\n")
+
+
+@pytest.mark.parametrize("spoil", [damaged, writable, misconfigured])
+def test_a_plain_tick_says_what_is_wrong_as_the_parsed_one_does(place, spoil):
+    spoil(place)
+    plain, parsed = call(place, "tick"), call(place, "tick", "--verbose")
+    assert plain == parsed
+    out, err, code = plain
+    assert out == "" and code not in (0, EXIT_BUG, EXIT_BUSY)
+    assert err.startswith("taskrunner: ") and err.count("\n") == 1
+
+
+def test_a_plain_tick_whose_stderr_is_closed_keeps_its_exit_code(place):
+    damaged(place)
+    argv = ["sh", "-c", 'exec "$@" 2>&-', "sh", *program(place, "tick")]
+    done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == EXIT_FAILED
+
+
+def tick_that_raises(place, folder, error):
+    """Run a plain tick in which an exception comes up, by a module that Python loads at its start."""
+    (folder / "sitecustomize.py").write_text(
+        "from taskrunner import doorman, tick\n"
+        f"def fail(*args, **named): raise {error}\n"
+        "doorman.idle = lambda *args: False\n"
+        "tick.tick = fail\n"
+    )
+    env = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
+    return subprocess.run(program(place, "tick"), env=env, capture_output=True, text=True)
+
+
+def test_a_bug_in_a_plain_tick_is_one_sentence_and_a_report(place, tmp_path):
+    done = tick_that_raises(place, tmp_path, "ZeroDivisionError('far too small')")
+    assert (done.stdout, done.returncode) == ("", EXIT_BUG)
+    sentence, _, report = done.stderr.strip().rpartition(" ")
+    assert "bug of taskrunner: ZeroDivisionError: far too small" in sentence
+    assert "far too small" in Path(report).read_text()
+    Path(report).unlink()
+
+
+def test_a_plain_tick_that_is_interrupted_says_so(place, tmp_path):
+    done = tick_that_raises(place, tmp_path, "KeyboardInterrupt")
+    said = (done.stdout, done.stderr, done.returncode)
+    assert said == ("", "taskrunner: interrupted\n", EXIT_INTERRUPTED)

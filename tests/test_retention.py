@@ -1,0 +1,610 @@
+"""What of the history is kept, what goes, and that those who count do not miss it."""
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from taskrunner import (
+    Every,
+    Manual,
+    State,
+    TaskRunner,
+    UnknownRun,
+    cli,
+    clock as clock_room,
+    daemon as loop,
+    heartbeat,
+    retention,
+)
+from taskrunner.errors import StateError
+from taskrunner.heartbeat import Beat
+from taskrunner.model import Event, Pruned
+from taskrunner.store import connection, open_store, pruned
+from taskrunner.supervise import supervisor
+from tests.conftest import Clock
+from tests.history import SECOND, ran
+from tests.samples import MINUTE, NOON
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+OLD = NOON - 100 * DAY
+S, F = State.SUCCEEDED, State.FAILED
+
+
+@pytest.fixture
+def boot(clock, monkeypatch):
+    """The time since the boot goes along with the clock of the test; `boot.off` milliseconds are lost."""
+
+    class Boot:
+        off = 0
+
+        def __call__(self):
+            return clock_room.to_ms(clock()) - clock_room.to_ms(NOON - 1000 * DAY) + self.off
+
+    made = Boot()
+    monkeypatch.setattr(clock_room, "since_boot", made)
+    return made
+
+
+@pytest.fixture
+def settle(home):
+    """Write the settings of the home."""
+
+    def settle(**values):
+        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+        (home / "taskrunner.toml").write_text(text)
+
+    settle(keep_runs=2)
+    return settle
+
+
+@pytest.fixture
+def door(settle, boot, runner, clock):
+    """A taskrunner that keeps two runs of each task, with the tasks x and y, and a tick behind it."""
+    for name in "xy":
+        runner.add(name, ["true"], Manual())
+    runner.tick()
+    clock.forward(minutes=1)
+    return runner
+
+
+@pytest.fixture
+def store(door, home):
+    made = open_store(str(home))
+    yield made
+    made.close()
+
+
+def tick(door, clock):
+    """A tick that has something to do, a minute later."""
+    clock.forward(minutes=1)
+    door.set("y", now=True)
+    return door.tick()
+
+
+def left(door, name="x"):
+    return [run.id for run in reversed(door.history(name, limit=None))]
+
+
+def again(door):
+    """The same home, its settings read anew."""
+    door.close()
+    return door
+
+
+# ---- which runs go
+
+
+def test_runs_that_ended_too_long_ago_go_but_the_newest_of_each_task_stay(door, store, clock):
+    ids = [ran(store, ended=OLD + number * MINUTE) for number in range(5)]
+    young = ran(store, ended=NOON - 89 * DAY)
+    only = ran(store, ended=OLD, task=2)
+    tick(door, clock)
+    assert left(door) == [ids[4], young]
+    assert left(door, "y")[0] == only
+    with pytest.raises(UnknownRun):
+        door.run_of(ids[0])
+
+
+def test_the_last_run_and_the_last_success_stay_whatever_came_after(door, store, clock):
+    success = ran(store, S, OLD)
+    last = ran(store, F, OLD + MINUTE)
+    more = [ran(store, State.SKIPPED, OLD + (2 + n) * MINUTE) for n in range(4)]
+    tick(door, clock)
+    assert left(door) == [success, last, *more[2:]]
+
+
+def test_runs_that_never_started_go_like_others(door, store, clock):
+    ids = [ran(store, State.MISSED, OLD + number * MINUTE) for number in range(4)]
+    tick(door, clock)
+    assert left(door) == ids[2:]
+
+
+def test_what_waits_or_runs_is_never_touched(door, store, clock):
+    live = [ran(store, State.RUNNING, OLD), ran(store, State.PENDING, OLD + MINUTE, task=2)]
+    ids = [ran(store, ended=OLD + (2 + number) * MINUTE) for number in range(3)]
+    assert door.prune().runs == 1
+    assert left(door) == [live[0], *ids[1:]]
+    assert door.run_of(live[1]).state is State.PENDING
+
+
+def test_all_old_runs_of_a_removed_task_go(door, store, clock):
+    for number in range(3):
+        ran(store, ended=OLD + number * MINUTE)
+    young = ran(store, ended=NOON)
+    door.remove("x")
+    tick(door, clock)
+    assert left(door) == [young]
+
+
+def test_a_task_that_was_removed_goes_when_nothing_refers_to_it(door, store, clock):
+    ran(store, ended=OLD)
+    door.add("never-ran", ["true"], Manual())
+    for name in ("x", "never-ran"):
+        door.remove(name)
+    clock.forward(days=91)
+    door.tick()
+    tick(door, clock)
+    ids = {task.id: task.name for task in store.known()}
+    assert ids == {1: "x", 2: "y"}  # x is in the totals
+    assert door.stats("x").total.runs == 1
+
+
+def test_events_that_are_old_go(door, store, clock):
+    with store.transaction():
+        store.note(Event(OLD, "gap", "tick", text="long ago"))
+        store.note(Event(NOON, "gap", "tick", text="now"))
+    store._run("UPDATE events SET id = -id WHERE text = 'long ago'")  # as if it had come first
+    before = len(store.events())
+    assert door.prune().events == 1
+    assert len(store.events()) == before - 1
+
+
+# ---- the figures of what is gone
+
+
+STATES = [state for state in State if state not in (State.PENDING, State.RUNNING)]
+PAST = st.lists(
+    st.tuples(
+        st.sampled_from([S, S, F, *STATES]),
+        st.sampled_from([1, 2]),
+        st.booleans(),
+        st.integers(0, 120),
+    ),
+    max_size=25,
+)
+
+
+def lasting(found):
+    """What of the figures does not depend on which runs are kept."""
+    names = [name for name in found.__dataclass_fields__ if not name.startswith(("dur", "late"))]
+    return {name: getattr(found, name) for name in names}
+
+
+@settings(max_examples=25)
+@given(PAST)
+def test_the_figures_over_everything_are_the_same_before_and_after(tmp_path_factory, past):
+    home = tmp_path_factory.mktemp("home", numbered=True)
+    home.chmod(0o700)
+    (home / "taskrunner.toml").write_text("keep_runs = 1\n")
+    with TaskRunner(home, clock=Clock(NOON)) as door:
+        for name in "xy":
+            door.add(name, ["true"], Manual())
+        store = open_store(str(home))
+        ended = NOON - 200 * DAY
+        for state, task, started, days in past:
+            ended += days * DAY / 12
+            ran(store, state, ended, task=task, started=started or state is not State.CANCELLED)
+        store.close()
+        stamp = clock_room.since_boot()
+        beat = Beat(clock_room.to_ms(NOON), 60_000, clock_room.boot_id(), "test", stamp)
+        heartbeat.write(str(home / "heartbeat"), beat)
+        before, would = door.stats(), door.prune(dry_run=True)
+        done, after = door.prune(), door.stats()
+        assert (done.refused, done.runs) == (None, would.runs)
+        assert [lasting(row) for row in after.tasks] == [lasting(row) for row in before.tasks]
+        total = lasting(before.total) | {"streak": None}
+        assert lasting(after.total) | {"streak": None} == total
+        assert door.prune().runs == 0
+
+
+def test_totals_hold_what_the_pruned_runs_came_to(door, store, clock):
+    ran(store, State.CANCELLED, OLD - MINUTE, started=False)
+    for number in range(4):
+        ran(store, S, OLD + number * MINUTE, took=3 * SECOND)
+    tick(door, clock)
+    rows = store._rows("SELECT state, runs, started, duration FROM totals ORDER BY state")
+    assert rows == [("cancelled", 1, 0, 0), ("succeeded", 2, 2, 6_000)]
+
+
+# ---- outputs
+
+
+def outputs(door, *ids):
+    return [door.output(door.run_of(run_id)) for run_id in ids]
+
+
+def random_text(size):
+    return os.urandom(size)  # which zlib cannot make smaller
+
+
+def test_the_oldest_outputs_go_when_there_are_too_many_and_the_runs_stay(door, store, settle):
+    ids = [ran(store, ended=NOON + n * SECOND, output=random_text(1000)) for n in range(5)]
+    settle(keep_output=2500)
+    done = again(door).prune()
+    assert (done.runs, done.outputs) == (0, 3)
+    assert left(door) == ids
+    assert [len(block) for block in outputs(door, *ids[3:])] == [1000, 1000]
+    assert store.output_bytes() <= 2500
+
+
+def test_a_log_says_that_its_output_was_pruned(door, store, settle, home, capsys):
+    first, silent, *_ = (
+        ran(store, ended=NOON, output=random_text(1000)),
+        ran(store, ended=NOON + SECOND),
+        ran(store, ended=NOON + MINUTE, output=random_text(1000)),
+    )
+    settle(keep_output=1500)
+    again(door).prune()
+    assert cli.main(["--home", str(home), "log", str(first)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"the output of run {first} was pruned: it wrote 1000 bytes" in told.err
+    assert cli.main(["--home", str(home), "log", str(silent)]) == 0
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(StateError, match="was pruned"):
+        door.output(door.run_of(first))
+
+
+def test_the_output_of_a_last_run_or_last_success_stays(door, store, settle, home):
+    success = ran(store, S, NOON, output=random_text(1000))
+    between = ran(store, F, NOON + SECOND, output=random_text(1000))
+    last = ran(store, F, NOON + MINUTE, size=70_000)
+    place = large(home, last)
+    settle(keep_output=1)
+    assert again(door).prune().outputs == 1
+    assert [len(block) for block in outputs(door, success)] == [1000]
+    assert place.exists()
+    with pytest.raises(StateError):
+        outputs(door, between)
+
+
+def large(home, run_id, size=70_000, age=0.0):
+    place = home / "output" / f"{run_id}.log"
+    place.write_bytes(b"x" * size)
+    return place
+
+
+def test_files_and_rows_go_together_the_oldest_first(door, store, settle, home):
+    first = ran(store, ended=NOON, size=70_000)
+    second = ran(store, ended=NOON + SECOND, output=random_text(1000))
+    third = ran(store, ended=NOON + 2 * SECOND, size=70_000)
+    ran(store, ended=NOON + MINUTE)
+    place, kept = large(home, first), large(home, third)
+    settle(keep_output=90_000)
+    done = again(door).prune()
+    assert (done.outputs, place.exists(), kept.exists()) == (1, False, True)
+    assert done.bytes == done.freed == 70_000
+    settle(keep_output=10_000)
+    assert again(door).prune().outputs == 2
+    assert not kept.exists()
+    for run_id in (first, second, third):
+        with pytest.raises(StateError, match="pruned"):
+            outputs(door, run_id)
+
+
+def test_the_output_of_a_run_that_goes_goes_with_it(door, store, clock, home):
+    small = ran(store, ended=OLD, output=b"some")
+    big = ran(store, ended=OLD + SECOND, size=70_000)
+    for number in range(2):
+        ran(store, ended=OLD + (1 + number) * MINUTE)
+    place = large(home, big)
+    tick(door, clock)
+    assert store.output(small) is None
+    assert not place.exists()
+    assert store.output_bytes() == 0
+
+
+def test_a_file_of_no_run_goes_after_a_day(door, store, home, clock):
+    orphan, mine = large(home, 4711), home / "output" / "notes"
+    mine.write_text("not ours")
+    live = large(home, ran(store, State.RUNNING, NOON))
+    written = clock_room.from_ms(int(orphan.stat().st_ctime * 1000))
+    for later, stays in ((23 * HOUR, True), (25 * HOUR, False)):
+        clock.at = written + later
+        retention.step(door._here(), clock.at, by_age=True)
+        assert orphan.exists() is stays
+    assert mine.exists() and live.exists()
+
+
+def test_what_all_outputs_come_to_is_counted_as_they_come_and_go(door, store):
+    ids = [ran(store, ended=NOON + n * SECOND, output=random_text(500)) for n in range(3)]
+    ((size,),) = store._rows("SELECT sum(length(data)) FROM outputs")
+    assert store.output_bytes() == size
+    with store.transaction():
+        store.drop_outputs(ids[:2])
+    ((size,),) = store._rows("SELECT sum(length(data)) FROM outputs")
+    assert store.output_bytes() == size
+    store._run("UPDATE facts SET value = 7 WHERE name = 'output_bytes'")
+    door.prune()  # adds them up, whoever wrote past us
+    assert store.output_bytes() == size
+
+
+# ---- the clock
+
+
+def at(minutes, since_boot=None, boot_id="one"):
+    now = clock_room.to_ms(NOON) + round(minutes * 60_000)
+    return Beat(now, 60_000, boot_id, "cron", 10**9 if since_boot is None else since_boot)
+
+
+@pytest.mark.parametrize(
+    ("last", "beat", "agree"),
+    [
+        (at(0), at(1, 10**9 + 60_000), True),
+        (at(0), at(1, 10**9 + 56_000), True),
+        (at(0), at(1, 10**9 + 50_000), False),
+        (at(0), at(1, 10**9 + 70_000), False),
+        (at(0), at(600, 10**9 + 600 * 60_000 - 30_000), True),
+        (at(0), at(60 * 24 * 365, 10**9 + 60_000), False),
+        (at(0), at(-60, 10**9 + 60_000), False),
+        (at(0), at(1, 10**9 + 60_000, "two"), False),
+        (at(1, 10**9 + 60_000), at(0), False),
+        (None, at(1), False),
+        (Beat(clock_room.to_ms(NOON), 60_000, "one", "cron"), at(1), False),
+        (at(0), Beat(clock_room.to_ms(NOON) + 60_000, 60_000, "one", "cron"), False),
+    ],
+)
+def test_the_clock_agrees_when_it_went_on_as_far_as_the_time_since_the_boot(last, beat, agree):
+    assert retention.agrees(last, beat) is agree
+
+
+def test_one_wrong_clock_does_not_erase_the_history(door, store, clock, boot):
+    ids = [ran(store, ended=NOON + number * SECOND) for number in range(5)]
+    boot.off = -365 * DAY // clock_room.MILLISECOND
+    clock.forward(days=365)
+    door.set("y", now=True)
+    assert door.tick().agrees is False
+    assert left(door) == ids
+    boot.off = 0
+    clock.forward(days=-365, minutes=2)
+    door.tick()
+    assert tick(door, clock).agrees
+    assert left(door) == ids
+
+
+def test_prune_by_hand_obeys_the_clock_too_and_says_so(door, store, clock, boot, home, capsys):
+    ids = [ran(store, ended=OLD + number * MINUTE) for number in range(5)]
+    boot.off = 3_600_000
+    for words in (["prune"], ["prune", "--dry-run"]):
+        found = door.prune(dry_run=len(words) > 1)
+        assert "clock" in found.refused and "two more ticks" in found.refused
+        assert (found.runs, found.dry_run) == (0, len(words) > 1)
+    assert left(door) == ids
+    door.tick()
+    tick(door, clock)
+    assert door.prune().refused is None
+
+
+def test_outputs_beyond_their_size_go_whatever_the_clock_says(door, store, settle, clock, boot):
+    ran(store, ended=NOON, output=random_text(1000))
+    ran(store, ended=NOON + SECOND, output=random_text(1000))
+    settle(keep_output=1500)
+    boot.off = 3_600_000
+    assert tick(again(door), clock).agrees is False
+    assert store.output_bytes() < 1500
+
+
+# ---- a little at a time
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    monkeypatch.setattr(retention, "ROWS", 4)
+    monkeypatch.setattr(retention, "FEW", 2)
+    monkeypatch.setattr(retention, "STEPS", 2)
+
+
+def test_a_tick_prunes_a_few_and_the_next_goes_on(door, store, clock, small_steps):
+    kept = [ran(store, ended=OLD - DAY, task=2)]
+    for number in range(22):
+        ran(store, ended=OLD + number * MINUTE)
+    counts = []
+    for _ in range(4):
+        tick(door, clock)
+        counts.append(len(left(door)))
+    assert counts == [15, 7, 2, 2]  # one of the first eight is the run of y
+    assert left(door, "y")[0] == kept[0]
+
+
+def test_once_through_nothing_is_looked_at_for_an_hour(door, store, clock):
+    tick(door, clock)
+    for number in range(5):
+        ran(store, ended=OLD + number * MINUTE)
+    tick(door, clock)
+    assert len(left(door)) == 5
+    clock.forward(hours=1)
+    door.tick()  # a gap, by which the clock is looked at
+    assert len(left(door)) == 2
+
+
+def test_a_clock_that_went_back_does_not_put_pruning_off_for_long(door, store, clock):
+    clock.forward(days=10)
+    door.tick()
+    tick(door, clock)
+    clock.forward(days=-10)
+    for number in range(5):
+        ran(store, ended=OLD + number * MINUTE)
+    door.tick()
+    tick(door, clock)
+    assert len(left(door)) == 2
+
+
+def test_an_idle_tick_does_not_prune(door, store, clock):
+    for number in range(5):
+        ran(store, ended=OLD + number * MINUTE)
+    clock.forward(minutes=1)
+    assert door.tick().idle
+    assert len(left(door)) == 5
+    assert tick(door, clock).agrees  # with what the idle one has left
+    assert len(left(door)) == 2
+
+
+def test_the_daemon_prunes_at_its_visits(door, store, clock):
+    for number in range(5):
+        ran(store, ended=OLD + number * MINUTE)
+    door.add("z", ["true"], Every("1d"), now=True)
+    here = door._here()
+    with supervisor(here) as me:
+        assert loop._visit(here, me, MINUTE) is None
+    assert len(left(door)) == 2
+
+
+def test_a_store_that_is_held_by_another_keeps_no_tick_from_its_end(door, store, home, monkeypatch):
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT", 0.0)
+    again(door)
+    for number in range(5):
+        ran(store, ended=OLD + number * MINUTE)
+    other = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    retention.step(door._here(), NOON, by_age=True)
+    other.execute("ROLLBACK")
+    other.close()
+    assert len(left(door)) == 5
+
+
+def test_what_is_old_is_found_by_an_index(store):
+    values = {"before": 1, "finished": 0, "id": 0, "rows": 10, "keep": 2}
+    steps = [row[3] for row in store._rows("EXPLAIN QUERY PLAN " + pruned.OLD, values)]
+    assert any("runs_ended" in step for step in steps)
+    assert not any(step.startswith("SCAN runs") for step in steps)
+
+
+# ---- beside others
+
+
+def test_two_who_prune_at_once_count_each_run_once(door, store, home, small_steps):
+    for number in range(60):
+        ran(store, ended=OLD + number * MINUTE)
+    before = door.stats("x").total
+    faults, found = [], []
+
+    def prune():
+        try:
+            with TaskRunner(home, clock=door._clock) as other:
+                found.append(other.prune().runs)
+        except Exception as exc:  # noqa: BLE001  told by the test
+            faults.append(exc)
+
+    threads = [threading.Thread(target=prune) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (faults, sum(found)) == ([], 58)
+    assert lasting(door.stats("x").total) == lasting(before)
+
+
+def test_others_write_while_the_history_is_pruned(door, store, home, small_steps):
+    for number in range(60):
+        ran(store, ended=OLD + number * MINUTE)
+    end = threading.Event()
+    written, faults = [], []
+
+    def write():
+        other = open_store(str(home))
+        try:
+            while not end.is_set() or not written:
+                written.append(ran(other, ended=NOON + len(written) * SECOND, task=2))
+                time.sleep(
+                    0.002
+                )  # SQLite's lock goes to whoever asks first, and that were always we
+        except Exception as exc:  # noqa: BLE001  told by the test
+            faults.append(exc)
+        finally:
+            other.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    done = door.prune()
+    end.set()
+    thread.join()
+    assert (faults, done.runs) == ([], 58)
+    assert [run_id for run_id in left(door, "y") if run_id in written] == written
+
+
+# ---- at once, by hand
+
+
+def test_a_dry_run_writes_nothing_and_says_what_would_go(door, store, settle, home, clock):
+    for number in range(5):
+        ran(store, ended=OLD + number * MINUTE, output=random_text(1000))
+    first = ran(store, ended=OLD + HOUR, task=2, size=70_000)
+    for number in range(5):
+        ran(store, ended=NOON + number * MINUTE, output=random_text(600))
+    place = large(home, first)
+    settle(keep_runs=2, keep_output=72_900)
+    again(door)
+    rows = list(store._connection.iterdump())
+    would = door.prune(dry_run=True)
+    assert list(store._connection.iterdump()) == rows
+    assert place.exists()
+    done = door.prune()
+    assert would == Pruned(done.runs, done.outputs, done.bytes, done.events, dry_run=True)
+    assert (done.runs, done.outputs) == (5, 6)
+
+
+def test_the_disk_gets_back_what_is_not_needed(door, store, home):
+    for number in range(100):
+        ran(store, ended=OLD + number * MINUTE, output=random_text(20_000))
+    store.close()
+    door.close()
+    before = (home / "taskrunner.db").stat().st_size
+    done = door.prune()
+    after = (home / "taskrunner.db").stat().st_size
+    assert done.freed > 1_500_000
+    assert before - after == done.freed
+    assert store.free_bytes() == 0
+
+
+def test_a_tick_gives_back_a_little_when_much_is_free(door, store, clock, monkeypatch):
+    monkeypatch.setattr(retention, "SLACK", 100_000)
+    monkeypatch.setattr(retention, "PAGES", 50)
+    for number in range(40):
+        ran(store, ended=OLD + number * MINUTE, output=random_text(20_000))
+    tick(door, clock)
+    free = store.free_bytes()
+    tick(door, clock)
+    assert free > 100_000
+    assert store.free_bytes() <= free - 40 * 4096
+
+
+def test_where_there_is_no_store_there_is_nothing_to_prune(runner, home):
+    assert runner.prune() == Pruned()
+    assert list(home.iterdir()) == []
+
+
+def test_the_command_line_says_what_was_removed(door, store, home, boot, capsys, monkeypatch):
+    for number in range(5):
+        ran(store, ended=OLD + number * MINUTE, output=b"some output")
+    # The program has the real clock: by it all of this is as old, or older.
+    monkeypatch.setattr("taskrunner.clock.now", door._clock)
+    assert cli.main(["--home", str(home), "prune", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("3 runs, 3 outputs (")
+    assert cli.main(["--home", str(home), "prune", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told) == [
+        *("version", "dry_run", "runs", "outputs", "bytes", "events", "freed", "refused"),
+    ]
+    assert (told["runs"], told["outputs"], told["refused"]) == (3, 3, None)
+    boot.off = 3_600_000
+    assert cli.main(["--home", str(home), "prune"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("0 runs, 0 outputs (0 bytes) and 0 events removed")
+    assert "the clock" in err

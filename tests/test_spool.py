@@ -1,0 +1,276 @@
+"""The spool: the end of a run is not forgotten, whatever becomes of the store and of who saw it."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from taskrunner import After, Every, Manual, State, TaskRunner, claim, migrations, spool
+from taskrunner.model import Outcome
+from tests.samples import NOON, ROOT, start, wait_for
+
+WAITS = "touch {0}/up; while [ -e {0}/up ]; do sleep 0.02; done; echo done; exit 3"
+
+
+@pytest.fixture
+def door(home):
+    """A taskrunner with the real clock, since other processes take part."""
+    with TaskRunner(home) as made:
+        yield made
+
+
+@pytest.fixture
+def waiting(door, home, tmp_path):
+    """A run under a supervisor of its own that ends, with exit code 3, when `tmp_path/up` is gone."""
+    door.add(
+        "x", shell=WAITS.format(tmp_path), schedule=Manual(), now=True, retries=1, retry_delay="1h"
+    )
+    with start(home, "tick") as supervisor:
+        wait_for((tmp_path / "up").exists)
+        wait_for(lambda: [p for _, p in door._here().store.processes() if p.pid])
+        yield supervisor
+        (tmp_path / "up").unlink(missing_ok=True)
+        if supervisor.poll() is None:
+            supervisor.send_signal(signal.SIGTERM)
+
+
+@pytest.fixture
+def spooled(door, home, waiting, tmp_path):
+    """The same run when its end is in the spool alone: its supervisor met a busy store, and was killed."""
+    other = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    (tmp_path / "up").unlink()
+    (file,) = wait_for(lambda: list((home / "spool").glob("*.json")))
+    waiting.kill()
+    waiting.wait()
+    other.close()
+    return file
+
+
+def states(door):
+    return [(run.task, run.state, run.attempt) for run in door.history()]
+
+
+def test_an_outcome_outlives_its_supervisor_when_the_store_is_busy(door, home, spooled):
+    ended = door.now()
+    assert door.history()[0].state is State.RUNNING
+    assert spooled.stat().st_mode & 0o777 == 0o600
+    assert (home / "spool").stat().st_mode & 0o777 == 0o700
+    door.add("next", ["true"], After("x", "failed"))
+    door.set("x", retries=0)
+    door.tick()
+    assert states(door) == [("next", State.SUCCEEDED, 1), ("x", State.FAILED, 1)]
+    run = door.history("x")[0]
+    assert (run.exit_code, run.reason, door.output(run)) == (3, "exit code 3", b"done\n")
+    assert run.cpu_seconds is not None
+    assert run.finished < ended
+    assert not list((home / "spool").iterdir()) and not list((home / "output").iterdir())
+    assert door.tick().idle
+
+
+def test_a_spooled_end_brings_about_the_next_attempt(door, spooled):
+    door.tick()
+    assert states(door) == [("x", State.PENDING, 2), ("x", State.FAILED, 1)]
+
+
+def test_an_outcome_that_is_taken_up_twice_does_no_harm(door, home, spooled):
+    text = spooled.read_bytes()
+    for _ in range(2):
+        door.tick()
+        assert states(door) == [("x", State.PENDING, 2), ("x", State.FAILED, 1)]
+        assert not spooled.exists()
+        spooled.write_bytes(text)
+
+
+def test_two_who_take_up_at_once_record_one_end(door, home, spooled):
+    many = [start(home, "tick") for _ in range(6)]
+    for each in many:
+        out, err = each.communicate(timeout=60)
+        assert (out, err, each.returncode) == ("", "", 0)
+    assert states(door) == [("x", State.PENDING, 2), ("x", State.FAILED, 1)]
+
+
+def test_a_take_up_that_dies_before_it_removed_the_file_is_done_again(door, spooled, monkeypatch):
+    monkeypatch.setattr(spool, "drop", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        spool.take_up(door._here())
+    monkeypatch.undo()
+    assert states(door)[1] == ("x", State.FAILED, 1)
+    door.tick()
+    assert not spooled.exists()
+
+
+def test_a_take_up_that_fails_halfway_leaves_run_and_file_as_they_were(
+    door, home, spooled, monkeypatch
+):
+    monkeypatch.setattr(claim, "conclude", lambda *_: 1 / 0)
+    door.set("x", retries=0)
+    with pytest.raises(ZeroDivisionError):
+        spool.take_up(door._here())
+    monkeypatch.undo()
+    assert states(door) == [("x", State.RUNNING, 1)]
+    door.tick()
+    assert states(door) == [("x", State.FAILED, 1)]
+    assert door.output(door.history()[0]) == b"done\n"
+
+
+def test_what_waits_in_the_spool_ends_the_idleness(door, home, spooled):
+    text = spooled.read_bytes()
+    door.set("x", retries=0)
+    door.tick()
+    assert door.tick().idle
+    spooled.write_bytes(text)
+    assert not door.tick().idle
+    assert door.tick().idle
+    shutil.rmtree(home / "spool")
+    assert door.tick().idle
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": 2}', '{"version": 1}', '{"version": 1, "outcome": {}}']
+)
+def test_a_spooled_file_that_cannot_be_read_is_set_aside_and_told_of_once(door, home, text):
+    door.add("x", ["true"], Manual())
+    door.tick()
+    (home / "spool" / "7.1-abc.json").write_text(text)
+    door.tick()
+    assert [place.name for place in (home / "spool").iterdir()] == ["7.1-abc.json.refused"]
+    (event,) = [each for each in door._here().store.events() if each.what == "error"]
+    assert "7.1-abc.json" in event.text
+    assert door.tick().idle
+
+
+def test_an_end_of_a_run_that_the_store_does_not_know_is_dropped(door, home):
+    door.add("x", ["true"], Manual())
+    door.run("x")
+    for number in (1, 99):
+        there = spool.Spooled(
+            number, "1-abc", NOON, Outcome(exit_code=9), 0, False, None, None, True
+        )
+        spool.put(door._here(), there)
+    door.tick()
+    assert states(door) == [("x", State.SUCCEEDED, 1)]
+    assert not list((home / "spool").iterdir())
+
+
+def test_what_is_read_is_what_was_written(door):
+    door.add("x", ["true"], Manual())
+    outcome = Outcome(None, 9, None, True, False, 1.25, 4096)
+    there = spool.Spooled(5, "1-abc", NOON, outcome, 70_000, True, "a fault", "a note", False)
+    spool.put(door._here(), there)
+    assert spool.waiting(door._here()) == [there.name]
+    assert spool._read(door._here(), there.name) == there
+
+
+def test_a_half_written_file_of_a_dead_supervisor_is_removed(door, home):
+    door.add("x", ["true"], Manual())
+    door.tick()
+    (home / "spool" / "7.1-abc.json.new").write_text("{")
+    door.set("x", now=True)
+    door.tick()
+    assert not list((home / "spool").iterdir())
+
+
+def test_an_outcome_is_recorded_by_its_supervisor_once_the_store_is_free_again(
+    door, home, waiting, tmp_path
+):
+    other = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    (tmp_path / "up").unlink()
+    (file,) = wait_for(lambda: list((home / "spool").glob("*.json")))
+    other.close()
+    wait_for(lambda: door.run_of(1).state is State.FAILED)
+    wait_for(lambda: not file.exists())
+    assert door.output(door.run_of(1)) == b"done\n"
+
+
+def test_an_upgrade_under_a_live_supervisor_loses_no_outcome(door, home, waiting, tmp_path):
+    raw = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
+    raw.execute(f"PRAGMA user_version = {len(migrations.STEPS) + 1}")
+    raw.execute("UPDATE tasks SET retries = 0")
+    raw.execute(  # what would be started if it went on
+        "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed) "
+        "VALUES (1, 1, 1, 'manual', 'pending', 1)"
+    )
+    (tmp_path / "up").unlink()
+    _, err = waiting.communicate(timeout=30)
+    assert waiting.returncode == 1
+    assert err.count("\n") == 1 and "newer than the" in err
+    rows = raw.execute("SELECT state FROM runs ORDER BY id").fetchall()
+    assert rows == [("running",), ("pending",)]
+    (file,) = (home / "spool").iterdir()
+    assert json.loads(file.read_text())["outcome"]["exit_code"] == 3
+    raw.execute("DELETE FROM runs WHERE state = 'pending'")
+    raw.execute(f"PRAGMA user_version = {len(migrations.STEPS)}")  # the newer program comes
+    raw.close()
+    door.tick()
+    assert states(door) == [("x", State.FAILED, 1)]
+    assert door.output(door.history()[0]) == b"done\n"
+
+
+def test_a_daemon_ends_when_the_store_is_upgraded(door, home):
+    door.add("x", ["sleep", "2"], Manual(), now=True)
+    with start(home, "daemon", "--interval", "1s") as process:
+        wait_for(lambda: door.status().running)
+        raw = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
+        raw.execute(f"PRAGMA user_version = {len(migrations.STEPS) + 1}")
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "newer than the" in err and "Traceback" not in err
+        raw.execute(f"PRAGMA user_version = {len(migrations.STEPS)}")
+        raw.close()
+    door.tick()
+    assert states(door) == [("x", State.SUCCEEDED, 1)]
+
+
+def test_a_supervisor_needs_none_of_its_files_any_more(home, tmp_path):
+    """With the package, croniter and dateutil moved away the end and all that it brings about is recorded."""
+    copy = tmp_path / "lib"
+    copy.mkdir()
+    shutil.copytree(ROOT / "taskrunner", copy / "taskrunner")
+    for name in ("croniter", "dateutil", "six", "pytz"):
+        try:
+            place = os.path.dirname(__import__(name).__file__)
+        except ImportError:
+            continue
+        if name == "six":
+            shutil.copy(__import__(name).__file__, copy)
+        else:
+            shutil.copytree(place, copy / name)
+    with TaskRunner(home) as door:
+        shell = WAITS.format(tmp_path)
+        door.add("x", shell=shell, schedule=Every("1mo", from_finish=True), now=True)
+        door.add("then", ["true"], After("x", "any"))
+    program_ = "import sys; sys.path.insert(0, sys.argv.pop(1)); import runpy; runpy.run_module('taskrunner', run_name='__main__', alter_sys=True)"
+    argv = [sys.executable, "-I", "-S", "-c", program_, str(copy), "--home", str(home), "tick"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_for((tmp_path / "up").exists)
+        time.sleep(1.5)
+        copy.rename(tmp_path / "gone")
+        (tmp_path / "up").unlink()
+        out, err = process.communicate(timeout=30)
+    assert (out, err, process.returncode) == (b"", b"", 0)
+    with TaskRunner(home) as door:
+        assert states(door) == [("then", State.SUCCEEDED, 1), ("x", State.FAILED, 1)]
+        assert door.task("x").next > datetime.now(UTC) + timedelta(days=20)
+
+
+def test_a_run_that_was_being_cancelled_is_cancelled_also_through_the_spool(door, home, spooled):
+    store = door._here().store
+    with store.transaction():
+        store.ask_to_stop(1, State.CANCELLED, "cancelled by ann", door.now())
+    door.tick()
+    run = door.run_of(1)
+    assert (run.state, run.reason) == (State.CANCELLED, "cancelled by ann (exit code 3)")
+
+
+def test_cancel_finds_the_end_in_the_spool(door, spooled):
+    (run,) = door.cancel(1, reason="cancelled by ann")
+    assert (run.state, run.exit_code) == (State.CANCELLED, 3)

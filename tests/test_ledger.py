@@ -615,7 +615,7 @@ def test_a_row_that_was_pruned_is_not_a_slot_that_was_forgotten(runner, clock, h
     with closing(sqlite3.connect(home / "taskrunner.db")) as connection, connection:
         connection.execute(
             "INSERT INTO totals (task_id, state, runs, started, duration, last_slot, last_end) "
-            "VALUES (1, 'lost', 1, 1, 0, ?1, ?1)",
+            "VALUES (1, 'lost', 1, 1, 0, ?, ?)",
             (clock_room.to_ms(at(13)),),
         )
     pruned = "its row has been pruned: history is not kept for ever"

@@ -47,10 +47,11 @@ class Store(Pruning):
 
     def made_room(self, run: Run) -> Run | None:
         """Return the run whose end let another start that had been claimed, and waited for room."""
+        started = milliseconds(run.started)
         found = self._runs(
-            "finished BETWEEN ?2 - 2000 AND ?2 "
-            "AND started <= (SELECT claimed FROM runs AS mine WHERE id = ?1 AND claimed < ?2 - 2000)",
-            (run.id, milliseconds(run.started)),
+            "finished BETWEEN ? - 2000 AND ? "
+            "AND started <= (SELECT claimed FROM runs AS mine WHERE id = ? AND claimed < ? - 2000)",
+            (started, started, run.id, started),
             1,
             "finished DESC",
         )

@@ -73,9 +73,9 @@ def prepare(source: str, place: str, least: Mapping[str, int]) -> None:
 
 def _raise_sequence(made: sqlite3.Connection, table: str, last: int) -> None:
     made.execute(
-        "INSERT INTO sqlite_sequence SELECT ?1, 0 "
-        "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)",
-        (table,),
+        "INSERT INTO sqlite_sequence SELECT ?, 0 "
+        "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?)",
+        (table, table),
     )
     made.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table))
 

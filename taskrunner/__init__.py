@@ -9,6 +9,7 @@ TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
     from taskrunner.answers import (
         Checkup as Checkup,
+        Environment as Environment,
         Explained as Explained,
         Explanation as Explanation,
         Exported as Exported,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 # Each public name with the room it is looked up in.
 _ROOMS = {
     "Checkup": "answers",
+    "Environment": "answers",
     "Explained": "answers",
     "Explanation": "answers",
     "Exported": "answers",

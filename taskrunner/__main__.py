@@ -31,16 +31,26 @@ def _tick(given: str | None) -> int:
     """Do what the verb does, without the parser of all verbs."""
     from taskrunner import complaint, errors, opened, refusal, tick
 
-    try:
-        here = opened.open_home(home.find(given))
-        visit = tick.tick(here, caller=home.caller())
-        here.store.close()
-        return errors.EXIT_INTERRUPTED if visit.interrupted else errors.EXIT_DONE
-    except errors.TaskRunnerError as exc:
+    def tell(text: str) -> None:
         # cron sends a mail for each sentence, and comes again in a minute.
         watched = sys.stderr is not None and sys.stderr.isatty()
-        if watched or complaint.due(home.find(given), str(exc), clock.now_ms()):
-            refusal.tell(str(exc))
+        if watched or complaint.due(home.find(given), text, clock.now_ms()):
+            refusal.tell(text)
+
+    try:
+        here = opened.open_home(home.find(given))
+        carried, warning = None, None
+        if here.config.carrier == "systemd":
+            from taskrunner import carrier
+
+            carried, warning = carrier.of(here)
+        visit = tick.tick(here, caller=home.caller(), carrier=carried)
+        here.store.close()
+        if warning := warning or visit.warning:
+            tell(warning)
+        return errors.EXIT_INTERRUPTED if visit.interrupted else errors.EXIT_DONE
+    except errors.TaskRunnerError as exc:
+        tell(str(exc))
         return exc.exit_code
     except KeyboardInterrupt:
         return refusal.refuse("interrupted", errors.EXIT_INTERRUPTED)

@@ -4,13 +4,13 @@ They stand apart from `model` since making a record costs more time at a program
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from taskrunner.model import Change, Gap, Run, Severity, State, Task
+from taskrunner.record import record
 
 
-@dataclass(frozen=True)
+@record
 class Upcoming:
     """A slot to come: the task (None for a schedule given by hand), the instant, and what is odd about it."""
 
@@ -20,7 +20,7 @@ class Upcoming:
     note: str | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Status:
     """How things stand: what runs, waits and fails, what comes next, and whether the clock is alive."""
 
@@ -34,7 +34,7 @@ class Status:
     problems: list[str]
 
 
-@dataclass(frozen=True)
+@record
 class Finding:
     """One thing that was found about a home or its host, and what cures it."""
 
@@ -43,7 +43,7 @@ class Finding:
     cure: str | None
 
 
-@dataclass(frozen=True)
+@record
 class Checkup:
     """All that was found, what is worst first, and the paths in use by their names."""
 
@@ -58,7 +58,7 @@ class Checkup:
         return next((each for each in order if each in found), Severity.OK)
 
 
-@dataclass(frozen=True)
+@record
 class Explained:
     """What became of a slot and why, or of several from `first_slot` to `slot` that were handled as one.
 
@@ -73,7 +73,7 @@ class Explained:
     run: int | None
 
 
-@dataclass(frozen=True)
+@record
 class Explanation:
     """Why a task ran, or did not: slots, gaps and changes, each oldest first.
 
@@ -89,7 +89,7 @@ class Explanation:
     cut: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Figures:
     """What the runs of one task, or of all, come to; `duration_*` and `late_median` are in seconds.
 
@@ -117,7 +117,7 @@ class Figures:
     removed: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Stats:
     """The figures of some tasks, by name, and of their runs together, over a span of time."""
 
@@ -127,7 +127,7 @@ class Stats:
     total: Figures
 
 
-@dataclass(frozen=True)
+@record
 class Planned:
     """What becomes of one task when files are applied, and what follows from it, a phrase each.
 
@@ -139,7 +139,7 @@ class Planned:
     told: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class Plan:
     """What applying files, or importing a crontab, changed, or with `dry_run` would change; by name."""
 
@@ -152,7 +152,7 @@ class Plan:
         return any(each.action != "keep" for each in self.tasks)
 
 
-@dataclass(frozen=True)
+@record
 class ImportedLine:
     """What becomes of one line of a crontab: `action` is add, keep (it is a task already) or leave.
 
@@ -169,7 +169,7 @@ class ImportedLine:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class Import:
     """What importing a crontab did, or with `dry_run` would do, line by line; `told` is about all of it."""
 
@@ -179,9 +179,50 @@ class Import:
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
+@record
+class Environment:
+    """What the next run of a task sees when it is started now.
+
+    `command` are the words that are executed, `program` the file of the first, None when it is not found.
+    """
+
+    task: str
+    command: tuple[str, ...]
+    program: str | None
+    cwd: str
+    user: str
+    umask: int
+    variables: Mapping[str, str]
+
+
+@record
 class Exported:
     """Tasks as the text of a file; `hiding` are the names of those whose secret values are `***` in it."""
 
     text: str
     hiding: tuple[str, ...] = ()
+
+
+@record
+class Told:
+    """A channel: where it leads, what of all tasks goes to it, how many messages wait, and why they do."""
+
+    name: str
+    kind: str
+    where: str
+    on: tuple[str, ...]
+    tasks: tuple[str, ...]
+    waiting: int
+    error: str | None
+
+
+@record
+class Delivery:
+    """What became of one message, or of several that went together: `error` is None when the channel took it."""
+
+    channel: str
+    event: str
+    messages: int
+    seconds: float
+    error: str | None
+    tasks: tuple[str, ...] = ()

@@ -9,11 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
 from taskrunner.errors import InputError, StateError, shown
+from taskrunner.record import record
 
 PACE = 0.5  # seconds between two looks
 LOOK = 0.02  # seconds between two looks at a look
@@ -22,7 +22,7 @@ PORT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\[\]:/@?#\s]+):([0-9]{1
 FORMS = "write tcp://HOST:PORT or file:/PATH"
 
 
-@dataclass(frozen=True)
+@record
 class Awaited:
     """Something awaited, as it was written, and the question whether it is there."""
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from taskrunner import claim, excerpt, output, policy, runner
+from taskrunner import claim, command, excerpt, obstacles, output, policy, runner
+from taskrunner.answers import Environment
 from taskrunner.errors import StateError, TaskBusy
-from taskrunner.model import LIVE, Overlap, Run, State, Task
+from taskrunner.model import LIVE, End, Overlap, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 from taskrunner.supervise import Supervisor, Watched, supervisor
@@ -39,6 +40,25 @@ def request(
     run_id = claim.write(here, decision, now, forced=force)
     assert run_id is not None  # a manual run never meets the unique key
     return here.store.run(run_id), decision
+
+
+def surroundings(here: OpenHome, task: Task) -> Environment:
+    """Return what a run of a task would see that is asked for now; raises StateError when it could not start."""
+    now, trigger = here.now(), Trigger.MANUAL
+    number = here.store.next_run_id()
+    asked = Run(number, task.name, now, now, State.PENDING, None, 1, trigger, 1, False)
+    found = command.resolve(task, asked, here.config, now)
+    files = obstacles.places(found.argv[0], found.env["PATH"], found.cwd)
+    files = [file for file in files if os.access(file, os.X_OK)]
+    return Environment(
+        task.name,
+        found.argv,
+        files[0] if files else None,
+        found.cwd,
+        command.account(task.user)[0],
+        found.umask,
+        found.env,
+    )
 
 
 def _check_group(here: OpenHome, task: Task) -> None:
@@ -73,6 +93,7 @@ def run(
         me.retries = False  # and sees himself how it ends
         now = here.now()
         with here.store.transaction():
+            task = here.store.task(task.name)  # as it is now that nobody can change or replace it
             asked, decision = request(here, task, slot, now, force=force)
             mine = me.adopt(asked, task, now) if decision.action is Action.RUN else []
         me.spawn(mine, now)
@@ -174,7 +195,7 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
         for run_id in run_ids:
             found = here.store.run(run_id)
             if found.state is State.PENDING:
-                claim.finish(here, found, State.CANCELLED, f"{reason} before it started", now)
+                claim.finish(here, End(found, State.CANCELLED, f"{reason} before it started", now))
             elif found.state is State.RUNNING:
                 here.store.ask_to_stop(run_id, State.CANCELLED, reason, now)
                 running.append(run_id)
@@ -185,6 +206,7 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
             while me.busy:
                 me.wait(None)
                 me.turn()
+    here.log.write()
     return [here.store.run(run_id) for run_id in run_ids]
 
 

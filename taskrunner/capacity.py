@@ -5,15 +5,15 @@ Pure: it tells beforehand what the store's own question (`startable`) then decid
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from taskrunner.model import Overlap, Run, Task
 from taskrunner.policy import Action, Decision, named
+from taskrunner.record import like, mutable
 
 NO_LIMIT = 1_000_000  # runs of a task side by side
 
 
-@dataclass
+@mutable
 class Room:
     """What may still start: the capacity of the store and of each group, and who holds it."""
 
@@ -72,4 +72,4 @@ def within_capacity(decisions: Sequence[Decision], room: Room) -> list[Decision]
     starts.sort(key=lambda decision: (-decision.priority, decision.span.slot))
     refused = {id(decision): room.refuses(decision) for decision in starts}
     found = ((decision, refused.get(id(decision))) for decision in decisions)
-    return [d if why is None else replace(d, action=Action.WAIT, reason=why) for d, why in found]
+    return [d if why is None else like(d, action=Action.WAIT, reason=why) for d, why in found]

@@ -6,9 +6,9 @@ Everything here runs inside a transaction of the caller.
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from taskrunner import clock, policy, schedule, verdict, zone
+from taskrunner import announce, clock, policy, schedule, telling, verdict, zone
 from taskrunner.errors import InputError
-from taskrunner.model import NOTHING, After, Event, Kind, Outcome, Run, State, Task, Trigger
+from taskrunner.model import After, End, Event, Kind, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 
@@ -49,55 +49,49 @@ def _stop(here: OpenHome, run_id: int, reason: str, now: datetime) -> None:
     """Let a run end for another: one that waits is skipped, one that runs is marked; the signal comes later."""
     run = here.store.run(run_id)
     if run.state is State.PENDING:
-        finish(here, run, State.SKIPPED, reason, now)
+        finish(here, End(run, State.SKIPPED, reason, now))
     else:
         here.store.ask_to_stop(run_id, State.CANCELLED, reason, now)
 
 
-def finish(
-    here: OpenHome,
-    run: Run,
-    state: State,
-    reason: str,
-    now: datetime,
-    outcome: Outcome = NOTHING,
-    output: bytes = b"",
-    output_size: int | None = None,
-    *,
-    retry: bool = True,
-) -> Run | None:
-    """Record the end of a live run and what it brings about; None when it had ended already.
+def finish(here: OpenHome, *ends: End, retry: bool = True) -> list[Run]:
+    """Record the ends of live runs and what they bring about; those that had ended already are not returned.
 
-    With `retry` it may be followed by another attempt; what comes after it waits for the last one of its slot.
+    With `retry` one may be followed by another attempt; what comes after it waits for the last one of its slot.
     """
-    ready = _next_attempt(here, run, state, outcome, now) if retry else None
-    more = ready is not None
-    ended = here.store.finish(run, state, reason, now, outcome, output, output_size, more=more)
-    if ended is None:
-        return None
-    if ready is None:
-        conclude(here, ended, now)
-    else:
-        _try_again(here, ended, ready, now)
+    ready = {end.run.id: _next_attempt(here, end) if retry else None for end in ends}
+    ended = here.store.finish(ends, [run_id for run_id, at in ready.items() if at is not None])
+    concern = here.store.any_concerned(ended, tells=bool(here.config.notify))
+    for run in ended:
+        telling.ended(here, run)
+        at = ready[run.id]
+        if at is not None:
+            _try_again(here, run, at)
+        elif concern:
+            conclude(here, run, ended_at(run))
     return ended
 
 
-def _next_attempt(
-    here: OpenHome, run: Run, state: State, outcome: Outcome, now: datetime
-) -> datetime | None:
+def ended_at(run: Run) -> datetime:
+    """Return when a run that has ended did so."""
+    assert run.finished is not None
+    return run.finished
+
+
+def _next_attempt(here: OpenHome, end: End) -> datetime | None:
     """Return when the next attempt of a run that ends so is due, None when there is none."""
-    if state not in verdict.RETRIED:
+    if end.state not in verdict.RETRIED:
         return None
-    task = here.store.task_of(run)  # as it is now: its retries may have been changed meanwhile
-    return verdict.retry_at(task, run, state, outcome.exit_code, now)
+    task = here.store.task_of(end.run)  # as it is now: its retries may have been changed meanwhile
+    return verdict.retry_at(task, end.run, end.state, end.outcome.exit_code, end.at)
 
 
-def _try_again(here: OpenHome, run: Run, ready: datetime, now: datetime) -> None:
+def _try_again(here: OpenHome, run: Run, ready: datetime) -> None:
     """Write the row of the next attempt of a slot, in the transaction that ends this one."""
     here.store.add_run(
         run.task_id,
         State.PENDING,
-        now,
+        ended_at(run),
         slot=run.slot,
         first_slot=run.first_slot,
         coalesced=run.coalesced,
@@ -111,8 +105,13 @@ def _try_again(here: OpenHome, run: Run, ready: datetime, now: datetime) -> None
 
 
 def conclude(here: OpenHome, run: Run, now: datetime) -> None:
-    """Do what the end of a run brings about: tasks that come after it, the next slot of a delay."""
-    for task in here.store.concerned(run):
+    """Do what the end of a run brings about: who is told, tasks that come after it, the next slot of a delay."""
+    for task in here.store.concerned(run, tells=bool(here.config.notify)):
+        own = task.id == run.task_id
+        if own:
+            announce.ended(here, task, run, now)
+        if own and not (task.enabled and task.from_finish):
+            continue
         try:
             with here.store.savepoint():
                 _set_in_motion(here, task, run, now)
@@ -142,6 +141,7 @@ def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
         error=reason,
     )
     here.store.note(Event(now, "error", "tick", text=reason), task.id)
+    telling.put_off(here, task, now, reason)
 
 
 def value_of(task: Task) -> schedule.Schedule:

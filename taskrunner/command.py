@@ -4,27 +4,31 @@ One function for ticks and for `run` by hand, so that a task sees the same envir
 know the store.
 """
 
+import json
 import os
 import pwd
 import stat
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
+from importlib.machinery import PathFinder
 
-from taskrunner import clock, config
+from taskrunner import clock, config, functions, trust
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model import Command, Run, Task
 
 UMASK = 0o022
 LARGEST_ENV_FILE = 1_000_000  # bytes
 SHELL = "/bin/sh"
+LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
+ASSIGNMENT = "NAME=VALUE, with letters, digits and _ in the name and a value in UTF-8"
 
 
 def resolve(task: Task, run: Run, settings: config.Config, started: datetime) -> Command:
     """Return what is executed for a run of a task; raises StateError when it cannot be resolved on this host."""
     _, folder = account(task.user)
     return Command(
-        argv=task.command if task.shell is None else (SHELL, "-c", task.shell),
+        argv=argv(task),
         env=environment(task, run, settings, started),
         cwd=task.cwd or folder,
         stdin=task.stdin,
@@ -38,12 +42,50 @@ def resolve(task: Task, run: Run, settings: config.Config, started: datetime) ->
     )
 
 
+def argv(task: Task) -> tuple[str, ...]:
+    """Return the words that are executed for a task: its own, or those that carry out a text or Python."""
+    if task.shell is not None:
+        return (SHELL, "-c", task.shell)
+    return task.command or tuple(_launched(task))
+
+
+def _launched(task: Task) -> Iterator[str]:
+    """Give the words that run a function or a text of Python (see `launcher`)."""
+    yield from (_python(task), LAUNCHER)
+    if task.django is not None:
+        yield from ("--django", task.django)
+    if task.python is not None:
+        yield from ("--python", task.python)
+        if task.args is not None:
+            yield from ("--args", json.dumps(task.args, ensure_ascii=False))
+        return
+    ours = PathFinder.find_spec("dateutil") if task.interpreter is not None else None
+    if ours is not None and ours.origin is not None:
+        yield from ("--dateutil", os.path.dirname(os.path.dirname(ours.origin)))
+    yield from ("--code-file", task.code_file) if task.code is None else ("--code", task.code)  # type: ignore[misc]
+
+
+def _python(task: Task) -> str:
+    """Return the interpreter of a task as a program."""
+    given = task.interpreter or functions.interpreter()
+    return os.path.join(given, "bin", "python") if os.path.isdir(given) else given
+
+
+def activation(task: Task, path: str) -> dict[str, str]:
+    """Return what the folder of a virtual environment changes, as its `activate` does; `path` is PATH without it."""
+    given = task.interpreter
+    if given is None or not os.path.isdir(given):
+        return {}
+    return {"VIRTUAL_ENV": given, "PATH": f"{os.path.join(given, 'bin')}:{path}"}
+
+
 def environment(task: Task, run: Run, settings: config.Config, started: datetime) -> dict[str, str]:
     """Return what the child sees: the base, the config's, the file's, the task's own, ours; later ones win."""
     user, folder = account(task.user)
     found = config.base_environment(settings, user, folder)
+    found |= activation(task, found["PATH"])
     if task.env_file is not None:
-        found |= read_env_file(task.env_file)
+        found |= read_env_file(task.env_file, owner(task.user))
     return (
         found
         | dict(task.env)
@@ -57,50 +99,22 @@ def environment(task: Task, run: Run, settings: config.Config, started: datetime
             "TASKRUNNER_COALESCED": str(run.coalesced),
             "TASKRUNNER_LAST_SUCCESS": clock.iso(task.last_success) if task.last_success else "",
         }
+        | ({} if task.django is None else {"DJANGO_SETTINGS_MODULE": task.django})
     )
-
-
-def warnings(task: Task, settings: config.Config) -> list[str]:
-    """Return what on this host will keep a task from starting as it stands, one sentence each."""
-    try:
-        user, folder = account(task.user)
-    except StateError as exc:
-        return [str(exc)]
-    found = []
-    if task.cwd is None and not os.path.isdir(folder):
-        found.append(
-            f"the task starts in the home of {user}, {shown(folder)}, which does not exist: give --cwd"
-        )
-    elif task.cwd is not None and not os.path.isdir(task.cwd):
-        found.append(f"the directory {shown(task.cwd)} does not exist")
-    if task.env_file is not None and not os.path.exists(task.env_file):
-        found.append(f"the environment file {shown(task.env_file)} does not exist")
-    if task.command:
-        found += _program_warnings(task, settings, task.cwd or folder)
-    return found
-
-
-def _program_warnings(task: Task, settings: config.Config, folder: str) -> Iterator[str]:
-    """Give what is wrong with the program of a task where the task will look for it."""
-    program = task.command[0]
-    path = dict(task.env).get("PATH") or settings.env.get("PATH") or settings.path
-    places = [""] if "/" in program else path.split(":")
-    files = [os.path.join(folder, place, program) for place in places]
-    files = [file for file in files if os.path.isfile(file)]
-    if not files:
-        where = "" if "/" in program else " on the PATH that the task will see"
-        yield f"the program {shown(program)} is not found{where}"
-    elif not any(os.access(file, os.X_OK) for file in files):
-        yield f"the program {shown(files[0])} is not executable: run chmod +x on it"
 
 
 @lru_cache(maxsize=64)
 def account(user: str | None) -> tuple[str, str]:
-    """Return the name and home folder of a user, of our own for None; raises StateError."""
+    """Return the name and home folder of a user, of our own for None; raises StateError.
+
+    We may have a number without a name, as in a container: it is the name then, and / the home.
+    """
     try:
         entry = pwd.getpwuid(os.geteuid()) if user is None else pwd.getpwnam(user)
     except KeyError as exc:
-        raise StateError(f"there is no user {shown(user or os.geteuid())} on this host") from exc
+        if user is None:
+            return str(os.geteuid()), "/"
+        raise StateError(f"there is no user {shown(user)} on this host") from exc
     return entry.pw_name, entry.pw_dir
 
 
@@ -115,21 +129,44 @@ def owner(user: str | None) -> int:
         return own
 
 
-def read_env_file(place: str) -> dict[str, str]:
-    """Return the variables of a file of NAME=VALUE lines; raises StateError that names file and line."""
+def read_env_file(place: str, uid: int | None = None) -> dict[str, str]:
+    """Return the variables of a file of NAME=VALUE lines for a task of user `uid`, our own for None.
+
+    Raises StateError that names file and line, and nothing of what is in it.
+    """
     try:
         with open(place, "rb", opener=_without_waiting) as file:
-            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            found = os.fstat(file.fileno())
+            fault = untrusted(place, found, os.geteuid() if uid is None else uid)
+            regular = stat.S_ISREG(found.st_mode) and fault is None
             text = file.read(LARGEST_ENV_FILE + 1).decode() if regular else None
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise StateError(f"the environment file {shown(place)} cannot be read: {why}") from exc
+    if fault is not None:
+        raise StateError(f"the environment file {shown(place)} is not read: {fault}")
     if text is None or len(text) > LARGEST_ENV_FILE:
         raise StateError(f"the environment file {shown(place)} is no plain file of at most 1 MB")
     try:
         return dict(_assignments(text))
     except InputError as exc:
         raise StateError(f"the environment file {shown(place)}, {exc}") from exc
+
+
+def untrusted(place: str, found: os.stat_result, uid: int) -> str | None:
+    """Return why a file that is open is not to be read for a task of a user, None when it may be.
+
+    A user whose tasks root starts could else be given any file that root can read, by a link.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        return None  # that is said of it
+    ours = {0, os.geteuid()}
+    fault = trust.fault(found, {*ours, uid})
+    if fault is None and uid not in ours and found.st_uid != uid:
+        by = trust.led_astray(os.path.abspath(place), ours)
+        if by is not None:
+            return f"it is not of the task's user, and others can change {shown(by)}, which leads to it"
+    return fault
 
 
 def _without_waiting(place: str, flags: int) -> int:
@@ -144,18 +181,15 @@ def _assignments(text: str) -> Iterator[tuple[str, str]]:
             continue
         try:
             yield assignment(stripped.removeprefix("export "), quoted=True)
-        except InputError as exc:
-            raise InputError(f"line {number}: {exc}") from exc
+        except InputError as exc:  # what the line holds may be secret
+            raise InputError(f"line {number}: it is not {ASSIGNMENT}") from exc
 
 
 def assignment(text: str, *, quoted: bool = False) -> tuple[str, str]:
     """Return name and value of NAME=VALUE, without a pair of quotes round the value; raises InputError."""
     name, sign, value = text.partition("=")
     if not sign or not config.variable(name, value):
-        raise InputError(
-            f"{shown(text)} is not NAME=VALUE, with letters, digits and _ in the name "
-            "and a value in UTF-8"
-        )
+        raise InputError(f"{shown(f'{name}=***' if sign else text)} is no {ASSIGNMENT}")
     if quoted and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     return name, value

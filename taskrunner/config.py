@@ -8,23 +8,24 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
-from taskrunner import clock, duration, home, zone
+from taskrunner import channels, clock, duration, home, logbook, zone
+from taskrunner.channels import Channel
 from taskrunner.errors import InputError, ZoneError, shown
+from taskrunner.record import field, like, names_of, record
 
 SIZE = re.compile(r"([0-9]{1,12}) ?((?:k|m|g)?b?)", re.IGNORECASE | re.ASCII)
 UNITS = {"": 1, "b": 1} | {
     f"{sign}{b}": 1000**power for power, sign in enumerate("kmg", start=1) for b in ("", "b")
 }
 LARGEST_SIZE = 10**15  # bytes
-TABLES = ("env", "defaults")  # settings that no single environment variable can hold
+TABLES = ("env", "defaults", "notify")  # settings that no single environment variable can hold
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 
 
-@dataclass(frozen=True)
+@record
 class Config:
     """The settings, with their defaults."""
 
@@ -32,6 +33,9 @@ class Config:
     max_parallel: int = 16  # runs at a time, over the whole store
     tick_period: timedelta = timedelta(seconds=60)  # how often the clock is meant to call
     synchronous: str = "full"  # full or normal: whether a claim and an outcome survive a power cut
+    carrier: str = (
+        "inline"  # who carries runs: inline (what starts them) or systemd (a unit for each)
+    )
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # PATH of tasks
     shell: str = "/bin/sh"  # SHELL of tasks
     lang: str = "C.UTF-8"  # LANG of tasks
@@ -39,8 +43,11 @@ class Config:
     keep_age: timedelta = timedelta(days=90)  # runs that ended longer ago are pruned
     keep_runs: int = 100  # but as many of each task are kept whatever their age
     keep_output: int = 1_000_000_000  # bytes of output that are kept, the newest
+    log_to: str = "file"  # where what taskrunner does is written: file (taskrunner.log), journal, syslog or none
+    log_level: str = "info"  # the least urgent that is: error, warning, info or debug
     env: Mapping[str, str] = field(default_factory=dict)  # variables of all tasks
     defaults: Mapping[str, Any] = field(default_factory=dict)  # options of tasks that give none
+    notify: Mapping[str, Channel] = field(default_factory=dict)  # channels that people are told by
 
 
 def _text(value: object) -> str:
@@ -77,6 +84,21 @@ def _durability(value: object) -> str:
     if value not in ("full", "normal"):
         raise InputError("full or normal")
     return str(value)
+
+
+def _carrier(value: object) -> str:
+    if value not in ("inline", "systemd"):
+        raise InputError("inline or systemd")
+    return str(value)
+
+
+def _one_of(*known: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in known:
+            raise InputError(f"one of {', '.join(known)}")
+        return str(value)
+
+    return read
 
 
 def _plain(value: object) -> bool:
@@ -127,6 +149,7 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "max_parallel": _count,
     "tick_period": _length,
     "synchronous": _durability,
+    "carrier": _carrier,
     "path": _text,
     "shell": _text,
     "lang": _text,
@@ -134,6 +157,8 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "keep_age": _length,
     "keep_runs": _count,
     "keep_output": size,
+    "log_to": _one_of(*logbook.PLACES),
+    "log_level": _one_of(*logbook.LEVELS),
     "env": variables,
     "defaults": _table,
 }
@@ -150,12 +175,15 @@ def load(folder: str) -> Config:
     except (OSError, ValueError) as exc:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
         raise InputError(f"{shown(place)} cannot be read: {exc}") from exc
     config = Config()
+    channels_given = given.pop("notify", None)  # no value of theirs is part of a sentence
+    if channels_given is not None:
+        config = like(config, notify=channels.read(channels_given, place))
     for name, value in given.items():
         config = _with(config, name, value, f"{name} in {place}")
-    for entry in fields(Config):
-        variable = f"TASKRUNNER_{entry.name.upper()}"
-        if entry.name not in TABLES and os.environ.get(variable):
-            config = _with(config, entry.name, os.environ[variable], variable)
+    for name in names_of(Config):
+        variable = f"TASKRUNNER_{name.upper()}"
+        if name not in TABLES and os.environ.get(variable):
+            config = _with(config, name, os.environ[variable], variable)
     return config
 
 
@@ -163,9 +191,16 @@ def _with(config: Config, name: str, value: object, where: str) -> Config:
     if name not in READERS:
         raise InputError(f"{where} is no setting: known are {', '.join(READERS)}")
     try:
-        return replace(config, **dict[str, Any]({name: READERS[name](value)}))
+        return like(config, **dict[str, Any]({name: READERS[name](value)}))
     except InputError as exc:
         raise InputError(f"{where} is {shown(value)}: it must be {exc}") from exc
+
+
+def own_variables() -> dict[str, str]:
+    """Return the settings that stand in our environment, for a process of ours that inherits none of it."""
+    names = [f"TASKRUNNER_{name.upper()}" for name in names_of(Config) if name not in TABLES]
+    found = {name: os.environ.get(name, "") for name in (*names, "TZ")}
+    return {name: value for name, value in found.items() if value.isprintable() and value}
 
 
 def default_zone(config: Config) -> str:
@@ -196,6 +231,16 @@ def colour_wanted() -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def inherited() -> dict[str, str]:
+    """Return our environment, for a process of ours that goes on in it."""
+    return dict(os.environ)
+
+
+def variable_named(name: str) -> str | None:
+    """Return an environment variable of ours that a setting names, None when it is not set or empty."""
+    return os.environ.get(name) or None
+
+
 def notify_socket() -> str | None:
     """Return where the program that keeps us running listens (sd_notify(3)); None when nobody does."""
     return os.environ.get("NOTIFY_SOCKET") or None
@@ -207,6 +252,16 @@ def watchdog() -> float | None:
     meant = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     good = meant and told.isascii() and told.isdigit() and len(told) < 20
     return int(told) / 1e6 or None if good else None
+
+
+def inside_run() -> bool:
+    """Return whether we were started by a run of a task."""
+    return bool(os.environ.get("TASKRUNNER_RUN"))
+
+
+def calling_environment() -> dict[str, str]:
+    """Return the environment of who has called us."""
+    return dict(os.environ)
 
 
 def base_environment(config: Config, user: str, folder: str) -> dict[str, str]:

@@ -9,12 +9,12 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from taskrunner import (
     awaited,
     ballast,
+    carrier,
     clock,
     config,
     doorman,
@@ -26,13 +26,15 @@ from taskrunner import (
 )
 from taskrunner.awaited import Awaited
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
+from taskrunner.journal import INFO, WARNING
 from taskrunner.opened import OpenHome
 from taskrunner.readiness import Readiness
+from taskrunner.record import field, like, mutable, record
 
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@record
 class Wishes:
     """What a daemon is asked to do: how often, for how long, after what, and whom to tell."""
 
@@ -62,13 +64,37 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
         if not awaited.wait_for(wishes.wanted, wishes.limit, _pause(gate, early, notice)):
             return
         here = open_here()
+        wishes = _logged(here, wishes)
         with (
             supervise.supervisor(here) as me,
             runner.stop_signals(me.children, hangups, first=first) as signals,
         ):
             signals.extend(early)
+            me.carrier = _carrier(here, wishes.say)
             Loop(me, wishes, notice, signals, hangups, first).run()
         here.store.checkpoint()
+
+
+def _carrier(here: OpenHome, say: Say) -> supervise.Carrier | None:
+    """Return who carries the runs of a home, None for ourselves; it is said when that is not as it should be."""
+    found, warning = carrier.of(here)
+    if warning is not None:
+        say(warning)
+    return found
+
+
+def _logged(here: OpenHome, wishes: Wishes) -> Wishes:
+    """Return wishes to be told things that are logged, too."""
+
+    def both(level: int, say: Say) -> Say:
+        def tell(text: str) -> None:
+            here.log.say(level, here.now(), f"daemon: {text}")
+            here.log.write()
+            say(text)
+
+        return tell
+
+    return like(wishes, say=both(WARNING, wishes.say), tell=both(INFO, wishes.tell))
 
 
 def _pause(
@@ -83,7 +109,7 @@ def _pause(
     return pause
 
 
-@dataclass(eq=False)
+@mutable
 class Loop:
     """One daemon at work: what reached it, and how its last visit went."""
 
@@ -143,6 +169,7 @@ class Loop:
         self.notice.reloading()
         try:
             self.me.here = opened.read_again(self.me.here)
+            self.me.carrier = _carrier(self.me.here, self.wishes.say)
         except TaskRunnerError as exc:
             self.unread = f"the settings stay as they were: {exc}"
             self.wishes.say(self.unread)
@@ -176,6 +203,8 @@ def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta) -> str
             return None
         visit = tick.claims(here, "daemon", period=interval)
         me.stop_others(visit.stops)
+        if here.store.posted or here.store.anything_to_send(here.now()):
+            supervise.send_off(here, me.carrier)
         for _ in tick.fill(here, visit.claimed):
             pass
         retention.step(here, visit.at, by_age=visit.agrees)

@@ -5,29 +5,90 @@ Everything that could be wrong is found here, before anything is written.
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import clock, command, config, options, schedule
+from taskrunner import (
+    claim,
+    clock,
+    command,
+    config,
+    functions,
+    options,
+    policy,
+    schedule,
+    slots,
+    words,
+)
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
 from taskrunner.model import Kind, Task
 from taskrunner.opened import OpenHome
 from taskrunner.schedule import After, At, Every, Schedule
 
 
-def work(name: str, argv: Sequence[str] | None, shell: str | None) -> dict[str, Any]:
-    """Return name, argv and shell text as stored; exactly one of the two says what to run."""
-    if argv is not None and shell is not None:
-        raise InputError(f"the task {shown(name)} has a command and a shell text: give one of them")
-    if shell is None and not argv:
+def work(
+    name: str, argv: Sequence[str] | None, shell: str | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return name and what to run as stored, with what does not go with that taken back.
+
+    Exactly one of a command, a shell text and what Python takes says it; `given` are the options that are, read.
+    """
+    said = {"command": argv, "shell": shell} | {each: given.get(each) for each in options.PYTHON}
+    chosen = [each for each, value in said.items() if value is not None]
+    if len(chosen) > 1:
+        both = words.join(options.WORK[each] for each in chosen)
+        raise InputError(f"the task {shown(name)} has {both}: give one of them")
+    if not chosen or said[chosen[0]] == []:
         raise InputError(
-            f"the task {shown(name)} has no command: write it after --, or give --shell TEXT"
+            f"the task {shown(name)} has no command: write it after --, or give --shell TEXT or --python MODULE:NAME"
         )
+    check_python(chosen[0], given)
     return {
         "name": options.name(name),
         "command": options.argv(argv),
         "shell": options.shell(shell),
+        **{each: said[each] for each in options.PYTHON},
+        **({} if chosen[0] == "python" else {"args": None}),
+        **({} if chosen[0] in options.PYTHON else {"interpreter": None, "django": None}),
     }
+
+
+def kind_of_work(task: Task) -> str:
+    """Return which option says what a task runs."""
+    return next((each for each in options.WORK if getattr(task, each) not in (None, ())), "command")
+
+
+def check_python(kind: str, given: Mapping[str, Any]) -> None:
+    """Raise InputError for options of Python that do not go with what is run."""
+    if given.get("args") is not None and kind != "python":
+        raise InputError(f"--args {shown(given['args'])} goes only with --python")
+    for each in ("interpreter", "django"):
+        if given.get(each) is not None and kind not in options.PYTHON:
+            raise InputError(
+                f"--{each} {shown(given[each])} goes only with --python, --code or --code-file"
+            )
+
+
+def check_code(code: str | None, interpreter: str | None) -> None:
+    """Raise InputError for code that does not compile; what another interpreter takes is not known here."""
+    if code is not None and interpreter is None:
+        try:
+            functions.check(code)
+        except InputError as exc:
+            raise InputError(f"--code cannot be run, {exc}") from exc
+
+
+def schedule_of(whole: Schedule | None, said: Mapping[str, Any]) -> Schedule | None:
+    """Return the schedule that is given whole, or in a word such as every="1d"; None when there is none."""
+    words_said = {kind: value for kind, value in said.items() if value not in (None, False)}
+    if len(words_said) + (whole is not None) > 1:
+        both = words.join([*words_said, *(["schedule"] if whole is not None else [])])
+        raise InputError(f"{both} are several schedules: give one of them")
+    for kind, value in words_said.items():
+        text = "" if value is True else value
+        return schedule.parse(Kind(kind), text, tz=None, anchor=None, from_finish=False)
+    return whole
 
 
 def timing(whole: Schedule, moment: datetime, evaluated: datetime | None = None) -> dict[str, Any]:
@@ -53,6 +114,21 @@ def timing(whole: Schedule, moment: datetime, evaluated: datetime | None = None)
         "boot_id": clock.boot_id() if whole.kind == Kind.BOOT else None,
         "error": None,
     }
+
+
+def give_up(here: OpenHome, task: Task, moment: datetime) -> None:
+    """Write that slots are missed which came due before a task got another schedule, and which no tick has seen.
+
+    In the transaction of the caller, before the change.
+    """
+    if not task.enabled or task.next is None or task.next > moment:
+        return
+    with suppress(InputError):  # what cannot be evaluated has no slots that could be told
+        found, _ = slots.open_slots(task, moment)
+        if found is not None:
+            who = command.account(None)[0]
+            why = f"no tick had come for it when {who} changed the schedule"
+            claim.write(here, policy.given_up(task, found.span, why, moment), moment)
 
 
 def revived(task: Task) -> dict[str, Any]:

@@ -5,11 +5,11 @@ minute is a callable, so this room knows no library; of schedules it knows the e
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from taskrunner.expression import Expression
+from taskrunner.record import record
 from taskrunner.zone import change, even, local, place, readings
 
 # Given an expression and a naive time: the first matching wall minute after it, or None.
@@ -23,7 +23,7 @@ FIRST = datetime(1, 1, 3, tzinfo=UTC)
 LAST = datetime(9800, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
+@record
 class Dial:
     """An expression on the clocks of a zone, and who walks its wall minutes."""
 

@@ -6,10 +6,11 @@ This room knows no zone, no clock and no schedule; whoever needs "now" passes it
 
 import calendar
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from taskrunner.errors import DurationError, MomentError, shown
+from taskrunner.record import record
 
 SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 MONTHS = {"y": 12, "mo": 1}
@@ -32,7 +33,7 @@ SYNONYMS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record
 class Interval:
     """The distance between two slots, in exactly one family: months, days or seconds."""
 
@@ -54,6 +55,7 @@ def parse(text: str | timedelta) -> timedelta:
     return _bounded(timedelta(seconds=sum(n * SECONDS[unit] for n, unit in parts)), text)
 
 
+@lru_cache(maxsize=512)
 def parse_interval(text: str) -> Interval:
     """Return the interval of `every`, whose days and months are those of the calendar."""
     parts = _parts(text)
@@ -85,7 +87,10 @@ def parse_ago(text: str, now: datetime) -> datetime:
 
 
 def format(delta: timedelta | float) -> str:  # noqa: A001 - read as duration.format
-    """Return a length in the grammar of `parse`, exact to the second: `1h30m`, `7d`."""
+    """Return a length in the grammar of `parse`, exact to the second: `1h30m`, `7d`.
+
+    Only one under a minute that is not of whole seconds, as the library takes it, is for people alone: `0.5s`.
+    """
     seconds = delta.total_seconds() if isinstance(delta, timedelta) else delta
     if seconds < 0:
         return "-" + format(-seconds)

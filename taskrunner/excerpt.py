@@ -11,9 +11,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from taskrunner import lock
+from taskrunner.record import record
 
 CHUNK = 256 * 1024
 SLACK = 256 * 1024  # bytes on the disk beyond the limit before it is worth a cut
@@ -24,7 +24,7 @@ MOVED = 0o600 | stat.S_ISVTX
 MARK = re.compile(rb"\n\[taskrunner: (\d+) bytes left out\]\n")
 
 
-@dataclass(frozen=True)
+@record
 class Gap:
     """A place in stored output where a mark stands for what was left out; `at` and `lost` in bytes."""
 
@@ -47,7 +47,7 @@ class Gap:
         return (mark(after - start), after) if start < after else (b"", start)
 
 
-@dataclass(frozen=True)
+@record
 class Excerpt:
     """What is kept of the `written` bytes of an output: those before `head`, and those from `tail` to `end`.
 

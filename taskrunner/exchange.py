@@ -6,7 +6,6 @@ Texts are read and put into definitions here; what these change is for `plan`.
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +18,7 @@ from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model import Task
 from taskrunner.opened import OpenHome
 from taskrunner.plan import Draft
+from taskrunner.record import record
 from taskrunner.schedule import Cron, Schedule
 from taskrunner.taskfile import Definition, Found, Reading
 
@@ -105,7 +105,7 @@ def export(tasks: Sequence[Task], defaults: Mapping[str, Any], *, secrets: bool)
 # ---- crontabs
 
 
-@dataclass(frozen=True)
+@record
 class Tab:
     """A crontab to import: what its tasks are kept under, its text, and whether its lines have a user."""
 

@@ -5,7 +5,6 @@ store; `outlook` asks it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -13,6 +12,7 @@ from taskrunner import clock, duration, ledger, schedule
 from taskrunner.answers import Explained
 from taskrunner.model import Event, Gap, Hold, Kind, Run, State, Task, Trigger
 from taskrunner.policy import GRACE, Action, Decision, named, words
+from taskrunner.record import field, record
 from taskrunner.schedule import Schedule
 
 CAUSES = 3  # of a delay that are told one by one
@@ -21,7 +21,7 @@ LOOK_BACK = timedelta(days=40 * 366)  # slots can lie 40 years apart
 ENDS = {"succeeded": "succeeds", "failed": "fails", "any": "ends"}
 
 
-@dataclass(frozen=True)
+@record
 class Case:
     """All that is known of a task when somebody asks why; runs by slot, events by time, oldest first."""
 

@@ -7,11 +7,11 @@ zone, no instant and no library: who walks the clock is given `Expression.canoni
 
 import calendar
 import re
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
 from taskrunner.errors import ScheduleError, shown
+from taskrunner.record import record
 
 LONGEST = 256  # characters; what is longer was not typed by a person
 SEARCH_YEARS = 41  # 29 February on a given weekday can be 40 years away (over 1900, 2100)
@@ -35,7 +35,7 @@ NICKNAMES = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Field:
     """One of the five fields: its name, its bounds, and the names that stand for numbers."""
 
@@ -82,11 +82,12 @@ FOREIGN = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Expression:
     """An expression as sorted numbers; Sunday is 0."""
 
-    # eq=False: hashing five tuples for each look into the cache of days would cost what it saves.
+    # Equal to itself alone: hashing five tuples for each look into the cache of days would cost what it saves.
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]

@@ -18,6 +18,8 @@ BACKUPS = "backups"
 SUPERVISORS = "supervisors"
 SPOOL = "spool"
 BALLAST = "ballast"
+SENDER = "notify.lock"
+LOG = "taskrunner.log"
 
 SYSTEM_HOME = "/var/lib/taskrunner"
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -69,6 +71,13 @@ def user_units() -> str:
     return os.path.join(settings, "systemd/user")
 
 
+def runtime() -> str:
+    """Return the folder where the systemd that is ours, the system's or the user's, keeps what it works with."""
+    if os.geteuid() == 0:
+        return "/run"
+    return os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+
+
 def path(home: str, *parts: str) -> str:
     """Return the path of something in the home."""
     return os.path.join(home, *parts)
@@ -107,11 +116,23 @@ def _check_one(place: str, found: os.stat_result) -> None:
 def create(home: str) -> None:
     """Make the home and its folders, private from the start; raises HomeRefused when that fails."""
     try:
-        os.makedirs(home, mode=0o700, exist_ok=True)
+        _make_folders(home)
         for name in (OUTPUT, BACKUPS, SUPERVISORS, SPOOL):
             os.makedirs(path(home, name), mode=0o700, exist_ok=True)
     except OSError as exc:
         raise HomeRefused(f"the home {shown(home)} cannot be made: {exc.strerror}") from exc
+
+
+def _make_folders(place: str) -> None:
+    """Make a folder and those above it: the mode of os.makedirs is that of the last one only."""
+    above = os.path.dirname(place)
+    if above != place and not os.path.exists(above):
+        _make_folders(above)
+    try:
+        os.mkdir(place, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(place):
+            raise
 
 
 def network_file_system(home: str) -> str | None:

@@ -3,16 +3,17 @@
 Pure: records in, records out. It must not know the store, and no clock but the instants it is given.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner import clock, duration
 from taskrunner.model import Change, Event, Gap, Hold, Task
 from taskrunner.policy import words
+from taskrunner.record import names_of, record
 
 LONGEST_VALUE = 100  # characters of a value that was changed
 CLOCK_EVENTS = ("gap", "step back")
@@ -73,7 +74,7 @@ def difference(old: Task, new: Task) -> str:
     told = []
     if old.evaluated != new.evaluated or any(getattr(old, n) != getattr(new, n) for n in TIMING):
         told.append(f"schedule {when(old)} -> {when(new)}")
-    for name in (entry.name for entry in fields(Task)):
+    for name in names_of(Task):
         before, after = _value(name, old), _value(name, new)
         if name not in UNTOLD and before != after:
             flag = name.replace("_", "-")
@@ -94,6 +95,8 @@ def _value(name: str, task: Task) -> str:
     value: Any = getattr(task, name)
     if name == "group" and task.group_limit is not None:
         return f"{task.group}:{task.group_limit}"
+    if name == "args" and value is not None:
+        return json.dumps(value, ensure_ascii=False)
     if name == "umask" and value is not None:
         return f"{value:03o}"
     if isinstance(value, timedelta):
@@ -110,7 +113,7 @@ def _cut(text: str) -> str:
 # ---- events read back
 
 
-@dataclass(frozen=True)
+@record
 class Stretch:
     """A length of time that may not have ended yet, who began it, and why."""
 

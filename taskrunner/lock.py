@@ -30,7 +30,7 @@ def held(path: str, wait: float = 0.0) -> Iterator[int | None]:
     except OSError as exc:
         raise HomeRefused(f"{shown(path)} cannot be written: {exc.strerror}") from exc
     try:
-        yield fd if _take(fd, wait) else None
+        yield fd if _take(fd, path, wait) else None
     finally:
         os.close(fd)  # frees the lock
 
@@ -45,7 +45,9 @@ def held_own(path: str) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    with suppress(FileNotFoundError):  # somebody removed the folder
+                    with suppress(
+                        OSError
+                    ):  # somebody removed the folder; else a later tick sweeps it up
                         os.unlink(path)
                 return
 
@@ -57,7 +59,7 @@ def _still_there(path: str, fd: int) -> bool:
         return False
 
 
-def _take(fd: int, wait: float) -> bool:
+def _take(fd: int, path: str, wait: float) -> bool:
     end = time.monotonic() + wait
     while True:
         try:
@@ -67,6 +69,8 @@ def _take(fd: int, wait: float) -> bool:
             if time.monotonic() >= end:
                 return False
             time.sleep(POLL)
+        except OSError as exc:
+            raise HomeRefused(f"{shown(path)} cannot be locked: {exc.strerror}") from exc
 
 
 def is_held(path: str) -> bool:
@@ -100,6 +104,14 @@ def remove_if_free(path: str) -> bool:
         finally:
             os.close(fd)
     return True
+
+
+def is_open_as(path: str, number: int) -> bool:
+    """Return whether a descriptor of ours is this file: whoever started us gave it to us, with its lock."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(number))
+    except OSError:
+        return False
 
 
 def nobody_else_has_open(fd: int) -> bool:

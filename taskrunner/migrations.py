@@ -162,6 +162,16 @@ ALTER TABLE tasks ADD COLUMN reject TEXT; -- one that it must not match
 ALTER TABLE tasks ADD COLUMN max_silence INTEGER; -- milliseconds without output after which it is stopped
 ALTER TABLE tasks ADD COLUMN max_output INTEGER NOT NULL DEFAULT 10000000; -- bytes of output that are kept
 ALTER TABLE tasks ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'; -- setrlimit(2): memory and files, cpu in seconds, ..., a JSON object
+ALTER TABLE tasks ADD COLUMN on_failure TEXT; -- channels to tell of a failure, as @NAME, or a text for /bin/sh -c
+ALTER TABLE tasks ADD COLUMN notify TEXT NOT NULL DEFAULT '{}'; -- the same by event, a JSON object; "usual" are the usual ones
+ALTER TABLE tasks ADD COLUMN late_after INTEGER; -- milliseconds after its slot that a start is told as late
+ALTER TABLE tasks ADD COLUMN long_after REAL; -- times its usual time that a run is told as long
+ALTER TABLE tasks ADD COLUMN python TEXT; -- a function, module:name, instead of a command; `command` is empty then
+ALTER TABLE tasks ADD COLUMN args TEXT; -- of that function, a JSON array or object
+ALTER TABLE tasks ADD COLUMN code TEXT; -- a text of Python instead of a command
+ALTER TABLE tasks ADD COLUMN code_file TEXT; -- a file with such a text, read at each run
+ALTER TABLE tasks ADD COLUMN interpreter TEXT; -- the Python of these three, a program or the folder of a virtual environment; null is that of taskrunner
+ALTER TABLE tasks ADD COLUMN django TEXT; -- the settings module that Django is set up with before
 ALTER TABLE tasks ADD COLUMN description TEXT; -- what it is for, in its owner's words
 ALTER TABLE tasks ADD COLUMN source TEXT; -- the task file or crontab that it was made from; null when made by hand
 CREATE INDEX tasks_of_group ON tasks (group_name) WHERE group_name IS NOT NULL;
@@ -186,6 +196,32 @@ CREATE TABLE totals (
 
 ALTER TABLE tasks ADD COLUMN streak INTEGER NOT NULL DEFAULT 0; -- how many runs in a row succeeded, or, negative, failed
 CREATE INDEX runs_ended ON runs (finished) WHERE finished IS NOT NULL;
+
+CREATE TABLE outbox (
+  -- One row is one message to one channel, from when it is decided; written with what it tells of.
+  id             INTEGER PRIMARY KEY,
+  event          TEXT NOT NULL,     -- start, success, first-success, failure, recovery, missed, lost, late or long
+  task_id        INTEGER NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+  run_id         INTEGER NOT NULL,  -- the run it tells of
+  channel        TEXT NOT NULL,     -- its name in taskrunner.toml; empty for a command of the task's own
+  command        TEXT,              -- that command, for /bin/sh -c
+  created        INTEGER NOT NULL,
+  due            INTEGER,           -- not tried before this instant; null when it was sent or given up
+  attempts       INTEGER NOT NULL DEFAULT 0,
+  sent           INTEGER,           -- when the channel took it
+  error          TEXT               -- why the last attempt failed
+);
+CREATE INDEX outbox_due ON outbox (due) WHERE due IS NOT NULL;
+CREATE INDEX outbox_of_run ON outbox (run_id) WHERE event = 'long';
+
+CREATE TABLE told (
+  -- One row is what a channel was told of a task that is not over yet, so that it is not told each time.
+  task_id        INTEGER NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+  channel        TEXT NOT NULL,     -- as in `outbox`
+  event          TEXT NOT NULL,     -- failure, missed, late or long
+  at             INTEGER NOT NULL,  -- when it was told last
+  PRIMARY KEY (task_id, channel, event)
+) WITHOUT ROWID;
 
 INSERT INTO facts SELECT 'output_bytes', coalesce(sum(length(data)), 0) FROM outputs; -- so that nobody has to add them up
 CREATE TRIGGER outputs_added AFTER INSERT ON outputs BEGIN

@@ -4,12 +4,11 @@ Frozen records without behaviour of their own. They know neither the store nor t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
-Record = TypeVar("Record")
+from taskrunner.record import field, record
 
 
 class Kind(StrEnum):
@@ -83,7 +82,7 @@ class After(StrEnum):
     ANY = "any"  # every run that started
 
 
-@dataclass(frozen=True)
+@record
 class Task:
     """What to run and when, as its owner wrote it, and what the store knows of it besides."""
 
@@ -127,8 +126,18 @@ class Task:
     max_silence: timedelta | None
     max_output: int
     limit: Mapping[str, int]
+    on_failure: str | None
+    notify: Mapping[str, str]  # by event: channels as @NAME, or a text for the shell
+    late_after: timedelta | None
+    long_after: float | None  # times what is usual
     created: datetime
     evaluated: datetime
+    python: str | None = None
+    args: Any = None  # a list or a table, as of JSON
+    code: str | None = None
+    code_file: str | None = None
+    interpreter: str | None = None
+    django: str | None = None
     description: str | None = None
     source: str | None = None  # the task file or crontab that it was made from
     next: datetime | None = None
@@ -142,7 +151,7 @@ class Task:
     streak: int = 0  # how many runs in a row succeeded, or, negative, failed
 
 
-@dataclass(frozen=True)
+@record
 class Run:
     """What became of one slot, or of one manual start; `coalesced` slots from `first_slot` to `slot`.
 
@@ -166,9 +175,9 @@ class Run:
     output_size: int | None = None
     cpu_seconds: float | None = None
     peak_memory: int | None = None
-    task_id: int = field(default=0, repr=False)
-    ready: datetime | None = field(default=None, repr=False)
-    priority: int = field(default=0, repr=False)
+    task_id: int = 0
+    ready: datetime | None = None
+    priority: int = 0
 
     @property
     def duration(self) -> float | None:
@@ -185,7 +194,7 @@ class Run:
         return max(0.0, (self.started - self.slot).total_seconds())
 
 
-@dataclass(frozen=True)
+@record
 class Command:
     """A fully resolved thing to execute; knows no task and no store. Its lengths of time are in seconds."""
 
@@ -202,7 +211,7 @@ class Command:
     kill_after: float = 10.0
 
 
-@dataclass(frozen=True)
+@record
 class Outcome:
     """How a command ended: an exit code or a signal, or the `error` that kept it from starting.
 
@@ -214,6 +223,7 @@ class Outcome:
     error: str | None = None
     timed_out: bool = False
     silent: bool = False  # timed out because it wrote nothing for too long
+    stopped: bool = False  # somebody had systemd stop its unit
     cpu_seconds: float | None = None
     peak_memory: int | None = None
 
@@ -221,17 +231,20 @@ class Outcome:
 NOTHING = Outcome()  # of a run that has no process to tell of
 
 
-def like(record: Record, **values: Any) -> Record:
-    """Return a record like this frozen one, with other values.
+@record
+class End:
+    """How a run ended, as it is recorded: `size` counts the bytes of output, `output` is all of it when that is small."""
 
-    A tick changes thousands; `dataclasses.replace` takes four times as long, as it sets each field anew.
-    """
-    made = object.__new__(type(record))
-    made.__dict__.update(record.__dict__, **values)
-    return made
+    run: Run
+    state: State
+    reason: str
+    at: datetime
+    outcome: Outcome = NOTHING
+    output: bytes = b""
+    size: int | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Event:
     """Something worth telling later that is not a run: a task was changed, the clock had a gap."""
 
@@ -242,7 +255,7 @@ class Event:
     text: str | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Hold:
     """A stop of the whole store: nothing is started before `until` but what is asked for by hand.
 
@@ -255,7 +268,7 @@ class Hold:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Process:
     """How the process of a running run can be recognised by those who did not start it."""
 
@@ -280,7 +293,7 @@ class Severity(StrEnum):
     ERROR = "error"  # something keeps tasks from running
 
 
-@dataclass(frozen=True)
+@record
 class Gap:
     """A time without ticks and why; `until` is None when it is not over, and before `since` when the clock went back."""
 
@@ -289,7 +302,7 @@ class Gap:
     cause: str
 
 
-@dataclass(frozen=True)
+@record
 class Change:
     """What was done to a task, or to the store as a whole, and by whom."""
 
@@ -298,7 +311,7 @@ class Change:
     by: str | None
 
 
-@dataclass(frozen=True)
+@record
 class Pruned:
     """What was removed because it is older or larger than what is kept, or with `dry_run` would be.
 

@@ -1,18 +1,19 @@
 """One opened home: its folder, its store, its settings and its clock, handed to those who do the work."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from taskrunner import clock as wall, config, home
 from taskrunner.config import Config
 from taskrunner.errors import MomentError, shown
+from taskrunner.logbook import Logbook
+from taskrunner.record import field, like, record
 from taskrunner.store import Store, open_store
 
 MILLISECOND = timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True)
+@record
 class OpenHome:
     """What one taskrunner consists of; `clock` returns an aware datetime.
 
@@ -24,6 +25,7 @@ class OpenHome:
     config: Config
     clock: Callable[[], datetime]
     goes_on: bool = True
+    log: Logbook = field(default_factory=Logbook)
 
     def now(self) -> datetime:
         """Return this instant by our clock, cut to the millisecond as the store keeps it."""
@@ -63,7 +65,18 @@ def open_home(
         synchronous=settings.synchronous,
         network=settings.allow_network_home,
     )
-    return OpenHome(folder, store, settings, clock or wall.now, goes_on=clock is None)
+    return OpenHome(
+        folder,
+        store,
+        settings,
+        clock or wall.now,
+        goes_on=clock is None,
+        log=_log(folder, settings),
+    )
+
+
+def _log(folder: str, settings: Config) -> Logbook:
+    return Logbook(folder, settings.log_to, settings.log_level)
 
 
 def read_again(here: OpenHome) -> OpenHome:
@@ -73,4 +86,4 @@ def read_again(here: OpenHome) -> OpenHome:
     if settings.tz:
         config.default_zone(settings)
     here.store.be_durable(settings.synchronous)
-    return replace(here, config=settings)
+    return like(here, config=settings, log=_log(here.folder, settings))

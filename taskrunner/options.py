@@ -10,7 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypedDict
 
-from taskrunner import duration
+from taskrunner import channels, duration, functions
 from taskrunner.config import size, variables
 from taskrunner.errors import InputError, TaskNameError, shown
 from taskrunner.model import CatchUp, OnLost, Overlap
@@ -23,6 +23,15 @@ LARGEST_CODE = 255  # wait(2): a byte
 LARGEST_FACTOR = 100
 LONGEST_DESCRIPTION = 1000  # characters
 LONGEST_TEXT = 1_000_000  # characters of a command, a shell text or an input
+WORK = {  # what says what a task runs
+    "command": "a command",
+    "shell": "a shell text",
+    "python": "a function of Python",
+    "code": "a text of Python",
+    "code_file": "a file of Python",
+}
+PYTHON = ("python", "code", "code_file")  # what says what to run, instead of a command
+OF_PYTHON = (*PYTHON, "args", "interpreter", "django")
 
 
 class Options(TypedDict, total=False):
@@ -57,6 +66,16 @@ class Options(TypedDict, total=False):
     max_silence: str | timedelta | None
     max_output: str | int
     limit: str | Mapping[str, Any]
+    on_failure: str | None
+    notify: str | Sequence[str] | Mapping[str, str]
+    late_after: str | timedelta | None
+    long_after: str | float | None
+    python: str | None
+    args: str | Sequence[Any] | Mapping[str, Any] | None
+    code: str | None
+    code_file: str | os.PathLike[str] | None
+    interpreter: str | os.PathLike[str] | None
+    django: str | None
     description: str | None
 
 
@@ -90,6 +109,16 @@ DEFAULTS: Options = {
     "max_silence": None,
     "max_output": "10MB",
     "limit": {},
+    "on_failure": None,
+    "notify": {},
+    "late_after": None,
+    "long_after": None,
+    "python": None,
+    "args": None,
+    "code": None,
+    "code_file": None,
+    "interpreter": None,
+    "django": None,
     "description": None,
 }
 
@@ -350,6 +379,10 @@ def _place(value: Any) -> str | None:
     return None if found is None else os.path.abspath(os.path.expanduser(found))
 
 
+def _interpreter(value: Any) -> str | None:
+    return str(value) if functions.is_program(value) else _place(value)
+
+
 READERS: Mapping[str, Callable[[Any], object]] = {
     "timeout": _length_or_none,
     "kill_after": _length,
@@ -380,6 +413,16 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "max_silence": _length_or_none,
     "max_output": _size,
     "limit": _limits,
+    "on_failure": lambda value: None if value is None else channels.told(value),
+    "notify": channels.rules,
+    "late_after": _length_or_none,
+    "long_after": lambda value: None if value in (None, "none") else _factor(value),
+    "python": functions.spelling,
+    "args": functions.arguments,
+    "code": functions.code,
+    "code_file": _place,
+    "interpreter": _interpreter,
+    "django": functions.settings,
     "description": _description,
 }
 
@@ -443,6 +486,12 @@ def _agree_on_codes(options: Mapping[str, Any]) -> None:
         raise InputError(f"--retry-codes {written} goes only with --retries")
 
 
+def _no_default(defaults: Mapping[str, Any]) -> None:
+    for name in (*PYTHON, "args"):
+        if name in defaults:
+            raise InputError(f"{name} can be no default: it says what one task runs")
+
+
 def of_new_task(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all options of a new task: what is given, else the config's `defaults`, else ours.
 
@@ -451,6 +500,7 @@ def of_new_task(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
     try:
         usual = read({**DEFAULTS, **defaults})
         agree(usual)
+        _no_default(defaults)
     except InputError as exc:
         raise InputError(f"the table defaults in taskrunner.toml: {exc}") from exc
     # The limit of a policy goes with the policy: a default does not stand against what is given.

@@ -5,7 +5,6 @@ It must not write, nor start anything.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice
@@ -26,6 +25,7 @@ from taskrunner.errors import InputError, UnknownTask
 from taskrunner.explain import Case
 from taskrunner.model import Gap, Hold, Kind, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
+from taskrunner.record import like
 from taskrunner.schedule import Schedule
 from taskrunner.store import MISSING
 
@@ -258,7 +258,7 @@ def _with(here: OpenHome, case: Case, runs: Sequence[Run]) -> Case:
         found = ((run.id, find(run)) for run in runs)
         return {key: other for key, other in found if other is not None}
 
-    return replace(
+    return like(
         case,
         runs=runs,
         before=by_id(here.store.made_room),

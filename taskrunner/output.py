@@ -10,15 +10,16 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from datetime import datetime
 
-from taskrunner import excerpt, lock
+from taskrunner import clock, excerpt, lock
 from taskrunner.excerpt import Excerpt
+from taskrunner.record import field, mutable, record
 
 SMALL = 64 * 1024  # bytes; up to this the store keeps it
 
 
-@dataclass(frozen=True)
+@record
 class Slot:
     """An open file in `output/` that one child at a time writes to; in memory when there is a `fault` with it."""
 
@@ -28,7 +29,7 @@ class Slot:
     fault: str | None = None
 
 
-@dataclass(eq=False)
+@mutable
 class Slots:
     """The slot files of one supervisor, those that are free to be used again by the user they belong to."""
 
@@ -153,7 +154,8 @@ def slot(folder: str, name: str) -> str:
 def gather(fd: int, limit: int) -> tuple[Excerpt, bytes]:
     """Return what is to be kept of an output, and all of that when it is small, else b""."""
     found = excerpt.excerpt(fd, limit)
-    return found, b"".join(excerpt.pieces(fd, found)) if found.size <= SMALL else b""
+    small = 0 < found.size <= SMALL
+    return found, b"".join(excerpt.pieces(fd, found)) if small else b""
 
 
 def rescue(folder: str, name: str, run_id: int, limit: int) -> tuple[int | None, bytes]:
@@ -176,6 +178,12 @@ def bound(folder: str, name: str, limit: int) -> None:
     with opened(slot(folder, name), os.O_RDWR) as fd:
         if fd is not None:
             excerpt.bound(fd, limit)
+
+
+def heard(folder: str, name: str) -> datetime | None:
+    """Return when a running command last wrote, None when its file is not there."""
+    with opened(slot(folder, name)) as fd:
+        return None if fd is None else clock.from_ms(os.fstat(fd).st_mtime_ns // 1_000_000)
 
 
 def written(folder: str, name: str, limit: int) -> int:

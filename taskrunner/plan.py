@@ -6,7 +6,6 @@ where definitions come from.
 
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,24 +19,27 @@ from taskrunner import (
     policy,
     schedule,
     taskfile,
+    telling,
     zone,
 )
 from taskrunner.answers import Plan, Planned
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
-from taskrunner.model import Event, Kind, Run, State, Task, like
+from taskrunner.model import End, Event, Kind, Run, State, Task
 from taskrunner.opened import OpenHome
+from taskrunner.record import like, record
 from taskrunner.schedule import After, At, Schedule
 from taskrunner.taskfile import Definition, Fault, Found
 
 # What a run has taken from its task when it started.
 AT_START = (
     *("command", "shell", "cwd", "env", "env_file", "stdin", "umask", "user", "nice", "timeout"),
+    *options.OF_PYTHON,
 )
 NOTHING = Found(())
 OTHER_COLUMNS = ("command", "shell", "source", "group_limit", *options.READERS)
 
 
-@dataclass(frozen=True)
+@record
 class Draft:
     """One definition with all its options, as columns but for those that say when."""
 
@@ -46,7 +48,7 @@ class Draft:
     values: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@record
 class Step:
     """What is done to one task: which columns are written, and what is told of it."""
 
@@ -67,16 +69,16 @@ def drafts(here: OpenHome, found: Found, moment: datetime) -> tuple[list[Draft],
             made.append(draft(here, each, moment))
         except TaskRunnerError as exc:
             faults.append(each.fault(str(exc), _key(str(exc)), known=isinstance(exc, InputError)))
-    return made, replace(found, faults=faults)
+    return made, like(found, faults=faults)
 
 
 def draft(here: OpenHome, given: Definition, moment: datetime) -> Draft:
     """Return a definition with all options; raises what is wrong with it."""
-    values = {
-        **options.of_new_task(here.config.defaults, given.given),
-        **definition.work(given.name, given.command, given.shell),
-        "source": given.source,
-    }
+    values = options.of_new_task(here.config.defaults, given.given)
+    own = {key: values[key] for key in given.given}
+    values |= definition.work(given.name, given.command, given.shell, own)
+    values |= {"source": given.source}
+    definition.check_code(values["code"], values["interpreter"])
     definition.check_account(values["user"])
     whole = definition.completed(here, given.schedule, given.tz, moment)
     return Draft(given, whole, values)
@@ -365,6 +367,8 @@ def carry_out(here: OpenHome, steps: Sequence[Step], moment: datetime) -> None:
 def _change(here: OpenHome, step: Step, moment: datetime) -> None:
     old = step.old
     assert old is not None
+    if "schedule" in step.values:
+        definition.give_up(here, old, moment)
     here.store.change_task(old.id, **step.values)
     told = ledger.difference(old, here.store.task(old.id))
     if told:
@@ -385,11 +389,13 @@ def _remove(here: OpenHome, step: Step, moment: datetime) -> None:
 def _skip_pending(here: OpenHome, task: Task, reason: str, moment: datetime) -> None:
     for run in here.store.live(task.id):
         if run.state is State.PENDING:
-            claim.finish(here, run, State.SKIPPED, reason, moment)
+            claim.finish(here, End(run, State.SKIPPED, reason, moment))
 
 
 def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:
-    here.store.note(Event(moment, what, command.account(None)[0], text=text), key)
+    who = command.account(None)[0]
+    here.store.note(Event(moment, what, who, text=text), key)
+    telling.changed(here, key, what, who, text, moment)
 
 
 def told(steps: Sequence[Step], *, dry_run: bool) -> Plan:

@@ -4,13 +4,13 @@ Values in, values out: it knows no store, no clock and no process. The rules are
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from zlib import crc32
 
 from taskrunner import clock, duration
 from taskrunner.model import After, CatchUp, Overlap, Run, State, Task, Trigger
+from taskrunner.record import like, record
 
 GRACE = timedelta(minutes=2)  # a slot this old at its claim is still in time
 CATCH_UP_LIMIT = 100  # slots that catch-up all runs, when no limit is given
@@ -27,7 +27,7 @@ class Action(StrEnum):
     MISS = "miss"  # it is too late
 
 
-@dataclass(frozen=True)
+@record
 class Span:
     """One slot, or several that are handled as one; `slot` is the newest of `count`."""
 
@@ -37,7 +37,7 @@ class Span:
     at_least: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Open:
     """The open slots of a task: all of them as a span, and the newest few one by one, oldest first."""
 
@@ -45,7 +45,7 @@ class Open:
     newest: Sequence[datetime]
 
 
-@dataclass(frozen=True)
+@record
 class Decision:
     """What is done about a span of slots of one task, and why.
 
@@ -128,6 +128,11 @@ def _missed(task: Task, span: Span, now: datetime) -> Decision:
     return Decision(task.id, task.name, span, Action.MISS, why, _trigger(span, now))
 
 
+def given_up(task: Task, span: Span, why: str, now: datetime) -> Decision:
+    """Return that slots are missed which came due, and which no tick had seen when a person changed the task."""
+    return Decision(task.id, task.name, span, Action.MISS, why, _trigger(span, now))
+
+
 def _overlap(task: Task, chosen: list[Span], live: Sequence[Run], now: datetime) -> list[Decision]:
     """Decide what should run against what is live; the chosen ones do not overlap each other."""
 
@@ -175,7 +180,7 @@ def _delayed(decision: Decision, now: datetime) -> Decision:
     """Turn into a wait what would start now, but is not ready yet."""
     if decision.ready is None or decision.ready <= now or decision.action is not Action.RUN:
         return decision
-    return replace(decision, action=Action.WAIT, reason=f"starts at {words(decision.ready)}")
+    return like(decision, action=Action.WAIT, reason=f"starts at {words(decision.ready)}")
 
 
 def words(moment: datetime) -> str:
@@ -219,14 +224,14 @@ def _due(span: Span, now: datetime) -> str:
 
 def requested(task: Task, at: datetime, live: Sequence[Run]) -> Decision:
     """Return what becomes of a run asked for by hand; a skip is the caller's to refuse."""
-    decision = _overlap(replace(task, jitter=None), [Span(at, at)], live, at)[0]
+    decision = _overlap(like(task, jitter=None), [Span(at, at)], live, at)[0]
     reason = "asked for" if decision.action is Action.RUN else decision.reason
-    return replace(decision, trigger=Trigger.MANUAL, reason=reason)
+    return like(decision, trigger=Trigger.MANUAL, reason=reason)
 
 
 def again(decision: Decision, slot: datetime) -> Decision:
     """Return a request for a run that does an older slot again."""
-    return replace(
+    return like(
         decision,
         span=Span(slot, slot),
         reason=f"asked for, does the slot of {words(slot)} again",
@@ -251,7 +256,7 @@ def follows(
         return []
     why = f"run {parent.id} of {parent.task} {parent.state}"
     return [
-        replace(
+        like(
             decision,
             trigger=Trigger.AFTER,
             reason=why if decision.action is Action.RUN else decision.reason,

@@ -9,7 +9,8 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+from taskrunner.record import field, mutable
 
 PACE = 1.0  # seconds between two texts on how things stand
 STARTING = 30.0  # seconds more that a long start asks for, again and again
@@ -17,7 +18,7 @@ PATIENCE = 5.0  # seconds until whoever does not listen is left alone
 LONGEST = 500  # characters of a text
 
 
-@dataclass(eq=False)
+@mutable
 class Readiness:
     """The way to one listener at `place`, who kills us after `watchdog` seconds without a sign of life."""
 

@@ -5,31 +5,40 @@ together, never by a pid alone. Runs under the tick lock, inside a transaction o
 """
 
 import os
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, home, lock, output, runner, verdict
-from taskrunner.model import Process, Run, State, Task
+from taskrunner import claim, clock, home, lock, output, runner, spool, verdict
+from taskrunner.model import End, Process, Run, State, Task
 from taskrunner.opened import OpenHome
 
 # Who wrote that a run is being stopped, and died before it sent the signal, has had this long.
 UNHEARD = timedelta(seconds=30)
 # A child that cannot be seen from here, and has no timeout, is lost after this.
 UNSEEN = timedelta(hours=24)
+# Between the row of a run that systemd is to carry and its unit lies no more than this.
+UNIT_SLOW = timedelta(seconds=60)
+PATIENCE = 5.0  # seconds for systemd to answer
+UNIT = ".service"  # how the supervisor of a run is called that systemd carries
 
 
 def reconcile(here: OpenHome, now: datetime) -> list[int]:
     """Settle the runs that were left behind and return those that have to be stopped, marked as such."""
-    stops = []
-    for run, process in here.store.processes():
+    stops, found = [], here.store.processes()
+    units = living_units(process for _, process in found)
+    for run, process in found:
         if lock.is_held(here.supervisor(process.supervisor)):
             if process.stop_at is not None and now - process.stop_at > UNHEARD:
                 stops.append(run.id)
             continue
         task = here.store.task_of(run)
-        lost = _why_lost(here, task, run, process, now)
+        lost = _why_lost(here, task, run, process, now, units)
         if lost is not None:
             settle(here, run, process, lost, now)
+            continue
+        if carried(process) and (_has(units, process) or not find_child(here, process)):
+            stops += _look_after_unit(here, task, run, process, now)
             continue
         if process.pid is None:
             find_child(here, process)
@@ -48,28 +57,118 @@ def _bound(here: OpenHome, task: Task, process: Process) -> None:
 
 def left_over(here: OpenHome, now: datetime) -> set[int]:
     """Return the running runs that a tick would settle as gone; changes nothing."""
+    found = here.store.processes()
+    units = living_units(process for _, process in found)
     return {
         run.id
-        for run, process in here.store.processes()
+        for run, process in found
         if not lock.is_held(here.supervisor(process.supervisor))
-        and _why_lost(here, here.store.task_of(run), run, process, now) is not None
+        and _why_lost(here, here.store.task_of(run), run, process, now, units) is not None
     }
 
 
-def _why_lost(here: OpenHome, task: Task, run: Run, process: Process, now: datetime) -> str | None:
-    """Return why nothing will be heard of a run any more, None while its process lives."""
+def _why_lost(
+    here: OpenHome,
+    task: Task,
+    run: Run,
+    process: Process,
+    now: datetime,
+    units: Collection[str] | None,
+) -> str | None:
+    """Return why nothing will be heard of a run any more, None while its process lives.
+
+    `units` of systemd are there; None when it does not say which.
+    """
     if process.boot_id != clock.boot_id():
         return "the machine was restarted while it ran"
-    if not seen_from_here(process):
+    if not seen_from_here(process) or (carried(process) and units is None):
         limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
         gone = run.started is not None and now - run.started > limit
         return "its supervisor died, and its process cannot be seen from here" if gone else None
+    if carried(process):
+        return _why_unit_lost(here, run, process, now, units)
     if process.pid is None:
         lives = _child_of(here, process) is not None
         return None if lives else "its supervisor died as it was about to start"
     if alive(process):
         return None
     return "its supervisor died, and nobody saw how it ended"
+
+
+def _why_unit_lost(
+    here: OpenHome, run: Run, process: Process, now: datetime, units: Collection[str] | None
+) -> str | None:
+    """Return why a run is lost that systemd carried, by the units that are there."""
+    fresh = run.started is not None and now - run.started < UNIT_SLOW
+    if fresh or _has(units, process) or spool.holds(here, run.id):
+        return None
+    if (
+        _child_of(here, process) is not None
+    ):  # systemd did not take it, and who carried it instead died
+        return None
+    return "its unit of systemd is gone, and nobody recorded how it ended"
+
+
+def _has(units: Collection[str] | None, process: Process) -> bool:
+    """Return whether the unit of a run is there; so it is as long as nobody says otherwise."""
+    return units is None or process.supervisor in units
+
+
+def _look_after_unit(
+    here: OpenHome, task: Task, run: Run, process: Process, now: datetime
+) -> list[int]:
+    """Do for a run that systemd carries what systemd does not; return it when it has to be stopped."""
+    _bound(here, task, process)
+    if process.stop_at is None and task.max_silence is not None and run.started is not None:
+        heard = max(run.started, output.heard(here.output, process.output) or run.started)
+        if now - heard >= task.max_silence:
+            here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.silent(task), now)
+            return [run.id]
+    late = process.stop_at is not None and now - process.stop_at > UNHEARD
+    return [run.id] if late else []
+
+
+def carried(process: Process) -> bool:
+    """Return whether systemd carries the run of a process, and nobody has noted a child of ours for it."""
+    return process.supervisor.endswith(UNIT) and process.pid is None
+
+
+def systemctl(*words: str) -> runner.Said | None:
+    """Ask the systemd that carries our runs: the system's for root, else the user's own."""
+    return runner.tool(*reached("systemctl"), *words, patience=PATIENCE)
+
+
+def reached(program: str) -> tuple[str, ...]:
+    """Return the words that start a program of systemd for the one that carries our runs."""
+    if os.geteuid() == 0:
+        return (program,)
+    # A shell that su(1) or cron(8) made does not have the variable.
+    return ("env", f"XDG_RUNTIME_DIR={home.runtime()}", program, "--user")
+
+
+def living_units(processes: Iterable[Process]) -> set[str] | None:
+    """Return which of the units that carry runs are there; None when systemd does not say."""
+    names = [process.supervisor for process in processes if carried(process)]
+    if not names:
+        return set()
+    said = systemctl("show", "-p", "Id", "-p", "ActiveState", *names)
+    if said is None or said.code != 0:
+        return None
+    blocks = [dict(_fields(block)) for block in said.out.split("\n\n")]
+    gone = ("inactive", "failed")
+    return {block.get("Id", "") for block in blocks if block.get("ActiveState") not in gone}
+
+
+def _fields(block: str) -> list[tuple[str, str]]:
+    return [
+        (name, value) for name, sign, value in (line.partition("=") for line in block.splitlines())
+    ]
+
+
+def stop_unit(name: str) -> bool:
+    """Have systemd stop a unit, which it does with TERM, and KILL later; False when there is none."""
+    said = systemctl("stop", "--no-block", name)
+    return said is not None and said.code == 0
 
 
 def find_child(here: OpenHome, process: Process) -> bool:
@@ -117,7 +216,7 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
     state, reason = State.LOST, lost
     if process.stop_state is not None:
         state, reason = process.stop_state, process.stop_reason or lost
-    claim.finish(here, run, state, reason, now, output=small, output_size=size)
+    claim.finish(here, End(run, state, reason, now, output=small, size=size))
 
 
 def sweep(here: OpenHome) -> None:

@@ -5,12 +5,19 @@ at its start, nor hours later, when the files of the program may have been repla
 """
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TextIO
 
 import taskrunner
 from taskrunner import errors
+
+# What a machine says that is out of order, or has run out of something: no fault of the program.
+OF_THE_MACHINE = {
+    *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.EAGAIN, errno.ENOLCK, errno.ESTALE),
+}
 
 
 def refuse(message: str, code: int) -> int:
@@ -24,10 +31,19 @@ def tell(message: str) -> None:
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(f"taskrunner: {message}\n")
+        sys.stderr.write(f"taskrunner: {_visible(message)}\n")
         sys.stderr.flush()
     except OSError:  # who cannot be told is not told
         drop(sys.stderr)
+
+
+def _visible(message: str) -> str:
+    """Return a message whose signs cannot steer the terminal, whatever paths and names it is about."""
+    if message.isprintable():
+        return message
+    plain = (sign == "\n" or sign.isprintable() for sign in message)
+    signs = zip(message, plain, strict=True)
+    return "".join(sign if good else repr(sign)[1:-1] for sign, good in signs)
 
 
 def drop(stream: TextIO) -> None:
@@ -37,9 +53,22 @@ def drop(stream: TextIO) -> None:
     os.close(nowhere)
 
 
+def of_the_machine(exc: Exception) -> str | None:
+    """Return what the machine refused, in a sentence; None when the error is a bug of ours."""
+    if isinstance(exc, MemoryError):
+        return "the machine has no memory left for taskrunner: end something, or give it more"
+    if not isinstance(exc, OSError) or exc.errno not in OF_THE_MACHINE:
+        return None
+    where = "" if exc.filename is None else f" {errors.shown(exc.filename)}"
+    return f"the machine refused what taskrunner needs{where}: {exc.strerror}"
+
+
 def report() -> int:
-    """Keep what is needed to mend the bug that is being handled in a file, and say so in one sentence."""
+    """Say in one sentence what is being handled; of a bug, what is needed to mend it is kept in a file."""
     error = sys.exc_info()
+    refused = of_the_machine(error[1]) if isinstance(error[1], Exception) else None
+    if refused is not None:
+        return refuse(refused, errors.EXIT_FAILED)
     place = os.path.join("/tmp", f"taskrunner-report-{os.getpid()}-{os.urandom(4).hex()}.txt")  # noqa: S108  opened with O_EXCL
     try:
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 
 from taskrunner import capacity, clock, policy, reconcile, slots, verdict
@@ -10,6 +9,7 @@ from taskrunner.errors import InputError
 from taskrunner.model import Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Decision
+from taskrunner.record import like
 
 
 def dry_run(here: OpenHome, at: datetime, only: Task | None = None) -> list[Decision]:
@@ -28,7 +28,7 @@ def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
         if run.id not in gone:
             yield run
         elif ready := verdict.retry_at(here.store.task_of(run), run, State.LOST, None, at):
-            yield replace(run, state=State.PENDING, trigger=Trigger.RETRY, ready=ready)
+            yield like(run, state=State.PENDING, trigger=Trigger.RETRY, ready=ready)
 
 
 def _due(here: OpenHome, at: datetime, only: Task | None) -> list[Task]:

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
@@ -18,6 +17,7 @@ from taskrunner import ballast, clock, heartbeat, home, output
 from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
 from taskrunner.model import Pruned
 from taskrunner.opened import OpenHome
+from taskrunner.record import field, like, mutable, record
 from taskrunner.store import MISSING
 from taskrunner.store.pruned import START, Place
 
@@ -44,7 +44,7 @@ REFUSED = (
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@record
 class File:
     """The output file of a run: what it takes of the disk, in bytes, and when it was last touched."""
 
@@ -52,7 +52,7 @@ class File:
     touched: datetime
 
 
-@dataclass
+@mutable
 class Sweep:
     """One walk over what may go; with `dry` it only looks, and keeps in mind what would be gone."""
 
@@ -151,7 +151,7 @@ def prune(here: OpenHome, now: datetime, *, dry_run: bool = False) -> Pruned:
         with suppress(StoreFull):  # even that needs room; what is free in the file is used again
             _give_all_back(here)
         ballast.keep(here.folder)
-    return replace(found, freed=size - here.store.size() + sweep.unlinked)
+    return like(found, freed=size - here.store.size() + sweep.unlinked)
 
 
 def _clock_agrees(here: OpenHome, now: datetime) -> bool:
@@ -160,7 +160,7 @@ def _clock_agrees(here: OpenHome, now: datetime) -> bool:
 
 
 def _plus(one: Pruned, other: Pruned) -> Pruned:
-    return replace(
+    return like(
         one,
         runs=one.runs + other.runs,
         outputs=one.outputs + other.outputs,

@@ -6,21 +6,25 @@ kept. It must not know what the rows mean.
 
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 
 from taskrunner import command, home, lock
 from taskrunner.errors import StateError, shown
 from taskrunner.model import Event
 from taskrunner.opened import OpenHome
+from taskrunner.record import record
 from taskrunner.store import MISSING, Store, copies
 
 LOCK_WAIT = 5.0  # seconds
+SPARE = (0, 10, 1000, 100_000)  # ids left out, at each try, for those who use some meanwhile
+UNFINISHED = re.compile(r"\.db(\.[0-9]+)?\.new(-journal)?$")
+LEFTOVER = 86_400.0  # seconds
 OWN = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]+)?\.db")  # the names we give
 
 
-@dataclass(frozen=True)
+@record
 class Backup:
     """A copy of a store: where it is, how many bytes it has, how many tasks and runs are in it."""
 
@@ -30,7 +34,7 @@ class Backup:
     runs: int
 
 
-@dataclass(frozen=True)
+@record
 class Restored:
     """What was put back, and where what it replaced is kept; None when there was no store."""
 
@@ -53,6 +57,7 @@ def backup(here: OpenHome, place: str | None, now: datetime, keep: int | None) -
     try:
         if not place:
             os.makedirs(folder, mode=0o700, exist_ok=True)
+        _sweep(folder, now)
         counted = here.store.copy_to(unfinished)
         made = _checked(unfinished, counted)
         os.rename(unfinished, target)
@@ -89,6 +94,15 @@ def _free(folder: str, name: str) -> str:
     return place
 
 
+def _sweep(folder: str, now: datetime) -> None:
+    """Remove copies that somebody who was killed has left unfinished."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        place = os.path.join(folder, name)
+        with suppress(FileNotFoundError):
+            if UNFINISHED.search(name) and now.timestamp() - os.stat(place).st_mtime > LEFTOVER:
+                os.unlink(place)
+
+
 def _prune(folder: str, keep: int) -> None:
     own = sorted(
         (name for name in os.listdir(folder) if OWN.fullmatch(name)),
@@ -121,7 +135,6 @@ def restore(folder: str, place: str, now: datetime, synchronous: str = "full") -
     with lock.held(home.path(folder, home.LOCK), LOCK_WAIT) as fd:
         if fd is None:
             raise StateError(f"a tick is at work in {shown(folder)}: try again in a moment")
-        _check_alone(folder)
         try:
             kept = _replace(folder, source, store, now)
         except OSError as exc:
@@ -140,24 +153,61 @@ def _check_alone(folder: str) -> None:
 
 
 def _replace(folder: str, source: str, store: str, now: datetime) -> str | None:
-    unfinished, kept = f"{store}.new", None
-    used = copies.fold(store) if os.path.lexists(store) else {}
+    if not os.path.lexists(store):
+        _prepare(source, f"{store}.new", {"runs": _newest(folder)})
+        os.rename(f"{store}.new", store)
+        sync(folder)
+        return None
+    kept = _free(home.path(folder, home.BACKUPS), f"before-restore-{_name(now)}")
+    for spare in SPARE:
+        # Who has the store open, as a program that only looks, goes on with what is put back.
+        with suppress(IdsUsed):
+            _put_back(folder, source, store, kept, spare)
+            return kept
+    raise StateError(f"runs are started in {shown(folder)} all the time: stop what does it first")
+
+
+class IdsUsed(Exception):
+    """Others have used ids that the copy was to use."""
+
+
+def _put_back(folder: str, source: str, store: str, kept: str, spare: int) -> None:
+    """Put a copy in the place of a store; raises IdsUsed when others have used more than `spare` ids meanwhile."""
+    unfinished, used = f"{store}.new", copies.fold(store)
     least = {
-        "runs": max(used.get("runs", 0), _newest(folder)),
-        "tasks": used.get("tasks", 0),
+        "runs": max(used.get("runs", 0), _newest(folder)) + spare,
+        "tasks": used.get("tasks", 0) + spare,
     }
+
+    def check() -> None:
+        _check_alone(folder)
+        if any(number > least.get(table, number) for table, number in copies.used(store).items()):
+            raise IdsUsed
+
+    _prepare(source, unfinished, least)
+    if copies.put_over(unfinished, store, kept, check):
+        sync(kept)
+        os.unlink(unfinished)
+    else:
+        _check_alone(folder)
+        _move_away(store, kept)
+        os.rename(unfinished, store)
+        sync(folder)
+    sync(os.path.dirname(kept))
+
+
+def _prepare(source: str, unfinished: str, least: Mapping[str, int]) -> None:
     copies.prepare(source, unfinished, least)
     sync(unfinished)
-    if os.path.lexists(store):
-        kept = _free(home.path(folder, home.BACKUPS), f"before-restore-{_name(now)}")
-        # A log of the old store beside the new one would be taken for its own.
-        for end in ("-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.rename(store + end, kept + end)
-        os.link(store, kept)
-    os.rename(unfinished, store)
-    sync(folder)
-    return kept
+
+
+def _move_away(store: str, kept: str) -> None:
+    """Keep what is no store that could be used, as it is, under another name too."""
+    # A log of the old store beside the new one would be taken for its own.
+    for end in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.rename(store + end, kept + end)
+    os.link(store, kept)
 
 
 def _newest(folder: str) -> int:

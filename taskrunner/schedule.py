@@ -7,7 +7,6 @@ no policy. It alone uses croniter and dateutil, imported at first use so that an
 pay for them.
 """
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from typing import ClassVar
 from zoneinfo import ZoneInfo
@@ -18,6 +17,7 @@ from taskrunner.duration import Interval, absolute, parse_interval
 from taskrunner.errors import MomentError, ScheduleError, shown
 from taskrunner.expression import Expression
 from taskrunner.instant import cut, moment, moment_note, note, place_text, read, spell
+from taskrunner.record import like, record
 from taskrunner.words import unit, words
 from taskrunner.zone import MINUTE, SECOND, local, place, utc, zone
 
@@ -39,19 +39,23 @@ UNIT_NAMES = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Cron:
     """Wall-clock times by a cron expression, in `tz` or else the zone of the host."""
 
     kind: ClassVar[str] = "cron"
     expression: str
     tz: str | None = None
-    meaning: Expression = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expression", expression.normalise(self.expression))
-        object.__setattr__(self, "meaning", expression.read(self.expression))
+        expression.read(self.expression)
         _check_zone(self.tz)
+
+    @property
+    def meaning(self) -> Expression:
+        """What the expression says, in numbers."""
+        return expression.read(self.expression)
 
     @property
     def text(self) -> str:
@@ -67,7 +71,7 @@ class Cron:
         return words(self.meaning) + _in_zone(self.tz)
 
 
-@dataclass(frozen=True)
+@record
 class Every:
     """A fixed interval on a grid from `anchor`, or with `from_finish` a delay after each run.
 
@@ -80,12 +84,11 @@ class Every:
     anchor: datetime | None = None
     tz: str | None = None
     from_finish: bool = False
-    length: Interval = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.interval, timedelta):
             object.__setattr__(self, "interval", absolute(self.interval))
-        object.__setattr__(self, "length", parse_interval(self.text))
+        parse_interval(self.text)
         if self.anchor is not None:
             object.__setattr__(self, "anchor", utc(self.anchor).replace(microsecond=0))
         _check_zone(self.tz)
@@ -94,6 +97,11 @@ class Every:
     def text(self) -> str:
         """The interval, such as `7h30m`."""
         return str(self.interval)
+
+    @property
+    def length(self) -> Interval:
+        """The interval in months, days or seconds."""
+        return parse_interval(self.text)
 
     def next_after(self, moment: datetime) -> datetime | None:
         """Return the first slot after an aware datetime, in UTC; None when there is none.
@@ -174,7 +182,7 @@ class Every:
         return (moment - start) // timedelta(days=self.length.days, seconds=self.length.seconds)
 
 
-@dataclass(frozen=True)
+@record
 class At:
     """One instant: an aware datetime, or ISO 8601 text, without offset a wall time in `tz`."""
 
@@ -229,7 +237,7 @@ class _Untimed:
         return None
 
 
-@dataclass(frozen=True)
+@record
 class After(_Untimed):
     """One slot for each run of `parent` that ends as `on` says: succeeded, failed or any."""
 
@@ -255,7 +263,7 @@ class After(_Untimed):
         return f"after {self.parent} {ENDINGS[self.on]}"
 
 
-@dataclass(frozen=True)
+@record
 class Boot(_Untimed):
     """One slot for each boot of the host."""
 
@@ -267,7 +275,7 @@ class Boot(_Untimed):
         return "at every boot"
 
 
-@dataclass(frozen=True)
+@record
 class Manual(_Untimed):
     """No slots: the task runs when someone asks for it."""
 
@@ -314,14 +322,14 @@ def complete(schedule: Schedule, *, tz: str, now: datetime) -> Schedule:
     """Return the schedule with a missing zone and anchor filled in, as `add` stores it."""
     match schedule:
         case Cron():
-            whole = replace(schedule, tz=schedule.tz or tz)
+            whole = like(schedule, tz=schedule.tz or tz)
             if whole.next_after(now) is None:
                 raise ScheduleError(f"{shown(whole.text)} has no slot after {now}: check both")
             return whole
         case Every():
-            return replace(schedule, tz=schedule.tz or tz, anchor=schedule.anchor or now)
+            return like(schedule, tz=schedule.tz or tz, anchor=schedule.anchor or now)
         case At():
-            return replace(schedule, tz=schedule.tz or tz)
+            return like(schedule, tz=schedule.tz or tz)
     return schedule
 
 

@@ -5,25 +5,42 @@ name and renamed. Taking one up twice does no harm, as a run ends once. It must 
 of a run brings about is said by `claim`.
 """
 
+import errno
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from taskrunner import claim, clock, home, lock, output, runner, verdict
-from taskrunner.errors import UnknownRun
-from taskrunner.model import Event, Outcome, Run, State
+from taskrunner.errors import UnknownRun, shown
+from taskrunner.model import End, Event, Outcome, Run, State
 from taskrunner.opened import OpenHome
+from taskrunner.record import record
 
 VERSION = 1
 KIND = ".json"
 UNFINISHED = ".new"
 REFUSED = ".refused"  # what could not be understood; kept for a person to read
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+FOR_NOW = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EIO,
+)  # the next tick may have better luck
+LARGEST_NUMBER = 2**63  # the store takes none from here on
 
 
-@dataclass(frozen=True)
+@record
 class Spooled:
     """How a run ended, as its supervisor saw it; `size` counts the bytes of output that were written."""
 
@@ -48,7 +65,14 @@ def put(here: OpenHome, spooled: Spooled) -> None:
     folder = here.path(home.SPOOL)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     place = os.path.join(folder, spooled.name)
-    text = json.dumps({"version": VERSION, **asdict(spooled), "at": clock.to_ms(spooled.at)})
+    text = json.dumps(
+        {
+            "version": VERSION,
+            **vars(spooled),
+            "at": clock.to_ms(spooled.at),
+            "outcome": vars(spooled.outcome),
+        }
+    )
     try:
         _write(f"{place}{UNFINISHED}", text.encode())
         os.rename(f"{place}{UNFINISHED}", place)
@@ -82,6 +106,11 @@ def waiting(here: OpenHome) -> list[str]:
     return sorted(names, key=lambda name: (len(name.partition(".")[0]), name))
 
 
+def holds(here: OpenHome, run_id: int) -> bool:
+    """Return whether the outcome of a run waits to be taken up."""
+    return any(name.startswith(f"{run_id}.") for name in waiting(here))
+
+
 def _names(here: OpenHome) -> list[str]:
     try:
         return os.listdir(here.path(home.SPOOL))
@@ -96,8 +125,9 @@ def take_up(here: OpenHome) -> None:
             spooled = _read(here, name)
         except FileNotFoundError:  # its supervisor has recorded it after all
             continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-            _refuse(here, name, exc)
+        except UNREADABLE as exc:
+            if not isinstance(exc, OSError) or exc.errno not in FOR_NOW:
+                _refuse(here, name, exc)
             continue
         _take(here, spooled)
         drop(here, name)
@@ -108,21 +138,36 @@ def take_up(here: OpenHome) -> None:
 
 
 def _read(here: OpenHome, name: str) -> Spooled:
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # it might be a pipe
     with open(os.open(here.path(home.SPOOL, name), flags), "rb") as file:
         found: dict[str, Any] = json.load(file)
     if found.pop("version") != VERSION:
         raise ValueError("another version wrote it")
     outcome = Outcome(**found.pop("outcome"))
     spooled = Spooled(**{**found, "at": clock.from_ms(found["at"]), "outcome": outcome})
+    _check_kinds(spooled)
+    _check_kinds(outcome)
     if spooled.name != name:
         raise ValueError("it is not what its name says")
     return spooled
 
 
+def _check_kinds(made: Any) -> None:
+    """Raise TypeError or ValueError unless each value is of the kind of its field, and the store takes it."""
+    for name, kind in type(made).__annotations__.items():
+        value = getattr(made, name)
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is {shown(value)}")
+        if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
+            raise ValueError(f"{name} is {shown(value)}")
+        if isinstance(value, str):
+            value.encode()
+
+
 def _refuse(here: OpenHome, name: str, exc: Exception) -> None:
     """Set a file aside that cannot be understood, so that it is told of once."""
-    text = f"{home.SPOOL}/{name} cannot be read and was set aside as {name}{REFUSED}: {exc}"
+    place = shown(f"{home.SPOOL}/{name}")
+    text = f"{place} cannot be read and was set aside under that name with {REFUSED}: {exc}"
     with here.store.transaction():
         here.store.note(Event(here.now(), "error", "tick", text=text))
     os.rename(here.path(home.SPOOL, name), here.path(home.SPOOL, name + REFUSED))
@@ -139,17 +184,9 @@ def _take(here: OpenHome, spooled: Spooled) -> None:
         _, small = output.rescue(here.output, process.output, run.id, task.max_output)
         how = runner.in_words(spooled.outcome)
         state, reason = verdict.of(task, spooled.outcome, how, process, spooled.fault)
-        claim.finish(
-            here,
-            run,
-            state,
-            with_note(reason, spooled.note),
-            spooled.at,
-            spooled.outcome,
-            b"" if spooled.large else small,
-            spooled.size,
-            retry=spooled.retry,
-        )
+        kept, why = b"" if spooled.large else small, with_note(reason, spooled.note)
+        end = End(run, state, why, spooled.at, spooled.outcome, kept, spooled.size)
+        claim.finish(here, end, retry=spooled.retry)
     with suppress(FileNotFoundError):  # the name is not used again, even by a supervisor that lives
         os.unlink(output.slot(here.output, process.output))
 

@@ -5,12 +5,12 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from taskrunner.answers import Figures, Stats
 from taskrunner.model import State
 from taskrunner.opened import OpenHome
+from taskrunner.record import field, like, mutable
 from taskrunner.store.figures import Count, Known, Scope
 
 FAILED = (State.FAILED, State.TIMED_OUT, State.LOST)
@@ -19,7 +19,7 @@ END = 2**63  # a rank that is never reached
 ALL = None  # stands for all tasks together, where others have their name
 
 
-@dataclass
+@mutable
 class Sum:
     """What the runs of one name, or of all, come to so far."""
 
@@ -81,7 +81,7 @@ def stats(
     }
     total = found.pop(ALL)
     shown = [
-        replace(found[key], removed=key not in here_still)
+        like(found[key], removed=key not in here_still)
         for key in sorted(set(names.values()))
         if key in here_still or sums[key].states
     ]

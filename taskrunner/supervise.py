@@ -6,12 +6,13 @@ outcome then starts the next pending runs: capacity and chains never wait for a 
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from taskrunner import (
+    announce,
     ballast,
     claim,
     clock,
@@ -25,12 +26,14 @@ from taskrunner import (
     runner,
     schedule,
     spool,
+    telling,
     verdict,
 )
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
-from taskrunner.model import Outcome, Process, Run, State, Task, like
+from taskrunner.model import Command, End, Outcome, Process, Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.output import SMALL, Slot, Slots, gather
+from taskrunner.record import field, like, mutable, record
 
 WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
@@ -42,27 +45,53 @@ LEAVE = 10.0  # seconds of that after which what is in the spool is left to the 
 QUIET = 0.2  # seconds in which nothing has to happen before we import what we may need later
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
 SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for what its task expects of it, ...
+TOLD = 4000  # bytes at the end of the output of a Python task that are read for what came of it
 SEARCH = 5.0  # ... and for how many seconds
 
 
-@dataclass(eq=False)
+class Carrier(Protocol):
+    """Somebody else who carries runs, each under a name of its own, and sees to their ends: systemd (`carrier`)."""
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether we carry ourselves what it refuses."""
+
+    def unit(self, run_id: int) -> str:
+        """Return the name that a run is to be carried under."""
+
+    def start(self, unit: str, run: Run, command: Command, slot: Slot) -> str | None:
+        """Hand a run over; return why it is refused, None when it is not. Raises LookupError for no such user."""
+
+    def wake(self, ready: datetime, seconds: float) -> None:
+        """Let a tick come at an instant that is so far away."""
+
+    def send_off(self) -> None:
+        """Let what is to be told be sent."""
+
+    def tell(self, runs: Sequence[Run]) -> None:
+        """Take note of what state runs are in."""
+
+
+@mutable
 class Stop:
     """A run of somebody else that we are ending; `kill_at` is monotonic seconds."""
 
     kill_at: float
     told: bool = False  # it was there to be sent TERM
+    unit: bool = False  # systemd has been told, and ends it
 
 
-@dataclass(frozen=True)
+@record
 class Watched:
-    """A run that one of our children carries out."""
+    """A run that one of our children carries out; `name` is the supervisor that its row tells."""
 
     run: Run
     task: Task
     slot: Slot
+    name: str
 
 
-@dataclass(frozen=True)
+@record
 class Ended:
     """A run whose command has ended, with its output where it belongs; `size` counts what was written, in bytes.
 
@@ -80,13 +109,14 @@ class Ended:
     note: str | None
 
 
-@dataclass(eq=False)
+@mutable
 class Supervisor:
     """One living supervisor: its children, and the rows and output files that go with them."""
 
     here: OpenHome
     name: str
     slots: Slots
+    carrier: Carrier | None = None  # None is ourselves
     boot_id: str = field(default_factory=clock.boot_id)
     namespace: int | None = field(default_factory=runner.pid_namespace)
     children: runner.Children = field(default_factory=runner.Children)
@@ -96,6 +126,7 @@ class Supervisor:
     retries: bool = True  # what fails is tried again as its task says
     wake_at: float | None = None  # when a run that waits for its time is to be started, monotonic
     finished: list[Run] = field(default_factory=list)
+    refused: str | None = None  # why the carrier did not take a run
     lasting: ExitStack = field(default_factory=ExitStack)  # what we hold until we end
     _waiting: bool = False
     _ended: list[Ended] = field(default_factory=list)
@@ -106,6 +137,7 @@ class Supervisor:
     _trouble: float | None = None  # since when the store takes nothing, monotonic
 
     def __post_init__(self) -> None:
+        self.children.on_start = self._started
         self.children.on_timeout = self._say_timed_out
         self.children.on_silence = self._say_silent
         self.children.on_output = self._bound
@@ -126,6 +158,9 @@ class Supervisor:
         try:
             self._turn()
             self._trouble = None
+            self.here.log.write()
+            if self.here.store.posted:
+                send_off(self.here, self.carrier)
         except (StoreBusy, StoreRefused) as exc:
             if isinstance(exc, StoreFull) and ballast.give_up(self.here.folder):
                 self.turn()
@@ -154,7 +189,7 @@ class Supervisor:
             if watched.run.id not in self._spooled:
                 spooled = spool.Spooled(
                     watched.run.id,
-                    self.name,
+                    watched.name,
                     each.at,
                     each.outcome,
                     each.size,
@@ -181,13 +216,13 @@ class Supervisor:
         try:
             with self.here.store.transaction(patience=PATIENCE if self.watched else None):
                 stopped = self.here.store.being_stopped()
-                for each in ended:
-                    self._record(each, stopped.get(each.watched.run.id))
+                self._record(ended, stopped)
                 self._next(batch, now)
                 marked = self.here.store.being_stopped().keys() - stopped.keys()
         except BaseException:
             for watched in batch:  # none of it is written, so none of it is started
                 self.slots.put_back(watched.slot)
+            self.here.log.forget()
             raise
         del self._ended[: len(ended)]
         for each in ended:
@@ -214,8 +249,8 @@ class Supervisor:
         if self._ended:
             self._look(0)  # the timers of the others are obeyed also while the store takes nothing
             return
-        if self._unnoted:
-            self._look(MOMENT)
+        if self._unnoted or self.children.starting:
+            self._gather()
             if not self._ended or time.monotonic() > self._note_by:
                 self._note_children()
             return  # what woke us may have been a signal: the caller looks at that first
@@ -231,6 +266,12 @@ class Supervisor:
         else:
             self._look(timeout)
 
+    def _gather(self) -> None:
+        """Wait a moment for ends, until those of half of our children are there: they are recorded in one commit."""
+        end = time.monotonic() + MOMENT
+        while 2 * len(self._ended) <= len(self.watched) and (left := end - time.monotonic()) > 0:
+            self._look(left)
+
     def _load(self) -> None:
         """Import what the end of a run may need, unless it has come already."""
         if self.watched and not self._ended:
@@ -238,36 +279,64 @@ class Supervisor:
             self._loaded = True
 
     def _look(self, timeout: float | None = 0) -> None:
-        for child, outcome in self.children.wait(timeout):
-            self._collect(self.watched[child.key], outcome)
+        for run_id, outcome in self.children.wait(timeout):
+            self._collect(self.watched[run_id], outcome)
 
     def _bound(self, run_id: int) -> None:
         watched = self.watched[run_id]
         with suppress(OSError):  # the next look tries again
             excerpt.bound(watched.slot.fd, watched.task.max_output)
 
-    def _collect(self, watched: Watched, outcome: Outcome) -> None:
+    def take_end(self, watched: Watched, outcome: Outcome, at: datetime, note: str | None) -> None:
+        """Make the end of a run ours to record that somebody else has carried; `note` is what else is to be said."""
+        self.watched[watched.run.id] = watched
+        self._collect(watched, outcome, at, note)
+
+    def _collect(
+        self,
+        watched: Watched,
+        outcome: Outcome,
+        at: datetime | None = None,
+        note: str | None = None,
+    ) -> None:
         """Put the output of a run that has ended where it belongs; what is large keeps a file."""
         kept, small = gather(watched.slot.fd, watched.task.max_output)
         fault = _fault(watched, outcome, kept)
         large = kept.size > SMALL
         if large:
             self.slots.keep(watched.slot, watched.run.id, kept)
-        note = watched.slot.fault
+        note = note or watched.slot.fault or _told(watched, outcome, kept)
         if note is None and output.full(self.here.output):
             note = "the disk of its output was full"
-        now = self.here.now()
-        self._ended.append(Ended(watched, now, outcome, kept.written, small, large, fault, note))
+        at = at or self.here.now()
+        self._ended.append(Ended(watched, at, outcome, kept.written, small, large, fault, note))
 
     def adopt(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         """Make one pending run ours, whatever else runs; to be spawned after the transaction."""
-        slot = self.slots.take(command.owner(task.user))
-        process = Process(run.id, self.name, self.boot_id, slot.name, slot.inode, self.namespace)
-        if not self.here.store.start(run, process, now):
-            self.slots.put_back(slot)
-            return []
+        return self._make_running([self._ready(run, task, now)], now)
+
+    def _ready(self, run: Run, task: Task, now: datetime) -> Watched:
+        name, slots = self.name, self.slots
+        if self.carrier is not None:
+            name = self.carrier.unit(run.id)
+            slots = Slots(self.here.output, name)  # a file that goes by the unit, not by us
         started = like(run, state=State.RUNNING, started=now, reason=None)
-        return [Watched(started, task, slot)]
+        return Watched(started, task, slots.take(command.owner(task.user)), name)
+
+    def _make_running(self, wanted: Sequence[Watched], now: datetime) -> list[Watched]:
+        """Write that runs are running, and return those that were still pending."""
+        processes = [
+            Process(each.run.id, each.name, self.boot_id, slot.name, slot.inode, self.namespace)
+            for each, slot in ((each, each.slot) for each in wanted)
+        ]
+        found = self.here.store.start(processes, now)
+        mine = [each for each in wanted if each.run.id in found]
+        for each in wanted:
+            if each.run.id not in found:
+                self.slots.put_back(each.slot)
+        for each in mine:
+            announce.started(self.here, each.task, each.run, now)
+        return mine
 
     def _next(self, taken: list[Watched], now: datetime) -> None:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
@@ -296,39 +365,76 @@ class Supervisor:
     def _start_each(self, runs: Sequence[Run], now: datetime) -> list[Watched]:
         """Take the first of the runs, and those that may start beside the ones before them."""
         tasks, seen = self.here.store.tasks_of(runs), set[object]()
-        started: list[Watched] = []
+        wanted: list[Watched] = []
         for run in runs:
             # Each was found to be startable alone, not beside others of its task or group.
             task = tasks[run.task_id]
             kin = {task.id, task.group} - {None}
             if not seen & kin:
-                started += self._start_or_not(run, task, now)
+                wanted += self._ready_or_not(run, task, now)
             seen |= kin
-        return started
+        return self._make_running(wanted, now)
 
-    def _start_or_not(self, run: Run, task: Task, now: datetime) -> list[Watched]:
+    def _ready_or_not(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         late = policy.too_late(task, run, now)
         if late is not None:
-            claim.finish(self.here, run, State.MISSED, late, now)
+            claim.finish(self.here, End(run, State.MISSED, late, now))
             return []
         try:
-            return self.adopt(run, task, now)
+            return [self._ready(run, task, now)]
         except OSError as exc:
             why = f"could not start: its output file: {exc.strerror}"
-            claim.finish(self.here, run, State.FAILED, why, now)
+            claim.finish(self.here, End(run, State.FAILED, why, now))
             return []
 
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
         """Start the processes of runs that were made running."""
-        if not self._unnoted:
-            self._note_by = time.monotonic() + SOON
         for watched in batch:
             self.watched[watched.run.id] = watched
-            child = self._start(watched, now)
-            if isinstance(child, Outcome):
-                self._collect(watched, child)
+            telling.started(self.here, watched.run, now)
+            try:
+                resolved = command.resolve(watched.task, watched.run, self.here.config, now)
+            except TaskRunnerError as exc:
+                self._collect(watched, Outcome(error=f"could not start: {exc}"))
             else:
-                self._unnoted.append(child)
+                if self.carrier is not None and self._handed_over(watched, resolved):
+                    continue
+                self.children.start_beside(watched.run.id, resolved, watched.slot.fd)
+
+    def _handed_over(self, watched: Watched, resolved: Command) -> bool:
+        """Let the carrier have a run; False when we have to carry it after all."""
+        assert self.carrier is not None
+        try:
+            refused = self.carrier.start(watched.name, watched.run, resolved, watched.slot)
+        except LookupError:  # there is no such user: our own start says so
+            return False
+        if refused is None:
+            del self.watched[watched.run.id]
+            os.close(watched.slot.fd)
+            return True
+        self.refused = refused
+        if not self.carrier.falls_back:
+            self._collect(watched, Outcome(error=f"could not start: {refused}"))
+            return True
+        # The row names the unit: as long as we live, that is us.
+        self.lasting.enter_context(lock.held_own(self.here.supervisor(watched.name)))
+        return False
+
+    def hand_on(self) -> None:
+        """Leave to systemd what does not need us: stops it was told of, and the wait for the next run."""
+        self.stopping = {key: stop for key, stop in self.stopping.items() if not stop.unit}
+        if self.carrier is None or self.wake_at is None:
+            return
+        now = self.here.now()
+        ready = self.here.store.soonest(now)
+        if ready is not None:
+            self.carrier.wake(ready, (ready - now).total_seconds())
+        self.wake_at = None
+
+    def _started(self, child: runner.Child) -> None:
+        if not self._unnoted:
+            self._note_by = time.monotonic() + SOON
+        self._unnoted.append(child)
 
     def _note_children(self) -> None:
         """Keep how our children are recognised; those that have ended already need not be any more."""
@@ -341,31 +447,16 @@ class Supervisor:
                         self.here.store.note_child(child.key, child.pid, ticks)
         self._unnoted.clear()
 
-    def _start(self, watched: Watched, now: datetime) -> runner.Child | Outcome:
-        try:
-            resolved = command.resolve(watched.task, watched.run, self.here.config, now)
-        except TaskRunnerError as exc:
-            return Outcome(error=f"could not start: {exc}")
-        return self.children.start(watched.run.id, resolved, watched.slot.fd)
+    def _record(self, ended: Sequence[Ended], stopped: Mapping[int, Process]) -> None:
+        """Write how runs ended, in the transaction of the caller."""
+        ends = [self._end(each, stopped.get(each.watched.run.id)) for each in ended]
+        self.finished += claim.finish(self.here, *ends, retry=self.retries)
 
-    def _record(self, each: Ended, stopped: Process | None) -> None:
-        """Write how a run ended, in the transaction of the caller."""
-        run, outcome = each.watched.run, each.outcome
-        how = runner.in_words(outcome)
-        state, reason = verdict.of(each.watched.task, outcome, how, stopped, each.fault)
-        ended = claim.finish(
-            self.here,
-            run,
-            state,
-            spool.with_note(reason, each.note),
-            each.at,
-            outcome,
-            each.small,
-            each.size,
-            retry=self.retries,
-        )
-        if ended is not None:
-            self.finished.append(ended)
+    def _end(self, each: Ended, stopped: Process | None) -> End:
+        how = runner.in_words(each.outcome)
+        state, reason = verdict.of(each.watched.task, each.outcome, how, stopped, each.fault)
+        why = spool.with_note(reason, each.note)
+        return End(each.watched.run, state, why, each.at, each.outcome, each.small, each.size)
 
     def _stopped_elsewhere(self, run_id: int) -> bool:
         try:
@@ -393,12 +484,14 @@ class Supervisor:
     def stop_all(self, reason: str) -> None:
         """Stop all our children, starting nothing more; each row says why before the signal is sent."""
         self.closing = True
+        self.children.settle()
         self._say_why(self.watched, State.CANCELLED, reason)
         for run_id in self.children.running:
             self.children.stop(run_id)
 
     def kill_all(self) -> None:
         """Kill all our children at once."""
+        self.children.settle()
         for run_id in self.children.running:
             self.children.kill(run_id)
 
@@ -406,6 +499,8 @@ class Supervisor:
 
     def stop_others(self, run_ids: Sequence[int]) -> None:
         """Send TERM to runs whose rows say that they are being stopped; KILL follows after their kill-after."""
+        if run_ids:
+            self.children.settle()
         for run_id in run_ids:
             if run_id in self.children.running:
                 self.children.stop(run_id)
@@ -421,11 +516,19 @@ class Supervisor:
             # Its end is recorded, its owner does not come to it, or only another pid namespace sees it.
             if process is None or over > OWNER_SLOW or not reconcile.seen_from_here(process):
                 del self.stopping[run_id]
+            elif reconcile.carried(process) and self._left_to_systemd(run_id, stop, process):
+                continue
             elif process.pid is not None and reconcile.alive(process):
                 self._press(stop, process.pid, over)
             elif not lock.is_held(self.here.supervisor(process.supervisor)):
                 with suppress(StoreBusy, StoreRefused):  # the next look tries again
                     self._settle(run_id, process)
+
+    def _left_to_systemd(self, run_id: int, stop: Stop, process: Process) -> bool:
+        """Have systemd stop the unit of a run; False when there is none, and none is to come."""
+        stop.unit = stop.unit or reconcile.stop_unit(process.supervisor)
+        started = self.here.store.run(run_id).started or self.here.now()
+        return stop.unit or self.here.now() - started < reconcile.UNIT_SLOW
 
     def _press(self, stop: Stop, group: int, over: float) -> None:
         if over >= 0:
@@ -471,17 +574,38 @@ def _fault(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | N
         return f"its output could not be searched in {SEARCH:g} s"
 
 
+def _told(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
+    """Return what the output says came of a run, None when nobody asks."""
+    if not verdict.tells(watched.task, outcome):
+        return None
+    text = excerpt.newest(watched.slot.fd, kept, TOLD).decode(errors="replace")
+    return verdict.told(text, outcome.exit_code)
+
+
+def send_off(here: OpenHome, carrier: Carrier | None) -> None:
+    """Let what is to be told be sent, by a process of its own."""
+    if carrier is None:
+        announce.send_off(here)
+    else:
+        carrier.send_off()
+
+
 @contextmanager
-def supervisor(here: OpenHome) -> Iterator[Supervisor]:
-    """Be a supervisor for the block: known by a locked file, which is gone afterwards."""
+def supervisor(
+    here: OpenHome, *, name: str | None = None, carrier: Carrier | None = None
+) -> Iterator[Supervisor]:
+    """Be a supervisor for the block: known by a locked file, which is gone afterwards.
+
+    With a `name` we are the one that the row of a run tells already.
+    """
     home.create(here.folder)  # a store that was put back may have come without its folders
-    name = f"{os.getpid()}-{os.urandom(4).hex()}"
+    name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)
-        me = Supervisor(here, name, slots)
+        me = Supervisor(here, name, slots, carrier)
         try:
             yield me
         finally:
             slots.close()
             me.lasting.close()
-            me.children.selector.close()
+            me.children.close()

@@ -9,7 +9,6 @@ import json
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -17,14 +16,15 @@ from typing import Any
 from taskrunner import instant, options, render, words
 from taskrunner.errors import InputError, shown
 from taskrunner.model import Kind, Task
+from taskrunner.record import field, like, mutable, record
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
 
 WHEN = ("every", "cron", "at", "after", "boot", "manual")
 TIMING = (*WHEN, "anchor", "from_finish")
-WORK = ("command", "shell")
-ORDER = ("description", *WHEN, "tz", "anchor", "from_finish", "now", "enabled", *WORK)
+WORK = tuple(options.WORK)
+ORDER = ("description", *WHEN, "tz", "anchor", "from_finish", "now", "enabled", *WORK, "args")
 KEYS = (*ORDER, *(name for name in options.READERS if name not in ORDER))
-NO_DEFAULTS = {*TIMING, *WORK, "now", "enabled", "description"}
+NO_DEFAULTS = {*TIMING, *WORK, "args", "now", "enabled", "description"}
 FLAGS = ("boot", "manual", "from_finish", "now", "enabled")
 TABLES = ("defaults", "tasks", "profiles")
 LARGEST = 4_000_000  # characters of a file
@@ -37,7 +37,7 @@ RELATIVE = re.compile(r"\s*(?:[+-]|now\s*$)", re.IGNORECASE)
 Path = tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Fault:
     """What is wrong in a file, and where; `known` when it is wrong on any machine."""
 
@@ -50,7 +50,7 @@ class Fault:
         return f"{self.place}, line {self.line}: {self.text}" if self.line else self.text
 
 
-@dataclass(frozen=True)
+@record
 class Definition:
     """One task as a file has it: `given` are its options as values, but for those it leaves open.
 
@@ -75,7 +75,7 @@ class Definition:
         return Fault(self.place, line, f"{self.name}: {underscored(text)}", known)
 
 
-@dataclass(frozen=True)
+@record
 class Found:
     """What the files of these `sources` define, what is wrong with them, and the names of all tasks, good or not."""
 
@@ -85,7 +85,7 @@ class Found:
     sources: frozenset[str] = frozenset()
 
 
-@dataclass
+@mutable
 class Reading:
     """One file while it is read: what was found, and what is wrong, all of it."""
 
@@ -224,6 +224,10 @@ def _read_task(
     for path, table in [*common, *own]:
         _check_keys(reading, name, path, table)
         _lay_over(values, places, path, table)
+    if all(values.get(key, False) is False for key in options.PYTHON):
+        for key in ("interpreter", "django"):  # a default is for those that have a use for it
+            if places.get(key, ())[:-1] in [path for path, _ in common]:
+                values.pop(key, None)
     try:
         options.name(name)
     except InputError as exc:
@@ -252,7 +256,7 @@ def _lay_over(
 ) -> None:
     """Put the options of one table over those before; what contradicts them takes them away."""
     gone: set[str] = set()
-    for group, marks in ((TIMING, WHEN), (WORK, WORK)):
+    for group, marks in ((TIMING, WHEN), ((*WORK, "args"), WORK)):
         if any(table.get(key, False) is not False for key in marks):
             gone |= {*group}
     gone |= {"catch_up_limit"} if "catch_up" in table else set()
@@ -292,7 +296,7 @@ def _definition(
         given,
         reading.place,
     )
-    return replace(made, lines=Places(reading, places))
+    return like(made, lines=Places(reading, places))
 
 
 class Places(Mapping[str, int]):
@@ -340,7 +344,7 @@ def _checked(key: str, value: Any) -> Any:
     """Return a value as the options take it; raises InputError for one they would refuse, or read otherwise."""
     if value is False and (key == "timeout" or options.DEFAULTS.get(key, key) is None):
         value = None
-    if isinstance(value, float) and key != "retry_backoff":
+    if isinstance(value, float) and key not in ("retry_backoff", "long_after"):
         value = timedelta(seconds=value) if 0 < value < 1e10 else value
     if key == "umask" and isinstance(value, int):
         raise InputError('it must be text in octal, such as "022"')
@@ -354,16 +358,19 @@ def _checked(key: str, value: Any) -> Any:
 
 
 def _work(values: dict[str, Any], refuse: Any) -> tuple[tuple[str, ...] | None, str | None]:
-    """Return the command or the text for the shell."""
-    key = next((key for key in WORK if key in values), "")
-    if len(values.keys() & {*WORK}) != 1:
-        which = "a command and a shell text" if key else "no command"
+    """Return the command or the text for the shell; without both it is what Python takes that says what to run."""
+    given = [key for key in WORK if values.get(key, False) is not False]
+    key = given[0] if given else ""
+    if len(given) != 1:
+        which = words.join(options.WORK[each] for each in given) if given else "no command"
         advice = (
             "give one of them" if key else 'write command = ["program", "word"] or shell = "text"'
         )
         refuse(key, f"there is {which}: {advice}")
         return None, None
     try:
+        if key in options.PYTHON:
+            return None, None
         if key == "shell":
             return None, options.shell(_not_none(values[key]))
         return options.argv(_not_none(values[key])), None
@@ -539,7 +546,8 @@ def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
         found["anchor"] = render.instant(task.anchor)
     found |= {"from_finish": True} if task.from_finish else {}
     found |= {} if task.enabled else {"enabled": False}
-    found |= {"command": task.command} if task.shell is None else {"shell": task.shell}
+    found |= {"command": task.command} if task.command else {}
+    found |= {} if task.shell is None else {"shell": task.shell}
     for name in options.READERS:
         value = _whole(name, vars(task))
         if not value == _whole(name, ours) == _whole(name, usual):
@@ -564,11 +572,20 @@ def _typed(name: str, task: Task) -> Any:
         return f"{task.umask:03o}"
     if name == "group":
         return render.group(task)
+    if name == "args" and not _in_toml(value):
+        return render.arguments(value)
     if name == "limit":
         return render.limits(task.limit) or False
     if name == "max_output":
         return render.size(task.max_output)
     return str(value) if isinstance(value, StrEnum) else value
+
+
+def _in_toml(value: Any) -> bool:
+    """Return whether TOML has a way to write this value of JSON: it has no null."""
+    if isinstance(value, dict):
+        return all(map(_in_toml, value.values()))
+    return all(map(_in_toml, value)) if isinstance(value, list) else value is not None
 
 
 def _written(key: str, value: Any) -> str:
@@ -578,12 +595,13 @@ def _written(key: str, value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        pairs = ", ".join(f"{_key(name)} = {_quoted(text)}" for name, text in sorted(value.items()))
+        items = value.items() if key == "args" else sorted(value.items())  # theirs is an order, too
+        pairs = ", ".join(f"{_key(name)} = {_written(key, each)}" for name, each in items)
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, tuple | list):
         return f"[{', '.join(_written(key, each) for each in value)}]"
     plain = value.replace("\n", "").isprintable() and "'''" not in value
-    if key == "shell" and "\n" in value and plain and value[-1] != "'":
+    if key in ("shell", "code") and "\n" in value and plain and value[-1] != "'":
         return f"'''\n{value}'''"
     return _quoted(str(value))
 
@@ -593,5 +611,6 @@ def _key(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a basic string of TOML; JSON escapes the same signs but one."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """Return a basic string of TOML, in which nothing is unseen; JSON escapes the rest alike."""
+    plain = json.dumps(text, ensure_ascii=False)
+    return render.UNSEEN.sub(lambda found: f"\\U{ord(found.group()):08x}", plain)

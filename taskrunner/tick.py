@@ -15,7 +15,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from taskrunner import (
@@ -35,11 +34,13 @@ from taskrunner import (
     spool,
     steps,
     supervise,
+    telling,
 )
 from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreRefused
 from taskrunner.model import Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
+from taskrunner.record import field, mutable
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long
@@ -51,7 +52,7 @@ FILL = 100  # tasks whose following slot is computed at a time, while children r
 MS = timedelta(milliseconds=1)
 
 
-@dataclass
+@mutable
 class Visit:
     """What one visit of the clock decided, and what came of it."""
 
@@ -61,14 +62,21 @@ class Visit:
     decisions: list[Decision] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     interrupted: int | None = None  # the signal that ended it early
+    warning: str | None = None  # what a person should know, though the work is done
     stops: list[int] = field(default_factory=list)  # runs that are to be stopped
     agrees: bool = False  # since the last tick the clock moved on as far as the time since the boot
     # Tasks with their next slots, whose following slots are not known yet.
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)
 
 
-def tick(here: OpenHome, *, caller: str = "library", only: Task | None = None) -> Visit:
-    """Do one visit of the clock and return when everything it started has ended.
+def tick(
+    here: OpenHome,
+    *,
+    caller: str = "library",
+    only: Task | None = None,
+    carrier: supervise.Carrier | None = None,
+) -> Visit:
+    """Do one visit of the clock and return when everything it started has ended, or is with a `carrier`.
 
     Raises LockHeld, StoreBusy, StoreRefused or HomeRefused.
     """
@@ -76,35 +84,50 @@ def tick(here: OpenHome, *, caller: str = "library", only: Task | None = None) -
     if only is None and doorman.idle(here.folder, clock.to_ms(now), caller):
         return Visit(now, idle=True)
     try:
-        return _work(here, caller, only)
+        return _work(here, caller, only, carrier)
     except StoreFull:
         if not ballast.give_up(here.folder):
             raise
     retention.step(here, now, by_age=False)
-    return _work(here, caller, only)
+    return _work(here, caller, only, carrier)
 
 
-def _work(here: OpenHome, caller: str, only: Task | None) -> Visit:
+def _work(
+    here: OpenHome, caller: str, only: Task | None, carrier: supervise.Carrier | None
+) -> Visit:
     visit = claims(here, caller, only=only)
     if visit.busy:
         return visit
+    if here.store.posted or here.store.anything_to_send(visit.at):
+        supervise.send_off(here, carrier)
     filling = fill(here, visit.claimed)
     if visit.stops or supervise.anything_to_start(here):
-        carry_out(here, visit, filling)
+        carry_out(here, visit, filling, carrier)
     for _ in filling:
         pass
     if visit.interrupted is None:
         retention.step(here, visit.at, by_age=visit.agrees)
     ballast.keep(here.folder)
+    if carrier is not None:
+        carrier.tell([*visit.runs, *here.store.ended_unseen(visit.at)])
     here.store.checkpoint()
     return visit
 
 
-def carry_out(here: OpenHome, visit: Visit, filling: Iterator[int]) -> None:
+def carry_out(
+    here: OpenHome,
+    visit: Visit,
+    filling: Iterator[int],
+    carrier: supervise.Carrier | None = None,
+) -> None:
     """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
-    with supervise.supervisor(here) as me, runner.stop_signals(me.children) as signals:
+    with (
+        supervise.supervisor(here, carrier=carrier) as me,
+        runner.stop_signals(me.children) as signals,
+    ):
         me.stop_others(visit.stops)
         me.turn()
+        me.hand_on()
         while me.busy:
             filled = next(filling, None)
             me.wait(None if filled is None else 0)
@@ -112,7 +135,10 @@ def carry_out(here: OpenHome, visit: Visit, filling: Iterator[int]) -> None:
                 visit.interrupted = signals[0]
                 hurry(me, signals, "the tick was interrupted")
             me.turn()
+            me.hand_on()
         visit.runs = me.finished
+        if me.refused is not None:
+            visit.warning = f"systemd did not take a run, and this process carries it: {me.refused}"
 
 
 def hurry(me: supervise.Supervisor, signals: Sequence[int], reason: str) -> None:
@@ -151,18 +177,20 @@ def claims(
         with here.store.transaction():
             visit.stops = reconcile.reconcile(here, now)
         reconcile.sweep(here)
-        _decide(here, visit, boot_id, only)
+        _decide(here, visit, boot_id, only, caller)
         if only is None:
             heartbeat.write(here.path(home.HEARTBEAT), beat)
+        here.log.write()
         return visit
 
 
-def _decide(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) -> None:
+def _decide(here: OpenHome, visit: Visit, boot_id: str, only: Task | None, caller: str) -> None:
     """Decide about what waits and what is due, and claim it, unless the store is held."""
     live = here.store.live()
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
     held = here.store.held(visit.at) is not None
     known = {} if held else _claim_all(here, visit, boot_id, only)
+    telling.decided(here, visit.decisions, visit.at, caller)
     visit.decisions = rehearsal.with_room(here, visit.decisions, live, known)
 
 
@@ -243,8 +271,7 @@ def fill(here: OpenHome, claimed: Sequence[tuple[Task, datetime]]) -> Iterator[i
         batch = claimed[start : start + FILL]
         found = list(_following(batch))
         with here.store.transaction(durable=False):
-            for task, slot, following in found:
-                here.store.fill_following(task, slot, following)
+            here.store.fill_following(found)
         yield len(batch)
 
 

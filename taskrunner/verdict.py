@@ -11,6 +11,9 @@ from taskrunner.errors import shown
 from taskrunner.model import OnLost, Outcome, Process, Run, State, Task
 
 XCPU = 24  # the signal past the limit of CPU time, setrlimit(2); its number on Linux
+KILL = 9
+RETURNED = "returned "  # how the last line of a function's output begins (see `launcher`)
+LONGEST_TOLD = 300  # characters
 RETRIED = (State.FAILED, State.TIMED_OUT, State.LOST)
 LONGEST_DELAY = timedelta(days=30)  # of a retry, however often its delay is multiplied
 
@@ -52,6 +55,8 @@ def of(
         return State.TIMED_OUT, f"{silent(task)} ({how})"
     if outcome.timed_out and task.timeout is not None:
         return State.TIMED_OUT, f"{overdue(task)} ({how})"
+    if outcome.stopped:
+        return State.CANCELLED, f"its unit of systemd was stopped ({how})"
     if outcome.error:
         return State.FAILED, how
     if outcome.exit_code in task.noop_codes:
@@ -66,18 +71,22 @@ def _over_limit(task: Task, outcome: Outcome) -> str:
 
     Of the other limits it does not tell: what is asked for beyond them is refused, and the program says so.
     """
-    over = outcome.signal == XCPU or outcome.exit_code == 128 + XCPU  # from a shell
-    if not over or "cpu" not in task.limit:
+    limit = task.limit.get("cpu")
+    if limit is None:
         return ""
-    return (
-        f", over its limit of {duration.format(timedelta(seconds=task.limit['cpu']))} of CPU time"
-    )
+    past = outcome.signal == XCPU or outcome.exit_code == 128 + XCPU  # from a shell
+    # Who does not heed that is killed a second later; nobody else has asked for it.
+    ours = outcome.timed_out or outcome.silent or outcome.stopped
+    killed = outcome.signal == KILL and not ours and (outcome.cpu_seconds or 0) >= limit
+    if not past and not killed:
+        return ""
+    return f", over its limit of {duration.format(timedelta(seconds=limit))} of CPU time"
 
 
 def reads_output(task: Task, outcome: Outcome) -> bool:
     """Return whether it depends on its output if a run that ended so has succeeded."""
     asks = task.expect is not None or task.reject is not None
-    ended = outcome.error is None and not outcome.timed_out
+    ended = outcome.error is None and not (outcome.timed_out or outcome.stopped)
     return asks and ended and outcome.exit_code in set(task.ok_codes) - set(task.noop_codes)
 
 
@@ -91,6 +100,20 @@ def fault_in(task: Task, text: str) -> str | None:
     except (re.error, OverflowError, RecursionError) as exc:  # from a Python that knew it
         return f"its output cannot be searched: {exc}"
     return None
+
+
+def tells(task: Task, outcome: Outcome) -> bool:
+    """Return whether the last line of an output says what came of the run: that of Python does."""
+    by_itself = outcome.exit_code is not None and not outcome.timed_out and outcome.error is None
+    return by_itself and not task.command and task.shell is None
+
+
+def told(text: str, exit_code: int | None) -> str | None:
+    """Return what a function gave back or raised, by the output that ends so; None when it did neither."""
+    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    if exit_code == 0 and not last.startswith(RETURNED):
+        return None
+    return (last if len(last) <= LONGEST_TOLD else f"{last[:LONGEST_TOLD]}…") or None
 
 
 def silent(task: Task) -> str:

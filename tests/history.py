@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from taskrunner import State, Trigger
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.model import LIVE, NOT_RUN, Outcome, Process
+from taskrunner.model import LIVE, NOT_RUN, End, Outcome, Process
 from tests.samples import NOON
 
 SECOND = timedelta(seconds=1)
@@ -44,10 +44,10 @@ def ran(
             return run_id
         if started:
             process = Process(run_id, "nobody", "boot", "no-slot", 7)
-            assert store.start(store.run(run_id), process, begun)
+            assert store.start([process], begun)
         if state not in LIVE:
             size = len(output) if size is None else size
-            store.finish(store.run(run_id), state, "", ended, Outcome(), output, size)
+            store.finish([End(store.run(run_id), state, "", ended, Outcome(), output, size)])
         return run_id
 
 

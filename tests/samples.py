@@ -1,6 +1,7 @@
 """Values that several tests start from."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -53,6 +54,10 @@ TASK = Task(
     max_silence=None,
     max_output=10_000_000,
     limit={},
+    on_failure=None,
+    notify={},
+    late_after=None,
+    long_after=None,
     created=NOON,
     evaluated=NOON,
 )
@@ -65,6 +70,7 @@ def run(number, state, slot=NOON, trigger=Trigger.SCHEDULE, **more):
 
 
 ROOT = Path(__file__).resolve().parent.parent
+STORES = sorted((ROOT / "tests" / "stores").glob("schema-*.sql"))  # of every schema that was released
 
 
 def program(home, *words):
@@ -93,3 +99,15 @@ def wait_for(what, limit=15.0):
         assert time.monotonic() < end, "it did not come to pass in time"
         time.sleep(0.02)
     return found
+
+
+def old_store(home, file):
+    """Make a home with a store of an older schema, from one of STORES."""
+    home.mkdir(mode=0o700, exist_ok=True)
+    place = home / "taskrunner.db"
+    place.touch(mode=0o600)
+    made = sqlite3.connect(place, isolation_level=None)
+    made.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    made.execute("PRAGMA journal_mode = WAL")
+    made.executescript(file.read_text())
+    made.close()

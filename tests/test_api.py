@@ -495,7 +495,53 @@ def test_set_with_a_new_schedule_counts_from_now_on(runner, clock):
     task = runner.set("x", schedule=Cron("30 * * * *"))
     assert (task.next, task.tz) == (NOON + timedelta(hours=5, minutes=30), "UTC")
     runner.tick()
-    assert runner.history() == []
+    assert [run.state for run in runner.history()] == [State.MISSED]
+
+
+@pytest.mark.parametrize("how", ["set", "zone", "replace", "apply"])
+def test_slots_that_no_tick_has_seen_are_missed_and_not_forgotten_when_the_schedule_changes(
+    runner, clock, tmp_path, how
+):
+    runner.add("x", ["true"], Cron("0 * * * *", tz="UTC"))
+    runner.add("then", ["true"], After("x"))
+    clock.forward(hours=5, minutes=10)
+    match how:
+        case "set":
+            runner.set("x", schedule=Cron("30 * * * *"))
+        case "zone":
+            runner.set("x", tz="Asia/Kolkata")
+        case "replace":
+            runner.add("x", ["true"], Cron("30 * * * *", tz="UTC"), replace=True)
+        case "apply":
+            file = tmp_path / "tasks.toml"
+            file.write_text(
+                '[tasks.x]\ncommand = ["true"]\ncron = "30 * * * *"\ntz = "UTC"\n'
+                '[tasks.then]\ncommand = ["true"]\nafter = "x"\n'
+            )
+            runner.apply(file)
+    (run,) = runner.history("x")
+    assert (run.state, run.first_slot, run.slot, run.coalesced) == (
+        State.MISSED,
+        NOON + timedelta(hours=1),
+        NOON + timedelta(hours=5),
+        5,
+    )
+    assert run.reason.startswith("no tick had come for it when ")
+    assert runner.history("then")[0].state is State.SKIPPED
+    assert runner.task("x").enabled and runner.task("x").next > clock()
+    runner.set("x", schedule=Cron("0 1 * * *"))
+    assert len(runner.history("x")) == 1
+
+
+def test_a_one_off_that_was_due_and_gets_another_instant_comes_due_again(runner, clock):
+    runner.add("x", ["true"], At(NOON + timedelta(hours=1)))
+    clock.forward(hours=2)
+    runner.set("x", schedule=At(NOON + timedelta(hours=3)))
+    assert [run.state for run in runner.history()] == [State.MISSED]
+    assert runner.task("x").enabled
+    clock.forward(hours=1)
+    runner.tick()
+    assert [run.state for run in runner.history()] == [State.SUCCEEDED, State.MISSED]
 
 
 def test_a_task_is_found_by_name_and_by_id(runner):

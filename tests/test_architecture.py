@@ -23,10 +23,10 @@ PACKAGE = ROOT / "taskrunner"
 # The street, in the order the data walks: a room may import from rooms before it, never after.
 # A folder (cli/, clocks/, ...) is one room.
 STREET = (
-    "errors clock home duration expression zone instant words dial model answers schedule config options "
-    "lock heartbeat ballast complaint migrations policy capacity verdict ledger explain excerpt output command runner store "
-    "opened claim spool slots render taskfile notify clocks entry doorman steps reconcile retention supervise by_hand rehearsal "
-    "tick definition plan exchange stats outlook doctor readiness safekeeping awaited daemon api refusal cli __init__ __main__"
+    "record errors clock home trust duration expression zone instant words dial model answers schedule channels functions journal lock logbook config options "
+    "heartbeat ballast complaint migrations policy capacity verdict ledger explain excerpt output command obstacles runner store "
+    "opened telling announce claim spool slots render taskfile notify clocks entry doorman steps reconcile retention supervise carrier by_hand rehearsal "
+    "tick definition plan exchange stats outlook doctor readiness safekeeping awaited daemon api refusal cli __init__ __main__ launcher"
 ).split()
 
 # What only the named rooms may use: whole modules, or names in them.
@@ -46,7 +46,7 @@ NAME_WALLS = {
     "time.time_ns": {"clock"},
     "time.clock_gettime": {"clock"},
     "time.clock_gettime_ns": {"clock"},
-    "datetime.datetime.now": {"clock"},
+    "datetime.datetime.now": {"clock", "launcher"},
     "datetime.datetime.utcnow": {"clock"},
     "datetime.datetime.today": {"clock"},
     "datetime.date.today": {"clock"},
@@ -59,13 +59,13 @@ NAME_WALLS = {
     "os.system": {"runner"},
     "os.popen": {"runner"},
     "signal.pidfd_send_signal": {"runner"},
-    "os.environ": {"config", "home"},
+    "os.environ": {"config", "home", "launcher"},  # launcher is a program of its own
     "os.environb": {"config", "home"},
     "os.getenv": {"config", "home"},
     "os.getenvb": {"config", "home"},
     "os.putenv": {"config", "home"},
-    "print": {"cli"},
-    "sys.exit": {"cli", "__main__"},
+    "print": {"cli", "launcher"},
+    "sys.exit": {"cli", "__main__", "launcher", "carrier"},
     "SystemExit": {"cli", "__main__"},
     "exit": {"cli", "__main__"},
     "quit": {"cli", "__main__"},
@@ -82,7 +82,7 @@ CLOCK_WITHOUT_ARGUMENT = {
 # The street alone would allow these imports.
 BLIND = {"store": {"schedule", "policy"}, "runner": {"store"}}
 # Rooms that may import inside functions: the lazy front door, the doorman's, and croniter's.
-LAZY = {"__init__", "__main__", "schedule"}
+LAZY = {"__init__", "__main__", "schedule", "carrier", "carrier.end"}
 # Rooms whose public functions and classes must say what they do.
 DOCUMENTED = {"api", "schedule", "model"}
 # Words we never use for things of ours, and where one is somebody else's name for a thing.

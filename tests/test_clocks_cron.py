@@ -318,7 +318,7 @@ def test_a_line_that_somebody_wrote_for_the_same_home_is_told(tab, home, capsys)
 
 def test_install_refuses_where_there_is_no_crontab(tmp_path, home, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(runner, "TOOLS", ())
+    monkeypatch.setattr("taskrunner.runner.programs.TOOLS", ())
     assert verb("--home", home, "install", "cron") == 1
     said = capsys.readouterr().err
     assert "cron is not installed" in said

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import State, command
+from taskrunner import State, command, obstacles
 from taskrunner.config import Config
 from taskrunner.errors import InputError, StateError
 from tests.samples import NOON, TASK, run
@@ -73,7 +73,7 @@ def test_an_environment_file_is_read_line_by_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(b"A=1\nB\n", "line 2: 'B' is not NAME=VALUE"), (b"1A=2", "line 1"), (b"A=\xff", "UTF-8")],
+    [(b"A=1\nB\n", "line 2: it is not NAME=VALUE"), (b"1A=2", "line 1"), (b"A=\xff", "UTF-8")],
 )
 def test_a_bad_environment_file_says_where(tmp_path, text, said):
     place = tmp_path / "env"
@@ -122,7 +122,13 @@ def test_another_user_has_a_home_and_a_name_of_its_own():
         ({"command": ("true",)}, None),
         ({"command": ("/bin/true",)}, None),
         ({"command": ("./true",), "cwd": "/bin"}, None),
-        ({"command": (), "shell": "nosuch"}, None),
+        ({"command": (), "shell": "nosuch --now"}, "'nosuch' is not found on the PATH"),
+        ({"command": (), "shell": "LC_ALL=C nosuch | sort"}, "'nosuch' is not found on the PATH"),
+        ({"command": (), "shell": "sort -u < a && nosuch"}, None),
+        ({"command": (), "shell": "cd /tmp && nosuch"}, None),
+        ({"command": (), "shell": "nosuch() { true; }; nosuch"}, None),
+        ({"command": (), "shell": "PATH=/opt/bin nosuch"}, None),
+        ({"command": (), "shell": "$PROGRAM; (nosuch); { nosuch; }; A=$(nosuch) true"}, None),
         ({"command": ("nosuch",)}, "'nosuch' is not found on the PATH"),
         ({"command": ("/no/such",)}, "'/no/such' is not found"),
         ({"command": ("/etc",)}, "'/etc' is not found"),
@@ -136,16 +142,16 @@ def test_another_user_has_a_home_and_a_name_of_its_own():
     ids=str,
 )
 def test_a_warning_says_what_will_keep_a_task_from_starting(change, said):
-    found = command.warnings(replace(TASK, **change), Config())
+    found = obstacles.obstacles(replace(TASK, **change), Config())
     assert (said is None) == (found == [])
     assert said is None or said in found[0]
 
 
 def test_a_home_folder_that_is_not_there_is_a_warning_unless_the_task_starts_elsewhere(monkeypatch):
     monkeypatch.setattr(command, "account", lambda user: ("ann", "/no/home"))
-    (found,) = command.warnings(TASK, Config())
+    (found,) = obstacles.obstacles(TASK, Config())
     assert "home of ann, '/no/home', which does not exist" in found
-    assert command.warnings(replace(TASK, cwd="/"), Config()) == []
+    assert obstacles.obstacles(replace(TASK, cwd="/"), Config()) == []
 
 
 def test_an_environment_file_that_is_a_pipe_or_huge_keeps_nobody_waiting(tmp_path):
@@ -154,3 +160,11 @@ def test_an_environment_file_that_is_a_pipe_or_huge_keeps_nobody_waiting(tmp_pat
     for name in ("pipe", "huge"):
         with pytest.raises(StateError, match="no plain file"):
             command.read_env_file(str(tmp_path / name))
+
+
+def test_a_number_without_a_name_is_its_own_name_and_its_home_is_the_root(monkeypatch):
+    """As in a container that was started with `--user 12345`."""
+    monkeypatch.setattr("os.geteuid", lambda: 4_000_000_000)
+    command.account.cache_clear()
+    assert command.account(None) == ("4000000000", "/")
+    command.account.cache_clear()

@@ -149,7 +149,7 @@ def test_the_end_of_a_child_of_ours_is_left_to_its_own_wait(tmp_path):
         ((_, outcome),) = wait_for(lambda: ours.wait(1))
     assert outcome.exit_code == 3
     wait_for(lambda: ours.reap_strangers() or stranger not in children(os.getpid()))
-    ours.selector.close()
+    ours.close()
 
 
 def state(pid):

@@ -35,7 +35,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(entry.units, "UNIT_FOLDERS", (str(root / "units"),))
     monkeypatch.setattr(entry.units, "LINGER", str(root / "linger"))
     monkeypatch.setenv("PATH", str(root / "tools"))
-    monkeypatch.setattr(runner, "TOOLS", ())
+    monkeypatch.setattr("taskrunner.runner.programs.TOOLS", ())
     seen = SimpleNamespace(root=root, cron=True, tab=root / "tab")
     monkeypatch.setattr(runner, "process_named", lambda *_: seen.cron)
     tool(root, "crontab", f'[ ! -e {seen.tab} ] || while read -r x; do echo "$x"; done <{seen.tab}')

@@ -109,7 +109,7 @@ class Whatever(RuleBasedStateMachine):
         with here.store.transaction():
             for run in here.store.startable(2, self.now)[:1]:
                 process = Process(run.id, "dead", clock_room.boot_id(), "none", 1, pid_namespace())
-                here.store.start(run, process, self.now)
+                here.store.start([process], self.now)
 
     @rule()
     def machine_starts_again(self):

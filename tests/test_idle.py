@@ -122,12 +122,23 @@ def test_a_slot_that_has_come_ends_the_idleness(idle, clock):
         "UPDATE tasks SET requested = 1",
         INSERT_RUN + "(1, 1, 1, 'schedule', 'pending', 1)",
         "UPDATE facts SET value = 'older' WHERE name = 'zone_data'",
+        "INSERT INTO outbox (event, task_id, run_id, channel, created, due) VALUES ('late', 1, 1, 'c', 1, 1)",
         "PRAGMA user_version = 99",
         "DROP TABLE runs",
     ],
 )
 def test_whatever_needs_a_look_ends_the_idleness(idle, home, sql):
     raw(home, sql)
+    assert not idle()
+
+
+def test_a_message_whose_time_has_not_come_does_not_end_it(idle, home, clock):
+    soon = clock_room.to_ms(clock.forward(seconds=30)) + 1
+    columns = "INSERT INTO outbox (event, task_id, run_id, channel, created, due) "
+    raw(home, columns + f"VALUES ('late', 1, 1, 'c', 1, {soon})")
+    raw(home, columns + "VALUES ('late', 1, 1, 'c', 1, NULL)")
+    assert idle()
+    clock.forward(seconds=1)
     assert not idle()
 
 

@@ -1,9 +1,12 @@
 """Limits that the kernel keeps: set before the program starts, and named where the system tells."""
 
+import os
+
 import pytest
 
-from taskrunner import Manual, State, TaskRunner as Door, runner
+from taskrunner import Manual, State, TaskRunner as Door
 from taskrunner.errors import InputError
+from taskrunner.runner import spawn
 
 
 @pytest.fixture
@@ -16,10 +19,10 @@ def door(home):
 def way(request, monkeypatch):
     """Both ways to set them."""
     if request.param == "prlimit":
-        if runner._tool("prlimit") is None:
+        if spawn.find("prlimit") is None:
             pytest.skip("prlimit is not installed")
     else:
-        monkeypatch.setattr(runner, "_tool", lambda name: None)
+        monkeypatch.setattr(spawn, "find", lambda name: None)
 
 
 def ulimit(door, flag, **options):
@@ -32,6 +35,7 @@ def ulimit(door, flag, **options):
     ("limit", "flag", "shown"),
     [
         ("memory=512MB", "v", "500000"),  # in kB of 1024 bytes
+        ("memory=512M,cpu=10m,files=1024,processes=64", "v", "500000"),
         ("cpu=10m", "t", "600"),
         ("files=123", "n", "123"),
         ("processes=64", "p", "64"),
@@ -46,6 +50,26 @@ def test_a_program_past_its_cpu_time_is_killed_and_the_reason_says_so(way, door)
     run = door.run("x")
     assert run.state is State.FAILED
     assert run.reason == "killed by SIGXCPU, over its limit of 1s of CPU time"
+
+
+def test_a_program_that_does_not_heed_the_end_of_its_cpu_time_is_named_too(way, door):
+    door.add("x", shell="trap '' XCPU; while :; do :; done", schedule=Manual(), limit="cpu=1s")
+    run = door.run("x")
+    assert (run.state, run.signal) == (State.FAILED, 9)
+    assert run.reason == "killed by SIGKILL, over its limit of 1s of CPU time"
+
+
+def test_a_kill_from_elsewhere_is_not_taken_for_a_limit(way, door):
+    door.add("x", shell="kill -9 $$", schedule=Manual(), limit="cpu=1s")
+    assert door.run("x").reason == "killed by SIGKILL"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is not bound by the number of processes")
+def test_more_processes_than_allowed_are_refused_to_the_program(way, door):
+    options = {"limit": "processes=1", "user": "games", "cwd": "/"}
+    door.add("x", shell="true & true & wait", schedule=Manual(), **options)
+    run = door.run("x")
+    assert run.state is State.FAILED and b"fork" in door.output(run)
 
 
 def test_a_program_that_asks_for_too_much_memory_is_refused_it(way, door):

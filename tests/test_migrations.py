@@ -9,6 +9,7 @@ from taskrunner import migrations
 from taskrunner.errors import StoreRefused
 from taskrunner.model import Process, Run, Task
 from taskrunner.store import Store, open_store, rows
+from tests.samples import STORES, old_store
 
 
 @pytest.fixture
@@ -29,10 +30,12 @@ def test_all_steps_make_the_whole_schema(connection):
     assert names(connection, "table") == [
         "events",
         "facts",
+        "outbox",
         "outputs",
         "processes",
         "runs",
         "tasks",
+        "told",
         "totals",
     ]
     assert names(connection, "view") == ["v_runs", "v_tasks"]
@@ -191,3 +194,42 @@ def test_a_store_with_outputs_knows_what_they_come_to():
     made.execute("DELETE FROM outputs WHERE run_id = 1")
     assert made.execute(size).fetchall() == [("4",)]
     made.close()
+
+
+def test_there_is_a_store_of_every_schema_that_was_released():
+    assert [int(file.stem.split("-")[1]) for file in STORES] == [*range(1, len(migrations.STEPS))]
+
+
+@pytest.mark.parametrize("file", STORES, ids=lambda file: file.stem)
+def test_a_store_of_every_past_schema_is_upgraded_with_all_that_is_in_it(home, file, clock):
+    from taskrunner import State, TaskRunner
+
+    old_store(home, file)
+    with TaskRunner(home, clock=clock) as door:
+        assert [task.name for task in door.tasks()] == ["big", "boot", "cron", "every", "once", "then"]
+        runs = door.history(limit=None)
+        assert [run.id for run in runs] == [7, 6, 5, 4, 3, 2, 1]
+        assert [run.task for run in runs if run.state is State.FAILED] == ["every", "every"]
+        assert door.output(door.history("cron")[0]) == b"out\n"
+        assert door.stats().total.runs == 7
+        assert door.task("cron").next < clock()
+        made = door.tick()
+        assert {run.task for run in made.runs} == {"cron", "then", "every", "boot"}
+        assert min(run.id for run in made.runs) > 7
+    store = sqlite3.connect(home / "taskrunner.db")
+    assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert migrations.version(store) == len(migrations.STEPS)
+    store.close()
+
+
+def test_a_store_made_by_steps_from_an_old_one_is_as_one_made_anew(home, connection):
+    def shape(store):
+        sql = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1, 2"
+        return store.execute(sql).fetchall()
+
+    for file in STORES:
+        old_store(home / file.stem, file)
+        store = sqlite3.connect(home / file.stem / "taskrunner.db", isolation_level=None)
+        migrations.migrate(store)
+        assert shape(store) == shape(connection)
+        store.close()

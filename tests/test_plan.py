@@ -431,6 +431,10 @@ OPTIONS = {
     "reject": st.just("\\d+\n"),
     "max_silence": WHOLE,
     "max_output": st.integers(1, 10**12),
+    "on_failure": st.one_of(st.just("@ops,@pager"), st.just('mail -s "$TASKRUNNER_TASK" ops')),
+    "notify": st.just({"usual": "@ops", "first-success": "touch 'a b'"}),
+    "late_after": WHOLE,
+    "long_after": st.floats(1, 100),
     "description": TEXT,
 }
 SCHEDULES = st.one_of(

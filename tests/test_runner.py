@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -36,18 +37,37 @@ def out(tmp_path):
     os.close(Out.fd)
 
 
-@pytest.fixture(params=["pidfd", "polling"])
+@pytest.fixture(params=["pidfd", "polling", "beside"])
 def children(request, monkeypatch, out):
-    """The loop, with and without the kernel's help; the output stays open for as long as it looks."""
+    """The loop, with and without the kernel's help, and with starts beside it, which must not differ.
+
+    The output stays open for as long as it looks.
+    """
     if request.param == "polling":
-        monkeypatch.setattr(runner, "_pidfd", lambda pid: None)
+        monkeypatch.setattr("taskrunner.runner.children._pidfd", lambda pid: None)
     made = Children()
+    if request.param == "beside":
+        made.start = partial(started_beside, made)
     yield made
     for key in list(made.running):
         made.kill(key)
     while made.running:
         made.wait(1)
-    made.selector.close()
+    made.close()
+
+
+def started_beside(children, key, command, out):
+    started = []
+    children.on_start = started.append
+    here, children.start = children.start, partial(Children.start, children)
+    children.start_beside(key, command, out)
+    children.settle()
+    children.start = here
+    if started:
+        return started[0]
+    ((failed, outcome),) = children.wait(0)
+    assert failed == key
+    return outcome
 
 
 def shell(text, **more):
@@ -59,7 +79,7 @@ def ended(children, limit=20.0):
     found, end = {}, time.monotonic() + limit
     while children.running:
         assert time.monotonic() < end, "still running"
-        found |= {child.key: outcome for child, outcome in children.wait(1)}
+        found |= dict(children.wait(1))
     return found
 
 
@@ -431,3 +451,64 @@ def test_a_detached_program_is_not_our_child(tmp_path):
         assert time.monotonic() < end
         time.sleep(0.02)
     assert int(place.read_text()) != os.getpid()
+
+
+@pytest.fixture
+def beside(out):
+    made = Children()
+    yield made
+    made.close()
+
+
+def test_a_plain_command_is_started_while_we_go_on(beside, out, monkeypatch):
+    monkeypatch.setattr("taskrunner.runner.children.spawn", lambda *_: pytest.fail("in our way"))
+    beside.start_beside(1, shell("echo $0 here"), out.fd)
+    beside.settle()
+    assert ended(beside)[1].exit_code == 0
+    assert out.text() == "/bin/sh here\n"
+
+
+def test_many_commands_are_started_beside_each_other_and_each_end_is_told(beside, out):
+    for key in range(50):
+        beside.start_beside(key, shell(f"exit {key}"), out.fd)
+    beside.settle()
+    assert {key: outcome.exit_code for key, outcome in ended(beside).items()} == {
+        key: key for key in range(50)
+    }
+
+
+def test_a_start_beside_that_fails_is_told_by_the_wait(beside, out):
+    beside.start_beside(1, Command(argv=("/no/such/program",), env=ENV, cwd="/"), out.fd)
+    ((key, outcome),) = beside.wait(10)
+    assert (key, outcome.exit_code) == (1, 127)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"umask": 0o027}, {"stdin": "text"}, {"user": "nobody"}],
+    ids=["another umask", "an input", "another user"],
+)
+def test_what_needs_more_is_started_in_the_ordinary_way(beside, out, more):
+    if more.get("user") and os.geteuid() != 0:
+        pytest.skip("only root may become somebody else")
+    beside.start_beside(1, shell("cat; umask; id -un", **more), out.fd)
+    assert list(beside.running) == [1]
+    ended(beside)
+    said = {"umask": "0027", "stdin": "text", "user": "nobody"}[next(iter(more))]
+    assert said in out.text()
+
+
+def test_only_what_was_asked_for_decides_where_a_program_is_found(
+    beside, out, tmp_path, monkeypatch
+):
+    for folder, text in (("ours", "ours"), ("theirs", "theirs")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "prog").write_text(f"#!/bin/sh\necho {text}\n")
+        (tmp_path / folder / "prog").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/ours:{os.environ['PATH']}")
+    beside.start_beside(
+        1, Command(argv=("prog",), env={"PATH": f"{tmp_path}/theirs:/bin"}, cwd="/"), out.fd
+    )
+    beside.settle()
+    ended(beside)
+    assert out.text() == "theirs\n"

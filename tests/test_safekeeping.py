@@ -3,12 +3,14 @@
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from taskrunner import Cron, Manual, State, TaskRunner, migrations
-from taskrunner.errors import InputError, StateError, StoreRefused
+from taskrunner.errors import InputError, StateError, StoreBusy, StoreRefused, UnknownTask
+from taskrunner.store import copies
 from tests.samples import call, start, wait_for
 
 
@@ -223,3 +225,99 @@ def test_the_verbs_say_where_and_how_much(home, tmp_path):
     assert (out, code) == ("", 0)
     assert "before-restore-" in err
     assert call(home, "backup", "--keep", "0")[2] == 2
+
+
+def test_who_has_the_store_open_goes_on_with_what_is_put_back(home, tmp_path):
+    with TaskRunner(home) as door, TaskRunner(home) as looker:
+        door.add("x", shell="echo one", schedule=Manual())
+        made = door.backup(tmp_path / "copy.db")
+        door.add("y", ["true"], Manual())
+        assert [task.name for task in looker.tasks()] == ["x", "y"]
+        inode = os.stat(home / "taskrunner.db").st_ino
+        door.restore(made.place)
+        assert os.stat(home / "taskrunner.db").st_ino == inode
+        assert [task.name for task in looker.tasks()] == ["x"]
+        looker.add("z", ["true"], Manual())
+        assert [task.name for task in door.tasks()] == ["x", "z"]
+        with pytest.raises(UnknownTask):
+            looker.run("y")
+
+
+def test_a_restore_waits_for_who_writes_and_gives_up_in_the_end(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(copies, "PATIENCE", 0.2)
+    with TaskRunner(home) as door:
+        door.add("x", ["true"], Manual())
+        made = door.backup(tmp_path / "copy.db")
+        door.add("y", ["true"], Manual())
+        other = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match="in use"):
+            door.restore(made.place)
+        other.close()
+        assert [task.name for task in door.tasks()] == ["x", "y"]
+        assert not list((home / "backups").glob("before-restore-*"))
+
+
+def test_what_writers_do_beside_a_restore_is_in_the_store_or_in_what_is_kept(home, tmp_path):
+    """Tasks are added without a pause while a copy is put back again and again; each is in one of the two."""
+    with TaskRunner(home) as door:
+        door.add("x", ["true"], Manual())
+        made = door.backup(tmp_path / "copy.db")
+        added, over = [], threading.Event()
+
+        def write():
+            with TaskRunner(home) as other:
+                while not over.is_set():
+                    name = f"t{len(added)}"
+                    other.add(name, ["true"], Manual())
+                    added.append(name)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            kept = [door.restore(made.place).kept for _ in range(15)]
+        finally:
+            over.set()
+            thread.join()
+        known = {task.name for task in door.tasks()}
+        for place in kept:
+            with closing(sqlite3.connect(place)) as old:
+                assert old.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                known |= {name for (name,) in old.execute("SELECT name FROM tasks")}
+        assert len(added) > 15 and known >= {*added, "x"}
+
+
+def test_runs_by_hand_beside_a_restore_are_recorded_where_they_ran(home, tmp_path):
+    """Runs are started without a pause while a copy is put back; each is in the store or in what is kept."""
+    log = tmp_path / "log"
+    with TaskRunner(home) as door:
+        door.add("x", shell=f"echo $TASKRUNNER_RUN >> {log}", schedule=Manual())
+        made = door.backup(tmp_path / "copy.db")
+        over = threading.Event()
+
+        def write():
+            with TaskRunner(home) as other:
+                while not over.is_set():
+                    assert other.run("x").state is State.SUCCEEDED
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        kept, refused = [], 0
+        try:
+            while len(kept) < 8:
+                try:
+                    kept.append(door.restore(made.place).kept)
+                except StateError:
+                    refused += 1
+        finally:
+            over.set()
+            thread.join()
+        recorded = {run.id for run in door.history(limit=None)}
+        for place in kept:
+            with closing(sqlite3.connect(place)) as old:
+                recorded |= {
+                    run_id
+                    for (run_id,) in old.execute("SELECT id FROM runs WHERE state = 'succeeded'")
+                }
+        started = [int(line) for line in log.read_text().split()]
+        assert len(started) == len(set(started)) and recorded == set(started)

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Every, Manual, State, TaskRunner, claim, migrations, spool
+from taskrunner import After, Every, Manual, State, TaskRunner, migrations, spool
 from taskrunner.model import Outcome
+from taskrunner.store import Store
 from tests.samples import NOON, ROOT, start, wait_for
 
 WAITS = "touch {0}/up; while [ -e {0}/up ]; do sleep 0.02; done; echo done; exit 3"
@@ -110,7 +111,7 @@ def test_a_take_up_that_dies_before_it_removed_the_file_is_done_again(door, spoo
 def test_a_take_up_that_fails_halfway_leaves_run_and_file_as_they_were(
     door, home, spooled, monkeypatch
 ):
-    monkeypatch.setattr(claim, "conclude", lambda *_: 1 / 0)
+    monkeypatch.setattr(Store, "any_concerned", lambda *_, **__: 1 / 0)
     door.set("x", retries=0)
     with pytest.raises(ZeroDivisionError):
         spool.take_up(door._here())
@@ -162,7 +163,7 @@ def test_an_end_of_a_run_that_the_store_does_not_know_is_dropped(door, home):
 
 def test_what_is_read_is_what_was_written(door):
     door.add("x", ["true"], Manual())
-    outcome = Outcome(None, 9, None, True, False, 1.25, 4096)
+    outcome = Outcome(None, 9, None, True, cpu_seconds=1.25, peak_memory=4096)
     there = spool.Spooled(5, "1-abc", NOON, outcome, 70_000, True, "a fault", "a note", False)
     spool.put(door._here(), there)
     assert spool.waiting(door._here()) == [there.name]

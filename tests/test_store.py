@@ -9,7 +9,7 @@ import pytest
 
 from taskrunner import Every, Manual, State, Trigger, store as room
 from taskrunner.errors import DuplicateTask, StateError, StoreBusy, StoreRefused, UnknownTask
-from taskrunner.model import Event, Outcome, Process
+from taskrunner.model import End, Event, Outcome, Process
 from taskrunner.store import connection, open_store
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -33,7 +33,7 @@ def add_run(store, slot=NOON, state=State.PENDING, trigger=Trigger.SCHEDULE, **m
 def started(store, run_id, **more):
     process = Process(run_id, "nobody", "boot", "slot", 7, **more)
     with store.transaction():
-        assert store.start(store.run(run_id), process, NOON)
+        assert store.start([process], NOON)
     return store.run(run_id)
 
 
@@ -63,20 +63,21 @@ def test_the_database_itself_refuses_a_second_row_for_a_slot(store, home):
 
 def test_a_pending_run_is_started_once(store):
     run_id = add_run(store)
-    first, again = store.run(run_id), store.run(run_id)
     process = Process(run_id, "me", "boot", "slot", 7)
     with store.transaction():
-        assert store.start(first, process, NOON)
-        assert not store.start(again, process, NOON)
+        assert store.start([process], NOON)
+        assert not store.start([process], NOON)
     assert store.run(run_id).state is State.RUNNING
 
 
 def test_a_run_ends_once(store):
     run = started(store, add_run(store))
     with store.transaction():
-        ended = store.finish(run, State.SUCCEEDED, "exit code 0", NOON, Outcome(exit_code=0))
+        (ended,) = store.finish(
+            [End(run, State.SUCCEEDED, "exit code 0", NOON, Outcome(exit_code=0))]
+        )
         assert ended.state is State.SUCCEEDED
-        assert store.finish(run, State.LOST, "late news", NOON) is None
+        assert store.finish([End(run, State.LOST, "late news", NOON)]) == []
     assert store.run(run.id).state is State.SUCCEEDED
     assert store.process(run.id) is None
 
@@ -85,7 +86,7 @@ def test_what_finish_returns_is_what_was_written(store):
     run = started(store, add_run(store))
     outcome = Outcome(exit_code=3, cpu_seconds=1.5, peak_memory=50_000_000)
     with store.transaction():
-        ended = store.finish(run, State.FAILED, "exit code 3", NOON, outcome, b"abc", 3)
+        (ended,) = store.finish([End(run, State.FAILED, "exit code 3", NOON, outcome, b"abc", 3)])
     assert ended == store.run(run.id)
     assert store.output(run.id) == b"abc"
 
@@ -94,10 +95,10 @@ def test_the_task_remembers_its_last_run_and_last_success(store):
     good = started(store, add_run(store))
     assert store.task("x").last_run is None  # it counts when it has ended
     with store.transaction():
-        store.finish(good, State.SUCCEEDED, "exit code 0", NOON + timedelta(seconds=5))
+        store.finish([End(good, State.SUCCEEDED, "exit code 0", NOON + timedelta(seconds=5))])
     bad = started(store, add_run(store, NOON + timedelta(minutes=1)))
     with store.transaction():
-        store.finish(bad, State.FAILED, "exit code 1", NOON + timedelta(minutes=2))
+        store.finish([End(bad, State.FAILED, "exit code 1", NOON + timedelta(minutes=2))])
     task = store.task("x")
     assert (task.last_state, task.last_success) == (State.FAILED, NOON + timedelta(seconds=5))
 
@@ -318,7 +319,13 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
     store.due(NOON, "boot", 200)
     store.task("x")
     add_run(store)
-    store.concerned(store.run(1))
+    store.concerned(store.run(1), tells=False)
+    store.any_concerned([store.run(1)], tells=False)
+    store.anything_to_send(NOON)
+    store.told(1)
+    store.long_since(1)
+    store.usual_time(1)
+    store.succeeded_before(1, 1)
     monkeypatch.undo()
     small = (
         "SCAN processes",

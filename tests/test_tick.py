@@ -24,6 +24,7 @@ from taskrunner import (
     tick,
 )
 from taskrunner.errors import LockHeld
+from taskrunner.model import End
 from taskrunner.policy import Action
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -58,7 +59,7 @@ def block(runner, name, number=1):
             1,
             pid_namespace=0,  # not to be seen from here
         )
-        store.start(store.run(run_id), process, here.now())
+        store.start([process], here.now())
     return run_id
 
 
@@ -275,7 +276,7 @@ def test_a_queued_slot_waits_and_a_newer_one_takes_its_place(runner, clock):
     assert (newest.state, displaced.state) == (State.PENDING, State.SKIPPED)
     here = runner._here()
     with here.store.transaction():
-        here.store.finish(here.store.run(blocking), State.SUCCEEDED, "done", clock())
+        here.store.finish([End(here.store.run(blocking), State.SUCCEEDED, "done", clock())])
     runner.tick()
     assert runner.run_of(newest.id).state is State.SUCCEEDED
 
@@ -317,7 +318,7 @@ def test_a_pending_run_past_its_deadline_is_missed_when_it_could_start(runner, c
     here = runner._here()
     with here.store.transaction():
         here.store.change_task(1, next=None)
-        here.store.finish(here.store.run(blocking), State.SUCCEEDED, "done", clock())
+        here.store.finish([End(here.store.run(blocking), State.SUCCEEDED, "done", clock())])
     clock.forward(minutes=6)
     runner.tick()
     missed = runner.run_of(waiting.id)

@@ -9,6 +9,7 @@ import pytest
 
 from taskrunner import After, Cron, Every, Manual, State, TaskRunner, Trigger
 from taskrunner.errors import StateError, TaskBusy
+from taskrunner.model import End
 from taskrunner.policy import Action
 from tests.samples import start, wait_for
 from tests.test_tick import block
@@ -72,7 +73,7 @@ def test_a_deadline_that_passes_while_the_group_is_full_makes_the_slot_missed(ru
     clock.forward(minutes=6)
     here = runner._here()
     with here.store.transaction():
-        here.store.finish(here.store.run(blocking), State.SUCCEEDED, "done", clock())
+        here.store.finish([End(here.store.run(blocking), State.SUCCEEDED, "done", clock())])
     runner.tick()
     (run,) = runner.history("member")
     assert (run.state, run.started) == (State.MISSED, None)

@@ -13,12 +13,13 @@ from taskrunner.api.clock import Clock
 from taskrunner.api.door import find_home
 from taskrunner.api.files import TaskFiles
 from taskrunner.api.keeping import Keeping
+from taskrunner.api.notices import Notices
 from taskrunner.api.runs import Runs
 
 __all__ = ["TaskRunner", "find_home"]
 
 
-class TaskRunner(TaskFiles, Runs, Clock, Keeping):
+class TaskRunner(TaskFiles, Runs, Clock, Keeping, Notices):
     """One taskrunner in one home; a context manager.
 
     `home` is a path; without it $TASKRUNNER_HOME, else the user's default. `clock` returns an aware datetime

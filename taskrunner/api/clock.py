@@ -7,6 +7,7 @@ from typing import Any
 
 from taskrunner import (
     awaited,
+    carrier,
     command,
     daemon as loop,
     doctor,
@@ -36,16 +37,19 @@ class Clock(Door):
     """The requests about the clock."""
 
     def tick(self, *, task: str | int | None = None, caller: str = "library") -> visits.Visit:
-        """Do one visit of the clock; returns when everything it started has ended.
+        """Do one visit of the clock; returns when everything it started has ended, or is with systemd.
 
-        With `task`, a name or id, only that task is looked at. A home without a store has nothing to do. Raises
+        The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id, only that task is looked at. A home without a store has nothing to do. Raises
         StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
         """
         here = self._here()
         only = None if task is None else here.store.task(task)
         if here.store.place == MISSING:
             return visits.Visit(here.now(), idle=True)
-        return visits.tick(here, caller=caller, only=only)
+        carried, warning = carrier.of(here)
+        visit = visits.tick(here, caller=caller, only=only, carrier=carried)
+        visit.warning = visit.warning or warning
+        return visit
 
     def dry_run(
         self, *, at: datetime | None = None, task: str | int | None = None

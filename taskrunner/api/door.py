@@ -12,6 +12,7 @@ from taskrunner import (
     config,
     home,
     schedule,
+    telling,
     zone,
 )
 from taskrunner.model import Event
@@ -51,6 +52,7 @@ class Door:
         """Close the store; a later request opens it again."""
         if self._opened is not None:
             self._snapshot = self.snapshot
+            self._opened.log.write()
             self._opened.store.close()
             self._opened = None
 
@@ -73,8 +75,9 @@ class Door:
         return self._opened
 
     def _note(self, what: str, key: int, text: str | None = None) -> None:
-        here = self._here()
-        here.store.note(Event(here.now(), what, command.account(None)[0], text=text), key)
+        here, who = self._here(), command.account(None)[0]
+        here.store.note(Event(here.now(), what, who, text=text), key)
+        telling.changed(here, key, what, who, text, here.now())
 
     def moment(self, text: str, tz: str | None = None) -> datetime:
         """Return the instant that a text means: ISO 8601, `now`, `+30m` or `-2h`; without offset in `tz`."""

@@ -14,6 +14,7 @@ from taskrunner import (
     stats,
 )
 from taskrunner.answers import (
+    Environment,
     Explanation,
     Stats,
     Upcoming,
@@ -139,9 +140,18 @@ class Runs(Tasks):
         if not detach:
             return by_hand.run(here, task, echo, slot=slot, force=force)
         with here.store.transaction():
+            task = here.store.task(task.name)
             asked, _ = by_hand.request(here, task, slot, here.now(), force=force)
         by_hand.start_tick(here)
         return asked
+
+    def environment(self, name: str | int) -> Environment:
+        """Return what the next run of a task will see, by what `run` and ticks start it with.
+
+        Its values are shown as they are, secrets too. Raises UnknownTask, or StateError when it could not start.
+        """
+        here = self._here()
+        return by_hand.surroundings(here, here.store.task(name))
 
     def cancel(self, key: str | int, *, reason: str | None = None) -> list[Run]:
         """End a run by its id, or all live runs of a task by name, and return them; waits until they have ended.

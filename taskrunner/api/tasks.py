@@ -1,26 +1,37 @@
 """What is asked about tasks: add, change, enable, disable, remove."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
 from taskrunner import (
     by_hand,
     claim,
-    command,
+    config,
     definition,
+    functions,
     ledger,
+    obstacles,
     options,
     outlook,
     schedule,
 )
 from taskrunner.api.door import Door
-from taskrunner.errors import InputError, StateError, TaskBusy, UnknownTask, shown
-from taskrunner.model import Kind, State, Task
+from taskrunner.errors import (
+    DuplicateTask,
+    InputError,
+    StateError,
+    TaskBusy,
+    UnknownTask,
+    shown,
+)
+from taskrunner.model import End, Kind, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.options import Options
 from taskrunner.policy import named
 from taskrunner.schedule import At, Every, Schedule
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Tasks(Door):
@@ -44,10 +55,10 @@ class Tasks(Door):
         redefines a task of that name, and keeps its place in time when the schedule is the same. Raises
         InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
         """
-        values = {
-            **options.of_new_task(self._here().config.defaults, given),
-            **definition.work(name, command, shell),
-        }
+        values = options.of_new_task(self._here().config.defaults, given)
+        own = {key: values[key] for key in given}
+        values |= definition.work(name, command, shell, own)
+        definition.check_code(values["code"], values["interpreter"])
         if schedule is None:
             raise InputError(
                 f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual"
@@ -55,7 +66,11 @@ class Tasks(Door):
         moment = self.now()
         whole = definition.completed(self._here(), schedule, tz, moment)
         definition.check_account(values.get("user"))
-        if not (replace and definition.same_schedule(self._find(name), schedule, whole)):
+        old = self._find(name) if replace else None
+        same = definition.same_schedule(old, schedule, whole)
+        if old is not None and same and not now and _is_so(old, values):
+            return old
+        if not same:
             definition.check_new(self._here(), name, whole, now, moment)
         here = self._here(create=True)  # only now that all is checked: nothing is half-written
         with here.store.transaction():
@@ -71,6 +86,8 @@ class Tasks(Door):
                 key = here.store.add_task({"enabled": True, "created": moment, **values})
             else:
                 key = old.id
+                if "schedule" in values:
+                    definition.give_up(here, old, moment)
                 here.store.change_task(key, **values)
             task = here.store.task(key)
             if old is None:
@@ -102,14 +119,15 @@ class Tasks(Door):
             task = here.store.task(name)
             if rename is not None:
                 values["name"] = options.name(rename)
-            if command is not None or shell is not None:
-                values |= definition.work(rename or task.name, command, shell)
+            values |= self._new_work(task, rename or task.name, command, shell, values)
             values = options.without_leftovers(values)
             options.agree({**{key: getattr(task, key) for key in options.READERS}, **values})
             definition.check_account(values.get("user"))
             definition.check_group(here, task.name, values.get("group"), values.get("group_limit"))
             if schedule is not None or tz is not None:
-                values |= self._new_timing(here, task, schedule, tz, now, moment)
+                timing = self._new_timing(here, task, schedule, tz, now, moment)
+                definition.give_up(here, task, moment)
+                values |= timing
             if now:
                 definition.check_enabled(task, values)
                 values["requested"] = moment
@@ -119,6 +137,22 @@ class Tasks(Door):
             if rename is not None:
                 here.store.rename_parent(task.name, rename)
             return here.store.task(task.id)
+
+    def _new_work(
+        self,
+        task: Task,
+        name: str,
+        command: Sequence[str] | None,
+        shell: str | None,
+        given: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Return what becomes of a task by what it is to run instead, if anything else."""
+        if command is None and shell is None and not given.keys() & {*options.PYTHON}:
+            definition.check_python(definition.kind_of_work(task), given)
+            return {}
+        found = definition.work(name, command, shell, given)
+        definition.check_code(found["code"], given.get("interpreter", task.interpreter))
+        return found
 
     def _new_timing(
         self,
@@ -149,9 +183,89 @@ class Tasks(Door):
         if any(told):
             self._note("changed", new.id, ", ".join(filter(None, told)))
 
-    def task(self, name: str | int) -> Task:
-        """Return a task by name or id; raises UnknownTask."""
-        return self._here().store.task(name)
+    @overload
+    def task(self, name: str | int) -> Task: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def task(
+        self,
+        name: str | None = None,
+        *,
+        schedule: Schedule | None = None,
+        every: str | None = None,
+        cron: str | None = None,
+        at: str | None = None,
+        after: str | None = None,
+        boot: bool = False,
+        manual: bool = False,
+        tz: str | None = None,
+        now: bool = False,
+        **given: Unpack[Options],
+    ) -> Callable[[Function], Function]: ...
+
+    def task(
+        self,
+        name: str | int | None = None,
+        *,
+        schedule: Schedule | None = None,
+        every: str | None = None,
+        cron: str | None = None,
+        at: str | None = None,
+        after: str | None = None,
+        boot: bool = False,
+        manual: bool = False,
+        tz: str | None = None,
+        now: bool = False,
+        **given: Unpack[Options],
+    ) -> Task | Callable[[Function], Function]:
+        """Return a task by name or id; or, told when it is due, make the function below it a task.
+
+            @runner.task(every="1d")
+            def clean(): ...
+
+        The task has the name of the function unless `name` is given, and the options of `add`; unless they are given,
+        its interpreter is this one and its directory the folder that the module is imported from. It is added when it
+        is new and changed when it is another; `now` counts only when it is new. Inside a run nothing is added. Raises
+        InputError for a function that no other process could import, DuplicateTask for a name that another task has,
+        and without a schedule UnknownTask.
+        """
+        said = {"every": every, "cron": cron, "at": at, "after": after, "boot": boot}
+        when = definition.schedule_of(schedule, {**said, "manual": manual})
+        if when is None:
+            if isinstance(name, str | int) and not given and tz is None:
+                return self._here().store.task(name)
+            raise InputError('a task needs a schedule: write @runner.task(every="1d")')
+
+        def made(function: Function) -> Function:
+            self._add_function(function, name, when, tz, now, given)
+            return function
+
+        return made
+
+    def _add_function(
+        self,
+        function: Callable[..., Any],
+        name: object,
+        when: Schedule,
+        tz: str | None,
+        now: bool,
+        given: Options,
+    ) -> None:
+        """Make a function a task, unless it is that task already."""
+        spelled = functions.spelled(function)
+        wanted = options.name(function.__name__ if name is None else name)
+        if config.inside_run():  # which may have another home, and another user
+            return
+        old = self._find(wanted)
+        if old is not None and old.python != spelled:
+            runs = f"runs {old.python}" if old.python else "is no function"
+            raise DuplicateTask(
+                f"there is already a task {shown(wanted)}, which {runs} and not {spelled}: "
+                "give this one another name, or remove that task"
+            )
+        own: Options = {"interpreter": functions.interpreter(), "cwd": functions.folder(function)}
+        given = {**own, **given, "python": spelled}
+        self.add(wanted, None, when, tz=tz, now=now and old is None, replace=True, **given)
 
     def tasks(self, *, kind: str | None = None) -> list[Task]:
         """Return all tasks, or those of one kind of schedule, by name; raises InputError."""
@@ -167,7 +281,7 @@ class Tasks(Door):
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
-        found = command.warnings(task, self._here().config)
+        found = obstacles.obstacles(task, self._here().config)
         problem = outlook.problem(task)
         if problem is not None:
             return [*found, f"{task.name} cannot be evaluated: {problem}"]
@@ -213,7 +327,7 @@ class Tasks(Door):
     def _skip_pending(self, here: OpenHome, task: Task, reason: str) -> None:
         for run in here.store.live(task.id):
             if run.state is State.PENDING:
-                claim.finish(here, run, State.SKIPPED, reason, here.now())
+                claim.finish(here, End(run, State.SKIPPED, reason, here.now()))
 
     def remove(self, name: str | int, *, force: bool = False) -> list[str]:
         """Remove a task, and return the names of those that come after it and now never will.
@@ -238,3 +352,8 @@ class Tasks(Door):
     def describe(self, task: Task) -> str:
         """Return the schedule of a task in words, or what is wrong with it."""
         return outlook.problem(task) or claim.value_of(task).describe()
+
+
+def _is_so(task: Task, values: Mapping[str, Any]) -> bool:
+    """Return whether a task has all these values already."""
+    return all(getattr(task, name) == value for name, value in values.items())

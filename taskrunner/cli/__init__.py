@@ -12,14 +12,16 @@ from typing import Any, NoReturn
 
 import taskrunner
 from taskrunner import errors
-from taskrunner.cli import clock, files, install, runs, taskfiles, tasks
+from taskrunner.cli import clock, environment, files, install, notify, runs, taskfiles, tasks
 from taskrunner.cli.common import Arguments, Declare, drop_stdout, flush, out, say
 from taskrunner.refusal import refuse, report
 
 VERBS: dict[str, Declare] = {
     **tasks.VERBS,
     **runs.VERBS,
+    **environment.VERBS,
     **clock.VERBS,
+    **notify.VERBS,
     **files.VERBS,
     **taskfiles.VERBS,
     **install.VERBS,

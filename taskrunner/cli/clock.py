@@ -41,6 +41,8 @@ def _tick(args: Any) -> int:
         if args.dry_run:
             return _dry_run(runner, args)
         visit = runner.tick(task=args.task, caller=home.caller())
+        if visit.warning:
+            say(visit.warning)
         if args.verbose:
             out(_told(visit))
             if visit.runs:

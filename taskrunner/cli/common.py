@@ -1,6 +1,7 @@
 """What the verbs share: how they are declared, where they print, and the page they print on."""
 
 import argparse
+import codecs
 import contextlib
 import os
 import sys
@@ -81,16 +82,33 @@ def out(text: str) -> None:
             print(render.ascii_only(text))
 
 
-def write(block: bytes) -> None:
-    """Print data as it is, at once."""
+def out_text(text: str) -> None:
+    """Print a text of the user's: as it is, but on a terminal so that it cannot steer it."""
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    out(render.on_screen(text) if on_terminal else text)
+
+
+def write(block: bytes, *, last: bool = False) -> None:
+    """Print output of a task at once: as it is, but on a terminal so that it cannot steer it."""
     with _stdout():
+        if sys.stdout.isatty():
+            text = render.on_screen(_signs().decode(block, final=last))
+            block = text.encode(sys.stdout.encoding, "backslashreplace")
         sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
+
+
+@lru_cache(maxsize=1)
+def _signs() -> codecs.IncrementalDecoder:
+    """Return what makes signs of bytes, also of those that come in two blocks."""
+    return codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
 
 def flush() -> None:
     """Print what still waits to be printed."""
     if sys.stdout is not None:
+        if _signs.cache_info().currsize:
+            write(b"", last=True)
         with _stdout():
             sys.stdout.flush()
 

@@ -4,7 +4,16 @@ import argparse
 from typing import Any
 
 from taskrunner import errors, render
-from taskrunner.cli.common import Declare, Verbs, declare, door, number, out, say, with_json
+from taskrunner.cli.common import (
+    Declare,
+    Verbs,
+    declare,
+    door,
+    number,
+    out,
+    say,
+    with_json,
+)
 
 
 def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from taskrunner import errors, exchange, render, taskfile
 from taskrunner.answers import Plan
-from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, with_json
+from taskrunner.cli.common import Declare, Verbs, declare, door, out, out_text, page, say, with_json
 from taskrunner.errors import InputError, StateError, shown
 
 
@@ -98,7 +98,7 @@ def _export(args: Any) -> int:
             tasks = map(runner.task, args.tasks) if args.tasks else runner.tasks()
             out(render.document(tasks=[render.task_document(task) for task in tasks]))
         elif args.crontab:
-            out(runner.export_crontab(*args.tasks).rstrip("\n"))
+            out_text(runner.export_crontab(*args.tasks).rstrip("\n"))
         elif args.with_secrets is not None:
             _write_private(args.with_secrets, runner.export(*args.tasks, secrets=True).text)
         else:
@@ -119,6 +119,8 @@ def _tell_hidden(hiding: tuple[str, ...]) -> None:
 def _write_private(place: str, text: str) -> None:
     """Write a file that only its owner can read, from the start; a link, or another's file, is refused."""
     fresh = f"{place}.new"
+    if os.path.lexists(place) and (os.path.islink(place) or not os.path.isfile(place)):
+        raise StateError(f"{shown(place)} is a link, a folder or a device: give a file of your own")
     try:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:

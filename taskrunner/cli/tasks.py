@@ -19,7 +19,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.errors import InputError, shown
 from taskrunner.model import Kind
-from taskrunner.options import READERS
+from taskrunner.options import PYTHON, READERS
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
 
 SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
@@ -30,6 +30,7 @@ ADD = """\
   taskrunner add backup --cron '0 2 * * *' --tz Europe/Berlin --timeout 3h -- /opt/backup.sh
   taskrunner add upgrade --at '2030-12-01 22:00' --shell 'ansible-playbook site.yml | tee -a log'
   taskrunner add clean --after backup -- /opt/clean.sh
+  taskrunner add digest --every 1d --cwd /srv/app --python app.tasks:digest --args '{"days": 1}'
 """
 
 
@@ -118,6 +119,25 @@ def _option_flags(parser: argparse.ArgumentParser) -> None:
     limits.add_argument(
         "--shell", metavar="TEXT", help="a text for /bin/sh -c, instead of a command after --"
     )
+    python = parser.add_argument_group("Python instead of a command")
+    python.add_argument(
+        "--python", metavar="MODULE:NAME", help="a function, such as app.tasks:clean"
+    )
+    python.add_argument(
+        "--args", metavar="JSON", help="its arguments, a list or an object: '{\"days\": 7}'"
+    )
+    python.add_argument(
+        "--code", metavar="TEXT", help="a text of Python, with names such as date and slot ready"
+    )
+    python.add_argument(
+        "--code-file", metavar="FILE", help="a file with such a text, read at each run"
+    )
+    python.add_argument(
+        "--interpreter",
+        metavar="PYTHON",
+        help="a program, or the folder of a virtual environment (default: taskrunner's own)",
+    )
+    python.add_argument("--django", metavar="SETTINGS", help="set Django up first: crm.settings")
     limits.add_argument(
         "--timeout", metavar="LENGTH", help="stop it after this (default: 1h), or none"
     )
@@ -146,6 +166,26 @@ def _option_flags(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--umask", metavar="OCTAL", help="file mode mask (default: 022)")
     limits.add_argument("--user", metavar="NAME", help="run as this user; only for root")
     limits.add_argument("--nice", metavar="N", help="niceness, -20 to 19")
+    told = parser.add_argument_group("whom to tell (taskrunner notify shows the channels)")
+    told.add_argument(
+        "--on-failure",
+        metavar="WHOM",
+        help="when all attempts of a slot failed: @CHANNEL, or a command for the shell",
+    )
+    told.add_argument(
+        "--notify",
+        metavar="RULE",
+        action="append",
+        help="@CHANNEL for the usual events, or EVENT,...=WHOM; may be given again",
+    )
+    told.add_argument(
+        "--late-after", metavar="LENGTH", help="a run that starts so long after its slot is late"
+    )
+    told.add_argument(
+        "--long-after",
+        metavar="X",
+        help="a run that takes X times as long as usual takes long",
+    )
     about = parser.add_argument_group("for people")
     about.add_argument("--description", metavar="TEXT", help="what the task is for")
 
@@ -198,6 +238,8 @@ def _options(args: Any) -> dict[str, Any]:
         # One empty text among others says nothing; alone it is empty like that of any option.
         found = dict(command.assignment(text) for text in given["env"] if text)
         given["env"] = found or ""
+    if "notify" in given:
+        given["notify"] = [text for text in given["notify"] if text] or ""
     return given
 
 
@@ -205,7 +247,7 @@ def _new_options(args: Any) -> dict[str, Any]:
     """Return the options of a new task; raises InputError for an empty one, which would mean nothing."""
     given = _options(args)
     for name, value in given.items():
-        if value == "" and name != "stdin":
+        if value == "" and name not in ("stdin", *PYTHON):
             raise InputError(f"{_typed(name, value)} is empty: leave it out for its default")
     return given
 
@@ -218,7 +260,10 @@ def _changed_options(runner: TaskRunner, args: Any) -> dict[str, Any]:
 
 def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = declare(verbs, common, "add", "add a task", _add, ADD)
-    parser.usage = "taskrunner add NAME SCHEDULE [options] (-- COMMAND [ARG ...] | --shell TEXT)"
+    parser.usage = (
+        "taskrunner add NAME SCHEDULE [options] "
+        "(-- COMMAND [ARG ...] | --shell TEXT | --python MODULE:NAME | --code TEXT)"
+    )
     parser.add_argument("name", metavar="NAME", help="letters, digits and . _ - @ +")
     parser.add_argument(
         "--replace", action="store_true", help="redefine the task if there is one of this name"
@@ -444,9 +489,14 @@ def _names(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
 
 
+def _all_of(runner: TaskRunner, given: list[str]) -> list[str]:
+    """Return the names of tasks, each once; raises UnknownTask before anything is done to the others."""
+    return list(dict.fromkeys(runner.task(each).name for each in given))
+
+
 def _enable(args: Any) -> int:
     with door(args) as runner:
-        for name in args.tasks:
+        for name in _all_of(runner, args.tasks):
             task = runner.enable(name)
             if not args.quiet:
                 _say_when(runner, task.name)
@@ -455,7 +505,7 @@ def _enable(args: Any) -> int:
 
 def _disable(args: Any) -> int:
     with door(args) as runner:
-        for name in args.tasks:
+        for name in _all_of(runner, args.tasks):
             task = runner.disable(name)
             if not args.quiet:
                 say(f"{task.name} is disabled: `taskrunner enable {task.name}` brings it back")
@@ -479,7 +529,7 @@ def _declare_remove(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def _remove(args: Any) -> int:
     with door(args) as runner:
-        for name in args.tasks:
+        for name in _all_of(runner, args.tasks):
             orphans = runner.remove(name, force=args.force)
             if not args.quiet:
                 say(f"{name} is removed: `taskrunner history {name}` still shows its runs")

@@ -7,10 +7,10 @@ Pure: texts in, texts out. It must not know where crontabs are kept.
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from taskrunner.clocks import program
 from taskrunner.clocks.program import Call
+from taskrunner.record import like, record
 
 EVERY_MINUTE = "* * * * *"
 FIRST = (
@@ -23,7 +23,7 @@ ENTRY = re.compile(r"\s*(@[a-z]+|\S+(?:\s+\S+){4})\s+(.*)")
 PERCENT = re.compile(r"(\\?)%")
 
 
-@dataclass(frozen=True)
+@record
 class Line:
     """A line of a crontab that calls taskrunner; `user` only where there is such a field."""
 
@@ -108,8 +108,8 @@ def lines_that_call(text: str, *, users: bool = False) -> list[Line]:
             home = assigned[2].strip("\"'")
         line = None if assigned else _line(text_line, users=users)
         if line is not None:
-            call = replace(line.call, home=line.call.home or home)
-            found.append(replace(line, number=number, ours=inside, call=call))
+            call = like(line.call, home=line.call.home or home)
+            found.append(like(line, number=number, ours=inside, call=call))
     return found
 
 
@@ -119,7 +119,7 @@ def _line(text: str, *, users: bool) -> Line | None:
         return None
     when, command, user = " ".join(fields[1].split()), fields[2], None
     if users:
-        user, command = (*command.split(None, 1), "")[:2]
+        user, command = (*command.split(None, 1), "", "")[:2]
         user = user.removeprefix("-")  # cronie: do not log
     call = program.read(_words(command))
     return None if call is None else Line(0, when, user, call, ours=False)

@@ -6,14 +6,14 @@ Pure: texts in, values out. It must not know where crontabs are kept, nor what b
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 
-from taskrunner import render
+from taskrunner import command, render
 from taskrunner.config import variable
 from taskrunner.errors import ScheduleError, shown
 from taskrunner.model import Kind, Task
 from taskrunner.options import LONGEST_DESCRIPTION, NAME
+from taskrunner.record import field, record
 from taskrunner.schedule import Boot, Cron, Every, Schedule
 
 SETTING = re.compile(
@@ -90,7 +90,7 @@ SUFFIX = re.compile(r"\.(?:sh|py|pl|php|rb|bash)$")
 LONGEST_NAME = 60
 
 
-@dataclass(frozen=True)
+@record
 class Line:
     """One entry: what cron would run, and with which settings above it; `stdin` is what follows a %."""
 
@@ -104,7 +104,7 @@ class Line:
     description: str | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Left:
     """A line that is no entry that could be taken, and why."""
 
@@ -317,7 +317,7 @@ def write(tasks: Sequence[Task], path: str, zone: str) -> str:
             here = str(task.tz)
             lines.append(f"CRON_TZ={here}")
         off = "" if when is not None and task.enabled else "# "
-        lines.append(f"{off}{when or '- - - - -'}  {_command(task)}")
+        lines.append(f"{off}{when or '- - - - -'}  {_command(task, path)}")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -358,6 +358,10 @@ def _lost(task: Task) -> list[str]:
     if not task.enabled:
         found.append("that it is disabled, so the line is a comment")
     found += [f"{name} {text}" for name, text in _options(task)]
+    if not task.command and task.shell is None:
+        found.append(
+            "Python by itself: the line calls the launcher of taskrunner, which has to stay"
+        )
     masked = [name for name, value in render.masked(task.env).items() if value != task.env[name]]
     if masked:
         found.append(f"the value of {', '.join(masked)}, which looks secret")
@@ -378,7 +382,7 @@ def _options(task: Task) -> list[tuple[str, str]]:
             "priority",
             "user",
         ),
-        *("expect", "reject", "max_silence", "env_file", "nice"),
+        *("expect", "reject", "max_silence", "env_file", "nice", "on_failure", "late_after"),
     )
     values = {name: getattr(task, name) for name in known}
     said = {
@@ -389,13 +393,22 @@ def _options(task: Task) -> list[tuple[str, str]]:
     return [(name.replace("_", "-"), shown(text)[1:-1]) for name, text in said.items()]
 
 
-def _command(task: Task) -> str:
+def _of_python(task: Task, path: str) -> list[str]:
+    """Return what the launcher of Python tasks is to find in the environment, as words of a shell."""
+    if task.command:
+        return []
+    found = {**command.activation(task, path), "TASKRUNNER_TASK": task.name}
+    return [f"{name}={shlex.quote(value)}" for name, value in found.items()]
+
+
+def _command(task: Task, path: str) -> str:
     """Return the command line of a task, with directory, umask, variables and input, for one line of a crontab."""
     parts = [f"cd {shlex.quote(task.cwd)} &&"] if task.cwd is not None else []
     parts += [f"umask {task.umask:03o};"] if task.umask is not None else []
     pairs = [f"{name}={shlex.quote(value)}" for name, value in render.masked(task.env).items()]
     if task.shell is None:
-        parts += [*pairs, shlex.join(task.command)]
+        pairs += _of_python(task, path)
+        parts += [*pairs, shlex.join(command.argv(task))]
     else:
         parts += [f"export {' '.join(pairs)};"] if pairs else []
         parts.append(task.shell)

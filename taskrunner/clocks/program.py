@@ -9,9 +9,9 @@ import site
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from taskrunner.errors import InputError, shown
+from taskrunner.record import record
 
 NAME = "taskrunner"
 UNFIT = re.compile(r"[\x00-\x1f\x7f\\]")  # what a crontab or a unit cannot hold in a path
@@ -19,7 +19,7 @@ FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 VERBS = ("tick", "daemon")
 
 
-@dataclass(frozen=True)
+@record
 class Call:
     """A command line that calls taskrunner: the program's own file, the home it names, and the verb."""
 

@@ -45,11 +45,9 @@ WantedBy=timers.target
 TICK_TEXT = """\
 # One tick of taskrunner, started every minute by taskrunner.timer.
 #
-# The tick supervises what it starts, so this unit is active until the longest of its tasks has
-# ended, and systemd starts no second one meanwhile: other tasks are then late, though none of
-# their slots is lost. Use it when every task ends within a minute. Otherwise use
-# taskrunner-daemon.service (`taskrunner install systemd --daemon`), or cron, whose ticks run side
-# by side.
+# The tick hands each run to systemd, which carries it in a unit of its own, taskrunner-run-<id>.service,
+# and ends: however long a run takes, the next minute has its tick. What is to hold for all runs goes
+# into a drop-in for their common name, taskrunner-run-.service.d/limits.conf beside this file.
 
 [Unit]
 Description=taskrunner: one visit of the clock
@@ -58,12 +56,12 @@ Documentation=man:systemd.timer(5)
 [Service]
 Type=oneshot
 ExecStart={command}
+# Runs are carried by systemd. Where that refuses one, the tick carries it, and what follows is for that.
+Environment=TASKRUNNER_CARRIER=systemd
 
-# Ticks end by themselves: no limit for those that carry a long task. Each task has its own timeout.
+# Ticks end by themselves; each task has its own timeout.
 TimeoutStartSec=infinity
-
-# At a stop the tick alone gets TERM. It stops its tasks, and records that; what a task left behind
-# on purpose, or what outlives a tick that was killed, goes on and is found by the next tick.
+# At a stop the tick alone gets TERM. It stops what it carries, and records that.
 KillMode=process
 # Longer than the longest --kill-after of a task (10s when none is given).
 TimeoutStopSec=60s
@@ -72,8 +70,8 @@ OOMPolicy=continue
 {sandbox}"""
 
 DAEMON_TEXT = """\
-# taskrunner in a loop: the same tick, every minute, in one process. Use it instead of
-# taskrunner.timer when tasks take longer than a minute or intervals are shorter.
+# taskrunner in a loop: the same tick, every minute, in one process that carries the runs itself. Use it
+# instead of taskrunner.timer when intervals are shorter than a minute, or runs are many and short.
 
 [Unit]
 Description=taskrunner: cron with a memory
@@ -119,10 +117,10 @@ def units(words: Sequence[str], home: str | None, *, user: bool, daemon: bool) -
     sandbox = "" if user else SANDBOX
     if daemon:
         loop = ("daemon", "--interval", "60s", "--grace", "30s")
-        command = _command(program.words((*words, "--verbose"), home, *loop))
+        command = line(program.words((*words, "--verbose"), home, *loop))
         target = "default.target" if user else "multi-user.target"
         return {DAEMON: _whole(DAEMON, DAEMON_TEXT, user, command, sandbox, target)}
-    command = _command(program.words(words, home, "tick"))
+    command = line(program.words(words, home, "tick"))
     return {
         TICK: _whole(TICK, TICK_TEXT, user, command, sandbox),
         TIMER: _whole(TIMER, TIMER_TEXT, user),
@@ -136,7 +134,8 @@ def _whole(
     return head + text.format(command=command, sandbox=sandbox, target=target)
 
 
-def _command(words: Sequence[str]) -> str:
+def line(words: Sequence[str]) -> str:
+    """Return words as a command line of systemd.service(5)."""
     return " ".join(map(_quoted, words))
 
 

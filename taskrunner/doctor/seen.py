@@ -1,6 +1,5 @@
 """What the checks look at, read once; what cannot be read is None, and why not is a finding of its own."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from taskrunner import config, heartbeat, home
@@ -8,11 +7,12 @@ from taskrunner.answers import Finding
 from taskrunner.config import Config
 from taskrunner.errors import HomeRefused, InputError, TaskRunnerError
 from taskrunner.model import Event, Hold, Severity, Task
+from taskrunner.record import field, record
 from taskrunner.store import open_store
 from taskrunner.store.health import Health, health
 
 
-@dataclass(frozen=True)
+@record
 class Seen:
     """One home as it is at an instant; `open` when its tasks could be read."""
 

@@ -22,18 +22,20 @@ def findings(seen: Seen) -> Iterator[Finding]:
             cure = "`taskrunner add` makes it with the first task; or name another home (--home)"
             yield warning(f"there is no store in {seen.folder} yet", cure)
         return
-    yield from _usable(seen.health)
+    yield from _usable(seen.health, home.path(seen.folder, home.STORE))
     yield from _sizes(seen.health)
     if seen.hold is not None:
         yield warning(ledger.sentence(seen.hold), "`taskrunner resume` ends that")
 
 
-def _usable(found: Health) -> Iterator[Finding]:
+def _usable(found: Health, place: str) -> Iterator[Finding]:
     if found.busy:
         cure = "end what holds it (`fuser taskrunner.db` names it): a tick cannot claim meanwhile"
         yield error("the store is locked by another program", cure)
     elif found.error is not None:
-        yield error(f"the store cannot be read: {found.error}", KEPT)
+        permitted = os.access(place, os.R_OK | os.W_OK)
+        cure = KEPT if permitted else f"chmod 600 {place}"
+        yield error(f"the store cannot be read: {found.error}", cure)
     elif found.faults:
         yield error(f"the store is damaged: {'; '.join(found.faults)}", KEPT)
     else:

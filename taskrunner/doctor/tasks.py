@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from datetime import timedelta
 
-from taskrunner import claim, clock, command, config, outlook, steps, zone
+from taskrunner import claim, clock, config, obstacles, outlook, steps, zone
 from taskrunner.answers import Finding
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.errors import ZoneError
@@ -57,7 +57,7 @@ def _one(seen: Seen, task: Task) -> Iterator[Finding]:
     if problem is not None or task.error is not None:
         yield error(f"{task.name} cannot be evaluated: {problem or task.error}", cure)
     if task.enabled:
-        for told in command.warnings(task, seen.settings):
+        for told in obstacles.obstacles(task, seen.settings):
             yield warning(f"{task.name} cannot start as it stands: {told}", cure)
 
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
 from taskrunner import runner
@@ -12,6 +11,7 @@ from taskrunner.clocks import cron, program
 from taskrunner.entry import files
 from taskrunner.entry.files import Entry, Fitted
 from taskrunner.errors import StateError, shown
+from taskrunner.record import record
 
 CRON_FOLDER = "/etc/cron.d"
 CRON_FILE = f"{CRON_FOLDER}/taskrunner"
@@ -24,7 +24,7 @@ NO_CRON = (
 NO_CRON_DAEMON = "no cron daemon runs: start it (`systemctl enable --now cron`, or crond), else nothing is called"
 
 
-@dataclass(frozen=True)
+@record
 class Tab:
     """A crontab: what it is called, how it is read and written, and the user in its lines, if they have one."""
 

@@ -4,15 +4,15 @@ import difflib
 import os
 import pwd
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from taskrunner import home
 from taskrunner.clocks import program
 from taskrunner.errors import StateError, shown
+from taskrunner.record import field, record
 
 
-@dataclass(frozen=True)
+@record
 class Entry:
     """One place from which a clock calls taskrunner; `alive` is None where that cannot be told."""
 
@@ -24,7 +24,7 @@ class Entry:
     alive: bool | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Fitted:
     """What was changed, or would be: a unified diff, empty when there was nothing to do, and sentences about it."""
 

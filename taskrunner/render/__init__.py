@@ -26,7 +26,15 @@ from taskrunner.render.page import (
     Page as Page,
     Painted as Painted,
     ascii_only as ascii_only,
+    on_screen as on_screen,
     visible as visible,
+)
+from taskrunner.render.surroundings import (
+    differences as differences,
+    environment_document as environment_document,
+    environment_sentence as environment_sentence,
+    missing_places as missing_places,
+    variables as variables,
 )
 from taskrunner.render.tables import (
     ACTIONS as ACTIONS,
@@ -52,6 +60,7 @@ from taskrunner.render.words import (
     MAX_OUTPUT as MAX_OUTPUT,
     SECRET as SECRET,
     about as about,
+    arguments as arguments,
     command_line as command_line,
     group as group,
     length as length,

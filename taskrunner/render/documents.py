@@ -17,6 +17,7 @@ from taskrunner.answers import (
 )
 from taskrunner.model import Pruned, Run, Task
 from taskrunner.policy import Decision
+from taskrunner.render.page import escaped
 from taskrunner.render.words import group, masked
 
 VERSION = 1  # of the documents
@@ -24,7 +25,7 @@ VERSION = 1  # of the documents
 
 def document(**parts: object) -> str:
     """Return one JSON document."""
-    return json.dumps({"version": VERSION, **parts}, ensure_ascii=False, indent=2)
+    return escaped(json.dumps({"version": VERSION, **parts}, ensure_ascii=False, indent=2))
 
 
 def instant(moment: datetime | None) -> str | None:
@@ -76,6 +77,16 @@ def task_document(task: Task) -> dict[str, Any]:
         "max_silence": seconds(task.max_silence),
         "max_output": task.max_output,
         "limit": dict(task.limit),
+        "on_failure": task.on_failure,
+        "notify": dict(task.notify),
+        "late_after": seconds(task.late_after),
+        "long_after": task.long_after,
+        "python": task.python,
+        "args": task.args,
+        "code": task.code,
+        "code_file": task.code_file,
+        "interpreter": task.interpreter,
+        "django": task.django,
         "description": task.description,
         "source": task.source,
         "anchor": instant(task.anchor),

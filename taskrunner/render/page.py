@@ -137,6 +137,22 @@ def visible(text: str) -> str:
     return text if isinstance(text, Painted) else UNSEEN.sub(_escape, text)
 
 
+def on_screen(text: str) -> str:
+    """Return output of a program with what would steer the terminal made visible; its lines and tabs stay."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join("\t".join(map(visible, line.split("\t"))) for line in lines)
+
+
+def escaped(document: str) -> str:
+    """Return a JSON document with the same signs as escapes, which mean the same there."""
+    if document.isascii() and "\x7f" not in document:
+        return document  # JSON itself escapes the others
+    lines = document.split("\n")
+    return "\n".join(
+        UNSEEN.sub(lambda found: json.dumps(found.group())[1:-1], each) for each in lines
+    )
+
+
 def _escape(found: re.Match[str]) -> str:
     number = ord(found.group())
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

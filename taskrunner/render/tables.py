@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from math import floor
@@ -24,6 +23,7 @@ from taskrunner.answers import (
 )
 from taskrunner.model import Gap, OnLost, Pruned, Run, Severity, State, Task
 from taskrunner.policy import Decision
+from taskrunner.record import like
 from taskrunner.render.page import Page, visible
 from taskrunner.render.words import (
     MASK,
@@ -87,7 +87,7 @@ def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> st
         (f"{task.name}", f"task {task.id}, {state}"),
         ("schedule", f"{when(task)}: {described}"),
         ("next", _moment(page.beside(task.tz), task.next)),
-        ("command", command_line(task) + (" (by /bin/sh)" if task.shell is not None else "")),
+        *_work(task),
         *((name, text) for name, text in _options(task) if text is not None),
         ("last success", _moment(page.beside(task.tz), task.last_success)),
         *((("problem", task.error),) if task.error else ()),
@@ -95,6 +95,17 @@ def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> st
     width = max(len(name) for name, _ in lines)
     text = "\n".join(f"{name:<{width}}  {visible(value)}" for name, value in lines)
     return f"{text}\n\n{runs_table(page, runs)}" if runs else text
+
+
+def _work(task: Task) -> list[tuple[str, str]]:
+    """Return what a task runs; a text of Python line by line, as its indentation is part of it."""
+    if task.code is not None:
+        first, *more = task.code.strip("\n").split("\n")
+        return [("code", first), *(("", line) for line in more)]
+    for name, value in (("python", task.python), ("code-file", task.code_file)):
+        if value is not None:
+            return [(name, command_line(task))]
+    return [("command", command_line(task) + (" (by /bin/sh)" if task.shell is not None else ""))]
 
 
 def _moment(page: Page, moment: datetime | None) -> str:
@@ -129,6 +140,12 @@ def _options(task: Task) -> list[tuple[str, str | None]]:
         ("reject", task.reject),
         ("max-silence", None if task.max_silence is None else length(task.max_silence)),
         ("limit", limits(task.limit) or None),
+        ("on-failure", task.on_failure),
+        ("notify", ", ".join(f"{event}={whom}" for event, whom in task.notify.items()) or None),
+        ("late-after", None if task.late_after is None else length(task.late_after)),
+        ("long-after", None if task.long_after is None else f"{task.long_after:g} times the usual"),
+        ("interpreter", task.interpreter),
+        ("django", task.django),
         ("max-output", None if task.max_output == MAX_OUTPUT else size(task.max_output)),
         ("user", task.user),
         ("cwd", task.cwd),
@@ -268,7 +285,7 @@ def _explained(page: Page, same: Sequence[Explained]) -> tuple[str, str, str, st
 
 def stats_table(page: Page, stats: Stats) -> str:
     """Return figures as a table, with all tasks together below when there are several."""
-    total = [replace(stats.total, task="all")] if len(stats.tasks) > 1 else []
+    total = [like(stats.total, task="all")] if len(stats.tasks) > 1 else []
     rows = [
         (
             f"{each.task}{' (removed)' if each.removed else ''}",

@@ -1,5 +1,6 @@
 """Single values as they are typed: lengths, sizes, groups, limits; and what of them is secret."""
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +34,20 @@ def masked(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def command_line(task: Task) -> str:
-    """Return what a task runs, as one line for a shell."""
+    """Return what a task runs on one line: as for a shell, or what of Python."""
+    if task.python is not None:
+        return f"{task.python} {'' if task.args is None else arguments(task.args)}".rstrip()
+    if task.code is not None:
+        first, *more = task.code.strip().split("\n")
+        return f"{first} …" if more else first
+    if task.code_file is not None:
+        return task.code_file
     return shlex.join(task.command) if task.shell is None else task.shell
+
+
+def arguments(args: Any) -> str:
+    """Return the arguments of a function as JSON."""
+    return json.dumps(args, ensure_ascii=False)
 
 
 def length(value: timedelta | None) -> str:

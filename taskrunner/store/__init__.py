@@ -13,13 +13,13 @@ from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import StateError, StoreRefused, shown
 from taskrunner.model import Event, Run
 from taskrunner.store.connection import BUSY_TIMEOUT, MISSING
-from taskrunner.store.pruned import Pruning
+from taskrunner.store.outbox import Outbox
 from taskrunner.store.rows import EVENT, id_of, milliseconds, read_event
 
 __all__ = ["MISSING", "Store", "id_of", "open_store"]
 
 
-class Store(Pruning):
+class Store(Outbox):
     """One open store: its tasks, its runs, and what is told of the store as a whole."""
 
     def note(self, event: Event, task_id: int | None = None) -> None:

@@ -1,5 +1,6 @@
 """The open file: one connection per thread, transactions, and errors of the driver as ours."""
 
+import errno
 import os
 import sqlite3
 import threading
@@ -169,7 +170,18 @@ class Connection:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code in BUSY_CODES:
             return StoreBusy(f"the store {shown(self.place)} stayed busy: other writers hold it")
-        if code == sqlite3.SQLITE_FULL or (code in DISK and _left(self.place) < FULL):
+        folder = os.path.dirname(self.place)
+        refused = _refused(folder) if code in (sqlite3.SQLITE_FULL, *DISK) else None
+        if refused == errno.EDQUOT:
+            return StoreFull(
+                f"the quota for the disk of the store {shown(self.place)} is used up: make room within it, "
+                "and all goes on by itself"
+            )
+        if (
+            code == sqlite3.SQLITE_FULL
+            or refused == errno.ENOSPC
+            or (code in DISK and _left(self.place) < FULL)
+        ):
             return StoreFull(
                 f"the disk of the store {shown(self.place)} is full: make room on it, and all goes on by itself"
             )
@@ -177,16 +189,34 @@ class Connection:
             return StoreReadOnly(
                 f"the home {shown(os.path.dirname(self.place))} is on a disk that is mounted for reading only"
             )
+        if (
+            code in DISK
+            and os.path.exists(self.place)
+            and not os.access(self.place, os.R_OK | os.W_OK)
+        ):
+            mode = f"{os.stat(self.place).st_mode & 0o7777:04o}"
+            return StoreRefused(
+                f"the store {shown(self.place)} cannot be read and written by its user (mode {mode}): "
+                f"run chmod 600 {self.place}"
+            )
         if code in DAMAGE:
             return StoreRefused(f"the store {shown(self.place)} is damaged ({exc}): {self._cure()}")
         if isinstance(exc, sqlite3.DatabaseError) and code not in BUGS:
-            return StoreRefused(f"the store {shown(self.place)} cannot be used: {exc}")
+            why = str(exc) if refused is None else f"{exc} ({os.strerror(refused)})"
+            return StoreRefused(f"the store {shown(self.place)} cannot be used: {why}")
         return exc
 
     def _run(self, sql: str, values: Values = ()) -> sqlite3.Cursor:
         connection = self._connection
         try:
             return connection.execute(sql, values)
+        except sqlite3.Error as exc:
+            raise self._ours(exc) from exc
+
+    def _many(self, sql: str, values: Sequence[Values]) -> None:
+        connection = self._connection
+        try:
+            connection.executemany(sql, values)
         except sqlite3.Error as exc:
             raise self._ours(exc) from exc
 
@@ -267,6 +297,27 @@ class Connection:
 def quoted(place: str) -> str:
     """Return a path for a URI file name, with its three special characters escaped (sqlite.org/uri.html)."""
     return place.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _refused(folder: str) -> int | None:
+    """Return the number of the error with which a little more is not written in a folder; None when it is.
+
+    SQLite does not tell. The file has no name, and is gone when it is closed.
+    """
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, bytes(FULL))
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        known = exc.errno not in (
+            errno.EOPNOTSUPP,
+            errno.EISDIR,
+            errno.ENOENT,
+        )  # no such files here
+        return exc.errno if known else None
+    return None
 
 
 def _left(place: str) -> int:

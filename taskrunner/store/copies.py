@@ -2,13 +2,17 @@
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 
 from taskrunner import migrations
 from taskrunner.errors import StoreBusy, StoreNewer, StoreRefused, shown
-from taskrunner.store.connection import BUSY_CODES, COUNTS, quoted
+from taskrunner.store.connection import BUSY_CODES, COUNTS, DAMAGE, quoted
 
+PAGES = 8  # copied in one step: fewer than any store has, so that it begins before it ends
+PATIENCE = 5.0  # seconds we wait for other writers
+# What is no store to be written to, or one of another shape.
+NO_STORE = (*DAMAGE, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 OURS = {"tasks", "runs", "processes", "outputs", "events", "facts"}
 
 
@@ -80,6 +84,57 @@ def _raise_sequence(made: sqlite3.Connection, table: str, last: int) -> None:
     made.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table))
 
 
+def put_over(made: str, place: str, kept: str, check: Callable[[], None]) -> bool:
+    """Write a copy over the store at `place`, which others may have open, after keeping what it was in `kept`.
+
+    It is one transaction: others see all of it or nothing. `check` is called when they cannot write any more, and
+    what it raises stops it. Returns False for what is no store that could be written to; raises StoreBusy while
+    others write.
+    """
+    begun: list[bool] = []
+
+    def each_step(status: int, *_: int) -> None:
+        if status & 0xFF in BUSY_CODES:
+            raise StoreBusy(f"the store {shown(place)} is in use: try again")
+        if not begun:
+            begun.append(True)
+            check()
+            _keep(place, f"{kept}.new")
+            os.rename(f"{kept}.new", kept)
+
+    try:
+        with closing(_opened(made)) as copy, closing(_writable(place)) as store:
+            if store.execute("PRAGMA journal_mode").fetchone() != (
+                "wal",
+            ):  # nobody could read it meanwhile
+                return False
+            copy.backup(store, pages=PAGES, progress=each_step)
+            store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return True
+    except sqlite3.Error as exc:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        if code in BUSY_CODES:
+            raise StoreBusy(f"the store {shown(place)} is in use: try again") from exc
+        if code not in NO_STORE:
+            raise StoreRefused(f"{shown(place)} cannot be written: {exc}") from exc
+        with suppress(FileNotFoundError):
+            os.unlink(kept)
+        return False
+
+
+def _writable(place: str) -> sqlite3.Connection:
+    uri = f"file:{quoted(place)}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+
+
+def _keep(place: str, kept: str) -> None:
+    """Copy a store as it is to a new file."""
+    os.close(os.open(kept, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    with closing(_writable(place)) as store, closing(_writable(kept)) as copy:
+        store.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file
+
+
 def fold(place: str) -> dict[str, int]:
     """Put the log of a store back into its file and return the last ids used; a damaged one is left as it is.
 
@@ -90,8 +145,21 @@ def fold(place: str) -> dict[str, int]:
             ((busy, _, _),) = store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if busy:
                 raise StoreBusy(f"the store {shown(place)} is in use: try again")
-            return dict(store.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+            return _sequences(store)
     except sqlite3.Error as exc:
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES:
             raise StoreBusy(f"the store {shown(place)} is in use: try again") from exc
         return {}
+
+
+def used(place: str) -> dict[str, int]:
+    """Return the last ids used in a store; raises StoreRefused for what cannot be read."""
+    try:
+        with closing(_writable(place)) as store:
+            return _sequences(store)
+    except sqlite3.Error as exc:
+        raise StoreRefused(f"{shown(place)} cannot be read: {exc}") from exc
+
+
+def _sequences(store: sqlite3.Connection) -> dict[str, int]:
+    return dict(store.execute("SELECT name, seq FROM sqlite_sequence").fetchall())

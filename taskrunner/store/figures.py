@@ -7,11 +7,11 @@ as a list. What the figures mean is none of its business.
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.model import LIVE, State
+from taskrunner.record import record
 from taskrunner.store.connection import Row
 from taskrunner.store.rows import can_be_stored, id_of
 from taskrunner.store.runs import Runs
@@ -24,7 +24,7 @@ CODE = " ".join(f"WHEN '{state}' THEN {code}" for state, code in CODES.items())
 PUNCTUAL = "+trigger <> 'manual' AND attempt = 1"
 
 
-@dataclass(frozen=True)
+@record
 class Scope:
     """Which runs are meant: of these tasks, or of all, that ended in a span of time, both ends included."""
 
@@ -46,7 +46,7 @@ class Scope:
         return " AND ".join(parts)
 
 
-@dataclass(frozen=True)
+@record
 class Known:
     """A task that may have runs: what it is called, whether it was removed, and its streak so far."""
 
@@ -56,7 +56,7 @@ class Known:
     streak: int
 
 
-@dataclass(frozen=True)
+@record
 class Count:
     """How many runs of a task ended in one state; `punctual` ones have a lateness, `last` is its newest end.
 

@@ -3,16 +3,16 @@
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 
 from taskrunner import home, migrations
+from taskrunner.record import record
 from taskrunner.store.connection import BUSY_CODES, quoted
 
 PATIENCE = 2.0  # seconds; who asks how the store is does not want to wait for it
 MOST_FAULTS = 5
 
 
-@dataclass(frozen=True)
+@record
 class Health:
     """What a store looks like from outside; sizes in bytes."""
 

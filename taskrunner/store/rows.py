@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from taskrunner.model import (
     Task,
     Trigger,
 )
+from taskrunner.record import names_of
 
 Record = TypeVar("Record")
 MILLISECOND = timedelta(milliseconds=1)
@@ -43,6 +44,11 @@ LENGTH = (lambda value: value // MILLISECOND, lambda value: value * MILLISECOND)
 FLAG = (int, bool)
 LIST = (_json, _list)
 
+
+def _member(kind: type[StrEnum]) -> tuple[Callable[[Any], str], Callable[[Any], StrEnum]]:
+    return str, {member.value: member for member in kind}.__getitem__
+
+
 # How a field is written and read, where it is not the same in SQL.
 CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     **dict.fromkeys(
@@ -53,20 +59,22 @@ CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     ),
     **dict.fromkeys(["at", "stop_at"], MOMENT),
     **dict.fromkeys(
-        ["timeout", "kill_after", "deadline", "jitter", "retry_delay", "max_silence"], LENGTH
+        ["timeout", "kill_after", "deadline", "jitter", "retry_delay", "max_silence", "late_after"],
+        LENGTH,
     ),
     **dict.fromkeys(["enabled", "from_finish", "coalesced_at_least"], FLAG),
     **dict.fromkeys(["command", "ok_codes", "noop_codes", "retry_codes"], LIST),
-    **dict.fromkeys(["env", "limit"], (_json, _table)),
+    **dict.fromkeys(["env", "limit", "notify"], (_json, _table)),
+    "args": (_json, json.loads),
     "cpu_seconds": (lambda seconds: round(seconds * 1000), lambda ms: ms / 1000),
-    "kind": (str, Kind),
-    "overlap": (str, Overlap),
-    "catch_up": (str, CatchUp),
-    "on_lost": (str, OnLost),
-    "state": (str, State),
-    "last_state": (str, State),
-    "stop_state": (str, State),
-    "trigger": (str, Trigger),
+    "kind": _member(Kind),
+    "overlap": _member(Overlap),
+    "catch_up": _member(CatchUp),
+    "on_lost": _member(OnLost),
+    "state": _member(State),
+    "last_state": _member(State),
+    "stop_state": _member(State),
+    "trigger": _member(Trigger),
 }
 
 # Fields whose column has another name, or stands in another table.
@@ -108,6 +116,11 @@ def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def marks(values: Sequence[object]) -> str:
+    """Return a place for each of some values, for IN; the same text for as many is prepared once."""
+    return ", ".join("?" * len(values))
+
+
 def milliseconds(moment: datetime | None) -> int | None:
     """Return an instant that may be missing as it is written."""
     return None if moment is None else to_ms(moment)
@@ -115,14 +128,14 @@ def milliseconds(moment: datetime | None) -> int | None:
 
 def reader(kind: type[Record]) -> Callable[[Sequence[Any]], Record]:
     """Return a function from a row, in the order of the fields, to a record."""
-    names = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
-    decoders = [(name, CODECS[name][1]) for name in names if name in CODECS]
+    found = names_of(kind)
+    decoders = [(name, CODECS[name][1]) for name in found if name in CODECS]
 
     def read(row: Sequence[Any]) -> Record:
         # A frozen record sets its fields one by one; a tick reads thousands of records.
         record = object.__new__(kind)
         values = record.__dict__
-        values.update(zip(names, row, strict=True))
+        values.update(zip(found, row, strict=True))
         for name, decode in decoders:
             if values[name] is not None:
                 values[name] = decode(values[name])
@@ -135,8 +148,7 @@ def columns(kind: type, table: str, **elsewhere: str) -> str:
     """Return the columns of a record, for a SELECT, in the order of its fields."""
     named = {**COLUMNS, **elsewhere}
     return ", ".join(
-        elsewhere.get(entry.name) or f"{table}.{named.get(entry.name, entry.name)}"
-        for entry in fields(kind)
+        elsewhere.get(name) or f"{table}.{named.get(name, name)}" for name in names_of(kind)
     )
 
 

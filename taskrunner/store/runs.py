@@ -1,18 +1,20 @@
 """The runs: what became of the slots, the processes that carry them, and their small outputs."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import UnknownRun
-from taskrunner.model import LIVE, NOTHING, Outcome, Process, Run, State, Task, Trigger, like
+from taskrunner.model import LIVE, End, Process, Run, State, Task, Trigger
+from taskrunner.record import like
 from taskrunner.store.rows import (
     LARGEST_ID,
     PROCESS,
     RUN,
     can_be_stored,
     id_of,
+    marks,
     milliseconds,
     read_process,
     read_run,
@@ -80,7 +82,7 @@ class Runs(Tasks):
         if not made.rowcount:
             return None
         if final:
-            self._ended(task_id, None)
+            self._ended([(task_id, None, False)])
         return int(made.lastrowid or 0)
 
     def run(self, run_id: int) -> Run:
@@ -94,6 +96,11 @@ class Runs(Tasks):
     ) -> list[Run]:
         sql = f"{RUN} WHERE {where} ORDER BY {order} LIMIT ?"
         return [read_run(row) for row in self._rows(sql, (*values, limit))]
+
+    def next_run_id(self) -> int:
+        """Return the id that the next run will have."""
+        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")
+        return (int(rows[0][0]) if rows else 0) + 1
 
     def live(self, task_id: int | None = None) -> list[Run]:
         """Return the runs that are running, then those that are pending, of one task or of all, oldest first."""
@@ -162,24 +169,35 @@ class Runs(Tasks):
         )
         return None if row[0] is None else from_ms(row[0])
 
-    def start(self, run: Run, process: Process, now: datetime) -> bool:
-        """Make a pending run running, just before its process is made; False when another was first."""
-        one = self._run(
-            "UPDATE runs SET state = 'running', started = ?, reason = NULL "
-            "WHERE id = ? AND state = 'pending'",
-            (to_ms(now), run.id),
+    def start(self, processes: Sequence[Process], now: datetime) -> set[int]:
+        """Make pending runs running, just before their processes are made, and return the ids of those that were."""
+        found = self._still([process.run_id for process in processes], "pending")
+        self._many(
+            "UPDATE runs SET state = 'running', started = ?, reason = NULL WHERE id = ?",
+            [(to_ms(now), run_id) for run_id in found],
         )
-        if one.rowcount != 1:
-            return False
-        self._run(
+        self._many(
             "INSERT INTO processes (run_id, supervisor, boot_id, output, inode, pid_namespace) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                *(process.run_id, process.supervisor, process.boot_id),
-                *(process.output, process.inode, process.pid_namespace),
-            ),
+            [
+                (
+                    made.run_id,
+                    made.supervisor,
+                    made.boot_id,
+                    made.output,
+                    made.inode,
+                    made.pid_namespace,
+                )
+                for made in processes
+                if made.run_id in found
+            ],
         )
-        return True
+        return found
+
+    def _still(self, run_ids: Sequence[int], *states: str) -> set[int]:
+        """Return which of these runs are still in one of some states."""
+        sql = f"SELECT id FROM runs WHERE id IN ({marks(run_ids)}) AND state IN ({marks(states)})"
+        return {row[0] for row in self._rows(sql, (*run_ids, *states))}
 
     def note_child(self, run_id: int, pid: int, pid_started: int | None) -> None:
         """Keep how the child is recognised, once it is there."""
@@ -207,61 +225,61 @@ class Runs(Tasks):
         rows = self._rows(f"{PROCESS} WHERE stop_state IS NOT NULL")
         return {process.run_id: process for process in map(read_process, rows)}
 
+    def ended_unseen(self, since: datetime) -> list[Run]:
+        """Return the runs that came to an end since an instant with nobody who watched them end."""
+        unseen = f"('{State.SKIPPED}', '{State.MISSED}', '{State.LOST}')"
+        return self._runs(f"finished >= ? AND state IN {unseen}", (to_ms(since),))
+
     def process(self, run_id: int) -> Process | None:
         """Return what is known of the process of a running run."""
         for row in self._rows(f"{PROCESS} WHERE run_id = ?", (run_id,)):
             return read_process(row)
         return None
 
-    def finish(
-        self,
-        run: Run,
-        state: State,
-        reason: str,
-        now: datetime,
-        outcome: Outcome = NOTHING,
-        output: bytes = b"",
-        output_size: int | None = 0,
-        *,
-        more: bool = False,
-    ) -> Run | None:
-        """Record how a live run ended, with its small output; None when it had ended already.
+    def finish(self, ends: Sequence[End], more: Container[int] = ()) -> list[Run]:
+        """Record how live runs ended and return them; one that had ended already is not among them.
 
-        `output_size` is in bytes and counts also what is kept in a file; `more` attempts keep a one-off from
-        being retired.
+        Those with ids in `more` are followed by another attempt, which keeps a one-off from being retired.
         """
-        cpu = outcome.cpu_seconds
-        changed = self._run(
+        found = self._still([end.run.id for end in ends], *LIVE)
+        ended = [(end, _ended_so(end)) for end in ends if end.run.id in found]
+        self._many(
             "UPDATE runs SET state = ?, reason = ?, finished = ?, exit_code = ?, signal = ?, cpu = ?, "
-            "peak_memory = ?, output_size = ? WHERE id = ? AND state IN ('pending', 'running')",
-            (
-                *(state, reason, to_ms(now), outcome.exit_code, outcome.signal),
-                None if cpu is None else round(cpu * 1000),
-                *(outcome.peak_memory, output_size, run.id),
-            ),
+            "peak_memory = ?, output_size = ? WHERE id = ?",
+            [
+                (
+                    *(run.state, run.reason, milliseconds(run.finished), run.exit_code, run.signal),
+                    None if run.cpu_seconds is None else round(run.cpu_seconds * 1000),
+                    *(run.peak_memory, run.output_size, run.id),
+                )
+                for _, run in ended
+            ],
         )
-        if changed.rowcount != 1:
-            return None
-        self._run("DELETE FROM processes WHERE run_id = ?", (run.id,))
-        if output:
-            small = zlib.compress(output, 1)
-            self._run("INSERT OR REPLACE INTO outputs VALUES (?, ?)", (run.id, small))
-        ended = like(
-            run,
-            state=state,
-            reason=reason,
-            finished=now,
-            exit_code=outcome.exit_code,
-            signal=outcome.signal,
-            cpu_seconds=cpu,
-            peak_memory=outcome.peak_memory,
-            output_size=output_size,
+        self._many("DELETE FROM processes WHERE run_id = ?", [(run.id,) for _, run in ended])
+        self._many(
+            "INSERT OR REPLACE INTO outputs VALUES (?, ?)",
+            [(run.id, zlib.compress(end.output, 1)) for end, run in ended if end.output],
         )
-        self._ended(run.task_id, ended if ended.started else None, more=more)
-        return ended
+        self._ended((run.task_id, run if run.started else None, run.id in more) for _, run in ended)
+        return [run for _, run in ended]
 
     def output(self, run_id: int) -> bytes | None:
         """Return the small output of a run, None when it has none here."""
         for row in self._rows("SELECT data FROM outputs WHERE run_id = ?", (run_id,)):
             return zlib.decompress(row[0])
         return None
+
+
+def _ended_so(end: End) -> Run:
+    outcome = end.outcome
+    return like(
+        end.run,
+        state=end.state,
+        reason=end.reason,
+        finished=end.at,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        cpu_seconds=outcome.cpu_seconds,
+        peak_memory=outcome.peak_memory,
+        output_size=end.size,
+    )

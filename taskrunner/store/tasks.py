@@ -9,8 +9,18 @@ from taskrunner.clock import to_ms
 from taskrunner.errors import DuplicateTask, UnknownTask, shown
 from taskrunner.model import After, Run, Task
 from taskrunner.store.facts import Facts
-from taskrunner.store.rows import TASK, can_be_stored, encoded, id_of, milliseconds, read_task
+from taskrunner.store.rows import (
+    TASK,
+    can_be_stored,
+    encoded,
+    id_of,
+    marks,
+    milliseconds,
+    read_task,
+)
 
+# A task with rules whom to tell.
+TELLS = "on_failure IS NOT NULL OR notify <> '{}' OR long_after IS NOT NULL"
 FOLLOWS = "kind = 'after' AND schedule IN (?, ?, ?, ?)"
 
 
@@ -59,7 +69,8 @@ class Tasks(Facts):
 
     def tasks_by_id(self, ids: Iterable[int]) -> dict[int, Task]:
         """Return the tasks of these ids by them, also those that were removed."""
-        rows = self._rows(f"{TASK} WHERE id IN ({', '.join(map(str, ids))})")
+        wanted = list(set(ids))
+        rows = self._rows(f"{TASK} WHERE id IN ({marks(wanted)})", wanted)
         return {task.id: task for task in map(read_task, rows)}
 
     def due(self, now: datetime, boot_id: str, limit: int, only: int | None = None) -> list[Task]:
@@ -89,19 +100,34 @@ class Tasks(Facts):
         """Return the enabled tasks that have a slot to come."""
         return self.tasks("enabled AND next IS NOT NULL")
 
-    def concerned(self, run: Run) -> list[Task]:
-        """Return the enabled tasks that the end of a run sets in motion.
+    def concerned(self, run: Run, *, tells: bool) -> list[Task]:
+        """Return the tasks that the end of a run is something to: those that come after its own, when enabled.
 
-        Those are the tasks that come after its own, and its own when that is a delay from the end of each run.
+        And its own, when that is a delay from the end of each run, when it has rules whom to tell, or when somebody
+        is told of all tasks (`tells`).
         """
         # Their ids first: there are none at the end of most runs, and that is cheaper to learn.
         found = self._rows(
-            "SELECT id FROM tasks WHERE id = ? AND from_finish "
+            f"SELECT id FROM tasks WHERE id = ? AND (? OR from_finish OR {TELLS}) "
             f"UNION ALL SELECT id FROM tasks WHERE removed IS NULL AND {FOLLOWS}",
-            (run.task_id, *_texts(run.task)),
+            (run.task_id, tells, *_texts(run.task)),
         )
         ids = ", ".join(str(row[0]) for row in found)
-        return self.tasks(f"enabled AND id IN ({ids})") if ids else []
+        where = f"(enabled OR id = ?) AND id IN ({ids})"
+        return self.tasks(where, (run.task_id,)) if ids else []
+
+    def any_concerned(self, runs: Sequence[Run], *, tells: bool) -> bool:
+        """Return whether the end of any of these runs is something to any task: of most it is to none."""
+        ids, texts = (
+            [run.task_id for run in runs],
+            [text for run in runs for text in _texts(run.task)],
+        )
+        found = self._rows(
+            f"SELECT 1 FROM tasks WHERE id IN ({marks(ids)}) AND (? OR from_finish OR {TELLS}) UNION ALL SELECT 1 FROM tasks "
+            f"WHERE removed IS NULL AND kind = 'after' AND schedule IN ({marks(texts)}) LIMIT 1",
+            (*ids, tells, *texts),
+        )
+        return bool(found)
 
     def followers(self, parent: str) -> list[Task]:
         """Return the tasks that come after this one."""
@@ -112,12 +138,15 @@ class Tasks(Facts):
         for task in self.followers(old):
             self.change_task(task.id, schedule=new + task.schedule[len(old) :])
 
-    def fill_following(self, task: Task, next_slot: datetime, following: datetime | None) -> None:
-        """Keep the slot after the next, unless the task has been changed since it was read."""
-        self._run(
+    def fill_following(self, found: Sequence[tuple[Task, datetime, datetime | None]]) -> None:
+        """Keep the slots after the next of tasks, unless they have been changed since they were read."""
+        self._many(
             "UPDATE tasks SET following = ? WHERE id = ? AND following IS NULL AND next = ? "
             "AND schedule = ? AND tz IS ?",
-            (milliseconds(following), task.id, to_ms(next_slot), task.schedule, task.tz),
+            [
+                (milliseconds(following), task.id, to_ms(slot), task.schedule, task.tz)
+                for task, slot, following in found
+            ],
         )
 
     def count_runs(self, task_id: int) -> int:
@@ -136,14 +165,12 @@ class Tasks(Facts):
         """Return the tasks of a group."""
         return self.tasks("group_name = ?", (group,))
 
-    def _ended(self, task_id: int, run: Run | None, *, more: bool = False) -> None:
-        """Keep how a run that had started ended, None when it had not; retire a one-off whose slot is past.
+    def _ended(self, ends: Iterable[tuple[int, Run | None, bool]]) -> None:
+        """Keep on tasks how a run that had started ended, None when it had not; retire one-offs whose slot is past.
 
-        It is not retired while `more` attempts are made, or other runs of it are live.
+        The third says whether more attempts are made; then it is not retired, nor while other runs of it are live.
         """
-        started = None if run is None else milliseconds(run.started)
-        state, finished = (None, None) if run is None else (run.state, milliseconds(run.finished))
-        self._run(
+        self._many(
             "UPDATE tasks SET last_state = iif(:started >= coalesce(last_run, 0), :state, last_state), "
             "last_run = iif(:started >= coalesce(last_run, 0), :started, last_run), "
             "last_success = iif(:state = 'succeeded', :finished, last_success), "
@@ -151,7 +178,16 @@ class Tasks(Facts):
             "WHEN :state IN ('failed', 'timed_out', 'lost') THEN min(streak, 0) - 1 ELSE streak END, "
             "enabled = enabled AND NOT (kind = 'at' AND next IS NULL AND NOT :more AND NOT EXISTS ("
             "SELECT 1 FROM runs WHERE task_id = :id AND runs.state = 'pending')) WHERE id = :id",
-            {"started": started, "state": state, "finished": finished, "more": more, "id": task_id},
+            [
+                {
+                    "started": None if run is None else milliseconds(run.started),
+                    "state": None if run is None else run.state,
+                    "finished": None if run is None else milliseconds(run.finished),
+                    "more": more,
+                    "id": task_id,
+                }
+                for task_id, run, more in ends
+            ],
         )
 
 

@@ -90,6 +90,11 @@ class Box:
         until = now.replace(second=0, microsecond=0) + timedelta(minutes=minutes, seconds=45)
         time.sleep((until - now).total_seconds() / self.speed)
 
+    def pass_until(self, moment: datetime) -> None:
+        """Waits until the clock of the box shows an instant; several boxes are waited for one by one."""
+        left = (moment - self.clock(time.monotonic())).total_seconds() / self.speed
+        time.sleep(max(0.0, left))
+
 
 @contextlib.contextmanager
 def running(

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,7 @@ SCRIPT = Path(__file__).with_name("systemd_box.sh")
 SYSTEMD = "/lib/systemd/systemd"
 UP = ("running", "degraded")
 PATIENCE = 30.0  # seconds for it to come up
+POWER_OFF = signal.SIGRTMIN + 4  # systemd(1)
 
 
 def check_machine(needs: Callable[[str, object, str], None]) -> None:
@@ -52,6 +54,7 @@ class Box:
     """A running systemd; `pid` is the number that the machine knows it by."""
 
     pid: int
+    again: Callable[[int], Box] | None = None
 
     def run(self, *argv: str, check: bool = True, **options: object) -> str:
         """What a command prints in the box, stderr too; it must succeed unless told otherwise."""
@@ -70,6 +73,11 @@ class Box:
     def path(self, place: str) -> Path:
         """A path in the box, as it is reached from outside."""
         return Path(f"/proc/{self.pid}/root{place}")
+
+    def reboot(self, how: signal.Signals | int = POWER_OFF) -> Box:
+        """End it and start another one on the same disk, with a new boot id; KILL is a power cut."""
+        assert self.again is not None
+        return self.again(how)
 
     def until(self, holds: Callable[[], object], patience: float = 20.0) -> None:
         """Waits until something holds; fails when that takes too long."""
@@ -95,15 +103,29 @@ def running() -> Iterator[Box]:
         shutil.rmtree(folder)
 
 
-def _when_up(process: subprocess.Popen[bytes], folder: Path) -> Box:
+def _when_up(process: subprocess.Popen[bytes], folder: Path, before: int | None = None) -> Box:
+    """Wait for a systemd, or for the one after `before`."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
-        for pid in _children(process.pid):
+        for pid in _first(process):
+            if pid == before:
+                continue
             state = Box(pid).run("systemctl", "is-system-running", check=False).strip()
             if state in UP and Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
-                return Box(pid)
+                return Box(pid, partial(_reboot, process, folder, pid))
         time.sleep(0.05)
     raise RuntimeError(f"systemd did not come up: {(folder / 'said').read_text()}")
+
+
+def _reboot(process: subprocess.Popen[bytes], folder: Path, pid: int, how: int) -> Box:
+    (folder / "again").touch()
+    os.kill(pid, how)
+    return _when_up(process, folder, pid)
+
+
+def _first(process: subprocess.Popen[bytes]) -> list[int]:
+    """The process 1 of the box, if there is one: what the script has started has started it."""
+    return [pid for each in _children(process.pid) for pid in _children(each)]
 
 
 def _children(pid: int) -> list[int]:
@@ -115,9 +137,9 @@ def _children(pid: int) -> list[int]:
 
 def _down(process: subprocess.Popen[bytes]) -> None:
     """Ask systemd to power off, and end the namespaces when it does not."""
-    for pid in _children(process.pid):
+    for pid in _first(process):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGRTMIN + 4)  # systemd(1): poweroff
+            os.kill(pid, POWER_OFF)
     try:
         process.wait(timeout=15)
     except subprocess.TimeoutExpired:

@@ -101,6 +101,13 @@ for name in memory pids cpu cpuacct blkio devices freezer systemd unified ''; do
     echo $$ >"$folder/${box##*/}/cgroup.procs" || echo "stays in the group of $name" >&2
 done
 echo $$ >"$box/launcher"
-exec unshare --pid --mount --uts --ipc --cgroup --fork --kill-child --propagation private \
-    env -i container=box PATH=/usr/sbin:/usr/bin:/sbin:/bin CONTROLLERS="$(echo $controllers)" \
-    sh "$0" "$box" inside
+# The disk stays while this script runs: a systemd that ends is followed by another one where BOX/again asks
+# for it, which is a reboot.
+while :; do
+    setpriv --pdeathsig KILL \
+        unshare --pid --mount --uts --ipc --cgroup --fork --kill-child --propagation private \
+        env -i container=box PATH=/usr/sbin:/usr/bin:/sbin:/bin CONTROLLERS="$(echo $controllers)" \
+        sh "$0" "$box" inside || :
+    [ -e "$box/again" ] || break
+    rm "$box/again"
+done

@@ -1,0 +1,42 @@
+"""What is asked about those who are told: the channels, the outbox, and whether a message arrives."""
+
+from taskrunner import notify
+from taskrunner.answers import Delivery, Told
+from taskrunner.api.door import Door
+from taskrunner.errors import InputError, StateError, shown
+from taskrunner.store import MISSING, posted
+
+
+class Notices(Door):
+    """The requests about notifications."""
+
+    def channels(self) -> list[Told]:
+        """Return the channels of the configuration, and what waits for each; raises InputError."""
+        return notify.channels_of(self._here())
+
+    def outbox(self, limit: int = 20) -> list[posted.Posted]:
+        """Return the newest messages, newest first: what waits, what was sent, and what was given up."""
+        if limit < 1:
+            raise InputError(f"{shown(limit)} is no count of messages: give 1 or more")
+        here = self._here()
+        return [] if here.store.place == MISSING else posted.newest(here.store, limit)
+
+    def test_channel(self, name: str) -> Delivery:
+        """Send a test message to a channel and return what became of it; raises StateError for no such channel.
+
+        It goes at once and past the outbox. A ping is sent as a line for the log of the switch, which changes
+        nothing there.
+        """
+        here = self._here()
+        if name not in here.config.notify:
+            known = ", ".join(here.config.notify) or "none"
+            raise StateError(f"there is no channel {shown(name)}: known are {known}")
+        return notify.test(here, name)
+
+    def deliver(self) -> list[Delivery]:
+        """Send all messages that are due, and return what became of them; nothing while another process does.
+
+        Ticks have this done by a process of its own. Raises StoreBusy or StoreRefused.
+        """
+        here = self._here()
+        return [] if here.store.place == MISSING else notify.send(here)

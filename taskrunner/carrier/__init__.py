@@ -1,0 +1,37 @@
+"""Who carries runs: the process that started them, or systemd, in a unit of its own for each.
+
+    transient    a run becomes a unit of systemd
+    begin        the first thing that the unit executes: it becomes the command
+    end          the last thing: it has the end of the run recorded
+    record       what `end` does, with all of taskrunner at hand
+    journal      a line for each change of a run in the journal of systemd
+
+This is the door to it, and light: nothing of it is imported where runs are carried inline. It must not know how a
+supervisor works.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from taskrunner import home
+from taskrunner.opened import OpenHome
+
+if TYPE_CHECKING:
+    from taskrunner.carrier.transient import Transient
+
+SYSTEMD = "systemd"  # the value of the setting `carrier`; it is never guessed
+NO_ANSWER = 'the setting is carrier = "systemd", but no systemd answers here: runs are carried by this process instead'
+
+
+def of(here: OpenHome) -> "tuple[Transient | None, str | None]":
+    """Return who carries the runs of a home, None for ourselves, and what a person should know about that.
+
+    Where a clock is in a test's hand, or no systemd answers, it is ourselves.
+    """
+    if here.config.carrier != SYSTEMD or not here.goes_on:
+        return None, None
+    if not os.path.exists(os.path.join(home.runtime(), "systemd/private")):
+        return None, NO_ANSWER
+    from taskrunner.carrier.transient import Transient
+
+    return Transient(here), None

@@ -1,0 +1,163 @@
+"""The end of a run that systemd carried: recorded by the same steps as that of a child of ours.
+
+Whoever records an outcome then starts what is pending, so this is a supervisor, for a moment, known by the name of
+the unit. What the store does not take goes to the spool. It must not know how the unit was made.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from taskrunner import clock, home, opened, reconcile, runner, spool, supervise
+from taskrunner.carrier import journal
+from taskrunner.carrier.transient import Transient
+from taskrunner.config import Config
+from taskrunner.errors import StoreBusy, StoreRefused
+from taskrunner.model import Outcome, State
+from taskrunner.opened import OpenHome
+from taskrunner.output import Slot, slot as place_of
+from taskrunner.runner import handed
+from taskrunner.spool import Spooled
+from taskrunner.store import MISSING, Store
+from taskrunner.supervise import Watched
+
+KILLED = 9  # SIGKILL
+FOR_MEMORY = "the kernel killed it for its memory"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What there is to know of the end of a run; the rest of the machine is `closing_down`."""
+
+    run_id: int
+    unit: str
+    outcome: Outcome
+    at: datetime
+    note: str | None
+    closing_down: bool
+
+
+def main(folder: str, unit: str, run_id: int, result: str, code: str, status: str) -> int:
+    """Record how a run ended, from what systemd says of its unit; what goes wrong stands in the journal."""
+    try:
+        end = _told(folder, unit, run_id, handed.ended(result, code, status))
+        _record(folder, end)
+    except Exception as exc:  # noqa: BLE001  nobody else would hear of it; the next tick finds the run lost
+        journal.send(
+            MESSAGE=f"the end of run {run_id} ({result} {code} {status}) could not be recorded: {exc!r}",
+            PRIORITY=journal.ERROR,
+            TASKRUNNER_RUN=run_id,
+        )
+        return 1
+    return 0
+
+
+def _told(folder: str, unit: str, run_id: int, outcome: Outcome) -> Told:
+    """Put together what there is to know; we were started as soon as all of the command had ended."""
+    at = clock.now() - timedelta(seconds=runner.age(os.getpid()))
+    with open(
+        home.path(folder, home.SUPERVISORS, unit), "rb"
+    ) as file:  # what `begin` has left of it
+        fault = handed.begun(file.read())
+    stopped, closing_down = _stop_asked(unit)
+    if fault is not None:
+        outcome = fault
+    elif stopped:
+        outcome = replace(outcome, stopped=True, timed_out=False)
+    killed = outcome.signal == KILLED or outcome.exit_code == 128 + KILLED  # from a shell
+    note = FOR_MEMORY if killed and _out_of_memory() else None
+    return Told(run_id, unit, outcome, at, note, closing_down)
+
+
+def _stop_asked(unit: str) -> tuple[bool, bool]:
+    """Return whether somebody has systemd stop the unit, and whether that is because the machine goes down."""
+    said = reconcile.systemctl("list-jobs", "--no-legend", "--plain")
+    jobs = [] if said is None else [line.split()[1:3] for line in said.out.splitlines()]
+    return [unit, "stop"] in jobs or [unit, "restart"] in jobs, ["shutdown.target", "start"] in jobs
+
+
+def _out_of_memory() -> bool:
+    """Return whether the kernel has killed a process of our control group, which is the unit's, for its memory."""
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        groups = [line.rstrip("\n").split(":", 2)[1:] for line in file]
+    for controllers, path in groups:
+        if controllers in ("", "memory"):
+            name = "memory.events" if not controllers else "memory.oom_control"
+            place = f"/sys/fs/cgroup/{controllers}{path}/{name}"
+            if any(
+                line.startswith("oom_kill ") and not line.endswith(" 0\n") for line in _lines(place)
+            ):
+                return True
+    return False
+
+
+def _lines(place: str) -> list[str]:
+    try:
+        with open(place, encoding="utf-8") as file:
+            return file.readlines()
+    except OSError:
+        return []
+
+
+def _record(folder: str, end: Told) -> None:
+    """Record an end and start what comes next; a store that cannot even be read has it later, from the spool."""
+    try:
+        here = opened.open_home(folder)
+        with closing(here.store):
+            found = _still_ours(here, end)
+            if found is not None:
+                with _supervisor(here, end) as me:
+                    _see_through(me, found, end)
+                here.store.checkpoint()
+    except (StoreBusy, StoreRefused):
+        nowhere = OpenHome(folder, Store(MISSING), Config(), clock.now)
+        if not spool.holds(nowhere, end.run_id):
+            known = (end.run_id, end.unit, end.at, end.outcome)
+            spool.put(
+                nowhere, Spooled(*known, size=0, large=False, fault=None, note=end.note, retry=True)
+            )
+
+
+def _still_ours(here: OpenHome, end: Told) -> Watched | None:
+    """Return the run that has ended, with its output; None when its end is known already."""
+    run, process = here.store.run(end.run_id), here.store.process(end.run_id)
+    if run.state is not State.RUNNING or process is None or process.supervisor != end.unit:
+        return None
+    return Watched(run, here.store.task_of(run), _slot(here, process.output), end.unit)
+
+
+def _not_before(start: datetime | None, at: datetime) -> datetime:
+    """Return when a run ended; our own age is known to a hundredth of a second only."""
+    return at if start is None else max(start, at)
+
+
+def _slot(here: OpenHome, name: str) -> Slot:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(place_of(here.output, name), flags)
+    except OSError:
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        return Slot(name, fd, os.fstat(fd).st_ino, "there is no file of its output")
+    return Slot(name, fd, os.fstat(fd).st_ino)
+
+
+@contextmanager
+def _supervisor(here: OpenHome, end: Told) -> Iterator[supervise.Supervisor]:
+    carried = Transient(here, falls_back=False)  # we are about to end
+    with supervise.supervisor(here, name=end.unit, carrier=carried) as me:
+        me.closing = end.closing_down  # what waits does so until the machine is up again
+        yield me
+
+
+def _see_through(me: supervise.Supervisor, watched: Watched, end: Told) -> None:
+    me.take_end(watched, end.outcome, _not_before(watched.run.started, end.at), end.note)
+    me.turn()
+    me.hand_on()
+    while me.busy:  # what could not be started
+        me.wait(None)
+        me.turn()
+        me.hand_on()
+    for run in me.finished:
+        journal.tell(me.here, run)

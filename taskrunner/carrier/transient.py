@@ -1,0 +1,155 @@
+"""A run becomes a unit of systemd: supervised by it, with nothing of ours resident while the command runs.
+
+The unit's main process is the command (by way of `begin`); `RuntimeMaxSec` is its timeout, its control group what is
+stopped, its standard output our file. After it `end` records how it ended. It must not know how that is done.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from taskrunner import clock, config, home, lock, output, reconcile, runner
+from taskrunner.carrier import journal
+from taskrunner.carrier.end import TOLD
+from taskrunner.clocks import program
+from taskrunner.model import Command, Run
+from taskrunner.opened import OpenHome
+from taskrunner.output import Slot
+from taskrunner.record import record
+from taskrunner.runner import handed
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+BEGIN, END = (os.path.join(FOLDER, name) for name in ("begin.py", "end.py"))
+# The recorder runs in the unit's control group, when the command is gone: these leave it room to work.
+LEAST_MEMORY = 64_000_000  # bytes
+LEAST_TASKS = 16
+LEAST_STOP = 2.0  # seconds; until the recorder asks for more
+EARLY = 0.02  # seconds that a timer may come too soon by the wall clock
+
+
+@record
+class Transient:
+    """The carrier that hands each run to systemd; with `falls_back` the caller carries what systemd refuses."""
+
+    here: OpenHome
+    falls_back: bool = True
+
+    def unit(self, run_id: int) -> str:
+        """Return the name of the unit that is to carry a run: `taskrunner-run-<id>.service`."""
+        name = f"taskrunner-run-{run_id}"
+        if os.path.exists(os.path.join(home.runtime(), "systemd/transient", f"{name}.service")):
+            name += f"-{os.urandom(4).hex()}"  # a run of another home has the same number
+        return f"{name}.service"
+
+    def start(self, unit: str, run: Run, command: Command, slot: Slot) -> str | None:
+        """Hand a run to systemd; return why it is refused, None when it is not. Raises LookupError for no such user."""
+        place = self.here.supervisor(unit)
+        _write_private(place, handed.plain(command))
+        begin = (sys.executable, "-I", "-S", BEGIN, place)
+        properties = self._properties(unit, run, command, slot)
+        refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
+        if refused is None:
+            journal.tell(self.here, run)
+        else:
+            os.unlink(place)
+        return refused
+
+    def _properties(self, unit: str, run: Run, command: Command, slot: Slot) -> Iterator[str]:
+        yield from ("Type=exec", "KillMode=control-group", "IgnoreSIGPIPE=no", "OOMPolicy=continue")
+        yield from ("NotifyAccess=exec", "StandardInput=null")  # `end` has to ask for time
+        file = "null" if slot.fault else f"append:{output.slot(self.here.output, slot.name)}"
+        yield from (f"StandardOutput={file}", f"StandardError={file}")
+        yield f"TimeoutStopSec={_length(max(command.kill_after, LEAST_STOP))}"
+        yield f"RuntimeMaxSec={'infinity' if command.timeout is None else _length(command.timeout)}"
+        yield from _bounds(command)
+        whole = "" if os.geteuid() else "+"  # whatever the task may not do, its end is recorded
+        yield f"ExecStopPost={whole}{self._end(unit, run)}"
+
+    def _end(self, unit: str, run: Run) -> str:
+        """Return the command line that records the end of a run."""
+        words = (sys.executable, "-I", END, self.here.folder, unit, str(run.id))
+        return " ".join((_line(words), *TOLD, _line(_own_path())))
+
+    def wake(self, ready: datetime, seconds: float) -> None:
+        """Let a tick come at an instant that is so far away, for a run whose time comes then."""
+        name = f"taskrunner-wake-{clock.to_ms(ready)}"
+        tick = program.words(program.own(), self.here.folder, "tick")
+        timer = (f"--on-active={_length(seconds + EARLY)}", "--timer-property=AccuracySec=10ms")
+        _run_unit(name, "a run whose time comes", tick, "Type=oneshot", options=timer)
+
+    def send_off(self) -> None:
+        """Let what is to be told be sent, by a unit of its own, unless one is at it."""
+        self.here.store.posted = False
+        if not lock.is_held(self.here.path(home.SENDER)):
+            words = program.words(program.own(), self.here.folder, "notify", "--send")
+            name = f"taskrunner-send-{os.urandom(4).hex()}"
+            _run_unit(name, "messages to be sent", words, "Type=exec", "StandardError=null")
+
+    def tell(self, runs: Sequence[Run]) -> None:
+        """Write the states of runs into the journal."""
+        for run in runs:
+            journal.tell(self.here, run)
+
+
+def _run_unit(
+    name: str, what: str, argv: Sequence[str], *properties: str, options: Sequence[str] = ()
+) -> str | None:
+    """Have systemd execute something in a unit of its own; return why it does not, None when it does."""
+    said = runner.tool(
+        *reconcile.reached("systemd-run"),
+        *("--quiet", "--collect", "--no-block", f"--unit={name}"),
+        *(f"--description=taskrunner: {what}", *options),
+        *(word for each in (*properties, *_settings()) for word in ("-p", each)),
+        *("--", *map(_unexpanded, argv)),
+    )
+    if said is None:
+        return "systemd-run is not installed"
+    return None if said.code == 0 else said.err or f"systemd-run ended with exit code {said.code}"
+
+
+def _bounds(command: Command) -> Iterator[str]:
+    """Give what holds for all processes of a run together; each has its limits from `begin` besides."""
+    if command.nice is not None:
+        yield f"Nice={command.nice}"
+    if "memory" in command.limit:
+        yield f"MemoryMax={max(command.limit['memory'], LEAST_MEMORY)}"
+    if "processes" in command.limit:
+        yield f"TasksMax={max(command.limit['processes'], LEAST_TASKS)}"
+
+
+def _write_private(place: str, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(place, flags, 0o600), "wb") as file:
+        file.write(data)
+
+
+def _settings() -> Iterator[str]:
+    """Give the settings that stand in our environment, for who records the end and starts what comes next."""
+    for name, value in config.own_variables().items():
+        yield f"Environment={_quoted(f'{name}={value}')}"
+
+
+def _quoted(word: str) -> str:
+    """Return a word as systemd-run takes it in a property; unlike in the file of a unit, % stands for itself."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _line(words: Sequence[str]) -> str:
+    return " ".join(_quoted(_unexpanded(word)) for word in words)
+
+
+def _unexpanded(word: str) -> str:
+    """Return a word of a command line that systemd is not to put variables into."""
+    return word.replace("$", "$$")
+
+
+def _own_path() -> list[str]:
+    """Return where our modules and those we need are found, wherever they lie."""
+    places = (os.path.dirname(os.path.dirname(FOLDER)), *sys.path)
+    return [place for place in dict.fromkeys(places) if os.path.isabs(place)]
+
+
+def _length(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1e6))}us"

@@ -1,0 +1,318 @@
+"""The channels that people are told by, as the tables `[notify.NAME]` of the configuration describe them.
+
+What may stand there, checked key by key; nothing is opened or sent here. A value may be secret, so none of an
+address is ever part of a sentence. It must not know the store.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from taskrunner import duration
+from taskrunner.errors import InputError, shown
+
+NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,49}"
+# What can be told of a task, and when.
+EVENTS = (
+    "start",  # a run starts
+    "success",  # a slot succeeded
+    "first-success",  # for the first time ever
+    "failure",  # the last attempt of a slot failed, timed out or was lost
+    "recovery",  # a slot succeeded, and a failure was told before
+    "missed",  # a slot was too late to be run
+    "lost",  # a run was lost; also a failure
+    "late",  # a run starts later than `late_after` after its slot
+    "long",  # a run takes longer than `long_after` times what is usual
+)
+USUAL = ("failure", "recovery", "missed", "late", "long")  # when a rule names no event
+PINGED = ("start", "success", "failure")  # all that a ping can say
+ALWAYS, NEVER = timedelta(0), None  # of `repeat`
+MASK = "***"
+OWN = ""  # the name of the channel that is a task's own command
+
+
+class Channel:
+    """One way to tell people; `on` and `tasks` are its rules for all tasks, `more` the settings of its kind."""
+
+    # No dataclass: every tick that works imports this, and most homes have none.
+    __slots__ = ("digest", "kind", "more", "name", "on", "repeat", "tasks", "time_limit")
+
+    def __init__(self, name: str, kind: str, found: Mapping[str, Any]) -> None:
+        self.name = name
+        self.kind = kind
+        self.on: tuple[str, ...] = found.get("on", ())
+        self.tasks: tuple[str, ...] = found.get("tasks", ("*",))
+        self.repeat: timedelta | None = found.get("repeat", timedelta(days=1))
+        self.time_limit: timedelta = found.get("time_limit", timedelta(seconds=30))
+        self.digest: int = found.get("digest", 5)
+        self.more: Mapping[str, Any] = {k: v for k, v in found.items() if k not in COMMON}
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """The events of a rule that names none."""
+        return PINGED if self.kind == "ping" else USUAL
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise InputError("a text of one line")
+    return value
+
+
+def _long_text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise InputError("a text that is not empty")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not found:
+        raise InputError("a text or a list of texts")
+    return tuple(_text(each) for each in found)
+
+
+def _events(value: Any) -> tuple[str, ...]:
+    found = _texts(value) if value != [] else ()
+    for each in found:
+        if each not in EVENTS:
+            raise InputError(f"a list of events, known are {', '.join(EVENTS)}")
+    return found
+
+
+def _headers(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise InputError("a table of header names and texts")
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+            raise InputError("a table of header names, made of letters, digits and -, and texts")
+        _text(text)
+    return dict(value)
+
+
+def _url(value: Any) -> str:
+    found = _text(value)
+    if not re.match(r"https?://[^/?#\s]+", found) or " " in found:
+        raise InputError("an address that begins with https:// or http://")
+    return found
+
+
+def _address(value: Any) -> tuple[str, ...]:
+    for each in _texts(value):
+        if not re.fullmatch(r"[^\s,;<>]+", each) or each.startswith("-"):
+            raise InputError("a mail address such as ops@example.org, or a list of such")
+    return _texts(value)
+
+
+def _server(value: Any) -> str:
+    if not re.fullmatch(
+        r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:]+\](:[0-9]{1,5})?", _text(value)
+    ):
+        raise InputError("a server such as mail.example.org or mail.example.org:587")
+    return str(value)
+
+
+def _one_of(*known: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in known:
+            raise InputError(f"one of {', '.join(known)}")
+        return str(value)
+
+    return read
+
+
+def _repeat(value: Any) -> timedelta | None:
+    if value in ("always", "never"):
+        return ALWAYS if value == "always" else NEVER
+    return _length(value, "a duration such as 6h, or always or never")
+
+
+def _length(value: Any, what: str = "a duration such as 30s") -> timedelta:
+    try:
+        return duration.parse(_text(value))
+    except InputError as exc:
+        raise InputError(what) from exc
+
+
+def _limit(value: Any) -> timedelta:
+    found = _length(value)
+    if found > timedelta(minutes=10):
+        raise InputError("a duration of at most 10m")
+    return found
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+        raise InputError("a whole number from 1 to 1000")
+    return value
+
+
+Readers = Mapping[str, Callable[[Any], Any]]
+COMMON: Readers = {
+    "kind": _text,
+    "on": _events,
+    "tasks": _texts,
+    "repeat": _repeat,
+    "time_limit": _limit,
+    "digest": _count,
+}
+WEB: Readers = {"url": _url, "url_file": _text, "url_env": _text, "ca_file": _text}
+KINDS: Mapping[str, Readers] = {
+    "command": {"command": _texts, "shell": _long_text},
+    "mail": {
+        "to": _address,
+        "from": _address,
+        "sendmail": _text,
+        "smtp": _server,
+        "user": _text,
+        "tls": _one_of("starttls", "tls", "none"),
+        "ca_file": _text,
+        "password_file": _text,
+        "password_env": _text,
+    },
+    "webhook": {**WEB, "template": _long_text, "headers": _headers},
+    "ping": WEB,
+}
+# Of each of these exactly one, or at most one.
+ONE = {"command": ("command", "shell"), "webhook": ("url", "url_file", "url_env")}
+ONE["ping"] = ONE["webhook"]
+AT_MOST_ONE = {"mail": (("sendmail", "smtp"), ("password_file", "password_env"))}
+WITH_SMTP = ("tls", "ca_file", "user", "password_file", "password_env")
+
+
+def read(value: Any, where: str) -> dict[str, Channel]:
+    """Return the channels of a configuration by their names; raises InputError that says where it is wrong."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"notify in {where} must be tables such as [notify.ops]")
+    return {name: _channel(name, table, where) for name, table in value.items()}
+
+
+def _channel(name: str, table: Any, where: str) -> Channel:
+    place = f"the channel {shown(name)} in {where}"
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"{place}: use letters, digits and . _ - for its name")
+    if not isinstance(table, Mapping):
+        raise InputError(f"{place} must be a table: [notify.{name}]")
+    kind = table.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"{place}: kind {shown(kind)} must be one of {', '.join(KINDS)}")
+    found = {key: _setting(place, kind, key, each) for key, each in table.items()}
+    _agree(place, kind, found)
+    return Channel(name, kind, found)
+
+
+def _setting(place: str, kind: str, key: str, value: Any) -> Any:
+    if key == "password":
+        raise InputError(
+            f"{place}: a password does not belong into the configuration: put it into a file of mode 0600 "
+            "and give password_file, or give password_env"
+        )
+    reader = {**COMMON, **KINDS[kind]}.get(key)
+    if reader is None:
+        known = ", ".join([*KINDS[kind], *COMMON])
+        raise InputError(f"{place}: {shown(key)} is no setting of {kind}: known are {known}")
+    try:
+        return reader(value)
+    except InputError as exc:
+        raise InputError(f"{place}: {key} must be {exc}") from exc
+
+
+def _agree(place: str, kind: str, found: Mapping[str, Any]) -> None:
+    """Raise InputError for settings that are missing or contradict each other."""
+    one = ONE.get(kind, ())
+    if one and sum(key in found for key in one) != 1:
+        raise InputError(f"{place}: give one of {', '.join(one)}")
+    for keys in AT_MOST_ONE.get(kind, ()):
+        if all(key in found for key in keys):
+            raise InputError(f"{place}: give {' or '.join(keys)}, not both")
+    if kind == "mail":
+        _agree_on_mail(place, found)
+    if kind == "ping" and not set(found.get("on", ())) <= set(PINGED):
+        raise InputError(f"{place}: a ping can tell only {', '.join(PINGED)}")
+
+
+def _agree_on_mail(place: str, found: Mapping[str, Any]) -> None:
+    if "to" not in found:
+        raise InputError(f"{place}: to is missing: give a mail address")
+    alone = [key for key in WITH_SMTP if key in found]
+    if alone and "smtp" not in found:
+        raise InputError(f"{place}: {alone[0]} goes only with smtp")
+    if ("user" in found) != ("password_file" in found or "password_env" in found):
+        raise InputError(f"{place}: user and password_file (or password_env) go together")
+    if "user" in found and found.get("tls") == "none" and not local(found["smtp"]):
+        raise InputError(f"{place}: with tls none the password could be read on its way")
+
+
+def local(server: str) -> bool:
+    """Return whether a server is this host."""
+    return re.sub(r":[0-9]+$", "", server) in ("localhost", "127.0.0.1", "[::1]")
+
+
+def masked(address: str) -> str:
+    """Return an address without what may be secret in it: its path, its query, who logs in."""
+    scheme, _, rest = address.partition("://")
+    host, _, more = rest.partition("/")
+    host, _, query = host.rpartition("@")[2].partition("?")
+    return f"{scheme}://{host}/{MASK if more or query else ''}"
+
+
+# ---- the rules of a task
+
+
+def told(value: Any) -> str:
+    """Return whom a rule tells, checked: channels as `@NAME` with commas between, else a text for the shell."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > 10_000:
+        raise InputError("it must be @CHANNEL, or a command for the shell")
+    if value.startswith("@"):
+        for each in value.split(","):
+            if not each.startswith("@") or not re.fullmatch(NAME, each[1:]):
+                raise InputError("it must be channels such as @ops or @ops,@pager, or a command")
+    return value
+
+
+def rules(value: Any) -> dict[str, str]:
+    """Return rules by event, given as a table or as texts such as `@ops` or `failure,late=@ops`.
+
+    A rule without an event is for the usual ones, kept under the name `usual`.
+    """
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list | tuple):
+        value = dict(pair for text in value for pair in _rule(text))
+    if not isinstance(value, Mapping):
+        raise InputError("it must be rules such as @ops or failure,late=@ops")
+    for event in value:
+        if event not in EVENTS and event != "usual":
+            raise InputError(f"{shown(event)} is no event: known are {', '.join(EVENTS)}")
+    return {event: told(whom) for event, whom in value.items()}
+
+
+def _rule(text: Any) -> list[tuple[str, str]]:
+    """Return one rule as pairs of an event and whom it tells."""
+    if isinstance(text, str) and text.startswith("@"):
+        return [("usual", text)]
+    events, sign, whom = text.partition("=") if isinstance(text, str) else ("", "", "")
+    if not sign:
+        raise InputError(
+            f"{shown(text)} is no rule: write @CHANNEL, EVENT=@CHANNEL or EVENT=COMMAND"
+        )
+    return [(event.strip(), whom) for event in events.split(",")]
+
+
+def named(whom: str) -> tuple[str, ...]:
+    """Return the names of the channels that a rule tells, none for a command."""
+    return tuple(each[1:] for each in whom.split(",")) if whom.startswith("@") else ()
+
+
+def unknown(
+    on_failure: str | None, notify: Mapping[str, str], known: Mapping[str, Channel]
+) -> list[str]:
+    """Return what is to be said of channels that rules name and the configuration does not have."""
+    rules = [*([on_failure] if on_failure else []), *notify.values()]
+    names = dict.fromkeys(name for whom in rules for name in named(whom))
+    return [
+        f"there is no channel {shown(name)} in taskrunner.toml: nobody is told until there is"
+        for name in names
+        if name not in known
+    ]

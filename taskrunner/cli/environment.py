@@ -1,0 +1,55 @@
+"""The verb about what a task sees: env."""
+
+import argparse
+from typing import Any
+
+from taskrunner import config, render
+from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, with_json
+
+ENV = """\
+  taskrunner env backup
+  taskrunner env backup --diff
+  env -i sh -c "set -a; $(taskrunner env backup --quiet --show-secrets); sh"
+"""
+
+
+def _declare_env(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    does = "show the environment that a task will see"
+    parser = declare(verbs, common, "env", does, _env, ENV)
+    parser.add_argument("task", metavar="NAME", help="name or id")
+    parser.add_argument(
+        "--diff",
+        action="store_true",
+        help="what differs: - is only in this shell, + is only in the task",
+    )
+    parser.add_argument(
+        "--show-secrets", action="store_true", help="show values whose names look secret, too"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print the variables only")
+    with_json(parser)
+
+
+def _env(args: Any) -> int:
+    with door(args) as runner:
+        found = runner.environment(args.task)
+    caller = config.calling_environment()
+    if args.json:
+        given = caller if args.diff else None
+        made = render.environment_document(found, given, secrets=args.show_secrets)
+        out(render.document(**made))
+        return 0
+    if args.diff:
+        text = render.differences(found.variables, caller, secrets=args.show_secrets)
+    else:
+        text = render.variables(found.variables, secrets=args.show_secrets)
+    if text:
+        out(text)
+    if not args.quiet:
+        say(render.environment_sentence(found))
+        missing = render.missing_places(found.variables, caller) if args.diff else []
+        if missing:
+            say(f"not on the PATH of the task: {', '.join(missing)}")
+    return 0
+
+
+VERBS: dict[str, Declare] = {"env": _declare_env}

@@ -1,0 +1,92 @@
+"""The verb about those who are told: notify."""
+
+import argparse
+from typing import Any
+
+from taskrunner import errors
+from taskrunner.cli.common import (
+    Declare,
+    Verbs,
+    declare,
+    door,
+    number,
+    out,
+    page,
+    say,
+    with_json,
+)
+from taskrunner.errors import InputError
+from taskrunner.render import notices
+
+MOST = 1000  # messages that are kept once they are done with
+EXAMPLES = (
+    "  taskrunner notify                      the channels, and what was told lately\n"
+    "  taskrunner notify --test ops           send a test message, and say what happens\n"
+    "  taskrunner notify --send -v            send now what waits\n"
+)
+
+
+def _declare_notify(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(
+        verbs, common, "notify", "show who is told, and send what waits", _notify, EXAMPLES
+    )
+    parser.add_argument(
+        "--test", metavar="CHANNEL", help="send a test message to a channel, and say what happens"
+    )
+    parser.add_argument(
+        "--send", action="store_true", help="send what is due, as a process that a tick starts does"
+    )
+    parser.add_argument(
+        "-n", "--limit", metavar="N", type=number(MOST), help="messages to show (default: 20)"
+    )
+    with_json(parser)
+
+
+def _notify(args: Any) -> int:
+    if args.test is not None and args.send:
+        raise InputError(f"--test {args.test!r} does not go with --send: give one of them")
+    if args.limit is not None and (args.send or args.test is not None):
+        raise InputError(f"-n {args.limit} goes only without --test and --send")
+    if args.test is not None:
+        return _test(args)
+    return _send(args) if args.send else _show(args)
+
+
+def _show(args: Any) -> int:
+    with door(args) as runner:
+        channels, messages = runner.channels(), runner.outbox(args.limit or 20)
+        if args.json:
+            out(notices.notices_document(channels, messages))
+            return 0
+        if channels:
+            out(notices.channels_table(page(runner), channels))
+        else:
+            say("there are no channels: write [notify.NAME] into taskrunner.toml")
+        if messages:
+            out(("\n" if channels else "") + notices.messages_table(page(runner), messages))
+    return 0
+
+
+def _test(args: Any) -> int:
+    with door(args) as runner:
+        done = runner.test_channel(args.test)
+    if args.json:
+        out(notices.deliveries_document([done]))
+    elif done.error is None:
+        out(notices.sentence(done))
+    else:
+        say(notices.sentence(done))
+    return errors.EXIT_DONE if done.error is None else errors.EXIT_FAILED
+
+
+def _send(args: Any) -> int:
+    with door(args) as runner:
+        done = runner.deliver()
+    if args.json:
+        out(notices.deliveries_document(done))
+    elif args.verbose:
+        out("\n".join(notices.deliveries(done)) or "nothing is due")
+    return 0
+
+
+VERBS: dict[str, Declare] = {"notify": _declare_notify}

@@ -1,0 +1,103 @@
+"""What taskrunner did, in its own words: a file in the home, or the journal or syslog by choice.
+
+Lines are kept until their caller says that what they tell is true, committed that is, and written together. Several
+processes write to the file side by side, whole lines each. Failing to is ignored: the tasks matter more than what
+is said of them. It must not know what a run or a store is.
+"""
+
+import os
+from contextlib import suppress
+from datetime import datetime
+
+from taskrunner import home, journal, lock
+from taskrunner.errors import HomeRefused
+from taskrunner.journal import DEBUG, ERROR, INFO, WARNING
+
+LEVELS = {"error": ERROR, "warning": WARNING, "info": INFO, "debug": DEBUG}
+WORDS = {level: word for word, level in LEVELS.items()}
+PLACES = ("file", "journal", "syslog", "none")
+LARGEST = 1_000_000  # bytes of the file, after which a new one is begun
+KEPT = 5  # older files
+LONGEST = 1000  # characters of a line
+
+Line = tuple[int, datetime, str, dict[str, object]]
+
+
+class Logbook:
+    """The lines of one process that are not written yet; without a folder it takes none."""
+
+    def __init__(self, folder: str | None = None, to: str = "none", level: str = "info") -> None:
+        """Take the home, where lines go, and the least urgent level that is kept."""
+        self._folder = folder
+        self._to = to
+        self._level = LEVELS[level] if folder is not None and to != "none" else -1
+        self._lines: list[Line] = []
+
+    def say(self, level: int, at: datetime, text: str, **fields: object) -> None:
+        """Keep a line, and for the journal fields to search by."""
+        if level <= self._level:
+            self._lines.append((level, at, text, fields))
+
+    def forget(self) -> None:
+        """Drop what is kept: it has not come to pass."""
+        self._lines.clear()
+
+    def write(self) -> None:
+        """Write what is kept; where the journal or syslog does not hear it, into the file."""
+        if not self._lines or self._folder is None:
+            return
+        lines, self._lines = self._lines, []
+        if self._to == "journal" and journal.send_all(self._entry(line) for line in lines):
+            return
+        if self._to == "syslog" and all(
+            journal.syslog(level, [_plain(text)], os.getpid()) for level, _, text, _ in lines
+        ):
+            return
+        pid = os.getpid()
+        data = "".join(_line(line, pid) for line in lines).encode(errors="backslashreplace")
+        with suppress(OSError, HomeRefused):
+            _append(home.path(self._folder, home.LOG), data)
+
+    def _entry(self, line: Line) -> dict[str, object]:
+        level, _, text, fields = line
+        place = {"TASKRUNNER_HOME": self._folder}
+        return {"MESSAGE": _plain(text), "PRIORITY": level, **fields, **place}
+
+
+def _line(line: Line, pid: int) -> str:
+    level, at, text, _ = line
+    stamp = at.isoformat(timespec="milliseconds").removesuffix("+00:00")
+    return f"{stamp}Z {pid} {WORDS[level]:<7} {_plain(text)}\n"
+
+
+def _plain(text: str) -> str:
+    """Return a text as one line that cannot steer a terminal."""
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _append(place: str, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(place, flags, 0o600)
+    try:
+        os.write(fd, data)  # at once, so that nobody writes into it
+        large = os.fstat(fd).st_size > LARGEST
+    finally:
+        os.close(fd)
+    if large:
+        _begin_anew(place)
+
+
+def _begin_anew(place: str) -> None:
+    """Move the file and the older ones by one; one process does, held by the lock of the file itself."""
+    with lock.held(place) as fd:
+        # Another may have done it since: then what is there is a new file.
+        if fd is None or os.fstat(fd).st_ino != os.stat(place).st_ino:
+            return
+        if os.fstat(fd).st_size <= LARGEST:
+            return
+        for number in range(KEPT, 1, -1):
+            with suppress(FileNotFoundError):
+                os.rename(f"{place}.{number - 1}", f"{place}.{number}")
+        os.rename(place, f"{place}.1")

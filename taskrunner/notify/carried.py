@@ -1,0 +1,38 @@
+"""The process that takes one message to a server; what it is told comes by its input, what came of it it writes.
+
+It is a process of its own because a name that is looked up, or a server that drips, can keep one waiting in ways
+that only an end from outside helps against.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from taskrunner.errors import TaskRunnerError
+from taskrunner.notify import mail, web
+from taskrunner.notify.remote import WELL
+
+WAYS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], float], str | None]] = {
+    "letter": mail.letter,
+    "mail": mail.send,
+    "webhook": web.send,
+    "ping": web.ping,
+}
+
+
+def main() -> None:
+    """Take the message away; say that it arrived, or why not."""
+    given = json.load(sys.stdin)
+    try:
+        answer = WAYS[given["kind"]](given["more"], given["told"], given["patience"])
+        os.write(1, f"{WELL}{answer or ''}".encode())
+    except TaskRunnerError as exc:
+        os.write(1, str(exc).encode(errors="replace"))
+    except Exception as exc:  # noqa: BLE001  told in one line, as no address may be shown
+        os.write(1, f"a bug of taskrunner: {type(exc).__name__}".encode())
+
+
+if __name__ == "__main__":
+    main()

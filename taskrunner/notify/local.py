@@ -1,0 +1,73 @@
+"""Programs of this host that take a message: the command of a channel, or of a task."""
+
+import os
+
+from taskrunner import command, config, excerpt, runner
+from taskrunner.channels import Channel
+from taskrunner.errors import StateError
+from taskrunner.model import Command, Outcome
+from taskrunner.notify.message import Message
+from taskrunner.opened import OpenHome
+
+KEPT = 100_000  # bytes of what such a program writes
+
+
+def run(
+    here: OpenHome, argv: tuple[str, ...], stdin: str, limit: float, more: dict[str, str]
+) -> str:
+    """Run a program within `limit` seconds, in the environment of tasks and `more`, and return what it wrote.
+
+    Raises StateError when it fails.
+    """
+    user, folder = command.account(None)
+    env = {**config.base_environment(here.config, user, folder), **more}
+    where = folder if os.path.isdir(folder) else "/"
+    return carried_out(Command(argv, env, where, stdin=stdin, timeout=limit, kill_after=1.0))
+
+
+def carried_out(wanted: Command) -> str:
+    """Carry out a command to its end, with all that it started, and return what it wrote; raises StateError."""
+    children = runner.Children()
+    fd = os.memfd_create("said", os.MFD_CLOEXEC)
+    try:
+        children.on_output = lambda _: _bound(fd)
+        outcome = _outcome(children, wanted, fd)
+        said = os.pread(fd, KEPT, 0).decode(errors="replace").strip()
+    finally:
+        os.close(fd)
+        children.selector.close()
+    if outcome.timed_out:
+        raise StateError(f"it did not end within {wanted.timeout:g} s")
+    if outcome.error or outcome.exit_code != 0:
+        last = said.rpartition("\n")[2]
+        raise StateError(f"{runner.in_words(outcome)}{f': {last}' if last else ''}")
+    return said
+
+
+def _outcome(children: runner.Children, wanted: Command, fd: int) -> Outcome:
+    child = children.start(0, wanted, fd)
+    if not isinstance(child, runner.Child):
+        return child
+    while True:
+        for _, outcome in children.wait(None):
+            return outcome
+
+
+def _bound(fd: int) -> None:
+    excerpt.bound(fd, KEPT)
+
+
+def send(here: OpenHome, channel: Channel, message: Message) -> None:
+    """Give a message to the command of a channel; raises StateError."""
+    shell = channel.more.get("shell")
+    argv = tuple(channel.more.get("command", ())) or ("/bin/sh", "-c", str(shell))
+    own(here, argv, message, channel.time_limit.total_seconds(), channel.name)
+
+
+def own(
+    here: OpenHome, argv: tuple[str, ...], message: Message, limit: float, channel: str = ""
+) -> None:
+    """Run a command for a message: the last lines of output on stdin, all else in variables."""
+    more = {f"TASKRUNNER_{name.upper()}": text for name, text in message.variables.items()}
+    more["TASKRUNNER_CHANNEL"] = channel
+    run(here, argv, message.output, limit, more)

@@ -1,0 +1,104 @@
+"""Mail by way of a server; the message as a mail, which a program of this host may send as well.
+
+Runs in a process of its own, with nothing but what it is told.
+"""
+
+import os
+import smtplib
+import ssl
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
+from typing import Any
+
+from taskrunner import channels
+from taskrunner.errors import StateError
+from taskrunner.notify import secret
+
+PORTS = {"tls": 465, "starttls": 587, "none": 25}
+
+
+def send(more: Mapping[str, Any], told: Mapping[str, Any], patience: float) -> None:
+    """Send a message as a mail; raises StateError."""
+    sender, to = more["from"][0], more["to"]
+    _by_server(more, sender, to, composed(told, sender, to), patience)
+
+
+def letter(more: Mapping[str, Any], told: Mapping[str, Any], _: float) -> str:
+    """Return a message as the text of a mail."""
+    return composed(told, more["from"][0], more["to"]).as_bytes().decode("ascii", "replace")
+
+
+def composed(told: Mapping[str, Any], sender: str, to: Sequence[str]) -> EmailMessage:
+    """Return a message as a mail."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(to), told["subject"]
+    mail["Date"] = format_datetime(datetime.fromisoformat(told["at"]))
+    mail["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2])
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of an absent person is wanted
+    mail.set_content(told["text"])
+    return mail
+
+
+def _by_server(
+    more: Mapping[str, Any], sender: str, to: Sequence[str], mail: EmailMessage, patience: float
+) -> None:
+    password = secret.read(more, "password")
+    try:
+        with _connected(more, patience) as server:
+            if password is not None:
+                server.login(more["user"], password)
+            refused = server.send_message(mail, sender, list(to))
+    except (OSError, smtplib.SMTPException) as exc:
+        raise StateError(secret.without(_why(exc), password)) from exc
+    if refused:
+        raise StateError(f"the server took it for none of {', '.join(refused)}")
+
+
+def _connected(more: Mapping[str, Any], patience: float) -> smtplib.SMTP:
+    """Return a connection that is encrypted as the channel says."""
+    name, tls = more["smtp"], security(more)
+    server, _, port = name.rpartition(":") if name[-1] != "]" and ":" in name else (name, "", "")
+    place, number = server.strip("[]"), int(port or PORTS[tls])
+    context = ssl.create_default_context(cafile=more.get("ca_file"))
+    given: dict[str, Any] = {"timeout": patience, "local_hostname": os.uname().nodename}
+    if tls == "tls":
+        return smtplib.SMTP_SSL(place, number, context=context, **given)
+    found = smtplib.SMTP(place, number, **given)
+    try:
+        if tls == "starttls":
+            found.starttls(context=context)
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def security(more: Mapping[str, Any]) -> str:
+    """Return how the way to the server is encrypted, unless the channel says so: not at all on this host."""
+    name = more["smtp"]
+    if "tls" in more:
+        return str(more["tls"])
+    if name.endswith(":465"):
+        return "tls"
+    return "none" if channels.local(name) else "starttls"
+
+
+def _why(exc: Exception) -> str:
+    """Return what a server said, in words."""
+    if isinstance(exc, smtplib.SMTPRecipientsRefused):
+        answers = {each: _answer(code, text) for each, (code, text) in exc.recipients.items()}
+        return f"refused: {'; '.join(f'{each}: {said}' for each, said in answers.items())}"
+    if isinstance(exc, smtplib.SMTPResponseException):
+        return f"the server said {_answer(exc.smtp_code, exc.smtp_error)}"
+    if isinstance(exc, TimeoutError):
+        return "the server did not answer in time"
+    if isinstance(exc, OSError) and exc.strerror:
+        return exc.strerror
+    return f"{exc}" or type(exc).__name__
+
+
+def _answer(code: int, text: bytes | str) -> str:
+    words = text.decode(errors="replace") if isinstance(text, bytes) else text
+    return f"{code} {' '.join(words.split())}"

@@ -1,0 +1,76 @@
+"""Channels that lead away from here: each message goes by a process of its own, which is ended when its time is up.
+
+That process imports what it takes to speak to a server; we do not. A mail that a program of this host sends is
+composed there, too.
+"""
+
+import json
+import os
+import sys
+
+from taskrunner import command, config
+from taskrunner.channels import Channel
+from taskrunner.errors import StateError
+from taskrunner.model import Command
+from taskrunner.notify import local
+from taskrunner.notify.message import Message, host
+from taskrunner.opened import OpenHome
+
+WELL = "ok\n"  # what the process says before its answer when all went well
+LATER = 2.0  # seconds; its own limits come first, as they tell more
+SENDMAIL = ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/sendmail")
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def send(_: OpenHome, channel: Channel, said: Message) -> None:
+    """Take a message to the server of a channel; raises StateError."""
+    carry(channel, said, channel.kind)
+
+
+def mail(here: OpenHome, channel: Channel, said: Message) -> None:
+    """Send a message as a mail, by a server or by a program of this host; raises StateError."""
+    if "smtp" in channel.more:
+        carry(channel, said, "mail")
+        return
+    program = channel.more.get("sendmail") or next(filter(_is_program, SENDMAIL), None)
+    if program is None:
+        raise StateError(
+            "there is no sendmail program on this host: install one, or give smtp to the channel"
+        )
+    argv = (program, "-i", "-f", _sender(channel), "--", *channel.more["to"])
+    text = carry(channel, said, "letter")
+    local.run(here, argv, text, channel.time_limit.total_seconds(), {})
+
+
+def carry(channel: Channel, said: Message, kind: str) -> str:
+    """Let a process of its own do it, and return its answer; raises StateError."""
+    patience = channel.time_limit.total_seconds()
+    more = {**channel.more, "from": (_sender(channel),)} if channel.kind == "mail" else channel.more
+    given = {"kind": kind, "more": more, "told": said.told(), "patience": patience}
+    # -m looks into the working directory first, and finds the same program as ours there.
+    argv = (sys.executable, "-m", "taskrunner.notify.carried")
+    wanted = Command(
+        argv,
+        config.inherited(),
+        os.path.dirname(PACKAGE),
+        stdin=json.dumps(given),
+        timeout=patience + LATER,
+        kill_after=1.0,
+    )
+    try:
+        answer = local.carried_out(wanted)
+    except StateError as exc:
+        raise StateError(f"it was not taken: {exc}") from exc
+    if not f"{answer}\n".startswith(WELL):
+        raise StateError(answer or "it was not taken, and nothing says why")
+    return f"{answer}\n"[len(WELL) :]
+
+
+def _sender(channel: Channel) -> str:
+    """Return the address that mails are from."""
+    given: tuple[str, ...] = channel.more.get("from", ())
+    return given[0] if given else f"{command.account(None)[0]}@{host()}"
+
+
+def _is_program(place: str) -> bool:
+    return os.access(place, os.X_OK)

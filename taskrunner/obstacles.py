@@ -1,0 +1,143 @@
+"""What on this host will keep a task from starting as it stands, found without starting it.
+
+It looks with the environment and in the directory that the task will have. It must not know the store.
+"""
+
+import os
+import pwd
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+from taskrunner import channels, command, config, functions
+from taskrunner.errors import InputError, StateError, shown
+from taskrunner.model import Task
+
+# A word that a text for the shell begins with, after variables of its own, and that is no syntax.
+FIRST = re.compile(r"\s*(?:[A-Za-z_]\w*=[\w./:@%+-]*\s+)*([\w./+-]+)(?=[\s;&|<>]|$)", re.ASCII)
+OF_THE_SHELL = """
+. : alias bg break case cd command continue do done echo elif else esac eval exec exit export false fc fg fi for
+getopts hash if in jobs kill local printf pwd read readonly return set shift test then times trap true type ulimit
+umask unalias unset until wait while
+"""  # sh(1)
+BUILTINS = frozenset(OF_THE_SHELL.split())
+
+
+def obstacles(task: Task, settings: config.Config) -> list[str]:
+    """Return what on this host will keep a task from starting as it stands, one sentence each."""
+    try:
+        user, folder = command.account(task.user)
+    except StateError as exc:
+        return [str(exc)]
+    found = []
+    if task.cwd is None and not os.path.isdir(folder):
+        found.append(
+            f"the task starts in the home of {user}, {shown(folder)}, which does not exist: give --cwd"
+        )
+    elif task.cwd is not None and not os.path.isdir(task.cwd):
+        found.append(f"the directory {shown(task.cwd)} does not exist")
+    if task.env_file is not None:
+        found += _env_file_warnings(task.env_file, command.owner(task.user))
+    found += _program_warnings(task, settings, task.cwd or folder)
+    found += channels.unknown(task.on_failure, task.notify, settings.notify)
+    return [*found, *_python_warnings(task)]
+
+
+def _env_file_warnings(place: str, uid: int) -> Iterator[str]:
+    """Give what keeps an environment file from being read; what is in it may change until then."""
+    try:
+        fault = command.untrusted(place, os.stat(place), uid)
+    except FileNotFoundError:
+        yield f"the environment file {shown(place)} does not exist"
+    except OSError as exc:
+        yield f"the environment file {shown(place)} cannot be read: {exc.strerror}"
+    else:
+        if fault is not None:
+            yield f"the environment file {shown(place)} is not read: {fault}"
+
+
+def _program_warnings(task: Task, settings: config.Config, folder: str) -> Iterator[str]:
+    """Give what is wrong with the program of a task where the task will look for it."""
+    program = command.argv(task)[0] if task.shell is None else _first_word(task.shell)
+    if program is None:
+        return
+    found = places(program, _path(task, settings), folder)
+    if not found:
+        where = "" if "/" in program else " on the PATH that the task will see"
+        yield f"the program {shown(program)} is not found{where}{_elsewhere(program)}"
+    elif not any(os.access(file, os.X_OK) for file in found):
+        yield f"the program {shown(found[0])} is not executable: run chmod +x on it"
+    elif closed := _closed_to(task.user, os.path.realpath(found[0]), stat.S_IXOTH):
+        yield f"{task.user} may not look into {shown(closed)}, where the program {shown(program)} is"
+
+
+def _path(task: Task, settings: config.Config) -> str:
+    """Return the PATH that a task will see."""
+    user, folder = command.account(task.user)
+    found = config.base_environment(settings, user, folder)
+    found |= command.activation(task, found["PATH"])
+    with suppress(StateError):  # it is told of already
+        found |= (
+            command.read_env_file(task.env_file, command.owner(task.user))
+            if task.env_file is not None
+            else {}
+        )
+    return {**found, **task.env}["PATH"]
+
+
+def places(program: str, path: str, folder: str) -> list[str]:
+    """Return the files of a program, the first is the one that is executed, by a PATH and from a folder."""
+    where = [""] if "/" in program else path.split(":")
+    files = [os.path.join(folder, place, program) for place in where]
+    return [file for file in files if os.path.isfile(file)]
+
+
+def _elsewhere(program: str) -> str:
+    """Return where who asks has a program that the task has not."""
+    mine = [] if "/" in program else places(program, ":".join(os.get_exec_path()), os.getcwd())
+    return f"; you have it as {mine[0]}: write that, or set --env PATH" if mine else ""
+
+
+def _first_word(text: str) -> str | None:
+    """Return the program that a text for the shell begins with, None when that cannot be told for sure."""
+    found = FIRST.match(text)
+    if found is None or found[1] in BUILTINS or "PATH=" in text or f"{found[1]}()" in text:
+        return None
+    return found[1]
+
+
+def _python_warnings(task: Task) -> Iterator[str]:
+    """Give what will keep the Python of a task from running, as far as can be seen without starting it."""
+    file = task.code_file
+    if file is not None and not os.path.isfile(file):
+        yield f"the file {shown(file)} does not exist"
+    if task.code is not None and task.interpreter is not None:
+        try:
+            functions.check(task.code)
+        except InputError as exc:
+            yield f"the code does not compile for this Python, {exc}; {shown(task.interpreter)} may take it"
+    by_us = not task.command and task.shell is None
+    if by_us and (closed := _closed_to(task.user, command.LAUNCHER, stat.S_IROTH)):
+        yield f"{task.user} may not look into {shown(closed)}, where the launcher of Python tasks is"
+
+
+def _closed_to(user: str | None, place: str, bit: int) -> str | None:
+    """Return the first folder above a file that a user may not look into, or the file without that bit for him.
+
+    None when there is none, and where we are that user ourselves.
+    """
+    if user is None:
+        return None
+    entry = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, entry.pw_gid)
+    above = [place]
+    while above[-1] != "/":
+        above.append(os.path.dirname(above[-1]))
+    for each in reversed(above if entry.pw_uid else []):
+        found = os.stat(each)
+        shift = 6 if found.st_uid == entry.pw_uid else 3 if found.st_gid in groups else 0
+        needed = stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else bit
+        if not found.st_mode >> shift & needed:
+            return each
+    return None

@@ -1,0 +1,161 @@
+"""Records: values with named fields, as `dataclasses` makes them, but made at once.
+
+That module compiles half a dozen functions for each class, and imports `inspect` to do so: a third of the time that
+a tick with something to do took to start (decision record 11). Here all records share the same few functions. To
+others they are dataclasses all the same: `dataclasses.asdict`, `fields` and `replace` take them.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform, get_origin
+
+Record = TypeVar("Record")
+Kind = TypeVar("Kind", bound=type)
+
+
+class Made:
+    """A default that is made anew for each record."""
+
+    def __init__(self, default_factory: Callable[[], Any]) -> None:
+        """Take what makes it."""
+        self.default_factory = default_factory
+
+
+class Form(NamedTuple):
+    """What is known of a class of records; `check` is its `__post_init__`."""
+
+    names: tuple[str, ...]
+    size: int
+    defaults: Mapping[str, Any]
+    factories: tuple[tuple[str, Callable[[], Any]], ...]
+    check: Callable[[Any], None] | None
+
+
+def field(*, default_factory: Callable[[], Any]) -> Any:
+    """Return a default that is made anew for each record."""
+    return Made(default_factory)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def record(cls: Kind) -> Kind:
+    """Make a class a frozen record of the fields it names, equal to others with equal fields."""
+    for name, function in FROZEN.items():
+        if cls.__dict__.get(name) is None:
+            setattr(cls, name, function)
+    return mutable(cls)
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
+def mutable(cls: Kind) -> Kind:
+    """Make a class a record of the fields it names that may change, equal to itself alone."""
+    made: Any = cls
+    own = [name for name, kind in made.__annotations__.items() if _varies(kind)]
+    found = (*getattr(made, "__match_args__", ()), *own)
+    given = {name: getattr(made, name) for name in found if hasattr(made, name)}
+    defaults = {name: each for name, each in given.items() if type(each) is not Made}
+    factories = [(name, each.default_factory) for name, each in given.items() if type(each) is Made]
+    check = getattr(made, "__post_init__", None)
+    made.__record__ = Form(found, len(found), defaults, tuple(factories), check)
+    made.__init__ = _maker(made.__record__)
+    made.__match_args__ = found  # type: ignore[misc]
+    made.__dataclass_fields__ = ForOthers()
+    made.__repr__ = _repr
+    return cls
+
+
+def _varies(kind: object) -> bool:
+    """Tell a field from a constant of the class."""
+    return not str(kind).startswith("ClassVar") and get_origin(kind) is not ClassVar
+
+
+def names_of(kind: type) -> tuple[str, ...]:
+    """Return the names of the fields of a record, in their order."""
+    found: tuple[str, ...] = kind.__record__.names  # type: ignore[attr-defined]
+    return found
+
+
+def like(made: Record, **values: Any) -> Record:
+    """Return a record like this one, with other values."""
+    kind = type(made)
+    form: Form = kind.__record__  # type: ignore[attr-defined]
+    new = object.__new__(kind)
+    new.__dict__.update(made.__dict__, **values)
+    if len(new.__dict__) != form.size:
+        raise _wrong(new, form)
+    if form.check is not None:
+        form.check(new)
+    return new
+
+
+def _maker(form: Form) -> Callable[..., None]:
+    """Return the `__init__` of a class; what it needs is at hand, as records are made by the thousand."""
+    names, size, defaults, factories, check = form
+
+    def make(self: Any, *given: Any, **named: Any) -> None:
+        values = self.__dict__
+        values.update(defaults)
+        for name, factory in factories:
+            values[name] = factory()
+        values.update(zip(names, given), **named)  # noqa: B905  the lengths are compared
+        if len(values) != size or len(given) > size:
+            raise _wrong(self, form)
+        if check is not None:
+            check(self)
+
+    return make
+
+
+def _wrong(made: Any, form: Form) -> TypeError:
+    names = ", ".join(form.names)
+    return TypeError(f"{type(made).__name__} takes each of {names} once, and no other field")
+
+
+def _values(made: Any) -> tuple[Any, ...]:
+    return tuple(made.__dict__[name] for name in made.__record__.names)
+
+
+def _equal(self: Any, other: object) -> bool:
+    return _values(self) == _values(other) if type(self) is type(other) else NotImplemented
+
+
+def _hash(self: Any) -> int:
+    return hash(_values(self))
+
+
+def _repr(self: Any) -> str:
+    pairs = zip(self.__record__.names, _values(self), strict=True)
+    return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in pairs)})"
+
+
+def _refuse(self: Any, name: str, _: object = None) -> None:
+    module = sys.modules.get("dataclasses")
+    kind = AttributeError if module is None else module.FrozenInstanceError
+    raise kind(f"a {type(self).__name__} is frozen: its {name} cannot be changed")
+
+
+FROZEN = {"__eq__": _equal, "__hash__": _hash, "__setattr__": _refuse, "__delattr__": _refuse}
+
+
+class ForOthers:
+    """What `dataclasses`, and those who use it, look for in a class: made when they do."""
+
+    def __get__(self, _: object, kind: Any) -> dict[str, Any]:
+        """Return the fields as that module knows them."""
+        module = sys.modules.get("dataclasses")
+        if module is None:  # nobody asks who has not imported it
+            raise AttributeError("__dataclass_fields__")
+        twin = module.make_dataclass(kind.__name__, _described(module, kind))
+        kind.__dataclass_fields__ = twin.__dataclass_fields__
+        found: dict[str, Any] = kind.__dataclass_fields__
+        return found
+
+
+def _described(module: Any, kind: Any) -> Iterator[tuple[str, Any, Any]]:
+    form: Form = kind.__record__
+    made_anew = dict(form.factories)
+    for name in form.names:
+        if name in made_anew:
+            given = module.field(default_factory=made_anew[name])
+        else:
+            given = module.field(default=form.defaults.get(name, module.MISSING))
+        yield name, Any, given

@@ -1,0 +1,117 @@
+"""Channels, messages and deliveries to text; apart, since no other verb shows them."""
+
+from collections.abc import Sequence
+
+from taskrunner.answers import Delivery, Told
+from taskrunner.render.documents import document, instant
+from taskrunner.render.page import Page
+from taskrunner.render.words import many
+from taskrunner.store.posted import Posted
+
+OWN = "(its command)"
+
+
+def channels_table(page: Page, channels: Sequence[Told]) -> str:
+    """Return channels as a table."""
+    rows = [
+        (each.name, each.kind, each.where, _rules(each), str(each.waiting), each.error or "")
+        for each in channels
+    ]
+    head = ("channel", "kind", "where", "told of all tasks", "waiting", "why")
+    return page.table(head, rows, wrap=True)
+
+
+def _rules(channel: Told) -> str:
+    tasks = "" if channel.tasks == ("*",) else f" of {', '.join(channel.tasks)}"
+    return f"{', '.join(channel.on)}{tasks}" if channel.on else "-"
+
+
+def messages_table(page: Page, messages: Sequence[Posted]) -> str:
+    """Return messages as a table."""
+    rows = [
+        (
+            page.time(each.created),
+            each.task,
+            each.event,
+            str(each.run_id),
+            each.channel or OWN,
+            each.state,
+            str(each.attempts),
+            _note(page, each),
+        )
+        for each in messages
+    ]
+    head = (f"at ({page.tz})", "task", "event", "run", "channel", "state", "tried", "why")
+    return page.table(head, rows, wrap=True)
+
+
+def _note(page: Page, message: Posted) -> str:
+    again = f", again {page.distance(message.due)}" if message.due and message.attempts else ""
+    return f"{message.error or ''}{again}".removeprefix(", ")
+
+
+def deliveries(done: Sequence[Delivery]) -> list[str]:
+    """Return what became of messages, a sentence each."""
+    return [sentence(each) for each in done]
+
+
+def sentence(done: Delivery) -> str:
+    """Return what became of a message as a sentence."""
+    what = f"{many(done.messages, 'message')} ({done.event})"
+    about = f" about {', '.join(done.tasks)}" if done.tasks else ""
+    if done.error is None:
+        return f"{done.channel or OWN}: {what}{about} taken after {done.seconds:.1f} s"
+    return f"{done.channel or OWN}: {what}{about} not taken: {done.error}"
+
+
+def notices_document(channels: Sequence[Told], messages: Sequence[Posted]) -> str:
+    """Return channels and messages as a document."""
+    return document(
+        channels=[
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "where": each.where,
+                "on": list(each.on),
+                "tasks": list(each.tasks),
+                "waiting": each.waiting,
+                "error": each.error,
+            }
+            for each in channels
+        ],
+        outbox=[_message(each) for each in messages],
+    )
+
+
+def _message(message: Posted) -> dict[str, object]:
+    return {
+        "id": message.id,
+        "task": message.task,
+        "event": message.event,
+        "run": message.run_id,
+        "channel": message.channel or None,
+        "command": message.command,
+        "state": message.state,
+        "created": instant(message.created),
+        "due": instant(message.due),
+        "attempts": message.attempts,
+        "sent": instant(message.sent),
+        "error": message.error,
+    }
+
+
+def deliveries_document(done: Sequence[Delivery]) -> str:
+    """Return what became of messages as a document."""
+    return document(
+        deliveries=[
+            {
+                "channel": each.channel or None,
+                "event": each.event,
+                "tasks": list(each.tasks),
+                "messages": each.messages,
+                "seconds": round(each.seconds, 3),
+                "error": each.error,
+            }
+            for each in done
+        ]
+    )

@@ -1,0 +1,73 @@
+"""What a task sees, as text and as documents: its variables, and how they differ from somebody else's."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from taskrunner.answers import Environment
+from taskrunner.render.page import visible
+from taskrunner.render.words import MASK, masked
+
+
+def variables(found: Mapping[str, str], *, secrets: bool) -> str:
+    """Return variables as lines that a shell can read, by name."""
+    shown = found if secrets else masked(found)
+    return "\n".join(_line(name, shown[name]) for name in sorted(shown))
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name}={value if value == MASK else visible(shlex.quote(value))}"
+
+
+def differences(task: Mapping[str, str], caller: Mapping[str, str], *, secrets: bool) -> str:
+    """Return what the caller has and the task has not, with -, and the other way round, with +, by name."""
+    return "\n".join(
+        f"{sign}{_line(name, value if secrets else masked({name: value})[name])}"
+        for sign, name, value in _different(task, caller)
+    )
+
+
+def _different(
+    task: Mapping[str, str], caller: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    for name in sorted(task.keys() | caller.keys()):
+        if name in caller and caller[name] != task.get(name):
+            yield "-", name, caller[name]
+        if name in task and caller.get(name) != task[name]:
+            yield "+", name, task[name]
+
+
+def missing_places(task: Mapping[str, str], caller: Mapping[str, str]) -> list[str]:
+    """Return the folders on the caller's PATH that are not on that of the task."""
+    known = task.get("PATH", "").split(":")
+    mine = caller.get("PATH", "").split(":")
+    return list(dict.fromkeys(folder for folder in mine if folder and folder not in known))
+
+
+def environment_sentence(found: Environment) -> str:
+    """Return where and as whom a task starts, and with which program."""
+    program = found.program or f"{found.command[0]}, which is not found"
+    return f"{found.task} starts {program} in {found.cwd} as {found.user}, with umask {found.umask:03o}"
+
+
+def environment_document(
+    found: Environment, caller: Mapping[str, str] | None, *, secrets: bool
+) -> dict[str, Any]:
+    """Return what a task sees for a document, with `caller` also what differs there."""
+    task = found.variables if secrets else masked(found.variables)
+    made: dict[str, Any] = {
+        "task": found.task,
+        "command": list(found.command),
+        "program": found.program,
+        "cwd": found.cwd,
+        "user": found.user,
+        "umask": f"{found.umask:03o}",
+        "environment": dict(task),
+    }
+    if caller is not None:
+        theirs = caller if secrets else masked(caller)
+        names = {name for _, name, _ in _different(found.variables, caller)}
+        made["differing"] = {
+            name: {"task": task.get(name), "caller": theirs.get(name)} for name in sorted(names)
+        }
+    return made

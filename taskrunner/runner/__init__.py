@@ -1,0 +1,58 @@
+"""Commands to outcomes: many child processes in one loop, each in a session of its own.
+
+The only user of `subprocess`, of posix_spawn(3) and of kill(2). A failing command is a value; only our own faults
+raise. It must not know what a task, a slot or a store is: its caller gives each child a key and an open file for the
+output.
+
+    spawn        a command becomes a process
+    quick        the same beside us, in a thread that waits for the kernel
+    children     the loop that watches them: their ends, their time, their silence
+    processes    who lives, and what they are told
+    signals      what we are told ourselves
+    programs     programs of the system that are asked something
+"""
+
+from taskrunner.runner.children import FOREVER, Child, Children, in_words, room
+from taskrunner.runner.processes import (
+    age,
+    group_lives,
+    has_terminal,
+    is_first,
+    kill,
+    pid_namespace,
+    process_named,
+    session_that_has_open,
+    signal_group,
+    started_ticks,
+    terminate,
+)
+from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND, Said, detach, tool
+from taskrunner.runner.signals import stop_signals, time_limit
+from taskrunner.runner.spawn import LIMITS
+
+__all__ = [
+    "FOREVER",
+    "LIMITS",
+    "NOT_EXECUTABLE",
+    "NOT_FOUND",
+    "Child",
+    "Children",
+    "Said",
+    "age",
+    "detach",
+    "group_lives",
+    "has_terminal",
+    "in_words",
+    "is_first",
+    "kill",
+    "pid_namespace",
+    "process_named",
+    "room",
+    "session_that_has_open",
+    "signal_group",
+    "started_ticks",
+    "stop_signals",
+    "terminate",
+    "time_limit",
+    "tool",
+]

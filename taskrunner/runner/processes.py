@@ -1,0 +1,130 @@
+"""Processes and process groups: who lives, since when, and the signals they are sent.
+
+The only caller of kill(2). It must not know which of them are ours.
+"""
+
+import os
+import signal
+
+from taskrunner import clock
+
+
+def signal_group(group: int, number: int) -> bool:
+    """Send a signal to a process group; False when it is gone."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # some members run as another user; what could be reached was
+        return True
+    return True
+
+
+def terminate(group: int) -> None:
+    """Ask a process group to end; members that have stopped themselves could not hear it, and go on."""
+    signal_group(group, signal.SIGTERM)
+    signal_group(group, signal.SIGCONT)
+
+
+def kill(group: int) -> None:
+    """End a process group."""
+    signal_group(group, signal.SIGKILL)
+
+
+def group_lives(group: int) -> bool:
+    """Return whether a process group has members that are no zombies; where nobody reaps they stay for ever."""
+    if not signal_group(group, 0):
+        return False
+    stats = (_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return any(fields[2] == str(group) and fields[0] != "Z" for fields in stats if fields)
+
+
+def started_ticks(pid: int) -> int | None:
+    """Return when a process was started, in clock ticks after boot; None when it is gone or a zombie.
+
+    Field 22 of proc_pid_stat(5): with the boot id it tells a process from a later one with the same number.
+    """
+    fields = _stat(pid)
+    return None if fields is None or fields[0] == "Z" else int(fields[19])
+
+
+def age(pid: int) -> float:
+    """Return for how many seconds a process has lived, by the time since the boot; 0 when it is gone."""
+    ticks = started_ticks(pid)
+    if ticks is None:
+        return 0.0
+    return clock.since_boot() / 1000 - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat from the state on; the name before it may hold anything."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def pid_namespace() -> int | None:
+    """Return the inode of our pid namespace (pid_namespaces(7)); None where there is none."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return None
+
+
+def session_that_has_open(inode: int, device: int) -> int | None:
+    """Return the session of a process that has this file open, None when nobody has; looks into /proc."""
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with os.scandir(f"/proc/{name}/fd") as entries:
+                found = any(_writes_to(entry.path, inode, device) for entry in entries)
+        except OSError:  # gone meanwhile, or not ours to see
+            continue
+        fields = _stat(int(name)) if found else None
+        if fields is not None and int(name) != os.getpid():
+            return int(fields[3])
+    return None
+
+
+def _writes_to(path: str, inode: int, device: int) -> bool:
+    """Return whether a /proc/PID/fd/N is this file, open for writing: who only reads it is no child of ours."""
+    try:
+        found = os.stat(path)
+        if (found.st_ino, found.st_dev) != (inode, device):
+            return False
+        with open(path.replace("/fd/", "/fdinfo/"), encoding="utf-8") as file:
+            flags = next(line for line in file if line.startswith("flags:"))
+    except (OSError, StopIteration):
+        return False
+    return int(flags.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def process_named(*names: str) -> bool | None:
+    """Return whether a process of one of these names runs; None where those of others are hidden (proc(5))."""
+    if not os.access("/proc/1/stat", os.R_OK):
+        return None
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
+                if file.read().strip() in names:
+                    return True
+        except OSError:  # gone meanwhile
+            continue
+    return False
+
+
+def is_first() -> bool:
+    """Return whether we are process 1, to whom the kernel leaves what others leave behind (pid_namespaces(7))."""
+    return os.getpid() == 1
+
+
+def has_terminal() -> bool:
+    """Return whether there is a terminal that we belong to, and nobody has hung it up (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""Programs of the system that are run for their answer, or left to themselves."""
+
+import os
+import subprocess
+from functools import lru_cache
+
+from taskrunner.record import record
+
+NOT_FOUND = 127  # what sh(1) and env(1) give for a program that does not exist
+NOT_EXECUTABLE = 126  # and for one that cannot be executed
+TOOLS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
+
+
+@record
+class Said:
+    """What a program of the system said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def tool(name: str, *words: str, stdin: str = "", patience: float = 30.0) -> Said | None:
+    """Run a program of the system to its end; None when there is none of that name."""
+    places = (os.path.join(folder, name) for folder in (*os.get_exec_path(), *TOOLS))
+    place = next((each for each in places if os.path.isfile(each) and os.access(each, os.X_OK)), "")
+    if not place:
+        return None
+    given = stdin.encode(errors="surrogateescape")
+    try:
+        done = subprocess.run(
+            (place, *words), input=given, capture_output=True, timeout=patience, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Said(NOT_EXECUTABLE, "", f"{place} did not end within {patience:g} s")
+    except OSError as exc:
+        return Said(NOT_EXECUTABLE, "", f"{place}: {exc.strerror}")
+    out, err = (text.decode(errors="surrogateescape") for text in (done.stdout, done.stderr))
+    return Said(done.returncode, out, err.strip())
+
+
+def detach(argv: tuple[str, ...], cwd: str, stdin: int | None = None) -> None:
+    """Start a program that outlives us, silent and in a session of its own; not our child, so nobody's zombie.
+
+    An open file given as its `stdin` stays open, and locked if it is, as long as the program lives.
+    """
+    null = subprocess.DEVNULL
+    # What a shell leaves to itself has no input, unless it is told (POSIX).
+    shell = ("/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh", *argv)
+    subprocess.run(
+        shell,
+        stdin=null if stdin is None else stdin,
+        stdout=null,
+        stderr=null,
+        cwd=cwd,
+        start_new_session=True,
+        check=True,
+    )
+
+
+@lru_cache(maxsize=8)
+def find(name: str) -> str | None:
+    """Return the file of a program of the system, None when there is none."""
+    places = (os.path.join(folder, name) for folder in TOOLS)
+    return next((place for place in places if os.access(place, os.X_OK)), None)

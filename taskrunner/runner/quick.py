@@ -1,0 +1,149 @@
+"""Processes started by posix_spawn(3), which can be called beside the interpreter: while the kernel makes one, we go on.
+
+What it does not do as `spawn` does is left to that: `plan` says no. So is a start that fails, since only there the
+reason is found. It takes glibc 2.34; elsewhere everything is left to `spawn`.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable
+from functools import lru_cache
+from queue import SimpleQueue
+
+from taskrunner.model import Command
+from taskrunner.record import record
+
+FLAGS = 0x80 | 0x04  # POSIX_SPAWN_SETSID and POSIX_SPAWN_SETSIGDEF (spawn.h)
+OPAQUE = 1024  # bytes, more than the C library takes for one of its types
+RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)  # ignored by Python, and not to be by its children
+ENCODING = sys.getfilesystemencoding()
+
+Strings = ctypes.Array[ctypes.c_char_p]  # they end with NULL
+LIBC = ctypes.CDLL(None)
+AVAILABLE = hasattr(LIBC, "posix_spawn_file_actions_addclosefrom_np")
+
+
+@record
+class Plan:
+    """A process as posix_spawn(3) takes it."""
+
+    path: bytes
+    argv: Strings
+    env: Strings
+    actions: "Actions"
+
+
+class Actions:
+    """What a new process does first: its three files, its directory, nothing else open."""
+
+    def __init__(self, output: int, cwd: str) -> None:
+        """Take the descriptor of the output, whose file is opened anew (see `spawn`), and the directory."""
+        self.made = ctypes.create_string_buffer(OPAQUE)
+        self._destroy = (
+            LIBC.posix_spawn_file_actions_destroy
+        )  # a module is gone before its last objects
+        LIBC.posix_spawn_file_actions_init(self.made)
+        for number, place in ((0, os.devnull), (1, f"/proc/self/fd/{output}")):
+            flags = os.O_RDWR | (os.O_APPEND if number else 0)
+            LIBC.posix_spawn_file_actions_addopen(self.made, number, place.encode(), flags, 0)
+        LIBC.posix_spawn_file_actions_adddup2(self.made, 1, 2)
+        LIBC.posix_spawn_file_actions_addchdir_np(self.made, os.fsencode(cwd))
+        LIBC.posix_spawn_file_actions_addclosefrom_np(self.made, 3)
+
+    def __del__(self) -> None:
+        self._destroy(self.made)
+
+
+actions = lru_cache(maxsize=256)(Actions)
+
+
+@lru_cache(maxsize=1)
+def attributes() -> ctypes.Array[ctypes.c_char]:
+    """Return what all our processes have in common: a session of their own, and no signal ignored by us."""
+    made, restored = (ctypes.create_string_buffer(OPAQUE) for _ in range(2))
+    LIBC.sigemptyset(restored)
+    for number in RESTORED:
+        LIBC.sigaddset(restored, number)
+    LIBC.posix_spawnattr_init(made)
+    LIBC.posix_spawnattr_setsigdefault(made, restored)
+    LIBC.posix_spawnattr_setflags(made, ctypes.c_short(FLAGS))
+    return made
+
+
+def own_umask() -> int | None:
+    """Return our umask, which posix_spawn(3) passes on, without changing it for a moment as umask(2) would."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return next(int(line.split()[1], 8) for line in file if line.startswith("Umask:"))
+    except (OSError, StopIteration):
+        return None
+
+
+def plan(command: Command, argv: tuple[str, ...], output: int) -> Plan | None:
+    """Return how to start a command with its output in the file of a descriptor; None when it cannot be told."""
+    words = _strings(argv)
+    settings = _strings([f"{name}={value}" for name, value in command.env.items()])
+    path = None if words is None else _program(argv[0], command.env.get("PATH", ""))
+    if words is None or settings is None or path is None:
+        return None
+    return Plan(os.fsencode(path), words, settings, actions(output, command.cwd))
+
+
+def _program(name: str, path: str) -> str | None:
+    """Return the file of a program, which posix_spawnp(3) would look for on our own PATH."""
+    if "/" in name:
+        return name
+    places = (f"{folder}/{name}" for folder in path.split(":") if folder.startswith("/"))
+    return next((place for place in places if os.access(place, os.X_OK)), None)
+
+
+def _strings(texts: Iterable[str]) -> Strings | None:
+    """Return texts as an array for C; None when one of them holds a NUL."""
+    texts = list(texts)
+    found = "\0".join(texts).encode(ENCODING, "surrogateescape").split(b"\0")
+    return (ctypes.c_char_p * (len(found) + 1))(*found) if len(found) == len(texts) else None
+
+
+def start(wanted: Plan) -> int | None:
+    """Start a process and return its id; None when it could not be."""
+    pid = ctypes.c_int()
+    made, common = wanted.actions.made, attributes()
+    failed = LIBC.posix_spawn(ctypes.byref(pid), wanted.path, made, common, wanted.argv, wanted.env)
+    return None if failed else pid.value
+
+
+class Starter(threading.Thread):
+    """Starts processes in a thread of its own, in turn; `bell` can be read when all that were asked for are there."""
+
+    def __init__(self) -> None:
+        """Begin to wait for plans."""
+        super().__init__(name="starter", daemon=True)
+        self.started: deque[tuple[int, int | None]] = deque()  # keys and process ids
+        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._asked: SimpleQueue[tuple[int, Plan] | None] = SimpleQueue()
+        try:
+            self.start()
+        except RuntimeError:  # the machine has room for no other thread
+            os.close(self.bell)
+            raise
+
+    def ask(self, key: int, wanted: Plan) -> None:
+        """Let a process be started when those before it are."""
+        self._asked.put((key, wanted))
+
+    def run(self) -> None:
+        """Start what is asked for until the end."""
+        for key, wanted in iter(self._asked.get, None):
+            self.started.append((key, start(wanted)))
+            if self._asked.empty():
+                os.eventfd_write(self.bell, 1)
+
+    def close(self) -> None:
+        """End, when all that was asked for has been started."""
+        self._asked.put(None)
+        self.join()
+        os.close(self.bell)

@@ -1,0 +1,77 @@
+"""What runs and ticks leave in the log: the words, and how urgent they are.
+
+It keeps the lines; whoever commits what they tell has them written.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from taskrunner import clock
+from taskrunner.journal import DEBUG, ERROR, INFO, WARNING
+from taskrunner.model import Run, State, Task
+from taskrunner.opened import OpenHome
+from taskrunner.policy import Action, Decision
+
+URGENT = (State.FAILED, State.TIMED_OUT, State.LOST, State.MISSED)
+DECIDED = {
+    Action.RUN: "to run",
+    Action.QUEUE: "queued",
+    Action.REPLACE: "in place of another",
+    Action.SKIP: "skipped",
+    Action.MISS: "missed",
+}
+
+
+def decided(here: OpenHome, decisions: Sequence[Decision], now: datetime, caller: str) -> None:
+    """Say what a tick has decided, each slot that is not run by itself."""
+    counts: dict[Action, int] = {}
+    for each in decisions:
+        if each.action in DECIDED:
+            counts[each.action] = counts.get(each.action, 0) + 1
+            quiet = each.action not in (Action.SKIP, Action.MISS)
+            level = DEBUG if quiet else WARNING if each.action is Action.MISS else INFO
+            text = f"{each.task}: slot {clock.iso(each.span.slot)} {DECIDED[each.action]}: {each.reason}"
+            here.log.say(level, now, text, TASKRUNNER_TASK=each.task)
+    if counts:
+        told = ", ".join(f"{count} {DECIDED[action]}" for action, count in counts.items())
+        here.log.say(INFO, now, f"tick by {caller}: {told}")
+
+
+def started(here: OpenHome, run: Run, now: datetime) -> None:
+    """Say that a run has been started."""
+    attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
+    text = f"{run.task}: run {run.id} started for {clock.iso(run.slot)} ({run.trigger}{attempt})"
+    here.log.say(INFO, now, text, **_fields(run, State.RUNNING))
+
+
+def ended(here: OpenHome, run: Run) -> None:
+    """Say how a run has ended."""
+    if run.finished is None:
+        return
+    took = "" if run.duration is None else f", after {run.duration:.3f} s"
+    level = WARNING if run.state in URGENT else INFO
+    text = f"{run.task}: run {run.id} {run.state}: {run.reason}{took}"
+    here.log.say(level, run.finished, text, **_fields(run, run.state))
+
+
+def changed(
+    here: OpenHome, task_id: int, what: str, who: str, text: str | None, now: datetime
+) -> None:
+    """Say what a person did to a task."""
+    more = f": {text}" if text else ""
+    here.log.say(INFO, now, f"task {task_id} {what} by {who}{more}")
+
+
+def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
+    """Say that a task cannot be evaluated."""
+    text = f"{task.name}: cannot be evaluated, tried again in an hour: {reason}"
+    here.log.say(ERROR, now, text, TASKRUNNER_TASK=task.name)
+
+
+def _fields(run: Run, state: State) -> dict[str, object]:
+    return {
+        "TASKRUNNER_TASK": run.task,
+        "TASKRUNNER_RUN": run.id,
+        "TASKRUNNER_STATE": state,
+        "TASKRUNNER_TRIGGER": run.trigger,
+    }

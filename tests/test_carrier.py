@@ -1,0 +1,403 @@
+"""One contract for both carriers of runs, the tick itself and systemd: the same decisions, the same history.
+
+All tasks of the contract are claimed by one tick, once under each carrier; then each test looks at one of them. The
+side of systemd runs in a box of its own (tests/system/systemd_box.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.samples import ROOT
+from tests.system import systemd_box
+
+ODD = ["a b", "$HOME", "$$", "%n", "%%", "it's", '"', "\\", "", "ünï", "two\nlines"]
+VALUES = {
+    "PLAIN": "x",
+    "QUOTES": '"it\'s" \\ $HOME `x` %n',
+    "LINES": "one\n two \n",
+    "ESCAPE": "\x1b[31mred\r",
+    "SPACES": "  x  ",
+    "EMPTY": "",
+    "PASSWORD": "hunter2-hunter2",
+    "LD_LIBRARY_PATH": "/nowhere",
+    "PYTHONHOME": "/nowhere",
+    "INVOCATION_ID": "mine",
+}
+SPIN = "while :; do :; done"
+
+# What each task is added with, and how its run ends: state, exit code, signal, and words of the reason.
+CASES: dict[str, tuple[list[str], tuple[str, int | None, int | None, str]]] = {
+    "ok": (["--shell", "echo out; echo err >&2"], ("succeeded", 0, None, "exit code 0")),
+    "seven": (["--shell", "exit 7"], ("failed", 7, None, "exit code 7")),
+    "200": (["--shell", "exit 200"], ("failed", 200, None, "exit code 200")),
+    "203": (["--shell", "exit 203"], ("failed", 203, None, "exit code 203")),
+    "ok-seven": (["--ok-codes", "7", "--shell", "exit 7"], ("succeeded", 7, None, "")),
+    "noop": (["--noop-codes", "9", "--shell", "exit 9"], ("succeeded", 9, None, "nothing to do")),
+    "term": (["--shell", "kill -TERM $$"], ("failed", None, 15, "killed by SIGTERM")),
+    "hup": (["--shell", "kill -HUP $$"], ("failed", None, 1, "killed by SIGHUP")),
+    "int": (["--shell", "kill -INT $$"], ("failed", None, 2, "killed by SIGINT")),
+    "pipe": (["--shell", "kill -PIPE $$"], ("failed", None, 13, "killed by SIGPIPE")),
+    "kill": (["--shell", "kill -KILL $$"], ("failed", None, 9, "killed by SIGKILL")),
+    "usr1": (["--shell", "kill -USR1 $$"], ("failed", None, 10, "killed by SIGUSR1")),
+    "real-time": (["--shell", "kill -36 $$"], ("failed", None, 36, "killed by")),
+    "slow": (
+        ["--timeout", "1s", "--", "sleep", "100"],
+        ("timed_out", None, 15, "stopped at its timeout of 1s (killed by SIGTERM)"),
+    ),
+    "polite": (
+        ["--timeout", "1s", "--shell", f"trap 'exit 3' TERM; {SPIN}"],
+        ("timed_out", 3, None, "stopped at its timeout of 1s (exit code 3)"),
+    ),
+    "stubborn": (
+        ["--timeout", "1s", "--kill-after", "2s", "--shell", f"trap '' TERM; {SPIN}"],
+        ("timed_out", None, 9, "stopped at its timeout of 1s (killed by SIGKILL)"),
+    ),
+    "missing": (["--", "no-such-program"], ("failed", 127, None, "no program 'no-such-program'")),
+    "no-folder": (
+        ["--cwd", "/no/such", "--", "true"],
+        ("failed", None, None, "the directory '/no/such'"),
+    ),
+    "not-a-program": (["--", "/etc/passwd"], ("failed", 126, None, "Permission denied")),
+    "no-variables": (["--env-file", "/no/such", "--", "true"], ("failed", None, None, "/no/such")),
+    "arguments": (["--", "printf", "<%s>", *ODD], ("succeeded", 0, None, "")),
+    "environment": (
+        [
+            *(word for pair in VALUES.items() for word in ("--env", "=".join(pair))),
+            "--",
+            "env",
+            "-0",
+        ],
+        ("succeeded", 0, None, ""),
+    ),
+    "input": (["--stdin", "two\nlines\n", "--", "cat"], ("succeeded", 0, None, "")),
+    "no-input": (["--shell", "readlink /proc/self/fd/0; cat"], ("succeeded", 0, None, "")),
+    "folder": (["--cwd", "/usr", "--", "pwd"], ("succeeded", 0, None, "")),
+    "mask": (["--umask", "027", "--shell", "umask"], ("succeeded", 0, None, "")),
+    "nice": (["--nice", "5", "--", "nice"], ("succeeded", 0, None, "")),
+    "files": (
+        ["--limit", "files=77", "--shell", "ulimit -Sn; ulimit -Hn"],
+        ("succeeded", 0, None, ""),
+    ),
+    "memory": (["--limit", "memory=200MB", "--shell", "ulimit -v"], ("succeeded", 0, None, "")),
+    "cpu": (
+        ["--limit", "cpu=1s", "--shell", SPIN],
+        ("failed", None, 24, "over its limit of 1s of CPU time"),
+    ),
+    "descriptors": (["--shell", "ls /proc/$$/fd"], ("succeeded", 0, None, "")),
+    "signals": (
+        ["--", "grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"],
+        ("succeeded", 0, None, ""),
+    ),
+    "session": (
+        [
+            "--shell",
+            "read pid name state parent group session rest </proc/$$/stat; echo $((group - $$)) $((session - $$))",
+        ],
+        ("succeeded", 0, None, ""),
+    ),
+    "large": (["--shell", "yes taskrunner | head -c 200000"], ("succeeded", 0, None, "")),
+    "bounded": (
+        ["--max-output", "10kB", "--shell", "echo first; yes | head -c 200000; echo last"],
+        ("succeeded", 0, None, ""),
+    ),
+    "expected": (["--expect", "^done$", "--", "echo", "done"], ("succeeded", 0, None, "")),
+    "unexpected": (
+        ["--expect", "^done$", "--", "echo", "no"],
+        ("failed", 0, None, "its output does not match '^done$'"),
+    ),
+    "rejected": (
+        ["--reject", "rror", "--", "echo", "Error"],
+        ("failed", 0, None, "matches 'rror'"),
+    ),
+    "again": (
+        ["--retries", "1", "--retry-delay", "1s", "--shell", '[ "$TASKRUNNER_ATTEMPT" = 2 ]'],
+        ("succeeded", 0, None, ""),
+    ),
+}
+CHAINS = {
+    "then": (["--after", "ok", "--", "true"], ("succeeded", 0, None, "")),
+    "then-not": (["--after", "seven", "--", "true"], None),
+    "then-failed": (["--after", "seven:failed", "--", "true"], ("succeeded", 0, None, "")),
+    "then-last": (["--after", "again", "--", "true"], ("succeeded", 0, None, "")),
+}
+# Files in the homes of both that differ from run to run.
+OWN = ("TASKRUNNER_RUN", "TASKRUNNER_SLOT", "TASKRUNNER_STARTED", "TASKRUNNER_LAST_SUCCESS")
+
+
+@dataclass
+class Side:
+    """A home under one carrier: where words are said, and what came of all the tasks."""
+
+    name: str
+    say: Callable[..., str]
+    program: Callable[..., str]
+    home: str
+    path: Callable[[str], Path]
+    over: Callable[[], object] = lambda: True  # whether no tick is resident
+
+    def all_runs(self) -> dict[str, list[dict]]:
+        """All runs by their tasks, oldest first."""
+        found: dict[str, list[dict]] = {}
+        for run in json.loads(self.say("history", "-n", "500", "--json"))["runs"][::-1]:
+            found.setdefault(run["task"], []).append(run)
+        return found
+
+    def runs(self, task: str) -> list[dict]:
+        return self.all_runs().get(task, [])
+
+    def output(self, task: str) -> str:
+        return self.say("log", task)
+
+    def ended(self, *tasks: str, count: int = 1) -> bool:
+        """Whether so many runs of each task have ended, and nothing carries them any more."""
+        runs = self.all_runs()
+        done = [
+            len(runs.get(task, [])) >= count and all(run["finished"] for run in runs[task])
+            for task in tasks
+        ]
+        return all(done) and bool(self.over())
+
+    def until(self, holds: Callable[[], object], patience: float = 60.0) -> None:
+        end = time.monotonic() + patience
+        while not holds():
+            assert time.monotonic() < end, "it did not come to hold"
+            time.sleep(0.1)
+
+
+MANY = """
+import json, sys
+from taskrunner.cli import main
+for words in json.loads(sys.argv[1]):
+    assert main(words) == 0, words
+"""
+
+
+def inline_side(tmp: Path) -> Side:
+    home = str(tmp / "home")
+    ticks: list[subprocess.Popen] = []
+
+    def program(*words: str, check: bool = True) -> str:
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, *words], env=env, capture_output=True, check=False)
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+    def say(*words: str, check: bool = True) -> str:
+        argv = ("-m", "taskrunner", "--home", home, *words)
+        if words != ("tick",):
+            return program(*argv, check=check)
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ticks.append(
+            subprocess.Popen([sys.executable, *argv], env=env)
+        )  # stays with what it carries
+        return ""
+
+    def over() -> bool:
+        return all(tick.poll() is not None for tick in ticks)
+
+    return Side("inline", say, program, home, Path, over)
+
+
+def systemd_side(box: systemd_box.Box, home: str, **more: str) -> Side:
+    env = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "PYTHONPATH": str(systemd_box.CHECKOUT),
+        "TASKRUNNER_CARRIER": "systemd",
+        **more,
+    }
+    enter = ("nsenter", "-t", str(box.pid), "-m", "-u", "-i", "-p", "-C", "--", sys.executable)
+
+    def program(*words: str, check: bool = True) -> str:
+        done = subprocess.run(
+            [*enter, *words],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+    def say(*words: str, check: bool = True) -> str:
+        return program("-m", "taskrunner", "--home", home, *words, check=check)
+
+    return Side("systemd", say, program, home, box.path)
+
+
+SIDES = [
+    "inline",
+    pytest.param("systemd", marks=[pytest.mark.system, pytest.mark.xdist_group("daemons")]),
+]
+
+
+@pytest.fixture(scope="module")
+def box(needs):
+    systemd_box.check_machine(needs)
+    with systemd_box.running() as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=SIDES)
+def side(request, tmp_path_factory):
+    """One carrier with the whole contract carried out."""
+    if request.param == "inline":
+        made = inline_side(tmp_path_factory.mktemp("inline"))
+    else:
+        made = systemd_side(request.getfixturevalue("box"), "/srv/50% o'clock $HOME")
+    words = [
+        ["add", task_of(name), "--manual", "--now", *given] for name, (given, _) in CASES.items()
+    ]
+    words += [["add", name, *given] for name, (given, _) in CHAINS.items()]
+    made.program("-c", MANY, json.dumps([["--home", made.home, *each] for each in words]))
+    made.say("tick")
+    names = [*CASES, *(name for name, (_, end) in CHAINS.items() if end)]
+    made.until(lambda: made.ended(*map(task_of, names)) and made.ended("again", count=2))
+    return made
+
+
+def task_of(case: str) -> str:
+    """The name of the task of a case: digits alone would be an id."""
+    return f"code-{case}" if case.isdigit() else case
+
+
+ENDS = {**CASES, **CHAINS}
+
+
+@pytest.mark.parametrize("name", [name for name, (_, end) in ENDS.items() if end])
+def test_a_run_ends_the_same_under_both_carriers(side, name):
+    state, code, signal, words = ENDS[name][1]
+    run = side.runs(task_of(name))[-1]
+    assert (run["state"], run["exit_code"], run["signal"]) == (state, code, signal)
+    assert words in run["reason"]
+
+
+def test_what_comes_after_a_failure_alone_does_not_come_after_a_success(side):
+    assert side.runs("then-not") == []
+
+
+def test_a_slot_is_tried_again_and_what_follows_waits_for_the_last_attempt(side):
+    first, second = side.runs("again")
+    assert (first["state"], first["attempt"], second["attempt"]) == ("failed", 1, 2)
+    (after,) = side.runs("then-last")
+    assert after["started"] >= second["finished"]
+
+
+def test_a_retry_that_waits_is_not_left_to_the_next_minute(side):
+    first, second = side.runs("again")
+    at = [datetime.fromisoformat(run) for run in (first["finished"], second["started"])]
+    assert 0.9 <= (at[1] - at[0]).total_seconds() < 20
+
+
+def test_stdout_and_stderr_are_kept(side):
+    assert side.output("ok") == "out\nerr\n"
+    assert side.runs("ok")[0]["output_size"] == 8
+
+
+def test_the_command_sees_its_arguments_to_the_letter(side):
+    assert side.output("arguments") == "".join(f"<{word}>" for word in ODD)
+
+
+def test_the_command_sees_its_own_environment_and_nothing_else(side):
+    given = side.output("environment").split("\0")[:-1]
+    seen = dict(pair.partition("=")[::2] for pair in given)
+    assert {name: seen[name] for name in VALUES} == VALUES
+    base = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG"}
+    ours = {"TASK", "RUN", "SLOT", "STARTED", "ATTEMPT", "TRIGGER", "COALESCED", "LAST_SUCCESS"}
+    assert set(seen) == {*VALUES, *base, *(f"TASKRUNNER_{name}" for name in ours)}
+    assert len(given) == len(seen)
+
+
+def test_the_command_reads_what_it_is_given_or_nothing(side):
+    assert side.output("input") == "two\nlines\n"
+    assert side.output("no-input") == "/dev/null\n"
+
+
+def test_the_command_starts_where_and_as_its_task_says(side):
+    assert side.output("folder") == "/usr\n"
+    assert side.output("mask") == "0027\n"
+    assert side.output("nice") == f"{os.nice(0) + 5 if side.name == 'inline' else 5}\n"
+    assert side.output("files") == "77\n77\n"
+    assert side.output("memory") == "195312\n"
+
+
+def test_the_command_has_a_session_of_its_own_three_descriptors_and_no_signal_ignored(side):
+    assert side.output("session") == "0 0\n"
+    assert {"0", "1", "2"} <= set(side.output("descriptors").split()) <= {"0", "1", "2", "10"}
+    ignored = dict(re.findall(r"^(Sig\w+):\t(\w+)$", side.output("signals"), re.MULTILINE))
+    assert set(ignored) == {"SigBlk", "SigIgn"}
+    assert {int(mask, 16) & 0x7FFFFFFF for mask in ignored.values()} == {0}
+
+
+def test_large_output_keeps_its_file_and_is_bounded(side):
+    assert side.output("large") == "taskrunner\n" * (200000 // 11) + "taskrunner\n"[: 200000 % 11]
+    kept = side.output("bounded")
+    assert len(kept) < 12_000
+    assert kept.startswith("first\n")
+    assert kept.endswith("last\n")
+
+
+def test_nothing_is_left_of_what_carried_the_runs(side):
+    left = [
+        each.name
+        for name in ("supervisors", "spool")
+        for each in (side.path(side.home) / name).iterdir()
+    ]
+    assert set(left) <= {"waiting"}
+    kept = {f"{side.runs('large')[0]['id']}.log"}
+    assert {each.name for each in (side.path(side.home) / "output").iterdir()} == kept
+
+
+def test_a_run_is_cancelled_whatever_it_makes_of_the_signal(side):
+    for name, does in {"quiet": "trap 'exit 0' TERM", "plain": ":"}.items():
+        side.say("add", name, "--manual", "--now", "--shell", f"{does}; echo up; {SPIN}")
+    side.say("tick")
+    for name in ("quiet", "plain"):
+        side.until(lambda name=name: side.runs(name) and "up" in side.say("log", name, check=False))
+        side.say("cancel", name)
+        side.until(lambda name=name: side.ended(name))
+        (run,) = side.runs(name)
+        assert (run["state"], run["exit_code"]) == ("cancelled", 0 if name == "quiet" else None)
+        assert "cancelled by" in run["reason"]
+
+
+def test_a_replacement_ends_the_run_before_it(side):
+    side.say(
+        "add",
+        "newest",
+        "--every",
+        "1d",
+        "--now",
+        "--overlap",
+        "replace",
+        "--shell",
+        f"echo up; {SPIN}",
+    )
+    side.say("tick")
+    side.until(lambda: side.runs("newest") and "up" in side.say("log", "newest", check=False))
+    side.say("set", "newest", "--shell", "echo other")
+    assert side.say("run", "newest") == "other\n"
+    side.until(lambda: side.ended("newest", count=2))
+    first, second = side.runs("newest")
+    assert (first["state"], second["state"]) == ("cancelled", "succeeded")
+
+
+def test_a_long_run_is_followed_while_it_writes(side):
+    side.say("add", "talks", "--manual", "--now", "--shell", "echo one; sleep 1; echo two")
+    side.say("tick")
+    side.until(lambda: side.runs("talks"))
+    assert side.say("log", "talks", "--follow") == "one\ntwo\n"
+    side.until(lambda: side.ended("talks"))

@@ -482,7 +482,7 @@ def configuration_page() -> str:
     for node in module.classes()["Config"].body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             name, default = ast.unparse(node.target), toml_default(node.value)
-            variable = "" if name == "env" else f"`TASKRUNNER_{name.upper()}`"
+            variable = "" if name in ("env", "defaults", "notify") else f"`TASKRUNNER_{name.upper()}`"
             rows.append((f"`{name}`", variable, default, escaped(module.comment(node))))
     return page(
         "Configuration",
@@ -523,6 +523,8 @@ containers and units; a variable set in your shell is not seen by the tick that 
 """
 
 CONFIGURATION_TAIL = """\
+`notify` holds a table for each channel: [Be told when something goes wrong](../how-to/notifications.md) has its settings.
+
 `tz` counts when a task is added. A task stores the name of its zone, so a later change of the setting does
 not move it.
 

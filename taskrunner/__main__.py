@@ -29,6 +29,9 @@ def _idle(given: str | None) -> bool:
 
 def _tick(given: str | None) -> int:
     """Do what the verb does, without the parser of all verbs."""
+    import gc
+
+    gc.set_threshold(20_000)  # records are made by the thousand here, and hardly a circle
     from taskrunner import complaint, errors, opened, refusal, tick
 
     def tell(text: str) -> None:

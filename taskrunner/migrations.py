@@ -223,6 +223,17 @@ CREATE TABLE told (
   PRIMARY KEY (task_id, channel, event)
 ) WITHOUT ROWID;
 
+DROP VIEW v_tasks;
+CREATE VIEW v_tasks AS
+  -- The tasks that are not removed, instants as ISO 8601 text in UTC, durations in seconds.
+  SELECT id, name, enabled, kind, schedule, tz, command, shell, python, args, code, code_file,
+         strftime('%Y-%m-%dT%H:%M:%fZ', next / 1000.0, 'unixepoch') AS next,
+         strftime('%Y-%m-%dT%H:%M:%fZ', last_run / 1000.0, 'unixepoch') AS last_run,
+         last_state,
+         strftime('%Y-%m-%dT%H:%M:%fZ', last_success / 1000.0, 'unixepoch') AS last_success,
+         timeout / 1000.0 AS timeout, overlap, catch_up, error
+    FROM tasks WHERE removed IS NULL;
+
 INSERT INTO facts SELECT 'output_bytes', coalesce(sum(length(data)), 0) FROM outputs; -- so that nobody has to add them up
 CREATE TRIGGER outputs_added AFTER INSERT ON outputs BEGIN
   UPDATE facts SET value = value + length(NEW.data) WHERE name = 'output_bytes';

@@ -173,7 +173,7 @@ class IdsUsed(Exception):
 
 def _put_back(folder: str, source: str, store: str, kept: str, spare: int) -> None:
     """Put a copy in the place of a store; raises IdsUsed when others have used more than `spare` ids meanwhile."""
-    unfinished, used = f"{store}.new", copies.fold(store)
+    unfinished, used = f"{store}.new", copies.used(store)
     least = {
         "runs": max(used.get("runs", 0), _newest(folder)) + spare,
         "tasks": used.get("tasks", 0) + spare,
@@ -184,15 +184,17 @@ def _put_back(folder: str, source: str, store: str, kept: str, spare: int) -> No
         if any(number > least.get(table, number) for table, number in copies.used(store).items()):
             raise IdsUsed
 
-    _prepare(source, unfinished, least)
-    if copies.put_over(unfinished, store, kept, check):
-        sync(kept)
-        os.unlink(unfinished)
-    else:
-        _check_alone(folder)
-        _move_away(store, kept)
-        os.rename(unfinished, store)
-        sync(folder)
+    try:
+        _prepare(source, unfinished, least)
+        if not copies.put_over(unfinished, store, kept, check):
+            _check_alone(folder)
+            _move_away(store, kept)
+            os.rename(unfinished, store)
+            sync(folder)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished)
+    sync(kept)
     sync(os.path.dirname(kept))
 
 

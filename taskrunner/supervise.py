@@ -269,7 +269,7 @@ class Supervisor:
     def _gather(self) -> None:
         """Wait a moment for ends, until those of half of our children are there: they are recorded in one commit."""
         end = time.monotonic() + MOMENT
-        while 2 * len(self._ended) <= len(self.watched) and (left := end - time.monotonic()) > 0:
+        while 2 * len(self._ended) < len(self.watched) and (left := end - time.monotonic()) > 0:
             self._look(left)
 
     def _load(self) -> None:

@@ -13,9 +13,10 @@ With `supervise` the only room that drives both the store and the runner.
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 from taskrunner import (
     ballast,
@@ -40,7 +41,7 @@ from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreR
 from taskrunner.model import Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
-from taskrunner.record import field, mutable
+from taskrunner.record import field, mutable, record
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long
@@ -50,6 +51,16 @@ BATCH = 200  # tasks in one transaction, or ...
 BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest we keep other writers waiting
 FILL = 100  # tasks whose following slot is computed at a time, while children run
 MS = timedelta(milliseconds=1)
+
+
+@record
+class Evaluated:
+    """What was decided of a task while its `live` runs went on, and how its row moves forward."""
+
+    task: Task
+    live: Sequence[Run]
+    decisions: list[Decision]
+    changes: dict[str, Any]
 
 
 @mutable
@@ -233,36 +244,58 @@ def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) ->
             # Read inside: what a person changes meanwhile is not to be overwritten.
             tasks = here.store.due(visit.at, boot_id, BATCH, key)
             live = rehearsal.by_task(here.store.live_of(tasks))
-            end = time.monotonic() + BATCH_TIME
-            for task in tasks:
-                visit.decisions += _claim_one(here, visit, task, live.get(task.id, []), boot_id)
-                if time.monotonic() > end:
-                    break
+            found = _evaluate(here, visit, tasks, live, boot_id)
+            visit.decisions += _write(here, visit, found)
         known |= {task.id: task for task in tasks}
         due = bool(tasks)
     return known
 
 
-def _claim_one(
-    here: OpenHome, visit: Visit, task: Task, live: Sequence[Run], boot_id: str
-) -> list[Decision]:
-    """Claim what is due of a task; one that cannot be evaluated is pushed ahead and says why."""
+def _evaluate(
+    here: OpenHome,
+    visit: Visit,
+    tasks: Sequence[Task],
+    live: Mapping[int, Sequence[Run]],
+    boot_id: str,
+) -> list[Evaluated]:
+    """Decide about tasks, as many as the time allows; one that cannot be evaluated is put off."""
+    found, end = [], time.monotonic() + BATCH_TIME
+    for task in tasks:
+        others = live.get(task.id, ())
+        try:
+            found.append(Evaluated(task, others, *slots.evaluate(task, others, visit.at, boot_id)))
+        except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
+            claim.put_off(here, task, visit.at, f"{exc}")
+        if time.monotonic() > end:
+            break
+    return found
+
+
+def _write(here: OpenHome, visit: Visit, found: Sequence[Evaluated]) -> list[Decision]:
+    """Write what was decided of tasks; when that fails each is written alone, and what fails again is put off."""
     try:
         with here.store.savepoint():
-            decisions, changes = slots.evaluate(task, live, visit.at, boot_id)
-            here.store.change_task(task.id, **changes)
-            for decision in decisions:
-                run_id = claim.write(here, decision, visit.at)
-                if decision.action is Action.REPLACE and run_id is not None:
-                    visit.stops += [run.id for run in live if run.id in decision.stops]
+            here.store.change_tasks([(each.task.id, each.changes) for each in found])
+            stops = [run_id for each in found for run_id in _claimed(here, each, visit.at)]
     except (StoreBusy, StoreRefused):
         raise
-    except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
-        claim.put_off(here, task, visit.at, f"{exc}")
+    except Exception as exc:  # noqa: BLE001  as above
+        if len(found) > 1:
+            return [decision for each in found for decision in _write(here, visit, [each])]
+        claim.put_off(here, found[0].task, visit.at, f"{exc}")
         return []
-    if changes.get("next") is not None:
-        visit.claimed.append((task, changes["next"]))
-    return decisions
+    visit.stops += stops
+    moved = ((each.task, each.changes.get("next")) for each in found)
+    visit.claimed += [(task, slot) for task, slot in moved if slot is not None]
+    return [decision for each in found for decision in each.decisions]
+
+
+def _claimed(here: OpenHome, each: Evaluated, now: datetime) -> Iterator[int]:
+    """Write the rows of a task and give the runs that have to stop for them."""
+    for decision in each.decisions:
+        run_id = claim.write(here, decision, now)
+        if decision.action is Action.REPLACE and run_id is not None:
+            yield from (run.id for run in each.live if run.id in decision.stops)
 
 
 def fill(here: OpenHome, claimed: Sequence[tuple[Task, datetime]]) -> Iterator[int]:

@@ -59,7 +59,8 @@ NAME_WALLS = {
     "os.system": {"runner"},
     "os.popen": {"runner"},
     "signal.pidfd_send_signal": {"runner"},
-    "os.environ": {"config", "home", "launcher"},  # launcher is a program of its own
+    # launcher, and parts of carrier, are programs of their own
+    "os.environ": {"config", "home", "launcher", "carrier"},
     "os.environb": {"config", "home"},
     "os.getenv": {"config", "home"},
     "os.getenvb": {"config", "home"},

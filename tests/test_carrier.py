@@ -19,6 +19,13 @@ from pathlib import Path
 
 import pytest
 
+from hypothesis import given, strategies as st
+
+from taskrunner import Manual, TaskRunner, carrier
+from taskrunner.carrier import begin, end, transient
+from taskrunner.errors import InputError
+from taskrunner.model import Command, Outcome
+from taskrunner.runner import handed
 from tests.samples import ROOT
 from tests.system import systemd_box
 
@@ -401,3 +408,117 @@ def test_a_long_run_is_followed_while_it_writes(side):
     side.until(lambda: side.runs("talks"))
     assert side.say("log", "talks", "--follow") == "one\ntwo\n"
     side.until(lambda: side.ended("talks"))
+
+
+# ---- what needs no systemd
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome"),
+    [
+        (("success", "exited", "0"), Outcome(exit_code=0)),
+        (("exit-code", "exited", "7"), Outcome(exit_code=7)),
+        (("timeout", "killed", "KILL"), Outcome(signal=9, timed_out=True)),
+        (("timeout", "exited", "0"), Outcome(exit_code=0, timed_out=True)),
+        (("signal", "killed", "KILL"), Outcome(signal=9)),
+        (("success", "killed", "TERM"), Outcome(signal=15)),
+        (("core-dump", "dumped", "SEGV"), Outcome(signal=11)),
+        (("signal", "killed", "RTMIN+2"), Outcome(signal=36)),
+    ],
+)
+def test_an_end_is_read_from_the_words_of_systemd(told, outcome):
+    assert handed.ended(*told) == outcome
+
+
+def test_an_end_that_systemd_does_not_tell_is_a_failure_that_says_so():
+    assert "did not see how it ended (resources)" in str(handed.ended("resources", "", "").error)
+
+
+@given(
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.just("\udcff")
+)
+def test_a_word_comes_back_as_it_was_and_has_nothing_that_systemd_would_expand(word):
+    written = transient._encoded(word)
+    assert not set(written) & set("$%\"' \\\n")
+    assert begin.decoded(written) == end.decoded(written) == word
+
+
+def begun(tmp_path: Path, command: Command) -> tuple[str, Path]:
+    """What a command writes that `begin` becomes, and what is left of the file it was in."""
+    place = tmp_path / "command"
+    place.write_bytes(handed.plain(command))
+    argv = [sys.executable, "-I", "-S", begin.__file__, transient._encoded(str(place))]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.stdout.decode(), place
+
+
+def test_a_command_begins_in_its_own_environment_and_its_file_is_emptied(tmp_path):
+    env = {"A": "hunter2", "LD_LIBRARY_PATH": "/x"}
+    out, place = begun(tmp_path, Command(("/usr/bin/env", "-0"), env, "/"))
+    assert sorted(out.split("\0")[:-1]) == ["A=hunter2", "LD_LIBRARY_PATH=/x"]
+    assert place.read_bytes() == b""
+    assert handed.begun(b"") is None
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (Command(("no-such",), {"PATH": "/bin"}, "/"), 127, "no program 'no-such' on PATH=/bin"),
+        (Command(("/etc/passwd",), {}, "/"), 126, "'/etc/passwd': Permission denied"),
+        (Command(("true",), {"PATH": "/bin"}, "/no"), None, "the directory '/no': No such file"),
+    ],
+)
+def test_a_command_that_cannot_begin_says_why_as_it_would_inline(tmp_path, command, code, words):
+    _, place = begun(tmp_path, command)
+    left = place.read_bytes()
+    outcome = handed.begun(left)
+    assert outcome is not None
+    assert outcome.exit_code == code
+    assert f"could not start: {words}" in str(outcome.error)
+
+
+def test_a_command_that_systemd_never_began_could_not_start():
+    secret = handed.plain(Command(("true",), {}, "/"))
+    assert handed.begun(secret) == Outcome(error="could not start: systemd could not execute it")
+    assert "damaged" in str(handed.begun(b"what").error)
+
+
+def test_the_carrier_is_never_guessed_and_not_used_with_a_clock_in_the_hand_of_a_test(runner, home):
+    runner.add("report", ["true"], Manual(), now=True)
+    assert carrier.of(runner._here()) == (None, None)
+    (home / "taskrunner.toml").write_text('carrier = "systemd"\n')
+    runner.close()
+    assert carrier.of(runner._here()) == (None, None)
+    assert [run.state for run in runner.tick().runs] == ["succeeded"]
+
+
+def test_without_a_systemd_the_tick_carries_its_runs_and_says_so(home, tmp_path, monkeypatch):
+    monkeypatch.setattr("taskrunner.home.runtime", lambda: str(tmp_path))
+    monkeypatch.setenv("TASKRUNNER_CARRIER", "systemd")
+    with TaskRunner(home) as door:
+        door.add("report", ["true"], Manual(), now=True)
+        visit = door.tick()
+    assert [run.state for run in visit.runs] == ["succeeded"]
+    assert "no systemd answers here" in visit.warning
+
+
+def test_a_carrier_that_is_none_is_refused(home):
+    (home / "taskrunner.toml").write_text('carrier = "docker"\n')
+    with TaskRunner(home) as door, pytest.raises(InputError, match="inline or systemd"):
+        door.add("report", ["true"], Manual())
+
+
+def test_a_tick_that_carries_its_runs_itself_imports_nothing_of_this(home):
+    with TaskRunner(home) as door:
+        door.add("report", ["true"], Manual(), now=True)
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = ['--home', {str(home)!r}, 'tick']\n"
+        "os._exit = lambda code: print(*sys.modules)\n"
+        "from taskrunner.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True)
+    loaded = done.stdout.decode().split()
+    assert "taskrunner.supervise" in loaded
+    assert not [
+        each for each in loaded if each.startswith(("taskrunner.carrier", "taskrunner.clocks"))
+    ]

@@ -8,9 +8,20 @@ import time
 
 import pytest
 
-from taskrunner import After, Cron, Every, Manual, State, TaskRunner, ballast, complaint, migrations
-from taskrunner.errors import StoreReadOnly
-from tests.samples import call, start, wait_for
+from taskrunner import (
+    After,
+    Cron,
+    Every,
+    Manual,
+    State,
+    TaskRunner,
+    ballast,
+    complaint,
+    doctor,
+    migrations,
+)
+from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
+from tests.samples import NOON, call, start, wait_for
 
 
 @pytest.fixture
@@ -395,3 +406,97 @@ def test_a_store_of_the_first_schema_is_upgraded_with_a_copy_of_what_it_was(home
     copy = sqlite3.connect(kept)
     assert migrations.version(copy) == 1
     copy.close()
+
+
+def _owner(place):
+    os.chown(place, 12345, 12345)
+
+
+def _log_of_another_program(place):
+    other = sqlite3.connect(place.parent.parent / "other.db", isolation_level=None)
+    other.execute("PRAGMA journal_mode = WAL")
+    other.execute("CREATE TABLE t (a)")
+    shutil.copy(place.parent.parent / "other.db-wal", f"{place}-wal")
+    os.chmod(f"{place}-wal", 0o600)
+    other.close()
+
+
+def _folder(place):
+    place.unlink()
+    place.mkdir()
+
+
+WRONG = {
+    "cut": (lambda place: os.truncate(place, 30000), "malformed", "taskrunner restore"),
+    "garbage": (lambda place: place.write_bytes(b"garbage " * 900), "not a database", "restore"),
+    "empty": (lambda place: place.write_bytes(b""), "is empty", "put a copy"),
+    "a folder": (_folder, "unable to open", "restore"),
+    "mode": (lambda place: place.chmod(0o666), "can be written by others", "chmod go-w"),
+    "owner": (_owner, "belongs to user id 12345", "chown"),
+    "newer": (lambda place: _version(place, 99), "newer than the", "use the newer taskrunner"),
+    "the log of another": (_log_of_another_program, "is empty", "put a copy"),
+}
+
+
+def _version(place, number):
+    store = sqlite3.connect(place)
+    store.execute(f"PRAGMA user_version = {number}")
+    store.close()
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_doctor_names_what_is_wrong_with_a_store_and_a_copy_put_back_mends_it(
+    store, home, tmp_path, what, needs
+):
+    needs("root", os.geteuid() == 0, "files can be given away by root only")
+    spoil, said, cure = WRONG[what]
+    with TaskRunner(home) as door:
+        good = door.backup(tmp_path / "good.db").place
+    spoil(store)
+    out, err, code = call(home, "doctor")
+    assert (err, code) == ("", 2)
+    lines = out.splitlines()
+    (at,) = [number for number, line in enumerate(lines) if said in line]
+    assert lines[at].startswith("error") and cure in lines[at] + lines[at + 1]
+    out, err, code = call(home, "list")
+    assert (out, code, err.count("\n")) == ("", 1, 1) and "Traceback" not in err
+    if what == "mode":
+        store.chmod(0o600)
+    elif what == "owner":
+        os.chown(store, os.geteuid(), os.getegid())
+    if what == "a folder":
+        store.rmdir()
+    if what != "newer":
+        assert call(home, "restore", good)[2] == 0
+        assert call(home, "log", "x")[:1] == ("hello\n",)
+
+
+def test_a_log_of_garbage_is_left_aside(store, home):
+    (home / "taskrunner.db-wal").write_bytes(os.urandom(20_000))
+    (home / "taskrunner.db-wal").chmod(0o600)
+    assert call(home, "log", "x") == ("hello\n", "", 0)
+
+
+def test_a_store_that_its_user_may_not_read_says_how_to_mend_that(store, home, monkeypatch):
+    """Root may read everything, so that only the answer to who asks is what a user would get."""
+    store.unlink()
+    store.mkdir()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with TaskRunner(home) as door, pytest.raises(StoreRefused, match="chmod 600"):
+        door.tasks()
+    seen = doctor.look(str(home), NOON)
+    assert f"chmod 600 {store}" in [each.cure for each in doctor.stored.findings(seen)]
+
+
+def test_outputs_newer_than_the_store_that_was_put_back_belong_to_no_run_of_it(home, tmp_path):
+    with TaskRunner(home) as door:
+        door.add("x", shell="head -c 100000 /dev/zero", schedule=Manual())
+        good = door.backup(tmp_path / "good.db").place
+        old = door.run("x")
+        door.restore(good)
+        with pytest.raises(UnknownRun):
+            door.run_of(old.id)
+        new = door.run("x")
+        assert new.id > old.id and len(door.output(new)) == 100_000
+        names = {place.name for place in (home / "output").iterdir()}
+        assert names == {f"{old.id}.log", f"{new.id}.log"}

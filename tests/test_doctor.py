@@ -19,6 +19,7 @@ from taskrunner.doctor import places, stored
 from taskrunner.doctor.alive import alive
 from taskrunner.model import Severity
 from taskrunner.store.health import health
+from tests.samples import start, wait_for
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 TRUE = ["/bin/true"]
@@ -242,6 +243,32 @@ def test_two_clocks_at_once_are_harmless_and_told(well, machine):
     units(machine, well)
     tool(machine.root, "systemctl", "echo active")
     assert "cron and systemd both call ticks of this home; harmless" in found(well, "warning")
+
+
+def test_a_daemon_that_no_unit_keeps_is_told_beside_another_clock(well):
+    ticked(well, caller="daemon")
+    told = "a daemon ticks in this home, and cron calls ticks, too; harmless, but one is enough"
+    assert told in found(well, "warning")
+
+
+def test_a_daemon_is_told_also_when_the_last_tick_was_of_the_other_clock(well):
+    with start(well, "daemon", "--interval", "1h") as process:
+        try:
+            supervisors = well / "supervisors"
+            wait_for(lambda: supervisors.exists() and any(supervisors.iterdir()))
+            wait_for(lambda: heartbeat.read(str(well / "heartbeat")).at > clock.to_ms(NOW))
+            ticked(well, caller="cron")
+            assert "a daemon ticks in this home, and cron calls ticks" in found(well, "warning")
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+    assert "a daemon ticks" not in found(well)
+
+
+def test_what_holds_for_two_lines_is_told_once(well, machine):
+    by_cron(machine, well)
+    machine.cron = False
+    assert found(well).count("no cron daemon runs") == 1
 
 
 def test_a_unit_without_its_timer_calls_nothing(home, machine):

@@ -97,3 +97,9 @@ def test_what_differs_in_a_dense_schedule_is_seen_by_its_count(monkeypatch):
     found, first = proof.differences.__wrapped__("* * * * *", "UTC", NOON)
     assert found > 100_000
     assert first[0].startswith("720 on 2028-01-0")
+
+
+def test_a_range_to_sunday_is_told_as_what_debian_s_cron_never_runs():
+    count, told = proof.differences("0 0 * * fri-sun", "UTC", datetime(2026, 11, 21, tzinfo=UTC))
+    assert count > 300  # every Friday, Saturday and Sunday of two years
+    assert told

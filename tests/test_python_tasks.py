@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -352,6 +353,14 @@ def test_a_profile_may_run_something_else(runner, tmp_path):
     assert (runner.task("x").shell, runner.task("x").args) == ("true", None)
 
 
+def test_the_view_of_the_store_has_it(runner, home):
+    runner.add("x", None, Manual(), python="a:b", args=[1])
+    with sqlite3.connect(home / "taskrunner.db") as store:
+        row = store.execute("SELECT command, python, args, code FROM v_tasks").fetchone()
+    store.close()
+    assert row == ("[]", "a:b", "[1]", None)
+
+
 def test_what_changed_is_kept_in_words(runner):
     runner.add("x", None, Manual(), python="a:b", args=[1])
     runner.set("x", args={"n": 2})
@@ -434,8 +443,6 @@ def test_the_same_again_writes_nothing_and_another_replaces_it(runner, app, cloc
 
 def test_the_same_again_takes_no_write_lock(runner, app, home):
     app("shop", "def clean(): pass\n")
-    import sqlite3
-
     import shop
 
     runner.task(every="1d")(shop.clean)

@@ -219,9 +219,13 @@ def test_files_are_made_with_their_mode_and_not_changed_later(home, tmp_path):
     ours = [line for line in seen.split("\n") if str(home) in line or str(place) in line]
     created = [line for line in ours if "O_CREAT" in line or "mkdir" in line]
     assert len(created) > 10
+    known = set()
     for line in created:
-        if "= -1" not in line:
+        place_of = re.search(r'"([^"]+)"', line)[1]
+        # SQLite opens what we have made for it as if it had to make it.
+        if "= -1" not in line and place_of not in known:
             assert re.search(r", 0?(600|700)\)", line), line
+            known.add(place_of)
     changed = [line for line in ours if re.search(r" f?chmod(at)?\(| f?chown(at)?\(", line)]
     assert changed == []
 

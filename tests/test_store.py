@@ -324,7 +324,6 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
     store.anything_to_send(NOON)
     store.told(1)
     store.long_since(1)
-    store.usual_time(1)
     store.succeeded_before(1, 1)
     monkeypatch.undo()
     small = (

@@ -19,6 +19,7 @@ from taskrunner import (
     State,
     TaskRunner,
     Trigger,
+    claim,
     clock as clock_room,
     lock,
     tick,
@@ -329,6 +330,28 @@ def test_a_pending_run_past_its_deadline_is_missed_when_it_could_start(runner, c
 # ---- one bad task never stops the loop
 
 
+def test_a_task_whose_rows_cannot_be_written_does_not_keep_the_others(runner, clock, monkeypatch):
+    for name in ("one", "broken", "two"):
+        runner.add(name, ["true"], Cron("0 * * * *", tz="UTC"))
+    write = claim.write
+
+    def failing(here, decision, now, **more):
+        made = write(here, decision, now, **more)
+        if decision.task == "broken":
+            raise OverflowError("too large")
+        return made
+
+    monkeypatch.setattr(claim, "write", failing)
+    clock.forward(hours=1)
+    assert sorted(run.task for run in runner.tick().runs) == ["one", "two"]
+    assert runner.task("broken").error == "too large"
+    monkeypatch.undo()
+    clock.forward(hours=1)
+    runner.tick()
+    (made,) = runner.history("broken")
+    assert (made.state, made.coalesced) == (State.SUCCEEDED, 2)  # no slot of it was forgotten
+
+
 def test_a_task_that_cannot_be_evaluated_is_pushed_ahead_and_says_why(runner, clock, home):
     runner.add("broken", ["true"], EACH_MINUTE)
     runner.add("good", ["true"], EACH_MINUTE)
@@ -339,7 +362,7 @@ def test_a_task_that_cannot_be_evaluated_is_pushed_ahead_and_says_why(runner, cl
     runner.tick()
     assert told(runner.history()) == [("good", "12:01", State.SUCCEEDED, 1)]
     assert "'Gone/Zone'" in runner.task("broken").error
-    assert runner.task("broken").next == clock() + tick.claim.PUSHED_AHEAD
+    assert runner.task("broken").next == clock() + claim.PUSHED_AHEAD
     assert any("broken cannot be evaluated" in text for text in runner.status().problems)
     with raw:
         raw.execute("UPDATE tasks SET tz = 'UTC' WHERE name = 'broken'")

@@ -26,7 +26,7 @@ def begin(place: str) -> int:
     os.ftruncate(fd, 0)
     try:
         _prepare(given)
-        os.execvpe(given["argv"][0], given["argv"], given["env"])  # noqa: S606
+        os.execvpe(given["argv"][0], given["argv"], given["env"])  # noqa: S606  to become it is what this is for
     except (OSError, ValueError) as exc:
         number, where = getattr(exc, "errno", None), getattr(exc, "filename", None)
         left = {name: given[name] for name in ("argv", "cwd", "user")}
@@ -81,5 +81,12 @@ def _dropped(uid: int, groups: tuple[int, ...]) -> bool:
     return uid == 0 or not any(int(number, 16) for number in told)
 
 
+def decoded(word: str) -> str:
+    """Return a word as it was before it was written for systemd: of each byte after a `:` the two digits stand for it."""
+    first, *more = word.split(":")
+    parts = (bytes.fromhex(each[:2]) + each[2:].encode() for each in more)
+    return os.fsdecode(first.encode() + b"".join(parts))
+
+
 if __name__ == "__main__":
-    sys.exit(begin(sys.argv[1]))
+    sys.exit(begin(decoded(sys.argv[1])))

@@ -1,33 +1,37 @@
-"""A line for each change of a run, with fields to search by, in the journal of systemd.
+"""A line for each change of a run in the journal of systemd, with fields to search by.
 
     journalctl TASKRUNNER_TASK=backup TASKRUNNER_STATE=failed
 
-Where nobody listens, nothing is said. It must not know the store.
+It is written wherever systemd carries runs, also when the log of taskrunner goes elsewhere.
 """
 
 from taskrunner.journal import ERROR, INFO, NOTICE, WARNING, send
 from taskrunner.model import Run, State
 from taskrunner.opened import OpenHome
 
-__all__ = ["ERROR", "PRIORITIES", "send", "tell"]
-
-LONGEST = 4000  # characters of a reason
-PRIORITIES = {
+LONGEST = 4000  # characters of a line
+LEVELS = {
     **dict.fromkeys((State.FAILED, State.TIMED_OUT, State.LOST), WARNING),
     **dict.fromkeys((State.CANCELLED, State.MISSED), NOTICE),
 }
 
 
 def tell(here: OpenHome, run: Run) -> None:
-    """Say what state a run is in, unless our log goes there and has said so."""
+    """Say what state a run is in, unless the log says it there already."""
     if here.config.log_to == "journal":
         return
     why = f": {run.reason}" if run.reason else ""
     send(
         MESSAGE=f"{run.task}: run {run.id} {run.state}{why}"[:LONGEST],
-        PRIORITY=PRIORITIES.get(run.state, INFO),
+        PRIORITY=LEVELS.get(run.state, INFO),
         TASKRUNNER_TASK=run.task,
         TASKRUNNER_RUN=run.id,
         TASKRUNNER_STATE=run.state,
+        TASKRUNNER_TRIGGER=run.trigger,
         TASKRUNNER_HOME=here.folder,
     )
+
+
+def complain(text: str, run_id: int) -> None:
+    """Say what went wrong with the end of a run."""
+    send(MESSAGE=text[:LONGEST], PRIORITY=ERROR, TASKRUNNER_RUN=run_id)

@@ -45,10 +45,9 @@ def main(folder: str, unit: str, run_id: int, result: str, code: str, status: st
         end = _told(folder, unit, run_id, handed.ended(result, code, status))
         _record(folder, end)
     except Exception as exc:  # noqa: BLE001  nobody else would hear of it; the next tick finds the run lost
-        journal.send(
-            MESSAGE=f"the end of run {run_id} ({result} {code} {status}) could not be recorded: {exc!r}",
-            PRIORITY=journal.ERROR,
-            TASKRUNNER_RUN=run_id,
+        journal.complain(
+            f"the end of run {run_id} ({result} {code} {status}) could not be recorded: {exc!r}",
+            run_id,
         )
         return 1
     return 0
@@ -74,8 +73,11 @@ def _told(folder: str, unit: str, run_id: int, outcome: Outcome) -> Told:
 def _stop_asked(unit: str) -> tuple[bool, bool]:
     """Return whether somebody has systemd stop the unit, and whether that is because the machine goes down."""
     said = reconcile.systemctl("list-jobs", "--no-legend", "--plain")
-    jobs = [] if said is None else [line.split()[1:3] for line in said.out.splitlines()]
-    return [unit, "stop"] in jobs or [unit, "restart"] in jobs, ["shutdown.target", "start"] in jobs
+    asked = [] if said is None else [line.split()[1:3] for line in said.out.splitlines()]
+    return [unit, "stop"] in asked or [unit, "restart"] in asked, [
+        "shutdown.target",
+        "start",
+    ] in asked
 
 
 def _out_of_memory() -> bool:

@@ -5,13 +5,13 @@ stopped, its standard output our file. After it `end` records how it ended. It m
 """
 
 import os
+import string
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from taskrunner import clock, config, home, lock, output, reconcile, runner
 from taskrunner.carrier import journal
-from taskrunner.carrier.end import TOLD
 from taskrunner.clocks import program
 from taskrunner.model import Command, Run
 from taskrunner.opened import OpenHome
@@ -25,6 +25,9 @@ BEGIN, END = (os.path.join(FOLDER, name) for name in ("begin.py", "end.py"))
 LEAST_MEMORY = 64_000_000  # bytes
 LEAST_TASKS = 16
 LEAST_STOP = 2.0  # seconds; until the recorder asks for more
+PLAIN = frozenset(
+    string.ascii_letters + string.digits + "/._-=+@,"
+)  # what `begin` and `end` are given as it is
 EARLY = 0.02  # seconds that a timer may come too soon by the wall clock
 
 
@@ -46,7 +49,7 @@ class Transient:
         """Hand a run to systemd; return why it is refused, None when it is not. Raises LookupError for no such user."""
         place = self.here.supervisor(unit)
         _write_private(place, handed.plain(command))
-        begin = (sys.executable, "-I", "-S", BEGIN, place)
+        begin = (sys.executable, "-I", "-S", BEGIN, _encoded(place))
         properties = self._properties(unit, run, command, slot)
         refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
         if refused is None:
@@ -63,20 +66,24 @@ class Transient:
         yield f"TimeoutStopSec={_length(max(command.kill_after, LEAST_STOP))}"
         yield f"RuntimeMaxSec={'infinity' if command.timeout is None else _length(command.timeout)}"
         yield from _bounds(command)
-        whole = "" if os.geteuid() else "+"  # whatever the task may not do, its end is recorded
-        yield f"ExecStopPost={whole}{self._end(unit, run)}"
+        yield f"ExecStopPost={self._end(unit, run)}"
 
     def _end(self, unit: str, run: Run) -> str:
-        """Return the command line that records the end of a run."""
-        words = (sys.executable, "-I", END, self.here.folder, unit, str(run.id))
-        return " ".join((_line(words), *TOLD, _line(_own_path())))
+        """Return the command line that records the end of a run.
+
+        Without a `+`, which would keep it out of what an administrator closes for all runs: systemd 252 forgets such a
+        line when it reads its units anew.
+        """
+        settings = [f"{name}={value}" for name, value in config.own_variables().items()]
+        words = (self.here.folder, unit, str(run.id), *settings, "--", *_own_path())
+        return " ".join((_quoted(sys.executable), "-I", _quoted(END), *map(_encoded, words)))
 
     def wake(self, ready: datetime, seconds: float) -> None:
         """Let a tick come at an instant that is so far away, for a run whose time comes then."""
         name = f"taskrunner-wake-{clock.to_ms(ready)}"
         tick = program.words(program.own(), self.here.folder, "tick")
         timer = (f"--on-active={_length(seconds + EARLY)}", "--timer-property=AccuracySec=10ms")
-        _run_unit(name, "a run whose time comes", tick, "Type=oneshot", options=timer)
+        _run_unit(name, "a run whose time comes", tick, "Type=oneshot", *_settings(), options=timer)
 
     def send_off(self) -> None:
         """Let what is to be told be sent, by a unit of its own, unless one is at it."""
@@ -84,7 +91,9 @@ class Transient:
         if not lock.is_held(self.here.path(home.SENDER)):
             words = program.words(program.own(), self.here.folder, "notify", "--send")
             name = f"taskrunner-send-{os.urandom(4).hex()}"
-            _run_unit(name, "messages to be sent", words, "Type=exec", "StandardError=null")
+            _run_unit(
+                name, "messages to be sent", words, "Type=exec", "StandardError=null", *_settings()
+            )
 
     def tell(self, runs: Sequence[Run]) -> None:
         """Write the states of runs into the journal."""
@@ -100,7 +109,7 @@ def _run_unit(
         *reconcile.reached("systemd-run"),
         *("--quiet", "--collect", "--no-block", f"--unit={name}"),
         *(f"--description=taskrunner: {what}", *options),
-        *(word for each in (*properties, *_settings()) for word in ("-p", each)),
+        *(word for each in properties for word in ("-p", each)),
         *("--", *map(_unexpanded, argv)),
     )
     if said is None:
@@ -125,7 +134,7 @@ def _write_private(place: str, data: bytes) -> None:
 
 
 def _settings() -> Iterator[str]:
-    """Give the settings that stand in our environment, for who records the end and starts what comes next."""
+    """Give the settings that stand in our environment, for another program of ours."""
     for name, value in config.own_variables().items():
         yield f"Environment={_quoted(f'{name}={value}')}"
 
@@ -136,8 +145,11 @@ def _quoted(word: str) -> str:
     return f'"{escaped}"'
 
 
-def _line(words: Sequence[str]) -> str:
-    return " ".join(_quoted(_unexpanded(word)) for word in words)
+def _encoded(word: str) -> str:
+    """Return a word in which systemd finds nothing to expand, also when it reads it back from where it wrote it."""
+    return "".join(
+        chr(byte) if chr(byte) in PLAIN else f":{byte:02x}" for byte in os.fsencode(word)
+    )
 
 
 def _unexpanded(word: str) -> str:

@@ -27,7 +27,7 @@ MOST_NEXT = 10_000  # slots at a time: a cron expression needs about a second fo
 
 ADD = """\
   taskrunner add report --every 1d -- /opt/report.sh --full
-  taskrunner add backup --cron '0 2 * * *' --tz Europe/Berlin --timeout 3h -- /opt/backup.sh
+  taskrunner add backup --cron '0 2 * * *' --tz Europe/Berlin --on-failure @ops -- /opt/backup.sh
   taskrunner add upgrade --at '2030-12-01 22:00' --shell 'ansible-playbook site.yml | tee -a log'
   taskrunner add clean --after backup -- /opt/clean.sh
   taskrunner add digest --every 1d --cwd /srv/app --python app.tasks:digest --args '{"days": 1}'
@@ -179,12 +179,12 @@ def _option_flags(parser: argparse.ArgumentParser) -> None:
         help="@CHANNEL for the usual events, or EVENT,...=WHOM; may be given again",
     )
     told.add_argument(
-        "--late-after", metavar="LENGTH", help="a run that starts so long after its slot is late"
+        "--late-after", metavar="LENGTH", help="tell when a run starts so long after its slot"
     )
     told.add_argument(
         "--long-after",
         metavar="X",
-        help="a run that takes X times as long as usual takes long",
+        help="tell when a run takes X times as long as usual",
     )
     about = parser.add_argument_group("for people")
     about.add_argument("--description", metavar="TEXT", help="what the task is for")

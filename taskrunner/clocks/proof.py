@@ -137,7 +137,7 @@ def _numbers(text: str, index: int) -> frozenset[int]:
         else:
             start = _number(first, index)
             end = _number(last, index) if dash else (high if step else start)
-            end = 7 if index == 4 and end == 0 and start else end
+        # A range that runs backwards, `fri-sun` too, is empty to Debian's cron.
         found |= set(range(start, end + 1, int(step or 1)))
     return frozenset(found)
 

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 
-from taskrunner import clock, duration, entry, outlook
+from taskrunner import clock, duration, entry, home, lock, outlook
 from taskrunner.answers import Finding
-from taskrunner.clocks import cron, program
+from taskrunner.clocks import cron, program, systemd
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.entry import units
 from taskrunner.entry.files import Entry
@@ -22,8 +23,9 @@ def findings(seen: Seen) -> Iterator[Finding]:
     here = [each for each in found if each.home == seen.folder]
     yield from _last_tick(seen, here)
     yield from _entries(seen, found, here)
-    for each in here:
-        yield from _one(seen, each)
+    # Two lines of cron have one daemon of cron that does not run: that is told once.
+    told = [finding for each in here for finding in _one(seen, each)]
+    yield from dict.fromkeys(told)
 
 
 def _last_tick(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
@@ -57,6 +59,7 @@ def _entries(seen: Seen, found: list[Entry], here: list[Entry]) -> Iterator[Find
             yield error(f"nothing calls a tick of {seen.folder}", INSTALL)
         return
     yield from _several(here)
+    yield from _daemon_beside(seen, here)
 
 
 def _several(here: list[Entry]) -> Iterator[Finding]:
@@ -67,12 +70,42 @@ def _several(here: list[Entry]) -> Iterator[Finding]:
             what = (
                 f"{name} calls a tick of this home from {len(places)} places: {', '.join(places)}"
             )
-            yield warning(f"{what}; harmless, but one is enough", "remove all but one")
+            cure = f"remove all but one: `taskrunner uninstall {name}`, with --system or --user, takes one away"
+            yield warning(f"{what}; harmless, but one is enough", cure)
     if len({each.clock for each in here}) > 1:
         cure = "`taskrunner uninstall cron` or `taskrunner uninstall systemd`"
         yield warning(
             "cron and systemd both call ticks of this home; harmless, but one is enough", cure
         )
+
+
+def _daemon_beside(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
+    """Give a daemon that no unit keeps, as it is started by hand or in a container, beside another clock."""
+    if any(os.path.basename(each.place) == systemd.DAEMON for each in here):
+        return
+    last = seen.beat
+    ticks = last is not None and last.caller == "daemon" and not outlook.is_silent(last, seen.now)
+    if ticks or _daemon_lives(seen.folder):
+        names = " and ".join(sorted({each.clock for each in here}))
+        what = f"a daemon ticks in this home, and {names} calls ticks, too"
+        cure = f"end the daemon, or `taskrunner uninstall {here[0].clock}`"
+        yield warning(f"{what}; harmless, but one is enough", cure)
+
+
+def _daemon_lives(folder: str) -> bool:
+    """Return whether one of the living supervisors of a home was started as a daemon."""
+    place = home.path(folder, home.SUPERVISORS)
+    with suppress(OSError):
+        for name in os.listdir(place):
+            if lock.is_held(os.path.join(place, name)) and _is_daemon(name.partition("-")[0]):
+                return True
+    return False
+
+
+def _is_daemon(pid: str) -> bool:
+    with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return b"daemon" in file.read().split(b"\0")
+    return False
 
 
 def _one(seen: Seen, each: Entry) -> Iterator[Finding]:

@@ -117,7 +117,7 @@ def start(wanted: Plan) -> int | None:
 
 
 class Starter(threading.Thread):
-    """Starts processes in a thread of its own, in turn; `bell` can be read when all that were asked for are there."""
+    """Starts processes in a thread of its own, in turn; `bell` is a descriptor that can be read when one is there."""
 
     def __init__(self) -> None:
         """Begin to wait for plans."""
@@ -139,8 +139,7 @@ class Starter(threading.Thread):
         """Start what is asked for until the end."""
         for key, wanted in iter(self._asked.get, None):
             self.started.append((key, start(wanted)))
-            if self._asked.empty():
-                os.eventfd_write(self.bell, 1)
+            os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:
         """End, when all that was asked for has been started."""

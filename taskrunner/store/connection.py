@@ -19,6 +19,7 @@ from taskrunner.errors import (
 )
 
 MISSING = ":memory:"  # the place of the empty store that stands in for one that does not exist yet
+LOG_PAGES = 4000  # of 4 kB: a working tick puts its log back at its end, and until then need not stop for it
 BUSY_TIMEOUT = 30.0  # seconds we wait for other writers
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 # Errors that are faults of our own and not of the store.
@@ -96,6 +97,7 @@ class Connection:
         connection = self._open(mode)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             self._upgrade(connection)
         except BaseException:

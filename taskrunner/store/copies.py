@@ -135,30 +135,15 @@ def _keep(place: str, kept: str) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file
 
 
-def fold(place: str) -> dict[str, int]:
-    """Put the log of a store back into its file and return the last ids used; a damaged one is left as it is.
-
-    Raises StoreBusy while others write.
-    """
+def used(place: str) -> dict[str, int]:
+    """Return the last ids used in a store, none in one that is damaged or not ours; raises StoreBusy."""
     try:
-        with closing(sqlite3.connect(f"file:{quoted(place)}?mode=rw", uri=True)) as store:
-            ((busy, _, _),) = store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            if busy:
-                raise StoreBusy(f"the store {shown(place)} is in use: try again")
+        with closing(_writable(place)) as store:
             return _sequences(store)
     except sqlite3.Error as exc:
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES:
             raise StoreBusy(f"the store {shown(place)} is in use: try again") from exc
         return {}
-
-
-def used(place: str) -> dict[str, int]:
-    """Return the last ids used in a store; raises StoreRefused for what cannot be read."""
-    try:
-        with closing(_writable(place)) as store:
-            return _sequences(store)
-    except sqlite3.Error as exc:
-        raise StoreRefused(f"{shown(place)} cannot be read: {exc}") from exc
 
 
 def _sequences(store: sqlite3.Connection) -> dict[str, int]:

@@ -39,12 +39,20 @@ class Tasks(Facts):
 
     def change_task(self, task_id: int, **values: Any) -> None:
         """Write some fields of a task; raises DuplicateTask."""
-        written = encoded(values)
-        marks = ", ".join(f"{name} = :{name}" for name in written)
         try:
-            self._run(f"UPDATE tasks SET {marks} WHERE id = :key", {**written, "key": task_id})
+            self.change_tasks([(task_id, values)])
         except sqlite3.IntegrityError as exc:
             raise _duplicate(values) from exc
+
+    def change_tasks(self, changes: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+        """Write some fields of each of some tasks."""
+        rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+        for task_id, values in changes:
+            written = encoded(values)
+            rows.setdefault(tuple(written), []).append((*written.values(), task_id))
+        for names, same in rows.items():
+            assignments = ", ".join(f"{name} = ?" for name in names)
+            self._many(f"UPDATE tasks SET {assignments} WHERE id = ?", same)
 
     def task(self, key: str | int) -> Task:
         """Return the task of that name or id; raises UnknownTask."""

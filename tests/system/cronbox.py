@@ -108,8 +108,8 @@ def running(
 
     cron needs some real time to come up, a few seconds or more of the box's: `start` is best half a
     minute before the first one wanted, and what fires is known from `fired`, not by counting. The
-    zone of `start`, a ZoneInfo or UTC, is the zone cron lives in. At the end cron is stopped
-    first; what it started gets 30 real seconds to finish.
+    zone of `start`, a ZoneInfo or UTC, is the zone cron lives in; a wall time that comes twice is no
+    start. At the end cron is stopped first; what it started gets 30 real seconds to finish.
     """
     # Not pytest's own folder: the name of a socket has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="cronbox-"))

@@ -322,7 +322,7 @@ def test_ticks_beside_writers_and_readers_meet_no_locked_store(door, home, log):
 
 def well(process):
     """Whether a process has ended well; it says nothing about the store but what a person brought about."""
-    out, err = process.communicate()
+    _, err = process.communicate()
     assert process.returncode in (0, 1) and not re.search("locked|busy|Traceback|bug", err), err
     assert process.returncode == 0 or re.search(
         "there is no task|nothing was pruned|is not removed", err

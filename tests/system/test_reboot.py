@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -42,15 +42,12 @@ class Story:
     """The box after all that, and the runs of each task, oldest first, as they were then."""
 
     box: systemd_box.Box
-    boots: list[str]  # boot ids, in their order
-    came: list[
-        datetime
-    ]  # when the first tick after each boot but the first had come, at the latest
+    away: datetime  # an instant before the first reboot at which no tick came
     runs: dict[str, list[dict]]
 
     def missed_at(self, task: str) -> list[dict]:
-        """The rows of the slots that passed while the machine was off for the first time."""
-        slot = self.came.timestamp() - AWAY / 2
+        """The rows of a slot that passed before the first reboot."""
+        slot = int(self.away.timestamp())
         return [each for each in self.runs[task] if seconds(each)[0] <= slot <= seconds(each)[-1]]
 
 
@@ -73,10 +70,12 @@ def states(box, task: str) -> list[str]:
     return [run["state"] for run in runs_of(box, task)]
 
 
-def stopped_for_a_while(box) -> None:
-    """Stops the clock, so that the machine is longer without ticks than a start takes."""
+def stopped_for_a_while(box) -> datetime:
+    """Stops the clock for longer than counts as a gap; returns an instant in between."""
     box.run("systemctl", "stop", UNIT)
+    stopped = datetime.now(UTC)
     box.run("sleep", str(AWAY))
+    return stopped + timedelta(seconds=AWAY / 2)
 
 
 @pytest.fixture(scope="module")
@@ -92,22 +91,22 @@ def story(needs):
         box.run("systemctl", "restart", UNIT)
         box.until(lambda: states(box, "long") == states(box, "again") == ["running"])
         box.until(lambda: "began" in taskrunner(box, HOME, "log", "long"))
-        stopped_for_a_while(box)
-        second, came = up_again(box, signal.SIGKILL, 1)
-        third, _ = up_again(second, systemd_box.POWER_OFF, 2)
+        away = stopped_for_a_while(box)
+        second = up_again(box, signal.SIGKILL, 1)
+        stopped_for_a_while(second)
+        third = up_again(second, systemd_box.POWER_OFF, 2)
         third.until(lambda: states(third, "last")[-1] == "succeeded")
         third.run("systemctl", "stop", UNIT)
-        yield Story(third, came, {name: runs_of(third, name) for name in TASKS})
+        yield Story(third, away, {name: runs_of(third, name) for name in TASKS})
 
 
-def up_again(box, how: int, boots: int) -> tuple[systemd_box.Box, datetime]:
+def up_again(box, how: int, boots: int) -> systemd_box.Box:
     """Reboots, and waits until the first tick has seen to what was left and has done what is done at boot."""
     made = box.reboot(how)
     made.until(lambda: states(made, "boot") == ["succeeded"] * boots)
-    came = datetime.now(UTC)
     made.until(lambda: len(states(made, "again")) == 2 and "pending" not in states(made, "again"))
     IDS.append(boot_id(made))
-    return made, came
+    return made
 
 
 def test_each_boot_has_an_id_of_its_own_and_the_disk_stays(story):
@@ -156,8 +155,8 @@ def test_the_newest_slot_that_passed_runs_for_all_of_them(story):
 
 def test_every_slot_that_passed_runs_where_all_are_to_be_caught_up(story):
     (run,) = story.missed_at("all")
-    assert (run["state"], run["trigger"]) == ("succeeded", "catch-up")
-    assert run["coalesced"] == 1
+    assert (run["state"], run["coalesced"]) == ("succeeded", 1)
+    assert run["late"] >= AWAY / 2
 
 
 def test_slots_that_passed_are_one_row_where_none_is_to_be_caught_up(story):
@@ -174,6 +173,6 @@ def test_each_slot_has_one_row_over_all_boots(story, task):
 
 def test_the_ledger_tells_each_gap_as_a_reboot(story):
     said = taskrunner(story.box, HOME, "explain", "last", "--since", "1h", "--json")
-    gaps = [gap for gap in json.loads(said)["gaps"] if gap["until"] is not None]
-    assert [gap["cause"] for gap in gaps[:2]] == ["reboot", "reboot"]
+    causes = [gap["cause"] for gap in json.loads(said)["gaps"]]
+    assert causes.count("reboot") == 2  # on a busy machine there may be gaps of other causes
     assert "reboot" in taskrunner(story.box, HOME, "explain", "last", "--since", "1h")

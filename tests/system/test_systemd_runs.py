@@ -276,7 +276,7 @@ def test_an_end_that_the_store_does_not_take_waits_in_the_spool(box, side):
     up(side, "waits", "while [ ! -e /srv/go ]; do sleep 0.05; done; echo last", "--expect", "last")
     side.program(
         "-c",
-        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {HOLDS!r}, {side.home!r}, '25'], stdout=subprocess.DEVNULL)",
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {HOLDS!r}, {side.home!r}, '25'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)",
     )
     box.run("sleep", "1")
     box.path("/srv/go").write_text("")
@@ -306,7 +306,7 @@ def test_a_run_whose_recorder_was_killed_is_lost_and_not_before_its_time(box, si
     # So that there is time to kill whoever records the end: the store is kept from it.
     side.program(
         "-c",
-        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {HOLDS!r}, {side.home!r}, '4'], stdout=subprocess.DEVNULL)",
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {HOLDS!r}, {side.home!r}, '4'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)",
     )
     box.run("sleep", "0.5")
     box.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", name)

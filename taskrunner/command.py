@@ -8,12 +8,12 @@ import json
 import os
 import pwd
 import stat
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
-from importlib.machinery import PathFinder
 
-from taskrunner import clock, config, functions, trust
+from taskrunner import clock, config, trust
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model import Command, Run, Task
 
@@ -59,15 +59,22 @@ def _launched(task: Task) -> Iterator[str]:
         if task.args is not None:
             yield from ("--args", json.dumps(task.args, ensure_ascii=False))
         return
-    ours = PathFinder.find_spec("dateutil") if task.interpreter is not None else None
-    if ours is not None and ours.origin is not None:
-        yield from ("--dateutil", os.path.dirname(os.path.dirname(ours.origin)))
+    if task.interpreter is not None:
+        ours = (place for place in sys.path if os.path.isdir(os.path.join(place, "dateutil")))
+        for place in list(ours)[:1]:
+            yield from ("--dateutil", place)
     yield from ("--code-file", task.code_file) if task.code is None else ("--code", task.code)  # type: ignore[misc]
+
+
+def own_python() -> str:
+    """Return the Python that runs this as a program; in a web server `sys.executable` may be the server."""
+    known = os.path.basename(sys.executable or "").startswith(("python", "pypy"))
+    return sys.executable if known else os.path.join(sys.prefix, "bin", "python3")
 
 
 def _python(task: Task) -> str:
     """Return the interpreter of a task as a program."""
-    given = task.interpreter or functions.interpreter()
+    given = task.interpreter or own_python()
     return os.path.join(given, "bin", "python") if os.path.isdir(given) else given
 
 

@@ -136,11 +136,3 @@ def folder(function: Callable[..., Any]) -> str | None:
     for _ in range(levels):
         path = os.path.dirname(path)
     return None if PACKAGES.search(path) or path.startswith(sys.base_prefix) else path
-
-
-def interpreter() -> str:
-    """Return this Python as a program; in a web server `sys.executable` may be the server."""
-    own = sys.executable or ""
-    if PROGRAM.fullmatch(os.path.basename(own)):
-        return own
-    return os.path.join(sys.prefix, "bin", "python3")

@@ -18,7 +18,6 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-
 from hypothesis import given, strategies as st
 
 from taskrunner import Manual, TaskRunner, carrier

@@ -104,6 +104,26 @@ def test_a_tick_runs_a_text_with_its_slot(runner, home, clock):
     assert runner.output(run) == f"2026-11-20T13:00:00+00:00 t {run.id}\n".encode()
 
 
+@pytest.mark.parametrize("work", [{"command": ["true"]}, {"code": "pass"}], ids=str)
+def test_a_tick_imports_nothing_more_for_python(runner, home, work):
+    runner.add("t", schedule=Every("1d"), now=True, **work)
+    runner.close()
+    program = (
+        "import sys, os\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"sys.argv[1:] = ['--home', {str(home)!r}, 'tick']\n"
+        "def leave(code): print(*sys.modules); sys.stdout.flush(); real(code)\n"
+        "real, os._exit = os._exit, leave\n"
+        "from taskrunner.__main__ import main\n"
+        "main()\n"
+    )
+    argv = [sys.executable, "-I", "-c", program]
+    loaded = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    ours = {f"taskrunner.{room}" for room in ("functions", "obstacles", "launcher", "options")}
+    assert "taskrunner.supervise" in loaded and not ours & {*loaded}
+    assert runner.history("t")[0].state is State.SUCCEEDED
+
+
 # ---- which interpreter, and from where
 
 

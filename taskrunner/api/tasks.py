@@ -7,6 +7,7 @@ from typing import Any, TypeVar, Unpack, overload
 from taskrunner import (
     by_hand,
     claim,
+    command as commands,
     config,
     definition,
     functions,
@@ -263,7 +264,7 @@ class Tasks(Door):
                 f"there is already a task {shown(wanted)}, which {runs} and not {spelled}: "
                 "give this one another name, or remove that task"
             )
-        own: Options = {"interpreter": functions.interpreter(), "cwd": functions.folder(function)}
+        own: Options = {"interpreter": commands.own_python(), "cwd": functions.folder(function)}
         given = {**own, **given, "python": spelled}
         self.add(wanted, None, when, tz=tz, now=now and old is None, replace=True, **given)
 

@@ -11,6 +11,7 @@ from taskrunner.cli.common import (
     door,
     number,
     out,
+    out_text,
     say,
     with_json,
 )
@@ -66,7 +67,7 @@ def _backup(args: Any) -> int:
     with door(args) as runner:
         made = runner.backup(args.file, keep=args.keep)
     if not args.quiet:
-        out(f"{made.place}: {_told(made)}")
+        out_text(f"{made.place}: {_told(made)}")
     return errors.EXIT_DONE
 
 

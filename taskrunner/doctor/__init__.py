@@ -10,7 +10,7 @@ from datetime import datetime
 from taskrunner import clock, home
 from taskrunner.answers import Checkup, Finding
 from taskrunner.clocks import program
-from taskrunner.doctor import beats, places, stored, tasks
+from taskrunner.doctor import beats, places, stored, tasks, told
 from taskrunner.doctor.alive import alive
 from taskrunner.doctor.seen import Seen, look
 
@@ -30,6 +30,7 @@ def _findings(seen: Seen) -> Iterator[Finding]:
     yield from stored.findings(seen)
     yield from beats.findings(seen)
     yield from tasks.findings(seen)
+    yield from told.findings(seen)
 
 
 def _paths(folder: str) -> dict[str, str]:

@@ -8,8 +8,9 @@ from taskrunner.config import Config
 from taskrunner.errors import HomeRefused, InputError, TaskRunnerError
 from taskrunner.model import Event, Hold, Severity, Task
 from taskrunner.record import field, record
-from taskrunner.store import open_store
+from taskrunner.store import open_store, posted
 from taskrunner.store.health import Health, health
+from taskrunner.store.posted import Posted
 
 
 @record
@@ -27,6 +28,7 @@ class Seen:
     events: list[Event] = field(default_factory=list)
     hold: Hold | None = None
     zone_stamp: str | None = None
+    messages: list[Posted] = field(default_factory=list)
 
 
 def ok(what: str) -> Finding:
@@ -85,6 +87,7 @@ def _opened(seen: Seen) -> Seen:
             events=store.events(),
             hold=store.held(seen.now),
             zone_stamp=store.fact("zone_data"),
+            messages=posted.newest(store, posted.KEPT),
         )
     except TaskRunnerError as exc:
         seen.problems.append(error(str(exc), "end what holds the store, or look at its disk"))

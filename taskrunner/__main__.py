@@ -48,6 +48,10 @@ def _tick(given: str | None) -> int:
 
             carried, warning = carrier.of(here)
         visit = tick.tick(here, caller=home.caller(), carrier=carried)
+        if here.config.metrics_textfile is not None and visit.worked:
+            from taskrunner import metrics
+
+            visit.warning = visit.warning or metrics.publish(here)
         here.store.close()
         if warning := warning or visit.warning:
             tell(warning)
@@ -57,8 +61,12 @@ def _tick(given: str | None) -> int:
         return exc.exit_code
     except KeyboardInterrupt:
         return refusal.refuse("interrupted", errors.EXIT_INTERRUPTED)
-    except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
-        return refusal.report()
+    except Exception as exc:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
+        refused = refusal.of_the_machine(exc)
+        if refused is None:
+            return refusal.report()
+        tell(refused)
+        return errors.EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -21,6 +21,48 @@ class Upcoming:
 
 
 @record
+class Collision:
+    """What may get in the way of a slot: other tasks that start `together` with it, that are still `running`, its
+    own run before (`itself`), its full `group`, or the `capacity` of the store; `what` says so in words.
+    """
+
+    kind: str
+    what: str
+    tasks: tuple[str, ...]
+
+
+@record
+class Entry:
+    """A slot in an agenda, or `count` of a task that comes often, from `slot` to `last`; `usual` is in seconds."""
+
+    task: str
+    slot: datetime
+    last: datetime
+    count: int
+    at_least: bool
+    usual: float | None
+    note: str | None
+    collisions: tuple[Collision, ...] = ()
+
+
+@record
+class Line:
+    """What became of the slots of a task: by the number of a span of time, the worst state and how many runs."""
+
+    task: str
+    marks: dict[int, tuple[State, int]]
+    removed: bool = False
+
+
+@record
+class Graph:
+    """A line for each task over the same spans of time, which lie between the `edges`."""
+
+    edges: list[datetime]
+    lines: list[Line]
+
+
+@record
 class Status:
     """How things stand: what runs, waits and fails, what comes next, and whether the clock is alive."""
 

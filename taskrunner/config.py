@@ -33,9 +33,7 @@ class Config:
     max_parallel: int = 16  # runs at a time, over the whole store
     tick_period: timedelta = timedelta(seconds=60)  # how often the clock is meant to call
     synchronous: str = "full"  # full or normal: whether a claim and an outcome survive a power cut
-    carrier: str = (
-        "inline"  # who carries runs: inline (what starts them) or systemd (a unit for each)
-    )
+    carrier: str = "inline"  # who carries runs: inline (who starts them) or systemd (in units)
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # PATH of tasks
     shell: str = "/bin/sh"  # SHELL of tasks
     lang: str = "C.UTF-8"  # LANG of tasks
@@ -45,6 +43,7 @@ class Config:
     keep_output: int = 1_000_000_000  # bytes of output that are kept, the newest
     log_to: str = "file"  # where what taskrunner does is written: file (taskrunner.log), journal, syslog or none
     log_level: str = "info"  # the least urgent that is: error, warning, info or debug
+    metrics_textfile: str | None = None  # a file that ticks write the metrics to, for node_exporter
     env: Mapping[str, str] = field(default_factory=dict)  # variables of all tasks
     defaults: Mapping[str, Any] = field(default_factory=dict)  # options of tasks that give none
     notify: Mapping[str, Channel] = field(default_factory=dict)  # channels that people are told by
@@ -99,6 +98,12 @@ def _one_of(*known: str) -> Callable[[object], str]:
         return str(value)
 
     return read
+
+
+def _place(value: object) -> str:
+    if not _plain(value) or not os.path.isabs(str(value)) or str(value).endswith("/"):
+        raise InputError("the path of a file, from / on")
+    return str(value)
 
 
 def _plain(value: object) -> bool:
@@ -159,6 +164,7 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "keep_output": size,
     "log_to": _one_of(*logbook.PLACES),
     "log_level": _one_of(*logbook.LEVELS),
+    "metrics_textfile": _place,
     "env": variables,
     "defaults": _table,
 }

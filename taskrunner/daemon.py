@@ -18,6 +18,7 @@ from taskrunner import (
     clock,
     config,
     doorman,
+    metrics,
     opened,
     retention,
     runner,
@@ -123,6 +124,7 @@ class Loop:
     unread: str | None = None  # why the settings are not those of the file
     visited: datetime | None = None
     terminal: bool = field(default_factory=runner.has_terminal)
+    changed: bool = False  # since the metrics were written
 
     def run(self) -> None:
         """Visit and supervise until a signal comes; then stop."""
@@ -135,6 +137,7 @@ class Loop:
                 self._heed_hangup()
             if time.monotonic() >= due:
                 due = self._visit()
+            self.changed = self.changed or bool(self.me.watched)
             self.trouble = _turn(self.me, self.wishes.say, self.trouble)
             self._wait(due - time.monotonic())
         self._stop()
@@ -142,10 +145,18 @@ class Loop:
     def _visit(self) -> float:
         """Do one visit; return when the next one is due, monotonic."""
         before, self.visited = self.trouble, self.me.here.now()
-        self.trouble = _visit(self.me.here, self.me, self.wishes.interval)
+        idle, self.trouble = _visit(self.me.here, self.me, self.wishes.interval)
+        self.changed = self.changed or not idle
+        self._publish()
         if self.trouble not in (None, before):
             self.wishes.say(str(self.trouble))
         return _next_visit(self.me.here, self.wishes.interval)
+
+    def _publish(self) -> None:
+        """Write the metrics when there is anything new in them."""
+        if self.changed and self.trouble is None:
+            self.changed = False
+            self.trouble = metrics.publish(self.me.here)
 
     def _wait(self, seconds: float) -> None:
         """Wait until something happens, but no longer than those who watch us do."""
@@ -196,11 +207,13 @@ class Loop:
             self.me.turn()
 
 
-def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta) -> str | None:
-    """Claim what is due; return what is wrong, None when all is well: the next visit tries again."""
+def _visit(
+    here: OpenHome, me: supervise.Supervisor, interval: timedelta
+) -> tuple[bool, str | None]:
+    """Claim what is due; return whether nothing was, and what is wrong, None when all is well: the next visit tries again."""
     try:
         if doorman.idle(here.folder, clock.to_ms(here.now()), "daemon"):
-            return None
+            return True, None
         visit = tick.claims(here, "daemon", period=interval)
         me.stop_others(visit.stops)
         if here.store.posted or here.store.anything_to_send(here.now()):
@@ -215,8 +228,8 @@ def _visit(here: OpenHome, me: supervise.Supervisor, interval: timedelta) -> str
             ballast.give_up(here.folder)
         if isinstance(exc, StoreNewer) and not me.watched:  # the new program has to go on
             raise
-        return str(exc)
-    return None
+        return False, str(exc)
+    return False, None
 
 
 def _turn(me: supervise.Supervisor, say: Say, before: str | None) -> str | None:

@@ -75,6 +75,9 @@ class Excerpt:
         return self.head + len(self.mark) + self.end - self.tail
 
 
+NONE = Excerpt(0, 0, 0, 0)
+
+
 def mark(lost: int) -> bytes:
     """Return what is shown instead of so many bytes."""
     return b"\n[taskrunner: %d bytes left out]\n" % lost

@@ -30,7 +30,11 @@ def held(path: str, wait: float = 0.0) -> Iterator[int | None]:
     except OSError as exc:
         raise HomeRefused(f"{shown(path)} cannot be written: {exc.strerror}") from exc
     try:
-        yield fd if _take(fd, path, wait) else None
+        try:
+            taken = _take(fd, wait)
+        except OSError as exc:
+            raise HomeRefused(f"{shown(path)} cannot be locked: {exc.strerror}") from exc
+        yield fd if taken else None
     finally:
         os.close(fd)  # frees the lock
 
@@ -59,7 +63,7 @@ def _still_there(path: str, fd: int) -> bool:
         return False
 
 
-def _take(fd: int, path: str, wait: float) -> bool:
+def _take(fd: int, wait: float) -> bool:
     end = time.monotonic() + wait
     while True:
         try:
@@ -69,8 +73,6 @@ def _take(fd: int, path: str, wait: float) -> bool:
             if time.monotonic() >= end:
                 return False
             time.sleep(POLL)
-        except OSError as exc:
-            raise HomeRefused(f"{shown(path)} cannot be locked: {exc.strerror}") from exc
 
 
 def is_held(path: str) -> bool:

@@ -194,6 +194,57 @@ CREATE TABLE totals (
   PRIMARY KEY (task_id, state)
 ) WITHOUT ROWID;
 
+CREATE TABLE tallies (
+  -- One row is what all runs of one task that ever ended come to, by how they ended: those that were pruned, too.
+  task_id        INTEGER NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+  state          TEXT NOT NULL,     -- a final state
+  runs           INTEGER NOT NULL,
+  slots          INTEGER NOT NULL,  -- that they stand for
+  started        INTEGER NOT NULL,  -- how many of them had started
+  duration       INTEGER NOT NULL,  -- milliseconds that those ran, together
+  punctual       INTEGER NOT NULL,  -- how many of them were the first attempt of a slot of the schedule
+  late           INTEGER NOT NULL,  -- milliseconds after their slots that those started, together
+  last_end       INTEGER NOT NULL,  -- when the last of them ended
+  last_duration  INTEGER,           -- milliseconds; of the last that had started
+  last_late      INTEGER,           -- milliseconds; of the last that was such a first attempt
+  PRIMARY KEY (task_id, state)
+) WITHOUT ROWID;
+INSERT INTO tallies
+SELECT task_id, state, count(*), sum(coalesced), count(started), coalesce(sum(max(finished - started, 0)), 0),
+       coalesce(sum(started IS NOT NULL AND trigger <> 'manual' AND attempt = 1), 0),
+       coalesce(sum(iif(trigger <> 'manual' AND attempt = 1, max(started - slot, 0), 0)), 0),
+       max(finished), NULL, NULL
+  FROM runs WHERE finished IS NOT NULL GROUP BY task_id, state;
+CREATE TRIGGER runs_ended_tallied AFTER UPDATE OF finished ON runs
+  WHEN OLD.finished IS NULL AND NEW.finished IS NOT NULL BEGIN
+  INSERT INTO tallies VALUES (NEW.task_id, NEW.state, 1, NEW.coalesced, NEW.started IS NOT NULL,
+    coalesce(max(NEW.finished - NEW.started, 0), 0),
+    NEW.started IS NOT NULL AND NEW.trigger <> 'manual' AND NEW.attempt = 1,
+    iif(NEW.trigger <> 'manual' AND NEW.attempt = 1, coalesce(max(NEW.started - NEW.slot, 0), 0), 0),
+    NEW.finished, max(NEW.finished - NEW.started, 0),
+    iif(NEW.trigger <> 'manual' AND NEW.attempt = 1, max(NEW.started - NEW.slot, 0), NULL))
+  ON CONFLICT (task_id, state) DO UPDATE SET runs = runs + 1, slots = slots + excluded.slots,
+    started = started + excluded.started, duration = duration + excluded.duration,
+    punctual = punctual + excluded.punctual, late = late + excluded.late,
+    last_end = max(last_end, excluded.last_end),
+    last_duration = coalesce(excluded.last_duration, last_duration),
+    last_late = coalesce(excluded.last_late, last_late);
+END;
+CREATE TRIGGER runs_not_run_tallied AFTER INSERT ON runs WHEN NEW.finished IS NOT NULL BEGIN
+  INSERT INTO tallies VALUES (NEW.task_id, NEW.state, 1, NEW.coalesced, NEW.started IS NOT NULL,
+    coalesce(max(NEW.finished - NEW.started, 0), 0),
+    NEW.started IS NOT NULL AND NEW.trigger <> 'manual' AND NEW.attempt = 1,
+    iif(NEW.trigger <> 'manual' AND NEW.attempt = 1, coalesce(max(NEW.started - NEW.slot, 0), 0), 0),
+    NEW.finished, max(NEW.finished - NEW.started, 0),
+    iif(NEW.trigger <> 'manual' AND NEW.attempt = 1, max(NEW.started - NEW.slot, 0), NULL))
+  ON CONFLICT (task_id, state) DO UPDATE SET runs = runs + 1, slots = slots + excluded.slots,
+    started = started + excluded.started, duration = duration + excluded.duration,
+    punctual = punctual + excluded.punctual, late = late + excluded.late,
+    last_end = max(last_end, excluded.last_end),
+    last_duration = coalesce(excluded.last_duration, last_duration),
+    last_late = coalesce(excluded.last_late, last_late);
+END;
+
 ALTER TABLE tasks ADD COLUMN streak INTEGER NOT NULL DEFAULT 0; -- how many runs in a row succeeded, or, negative, failed
 CREATE INDEX runs_ended ON runs (finished) WHERE finished IS NOT NULL;
 

@@ -62,8 +62,12 @@ class Slots:
         its own, would let its user read that.
         """
         found = os.fstat(slot.fd)
-        if found.st_size:
-            os.ftruncate(slot.fd, 0)
+        try:
+            if found.st_size:
+                os.ftruncate(slot.fd, 0)
+        except OSError:
+            self.drop(slot)
+            return
         private = found.st_nlink == 1 and stat.S_IMODE(found.st_mode) == 0o600
         if private and lock.nobody_else_has_open(slot.fd):
             self.free.setdefault(found.st_uid, []).append(slot)
@@ -83,7 +87,7 @@ class Slots:
 
     def drop(self, slot: Slot) -> None:
         """Remove a slot file for good."""
-        with suppress(FileNotFoundError, NotADirectoryError):  # somebody was faster
+        with suppress(OSError):  # somebody was faster; what stays is swept up by a later tick
             os.unlink(os.path.join(self.folder, slot.name))
         os.close(slot.fd)
 
@@ -123,7 +127,8 @@ def _keep(fd: int, place: str, target: str, found: Excerpt) -> None:
         with open(target, "wb", opener=_private) as file:
             file.writelines(excerpt.pieces(fd, found))
     except OSError:  # the disk is full; with its hole the file needs no more of it
-        _moved(place, target)
+        if not _moved(place, target):
+            raise
     else:
         with suppress(FileNotFoundError):
             os.unlink(place)
@@ -132,7 +137,9 @@ def _keep(fd: int, place: str, target: str, found: Excerpt) -> None:
 def _moved(place: str, target: str) -> bool:
     try:
         os.replace(place, target)
-    except FileNotFoundError:  # somebody has cleaned up; what we have open is still there
+    except (
+        OSError
+    ):  # somebody has cleaned up, or the disk has errors; what we have open is still there
         return False
     return True
 

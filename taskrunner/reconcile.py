@@ -5,7 +5,7 @@ together, never by a pid alone. Runs under the tick lock, inside a transaction o
 """
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -148,7 +148,11 @@ def reached(program: str) -> tuple[str, ...]:
 
 def living_units(processes: Iterable[Process]) -> set[str] | None:
     """Return which of the units that carry runs are there; None when systemd does not say."""
-    names = [process.supervisor for process in processes if carried(process)]
+    return units_there([process.supervisor for process in processes if carried(process)])
+
+
+def units_there(names: Sequence[str]) -> set[str] | None:
+    """Return which of the units of these names are there; None when systemd does not say."""
     if not names:
         return set()
     said = systemctl("show", "-p", "Id", "-p", "ActiveState", *names)

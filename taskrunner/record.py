@@ -93,9 +93,10 @@ def _maker(form: Form) -> Callable[..., None]:
 
     def make(self: Any, *given: Any, **named: Any) -> None:
         values = self.__dict__
-        values.update(defaults)
-        for name, factory in factories:
-            values[name] = factory()
+        if len(given) < size:
+            values.update(defaults)
+            for name, factory in factories:
+                values[name] = factory()
         values.update(zip(names, given), **named)  # noqa: B905  the lengths are compared
         if len(values) != size or len(given) > size:
             raise _wrong(self, form)

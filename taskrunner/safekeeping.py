@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from taskrunner import command, home, lock
+from taskrunner import command, home, lock, reconcile
 from taskrunner.errors import StateError, shown
 from taskrunner.model import Event
 from taskrunner.opened import OpenHome
@@ -146,7 +146,8 @@ def restore(folder: str, place: str, now: datetime, synchronous: str = "full") -
 def _check_alone(folder: str) -> None:
     """Raise StateError while runs go on: their supervisors would record them in the wrong store."""
     names = os.listdir(home.path(folder, home.SUPERVISORS))
-    if any(lock.is_held(home.path(folder, home.SUPERVISORS, name)) for name in names):
+    held = any(lock.is_held(home.path(folder, home.SUPERVISORS, name)) for name in names)
+    if held or reconcile.units_there([name for name in names if name.endswith(reconcile.UNIT)]):
         raise StateError(
             f"runs are going on in {shown(folder)}: wait or cancel them, and stop the daemon, if there is one"
         )

@@ -300,11 +300,15 @@ class Supervisor:
         note: str | None = None,
     ) -> None:
         """Put the output of a run that has ended where it belongs; what is large keeps a file."""
-        kept, small = gather(watched.slot.fd, watched.task.max_output)
-        fault = _fault(watched, outcome, kept)
-        large = kept.size > SMALL
-        if large:
-            self.slots.keep(watched.slot, watched.run.id, kept)
+        try:
+            kept, small = gather(watched.slot.fd, watched.task.max_output)
+            fault = _fault(watched, outcome, kept)
+            large = kept.size > SMALL
+            if large:
+                self.slots.keep(watched.slot, watched.run.id, kept)
+        except OSError as exc:  # the disk has errors: that ends no other run
+            kept, small, fault, large = excerpt.NONE, b"", None, False
+            note = f"its output was lost: {exc.strerror}"
         note = note or watched.slot.fault or _told(watched, outcome, kept)
         if note is None and output.full(self.here.output):
             note = "the disk of its output was full"

@@ -79,6 +79,11 @@ class Visit:
     # Tasks with their next slots, whose following slots are not known yet.
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)
 
+    @property
+    def worked(self) -> bool:
+        """Whether there was anything to do, and nobody else at it."""
+        return not (self.idle or self.busy)
+
 
 def tick(
     here: OpenHome,

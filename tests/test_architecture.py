@@ -25,7 +25,7 @@ PACKAGE = ROOT / "taskrunner"
 STREET = (
     "record errors clock home trust duration expression zone instant words dial model answers schedule channels functions journal lock logbook config options "
     "heartbeat ballast complaint migrations policy capacity verdict ledger explain excerpt output command obstacles runner store "
-    "opened telling announce claim spool slots render taskfile notify clocks entry doorman steps reconcile retention supervise carrier by_hand rehearsal "
+    "opened telling metrics announce claim spool slots render taskfile notify clocks entry doorman steps reconcile retention supervise carrier by_hand rehearsal "
     "tick definition plan exchange stats outlook doctor readiness safekeeping awaited daemon api refusal cli __init__ __main__ launcher"
 ).split()
 

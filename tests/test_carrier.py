@@ -374,10 +374,10 @@ def test_a_run_is_cancelled_whatever_it_makes_of_the_signal(side):
     for name in ("quiet", "plain"):
         side.until(lambda name=name: side.runs(name) and "up" in side.say("log", name, check=False))
         side.say("cancel", name)
-        side.until(lambda name=name: side.ended(name))
         (run,) = side.runs(name)
         assert (run["state"], run["exit_code"]) == ("cancelled", 0 if name == "quiet" else None)
         assert "cancelled by" in run["reason"]
+    side.until(lambda: side.ended("quiet", "plain"))
 
 
 def test_a_replacement_ends_the_run_before_it(side):
@@ -464,6 +464,7 @@ def test_a_command_begins_in_its_own_environment_and_its_file_is_emptied(tmp_pat
     [
         (Command(("no-such",), {"PATH": "/bin"}, "/"), 127, "no program 'no-such' on PATH=/bin"),
         (Command(("/etc/passwd",), {}, "/"), 126, "'/etc/passwd': Permission denied"),
+        (Command(("passwd",), {"PATH": "/etc:/no"}, "/"), 126, "'passwd': Permission denied"),
         (Command(("true",), {"PATH": "/bin"}, "/no"), None, "the directory '/no': No such file"),
     ],
 )

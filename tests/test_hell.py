@@ -244,7 +244,10 @@ def test_a_setuid_program_is_stopped_as_far_as_the_system_lets_us(of_a_stranger)
 def figures(pid):
     """Memory of a process that is its own, in bytes, its CPU time in seconds, and its children by state."""
     status = Path(f"/proc/{pid}/status").read_text()
-    anonymous = int(re.search(r"RssAnon:\s+(\d+)", status)[1]) * 1024
+    resident = re.search(r"RssAnon:\s+(\d+)", status)
+    if resident is None:
+        raise ProcessLookupError(f"{pid} has ended")
+    anonymous = int(resident[1]) * 1024
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     states = []

@@ -11,6 +11,8 @@ from email import message_from_bytes, policy
 import pytest
 
 from taskrunner import Manual, StateError, TaskRunner
+from taskrunner.doctor import told
+from taskrunner.doctor.seen import look
 from taskrunner.runner import started_ticks
 from tests import servers
 
@@ -515,17 +517,18 @@ def test_the_certificate_of_these_tests_is_one():
         assert line.noop()[0] == 250
 
 
-def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller):
+def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock):
     runner = teller('kind = "command"\nshell = "echo no mailer; exit 1"', on_failure="exit 2")
     runner.deliver()
-    found = {each.what: each.cure for each in runner.doctor().findings}
+    found = {each.what: each.cure for each in told.findings(look(runner.home, clock()))}
     assert found["the channel c did not take 1 message: exit code 1: no mailer"] == (
         "`taskrunner notify` shows them, `taskrunner notify --test c` tries it"
     )
     assert "commands of tasks (--on-failure) did not take 1 message: exit code 2" in found
 
 
-def test_doctor_tells_where_messages_go_when_all_is_well(teller):
+def test_doctor_tells_where_messages_go_when_all_is_well(teller, clock):
     runner = teller('kind = "command"\nshell = "true"')
     runner.deliver()
-    assert "messages go to c" in [each.what for each in runner.doctor().findings]
+    (found,) = told.findings(look(runner.home, clock()))
+    assert (found.severity, found.what) == ("ok", "messages go to c")

@@ -1,12 +1,13 @@
 """How the program ends by an error: one sentence, an exit code, the same with the parser and without."""
 
+import errno
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from taskrunner import Manual
+from taskrunner import Manual, refusal
 from taskrunner.errors import EXIT_BUG, EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED
 from tests.samples import ROOT, call, program
 
@@ -72,3 +73,25 @@ def test_a_plain_tick_that_is_interrupted_says_so(place, tmp_path):
     done = tick_that_raises(place, tmp_path, "KeyboardInterrupt")
     said = (done.stdout, done.stderr, done.returncode)
     assert said == ("", "taskrunner: interrupted\n", EXIT_INTERRUPTED)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.EIO, "Input/output error", "/a/file"),
+            "needs '/a/file': Input/output error",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "needs: Disk quota exceeded"),
+        (MemoryError(), "no memory left"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_bug_of_ours(capsys, error, said):
+    try:
+        raise error
+    except (OSError, MemoryError):
+        assert refusal.report() == EXIT_FAILED
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1 and "bug" not in err
+    assert refusal.of_the_machine(FileNotFoundError(errno.ENOENT, "No such file")) is None
+    assert refusal.of_the_machine(ValueError("x")) is None

@@ -304,10 +304,10 @@ def test_runs_by_hand_beside_a_restore_are_recorded_where_they_ran(home, tmp_pat
         thread.start()
         kept, refused = [], 0
         try:
-            while len(kept) < 8:
+            while len(kept) < 4:
                 try:
                     kept.append(door.restore(made.place).kept)
-                except StateError:
+                except (StateError, StoreBusy):  # a run goes on, or is being recorded
                     refused += 1
         finally:
             over.set()

@@ -13,6 +13,7 @@ from taskrunner import (
     doctor,
     duration,
     ledger,
+    metrics,
     outlook,
     rehearsal,
     tick as visits,
@@ -48,6 +49,8 @@ class Clock(Door):
             return visits.Visit(here.now(), idle=True)
         carried, warning = carrier.of(here)
         visit = visits.tick(here, caller=caller, only=only, carrier=carried)
+        if visit.worked:
+            visit.warning = visit.warning or metrics.publish(here)
         visit.warning = visit.warning or warning
         return visit
 
@@ -95,6 +98,20 @@ class Clock(Door):
     def status(self) -> Status:
         """Return how things stand."""
         return outlook.status(self._here())
+
+    def metrics(self) -> str:
+        """Return what a monitoring system asks of this home, as OpenMetrics 1.0."""
+        return metrics.openmetrics(self._here())
+
+    def write_metrics(self, place: str | os.PathLike[str]) -> None:
+        """Write the same to a file for node_exporter's textfile collector, in one step; raises StateError.
+
+        The file can be read by everybody.
+        """
+        path = os.fspath(place)
+        if not path:
+            raise InputError("the file '' is empty: give a path")
+        metrics.write(self._here(), os.path.abspath(path))
 
     def check(self) -> Finding:
         """Return the worst that is to be said of the clock, the store and the tasks; for monitoring.

@@ -10,6 +10,7 @@ from taskrunner import (
     clock,
     command,
     definition,
+    metrics,
     outlook,
     stats,
 )
@@ -138,7 +139,9 @@ class Runs(Tasks):
         here = self._here()
         task, slot = here.store.task(name), utc(slot)
         if not detach:
-            return by_hand.run(here, task, echo, slot=slot, force=force)
+            run = by_hand.run(here, task, echo, slot=slot, force=force)
+            metrics.publish(here)
+            return run
         with here.store.transaction():
             task = here.store.task(task.name)
             asked, _ = by_hand.request(here, task, slot, here.now(), force=force)

@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from taskrunner import clock, home, opened, reconcile, runner, spool, supervise
+from taskrunner import clock, home, metrics, opened, reconcile, runner, spool, supervise
 from taskrunner.carrier import journal
 from taskrunner.carrier.transient import Transient
 from taskrunner.config import Config
-from taskrunner.errors import StoreBusy, StoreRefused
+from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun
 from taskrunner.model import Outcome, State
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot, slot as place_of
@@ -112,6 +112,7 @@ def _record(folder: str, end: Told) -> None:
             if found is not None:
                 with _supervisor(here, end) as me:
                     _see_through(me, found, end)
+                metrics.publish(here)
                 here.store.checkpoint()
     except (StoreBusy, StoreRefused):
         nowhere = OpenHome(folder, Store(MISSING), Config(), clock.now)
@@ -124,7 +125,10 @@ def _record(folder: str, end: Told) -> None:
 
 def _still_ours(here: OpenHome, end: Told) -> Watched | None:
     """Return the run that has ended, with its output; None when its end is known already."""
-    run, process = here.store.run(end.run_id), here.store.process(end.run_id)
+    try:
+        run, process = here.store.run(end.run_id), here.store.process(end.run_id)
+    except UnknownRun:  # an older store was put back meanwhile
+        return None
     if run.state is not State.RUNNING or process is None or process.supervisor != end.unit:
         return None
     return Watched(run, here.store.task_of(run), _slot(here, process.output), end.unit)

@@ -62,6 +62,12 @@ def _common() -> argparse.ArgumentParser:
     common.add_argument(
         "--home", metavar="DIR", help="the home to use (default: $TASKRUNNER_HOME, else the user's)"
     )
+    common.add_argument(
+        "--color",
+        metavar="WHEN",
+        choices=("auto", "always", "never"),
+        help="auto (default: on a terminal, unless NO_COLOR is set), always or never",
+    )
     common.add_argument("-v", "--verbose", action="store_true", help="say more")
     return common
 

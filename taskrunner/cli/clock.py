@@ -46,7 +46,7 @@ def _tick(args: Any) -> int:
         if args.verbose:
             out(_told(visit))
             if visit.runs:
-                out(render.runs_table(page(runner), visit.runs))
+                out(render.runs_table(page(args), visit.runs))
         return errors.EXIT_INTERRUPTED if visit.interrupted else errors.EXIT_DONE
 
 
@@ -69,7 +69,7 @@ def _dry_run(runner: Any, args: Any) -> int:
             )
         )
     elif decisions:
-        out(render.decisions_table(page(runner), decisions))
+        out(render.decisions_table(page(args), decisions))
     else:
         hold = runner.held()
         say(f"nothing would be done{'' if hold is None else f': the store is held by {hold.by}'}")
@@ -156,7 +156,7 @@ def _status(args: Any) -> int:
         out(
             render.status_document(status)
             if args.json
-            else render.status_page(page(runner), status)
+            else render.status_page(page(args), status)
         )
     return 0
 

@@ -26,6 +26,7 @@ class Arguments(argparse.Namespace):
     home: str | None = None
     verbose: bool = False
     json: bool = False
+    color: str = "auto"
     after_dashes: list[str] | None = None
     takes_command: bool = False
     runner: TaskRunner | None = None
@@ -132,13 +133,14 @@ def door(args: Arguments) -> TaskRunner:
     return args.runner
 
 
-def page(runner: TaskRunner) -> render.Page:
+def page(args: Any) -> render.Page:
     """Return the page to print on: as wide as the terminal, without a limit when piped."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+    runner, terminal = args.runner, sys.stdout is not None and sys.stdout.isatty()
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else None
-    return render.Page(
-        _zone(runner), runner.now(), width or None, terminal and config.colour_wanted()
+    colour = args.color == "always" or (
+        args.color == "auto" and terminal and config.colour_wanted()
     )
+    return render.Page(_zone(runner), runner.now(), width or None, colour)
 
 
 @lru_cache(maxsize=1)  # the warning comes once, however many pages there are

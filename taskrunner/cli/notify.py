@@ -59,11 +59,11 @@ def _show(args: Any) -> int:
             out(notices.notices_document(channels, messages))
             return 0
         if channels:
-            out(notices.channels_table(page(runner), channels))
+            out(notices.channels_table(page(args), channels))
         else:
             say("there are no channels: write [notify.NAME] into taskrunner.toml")
         if messages:
-            out(("\n" if channels else "") + notices.messages_table(page(runner), messages))
+            out(("\n" if channels else "") + notices.messages_table(page(args), messages))
     return 0
 
 

@@ -147,7 +147,7 @@ def _history(args: Any) -> int:
         if args.json:
             out(render.document(runs=[render.run_document(run) for run in runs]))
         elif runs:
-            out(render.runs_table(page(runner), runs))
+            out(render.runs_table(page(args), runs))
         else:
             say("there are no such runs")
     return 0
@@ -213,7 +213,7 @@ def _explain(args: Any) -> int:
         out(
             render.explanation_document(found)
             if args.json
-            else render.explanation_page(page(runner).beside(found.tz), found)
+            else render.explanation_page(page(args).beside(found.tz), found)
         )
     return 0
 
@@ -258,7 +258,7 @@ def _stats(args: Any) -> int:
         if args.json:
             out(render.stats_document(stats))
         elif stats.tasks:
-            out(render.stats_table(page(runner), stats))
+            out(render.stats_table(page(args), stats))
         else:
             say("there are no tasks yet: taskrunner add NAME --every 1d -- COMMAND")
     return 0

@@ -42,7 +42,7 @@ def _apply(args: Any) -> int:
         if args.json:
             out(render.plan_document(plan))
         elif not args.quiet:
-            _tell(runner, plan, verbose=args.verbose)
+            _tell(args, plan)
             _advise(runner, plan)
     return errors.EXIT_DONE
 
@@ -57,11 +57,11 @@ def _stdin() -> str:
         raise InputError("what stands on stdin is not UTF-8") from exc
 
 
-def _tell(runner: Any, plan: Plan, *, verbose: bool) -> None:
+def _tell(args: Any, plan: Plan) -> None:
     """Print a plan, without what is unchanged unless that is asked for."""
-    shown_ones = [each for each in plan.tasks if verbose or plan.dry_run or each.action != "keep"]
+    shown_ones = [each for each in plan.tasks if args.verbose or plan.dry_run or each.action != "keep"]
     if shown_ones:
-        out(render.plan_table(page(runner), shown_ones))
+        out(render.plan_table(page(args), shown_ones))
     say(render.plan_sentence(plan))
 
 
@@ -175,7 +175,7 @@ def _import(args: Any) -> int:
         if args.json:
             out(render.import_document(found))
         elif found.lines:
-            out(render.import_table(page(runner), found.lines))
+            out(render.import_table(page(args), found.lines))
         if not args.json:
             say(render.import_sentence(found))
         for sentence in found.told:

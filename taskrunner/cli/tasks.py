@@ -296,13 +296,14 @@ def _add(args: Any) -> int:
             out(render.document(tasks=[render.task_document(task)]))
         elif not args.quiet:
             out(str(task.id))
-            _say_when(runner, task.name)
+            _say_when(args, task.name)
         for advice in runner.advice(task):
             say(advice)
     return 0
 
 
-def _say_when(runner: TaskRunner, name: str) -> None:
+def _say_when(args: Any, name: str) -> None:
+    runner = args.runner
     task = runner.task(name)
     described = runner.describe(task)
     if not task.enabled:
@@ -314,7 +315,7 @@ def _say_when(runner: TaskRunner, name: str) -> None:
             else f"{task.name}: due at once"
         )
     elif task.next is not None:
-        sheet = page(runner)
+        sheet = page(args)
         say(
             f"{task.name}: {described}; next {sheet.time(task.next)} {sheet.tz} ({sheet.distance(task.next)})"
         )
@@ -350,7 +351,7 @@ def _set(args: Any) -> int:
         if args.json:
             out(render.document(tasks=[render.task_document(task)]))
         elif not args.quiet:
-            _say_when(runner, task.name)
+            _say_when(args, task.name)
         for advice in runner.advice(task):
             say(advice)
     return 0
@@ -371,7 +372,7 @@ def _show(args: Any) -> int:
             out(render.document(tasks=[render.task_document(task)]))
         else:
             runs = runner.history(str(task.id), limit=5)
-            out(render.task_page(page(runner), task, runner.describe(task), runs))
+            out(render.task_page(page(args), task, runner.describe(task), runs))
     return 0
 
 
@@ -396,7 +397,7 @@ def _list(args: Any) -> int:
         if args.json:
             out(render.document(tasks=[render.task_document(task) for task in tasks]))
         elif tasks:
-            out(render.tasks_table(page(runner), tasks))
+            out(render.tasks_table(page(args), tasks))
         else:
             what = "tasks yet" if args.kind is None else f"tasks of kind {args.kind}"
             say(f"there are no {what}: taskrunner add NAME --every 1d -- COMMAND")
@@ -447,7 +448,7 @@ def _next(args: Any) -> int:
         if args.json:
             out(render.document(next=[render.upcoming_document(item) for item in items]))
         elif items:
-            out(render.upcoming_table(page(runner), items))
+            out(render.upcoming_table(page(args), items))
         else:
             say(
                 "nothing is to come" if args.task is None else f"nothing is to come for {args.task}"
@@ -499,7 +500,7 @@ def _enable(args: Any) -> int:
         for name in _all_of(runner, args.tasks):
             task = runner.enable(name)
             if not args.quiet:
-                _say_when(runner, task.name)
+                _say_when(args, task.name)
     return 0
 
 

@@ -11,6 +11,7 @@ from itertools import accumulate
 from taskrunner import duration, zone
 from taskrunner.errors import ZoneError
 from taskrunner.model import State
+from taskrunner.record import like, record
 
 IN_UTC = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b")  # how reasons give an instant
 # Control characters, and signs without a shape that turn, break or hide what stands beside them.
@@ -28,6 +29,28 @@ COLOURS = {
     State.SKIPPED: "33",
     State.MISSED: "33",
 }
+
+
+@record
+class Column:
+    """A column of a table, and what becomes of it on a terminal that is too narrow.
+
+    Columns are given up by `rank`, the highest first, and never at 0: one gets its `short` cells, if it has them,
+    else it goes. One with `least` may be cut to so many columns after that. What is only for a `screen` is not
+    shown where there is no terminal.
+    """
+
+    head: str
+    cells: Sequence[str]
+    rank: int = 0
+    short: Sequence[str] | None = None
+    least: int | None = None
+    screen: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many columns of a terminal it takes."""
+        return max(_width(cell) for cell in (self.head, *self.cells))
 
 
 class Page:
@@ -62,6 +85,11 @@ class Page:
         except ZoneError:
             return self
 
+    def narrower(self, by: int) -> "Page":
+        """Return the same page with fewer columns, as for what stands indented."""
+        width = None if self.width is None else max(1, self.width - by)
+        return Page(self.tz, self.now, width, self.colour)
+
     def distance(self, moment: datetime) -> str:
         """Return how far an instant is from now: `in 5m`, `3h 20m ago`."""
         gap = (moment - self.now).total_seconds()
@@ -72,6 +100,29 @@ class Page:
         if state is None:
             return "-"
         return Painted(f"\033[{COLOURS[state]}m{state}\033[0m") if self.colour else str(state)
+
+    def shortly(self, moment: datetime | None) -> str:
+        """Return an instant in fewer signs: the time of a day near by, else the day and the minute."""
+        if moment is None:
+            return "-"
+        local, today = moment.astimezone(self._zone), self.now.astimezone(self._zone).date()
+        if local.date() == today:
+            return f"{local:%H:%M:%S}"
+        return f"{local:%b %d %H:%M}" if local.year == today.year else f"{local:%Y-%m-%d}"
+
+    def ago(self, moment: datetime | None) -> str:
+        """Return how far an instant is from now, - for none."""
+        return "-" if moment is None else self.distance(moment)
+
+    def columns(self, given: Sequence[Column], *, wrap: bool = False) -> str:
+        """Return columns as a table that fits the terminal; all that is in them where there is none."""
+        seen = [like(each, cells=[visible(cell) for cell in each.cells]) for each in given]
+        if self.width is None:
+            seen = [each for each in seen if not each.screen]
+        else:
+            seen = _fitted(seen, self.width)
+        rows = zip(*(each.cells for each in seen), strict=True)
+        return self.table([each.head for each in seen], list(rows), wrap=wrap)
 
     def table(
         self, head: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = False
@@ -93,6 +144,32 @@ class Page:
         if self.width is not None:
             last = _cut(last, max(8, self.width - _width(line)))
         return (line + last).rstrip()
+
+
+ROOM = 24  # columns of a terminal that the last column of a table should have, if it needs them
+
+
+def _fitted(columns: Sequence[Column], width: int) -> list[Column]:
+    """Return columns that fit a width, as far as they let us: given up by rank, then cut."""
+    found = list(columns)
+    while _needed(found) > width and (least := max(each.rank for each in found)):
+        place = next(at for at, each in enumerate(found) if each.rank == least)
+        one = found[place]
+        short = None if one.short is None else [visible(cell) for cell in one.short]
+        instead = [] if short is None else [like(one, cells=short, short=None, rank=0)]
+        found[place : place + 1] = instead
+    for place, one in enumerate(found[:-1]):
+        over = _needed(found) - width
+        if one.least is not None and over > 0:
+            room = max(one.least, one.width - over)
+            found[place] = like(one, cells=[_cut(cell, room) for cell in one.cells])
+    return found
+
+
+def _needed(columns: Sequence[Column]) -> int:
+    """Return how many columns of a terminal a table should have."""
+    *first, last = columns
+    return sum(each.width + 2 for each in first) + min(ROOM, last.width)
 
 
 def _wrapped(row: Sequence[str], room: int) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """Values to tables, pages and sentences for people."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import groupby
 from math import floor
@@ -24,7 +24,7 @@ from taskrunner.answers import (
 from taskrunner.model import Gap, OnLost, Pruned, Run, Severity, State, Task
 from taskrunner.policy import Decision
 from taskrunner.record import like
-from taskrunner.render.page import Page, visible
+from taskrunner.render.page import Column, Page, visible
 from taskrunner.render.words import (
     MASK,
     MAX_OUTPUT,
@@ -41,6 +41,7 @@ from taskrunner.render.words import (
 )
 
 ACTIONS = {"add": "added", "change": "changed", "remove": "removed", "keep": "unchanged"}
+INDENT = "  "  # of a table inside a page
 IMPORTED = {"add": "added", "keep": "known", "leave": "left alone"}
 
 
@@ -62,22 +63,25 @@ def check_line(found: Finding) -> str:
 
 
 def tasks_table(page: Page, tasks: Sequence[Task]) -> str:
-    """Return tasks as a table."""
-    rows = [
-        (
-            str(task.id),
-            task.name,
-            when(task),
-            ("-" if task.next is None else page.time(task.next)) if task.enabled else "disabled",
-            page.state(task.last_state),
-            page.time(task.last_run),
-            command_line(task),
-        )
-        for task in tasks
-    ]
-    return page.table(
-        ("id", "task", "schedule", f"next ({page.tz})", "last", "last run", "command"), rows
+    """Return tasks as a table; on a terminal with how far their times are, and what there is room for."""
+    last = [page.state(task.last_state) for task in tasks]
+    return page.columns(
+        [
+            Column("id", [str(task.id) for task in tasks], rank=2),
+            Column("task", [task.name for task in tasks], least=12),
+            Column("schedule", [when(task) for task in tasks], least=10),
+            Column(f"next ({page.tz})", [_next(page, task, page.time) for task in tasks], rank=6),
+            Column("in", [_next(page, task, page.ago) for task in tasks], screen=True),
+            Column("last", last),
+            Column("last run", [page.time(task.last_run) for task in tasks], rank=5),
+            Column("ago", [page.ago(task.last_run) for task in tasks], rank=3, screen=True),
+            Column("command", [command_line(task) for task in tasks], rank=1),
+        ]
     )
+
+
+def _next(page: Page, task: Task, told: Callable[[datetime | None], str]) -> str:
+    return told(task.next) if task.enabled else "disabled"
 
 
 def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> str:
@@ -87,9 +91,10 @@ def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> st
         (f"{task.name}", f"task {task.id}, {state}"),
         ("schedule", f"{when(task)}: {described}"),
         ("next", _moment(page.beside(task.tz), task.next)),
+        ("last run", _last_run(page.beside(task.tz), task)),
+        ("last success", _last_success(page.beside(task.tz), task)),
         *_work(task),
         *((name, text) for name, text in _options(task) if text is not None),
-        ("last success", _moment(page.beside(task.tz), task.last_success)),
         *((("problem", task.error),) if task.error else ()),
     ]
     width = max(len(name) for name, _ in lines)
@@ -112,6 +117,18 @@ def _moment(page: Page, moment: datetime | None) -> str:
     if moment is None:
         return "-"
     return f"{page.time(moment)} ({page.tz}), {page.distance(moment)}"
+
+
+def _last_run(page: Page, task: Task) -> str:
+    """Return when the task ran last and how that ended, with how many in a row ended so before it."""
+    if task.last_run is None:
+        return "never"
+    row = f", {abs(task.streak)} in a row" if abs(task.streak) > 1 else ""
+    return f"{_moment(page, task.last_run)}: {task.last_state or 'not over yet'}{row}"
+
+
+def _last_success(page: Page, task: Task) -> str:
+    return "never" if task.last_success is None else _moment(page, task.last_success)
 
 
 def _options(task: Task) -> list[tuple[str, str | None]]:
@@ -165,19 +182,23 @@ def _retries(task: Task) -> str:
 
 def runs_table(page: Page, runs: Sequence[Run]) -> str:
     """Return runs as a table."""
-    rows = [
-        (
-            str(run.id),
-            run.task,
-            page.time(run.slot),
-            page.state(run.state),
-            "-" if run.late is None else duration.human(run.late),
-            _took(page, run),
-            f"{run.reason or ''}{_stands_for(run)}" or "-",
-        )
-        for run in runs
-    ]
-    return page.table(("run", "task", f"slot ({page.tz})", "state", "late", "took", "why"), rows)
+    return page.columns(
+        [
+            Column("run", [str(run.id) for run in runs]),
+            Column("task", [run.task for run in runs], least=12),
+            Column(
+                f"slot ({page.tz})",
+                [page.time(run.slot) for run in runs],
+                rank=2,
+                short=[page.shortly(run.slot) for run in runs],
+            ),
+            Column("", [page.ago(run.slot) for run in runs], rank=3, screen=True),
+            Column("state", [page.state(run.state) for run in runs]),
+            Column("late", [_human(run.late) for run in runs], rank=1),
+            Column("took", [_took(page, run) for run in runs]),
+            Column("why", [f"{run.reason or ''}{_stands_for(run)}" or "-" for run in runs]),
+        ]
+    )
 
 
 def _took(page: Page, run: Run) -> str:
@@ -195,29 +216,38 @@ def _stands_for(run: Run) -> str:
 def upcoming_table(page: Page, items: Sequence[Upcoming]) -> str:
     """Return slots to come as a table, each in the zone of its task."""
     named = any(item.task is not None for item in items)
-    rows = [
-        (
-            *([item.task or "-"] if named else []),
-            f"{item.local:%a %Y-%m-%d %H:%M:%S %Z}",
-            page.distance(item.slot),
-            item.note or "",
-        )
-        for item in items
-    ]
-    return page.table((*(["task"] if named else []), "slot", "when", ""), rows)
+    tasks = [Column("task", [item.task or "-" for item in items], least=12)]
+    return page.columns(
+        [
+            *(tasks if named else []),
+            Column("slot", [f"{item.local:%a %Y-%m-%d %H:%M:%S %Z}" for item in items]),
+            Column("when", [page.distance(item.slot) for item in items]),
+            Column("", [item.note or "" for item in items]),
+        ]
+    )
 
 
 def decisions_table(page: Page, decisions: Sequence[Decision]) -> str:
     """Return what a tick would do as a table."""
-    rows = [
-        (d.task, page.time(d.span.slot), str(d.span.count), str(d.action), d.reason)
-        for d in decisions
-    ]
-    return page.table(("task", f"slot ({page.tz})", "slots", "decision", "why"), rows)
+    return page.columns(
+        [
+            Column("task", [each.task for each in decisions], least=12),
+            Column(
+                f"slot ({page.tz})",
+                [page.time(each.span.slot) for each in decisions],
+                rank=1,
+                short=[page.shortly(each.span.slot) for each in decisions],
+            ),
+            Column("slots", [str(each.span.count) for each in decisions], rank=2),
+            Column("decision", [str(each.action) for each in decisions]),
+            Column("why", [each.reason for each in decisions]),
+        ],
+        wrap=True,
+    )
 
 
-def status_page(page: Page, status: Status) -> str:
-    """Return how things stand."""
+def status_page(page: Page, status: Status, ended: Sequence[Run] | None = None) -> str:
+    """Return how things stand; with runs that have `ended` a moment ago for who looks all the time."""
     beat = (
         "never"
         if status.last_tick is None
@@ -225,21 +255,22 @@ def status_page(page: Page, status: Status) -> str:
     )
     parts = [] if status.held is None else [f"held       {visible(status.held)}"]
     parts.append(f"last tick  {beat}")
-    for title, runs in (("running", status.running), ("pending", status.pending)):
+    inner, known = page.narrower(len(INDENT)), [] if ended is None else [("just ended", ended)]
+    for title, runs in (("running", status.running), *known, ("pending", status.pending)):
         parts.append(f"{title:<9}  {len(runs) or 'nothing'}")
         if runs:
-            parts.append(_indented(runs_table(page, runs)))
+            parts.append(_indented(runs_table(inner, runs)))
     failing = ", ".join(f"{task.name} ({task.last_state})" for task in status.failing)
     parts.append(f"failing    {failing or 'nothing'}")
     parts.append(f"next       {'' if status.next else 'nothing'}".rstrip())
     if status.next:
-        parts.append(_indented(upcoming_table(page, status.next)))
+        parts.append(_indented(upcoming_table(inner, status.next)))
     parts += [f"problem    {visible(problem)}" for problem in status.problems]
     return "\n".join(parts)
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
+    return "\n".join(f"{INDENT}{line}" for line in text.splitlines())
 
 
 def explanation_page(page: Page, found: Explanation) -> str:
@@ -285,24 +316,22 @@ def _explained(page: Page, same: Sequence[Explained]) -> tuple[str, str, str, st
 
 def stats_table(page: Page, stats: Stats) -> str:
     """Return figures as a table, with all tasks together below when there are several."""
-    total = [like(stats.total, task="all")] if len(stats.tasks) > 1 else []
-    rows = [
-        (
-            f"{each.task}{' (removed)' if each.removed else ''}",
-            str(each.runs),
-            _rate(each.success_rate),
-            f"{each.streak:+d}" if each.streak else "-",
-            _human(each.duration_median),
-            _human(each.duration_p95),
-            _human(each.duration_last),
-            _human(each.late_median),
-            "-" if each.last_success is None else page.distance(each.last_success),
-            _not_succeeded(each),
-        )
-        for each in [*stats.tasks, *total]
-    ]
-    head = ("task", "runs", "ok", "streak", "median", "p95", "last", "late", "last success")
-    return page.table((*head, "else"), rows)
+    all_of = [*stats.tasks, *([like(stats.total, task="all")] if len(stats.tasks) > 1 else [])]
+    names = [f"{each.task}{' (removed)' if each.removed else ''}" for each in all_of]
+    return page.columns(
+        [
+            Column("task", names, least=12),
+            Column("runs", [str(each.runs) for each in all_of]),
+            Column("ok", [_rate(each.success_rate) for each in all_of]),
+            Column("streak", [f"{each.streak:+d}" if each.streak else "-" for each in all_of]),
+            Column("median", [_human(each.duration_median) for each in all_of], rank=1),
+            Column("p95", [_human(each.duration_p95) for each in all_of], rank=3),
+            Column("last", [_human(each.duration_last) for each in all_of], rank=4),
+            Column("late", [_human(each.late_median) for each in all_of], rank=2),
+            Column("last success", [page.ago(each.last_success) for each in all_of]),
+            Column("else", [_not_succeeded(each) for each in all_of]),
+        ]
+    )
 
 
 def _rate(share: float | None) -> str:
@@ -340,20 +369,17 @@ def plan_table(page: Page, tasks: Sequence[Planned]) -> str:
 
 def import_table(page: Page, lines: Sequence[ImportedLine]) -> str:
     """Return what became of the lines of a crontab as a table."""
-    rows = [
-        (
-            str(each.line),
-            each.task or "-",
-            IMPORTED[each.action],
-            each.schedule or "-",
-            _proof(each.differing),
-            each.command,
-            "; ".join(each.notes),
-        )
-        for each in lines
-    ]
-    return page.table(
-        ("line", "task", "", "schedule", "two years", "command", "to know"), rows, wrap=True
+    return page.columns(
+        [
+            Column("line", [str(each.line) for each in lines]),
+            Column("task", [each.task or "-" for each in lines], least=12),
+            Column("", [IMPORTED[each.action] for each in lines]),
+            Column("schedule", [each.schedule or "-" for each in lines], rank=1),
+            Column("two years", [_proof(each.differing) for each in lines]),
+            Column("command", [each.command for each in lines], rank=2),
+            Column("to know", ["; ".join(each.notes) for each in lines]),
+        ],
+        wrap=True,
     )
 
 

@@ -5,7 +5,7 @@ as a list. What the figures mean is none of its business.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -20,6 +20,14 @@ from taskrunner.store.runs import Runs
 CODES = {state: code for code, state in enumerate(State) if state not in LIVE}
 STATES = {code: state for state, code in CODES.items()}
 CODE = " ".join(f"WHEN '{state}' THEN {code}" for state, code in CODES.items())
+STATE_OF = dict(enumerate(State))
+ANY = " ".join(f"WHEN '{state}' THEN {code}" for code, state in STATE_OF.items())
+# There was a further attempt of the same slot.
+OVERTAKEN = (
+    "(state IN ('failed', 'timed_out', 'lost') AND trigger <> 'manual' AND EXISTS (SELECT 1 FROM runs AS next "
+    "WHERE next.task_id = runs.task_id AND next.slot = runs.slot AND next.attempt = runs.attempt + 1 "
+    "AND next.trigger <> 'manual'))"
+)
 # A run that a slot has waited for. The + keeps SQLite from walking the index of slots, across all pages.
 PUNCTUAL = "+trigger <> 'manual' AND attempt = 1"
 
@@ -72,8 +80,63 @@ class Count:
     duration: int | None = None
 
 
+@record
+class Tally:
+    """What all runs of a task that ever ended in one state come to; lengths of time are milliseconds."""
+
+    task_id: int
+    state: State
+    runs: int
+    slots: int
+    started: int
+    duration: int
+    punctual: int
+    late: int
+    last_end: int
+    last_duration: int | None
+    last_late: int | None
+
+
+@record
+class Standing:
+    """How a task stands that is not removed; instants are milliseconds."""
+
+    id: int
+    name: str
+    enabled: bool
+    kind: str
+    schedule: str
+    tz: str | None
+    next: int | None
+    error: str | None
+    last_run: int | None
+    last_success: int | None
+    streak: int
+
+
 class Counts(Runs):
     """The queries behind `stats`."""
+
+    def standings(self) -> list[Standing]:
+        """Return how all tasks stand, by name, without what they are to run."""
+        rows = self._rows(
+            "SELECT id, name, enabled, kind, schedule, tz, next, error, last_run, last_success, streak "
+            "FROM tasks WHERE removed IS NULL ORDER BY name"
+        )
+        return [Standing(*row) for row in rows]
+
+    def tallies(self) -> list[Tally]:
+        """Return what the runs of all tasks come to; one row for each state, however many runs there are."""
+        return [Tally(row[0], State(row[1]), *row[2:]) for row in self._rows("SELECT * FROM tallies")]
+
+    def live_counts(self) -> list[tuple[int, State, int, int]]:
+        """Return task id, state, count and the oldest beginning, in milliseconds, of runs that have not ended."""
+        rows = self._rows(
+            "SELECT task_id, 'running', count(*), min(started) FROM runs WHERE state = 'running' "
+            "GROUP BY task_id UNION ALL SELECT task_id, 'pending', count(*), min(claimed) FROM runs "
+            "WHERE state = 'pending' GROUP BY task_id"
+        )
+        return [(task_id, State(state), count, since) for task_id, state, count, since in rows]
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -108,6 +171,33 @@ class Counts(Runs):
             f"FROM runs WHERE {scope.where} GROUP BY code"
         )
         return [_count(*row) for row in rows]
+
+    def states_by_time(
+        self,
+        ids: Sequence[int] | None,
+        since: datetime,
+        until: datetime,
+        unit: int,
+        state: State | None = None,
+    ) -> list[tuple[int, int, State, int]]:
+        """Return how many slots are in each state, by task and by units of so many milliseconds from `since` on.
+
+        What counts of a slot is its last attempt. A run is found by its slot, so one that came late is where it
+        should have been.
+        """
+        start, end = to_ms(since), to_ms(until)
+        units = (end - start) // unit + 1
+        where = f"slot >= {start} AND slot < {end}"
+        if ids is not None:
+            where += f" AND task_id IN ({', '.join(map(str, ids))})"
+        if state is not None:
+            where += f" AND state = '{state}'"
+        rows = self._rows(
+            f"SELECT (task_id * {units} + (slot - {start}) / {unit}) * 16 + CASE state {ANY} END AS code, "
+            f"count(*) FROM runs WHERE {where} AND NOT {OVERTAKEN} GROUP BY code"
+        )
+        found = ((*divmod(code // 16, units), STATE_OF[code % 16], count) for code, count in rows)
+        return list(found)
 
     def totals(self, scope: Scope) -> list[Count]:
         """Return the same of the runs that have been pruned; of a span without beginning only."""

@@ -42,6 +42,10 @@ class Outbox(Pruning):
         """Return whether a message is due."""
         return bool(self._rows("SELECT 1 FROM outbox WHERE due <= ? LIMIT 1", (to_ms(now),)))
 
+    def messages_waiting(self) -> int:
+        """Return how many messages are neither sent nor given up."""
+        return int(self._rows("SELECT count(*) FROM outbox WHERE due IS NOT NULL")[0][0])
+
     def told(self, task_id: int) -> dict[tuple[str, str], datetime]:
         """Return what was told of a task and is not over yet: by channel and event, when."""
         rows = self._rows("SELECT channel, event, at FROM told WHERE task_id = ?", (task_id,))

@@ -230,6 +230,10 @@ class Runs(Tasks):
         unseen = f"('{State.SKIPPED}', '{State.MISSED}', '{State.LOST}')"
         return self._runs(f"finished >= ? AND state IN {unseen}", (to_ms(since),))
 
+    def ended_since(self, since: datetime, limit: int) -> list[Run]:
+        """Return the runs that ended since an instant, what ended last first."""
+        return self._runs("finished >= ?", (to_ms(since),), limit, "finished DESC, runs.id DESC")
+
     def process(self, run_id: int) -> Process | None:
         """Return what is known of the process of a running run."""
         for row in self._rows(f"{PROCESS} WHERE run_id = ?", (run_id,)):

@@ -361,6 +361,17 @@ def test_a_run_survives_that_systemd_reads_its_units_anew_or_is_executed_anew(bo
     assert odd.output("reread") == "up\n"
 
 
+def test_no_copy_is_put_back_while_a_run_goes_on(box, side):
+    side.say("add", "other", "--manual", "--", "true")
+    side.say("backup", "/srv/copy.db")
+    up(side, "going")
+    side.say("restore", "/srv/copy.db", check=False)
+    assert side.runs("going")[0]["state"] == "running"
+    side.say("cancel", "going")
+    side.say("restore", "/srv/copy.db")
+    assert side.runs("going") == []
+
+
 def test_two_homes_may_have_runs_of_the_same_number(box, side):
     other = systemd_side(box, f"{side.home}-other")
     names = {up(each, "same") for each in (side, other)}

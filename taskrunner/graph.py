@@ -1,0 +1,116 @@
+"""What became of the slots of some days, as marks on a line of time for each task.
+
+`graph` asks the store and the rest is pure. The line is cut into spans of equal length by the clocks of a zone, so
+that a day begins at its midnight also when clocks change; of all that a span has, the worst is its mark.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from math import gcd
+from zoneinfo import ZoneInfo
+
+from taskrunner.answers import Graph, Line
+from taskrunner.clock import from_ms, to_ms
+from taskrunner.errors import InputError
+from taskrunner.model import State
+from taskrunner.opened import OpenHome
+from taskrunner.zone import zone
+
+DAY = 24 * 60  # minutes
+STEPS = (5, 10, 15, 30, *(hours * 60 for hours in (1, 2, 3, 4, 6, 8, 12)), DAY)
+WORST = (
+    State.FAILED,
+    State.TIMED_OUT,
+    State.LOST,
+    State.MISSED,
+    State.CANCELLED,
+    State.SKIPPED,
+    State.RUNNING,
+    State.PENDING,
+    State.SUCCEEDED,
+)
+RANK = {state: rank for rank, state in enumerate(WORST)}
+
+
+def graph(
+    here: OpenHome,
+    name: str | int | None,
+    since: datetime,
+    until: datetime,
+    *,
+    state: State | None,
+    most: int,
+    tz: str,
+) -> Graph:
+    """Return a line for each task, or for one, of at most `most` marks."""
+    if until <= since:
+        raise InputError(f"{since} is not before {until}: turn since and until round")
+    edges = spans(since, until, most, zone(tz))
+    unit = _unit(edges)
+    with here.store.unchanged():
+        known = here.store.known(name)
+        ids = None if name is None else [task.id for task in known]
+        found = here.store.states_by_time(ids, edges[0], edges[-1], unit, state)
+    lines: dict[str, Line] = {}
+    for task in sorted(known, key=lambda each: each.name):
+        if not task.removed:
+            lines.setdefault(task.name, Line(task.name, {}))
+    place = _places(edges, unit)
+    names = {task.id: task for task in known}
+    for task_id, number, one, count in found:
+        task = names[task_id]
+        line = lines.setdefault(task.name, Line(task.name, {}, removed=True))
+        _add(line.marks, place[number], one, count)
+    return Graph(edges, [lines[key] for key in sorted(lines)])
+
+
+def _add(marks: dict[int, tuple[State, int]], place: int, state: State, count: int) -> None:
+    """Put runs into a span: the worst state stays, the runs add up."""
+    before, runs = marks.get(place, (state, 0))
+    marks[place] = (min(before, state, key=RANK.__getitem__), runs + count)
+
+
+def spans(since: datetime, until: datetime, most: int, where: ZoneInfo) -> list[datetime]:
+    """Return the edges of at most `most` spans that cover a time: parts of a day, or days, as short as may be."""
+    first, last = since.astimezone(where).date(), until.astimezone(where).date()
+    days = (last - first).days + 1
+    for minutes in STEPS:
+        if days * (DAY // minutes) <= most + 2 * DAY // minutes:
+            found = _cut(first, days, minutes, where, since, until)
+            if len(found) - 1 <= most:
+                return found
+    many = -(-days // most)
+    starts = [first + timedelta(days=each) for each in range(0, days + many, many)]
+    return [datetime.combine(day, time(), where).astimezone(since.tzinfo) for day in starts]
+
+
+def _cut(
+    first: date, days: int, minutes: int, where: ZoneInfo, since: datetime, until: datetime
+) -> list[datetime]:
+    """Return the edges of the parts of some days that a time touches."""
+    midnights = [
+        datetime.combine(first + timedelta(days=day), time(), where) for day in range(days + 1)
+    ]
+    found: list[datetime] = []
+    for begin, end in zip(midnights, midnights[1:], strict=False):
+        start, over = to_ms(begin), to_ms(end)
+        found += [from_ms(at) for at in range(start, over, minutes * 60_000)]
+    found.append(from_ms(to_ms(midnights[-1])))
+    low = max(at for at, edge in enumerate(found) if edge <= since)
+    high = next(at for at, edge in enumerate(found) if edge >= until)
+    return found[low : high + 1]
+
+
+def _unit(edges: Sequence[datetime]) -> int:
+    """Return the longest time, in milliseconds, that all spans are whole numbers of."""
+    marks = [to_ms(edge) for edge in edges]
+    return gcd(*(late - early for early, late in zip(marks, marks[1:], strict=False)))
+
+
+def _places(edges: Sequence[datetime], unit: int) -> Mapping[int, int]:
+    """Return which span each unit of time is in."""
+    start, found = to_ms(edges[0]), {}
+    for place, (early, late) in enumerate(zip(edges, edges[1:], strict=False)):
+        for number in range((to_ms(early) - start) // unit, (to_ms(late) - start) // unit):
+            found[number] = place
+    return found

@@ -1,0 +1,315 @@
+"""What a monitoring system asks of one home, as OpenMetrics or as a file for node_exporter's textfile collector.
+
+Counters are those of the store's tallies: they survive pruning, and cost the same however many runs there are. It
+reads and never writes to the store. It must not know what is good or bad: alert rules belong to who watches.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+import taskrunner
+from taskrunner import clock, heartbeat, home
+from taskrunner.errors import StateError, TaskRunnerError, shown
+from taskrunner.journal import WARNING
+from taskrunner.model import LIVE, State
+from taskrunner.opened import OpenHome
+from taskrunner.record import record
+from taskrunner.store import MISSING
+from taskrunner.store.figures import Standing, Tally
+
+ENDS = tuple(state for state in State if state not in LIVE)
+BAD = (State.FAILED, State.TIMED_OUT, State.LOST)
+ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+NOT_UTF8 = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes of a path that are not
+
+Labels = Mapping[str, str]
+
+
+@record
+class Sample:
+    """One line: what is added to the name of its family, its labels and its number."""
+
+    labels: Labels
+    value: float
+    suffix: str = ""
+
+
+@record
+class Family:
+    """All samples of one name: a gauge, counter, summary or info, without what its kind adds to the name."""
+
+    name: str
+    kind: str
+    help: str
+    samples: Sequence[Sample]
+
+
+def families(here: OpenHome) -> list[Family]:
+    """Return all metrics of a home, of one moment."""
+    with here.store.unchanged():
+        tasks, tallies = here.store.standings(), here.store.tallies()
+        live = here.store.live_counts()
+        found = [*_of_all(here, tasks), *_of_tasks(tasks, live), *_of_runs(tasks, tallies)]
+    return [family for family in found if family.samples]
+
+
+def _gauge(name: str, told: str, samples: Iterable[tuple[Labels, float | None]]) -> Family:
+    """Return a family of gauges, without those that have no value."""
+    known = [Sample(labels, value) for labels, value in samples if value is not None]
+    return Family(f"taskrunner_{name}", "gauge", told, known)
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _of_all(here: OpenHome, tasks: Sequence[Standing]) -> Iterator[Family]:
+    """Give what is to be said of the home as a whole."""
+    beat = heartbeat.read(here.path(home.HEARTBEAT))
+    coming = min((each.next for each in tasks if each.enabled and each.next), default=None)
+    values: list[tuple[str, str, float | None]] = [
+        (
+            "last_tick_timestamp_seconds",
+            "When the clock called last; in a file that ticks write, the last that had work.",
+            None if beat is None else _seconds(beat.at),
+        ),
+        (
+            "tick_period_seconds",
+            "How often the clock is meant to call.",
+            here.config.tick_period.total_seconds(),
+        ),
+        (
+            "next_slot_timestamp_seconds",
+            "When a task comes due next; in the past, a tick should have come.",
+            _seconds(coming),
+        ),
+        (
+            "held",
+            "Whether nothing is started because the store is held.",
+            here.store.held(here.now()) is not None,
+        ),
+        ("max_parallel", "Runs that may go on at a time.", here.config.max_parallel),
+        (
+            "messages_waiting",
+            "Messages to people that have not been sent yet.",
+            here.store.messages_waiting(),
+        ),
+        (
+            "store_size_bytes",
+            "Size of the store's file.",
+            None if here.store.place == MISSING else here.store.size(),
+        ),
+    ]
+    version = Sample({"version": taskrunner.__version__}, 1)
+    yield Family("taskrunner_build", "info", "The program that wrote this.", [version])
+    for name, told, value in values:
+        yield _gauge(name, told, [({}, value)])
+
+
+def _of_tasks(
+    tasks: Sequence[Standing], live: Iterable[tuple[int, State, int, int]]
+) -> Iterator[Family]:
+    """Give how each task stands."""
+    now = {(task_id, state): (count, since) for task_id, state, count, since in live}
+    named = [(each, {"task": each.name}) for each in tasks]
+
+    def running(each: Standing, state: State) -> tuple[int, int | None]:
+        return now.get((each.id, state), (0, None))
+
+    about = [
+        Sample({**name, "kind": each.kind, "schedule": each.schedule, "tz": each.tz or ""}, 1)
+        for each, name in named
+    ]
+    yield Family("taskrunner_task", "info", "What kind of schedule a task has.", about)
+    yield _gauge(
+        "task_enabled", "Whether a task comes due.", [(name, each.enabled) for each, name in named]
+    )
+    yield _gauge(
+        "task_broken",
+        "Whether the schedule of a task could not be evaluated.",
+        [(name, each.error is not None) for each, name in named],
+    )
+    yield _gauge(
+        "task_next_slot_timestamp_seconds",
+        "When a task comes due next.",
+        [(name, _seconds(each.next) if each.enabled else None) for each, name in named],
+    )
+    yield _gauge(
+        "task_last_run_timestamp_seconds",
+        "When the last run that has ended started.",
+        [(name, _seconds(each.last_run)) for each, name in named],
+    )
+    yield _gauge(
+        "task_last_success_timestamp_seconds",
+        "When the last run that succeeded ended.",
+        [(name, _seconds(each.last_success)) for each, name in named],
+    )
+    yield _gauge(
+        "task_streak",
+        "How many of the newest runs succeeded in a row or, negative, failed.",
+        [(name, each.streak) for each, name in named],
+    )
+    for state, told in ((State.RUNNING, "go on"), (State.PENDING, "wait to be started")):
+        yield _gauge(
+            f"task_{state}",
+            f"Runs that {told}.",
+            [(name, running(each, state)[0]) for each, name in named],
+        )
+    yield _gauge(
+        "task_running_since_timestamp_seconds",
+        "When the oldest of the runs that go on started.",
+        [(name, _seconds(running(each, State.RUNNING)[1])) for each, name in named],
+    )
+
+
+def _of_runs(tasks: Sequence[Standing], tallies: Sequence[Tally]) -> Iterator[Family]:
+    """Give what the runs of each task come to."""
+    by_task: dict[int, dict[State, Tally]] = {}
+    for tally in tallies:
+        by_task.setdefault(tally.task_id, {})[tally.state] = tally
+    named = [({"task": each.name}, by_task.get(each.id, {})) for each in tasks]
+    yield _gauge(
+        "task_last_failure_timestamp_seconds",
+        "When the last run that failed, timed out or was lost ended.",
+        [
+            (name, _seconds(max((found[s].last_end for s in BAD if s in found), default=None)))
+            for name, found in named
+        ],
+    )
+    yield _gauge(
+        "task_last_duration_seconds",
+        "How long the last run took.",
+        [(name, _seconds(_newest(found, "last_duration"))) for name, found in named],
+    )
+    yield _gauge(
+        "task_last_lateness_seconds",
+        "How long after its slot the last run of the schedule started.",
+        [(name, _seconds(_newest(found, "last_late"))) for name, found in named],
+    )
+    yield Family(
+        "taskrunner_runs",
+        "counter",
+        "Runs that have ended, and slots that were not run, by how.",
+        [
+            Sample({**name, "state": state}, found[state].runs if state in found else 0, "_total")
+            for name, found in named
+            for state in ENDS
+        ],
+    )
+    yield Family(
+        "taskrunner_missed_slots",
+        "counter",
+        "Slots that passed without a run.",
+        [
+            Sample(name, found[State.MISSED].slots if State.MISSED in found else 0, "_total")
+            for name, found in named
+        ],
+    )
+    yield _summary("run_duration", "How long runs took whose end was seen.", named, "duration")
+    yield _summary("run_lateness", "How long after their slots runs started.", named, "late")
+
+
+Named = Sequence[tuple[Labels, Mapping[State, Tally]]]
+COUNTED = {"duration": "started", "late": "punctual"}  # how many each sum is of
+
+
+def _summary(name: str, told: str, named: Named, what: str) -> Family:
+    """Return count and sum of a length of time, for each task."""
+    samples = []
+    for labels, found in named:
+        seen = [
+            each for each in found.values() if what != "duration" or each.state is not State.LOST
+        ]
+        count = sum(getattr(each, COUNTED[what]) for each in seen)
+        total = sum(getattr(each, what) for each in seen)
+        samples += [Sample(labels, count, "_count"), Sample(labels, total / 1000, "_sum")]
+    return Family(f"taskrunner_{name}_seconds", "summary", told, samples)
+
+
+def _newest(found: Mapping[State, Tally], what: str) -> int | None:
+    """Return a figure of the run that ended last among those that have it; nobody saw the end of a lost one."""
+    known = [each for each in found.values() if getattr(each, what) is not None]
+    seen = [each for each in known if each.state is not State.LOST]
+    newest = max(seen, key=lambda each: each.last_end, default=None)
+    return None if newest is None else getattr(newest, what)
+
+
+# ---- as text
+
+
+def openmetrics(here: OpenHome) -> str:
+    """Return the metrics of a home as OpenMetrics 1.0."""
+    lines = []
+    for family in families(here):
+        lines.append(f"# TYPE {family.name} {family.kind}")
+        unit = next((u for u in ("seconds", "bytes") if family.name.endswith(f"_{u}")), None)
+        if unit is not None:
+            lines.append(f"# UNIT {family.name} {unit}")
+        lines += [f"# HELP {family.name} {family.help}", *_lines(here, family)]
+    return "\n".join([*lines, "# EOF", ""])
+
+
+def exposition(here: OpenHome) -> str:
+    """Return the same in the older text format of Prometheus, which is all that node_exporter reads."""
+    lines = []
+    for family in families(here):
+        # There an info is a gauge, and the name of a counter has its end.
+        name = family.name + {"info": "_info", "counter": "_total"}.get(family.kind, "")
+        kind = "gauge" if family.kind == "info" else family.kind
+        lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {kind}", *_lines(here, family)]
+    return "\n".join([*lines, ""])
+
+
+def _lines(here: OpenHome, family: Family) -> Iterator[str]:
+    # Every sample names its home: the files of two homes would not go together otherwise.
+    where = f'home="{_escaped(here.folder)}"'
+    end = "_info" if family.kind == "info" else ""
+    for sample in family.samples:
+        more = "".join(f',{key}="{_escaped(text)}"' for key, text in sample.labels.items())
+        yield f"{family.name}{end}{sample.suffix}{{{where}{more}}} {_number(sample.value)}"
+
+
+def _escaped(text: str) -> str:
+    return NOT_UTF8.sub("\ufffd", text).translate(ESCAPES)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+# ---- as a file
+
+
+def write(here: OpenHome, place: str) -> None:
+    """Put the metrics in a file that others may read, in one step; raises StateError."""
+    # node_exporter reads *.prom; two ticks may write at the same moment.
+    beside = f"{place}.{os.getpid()}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(beside, flags, 0o644), "w", encoding="utf-8") as file:
+            try:
+                file.write(exposition(here))
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)  # whatever our umask is: its reader is somebody else
+                os.rename(beside, place)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(beside)
+                raise
+    except OSError as exc:
+        raise StateError(f"the metrics cannot be written to {shown(place)}: {exc.strerror}") from exc
+
+
+def publish(here: OpenHome) -> str | None:
+    """Write the file that the settings name, if they do; return what is wrong with it, None when all is well."""
+    if here.config.metrics_textfile is None:
+        return None
+    try:
+        write(here, here.config.metrics_textfile)
+    except TaskRunnerError as exc:
+        here.log.say(WARNING, here.now(), str(exc))
+        here.log.write()
+        return str(exc)
+    return None

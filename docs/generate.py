@@ -1,4 +1,4 @@
-"""Writes the reference pages that are taken from the code, so that they cannot differ from it.
+"""Writes what is taken from the code, so that it cannot differ from it: reference and manual pages, completions, units.
 
     python docs/generate.py            writes the pages
     python docs/generate.py --check    writes nothing; exit code 1 names the pages that are stale
@@ -19,9 +19,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "taskrunner"
 REFERENCE = ROOT / "docs" / "reference"
-sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout, whatever is installed
 
-from taskrunner import cli, migrations  # noqa: E402  the path comes first
+import manual  # noqa: E402  the path comes first
+import shells  # noqa: E402
+
+import taskrunner  # noqa: E402
+from taskrunner import cli, migrations  # noqa: E402
+from taskrunner.cli.common import ALIASES  # noqa: E402
 from taskrunner.clocks import systemd  # noqa: E402
 
 WIDTH = 96
@@ -46,7 +51,7 @@ def main() -> int:
 def stale_pages() -> Iterator[tuple[Path, str]]:
     """Give each page that is missing or differs from the code, with the text it should have."""
     pages = [(REFERENCE / name, make()) for name, make in PAGES.items()]
-    for page, text in [*pages, *units()]:
+    for page, text in [*pages, *units(), *completions(), *manuals()]:
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             yield page, text
 
@@ -57,6 +62,11 @@ def units() -> Iterator[tuple[Path, str]]:
         texts = systemd.units(("/usr/local/bin/taskrunner",), None, user=False, daemon=daemon)
         for name, text in texts.items():
             yield ROOT / "contrib" / "systemd" / name, text
+
+
+def completions() -> Iterator[tuple[Path, str]]:
+    """Give the completions of shells with their texts."""
+    yield from shells.write_to(PACKAGE / "completions", cli.parser())
 
 
 def page(title: str, source: str, *parts: str) -> str:
@@ -98,8 +108,10 @@ def cli_page() -> str:
     """Return the page of the command line, from its parser."""
     whole = cli.parser()
     verbs = next(a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
-    helps = {choice.dest: choice.help or "" for choice in verbs._choices_actions}
-    rows = [(f"[`{name}`](#{name})", escaped(helps[name])) for name in verbs.choices]
+    helps = {each.dest.partition(" ")[0]: each.help or "" for each in verbs._choices_actions}
+    names = [name for name in verbs.choices if name not in ALIASES]
+    helps = {name: helps[name] + short(name) for name in names}
+    rows = [(f"[`{name}`](#{name})", escaped(helps[name])) for name in names]
     common = [a for a in whole._actions if a is not verbs]
     return page(
         "Command line",
@@ -110,10 +122,15 @@ def cli_page() -> str:
         "stderr. [Exit codes](exit-codes.md) and [JSON documents](json.md) have pages of their own.",
         "These options go with every verb, before it or after it:",
         option_list(common),
-        *(verb_section(name, verb, common) for name, verb in verbs.choices.items()),
+        *(verb_section(name, verbs.choices[name], common) for name in names),
         "## How values are written",
         VALUES,
     )
+
+
+def short(name: str) -> str:
+    """Return what is said of the short form of a verb, if it has one."""
+    return "".join(f"; short: `{alias}`" for alias, verb in ALIASES.items() if verb == name)
 
 
 VALUES = """\
@@ -481,8 +498,11 @@ def configuration_page() -> str:
     rows = []
     for node in module.classes()["Config"].body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
-            name, default = ast.unparse(node.target), toml_default(node.value)
-            variable = "" if name in ("env", "defaults", "notify") else f"`TASKRUNNER_{name.upper()}`"
+            name = ast.unparse(node.target)
+            default = toml_default(name, node.value)
+            variable = (
+                "" if name in ("env", "defaults", "notify") else f"`TASKRUNNER_{name.upper()}`"
+            )
             rows.append((f"`{name}`", variable, default, escaped(module.comment(node))))
     return page(
         "Configuration",
@@ -493,11 +513,11 @@ def configuration_page() -> str:
     )
 
 
-def toml_default(value: ast.expr) -> str:
+def toml_default(name: str, value: ast.expr) -> str:
     """Return a default as it would stand in the file."""
     text = ast.unparse(value)
     if text == "None":
-        return "the host's"
+        return "the host's" if name == "tz" else "none"
     if text.startswith("field("):
         return "none"
     if length := re.fullmatch(r"timedelta\((second|day)s=(\d+)\)", text):
@@ -582,6 +602,126 @@ def enum_text(module: Module, name: str, title: str) -> str:
     words = [item for item in node.body if isinstance(item, ast.Assign)]
     rows = [(f"`{ast.literal_eval(item.value)}`", escaped(module.comment(item))) for item in words]
     return f"## {title}\n\n{escaped(docstring(node))}\n\n{table(('word', 'meaning'), rows)}"
+
+
+# ---- manual pages
+
+
+def manuals() -> Iterator[tuple[Path, str]]:
+    """Give the manual pages with their texts."""
+    pages = {
+        ("taskrunner", 1): ("cron with a memory", program_manual()),
+        ("taskrunner.toml", 5): ("settings of taskrunner", settings_manual()),
+        ("taskrunner-time", 7): ("when taskrunner runs what", time_manual()),
+    }
+    for (name, section), (does, text) in pages.items():
+        made = manual.manual(name, section, does, taskrunner.__version__, text)
+        yield ROOT / "contrib" / "man" / f"{name}.{section}", made
+
+
+def program_manual() -> str:
+    """Return the manual of the program as Markdown, from its parser."""
+    whole = cli.parser()
+    verbs = next(a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
+    helps = {each.dest.partition(" ")[0]: each.help or "" for each in verbs._choices_actions}
+    names = [name for name in verbs.choices if name not in ALIASES]
+    common = [a for a in whole._actions if a is not verbs]
+    listed = "\n".join(f"- `{name}`: {escaped(helps[name] + short(name))}" for name in names)
+    sections = [verb_section(name, verbs.choices[name], common) for name in names]
+    exits = (REFERENCE / "exit-codes.md").read_text(encoding="utf-8")
+    return "\n\n".join(
+        [
+            "## Synopsis",
+            "**taskrunner** [**--home** *DIR*] [**-v**] *VERB* ...",
+            "## Description",
+            MANUAL_HEAD,
+            "## Verbs",
+            listed,
+            "## Options of every verb",
+            option_list(common),
+            "## The verbs in detail",
+            *(re.sub(r"^## ", "### ", text) for text in sections),
+            VALUES.replace("## ", "### ").join(("## How values are written\n\n", "")),
+            re.sub(r"^# .*\n", "## Exit status\n", body(exits)),
+            MANUAL_TAIL,
+        ]
+    )
+
+
+def body(text: str) -> str:
+    """Return a page of Markdown without comments, its sections below one heading."""
+    plain = re.sub(r"<!--.*?-->\n*", "", text, flags=re.S)
+    return re.sub(r"^## ", "### ", plain, flags=re.M)
+
+
+MANUAL_HEAD = """\
+taskrunner remembers every task, every slot and every run in one SQLite file. A clock, which is cron, a systemd
+timer or `taskrunner daemon`, calls `taskrunner tick` every minute; it runs what is due, and what was missed.
+
+A task is given by its name or its id, a run by its id. Data goes to stdout, everything else to stderr."""
+
+MANUAL_TAIL = """\
+## Environment
+
+- `TASKRUNNER_HOME`: the home, unless `--home` is given
+- `NO_COLOR`: no colours on a terminal
+
+**taskrunner.toml**(5) has the others.
+
+## Files
+
+- `/var/lib/taskrunner`: the home of root
+- `~/.local/state/taskrunner`: the home of everybody else
+- `taskrunner.db`, `taskrunner.toml`, `taskrunner.log`: in the home, the store, the settings, and what was done
+
+## See also
+
+**taskrunner.toml**(5), **taskrunner-time**(7), **crontab**(5), **systemd.timer**(5)"""
+
+
+def settings_manual() -> str:
+    """Return the manual of the settings as Markdown, from the comments beside them."""
+    module = Module("config")
+    lines = []
+    for node in module.classes()["Config"].body:
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            name = ast.unparse(node.target)
+            default = toml_default(name, node.value)
+            lines.append(f"- `{name}`: {escaped(module.comment(node))}. Default: {default}")
+    told = (ROOT / "docs/how-to/notifications.md").read_text(encoding="utf-8")
+    parts = [
+        found[0]
+        .replace("## ", "## The table notify: ", 1)
+        .replace("notify: Settings of", "notify: settings of")
+        for found in [re.search(r"^## Settings of a channel\n.*?(?=^## |\Z)", told, re.S | re.M)]
+        if found
+    ]
+    head = CONFIGURATION_HEAD.replace("[home](files.md)", "home")
+    tail = CONFIGURATION_TAIL.partition("These variables")[2]
+    return "\n\n".join(
+        [
+            "## Description",
+            head,
+            "## Settings",
+            "\n".join(lines),
+            *map(body, parts),
+            "## Environment",
+            f"These variables{tail.partition('What the tasks')[0]}",
+            SETTINGS_TAIL,
+        ]
+    ).replace("### The table", "## The table")
+
+
+SETTINGS_TAIL = """\
+## See also
+
+**taskrunner**(1), **taskrunner-time**(7)"""
+
+
+def time_manual() -> str:
+    """Return the manual of time as Markdown, which is the page that explains it."""
+    text = (ROOT / "docs/explanation/time.md").read_text(encoding="utf-8")
+    return f"{re.sub('^# .*', '## Description', text)}\n\n## See also\n\n**taskrunner**(1), **crontab**(5)"
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -1,5 +1,6 @@
 """The entry point: the doorman first, everything else only when there is something to do."""
 
+import contextlib
 import os
 import sys
 
@@ -15,9 +16,21 @@ def main() -> int:
         # Nothing waits to be printed and the store is closed: the interpreter need not tidy up, which takes it
         # longer than an idle tick.
         os._exit(code)
+    if words[-2:] == ["completion", "--tasks"] and (len(words) == 2 or words[:-3] == ["--home"]):
+        return _names(words[1] if len(words) == 4 else None)
     from taskrunner.cli import main as command_line
 
     return command_line()
+
+
+def _names(given: str | None) -> int:
+    """Do what the verb does for a shell that waits for each key."""
+    from taskrunner import names
+
+    with contextlib.suppress(OSError):
+        sys.stdout.write("".join(f"{name}\n" for name in names.names(given)))
+        sys.stdout.flush()
+    return 0
 
 
 def _idle(given: str | None) -> bool:

@@ -22,8 +22,10 @@ class Upcoming:
 
 @record
 class Collision:
-    """What may get in the way of a slot: other tasks that start `together` with it, that are still `running`, its
-    own run before (`itself`), its full `group`, or the `capacity` of the store; `what` says so in words.
+    """What may get in the way of a slot, in words: `what`; `tasks` are those that do.
+
+    `kind` is together (they start with it), running (they may still run), itself (its own run before may), group or
+    capacity (what it waits for is full).
     """
 
     kind: str

@@ -6,17 +6,17 @@ Like `tick` it drives both the store and the runner, through a supervisor of its
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from taskrunner import claim, command, excerpt, obstacles, output, policy, runner
+from taskrunner import claim, command, excerpt, obstacles, output, policy, reconcile, runner
 from taskrunner.answers import Environment
 from taskrunner.errors import StateError, TaskBusy
 from taskrunner.model import LIVE, End, Overlap, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
-from taskrunner.supervise import Supervisor, Watched, supervisor
+from taskrunner.supervise import Supervisor, Wanted, supervisor
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
 NOT_STARTED = "cancelled before it started"
@@ -168,7 +168,7 @@ def _give_up(here: OpenHome, me: Supervisor, run_id: int, signals: Sequence[int]
         cancel(here, [run_id], "cancelled from the terminal")
 
 
-def _when_free(here: OpenHome, me: Supervisor, task: Task, asked: Run) -> list[Watched]:
+def _when_free(here: OpenHome, me: Supervisor, task: Task, asked: Run) -> list[Wanted]:
     """Take the run that waits for its turn, once nothing else of the task runs."""
     now = here.now()
     with here.store.transaction():
@@ -183,6 +183,18 @@ def start_tick(here: OpenHome) -> None:
     # -m looks into the working directory first, and finds the same program as ours there.
     place = os.path.dirname(os.path.dirname(__file__))
     runner.detach((sys.executable, "-m", "taskrunner", "--home", here.folder, "tick"), cwd=place)
+
+
+def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
+    """Send TERM to runs that were marked to stop, and wait for nothing; a later tick kills what does not heed it."""
+    for run_id in run_ids:
+        process = here.store.process(run_id)
+        if process is None or not reconcile.seen_from_here(process):
+            continue
+        if reconcile.carried(process):
+            reconcile.stop_unit(process.supervisor)
+        elif process.pid is not None and reconcile.alive(process):
+            runner.terminate(process.pid)
 
 
 def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from taskrunner import duration
 from taskrunner.errors import InputError, shown
+from taskrunner.nearest import advice
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,49}"
 # What can be told of a task, and when.
@@ -211,7 +212,8 @@ def _setting(place: str, kind: str, key: str, value: Any) -> Any:
     reader = {**COMMON, **KINDS[kind]}.get(key)
     if reader is None:
         known = ", ".join([*KINDS[kind], *COMMON])
-        raise InputError(f"{place}: {shown(key)} is no setting of {kind}: known are {known}")
+        meant = advice(key, [*KINDS[kind], *COMMON], f"known are {known}")
+        raise InputError(f"{place}: {shown(key)} is no setting of {kind}: {meant}")
     try:
         return reader(value)
     except InputError as exc:

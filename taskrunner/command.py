@@ -196,7 +196,7 @@ def assignment(text: str, *, quoted: bool = False) -> tuple[str, str]:
     """Return name and value of NAME=VALUE, without a pair of quotes round the value; raises InputError."""
     name, sign, value = text.partition("=")
     if not sign or not config.variable(name, value):
-        raise InputError(f"{shown(f'{name}=***' if sign else text)} is no {ASSIGNMENT}")
+        raise InputError(f"{shown(text)} is no {ASSIGNMENT}")
     if quoted and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     return name, value

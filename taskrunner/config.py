@@ -14,6 +14,7 @@ from typing import Any
 from taskrunner import channels, clock, duration, home, logbook, zone
 from taskrunner.channels import Channel
 from taskrunner.errors import InputError, ZoneError, shown
+from taskrunner.nearest import advice
 from taskrunner.record import field, like, names_of, record
 
 SIZE = re.compile(r"([0-9]{1,12}) ?((?:k|m|g)?b?)", re.IGNORECASE | re.ASCII)
@@ -195,7 +196,8 @@ def load(folder: str) -> Config:
 
 def _with(config: Config, name: str, value: object, where: str) -> Config:
     if name not in READERS:
-        raise InputError(f"{where} is no setting: known are {', '.join(READERS)}")
+        known = f"known are {', '.join(READERS)}"
+        raise InputError(f"{where} is no setting: {advice(name, [*READERS, 'notify'], known)}")
     try:
         return like(config, **dict[str, Any]({name: READERS[name](value)}))
     except InputError as exc:

@@ -141,6 +141,7 @@ class Loop:
             self.trouble = _turn(self.me, self.wishes.say, self.trouble)
             self._wait(due - time.monotonic())
         self._stop()
+        metrics.publish(self.me.here)
 
     def _visit(self) -> float:
         """Do one visit; return when the next one is due, monotonic."""

@@ -15,7 +15,7 @@ from taskrunner.clocks import cron, crontab, proof
 from taskrunner.clocks.crontab import Line
 from taskrunner.entry import crontabs
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
-from taskrunner.model import Task
+from taskrunner.model import Progress, Task, untold
 from taskrunner.opened import OpenHome
 from taskrunner.plan import Draft
 from taskrunner.record import record
@@ -126,7 +126,7 @@ def tab(file: Place | None, text: str | None, *, system: bool) -> Tab:
 
 
 def drafts_of_crontab(
-    here: OpenHome, found: Tab, moment: datetime
+    here: OpenHome, found: Tab, moment: datetime, progress: Progress = untold
 ) -> tuple[list[Draft], list[ImportedLine]]:
     """Return the tasks that the lines of a crontab become, and what becomes of each line."""
     lines, left = crontab.read(found.text, system=found.system)
@@ -136,7 +136,9 @@ def drafts_of_crontab(
         _left(n.number, n.command, "it calls taskrunner itself") for n in lines if n.number in own
     ]
     reading = Importing(here, found.source, moment, here.store.tasks())
-    told += [reading.take(line) for line in lines if line.number not in own]
+    for number, line in enumerate(lines):
+        progress("lines compared with cron", number, len(lines))
+        told += [] if line.number in own else [reading.take(line)]
     return reading.made, sorted(told, key=lambda each: each.line)
 
 

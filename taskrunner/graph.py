@@ -6,6 +6,7 @@ that a day begins at its midnight also when clocks change; of all that a span ha
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 from math import gcd
 from zoneinfo import ZoneInfo
 
@@ -92,7 +93,7 @@ def _cut(
         datetime.combine(first + timedelta(days=day), time(), where) for day in range(days + 1)
     ]
     found: list[datetime] = []
-    for begin, end in zip(midnights, midnights[1:], strict=False):
+    for begin, end in pairwise(midnights):
         start, over = to_ms(begin), to_ms(end)
         found += [from_ms(at) for at in range(start, over, minutes * 60_000)]
     found.append(from_ms(to_ms(midnights[-1])))
@@ -104,13 +105,13 @@ def _cut(
 def _unit(edges: Sequence[datetime]) -> int:
     """Return the longest time, in milliseconds, that all spans are whole numbers of."""
     marks = [to_ms(edge) for edge in edges]
-    return gcd(*(late - early for early, late in zip(marks, marks[1:], strict=False)))
+    return gcd(*(late - early for early, late in pairwise(marks)))
 
 
 def _places(edges: Sequence[datetime], unit: int) -> Mapping[int, int]:
     """Return which span each unit of time is in."""
     start, found = to_ms(edges[0]), {}
-    for place, (early, late) in enumerate(zip(edges, edges[1:], strict=False)):
+    for place, (early, late) in enumerate(pairwise(edges)):
         for number in range((to_ms(early) - start) // unit, (to_ms(late) - start) // unit):
             found[number] = place
     return found

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import taskrunner
-from taskrunner import clock, heartbeat, home
+from taskrunner import heartbeat, home
 from taskrunner.errors import StateError, TaskRunnerError, shown
 from taskrunner.journal import WARNING
 from taskrunner.model import LIVE, State
@@ -292,14 +292,18 @@ def write(here: OpenHome, place: str) -> None:
             try:
                 file.write(exposition(here))
                 file.flush()
-                os.fchmod(file.fileno(), 0o644)  # whatever our umask is: its reader is somebody else
+                os.fchmod(
+                    file.fileno(), 0o644
+                )  # whatever our umask is: its reader is somebody else
                 os.rename(beside, place)
             except BaseException:
                 with suppress(OSError):
                     os.unlink(beside)
                 raise
     except OSError as exc:
-        raise StateError(f"the metrics cannot be written to {shown(place)}: {exc.strerror}") from exc
+        raise StateError(
+            f"the metrics cannot be written to {shown(place)}: {exc.strerror}"
+        ) from exc
 
 
 def publish(here: OpenHome) -> str | None:

@@ -3,9 +3,10 @@
 Frozen records without behaviour of their own. They know neither the store nor the clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from taskrunner.record import field, record
@@ -212,6 +213,33 @@ class Command:
 
 
 @record
+class Terms:
+    """What a task says of how its runs end: when they are stopped, what is kept of them, what is a success."""
+
+    timeout: timedelta | None
+    max_silence: timedelta | None
+    max_output: int
+    cpu: int | None  # seconds of CPU time
+    ok_codes: tuple[int, ...]
+    noop_codes: tuple[int, ...]
+    expect: str | None
+    reject: str | None
+    told: bool  # the last line of its output tells what came of it
+
+
+def terms(task: Task) -> Terms:
+    """Return what a task says of how its runs end; of many tasks that say the same it is one and the same."""
+    told = not task.command and task.shell is None
+    return _terms(
+        *(task.timeout, task.max_silence, task.max_output, task.limit.get("cpu")),
+        *(task.ok_codes, task.noop_codes, task.expect, task.reject, told),
+    )
+
+
+_terms = lru_cache(maxsize=256)(Terms)
+
+
+@record
 class Outcome:
     """How a command ended: an exit code or a signal, or the `error` that kept it from starting.
 
@@ -309,6 +337,14 @@ class Change:
     at: datetime
     what: str
     by: str | None
+
+
+# Is told how far long work has come: what is done, how many of it, and of how many where that is known.
+Progress = Callable[[str, int, int | None], object]
+
+
+def untold(what: str, done: int, total: int | None) -> None:
+    """Take what is told of progress, where nobody looks."""
 
 
 @record

@@ -5,11 +5,12 @@ It must not write, nor start anything.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from heapq import merge
 from itertools import islice
 
 from taskrunner import (
+    agenda as plan_of_days,
     claim,
     clock,
     explain as why,
@@ -20,7 +21,7 @@ from taskrunner import (
     schedule,
     zone,
 )
-from taskrunner.answers import Explained, Explanation, Status, Upcoming
+from taskrunner.answers import Entry, Explained, Explanation, Status, Upcoming
 from taskrunner.errors import InputError, UnknownTask
 from taskrunner.explain import Case
 from taskrunner.model import Gap, Hold, Kind, Run, State, Task, Trigger
@@ -32,6 +33,7 @@ from taskrunner.store import MISSING
 NEWEST = 5  # slots that are told of when nobody asks for a time
 MOST = 1_000  # slots that are told of at a time
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
+DAY = timedelta(days=1)
 TOOK_PLACE = re.compile(r"the slot of (\S+ \S+) UTC took its place")
 FAILING = (State.FAILED, State.TIMED_OUT, State.LOST)
 SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
@@ -60,9 +62,82 @@ def upcoming(
     now = here.now()
     # A task that cannot be evaluated has no slots to show; `status` tells why.
     tasks = [task for task in here.store.tasks() if problem(task) is None]
-    chosen = tasks if name is None else [here.store.task(name)]
+    chosen = _soonest(tasks, now, count) if name is None else [here.store.task(name)]
     walks = [_of_task(task, max(now, task.evaluated), until) for task in chosen]
     return list(islice(merge(*walks, key=lambda item: item.slot), count))
+
+
+OFTEN = 12  # slots a day; a task that has more is one line of an agenda for each day
+LONGEST = 10_000  # lines of an agenda
+
+
+def agenda(here: OpenHome, until: datetime, tz: str) -> list[Entry]:
+    """Return what is to come up to an instant with what gets in each other's way, by the days of a zone.
+
+    Raises InputError when that is too much to be read.
+    """
+    now = here.now()
+    tasks = {task.name: task for task in here.store.tasks() if problem(task) is None}
+    limits: dict[str, int] = {}
+    for task in tasks.values():
+        if task.group is not None:
+            limits[task.group] = max(limits.get(task.group, 1), task.group_limit or 1)
+    seldom: list[Task] = []
+    often: list[Task] = []
+    days = max(1.0, (until - now) / DAY)
+    for task in tasks.values():
+        many, more = _count(task, now, until)
+        (often if more or many > OFTEN * days else seldom).append(task)
+    usual = {task.name: here.store.usual_time(task.id) for task in tasks.values() if task.enabled}
+    walks = [_of_task(task, max(now, task.evaluated), until) for task in seldom]
+    found = islice(merge(*walks, key=lambda item: item.slot), LONGEST + 1)
+    listed = [
+        Entry(item.task, item.slot, item.slot, 1, False, usual[item.task], item.note)
+        for item in found
+        if item.task is not None
+    ]
+    load = plan_of_days.Load(tasks, usual, limits, here.config.max_parallel)
+    told = list(plan_of_days.collided(listed, load))
+    for task in often if len(told) <= LONGEST else ():
+        told += _each_day(task, now, until, zone.zone(tz), usual[task.name])
+    if len(told) > LONGEST:
+        raise InputError(
+            f"up to {clock.iso(until)} there are more than {LONGEST} lines: give an earlier --until"
+        )
+    return sorted(told, key=lambda each: (each.slot, each.task))
+
+
+def _count(task: Task, after: datetime, until: datetime) -> tuple[int, bool]:
+    if not task.enabled or task.next is None:
+        return 0, False
+    return schedule.count(claim.value_of(task), max(after, task.evaluated), until)
+
+
+def _each_day(
+    task: Task, after: datetime, until: datetime, where: tzinfo, usual: float | None
+) -> Iterator[Entry]:
+    """Give an entry for each day that a task comes on very often."""
+    value, begin = claim.value_of(task), max(after, task.evaluated)
+    while begin < until and (first := value.next_after(begin)) is not None and first <= until:
+        day = first.astimezone(where).date()
+        over = datetime.combine(day + DAY, datetime.min.time(), where).astimezone(UTC)
+        end = min(until, over - clock.MILLISECOND)
+        many, more = schedule.count(value, begin, end)
+        last = schedule.newest(value, begin, end) or first
+        entry = Entry(task.name, first, last, many, more, usual, None)
+        second = value.next_after(first)
+        yield plan_of_days.too_long(entry, second - first) if second else entry
+        begin = end
+
+
+def _soonest(tasks: Sequence[Task], now: datetime, count: int | None) -> Sequence[Task]:
+    """Return the tasks that the next slots can be of, by what the store knows: of many tasks few have to be worked out."""
+    if count is None:
+        return tasks
+    known = [task for task in tasks if task.next is not None and task.next > now]
+    known.sort(key=lambda task: task.next or now)
+    rest = [task for task in tasks if task.next is not None and task.next <= now]
+    return [*rest, *(task for task in known if task.enabled)][: len(rest) + count]
 
 
 def _of_task(task: Task, after: datetime, until: datetime | None) -> Iterator[Upcoming]:

@@ -24,7 +24,7 @@ from taskrunner import (
 )
 from taskrunner.answers import Plan, Planned
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
-from taskrunner.model import End, Event, Kind, Run, State, Task
+from taskrunner.model import End, Event, Kind, Progress, Run, State, Task, untold
 from taskrunner.opened import OpenHome
 from taskrunner.record import like, record
 from taskrunner.schedule import After, At, Schedule
@@ -60,11 +60,14 @@ class Step:
 # ---- definitions to drafts
 
 
-def drafts(here: OpenHome, found: Found, moment: datetime) -> tuple[list[Draft], Found]:
+def drafts(
+    here: OpenHome, found: Found, moment: datetime, progress: Progress = untold
+) -> tuple[list[Draft], Found]:
     """Return definitions with all options, and beside them what is wrong with those that cannot be tasks."""
     options.of_new_task(here.config.defaults, {})  # else each task would have the config's fault
     made, faults = [], [*found.faults, *_twice(found.definitions)]
-    for each in found.definitions:
+    for number, each in enumerate(found.definitions):
+        progress("definitions read", number, len(found.definitions))
         try:
             made.append(draft(here, each, moment))
         except TaskRunnerError as exc:
@@ -331,6 +334,7 @@ def apply(
     moment: datetime,
     owned: Callable[[str], bool] | None = None,
     found: Found = NOTHING,
+    progress: Progress = untold,
 ) -> list[Step]:
     """Return what is to be done so that the store has these tasks, and of those it `owned` no others.
 
@@ -343,7 +347,10 @@ def apply(
     against = [*_chain_faults(made, others, names), *_group_faults(made, others)]
     against += _owner_faults(made, old, found.sources)
     refuse([*found.faults, *against, *(fault for task in gone for fault in _busy(here, task))])
-    steps = [_step(here, each, old.get(each.given.name), moment) for each in made]
+    steps = []
+    for number, each in enumerate(made):
+        progress("tasks compared", number, len(made))
+        steps.append(_step(here, each, old.get(each.given.name), moment))
     return [*steps, *(_removed(here, task, others.keys() | names) for task in gone)]
 
 
@@ -351,9 +358,12 @@ def _owns(owned: Callable[[str], bool] | None, task: Task) -> bool:
     return owned is not None and task.source is not None and owned(task.source)
 
 
-def carry_out(here: OpenHome, steps: Sequence[Step], moment: datetime) -> None:
+def carry_out(
+    here: OpenHome, steps: Sequence[Step], moment: datetime, progress: Progress = untold
+) -> None:
     """Write what is to be done; inside a transaction of the caller."""
-    for step in steps:
+    for number, step in enumerate(steps):
+        progress("tasks written", number, len(steps))
         match step.planned.action:
             case "add":
                 key = here.store.add_task(step.values)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from taskrunner import claim, clock, home, lock, output, runner, spool, verdict
-from taskrunner.model import End, Process, Run, State, Task
+from taskrunner.model import End, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
 
 # Who wrote that a run is being stopped, and died before it sent the signal, has had this long.
@@ -43,7 +43,7 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
         if process.pid is None:
             find_child(here, process)
         if _overdue(here, task, run, process, now) or process.stop_state is not None:
-            here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(task), now)
+            here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(terms(task)), now)
             stops.append(run.id)
         else:
             _bound(here, task, process)
@@ -122,7 +122,7 @@ def _look_after_unit(
     if process.stop_at is None and task.max_silence is not None and run.started is not None:
         heard = max(run.started, output.heard(here.output, process.output) or run.started)
         if now - heard >= task.max_silence:
-            here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.silent(task), now)
+            here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.silent(terms(task)), now)
             return [run.id]
     late = process.stop_at is not None and now - process.stop_at > UNHEARD
     return [run.id] if late else []

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from taskrunner import ballast, clock, heartbeat, home, output
 from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
-from taskrunner.model import Pruned
+from taskrunner.model import Progress, Pruned, untold
 from taskrunner.opened import OpenHome
 from taskrunner.record import field, like, mutable, record
 from taskrunner.store import MISSING
@@ -132,7 +132,9 @@ def step(here: OpenHome, at: datetime, *, by_age: bool) -> None:
             here.store.give_back(PAGES)
 
 
-def prune(here: OpenHome, now: datetime, *, dry_run: bool = False) -> Pruned:
+def prune(
+    here: OpenHome, now: datetime, *, dry_run: bool = False, progress: Progress = untold
+) -> Pruned:
     """Prune all that is due, step by step, and return what that was; raises StoreBusy or StoreRefused."""
     if here.store.place == MISSING:
         return Pruned(dry_run=dry_run)
@@ -146,10 +148,11 @@ def prune(here: OpenHome, now: datetime, *, dry_run: bool = False) -> Pruned:
     found = Pruned(refused=None if by_age else REFUSED, dry_run=dry_run)
     for taken in _all(sweep, by_age):
         found = _plus(found, taken)
+        progress("runs and outputs pruned", found.runs + found.outputs, None)
         time.sleep(0 if dry_run else PAUSE)
     if not dry_run:
         with suppress(StoreFull):  # even that needs room; what is free in the file is used again
-            _give_all_back(here)
+            _give_all_back(here, progress)
         ballast.keep(here.folder)
     return like(found, freed=size - here.store.size() + sweep.unlinked)
 
@@ -169,11 +172,12 @@ def _plus(one: Pruned, other: Pruned) -> Pruned:
     )
 
 
-def _give_all_back(here: OpenHome) -> None:
+def _give_all_back(here: OpenHome, progress: Progress) -> None:
     """Cut all that is free off the store's file, as far as others let us."""
-    before = None
+    before, all_of_it = None, here.store.free_bytes()
     while (free := here.store.free_bytes()) and free != before:
         before = free
+        progress("bytes given back", all_of_it - free, all_of_it)
         here.store.give_back(PAGES)
         time.sleep(PAUSE)
     here.store.checkpoint()

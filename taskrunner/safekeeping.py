@@ -12,7 +12,7 @@ from datetime import datetime
 
 from taskrunner import command, home, lock, reconcile
 from taskrunner.errors import StateError, shown
-from taskrunner.model import Event
+from taskrunner.model import Event, Progress, untold
 from taskrunner.opened import OpenHome
 from taskrunner.record import record
 from taskrunner.store import MISSING, Store, copies
@@ -45,7 +45,13 @@ class Restored:
 # ---- backup
 
 
-def backup(here: OpenHome, place: str | None, now: datetime, keep: int | None) -> Backup:
+def backup(
+    here: OpenHome,
+    place: str | None,
+    now: datetime,
+    keep: int | None,
+    progress: Progress = untold,
+) -> Backup:
     """Write a checked copy of the store, then remove all but the newest `keep` of those we named ourselves."""
     if here.store.place == MISSING:
         raise StateError(f"there is no store in {shown(here.folder)} to copy: add a task first")
@@ -58,7 +64,8 @@ def backup(here: OpenHome, place: str | None, now: datetime, keep: int | None) -
         if not place:
             os.makedirs(folder, mode=0o700, exist_ok=True)
         _sweep(folder, now)
-        counted = here.store.copy_to(unfinished)
+        counted = here.store.copy_to(unfinished, progress)
+        progress("checking the copy", 0, None)
         made = _checked(unfinished, counted)
         os.rename(unfinished, target)
         sync(os.path.dirname(target))
@@ -124,7 +131,13 @@ def sync(place: str) -> None:
 # ---- restore
 
 
-def restore(folder: str, place: str, now: datetime, synchronous: str = "full") -> Restored:
+def restore(
+    folder: str,
+    place: str,
+    now: datetime,
+    synchronous: str = "full",
+    progress: Progress = untold,
+) -> Restored:
     """Put a copy in the place of the store, which is kept; nothing may run meanwhile."""
     source, store = os.path.abspath(place), home.path(folder, home.STORE)
     counted = copies.examine(source)
@@ -136,7 +149,7 @@ def restore(folder: str, place: str, now: datetime, synchronous: str = "full") -
         if fd is None:
             raise StateError(f"a tick is at work in {shown(folder)}: try again in a moment")
         try:
-            kept = _replace(folder, source, store, now)
+            kept = _replace(folder, source, store, now, progress)
         except OSError as exc:
             raise StateError(f"{shown(store)} cannot be replaced: {exc.strerror}") from exc
     _note(Store(store, synchronous), source, kept, now)
@@ -153,9 +166,9 @@ def _check_alone(folder: str) -> None:
         )
 
 
-def _replace(folder: str, source: str, store: str, now: datetime) -> str | None:
+def _replace(folder: str, source: str, store: str, now: datetime, progress: Progress) -> str | None:
     if not os.path.lexists(store):
-        _prepare(source, f"{store}.new", {"runs": _newest(folder)})
+        _prepare(source, f"{store}.new", {"runs": _newest(folder)}, progress)
         os.rename(f"{store}.new", store)
         sync(folder)
         return None
@@ -163,7 +176,7 @@ def _replace(folder: str, source: str, store: str, now: datetime) -> str | None:
     for spare in SPARE:
         # Who has the store open, as a program that only looks, goes on with what is put back.
         with suppress(IdsUsed):
-            _put_back(folder, source, store, kept, spare)
+            _put_back(folder, source, store, kept, spare, progress)
             return kept
     raise StateError(f"runs are started in {shown(folder)} all the time: stop what does it first")
 
@@ -172,7 +185,9 @@ class IdsUsed(Exception):
     """Others have used ids that the copy was to use."""
 
 
-def _put_back(folder: str, source: str, store: str, kept: str, spare: int) -> None:
+def _put_back(
+    folder: str, source: str, store: str, kept: str, spare: int, progress: Progress
+) -> None:
     """Put a copy in the place of a store; raises IdsUsed when others have used more than `spare` ids meanwhile."""
     unfinished, used = f"{store}.new", copies.used(store)
     least = {
@@ -186,8 +201,8 @@ def _put_back(folder: str, source: str, store: str, kept: str, spare: int) -> No
             raise IdsUsed
 
     try:
-        _prepare(source, unfinished, least)
-        if not copies.put_over(unfinished, store, kept, check):
+        _prepare(source, unfinished, least, progress)
+        if not copies.put_over(unfinished, store, kept, check, progress):
             _check_alone(folder)
             _move_away(store, kept)
             os.rename(unfinished, store)
@@ -199,8 +214,8 @@ def _put_back(folder: str, source: str, store: str, kept: str, spare: int) -> No
     sync(os.path.dirname(kept))
 
 
-def _prepare(source: str, unfinished: str, least: Mapping[str, int]) -> None:
-    copies.prepare(source, unfinished, least)
+def _prepare(source: str, unfinished: str, least: Mapping[str, int], progress: Progress) -> None:
+    copies.prepare(source, unfinished, least, progress)
     sync(unfinished)
 
 

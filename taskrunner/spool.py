@@ -14,7 +14,7 @@ from typing import Any
 
 from taskrunner import claim, clock, home, lock, output, runner, verdict
 from taskrunner.errors import UnknownRun, shown
-from taskrunner.model import End, Event, Outcome, Run, State
+from taskrunner.model import End, Event, Outcome, Run, State, terms
 from taskrunner.opened import OpenHome
 from taskrunner.record import record
 
@@ -183,7 +183,7 @@ def _take(here: OpenHome, spooled: Spooled) -> None:
         task = here.store.task_of(run)
         _, small = output.rescue(here.output, process.output, run.id, task.max_output)
         how = runner.in_words(spooled.outcome)
-        state, reason = verdict.of(task, spooled.outcome, how, process, spooled.fault)
+        state, reason = verdict.of(terms(task), spooled.outcome, how, process, spooled.fault)
         kept, why = b"" if spooled.large else small, with_note(reason, spooled.note)
         end = End(run, state, why, spooled.at, spooled.outcome, kept, spooled.size)
         claim.finish(here, end, retry=spooled.retry)

@@ -30,7 +30,7 @@ from taskrunner import (
     verdict,
 )
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
-from taskrunner.model import Command, End, Outcome, Process, Run, State, Task
+from taskrunner.model import Command, End, Outcome, Process, Run, State, Task, Terms, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import SMALL, Slot, Slots, gather
 from taskrunner.record import field, like, mutable, record
@@ -82,11 +82,21 @@ class Stop:
 
 
 @record
-class Watched:
-    """A run that one of our children carries out; `name` is the supervisor that its row tells."""
+class Wanted:
+    """A run that is about to be started; `name` is the supervisor that its row tells."""
 
     run: Run
     task: Task
+    slot: Slot
+    name: str
+
+
+@record
+class Watched:
+    """A run that goes on; of its task only what counts at its end is kept, as there may be a thousand of them."""
+
+    run: Run
+    terms: Terms
     slot: Slot
     name: str
 
@@ -212,7 +222,7 @@ class Supervisor:
 
     def _turn(self) -> None:
         now, ended = self.here.now(), list(self._ended)
-        batch: list[Watched] = []
+        batch: list[Wanted] = []
         try:
             with self.here.store.transaction(patience=PATIENCE if self.watched else None):
                 stopped = self.here.store.being_stopped()
@@ -285,7 +295,7 @@ class Supervisor:
     def _bound(self, run_id: int) -> None:
         watched = self.watched[run_id]
         with suppress(OSError):  # the next look tries again
-            excerpt.bound(watched.slot.fd, watched.task.max_output)
+            excerpt.bound(watched.slot.fd, watched.terms.max_output)
 
     def take_end(self, watched: Watched, outcome: Outcome, at: datetime, note: str | None) -> None:
         """Make the end of a run ours to record that somebody else has carried; `note` is what else is to be said."""
@@ -301,7 +311,7 @@ class Supervisor:
     ) -> None:
         """Put the output of a run that has ended where it belongs; what is large keeps a file."""
         try:
-            kept, small = gather(watched.slot.fd, watched.task.max_output)
+            kept, small = gather(watched.slot.fd, watched.terms.max_output)
             fault = _fault(watched, outcome, kept)
             large = kept.size > SMALL
             if large:
@@ -315,19 +325,19 @@ class Supervisor:
         at = at or self.here.now()
         self._ended.append(Ended(watched, at, outcome, kept.written, small, large, fault, note))
 
-    def adopt(self, run: Run, task: Task, now: datetime) -> list[Watched]:
+    def adopt(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
         """Make one pending run ours, whatever else runs; to be spawned after the transaction."""
         return self._make_running([self._ready(run, task, now)], now)
 
-    def _ready(self, run: Run, task: Task, now: datetime) -> Watched:
+    def _ready(self, run: Run, task: Task, now: datetime) -> Wanted:
         name, slots = self.name, self.slots
         if self.carrier is not None:
             name = self.carrier.unit(run.id)
             slots = Slots(self.here.output, name)  # a file that goes by the unit, not by us
         started = like(run, state=State.RUNNING, started=now, reason=None)
-        return Watched(started, task, slots.take(command.owner(task.user)), name)
+        return Wanted(started, task, slots.take(command.owner(task.user)), name)
 
-    def _make_running(self, wanted: Sequence[Watched], now: datetime) -> list[Watched]:
+    def _make_running(self, wanted: Sequence[Wanted], now: datetime) -> list[Wanted]:
         """Write that runs are running, and return those that were still pending."""
         processes = [
             Process(each.run.id, each.name, self.boot_id, slot.name, slot.inode, self.namespace)
@@ -342,7 +352,7 @@ class Supervisor:
             announce.started(self.here, each.task, each.run, now)
         return mine
 
-    def _next(self, taken: list[Watched], now: datetime) -> None:
+    def _next(self, taken: list[Wanted], now: datetime) -> None:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
         if self.closing:
             return
@@ -366,10 +376,10 @@ class Supervisor:
                     self.lasting.push(locked.pop_all())
         return self._waiting
 
-    def _start_each(self, runs: Sequence[Run], now: datetime) -> list[Watched]:
+    def _start_each(self, runs: Sequence[Run], now: datetime) -> list[Wanted]:
         """Take the first of the runs, and those that may start beside the ones before them."""
         tasks, seen = self.here.store.tasks_of(runs), set[object]()
-        wanted: list[Watched] = []
+        wanted: list[Wanted] = []
         for run in runs:
             # Each was found to be startable alone, not beside others of its task or group.
             task = tasks[run.task_id]
@@ -379,7 +389,7 @@ class Supervisor:
             seen |= kin
         return self._make_running(wanted, now)
 
-    def _ready_or_not(self, run: Run, task: Task, now: datetime) -> list[Watched]:
+    def _ready_or_not(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
         late = policy.too_late(task, run, now)
         if late is not None:
             claim.finish(self.here, End(run, State.MISSED, late, now))
@@ -391,19 +401,20 @@ class Supervisor:
             claim.finish(self.here, End(run, State.FAILED, why, now))
             return []
 
-    def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
+    def spawn(self, batch: Sequence[Wanted], now: datetime) -> None:
         """Start the processes of runs that were made running."""
-        for watched in batch:
-            self.watched[watched.run.id] = watched
-            telling.started(self.here, watched.run, now)
+        for each in batch:
+            run, slot = each.run, each.slot
+            watched = self.watched[run.id] = Watched(run, terms(each.task), slot, each.name)
+            telling.started(self.here, run, now)
             try:
-                resolved = command.resolve(watched.task, watched.run, self.here.config, now)
+                resolved = command.resolve(each.task, run, self.here.config, now)
             except TaskRunnerError as exc:
                 self._collect(watched, Outcome(error=f"could not start: {exc}"))
             else:
                 if self.carrier is not None and self._handed_over(watched, resolved):
                     continue
-                self.children.start_beside(watched.run.id, resolved, watched.slot.fd)
+                self.children.start_beside(run.id, resolved, slot.fd)
 
     def _handed_over(self, watched: Watched, resolved: Command) -> bool:
         """Let the carrier have a run; False when we have to carry it after all."""
@@ -458,7 +469,7 @@ class Supervisor:
 
     def _end(self, each: Ended, stopped: Process | None) -> End:
         how = runner.in_words(each.outcome)
-        state, reason = verdict.of(each.watched.task, each.outcome, how, stopped, each.fault)
+        state, reason = verdict.of(each.watched.terms, each.outcome, how, stopped, each.fault)
         why = spool.with_note(reason, each.note)
         return End(each.watched.run, state, why, each.at, each.outcome, each.small, each.size)
 
@@ -470,11 +481,11 @@ class Supervisor:
         return process is not None and process.stop_state is not None
 
     def _say_timed_out(self, run_id: int) -> None:
-        reason = verdict.overdue(self.watched[run_id].task)
+        reason = verdict.overdue(self.watched[run_id].terms)
         self._say_why([run_id], State.TIMED_OUT, reason)
 
     def _say_silent(self, run_id: int) -> None:
-        reason = verdict.silent(self.watched[run_id].task)
+        reason = verdict.silent(self.watched[run_id].terms)
         self._say_why([run_id], State.TIMED_OUT, reason)
 
     def _say_why(self, run_ids: Iterable[int], state: State, reason: str) -> None:
@@ -568,19 +579,19 @@ def until_ready(here: OpenHome, now: datetime) -> float | None:
 
 def _fault(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
     """Return what the task says is wrong with an output, None when nothing is or nobody asks."""
-    if not verdict.reads_output(watched.task, outcome):
+    if not verdict.reads_output(watched.terms, outcome):
         return None
     text = excerpt.newest(watched.slot.fd, kept, SEARCHED).decode(errors="replace")
     try:
         with runner.time_limit(SEARCH):
-            return verdict.fault_in(watched.task, text)
+            return verdict.fault_in(watched.terms, text)
     except TimeoutError:
         return f"its output could not be searched in {SEARCH:g} s"
 
 
 def _told(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
     """Return what the output says came of a run, None when nobody asks."""
-    if not verdict.tells(watched.task, outcome):
+    if not verdict.tells(watched.terms, outcome):
         return None
     text = excerpt.newest(watched.slot.fd, kept, TOLD).decode(errors="replace")
     return verdict.told(text, outcome.exit_code)

@@ -23,10 +23,10 @@ PACKAGE = ROOT / "taskrunner"
 # The street, in the order the data walks: a room may import from rooms before it, never after.
 # A folder (cli/, clocks/, ...) is one room.
 STREET = (
-    "record errors clock home trust duration expression zone instant words dial model answers schedule channels functions journal lock logbook config options "
+    "record errors clock home trust duration expression zone instant words nearest dial model answers schedule channels functions journal lock logbook config options "
     "heartbeat ballast complaint migrations policy capacity verdict ledger explain excerpt output command obstacles runner store "
-    "opened telling metrics announce claim spool slots render taskfile notify clocks entry doorman steps reconcile retention supervise carrier by_hand rehearsal "
-    "tick definition plan exchange stats outlook doctor readiness safekeeping awaited daemon api refusal cli __init__ __main__ launcher"
+    "opened names telling metrics announce claim spool slots render taskfile notify clocks entry doorman steps reconcile retention supervise carrier by_hand rehearsal "
+    "tick definition plan exchange stats graph agenda outlook doctor readiness safekeeping awaited daemon api refusal cli __init__ __main__ launcher"
 ).split()
 
 # What only the named rooms may use: whole modules, or names in them.

@@ -140,6 +140,18 @@ def test_a_detached_run_is_carried_by_a_tick_of_its_own(door):
     assert door.output(asked) == b"hello\n"
 
 
+def test_a_detached_run_that_replaces_another_stops_it_at_once(door, home, tmp_path):
+    add(door, shell=f"[ -e {tmp_path}/quick ] || sleep 300", overlap="replace")
+    thread, found = in_background(home, "x")
+    (old,) = running(door)
+    wait_for(lambda: door._here().store.process(old.id).pid)
+    (tmp_path / "quick").touch()
+    asked = door.run("x", detach=True)
+    wait_for(lambda: door.run_of(asked.id).state is State.SUCCEEDED)
+    thread.join()
+    assert (found[0].id, found[0].state) == (old.id, State.CANCELLED)
+
+
 def test_what_waited_for_capacity_is_started_when_a_run_by_hand_ends(home, monkeypatch):
     monkeypatch.setenv("TASKRUNNER_MAX_PARALLEL", "1")
     with TaskRunner(home) as door:

@@ -292,7 +292,7 @@ def test_what_a_hundred_children_cost_the_supervisor_is_bounded(tmp_path):
     print(
         f"{per_hundred / 1000:.0f} kB for a hundred children, {cpu:.2f} s of CPU in a second of 410"
     )
-    assert per_hundred < 1_200_000  # the figure goes up and down with what a task's record holds
+    assert per_hundred < 900_000
     assert cpu < 0.5, "it waits, and does not look around all the time"
 
 

@@ -34,6 +34,7 @@ def test_all_steps_make_the_whole_schema(connection):
         "outputs",
         "processes",
         "runs",
+        "tallies",
         "tasks",
         "told",
         "totals",

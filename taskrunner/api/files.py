@@ -15,7 +15,7 @@ from taskrunner.answers import (
 from taskrunner.api.tasks import Tasks
 from taskrunner.clocks import crontab
 from taskrunner.errors import InputError, shown
-from taskrunner.model import Task
+from taskrunner.model import Progress, Task, untold
 from taskrunner.opened import OpenHome
 from taskrunner.store import MISSING
 from taskrunner.taskfile import Found
@@ -31,6 +31,7 @@ class TaskFiles(Tasks):
         profile: str | None = None,
         prune: bool = False,
         dry_run: bool = False,
+        progress: Progress = untold,
     ) -> Plan:
         """Make the tasks what task files say, all or nothing, and return what that changes.
 
@@ -42,7 +43,7 @@ class TaskFiles(Tasks):
         places = files or ((exchange.STDIN,) if text is not None else ())
         found = exchange.read(places, text, self.default_zone(), profile)
         owned = exchange.owner(places) if prune else None
-        return self._carry_out(here, found, owned, dry_run=dry_run)
+        return self._carry_out(here, found, owned, dry_run=dry_run, progress=progress)
 
     def _carry_out(
         self,
@@ -51,17 +52,18 @@ class TaskFiles(Tasks):
         owned: Callable[[str], bool] | None,
         *,
         dry_run: bool,
+        progress: Progress,
     ) -> Plan:
         moment = here.now()
-        made, found = plan.drafts(here, found, moment)
+        made, found = plan.drafts(here, found, moment, progress)
         if dry_run or found.faults or here.store.place == MISSING:  # what is refused makes no store
-            steps = plan.apply(here, made, moment, owned, found)
+            steps = plan.apply(here, made, moment, owned, found, progress)
             if dry_run:
                 return plan.told(steps, dry_run=True)
         here = self._here(create=True)
         with here.store.transaction():
-            steps = plan.apply(here, made, moment, owned, found)
-            plan.carry_out(here, steps, moment)
+            steps = plan.apply(here, made, moment, owned, found, progress)
+            plan.carry_out(here, steps, moment, progress)
         return plan.told(steps, dry_run=False)
 
     def export(self, *names: str | int, secrets: bool = False) -> Exported:
@@ -85,6 +87,7 @@ class TaskFiles(Tasks):
         system: bool = False,
         dry_run: bool = False,
         comment_out: bool = False,
+        progress: Progress = untold,
     ) -> Import:
         """Make the lines of a crontab tasks, and return what became of each.
 
@@ -100,11 +103,11 @@ class TaskFiles(Tasks):
             )
         here, found = self._here(), exchange.tab(file, text, system=system)
         moment = here.now()
-        made, lines = exchange.drafts_of_crontab(here, found, moment)
+        made, lines = exchange.drafts_of_crontab(here, found, moment, progress)
         if made and not dry_run:
             here = self._here(create=True)
             with here.store.transaction():
-                plan.carry_out(here, plan.apply(here, made, moment), moment)
+                plan.carry_out(here, plan.apply(here, made, moment), moment, progress)
         done = comment_out and not dry_run
         told = exchange.comment_out(found, lines, self.home, moment) if done else []
         told += [] if dry_run else exchange.advice(lines, commented=done)

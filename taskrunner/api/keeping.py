@@ -8,23 +8,27 @@ from taskrunner import (
 )
 from taskrunner.api.door import Door
 from taskrunner.errors import InputError, shown
-from taskrunner.model import Pruned
+from taskrunner.model import Progress, Pruned, untold
 
 
 class Keeping(Door):
     """The requests about the store as a whole."""
 
-    def prune(self, *, dry_run: bool = False) -> Pruned:
+    def prune(self, *, dry_run: bool = False, progress: Progress = untold) -> Pruned:
         """Remove all of the history that is not to be kept, and return what that was, or would be.
 
         Ticks do the same, a little each. Nothing is removed for its age while the clock may be wrong; `refused`
         says so then. Raises StoreBusy or StoreRefused.
         """
         here = self._here()
-        return retention.prune(here, here.now(), dry_run=dry_run)
+        return retention.prune(here, here.now(), dry_run=dry_run, progress=progress)
 
     def backup(
-        self, place: str | os.PathLike[str] | None = None, *, keep: int | None = None
+        self,
+        place: str | os.PathLike[str] | None = None,
+        *,
+        keep: int | None = None,
+        progress: Progress = untold,
     ) -> safekeeping.Backup:
         """Write a consistent, checked copy of the store to a new file, and return where and how large it is.
 
@@ -34,16 +38,18 @@ class Keeping(Door):
         if keep is not None and keep < 1:
             raise InputError(f"{shown(keep)} is no count of copies: give 1 or more")
         here = self._here()
-        return safekeeping.backup(here, _path(place), here.now(), keep)
+        return safekeeping.backup(here, _path(place), here.now(), keep, progress)
 
-    def restore(self, place: str | os.PathLike[str]) -> safekeeping.Restored:
+    def restore(
+        self, place: str | os.PathLike[str], *, progress: Progress = untold
+    ) -> safekeeping.Restored:
         """Put a copy in the place of the store, and return where what it replaces is kept.
 
         The copy is checked, and upgraded when it is older. Slots that came due since it was made are handled by
         catch-up at the next tick; runs that ran in it are lost. Raises StateError, as while runs go on.
         """
         self.close()
-        return safekeeping.restore(self.home, _path(place) or "", self._wall())
+        return safekeeping.restore(self.home, _path(place) or "", self._wall(), progress=progress)
 
 
 def _path(place: str | os.PathLike[str] | None) -> str | None:

@@ -1,7 +1,7 @@
 """What is asked about slots and runs: what comes, what ran, and why or why not."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -10,13 +10,16 @@ from taskrunner import (
     clock,
     command,
     definition,
+    graph,
     metrics,
     outlook,
     stats,
 )
 from taskrunner.answers import (
+    Entry,
     Environment,
     Explanation,
+    Graph,
     Stats,
     Upcoming,
 )
@@ -27,6 +30,8 @@ from taskrunner.model import LIVE, Run, State
 from taskrunner.policy import named
 from taskrunner.schedule import Schedule
 from taskrunner.store import id_of
+
+GRAPH_SINCE = timedelta(days=30)
 
 
 class Runs(Tasks):
@@ -44,6 +49,16 @@ class Runs(Tasks):
         `count` is 5 unless `until` is given. A task that is disabled has none.
         """
         return outlook.upcoming(self._here(), name, _count(count, until), utc(until))
+
+    def agenda(self, until: datetime, *, tz: str | None = None) -> list[Entry]:
+        """Return the slots of all tasks up to an instant, with what gets in each other's way, soonest first.
+
+        A task that comes very often has one entry for each day of a zone, that of tasks which name none unless it is
+        given. How long a task usually takes is the median of its newest successes. Raises InputError.
+        """
+        here, end = self._here(), utc(until)
+        assert end is not None
+        return outlook.agenda(here, end, tz or self.default_zone())
 
     def upcoming(
         self,
@@ -82,6 +97,45 @@ class Runs(Tasks):
             since=utc(since),
             until=utc(until),
             limit=_limit(limit),
+        )
+
+    def ended(self, since: datetime, *, limit: int | None = 20) -> list[Run]:
+        """Return the runs that ended since an instant, what ended last first."""
+        here, moment = self._here(), utc(since)
+        assert moment is not None
+        return here.store.ended_since(moment, _limit(limit))
+
+    def changes(self) -> int:
+        """Return a number that is another one after others have written to the store: a cheap look."""
+        return self._here().store.changes()
+
+    def graph(
+        self,
+        name: str | int | None = None,
+        *,
+        state: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        most: int = 60,
+        tz: str | None = None,
+    ) -> Graph:
+        """Return what became of the slots of a task, or of all, as a line of at most `most` marks for each.
+
+        From 30 days ago to now, unless `since` and `until` are given, by the days of a zone. Raises UnknownTask or
+        InputError.
+        """
+        here = self._here()
+        if name is not None and not here.store.ids_ever(name):
+            here.store.task(name)  # which is not there, and says so
+        end = utc(until) or here.now()
+        return graph.graph(
+            here,
+            name,
+            utc(since) or end - GRAPH_SINCE,
+            end,
+            state=None if state is None else _state(state),
+            most=most,
+            tz=tz or self.default_zone(),
         )
 
     def stats(
@@ -144,7 +198,8 @@ class Runs(Tasks):
             return run
         with here.store.transaction():
             task = here.store.task(task.name)
-            asked, _ = by_hand.request(here, task, slot, here.now(), force=force)
+            asked, decision = by_hand.request(here, task, slot, here.now(), force=force)
+        by_hand.ask_to_end(here, decision.stops)
         by_hand.start_tick(here)
         return asked
 

@@ -15,7 +15,7 @@ from taskrunner.carrier import journal
 from taskrunner.carrier.transient import Transient
 from taskrunner.config import Config
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun
-from taskrunner.model import Outcome, State
+from taskrunner.model import Outcome, State, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot, slot as place_of
 from taskrunner.runner import handed
@@ -131,7 +131,7 @@ def _still_ours(here: OpenHome, end: Told) -> Watched | None:
         return None
     if run.state is not State.RUNNING or process is None or process.supervisor != end.unit:
         return None
-    return Watched(run, here.store.task_of(run), _slot(here, process.output), end.unit)
+    return Watched(run, terms(here.store.task_of(run)), _slot(here, process.output), end.unit)
 
 
 def _not_before(start: datetime | None, at: datetime) -> datetime:

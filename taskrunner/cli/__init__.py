@@ -5,15 +5,25 @@ stderr; an error is one sentence with an exit code of `errors`.
 """
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import taskrunner
-from taskrunner import errors
-from taskrunner.cli import clock, environment, files, install, notify, runs, taskfiles, tasks
-from taskrunner.cli.common import Arguments, Declare, drop_stdout, flush, out, say
+from taskrunner import errors, nearest
+from taskrunner.cli import (
+    clock,
+    completion,
+    environment,
+    files,
+    install,
+    metrics,
+    notify,
+    runs,
+    taskfiles,
+    tasks,
+)
+from taskrunner.cli.common import ALIASES, Arguments, Declare, drop_stdout, flush, out, say
 from taskrunner.refusal import refuse, report
 
 VERBS: dict[str, Declare] = {
@@ -21,10 +31,12 @@ VERBS: dict[str, Declare] = {
     **runs.VERBS,
     **environment.VERBS,
     **clock.VERBS,
+    **metrics.VERBS,
     **notify.VERBS,
     **files.VERBS,
     **taskfiles.VERBS,
     **install.VERBS,
+    **completion.VERBS,
 }
 SEE = "\nsee taskrunner --help"
 
@@ -126,12 +138,13 @@ def _read(words: Sequence[str], args: Arguments) -> None:
     cut = words.index("--") if "--" in words else len(words)
     args.after_dashes = list(words[cut + 1 :]) if cut < len(words) else None
     try:
-        _, left = parser(_verb(words[:cut])).parse_known_args(words[:cut], args)
+        whole = parser(_verb(words[:cut]))
+        _, left = whole.parse_known_args(words[:cut], args)
     except SystemExit:  # the help or the version has been printed
         flush()
         raise
     if left:
-        _refuse_left(args, left)
+        _refuse_left(args, left, whole)
     if args.verb is None:
         said = " ".join(map(errors.shown, words))
         raise errors.InputError(f"there is no verb in {said}: write one, such as list{SEE}")
@@ -145,18 +158,29 @@ def _verb(words: Sequence[str]) -> str | None:
     verb = next((word for word in rest if not word.startswith("-")), None)
     if verb is None or verb in VERBS:
         return verb
-    near = difflib.get_close_matches(verb[:20], VERBS, n=1)
-    advice = f"did you mean {near[0]}?" if near else f"use one of {', '.join(VERBS)}"
+    if verb in ALIASES:
+        return ALIASES[verb]
+    advice = nearest.advice(verb, [*VERBS, *ALIASES], f"use one of {', '.join(VERBS)}")
     raise errors.InputError(f"{errors.shown(verb)} is no verb: {advice}{SEE}")
 
 
-def _refuse_left(args: Arguments, left: list[str]) -> NoReturn:
+def _refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParser) -> NoReturn:
     """Refuse words that no verb knows, with the likeliest reason."""
     why = ": a command follows --" if args.takes_command and not left[0].startswith("-") else ""
+    if left[0].startswith("--"):
+        meant = nearest.nearest(left[0].partition("=")[0], _flags(whole, args.verb))
+        why = "" if meant is None else f": did you mean {meant}?"
     raise errors.InputError(
         f"{args.verb or 'taskrunner'} does not know {' '.join(map(errors.shown, left))}{why}\n"
         f"see taskrunner {args.verb or ''} --help".replace("  ", " ")
     )
+
+
+def _flags(whole: argparse.ArgumentParser, verb: str | None) -> list[str]:
+    """Return the long flags of a verb."""
+    (verbs,) = (a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
+    asked = whole if verb is None else verbs.choices[verb]
+    return [flag for flag in asked._option_string_actions if flag.startswith("--")]
 
 
 def _code(args: Arguments, code: int) -> int:

@@ -1,14 +1,28 @@
 """The verbs about the clock: tick, daemon, status, hold, resume."""
 
 import argparse
+from datetime import timedelta
 from typing import Any
 
 from taskrunner import duration, errors, home, render
-from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, with_json
+from taskrunner.cli import screen
+from taskrunner.cli.common import (
+    Declare,
+    Verbs,
+    declare,
+    door,
+    out,
+    page,
+    say,
+    with_json,
+    with_watch,
+)
 from taskrunner.errors import InputError
 from taskrunner.model import Severity
 from taskrunner.tick import Visit
 
+JUST_ENDED = timedelta(seconds=15)
+MOST_ENDED = 10  # of them, in a page that is drawn again and again
 CHECK_CODES = {Severity.OK: errors.EXIT_DONE, Severity.WARNING: 1, Severity.ERROR: 2}
 
 
@@ -134,31 +148,39 @@ def _declare_status(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "status",
         "show how things stand",
         _status,
-        "  taskrunner status\n  taskrunner status --check\n",
+        "  taskrunner status\n  taskrunner status --watch\n  taskrunner status --check\n",
     )
     parser.add_argument(
         "--check",
         action="store_true",
         help="print one line for a monitoring plugin and exit with 0, 1 or 2: OK, WARNING, CRITICAL",
     )
+    with_watch(parser)
     with_json(parser)
 
 
 def _status(args: Any) -> int:
     if args.check and args.json:
         raise InputError("--json goes only without --check, which prints one line")
+    if args.watch is not None and (args.check or args.json):
+        raise InputError("--watch draws a page for people: it goes without --check and --json")
     with door(args) as runner:
+        if args.watch is not None:
+            screen.watch(lambda: _status_screen(args), runner.changes, screen.seconds(args.watch))
+            return 0
         if args.check:
             found = runner.check()
             out(render.check_line(found))
             return CHECK_CODES[found.severity]
         status = runner.status()
-        out(
-            render.status_document(status)
-            if args.json
-            else render.status_page(page(args), status)
-        )
+        out(render.status_document(status) if args.json else render.status_page(page(args), status))
     return 0
+
+
+def _status_screen(args: Any) -> str:
+    """Return how things stand, with the runs that have just ended: one of a moment may fall between two looks."""
+    ended = args.runner.ended(args.runner.now() - JUST_ENDED, limit=MOST_ENDED)
+    return render.status_page(page(args), args.runner.status(), ended)
 
 
 def _declare_hold(verbs: Verbs, common: argparse.ArgumentParser) -> None:

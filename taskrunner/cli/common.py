@@ -17,6 +17,7 @@ from taskrunner.refusal import drop, tell
 
 Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
+ALIASES = {"ls": "list", "rm": "remove"}  # short for
 
 
 class Arguments(argparse.Namespace):
@@ -44,6 +45,7 @@ def declare(
     """Return a new parser for a verb, with its sentence and its examples."""
     made: argparse.ArgumentParser = verbs.add_parser(
         name,
+        aliases=[alias for alias, verb in ALIASES.items() if verb == name],
         help=does,
         description=f"{does[0].upper()}{does[1:]}.",
         epilog=f"examples:\n{examples.rstrip()}" if examples else None,
@@ -51,7 +53,7 @@ def declare(
         parents=[common],
         allow_abbrev=False,
     )
-    made.set_defaults(do=do)
+    made.set_defaults(do=do, verb=name)
     return made
 
 
@@ -60,8 +62,19 @@ def with_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
+def with_watch(parser: argparse.ArgumentParser) -> None:
+    """Let a verb take --watch."""
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        const="2",
+        help="draw the page anew every so often (default: 2), and when something changes, until q",
+    )
+
+
 @contextlib.contextmanager
-def _stdout() -> Iterator[None]:
+def on_stdout() -> Iterator[None]:
     """Turn what is wrong with stdout into a sentence; a reader that has seen enough is not wrong."""
     if sys.stdout is None:  # it was closed before we started
         raise StateError("there is no stdout to print on: it is closed")
@@ -76,7 +89,7 @@ def _stdout() -> Iterator[None]:
 
 def out(text: str) -> None:
     """Print data; where stdout does not know all signs, those beyond ASCII as escapes."""
-    with _stdout():
+    with on_stdout():
         try:
             print(text)
         except UnicodeEncodeError:
@@ -91,7 +104,7 @@ def out_text(text: str) -> None:
 
 def write(block: bytes, *, last: bool = False) -> None:
     """Print output of a task at once: as it is, but on a terminal so that it cannot steer it."""
-    with _stdout():
+    with on_stdout():
         if sys.stdout.isatty():
             text = render.on_screen(_signs().decode(block, final=last))
             block = text.encode(sys.stdout.encoding, "backslashreplace")
@@ -110,7 +123,7 @@ def flush() -> None:
     if sys.stdout is not None:
         if _signs.cache_info().currsize:
             write(b"", last=True)
-        with _stdout():
+        with on_stdout():
             sys.stdout.flush()
 
 

@@ -15,6 +15,7 @@ from taskrunner.cli.common import (
     say,
     with_json,
 )
+from taskrunner.cli.progress import Progress
 
 
 def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -29,8 +30,8 @@ def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _prune(args: Any) -> int:
-    with door(args) as runner:
-        pruned = runner.prune(dry_run=args.dry_run)
+    with door(args) as runner, Progress() as progress:
+        pruned = runner.prune(dry_run=args.dry_run, progress=progress)
     out(render.pruned_document(pruned) if args.json else render.pruned_sentence(pruned))
     if pruned.refused is None:
         return errors.EXIT_DONE
@@ -64,8 +65,8 @@ def _declare_backup(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _backup(args: Any) -> int:
-    with door(args) as runner:
-        made = runner.backup(args.file, keep=args.keep)
+    with door(args) as runner, Progress() as progress:
+        made = runner.backup(args.file, keep=args.keep, progress=progress)
     if not args.quiet:
         out_text(f"{made.place}: {_told(made)}")
     return errors.EXIT_DONE
@@ -90,8 +91,8 @@ def _declare_restore(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _restore(args: Any) -> int:
-    with door(args) as runner:
-        done = runner.restore(args.file)
+    with door(args) as runner, Progress() as progress:
+        done = runner.restore(args.file, progress=progress)
     if not args.quiet:
         kept = "" if done.kept is None else f"; what was there before is {done.kept}"
         say(

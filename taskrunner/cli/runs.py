@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from taskrunner import errors, render
+from taskrunner.cli import screen
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -17,12 +18,15 @@ from taskrunner.cli.common import (
     say,
     since,
     with_json,
+    with_watch,
     write,
 )
 from taskrunner.errors import InputError, StateError, UnknownTask
 from taskrunner.model import Run, State
+from taskrunner.render import graph
 
 FOLLOW = 0.2  # seconds between two looks at a log that is quiet
+NO_RUNS = "there are no such runs"
 TIMED_OUT = 124  # as timeout(1) says it
 
 
@@ -109,6 +113,7 @@ def _cancel(args: Any) -> int:
 def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
         "  taskrunner history\n  taskrunner history backup --state failed --since 7d --json\n"
+        "  taskrunner history --graph --since 7d\n  taskrunner history backup --watch\n"
     )
     parser = declare(
         verbs, common, "history", "show what became of the slots, newest first", _history, examples
@@ -120,7 +125,6 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--limit",
         metavar="N",
         type=number(999_999),
-        default=20,
         help="how many (default: 20)",
     )
     parser.add_argument("--state", metavar="STATE", help=f"only these: {', '.join(State)}")
@@ -128,6 +132,12 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--since", metavar="WHEN", help="a length of time ago (7d, 1mo), or an instant"
     )
     parser.add_argument("--until", metavar="WHEN", help="the same")
+    parser.add_argument(
+        "--graph",
+        action="store_true",
+        help="a line of marks for each task, by its slots; 30 days unless --since is given",
+    )
+    with_watch(parser)
     with_json(parser)
 
 
@@ -136,21 +146,50 @@ def _history(args: Any) -> int:
         raise InputError(
             f"history is asked for two tasks, {args.task!r} and {args.also_task!r}: give one"
         )
+    if args.graph and args.limit is not None:
+        raise InputError(f"-n {args.limit} goes only without --graph, which shows all of a time")
+    if args.watch is not None and args.json:
+        raise InputError("--watch draws a page for people: it goes without --json")
+    show = _graph if args.graph else _runs
     with door(args) as runner:
-        runs = runner.history(
-            args.also_task if args.task is None else args.task,
-            state=args.state,
-            since=since(runner, args.since),
-            until=since(runner, args.until),
-            limit=args.limit,
-        )
-        if args.json:
-            out(render.document(runs=[render.run_document(run) for run in runs]))
-        elif runs:
-            out(render.runs_table(page(args), runs))
+        if args.watch is not None:
+            every = screen.seconds(args.watch)
+            screen.watch(lambda: show(args) or NO_RUNS, runner.changes, every)
+        elif text := show(args):
+            out(text)
         else:
-            say("there are no such runs")
+            say(NO_RUNS)
     return 0
+
+
+def _asked(args: Any) -> dict[str, Any]:
+    """Return which runs are asked for, counted from now."""
+    return {
+        "name": args.also_task if args.task is None else args.task,
+        "state": args.state,
+        "since": since(args.runner, args.since),
+        "until": since(args.runner, args.until),
+    }
+
+
+def _runs(args: Any) -> str:
+    """Return runs as they were asked for, "" when a person is to be told that there are none."""
+    runs = args.runner.history(**_asked(args), limit=args.limit or 20)
+    if args.json:
+        return render.document(runs=[render.run_document(run) for run in runs])
+    return render.runs_table(page(args), runs) if runs else ""
+
+
+def _graph(args: Any) -> str:
+    """Return the same as a graph."""
+    sheet, asked = page(args), _asked(args)
+    names = (
+        [task.name for task in args.runner.tasks()] if asked["name"] is None else [asked["name"]]
+    )
+    found = args.runner.graph(**asked, most=graph.room(sheet, names), tz=sheet.tz)
+    if args.json:
+        return graph.graph_document(found)
+    return graph.graph_page(sheet, found) if found.lines else ""
 
 
 def _declare_log(verbs: Verbs, common: argparse.ArgumentParser) -> None:

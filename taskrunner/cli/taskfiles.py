@@ -8,6 +8,7 @@ from typing import Any
 from taskrunner import errors, exchange, render, taskfile
 from taskrunner.answers import Plan
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, out_text, page, say, with_json
+from taskrunner.cli.progress import Progress
 from taskrunner.errors import InputError, StateError, shown
 
 
@@ -36,9 +37,15 @@ def _declare_apply(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _apply(args: Any) -> int:
     text = _stdin() if exchange.STDIN in args.files else None
     with door(args) as runner:
-        plan = runner.apply(
-            *args.files, text=text, profile=args.profile, prune=args.prune, dry_run=args.dry_run
-        )
+        with Progress() as progress:
+            plan = runner.apply(
+                *args.files,
+                text=text,
+                profile=args.profile,
+                prune=args.prune,
+                dry_run=args.dry_run,
+                progress=progress,
+            )
         if args.json:
             out(render.plan_document(plan))
         elif not args.quiet:
@@ -59,7 +66,9 @@ def _stdin() -> str:
 
 def _tell(args: Any, plan: Plan) -> None:
     """Print a plan, without what is unchanged unless that is asked for."""
-    shown_ones = [each for each in plan.tasks if args.verbose or plan.dry_run or each.action != "keep"]
+    shown_ones = [
+        each for each in plan.tasks if args.verbose or plan.dry_run or each.action != "keep"
+    ]
     if shown_ones:
         out(render.plan_table(page(args), shown_ones))
     say(render.plan_sentence(plan))
@@ -165,13 +174,15 @@ def _declare_import(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _import(args: Any) -> int:
     text = _stdin() if args.file == exchange.STDIN else None
     with door(args) as runner:
-        found = runner.import_crontab(
-            args.file,
-            text=text,
-            system=args.system,
-            dry_run=args.dry_run,
-            comment_out=args.comment_out,
-        )
+        with Progress() as progress:
+            found = runner.import_crontab(
+                args.file,
+                text=text,
+                system=args.system,
+                dry_run=args.dry_run,
+                comment_out=args.comment_out,
+                progress=progress,
+            )
         if args.json:
             out(render.import_document(found))
         elif found.lines:

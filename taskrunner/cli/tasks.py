@@ -20,6 +20,7 @@ from taskrunner.cli.common import (
 from taskrunner.errors import InputError, shown
 from taskrunner.model import Kind
 from taskrunner.options import PYTHON, READERS
+from taskrunner.render import agenda
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
 
 SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
@@ -406,7 +407,7 @@ def _list(args: Any) -> int:
 
 def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
-        "  taskrunner next\n  taskrunner next backup -n 3\n"
+        "  taskrunner next\n  taskrunner next backup -n 3\n  taskrunner next --until 7d\n"
         "  taskrunner next --cron '30 2 * * *' --tz Europe/Berlin --from 2026-03-28T00:00Z -n 5 --json\n"
     )
     parser = declare(verbs, common, "next", "show the slots to come", _next, examples)
@@ -416,7 +417,11 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--limit", metavar="N", type=number(MOST_NEXT), help="how many (default: 5)"
     )
-    parser.add_argument("--until", metavar="WHEN", help="up to this instant")
+    parser.add_argument(
+        "--until",
+        metavar="WHEN",
+        help="up to this instant; of all tasks that is an agenda, with what collides marked by !",
+    )
     parser.add_argument(
         "--from", metavar="WHEN", dest="since", help="of a schedule by hand: from this instant on"
     )
@@ -440,6 +445,8 @@ def _next(args: Any) -> int:
                 "--from and --tz go only with a schedule by hand: --cron, --every or --at"
             )
         until = None if args.until is None else runner.moment(_ahead(args.until), args.tz)
+        if until is not None and given is None and args.task is None and args.limit is None:
+            return _agenda(args, until)
         if given is not None:
             start = None if args.since is None else runner.moment(args.since, args.tz)
             items = runner.upcoming(given, tz=args.tz, since=start, count=args.limit, until=until)
@@ -453,6 +460,19 @@ def _next(args: Any) -> int:
             say(
                 "nothing is to come" if args.task is None else f"nothing is to come for {args.task}"
             )
+    return 0
+
+
+def _agenda(args: Any, until: datetime) -> int:
+    sheet = page(args)
+    entries = args.runner.agenda(until, tz=sheet.tz)
+    if args.json:
+        out(agenda.agenda_document(args.runner.next(until=until), entries))
+    elif entries:
+        out(agenda.agenda_page(sheet, entries))
+        say(agenda.agenda_sentence(entries))
+    else:
+        say("nothing is to come")
     return 0
 
 

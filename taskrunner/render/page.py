@@ -5,7 +5,7 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate
 
 from taskrunner import duration, zone
@@ -50,7 +50,7 @@ class Column:
     @property
     def width(self) -> int:
         """How many columns of a terminal it takes."""
-        return max(_width(cell) for cell in (self.head, *self.cells))
+        return max(wide(cell) for cell in (self.head, *self.cells))
 
 
 class Page:
@@ -99,7 +99,11 @@ class Page:
         """Return a state, in its colour."""
         if state is None:
             return "-"
-        return Painted(f"\033[{COLOURS[state]}m{state}\033[0m") if self.colour else str(state)
+        return self.painted(state, COLOURS[state])
+
+    def painted(self, text: str, colour: str) -> str:
+        """Return a text of our own in a colour, where there are colours."""
+        return Painted(f"\033[{colour}m{text}\033[0m") if self.colour else str(text)
 
     def shortly(self, moment: datetime | None) -> str:
         """Return an instant in fewer signs: the time of a day near by, else the day and the minute."""
@@ -109,6 +113,23 @@ class Page:
         if local.date() == today:
             return f"{local:%H:%M:%S}"
         return f"{local:%b %d %H:%M}" if local.year == today.year else f"{local:%Y-%m-%d}"
+
+    def clock(self, moment: datetime) -> str:
+        """Return the time of day of an instant, with seconds where it has some."""
+        local = moment.astimezone(self._zone)
+        return f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
+
+    def day(self, moment: datetime) -> str:
+        """Return the day of an instant, and whether that is today or tomorrow."""
+        day, today = moment.astimezone(self._zone).date(), self.now.astimezone(self._zone).date()
+        near = {0: ", today", 1: ", tomorrow", -1: ", yesterday"}.get((day - today).days, "")
+        return f"{day:%a %Y-%m-%d}{near}"
+
+    def midnight(self, moment: datetime) -> str:
+        """Return the day of an instant that begins one, "" of any other."""
+        local = moment.astimezone(self._zone)
+        begins = (local - timedelta(minutes=1)).date() != local.date()
+        return f"{local:%b} {local.day}" if begins else ""
 
     def ago(self, moment: datetime | None) -> str:
         """Return how far an instant is from now, - for none."""
@@ -129,7 +150,7 @@ class Page:
     ) -> str:
         """Return rows under a head; only the last column is cut, or wrapped, and only to a terminal's width."""
         cells = [list(head), *([visible(cell) for cell in row] for row in rows)]
-        widths = [max(_width(row[column]) for row in cells) for column in range(len(head))]
+        widths = [max(wide(row[column]) for row in cells) for column in range(len(head))]
         if wrap and self.width is not None:
             room = max(20, self.width - sum(width + 2 for width in widths[:-1]))
             cells = [part for row in cells for part in _wrapped(row, room)]
@@ -138,21 +159,22 @@ class Page:
     def _line(self, row: Sequence[str], widths: Sequence[int]) -> str:
         *first, last = row
         line = "".join(
-            cell + " " * (width - _width(cell) + 2)
+            cell + " " * (width - wide(cell) + 2)
             for cell, width in zip(first, widths, strict=False)
         )
         if self.width is not None:
-            last = _cut(last, max(8, self.width - _width(line)))
+            last = cut(last, max(8, self.width - wide(line)))
         return (line + last).rstrip()
 
 
+NAME = 24  # columns of a terminal that a name gets before others are given up for it
 ROOM = 24  # columns of a terminal that the last column of a table should have, if it needs them
 
 
 def _fitted(columns: Sequence[Column], width: int) -> list[Column]:
     """Return columns that fit a width, as far as they let us: given up by rank, then cut."""
     found = list(columns)
-    while _needed(found) > width and (least := max(each.rank for each in found)):
+    while _needed(found, NAME) > width and (least := max(each.rank for each in found)):
         place = next(at for at, each in enumerate(found) if each.rank == least)
         one = found[place]
         short = None if one.short is None else [visible(cell) for cell in one.short]
@@ -162,14 +184,16 @@ def _fitted(columns: Sequence[Column], width: int) -> list[Column]:
         over = _needed(found) - width
         if one.least is not None and over > 0:
             room = max(one.least, one.width - over)
-            found[place] = like(one, cells=[_cut(cell, room) for cell in one.cells])
+            found[place] = like(one, cells=[cut(cell, room) for cell in one.cells])
     return found
 
 
-def _needed(columns: Sequence[Column]) -> int:
-    """Return how many columns of a terminal a table should have."""
+def _needed(columns: Sequence[Column], most: int | None = None) -> int:
+    """Return how many columns of a terminal a table should have, with no more than `most` for what may be cut."""
     *first, last = columns
-    return sum(each.width + 2 for each in first) + min(ROOM, last.width)
+    cuts = [most if most is not None and each.least is not None else each.width for each in first]
+    widths = [min(each.width, cut) for each, cut in zip(first, cuts, strict=True)]
+    return sum(width + 2 for width in widths) + min(ROOM, last.width)
 
 
 def _wrapped(row: Sequence[str], room: int) -> list[list[str]]:
@@ -188,7 +212,7 @@ class Painted(str):
 ESCAPE = re.compile(r"\033\[[0-9;]*m")
 
 
-def _width(text: str) -> int:
+def wide(text: str) -> int:
     """Return how many columns of a terminal a text takes; colours take none."""
     bare = ESCAPE.sub("", text)
     return len(bare) if bare.isascii() else sum(map(_columns, bare))
@@ -201,9 +225,9 @@ def _columns(sign: str) -> int:
     return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
 
 
-def _cut(text: str, room: int) -> str:
+def cut(text: str, room: int) -> str:
     """Return a text cut to so many columns, with a sign that says so."""
-    if _width(text) <= room:
+    if wide(text) <= room or isinstance(text, Painted):
         return text
     ends = accumulate(map(_columns, text))
     return "".join(sign for sign, end in zip(text, ends, strict=True) if end < room) + "…"

@@ -70,8 +70,8 @@ def tasks_table(page: Page, tasks: Sequence[Task]) -> str:
             Column("id", [str(task.id) for task in tasks], rank=2),
             Column("task", [task.name for task in tasks], least=12),
             Column("schedule", [when(task) for task in tasks], least=10),
-            Column(f"next ({page.tz})", [_next(page, task, page.time) for task in tasks], rank=6),
-            Column("in", [_next(page, task, page.ago) for task in tasks], screen=True),
+            Column(f"next ({page.tz})", [_next(task, page.time) for task in tasks], rank=6),
+            Column("in", [_next(task, page.ago) for task in tasks], screen=True),
             Column("last", last),
             Column("last run", [page.time(task.last_run) for task in tasks], rank=5),
             Column("ago", [page.ago(task.last_run) for task in tasks], rank=3, screen=True),
@@ -80,7 +80,7 @@ def tasks_table(page: Page, tasks: Sequence[Task]) -> str:
     )
 
 
-def _next(page: Page, task: Task, told: Callable[[datetime | None], str]) -> str:
+def _next(task: Task, told: Callable[[datetime | None], str]) -> str:
     return told(task.next) if task.enabled else "disabled"
 
 
@@ -255,7 +255,7 @@ def status_page(page: Page, status: Status, ended: Sequence[Run] | None = None) 
     )
     parts = [] if status.held is None else [f"held       {visible(status.held)}"]
     parts.append(f"last tick  {beat}")
-    inner, known = page.narrower(len(INDENT)), [] if ended is None else [("just ended", ended)]
+    inner, known = page.narrower(len(INDENT)), [] if ended is None else [("ended", ended)]
     for title, runs in (("running", status.running), *known, ("pending", status.pending)):
         parts.append(f"{title:<9}  {len(runs) or 'nothing'}")
         if runs:

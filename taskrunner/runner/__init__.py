@@ -27,7 +27,7 @@ from taskrunner.runner.processes import (
     terminate,
 )
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND, Said, detach, tool
-from taskrunner.runner.signals import stop_signals, time_limit
+from taskrunner.runner.signals import ended_by_term, stop_signals, time_limit
 from taskrunner.runner.spawn import LIMITS
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Said",
     "age",
     "detach",
+    "ended_by_term",
     "group_lives",
     "has_terminal",
     "in_words",

@@ -24,6 +24,7 @@ FAST = 0.05  # at those that do
 FLOOD = 1_000_000  # bytes between two looks, above which the next one comes sooner
 POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
 GIVE_UP = 1.0  # seconds after KILL; what is left of a group then hangs in the kernel
+RING = 100  # milliseconds; the bell of the starter rings long before
 FOREVER = 3600.0  # a loop without deadlines looks up now and then all the same
 OWN_FILES = 64  # descriptors we may need ourselves, and to start a child
 
@@ -120,7 +121,7 @@ class Children:
             ring = select.poll()  # select(2) knows no descriptors above 1023
             ring.register(self._starter.bell, select.POLLIN)
             while self.starting:
-                ring.poll()
+                ring.poll(RING)
                 self._take_started()
 
     def _take_started(self) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from queue import SimpleQueue
 
@@ -58,7 +59,7 @@ class Actions:
         self._destroy(self.made)
 
 
-actions = lru_cache(maxsize=256)(Actions)
+actions = lru_cache(maxsize=32)(Actions)
 
 
 @lru_cache(maxsize=1)
@@ -139,7 +140,8 @@ class Starter(threading.Thread):
         """Start what is asked for until the end."""
         for key, wanted in iter(self._asked.get, None):
             self.started.append((key, start(wanted)))
-            os.eventfd_write(self.bell, 1)
+            with suppress(OSError):  # who waits looks now and then all the same
+                os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:
         """End, when all that was asked for has been started."""

@@ -51,6 +51,21 @@ def stop_signals(
         os.close(writer)
 
 
+@contextmanager
+def ended_by_term() -> Iterator[None]:
+    """Let TERM and HUP end a block as ctrl-C does, so that what it has to put back is put back."""
+
+    def end(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
 def _wake(_: int, __: FrameType | None) -> None:
     """Do nothing: that there is a signal has woken the loop."""
 

@@ -17,9 +17,11 @@ from taskrunner.errors import (
     StoreRefused,
     shown,
 )
+from taskrunner.model import Progress, untold
 
 MISSING = ":memory:"  # the place of the empty store that stands in for one that does not exist yet
 LOG_PAGES = 4000  # of 4 kB: a working tick puts its log back at its end, and until then need not stop for it
+COPIED = 4096  # pages in one step of a copy
 BUSY_TIMEOUT = 30.0  # seconds we wait for other writers
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 # Errors that are faults of our own and not of the store.
@@ -147,14 +149,18 @@ class Connection:
         with closing(sqlite3.connect(place)) as copy:
             connection.backup(copy)
 
-    def copy_to(self, place: str) -> tuple[int, int]:
+    def copy_to(self, place: str, progress: Progress = untold) -> tuple[int, int]:
         """Copy the whole store to a file, beside others who write, and return how many tasks and runs it has."""
         os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         self._run("BEGIN")  # so that the copy is of what is counted
         try:
             ((tasks, runs),) = self._rows(COUNTS)
             with closing(sqlite3.connect(place)) as copy:
-                self._connection.backup(copy)
+                self._connection.backup(
+                    copy,
+                    pages=COPIED,
+                    progress=lambda _, left, total: progress("pages copied", total - left, total),
+                )
                 copy.execute("PRAGMA journal_mode = DELETE")  # one file, also for who reads it
         except sqlite3.Error as exc:
             raise StoreRefused(f"{shown(place)} cannot be written: {exc}") from exc

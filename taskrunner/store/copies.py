@@ -7,9 +7,11 @@ from contextlib import closing, suppress
 
 from taskrunner import migrations
 from taskrunner.errors import StoreBusy, StoreNewer, StoreRefused, shown
+from taskrunner.model import Progress, untold
 from taskrunner.store.connection import BUSY_CODES, COUNTS, DAMAGE, quoted
 
 PAGES = 8  # copied in one step: fewer than any store has, so that it begins before it ends
+MANY_PAGES = 4096  # copied in one step where only progress is to be told
 PATIENCE = 5.0  # seconds we wait for other writers
 # What is no store to be written to, or one of another shape.
 NO_STORE = (*DAMAGE, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
@@ -58,7 +60,16 @@ def _check(copy: sqlite3.Connection, place: str) -> None:
         raise StoreRefused(f"{shown(place)} is damaged ({found}): give another backup")
 
 
-def prepare(source: str, place: str, least: Mapping[str, int]) -> None:
+def stepwise(progress: Progress, what: str) -> tuple[int, Callable[[int, int, int], None]]:
+    """Return how many pages to copy at a time, and what SQLite is to call after each step, so that it is told."""
+
+    def each_step(_: int, left: int, total: int) -> None:
+        progress(what, total - left, total)
+
+    return MANY_PAGES, each_step
+
+
+def prepare(source: str, place: str, least: Mapping[str, int], progress: Progress = untold) -> None:
     """Write a copy to a new file, with our schema and all ids to come above the `least` of each table."""
     os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
     try:
@@ -66,7 +77,8 @@ def prepare(source: str, place: str, least: Mapping[str, int]) -> None:
             closing(_opened(source)) as copy,
             closing(sqlite3.connect(place, isolation_level=None)) as made,
         ):
-            copy.backup(made)
+            pages, each_step = stepwise(progress, "pages made ready")
+            copy.backup(made, pages=pages, progress=each_step)
             made.execute("PRAGMA journal_mode = WAL")
             migrations.migrate(made)
             for table, last in least.items():
@@ -84,7 +96,9 @@ def _raise_sequence(made: sqlite3.Connection, table: str, last: int) -> None:
     made.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table))
 
 
-def put_over(made: str, place: str, kept: str, check: Callable[[], None]) -> bool:
+def put_over(
+    made: str, place: str, kept: str, check: Callable[[], None], progress: Progress = untold
+) -> bool:
     """Write a copy over the store at `place`, which others may have open, after keeping what it was in `kept`.
 
     It is one transaction: others see all of it or nothing. `check` is called when they cannot write any more, and
@@ -93,7 +107,8 @@ def put_over(made: str, place: str, kept: str, check: Callable[[], None]) -> boo
     """
     begun: list[bool] = []
 
-    def each_step(status: int, *_: int) -> None:
+    def each_step(status: int, left: int, total: int) -> None:
+        progress("pages put back", total - left, total)
         if status & 0xFF in BUSY_CODES:
             raise StoreBusy(f"the store {shown(place)} is in use: try again")
         if not begun:

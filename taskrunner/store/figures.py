@@ -127,7 +127,9 @@ class Counts(Runs):
 
     def tallies(self) -> list[Tally]:
         """Return what the runs of all tasks come to; one row for each state, however many runs there are."""
-        return [Tally(row[0], State(row[1]), *row[2:]) for row in self._rows("SELECT * FROM tallies")]
+        return [
+            Tally(row[0], State(row[1]), *row[2:]) for row in self._rows("SELECT * FROM tallies")
+        ]
 
     def live_counts(self) -> list[tuple[int, State, int, int]]:
         """Return task id, state, count and the oldest beginning, in milliseconds, of runs that have not ended."""

@@ -8,6 +8,7 @@ from typing import Any
 from taskrunner.clock import to_ms
 from taskrunner.errors import DuplicateTask, UnknownTask, shown
 from taskrunner.model import After, Run, Task
+from taskrunner.nearest import nearest
 from taskrunner.store.facts import Facts
 from taskrunner.store.rows import (
     TASK,
@@ -60,7 +61,14 @@ class Tasks(Facts):
         if can_be_stored(key):
             for task in self.tasks("name = ?" if number is None else "id = ?", (number or key,)):
                 return task
-        raise UnknownTask(f"there is no task {shown(str(key))}: `taskrunner list` shows all")
+        near = nearest(str(key), self.names()) if number is None else None
+        meant = "" if near is None else f"did you mean {near}? "
+        raise UnknownTask(f"there is no task {shown(str(key))}: {meant}`taskrunner list` shows all")
+
+    def names(self) -> list[str]:
+        """Return the names of the tasks that are not removed, in order."""
+        rows = self._rows("SELECT name FROM tasks WHERE removed IS NULL ORDER BY name")
+        return [str(name) for (name,) in rows]
 
     def tasks(self, where: str = "1", values: Sequence[object] = ()) -> list[Task]:
         """Return the tasks that are not removed, by name."""

@@ -1,0 +1,50 @@
+"""The verb for shells that complete what is typed: completion."""
+
+import argparse
+import os
+from typing import Any
+
+import taskrunner
+from taskrunner import names
+from taskrunner.cli.common import Declare, Verbs, declare, out
+from taskrunner.errors import InputError, shown
+
+FILES = {"bash": "taskrunner", "zsh": "_taskrunner", "fish": "taskrunner.fish"}
+EXAMPLES = """\
+  source <(taskrunner completion bash)               in ~/.bashrc
+  eval "$(taskrunner completion zsh)"                in ~/.zshrc, after compinit
+  taskrunner completion fish > ~/.config/fish/completions/taskrunner.fish
+"""
+
+
+def _declare_completion(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    does = "print what lets a shell complete verbs, flags and the names of tasks"
+    parser = declare(verbs, common, "completion", does, _completion, EXAMPLES)
+    parser.add_argument("shell", metavar="SHELL", nargs="?", help="bash, zsh or fish")
+    parser.add_argument(
+        "--tasks", action="store_true", help="print the names of the tasks, as such a shell asks"
+    )
+
+
+def _completion(args: Any) -> int:
+    if args.tasks and args.shell is None:
+        print_names(args.home)
+        return 0
+    if args.shell is None or args.tasks:
+        raise InputError(f"completion takes one shell: {', '.join(FILES)}")
+    if args.shell not in FILES:
+        raise InputError(f"{shown(args.shell)} is no shell we know: use one of {', '.join(FILES)}")
+    folder = os.path.join(os.path.dirname(taskrunner.__file__), "completions")
+    with open(os.path.join(folder, FILES[args.shell]), encoding="utf-8") as file:
+        out(file.read().rstrip("\n"))
+    return 0
+
+
+def print_names(given: str | None) -> None:
+    """Print the names of the tasks of a home, one a line."""
+    found = names.names(given)
+    if found:
+        out("\n".join(found))
+
+
+VERBS: dict[str, Declare] = {"completion": _declare_completion}

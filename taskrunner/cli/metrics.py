@@ -1,0 +1,33 @@
+"""The verb for monitoring systems: metrics."""
+
+import argparse
+from typing import Any
+
+from taskrunner.cli.common import Declare, Verbs, declare, door, out
+
+EXAMPLES = (
+    "  taskrunner metrics\n"
+    "  taskrunner metrics --textfile /var/lib/prometheus/node-exporter/taskrunner.prom\n"
+)
+
+
+def _declare_metrics(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    does = "print figures for a monitoring system, as OpenMetrics"
+    parser = declare(verbs, common, "metrics", does, _metrics, EXAMPLES)
+    parser.add_argument(
+        "--textfile",
+        metavar="FILE",
+        help="write them to a file instead, in one step, as node_exporter's textfile collector reads it",
+    )
+
+
+def _metrics(args: Any) -> int:
+    with door(args) as runner:
+        if args.textfile is None:
+            out(runner.metrics().removesuffix("\n"))
+        else:
+            runner.write_metrics(args.textfile)
+    return 0
+
+
+VERBS: dict[str, Declare] = {"metrics": _declare_metrics}

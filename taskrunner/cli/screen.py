@@ -1,0 +1,135 @@
+"""A page that is drawn again and again on a terminal, until a person has seen enough.
+
+It owns the terminal meanwhile and puts it back, whatever ends it. It must not know what is on the page.
+"""
+
+import contextlib
+import os
+import select
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from taskrunner import duration, runner
+from taskrunner.cli.common import on_stdout
+from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
+from taskrunner.render import ascii_only
+
+LOOK = 0.2  # seconds between two looks at the keys, the size, and whether anything has changed
+ENTER = "\033[?1049h\033[?25l\033[?7l"  # another screen, without cursor, lines cut at its edge
+LEAVE = "\033[?7h\033[?25h\033[?1049l"
+TOP, REST_OF_LINE, REST = "\033[H", "\033[K", "\033[J"
+QUIT = b"qQ\x1b\x04"  # and ctrl-d; a key with several bytes begins with an escape, but does not end there
+SHARE = 4  # a page that takes long to make is made less often: at most a fifth of the time
+LEAST, MOST = 0.1, 86_400.0  # seconds
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of --watch: a number, or a length of time; raises InputError."""
+    with contextlib.suppress(ValueError):
+        found = float(text) if text[:1].isdigit() else 0.0
+        if LEAST <= found <= MOST:
+            return found
+    with contextlib.suppress(InputError):
+        return duration.parse(text).total_seconds()
+    raise InputError(
+        f"{shown(text)} is no time for --watch: write seconds such as 5, or 1m, and NAME before --watch"
+    )
+
+
+def check() -> None:
+    """Raise StateError where there is no terminal to draw on."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        raise StateError(
+            "--watch draws on a terminal, and stdout is none: leave --watch out, or ask again in a loop"
+        )
+
+
+def watch(draw: Callable[[], str], changes: Callable[[], int], every: float) -> None:
+    """Draw a page every so many seconds, and at once when something changes, until q or ctrl-C.
+
+    `changes` gives a number that is another one then. What goes wrong is shown, and tried again.
+    """
+    check()
+    begun = time.monotonic()
+    page, last, seen = draw(), begun, None  # what is asked for wrongly is refused here
+    pause = SHARE * (time.monotonic() - begun)
+    with contextlib.suppress(KeyboardInterrupt), _screen(), runner.ended_by_term():
+        while True:
+            now = time.monotonic()
+            state = (os.get_terminal_size(sys.stdout.fileno()), _told(changes))
+            if seen is None or now - last >= (pause if state != seen else max(every, pause)):
+                page = page if seen is None else _told(draw)
+                _show(page, every, state[0].lines)
+                last, seen, pause = now, state, SHARE * (time.monotonic() - now)
+            if _quit(min(LOOK, every)):
+                return
+
+
+def _told(ask: Callable[[], object]) -> str:
+    """Return an answer, or what kept it from being given."""
+    try:
+        return str(ask())
+    except TaskRunnerError as exc:
+        return str(exc)
+
+
+def _show(page: str, every: float, height: int) -> None:
+    """Draw a page from the top of the screen, as much of it as there is room for."""
+    lines = page.split("\n")
+    head = f"every {duration.human(every)}; q ends"
+    room = max(2, height - 1)
+    if len(lines) > room:
+        lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines"]
+    text = "".join(f"{line}{REST_OF_LINE}\r\n" for line in [head, *lines[:-1]]) + lines[-1]
+    _put(f"{TOP}{text}{REST_OF_LINE}{REST}")
+
+
+def _put(text: str) -> None:
+    with on_stdout():
+        try:
+            sys.stdout.write(text)
+        except UnicodeEncodeError:
+            sys.stdout.write(ascii_only(text))
+        sys.stdout.flush()
+
+
+def _quit(wait: float) -> bool:
+    """Wait for a key, and return whether it is one that ends all this."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        time.sleep(wait)
+        return False
+    fd = sys.stdin.fileno()
+    if not select.select([fd], [], [], wait)[0]:
+        return False
+    keys = os.read(fd, 64)
+    return not keys or (len(keys) == 1 and keys in QUIT)
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[None]:
+    """Have the terminal's other screen for the block, and its keys at once and unseen."""
+    keys = sys.stdin is not None and sys.stdin.isatty()
+    before = termios.tcgetattr(sys.stdin.fileno()) if keys else None
+    try:
+        if before is not None:
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, _by_key(before))
+        _put(ENTER)
+        yield
+    finally:
+        with contextlib.suppress(BrokenPipeError, StateError):
+            _put(LEAVE)
+        if before is not None:
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, before)
+
+
+def _by_key(before: list[Any]) -> list[Any]:
+    """Return settings of a terminal with keys that come one by one, are not shown, and do not suspend us."""
+    made = list(before)
+    made[3] &= ~(termios.ICANON | termios.ECHO)
+    made[6] = list(before[6])
+    made[6][termios.VMIN], made[6][termios.VTIME] = 1, 0
+    made[6][termios.VSUSP] = b"\0"  # the screen would stay as it is
+    return made

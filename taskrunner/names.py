@@ -1,0 +1,19 @@
+"""The names of the tasks, for a shell that completes them: quick, and silent about whatever is wrong.
+
+A shell asks at each press of a key, so nothing is imported that opening the store does not need.
+"""
+
+from taskrunner import home, opened
+from taskrunner.errors import TaskRunnerError
+
+
+def names(given: str | None) -> list[str]:
+    """Return the names of the tasks of a home; none where it cannot be opened."""
+    try:
+        here = opened.open_home(home.find(given))
+        try:
+            return here.store.names()
+        finally:
+            here.store.close()
+    except TaskRunnerError:
+        return []

@@ -5,7 +5,8 @@ with code and a colon is an option or a setting with what it means.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -27,48 +28,78 @@ def manual(name: str, section: int, does: str, version: str, text: str) -> str:
 def roff(text: str) -> str:
     """Return Markdown as roff."""
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    return "\n".join(_blocks(tokens)) + "\n"
+    return "\n".join(Page(tokens).lines()) + "\n"
 
 
-def _blocks(tokens: Sequence[Token]) -> Iterator[str]:
-    """Give the lines of the page, block by block."""
-    at, depth, fresh = 0, 0, True
-    while at < len(tokens):
-        token = tokens[at]
-        if token.type == "heading_open":
-            macro = "SH" if token.tag in ("h1", "h2") else "SS"
-            words = _inline(tokens[at + 1])
-            yield f".{macro} {words.upper() if macro == 'SH' else words}".rstrip()
-            at, fresh = at + 2, True
-        elif token.type in ("bullet_list_open", "ordered_list_open"):
-            depth += 1
-            if depth > 1:
-                yield ".RS 4"
-        elif token.type in ("bullet_list_close", "ordered_list_close"):
-            depth -= 1
-            if depth:
-                yield ".RE"
-            fresh = False
-        elif token.type == "list_item_open":
-            yield from _item(tokens[at + 2], token.info)
-            at, fresh = at + 2, False
-        elif token.type == "inline":
-            if not fresh:
-                yield ".IP" if depth else ".PP"
-            yield from _lines(_inline(token))
-            fresh = False
-        elif token.type in ("fence", "code_block"):
-            if not fresh:
-                yield ".sp" if depth else ".PP"
-            yield from _verbatim(token.content)
-            fresh = False
-        elif token.type == "table_open":
-            end = next(n for n in range(at, len(tokens)) if tokens[n].type == "table_close")
-            if not fresh:
-                yield ".PP"
-            yield from _table(tokens[at:end])
-            at, fresh = end, False
-        at += 1
+class Page:
+    """A page on its way to roff: where we are in its tokens, how deep in lists, and whether a macro has just begun."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.tokens, self.at, self.depth, self.fresh = tokens, 0, 0, True
+
+    def lines(self) -> Iterator[str]:
+        """Give the lines of the page, block by block."""
+        while self.at < len(self.tokens):
+            token = self.tokens[self.at]
+            write = self.WRITERS.get(token.type)
+            if write is not None:
+                yield from write(self, token)
+            self.at += 1
+
+    def _apart(self, macro: str) -> Iterator[str]:
+        """Give what keeps a block from the one before it."""
+        if not self.fresh:
+            yield macro if self.depth else ".PP"
+        self.fresh = False
+
+    def _heading(self, token: Token) -> Iterator[str]:
+        words = _inline(self.tokens[self.at + 1])
+        high = token.tag in ("h1", "h2")
+        yield f".SH {words.upper()}" if high else f".SS {words}"
+        self.at, self.fresh = self.at + 2, True
+
+    def _list(self, _: Token) -> Iterator[str]:
+        self.depth += 1
+        if self.depth > 1:
+            yield ".RS 4"
+
+    def _end_of_list(self, _: Token) -> Iterator[str]:
+        self.depth -= 1
+        if self.depth:
+            yield ".RE"
+        self.fresh = False
+
+    def _point(self, token: Token) -> Iterator[str]:
+        yield from _item(self.tokens[self.at + 2], token.info)
+        self.at, self.fresh = self.at + 2, False
+
+    def _paragraph(self, token: Token) -> Iterator[str]:
+        yield from self._apart(".IP")
+        yield from _lines(_inline(token))
+
+    def _fence(self, token: Token) -> Iterator[str]:
+        yield from self._apart(".sp")
+        yield from _verbatim(token.content)
+
+    def _table(self, _: Token) -> Iterator[str]:
+        yield from self._apart(".sp")
+        types = [token.type for token in self.tokens]
+        end = types.index("table_close", self.at)
+        yield from _table(self.tokens[self.at : end])
+        self.at = end
+
+    WRITERS: ClassVar[dict[str, Callable[["Page", Token], Iterator[str]]]] = {
+        "heading_open": _heading,
+        "bullet_list_open": _list,
+        "ordered_list_open": _list,
+        "bullet_list_close": _end_of_list,
+        "ordered_list_close": _end_of_list,
+        "list_item_open": _point,
+        "inline": _paragraph,
+        "fence": _fence,
+        "code_block": _fence,
+        "table_open": _table,
+    }
 
 
 def _item(token: Token, number: str) -> Iterator[str]:

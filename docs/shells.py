@@ -5,6 +5,7 @@ lists the tasks, and that another command follows after `--`.
 """
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,12 +63,14 @@ complete -F _taskrunner taskrunner
 ZSH = f"""\
 _taskrunner_tasks() {{
   local -a names home
-  [[ -z ${{opt_args[--home]}} ]] || home=(--home "${{(Q)opt_args[--home]}}")
+  [[ -z $_taskrunner_home ]] || home=(--home "$_taskrunner_home")
   names=(${{(f)"$(${{(Q)_taskrunner_program}} $home completion --tasks 2>/dev/null)"}})
   compadd -a names
 }}
 _taskrunner() {{
-  local _taskrunner_program=$words[1]
+  local _taskrunner_program=$words[1] _taskrunner_home
+  local -i named=${{words[(i)--home]}}
+  (( named >= CURRENT )) || _taskrunner_home=${{(Q)words[named + 1]}}
   local -i at=${{words[(i)--]}}
   if (( at < CURRENT )); then # the command of a task
     shift at words
@@ -148,6 +151,8 @@ def _hint(parser: argparse.ArgumentParser) -> None:
             for verb in set(action.choices.values()):
                 _hint(verb)
         elif action.choices is None and action.nargs != 0:
+            if isinstance(action.metavar, str):  # zsh would take NAME[:HOW] for two things
+                action.metavar = re.split(r"[[:]", action.metavar)[0]
             _complete(action)
 
 

@@ -11,11 +11,11 @@ from math import gcd
 from zoneinfo import ZoneInfo
 
 from taskrunner.answers import Graph, Line
-from taskrunner.clock import from_ms, to_ms
+from taskrunner.clock import to_ms
 from taskrunner.errors import InputError
 from taskrunner.model import State
 from taskrunner.opened import OpenHome
-from taskrunner.zone import zone
+from taskrunner.zone import place, zone
 
 DAY = 24 * 60  # minutes
 STEPS = (5, 10, 15, 30, *(hours * 60 for hours in (1, 2, 3, 4, 6, 8, 12)), DAY)
@@ -56,19 +56,19 @@ def graph(
     for task in sorted(known, key=lambda each: each.name):
         if not task.removed:
             lines.setdefault(task.name, Line(task.name, {}))
-    place = _places(edges, unit)
+    spot = _places(edges, unit)
     names = {task.id: task for task in known}
     for task_id, number, one, count in found:
         task = names[task_id]
         line = lines.setdefault(task.name, Line(task.name, {}, removed=True))
-        _add(line.marks, place[number], one, count)
+        _add(line.marks, spot[number], one, count)
     return Graph(edges, [lines[key] for key in sorted(lines)])
 
 
-def _add(marks: dict[int, tuple[State, int]], place: int, state: State, count: int) -> None:
+def _add(marks: dict[int, tuple[State, int]], span: int, state: State, count: int) -> None:
     """Put runs into a span: the worst state stays, the runs add up."""
-    before, runs = marks.get(place, (state, 0))
-    marks[place] = (min(before, state, key=RANK.__getitem__), runs + count)
+    before, runs = marks.get(span, (state, 0))
+    marks[span] = (min(before, state, key=RANK.__getitem__), runs + count)
 
 
 def spans(since: datetime, until: datetime, most: int, where: ZoneInfo) -> list[datetime]:
@@ -82,21 +82,20 @@ def spans(since: datetime, until: datetime, most: int, where: ZoneInfo) -> list[
                 return found
     many = -(-days // most)
     starts = [first + timedelta(days=each) for each in range(0, days + many, many)]
-    return [datetime.combine(day, time(), where).astimezone(since.tzinfo) for day in starts]
+    return [place(datetime.combine(day, time()), where) for day in starts]
 
 
 def _cut(
     first: date, days: int, minutes: int, where: ZoneInfo, since: datetime, until: datetime
 ) -> list[datetime]:
-    """Return the edges of the parts of some days that a time touches."""
-    midnights = [
-        datetime.combine(first + timedelta(days=day), time(), where) for day in range(days + 1)
+    """Return the edges of the parts of some days that a time touches, by the clocks of a zone."""
+    walls = [
+        datetime.combine(first + timedelta(days=day), time()) + timedelta(minutes=at)
+        for day in range(days)
+        for at in range(0, DAY, minutes)
     ]
-    found: list[datetime] = []
-    for begin, end in pairwise(midnights):
-        start, over = to_ms(begin), to_ms(end)
-        found += [from_ms(at) for at in range(start, over, minutes * 60_000)]
-    found.append(from_ms(to_ms(midnights[-1])))
+    walls.append(datetime.combine(first + timedelta(days=days), time()))
+    found = sorted({place(wall, where) for wall in walls})  # what lies in a gap is one instant
     low = max(at for at, edge in enumerate(found) if edge <= since)
     high = next(at for at, edge in enumerate(found) if edge >= until)
     return found[low : high + 1]
@@ -111,7 +110,7 @@ def _unit(edges: Sequence[datetime]) -> int:
 def _places(edges: Sequence[datetime], unit: int) -> Mapping[int, int]:
     """Return which span each unit of time is in."""
     start, found = to_ms(edges[0]), {}
-    for place, (early, late) in enumerate(pairwise(edges)):
+    for span, (early, late) in enumerate(pairwise(edges)):
         for number in range((to_ms(early) - start) // unit, (to_ms(late) - start) // unit):
-            found[number] = place
+            found[number] = span
     return found

@@ -6,6 +6,7 @@ reads and never writes to the store. It must not know what is good or bad: alert
 
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -284,10 +285,12 @@ def _number(value: float) -> str:
 
 def write(here: OpenHome, place: str) -> None:
     """Put the metrics in a file that others may read, in one step; raises StateError."""
-    # node_exporter reads *.prom; two ticks may write at the same moment.
-    beside = f"{place}.{os.getpid()}.new"
+    # node_exporter reads *.prom; two ticks, or two threads, may write at the same moment.
+    beside = f"{place}.{threading.get_native_id()}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
+        with suppress(FileNotFoundError):  # of one that was killed
+            os.unlink(beside)
         with open(os.open(beside, flags, 0o644), "w", encoding="utf-8") as file:
             try:
                 file.write(exposition(here))

@@ -86,8 +86,8 @@ def agenda(here: OpenHome, until: datetime, tz: str) -> list[Entry]:
     often: list[Task] = []
     days = max(1.0, (until - now) / DAY)
     for task in tasks.values():
-        many, more = _count(task, now, until)
-        (often if more or many > OFTEN * days else seldom).append(task)
+        many = _count(task, now, until)
+        (often if many > OFTEN * days else seldom).append(task)
     usual = {task.name: here.store.usual_time(task.id) for task in tasks.values() if task.enabled}
     walks = [_of_task(task, max(now, task.evaluated), until) for task in seldom]
     found = islice(merge(*walks, key=lambda item: item.slot), LONGEST + 1)
@@ -107,10 +107,11 @@ def agenda(here: OpenHome, until: datetime, tz: str) -> list[Entry]:
     return sorted(told, key=lambda each: (each.slot, each.task))
 
 
-def _count(task: Task, after: datetime, until: datetime) -> tuple[int, bool]:
+def _count(task: Task, after: datetime, until: datetime) -> int:
+    """Return how many slots a task has up to an instant, of very many as many as are counted."""
     if not task.enabled or task.next is None:
-        return 0, False
-    return schedule.count(claim.value_of(task), max(after, task.evaluated), until)
+        return 0
+    return schedule.count(claim.value_of(task), max(after, task.evaluated), until)[0]
 
 
 def _each_day(

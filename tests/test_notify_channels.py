@@ -517,7 +517,14 @@ def test_the_certificate_of_these_tests_is_one():
         assert line.noop()[0] == 250
 
 
-def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock):
+@pytest.fixture
+def no_clock(tmp_path, monkeypatch):
+    """A machine without cron and systemd: what doctor would ask of the real ones is nobody's."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("taskrunner.runner.programs.TOOLS", ())
+
+
+def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock, no_clock):
     runner = teller('kind = "command"\nshell = "echo no mailer; exit 1"', on_failure="exit 2")
     runner.deliver()
     found = {each.what: each.cure for each in told.findings(look(runner.home, clock()))}
@@ -527,7 +534,7 @@ def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock):
     assert "commands of tasks (--on-failure) did not take 1 message: exit code 2" in found
 
 
-def test_doctor_tells_where_messages_go_when_all_is_well(teller, clock):
+def test_doctor_tells_where_messages_go_when_all_is_well(teller, clock, no_clock):
     runner = teller('kind = "command"\nshell = "true"')
     runner.deliver()
     (found,) = told.findings(look(runner.home, clock()))

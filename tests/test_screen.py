@@ -42,14 +42,14 @@ class Screen:
 
     def enter(self, home, *words):
         line = " ".join(f"'{word}'" for word in program(home, *words))
-        self.type(f"clear; {line}; echo ended=$?", "Enter")
+        self.type(f"clear; {line}; echo end\"\"ed=$?", "Enter")
 
     def text(self):
         return self.do("capture-pane", "-p").rstrip("\n")
 
     def shows(self, what):
-        wait_for(lambda: what in self.text(), 30)
-        return self.text()
+        """Wait until the screen has a text, and return all of it."""
+        return wait_for(lambda: next((text for text in [self.text()] if what in text), None), 30)
 
     def lines_of(self, home, *words):
         """The lines that a command prints, once it has ended."""
@@ -91,7 +91,9 @@ def test_a_watched_status_shows_a_run_that_was_over_between_two_looks(terminal, 
     watched.enter(home, "status", "--watch", "60")
     assert "ended      nothing" in watched.shows("every 1m 00s; q ends")
     door.run("quick")
-    text = watched.shows("quick")  # long before the 60 seconds are over: it was seen that something changed
+    text = watched.shows(
+        "quick"
+    )  # long before the 60 seconds are over: it was seen that something changed
     assert "succeeded" in text
     assert "exit code 0" in text
 
@@ -115,7 +117,7 @@ def test_q_gives_the_screen_back_and_the_exit_code_is_0(terminal, home, door):
     watched.type("echo before", "Enter")
     watched.shows("before")
     line = " ".join(program(home, "status", "--watch"))
-    watched.type(f"{line}; echo ended=$?", "Enter")
+    watched.type(f"{line}; echo end\"\"ed=$?", "Enter")
     assert "before" not in watched.shows("last tick")
     watched.type("q")
     text = watched.shows("ended=0")
@@ -149,7 +151,8 @@ def test_a_stop_by_a_signal_gives_the_screen_back_too(terminal, home):
 
 def test_a_watched_page_follows_the_size_of_the_terminal(terminal, home, door):
     for number in range(20):
-        ran(door._here().store, task=door.add(f"task{number:02}", ["true"], Manual()).id)
+        task = door.add(f"task{number:02}", ["true"], Manual())
+        ran(door._here().store, task=task.id)
     watched = terminal(80, 30)
     watched.enter(home, "history", "--watch", "60")
     watched.shows("task00")
@@ -186,19 +189,30 @@ def test_what_is_no_time_between_two_looks(text):
         screen.seconds(text)
 
 
+@pytest.fixture
+def unseen(monkeypatch):
+    """A screen that nobody looks at; returns what is put on it."""
+    drawn = []
+    monkeypatch.setattr(screen, "check", lambda: None)
+    monkeypatch.setattr(screen, "_put", drawn.append)
+    monkeypatch.setattr(screen.os, "get_terminal_size", lambda _: os.terminal_size((80, 24)))
+    with open(os.devnull) as nowhere:
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        monkeypatch.setattr(sys, "stdin", None)
+        yield drawn
+        monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("unseen")
 def test_a_page_that_takes_long_is_made_less_often(monkeypatch):
     made, until = [], time.monotonic() + 1.5
-    monkeypatch.setattr(screen, "check", lambda: None)
-    monkeypatch.setattr(screen, "_put", lambda _: None)
     monkeypatch.setattr(screen, "_quit", lambda wait: time.sleep(0.01) or time.monotonic() > until)
-    monkeypatch.setattr(screen.os, "get_terminal_size", lambda _: os.terminal_size((80, 24)))
-    monkeypatch.setattr(sys, "stdout", open(os.devnull))  # noqa: SIM115
     screen.watch(lambda: made.append(time.sleep(0.1)) or "", iter(range(10_000)).__next__, 0.1)
     assert len(made) <= 5
 
 
-def test_what_goes_wrong_later_is_shown_and_tried_again(monkeypatch):
-    drawn, answers = [], ["first", StateError("it hurts"), "again"]
+def test_what_goes_wrong_later_is_shown_and_tried_again(unseen, monkeypatch):
+    answers = ["first", StateError("it hurts"), "again"]
 
     def draw():
         found = answers.pop(0)
@@ -206,13 +220,9 @@ def test_what_goes_wrong_later_is_shown_and_tried_again(monkeypatch):
             raise found
         return found
 
-    monkeypatch.setattr(screen, "check", lambda: None)
-    monkeypatch.setattr(screen, "_put", drawn.append)
     monkeypatch.setattr(screen, "_quit", lambda _: time.sleep(0.02) or not answers)
-    monkeypatch.setattr(screen.os, "get_terminal_size", lambda _: os.terminal_size((80, 24)))
-    monkeypatch.setattr(sys, "stdout", open(os.devnull))  # noqa: SIM115
     screen.watch(draw, lambda: 1, 0.1)
-    assert [word in "".join(drawn) for word in ("first", "it hurts", "again")] == [True] * 3
+    assert [word in "".join(unseen) for word in ("first", "it hurts", "again")] == [True] * 3
 
 
 # ---- what fits
@@ -233,13 +243,12 @@ PAGES = (
 @pytest.fixture
 def busy(door):
     """A home with long names, long reasons and every kind of state."""
-    store = door._here().store
     name = "synchronise-customers-from-the-old-system"
     door.add(name, ["/bin/true", "--with", "many", "long", "options"], Cron("0 2 * * *"), tz="UTC")
     door.add("b", ["true"], Cron("0 2 * * *"), tz="UTC", group="db")
     door.add("c", ["true"], Cron("0 2 * * *"), tz="UTC", group="db")
     door.add("often", ["true"], Every("1m"))
-    now = door.now()
+    store, now = door._here().store, door.now()
     finals = [state for state in State if state not in (State.PENDING, State.RUNNING)]
     for number, state in enumerate(finals * 3):
         ran(store, state, now - timedelta(hours=5 * number), task=1 + number % 3)
@@ -260,10 +269,8 @@ def test_no_page_is_wider_than_the_terminal(terminal, home, busy, columns):
 
 def test_a_wide_terminal_has_all_columns_and_a_narrow_one_what_matters(terminal, home, busy):
     busy.close()
-    wide, narrow = terminal(140).lines_of(home, "list"), terminal(60).lines_of(home, "list")
-    assert wide[0].split() == (
-        "id task schedule next (UTC) in last last run ago command".split()
-    )
+    wide, narrow = terminal(160).lines_of(home, "list"), terminal(60).lines_of(home, "list")
+    assert wide[0].split() == ("id task schedule next (UTC) in last last run ago command".split())
     assert narrow[0].split() == "task schedule in last".split()
     assert "…" in "".join(narrow)
 
@@ -322,8 +329,8 @@ def test_what_takes_long_tells_how_far_it_has_come(home, door, tmp_path, verb):
         told.append(what)
         assert total is None or 0 <= done <= total
 
-    store = door._here().store
     door.add("x", ["true"], Manual())
+    store = door._here().store
     for number in range(200):
         ran(store, ended=door.now() - timedelta(days=400, minutes=number))
     match verb:

@@ -90,8 +90,8 @@ def _legend(page: Page, graph: Graph) -> list[str]:
             lines.append(now.rstrip())
             now = ""
         now += f"{mark} {word}  "
-    what = f"a mark is {duration.format(usual)} ({page.tz}): the worst of its slots"
-    return [*lines, now.rstrip(), what]
+    what = f"{duration.format(usual)} ({page.tz}), the worst of its slots"
+    return [*lines, now.rstrip(), page.beside_title("a mark is ", what)]
 
 
 def graph_document(graph: Graph) -> str:

@@ -135,6 +135,14 @@ class Page:
         """Return how far an instant is from now, - for none."""
         return "-" if moment is None else self.distance(moment)
 
+    def beside_title(self, title: str, text: str) -> str:
+        """Return a text beside its title, folded to the terminal's width."""
+        if self.width is None:
+            return f"{title}{text}"
+        room = max(20, self.width - wide(title))
+        lines = textwrap.wrap(text, room) or [""]
+        return ("\n" + " " * wide(title)).join([f"{title}{lines[0]}", *lines[1:]])
+
     def columns(self, given: Sequence[Column], *, wrap: bool = False) -> str:
         """Return columns as a table that fits the terminal; all that is in them where there is none."""
         seen = [like(each, cells=[visible(cell) for cell in each.cells]) for each in given]

@@ -253,7 +253,8 @@ def status_page(page: Page, status: Status, ended: Sequence[Run] | None = None) 
         if status.last_tick is None
         else f"{page.distance(status.last_tick)}, called by {visible(status.clock or '?')}"
     )
-    parts = [] if status.held is None else [f"held       {visible(status.held)}"]
+    held = [] if status.held is None else [status.held]
+    parts = [page.beside_title("held       ", visible(each)) for each in held]
     parts.append(f"last tick  {beat}")
     inner, known = page.narrower(len(INDENT)), [] if ended is None else [("ended", ended)]
     for title, runs in (("running", status.running), *known, ("pending", status.pending)):
@@ -261,11 +262,11 @@ def status_page(page: Page, status: Status, ended: Sequence[Run] | None = None) 
         if runs:
             parts.append(_indented(runs_table(inner, runs)))
     failing = ", ".join(f"{task.name} ({task.last_state})" for task in status.failing)
-    parts.append(f"failing    {failing or 'nothing'}")
+    parts.append(page.beside_title("failing    ", failing or "nothing"))
     parts.append(f"next       {'' if status.next else 'nothing'}".rstrip())
     if status.next:
         parts.append(_indented(upcoming_table(inner, status.next)))
-    parts += [f"problem    {visible(problem)}" for problem in status.problems]
+    parts += [page.beside_title("problem    ", visible(each)) for each in status.problems]
     return "\n".join(parts)
 
 

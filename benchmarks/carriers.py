@@ -46,12 +46,8 @@ def main(rounds: int) -> None:
                 said = box.run(sys.executable, "-c", READY, f"/srv/{carrier}", carrier, env=env)
                 figures.append([float(word) for word in said.split()])
     for carrier, figures in found.items():
-        tick, whole = (
-            statistics.median(column) * 1000 for column in zip(*figures, strict=True)
-        )
-        print(
-            f"{carrier:8} tick {tick:4.0f} ms, recorded after {whole:4.0f} ms"
-        )
+        tick, whole = (statistics.median(column) * 1000 for column in zip(*figures, strict=True))
+        print(f"{carrier:8} tick {tick:4.0f} ms, recorded after {whole:4.0f} ms")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ html_title = f"taskrunner {VERSION}"
 html_extra_path = ["_site"]  # the front door: index.html leads to docs/
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False

@@ -116,6 +116,7 @@ def cli_page() -> str:
     return page(
         "Command line",
         "the parser in `taskrunner/cli/`",
+        "Every verb with all its options, as `--help` has them.",
         fenced("taskrunner [--home DIR] [-v] VERB ..."),
         table(("verb", "what it does"), rows),
         "A task is given by its name or its id, a run by its id. Data goes to stdout, everything else to\n"

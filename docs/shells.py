@@ -152,7 +152,7 @@ def _hint(parser: argparse.ArgumentParser) -> None:
                 _hint(verb)
         elif action.choices is None and action.nargs != 0:
             if isinstance(action.metavar, str):  # zsh would take NAME[:HOW] for two things
-                action.metavar = re.split(r"[[:]", action.metavar)[0]
+                action.metavar = re.split(r"[\[:]", action.metavar)[0]
             _complete(action)
 
 

@@ -60,11 +60,12 @@ def _tick(given: str | None) -> int:
             from taskrunner import carrier
 
             carried, warning = carrier.of(here)
-        visit = tick.tick(here, caller=home.caller(), carrier=carried)
-        if here.config.metrics_textfile is not None and visit.worked:
+        publish: tick.Publish = tick.quietly
+        if here.config.metrics_textfile is not None:
             from taskrunner import metrics
 
-            visit.warning = visit.warning or metrics.publish(here)
+            publish = metrics.publish
+        visit = tick.tick(here, caller=home.caller(), carrier=carried, publish=publish)
         here.store.close()
         if warning := warning or visit.warning:
             tell(warning)

@@ -15,7 +15,7 @@ from taskrunner.record import like, mutable
 
 @mutable
 class Load:
-    """What is expected to run at an instant, and the limits on it; `often` are tasks that come too often to be listed."""
+    """What is expected to run at an instant, by how long tasks usually take, in seconds, and the limits on it."""
 
     tasks: Mapping[str, Task]
     usual: Mapping[str, float | None]

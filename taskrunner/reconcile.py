@@ -42,6 +42,8 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
             continue
         if process.pid is None:
             find_child(here, process)
+        if not seen_from_here(process):
+            continue  # nobody here can stop it; past its time it is lost
         if _overdue(here, task, run, process, now) or process.stop_state is not None:
             here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(terms(task)), now)
             stops.append(run.id)

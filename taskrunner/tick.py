@@ -13,7 +13,7 @@ With `supervise` the only room that drives both the store and the runner.
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,6 +52,13 @@ BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest we keep oth
 FILL = 100  # tasks whose following slot is computed at a time, while children run
 MS = timedelta(milliseconds=1)
 
+Publish = Callable[[OpenHome], str | None]  # returns what is wrong with it
+
+
+def quietly(_: OpenHome) -> str | None:
+    """Publish nothing."""
+    return None
+
 
 @record
 class Evaluated:
@@ -79,11 +86,6 @@ class Visit:
     # Tasks with their next slots, whose following slots are not known yet.
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)
 
-    @property
-    def worked(self) -> bool:
-        """Whether there was anything to do, and nobody else at it."""
-        return not (self.idle or self.busy)
-
 
 def tick(
     here: OpenHome,
@@ -91,25 +93,31 @@ def tick(
     caller: str = "library",
     only: Task | None = None,
     carrier: supervise.Carrier | None = None,
+    publish: Publish = quietly,
 ) -> Visit:
     """Do one visit of the clock and return when everything it started has ended, or is with a `carrier`.
 
+    When there is anything to do, it lets its metrics `publish`, once what is due runs and at the end.
     Raises LockHeld, StoreBusy, StoreRefused or HomeRefused.
     """
     now = here.now()
     if only is None and doorman.idle(here.folder, clock.to_ms(now), caller):
         return Visit(now, idle=True)
     try:
-        return _work(here, caller, only, carrier)
+        return _work(here, caller, only, carrier, publish)
     except StoreFull:
         if not ballast.give_up(here.folder):
             raise
     retention.step(here, now, by_age=False)
-    return _work(here, caller, only, carrier)
+    return _work(here, caller, only, carrier, publish)
 
 
 def _work(
-    here: OpenHome, caller: str, only: Task | None, carrier: supervise.Carrier | None
+    here: OpenHome,
+    caller: str,
+    only: Task | None,
+    carrier: supervise.Carrier | None,
+    publish: Publish,
 ) -> Visit:
     visit = claims(here, caller, only=only)
     if visit.busy:
@@ -118,7 +126,7 @@ def _work(
         supervise.send_off(here, carrier)
     filling = fill(here, visit.claimed)
     if visit.stops or supervise.anything_to_start(here):
-        carry_out(here, visit, filling, carrier)
+        carry_out(here, visit, filling, carrier, publish)
     for _ in filling:
         pass
     if visit.interrupted is None:
@@ -126,6 +134,7 @@ def _work(
     ballast.keep(here.folder)
     if carrier is not None:
         carrier.tell([*visit.runs, *here.store.ended_unseen(visit.at)])
+    visit.warning = visit.warning or publish(here)
     here.store.checkpoint()
     return visit
 
@@ -135,6 +144,7 @@ def carry_out(
     visit: Visit,
     filling: Iterator[int],
     carrier: supervise.Carrier | None = None,
+    publish: Publish = quietly,
 ) -> None:
     """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
     with (
@@ -144,6 +154,7 @@ def carry_out(
         me.stop_others(visit.stops)
         me.turn()
         me.hand_on()
+        publish(here)  # others are not to take the clock for dead while our runs go on
         while me.busy:
             filled = next(filling, None)
             me.wait(None if filled is None else 0)

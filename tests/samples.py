@@ -70,7 +70,9 @@ def run(number, state, slot=NOON, trigger=Trigger.SCHEDULE, **more):
 
 
 ROOT = Path(__file__).resolve().parent.parent
-STORES = sorted((ROOT / "tests" / "stores").glob("schema-*.sql"))  # of every schema that was released
+STORES = sorted(
+    (ROOT / "tests" / "stores").glob("schema-*.sql")
+)  # of every schema that was released
 
 
 def program(home, *words):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import cli, entry, runner
+from taskrunner import cli, entry
 from taskrunner.clocks import program, systemd
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -165,7 +165,7 @@ def test_the_program_answers_what_the_function_does(home, tmp_path, seed):
 # ---- what is shown on a terminal
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202e\x00".replace("\x00", "")
-OURS = re.compile(r"\x1b\[[0-9;]*m")  # the colours we paint with
+OURS = re.compile(r"\x1b\[[0-9;]*m|\r\x1b\[K")  # the colours we paint with, and a line of progress
 STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -219,6 +219,7 @@ def evil_home(tmp_path):
 
 
 EVERY_VERB = [
+    *(["ls"], ["metrics"], ["completion", "bash"], ["rm", EVIL]),
     *(
         ["env", "a"],
         ["env", "d"],

@@ -1,6 +1,7 @@
 """What a monitoring system reads, by its own parsers, of real stores."""
 
 import os
+import re
 import sqlite3
 import stat
 import threading
@@ -16,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as textfile_
 
 from taskrunner import Cron, Every, Manual, State, TaskRunner, cli, metrics, migrations
 from tests.history import SECOND, ran
-from tests.samples import NOON, call, start, wait_for
+from tests.samples import NOON, ROOT, call, start, wait_for
 
 DAY = timedelta(days=1)
 
@@ -284,6 +285,21 @@ def test_a_working_tick_writes_the_file_and_an_idle_one_does_not(home, tmp_path)
     assert os.listdir(tmp_path).count("t.prom") == 1
 
 
+def test_while_a_tick_waits_for_its_runs_the_file_tells_of_them(home, tmp_path):
+    place = tmp_path / "t.prom"
+    settings(home, place)
+    with TaskRunner(home) as door:
+        door.add("a", ["sleep", "60"], Every("1d"), now=True)
+        with start(home, "tick") as process:
+            wait_for(place.exists)
+            found = samples(place.read_text(), textfile_families)
+            assert found["taskrunner_task_running"] == {(("task", "a"),): 1}
+            door.cancel("a")
+            process.communicate()
+    found = samples(place.read_text(), textfile_families)
+    assert found["taskrunner_task_running"] == {(("task", "a"),): 0}
+
+
 def test_a_tick_of_the_library_and_a_run_by_hand_write_it_too(home, tmp_path):
     place = tmp_path / "t.prom"
     settings(home, place)
@@ -387,3 +403,25 @@ def test_the_verb_writes_a_file_or_says_why_not(home, tmp_path):
         err.startswith("taskrunner: the metrics cannot be written to '") and "No such file" in err
     )
     assert call(home, "metrics", "--textfile", "")[2] == 2
+
+
+# ---- the rules that we give away
+
+
+def test_the_alert_rules_name_only_metrics_and_labels_that_there_are(runner, text):
+    """promtool checks their grammar by hand: it comes with a whole Prometheus."""
+    rules = (ROOT / "contrib/prometheus/taskrunner.rules.yml").read_text()
+    runner.add("a", ["false"], Every("1h"), now=True)
+    runner.tick()
+    store = runner._here().store
+    ran(store)
+    store._connection.execute(
+        "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed, started) "
+        "VALUES (1, 1, 1, 'manual', 'running', 1, 1)"
+    )
+    known = samples(text())
+    named = set(re.findall(r"\btaskrunner_\w+", rules))
+    assert len(named) >= 8
+    assert named <= set(known)
+    states = set(re.findall(r'state="(\w+)"', rules))
+    assert states <= set(State)

@@ -207,7 +207,14 @@ def test_a_store_of_every_past_schema_is_upgraded_with_all_that_is_in_it(home, f
 
     old_store(home, file)
     with TaskRunner(home, clock=clock) as door:
-        assert [task.name for task in door.tasks()] == ["big", "boot", "cron", "every", "once", "then"]
+        assert [task.name for task in door.tasks()] == [
+            "big",
+            "boot",
+            "cron",
+            "every",
+            "once",
+            "then",
+        ]
         runs = door.history(limit=None)
         assert [run.id for run in runs] == [7, 6, 5, 4, 3, 2, 1]
         assert [run.task for run in runs if run.state is State.FAILED] == ["every", "every"]
@@ -225,7 +232,9 @@ def test_a_store_of_every_past_schema_is_upgraded_with_all_that_is_in_it(home, f
 
 def test_a_store_made_by_steps_from_an_old_one_is_as_one_made_anew(home, connection):
     def shape(store):
-        sql = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1, 2"
+        sql = (
+            "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1, 2"
+        )
         return store.execute(sql).fetchall()
 
     for file in STORES:

@@ -466,7 +466,10 @@ def test_a_channel_that_is_not_there_is_told_at_once(told):
         ('[notify.x]\nkind = "ping"\nurl = "ftp://x/"', "url must be an address that begins with"),
         ('[notify.x]\nkind = "ping"\nurl = "http://x/"\non = ["late"]', "a ping can tell only"),
         ('[notify.x]\nkind = "command"\nshell = "x"\ncommand = "y"', "give one of command, shell"),
-        ('[notify.x]\nkind = "command"\nshel = "x"', "'shel' is no setting of command: known are"),
+        (
+            '[notify.x]\nkind = "command"\nshel = "x"',
+            "'shel' is no setting of command: did you mean shell?",
+        ),
         ('[notify.x]\nkind = "command"\nshell = "x"\non = ["fail"]', "on must be a list of events"),
         (
             '[notify.x]\nkind = "command"\nshell = "x"\nrepeat = "1"',

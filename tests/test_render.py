@@ -162,6 +162,60 @@ def test_states_have_colours_only_where_wanted():
     assert set(render.COLOURS) == set(State)
 
 
+# ---- columns that fit
+
+
+def narrowed(width):
+    """The head of a table of four columns on a terminal of some width."""
+    page = Page("UTC", NOON, width)
+    columns = [
+        render.Column("name", ["n" * 40], least=12),
+        render.Column("when", ["2026-11-20"], rank=2, short=["today"]),
+        render.Column("more", ["m" * 20], rank=1),
+        render.Column("why", ["because"]),
+    ]
+    return page.columns(columns).split("\n")
+
+
+def test_a_table_gives_up_columns_by_rank_and_then_cuts_names():
+    assert narrowed(None)[1] == f"{'n' * 40}  2026-11-20  {'m' * 20}  because"
+    assert narrowed(85)[1] == f"{'n' * 40}  2026-11-20  {'m' * 20}  because"
+    assert narrowed(70)[1] == f"{'n' * 26}…  2026-11-20  {'m' * 20}  because"
+    assert narrowed(62)[1] == f"{'n' * 23}…  today  {'m' * 20}  because"
+    assert narrowed(45)[1] == f"{'n' * 28}…  today  because"
+    assert narrowed(30)[1] == f"{'n' * 13}…  today  because"
+
+
+def test_what_is_for_the_screen_is_not_in_a_pipe():
+    columns = [render.Column("a", ["1"]), render.Column("ago", ["3s ago"], screen=True)]
+    assert PLAIN.columns(columns) == "a\n1"
+    assert NARROW.columns(columns) == "a  ago\n1  3s ago"
+
+
+@pytest.mark.parametrize(
+    ("apart", "told"),
+    [
+        (timedelta(minutes=-3), "11:57:00"),
+        (timedelta(days=-1), "Nov 19 12:00"),
+        (timedelta(days=-400), "2025-10-16"),
+    ],
+)
+def test_short_times(apart, told):
+    assert PLAIN.shortly(NOON + apart) == told
+
+
+def test_show_begins_with_how_it_went():
+    page = Page("UTC", NOON)
+    task = replace(TASK, last_run=NOON - MINUTE, last_state=State.FAILED, streak=-3)
+    lines = dict(line.split("  ", 1) for line in render.task_page(page, task, "x", []).split("\n"))
+    assert lines["last run"].strip() == (
+        "2026-11-20 11:59:00 (UTC), 1m 00s ago: failed, 3 in a row"
+    )
+    assert lines["last success"].strip() == "never"
+    text = render.task_page(page, replace(task, last_success=NOON - MINUTE * 2), "x", [])
+    assert "last success  2026-11-20 11:58:00 (UTC), 2m 00s ago" in text
+
+
 # ---- tasks
 
 

@@ -42,7 +42,10 @@ class Screen:
 
     def enter(self, home, *words):
         line = " ".join(f"'{word}'" for word in program(home, *words))
-        self.type(f"clear; {line}; echo end\"\"ed=$?", "Enter")
+        self.do("clear-history")
+        self.type("clear", "Enter")
+        wait_for(lambda: "ended=" not in self.text())
+        self.type(f'clear; {line}; echo end""ed=$?', "Enter")
 
     def text(self):
         return self.do("capture-pane", "-p").rstrip("\n")
@@ -117,7 +120,7 @@ def test_q_gives_the_screen_back_and_the_exit_code_is_0(terminal, home, door):
     watched.type("echo before", "Enter")
     watched.shows("before")
     line = " ".join(program(home, "status", "--watch"))
-    watched.type(f"{line}; echo end\"\"ed=$?", "Enter")
+    watched.type(f'{line}; echo end""ed=$?', "Enter")
     assert "before" not in watched.shows("last tick")
     watched.type("q")
     text = watched.shows("ended=0")

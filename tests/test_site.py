@@ -208,3 +208,15 @@ def test_a_link_or_a_page_that_is_lost_fails_the_build(
     done = build(small_checkout(tmp_path / "checkout", front), tmp_path / "out")
     assert (done.returncode == 0) == (complaint is None), done.stderr
     assert complaint is None or complaint in done.stderr
+
+
+def opens_with_prose(text: str) -> bool:
+    """Whether a sentence stands right below the title of a page, comments aside."""
+    body = re.sub(r"<!--.*?-->", "", text, flags=re.S).split("\n", 1)[1].lstrip()
+    return not body.startswith(("#", "|", "```", "- ", "1. "))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in BESIDE])
+def test_every_page_opens_with_a_sentence_that_says_what_its_reader_gets(page: str) -> None:
+    assert not opens_with_prose("# Title\n\n<!-- written -->\n\n| a table |\n")
+    assert opens_with_prose((ROOT / page).read_text(encoding="utf-8"))

@@ -80,7 +80,9 @@ def test_the_verdict_on_an_outcome(outcome, process, state):
 
 def test_exit_codes_mean_what_the_task_says():
     task = replace(TASK, ok_codes=(0, 3), noop_codes=(75,))
-    found = {code: verdict.of(terms(task), Outcome(exit_code=code), "so", None) for code in (0, 1, 3, 75)}
+    found = {
+        code: verdict.of(terms(task), Outcome(exit_code=code), "so", None) for code in (0, 1, 3, 75)
+    }
     assert [state for state, _ in found.values()] == [
         State.SUCCEEDED,
         State.FAILED,

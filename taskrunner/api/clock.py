@@ -48,9 +48,9 @@ class Clock(Door):
         if here.store.place == MISSING:
             return visits.Visit(here.now(), idle=True)
         carried, warning = carrier.of(here)
-        visit = visits.tick(here, caller=caller, only=only, carrier=carried)
-        if visit.worked:
-            visit.warning = visit.warning or metrics.publish(here)
+        visit = visits.tick(
+            here, caller=caller, only=only, carrier=carried, publish=metrics.publish
+        )
         visit.warning = visit.warning or warning
         return visit
 

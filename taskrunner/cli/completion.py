@@ -4,12 +4,12 @@ import argparse
 import os
 from typing import Any
 
-import taskrunner
 from taskrunner import names
 from taskrunner.cli.common import Declare, Verbs, declare, out
 from taskrunner.errors import InputError, shown
 
 FILES = {"bash": "taskrunner", "zsh": "_taskrunner", "fish": "taskrunner.fish"}
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "completions")
 EXAMPLES = """\
   source <(taskrunner completion bash)               in ~/.bashrc
   eval "$(taskrunner completion zsh)"                in ~/.zshrc, after compinit
@@ -34,8 +34,7 @@ def _completion(args: Any) -> int:
         raise InputError(f"completion takes one shell: {', '.join(FILES)}")
     if args.shell not in FILES:
         raise InputError(f"{shown(args.shell)} is no shell we know: use one of {', '.join(FILES)}")
-    folder = os.path.join(os.path.dirname(taskrunner.__file__), "completions")
-    with open(os.path.join(folder, FILES[args.shell]), encoding="utf-8") as file:
+    with open(os.path.join(FOLDER, FILES[args.shell]), encoding="utf-8") as file:
         out(file.read().rstrip("\n"))
     return 0
 

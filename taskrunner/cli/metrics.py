@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from taskrunner.cli.common import Declare, Verbs, declare, door, out
+from taskrunner.cli.common import Declare, Verbs, declare, door, out_text
 
 EXAMPLES = (
     "  taskrunner metrics\n"
@@ -24,7 +24,7 @@ def _declare_metrics(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _metrics(args: Any) -> int:
     with door(args) as runner:
         if args.textfile is None:
-            out(runner.metrics().removesuffix("\n"))
+            out_text(runner.metrics().removesuffix("\n"))
         else:
             runner.write_metrics(args.textfile)
     return 0

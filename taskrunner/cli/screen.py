@@ -15,7 +15,7 @@ from typing import Any
 from taskrunner import duration, runner
 from taskrunner.cli.common import on_stdout
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
-from taskrunner.render import ascii_only
+from taskrunner.render import ascii_only, visible
 
 LOOK = 0.2  # seconds between two looks at the keys, the size, and whether anything has changed
 ENTER = "\033[?1049h\033[?25l\033[?7l"  # another screen, without cursor, lines cut at its edge
@@ -73,7 +73,7 @@ def _told(ask: Callable[[], object]) -> str:
     try:
         return str(ask())
     except TaskRunnerError as exc:
-        return str(exc)
+        return visible(str(exc))
 
 
 def _show(page: str, every: float, height: int) -> None:

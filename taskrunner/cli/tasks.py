@@ -4,7 +4,7 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-from taskrunner import command, render
+from taskrunner import command, config, render
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import (
     Declare,
@@ -237,11 +237,20 @@ def _options(args: Any) -> dict[str, Any]:
     given = {name: getattr(args, name) for name in READERS if getattr(args, name) is not None}
     if "env" in given:
         # One empty text among others says nothing; alone it is empty like that of any option.
-        found = dict(command.assignment(text) for text in given["env"] if text)
+        found = dict(_variable(text) for text in given["env"] if text)
         given["env"] = found or ""
     if "notify" in given:
         given["notify"] = [text for text in given["notify"] if text] or ""
     return given
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """Return name and value of an --env; a wrong one is told without the value when that may be secret."""
+    name = text.partition("=")[0]
+    alike = name.upper().replace("-", "_")
+    if render.masked({alike: text})[alike] != text:
+        command.assignment(text if config.variable(name, "") else f"{name}={render.MASK}")
+    return command.assignment(text)
 
 
 def _new_options(args: Any) -> dict[str, Any]:

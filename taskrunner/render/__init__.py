@@ -23,6 +23,7 @@ from taskrunner.render.page import (
     ESCAPE as ESCAPE,
     IN_UTC as IN_UTC,
     UNSEEN as UNSEEN,
+    Column as Column,
     Page as Page,
     Painted as Painted,
     ascii_only as ascii_only,

@@ -303,7 +303,7 @@ def test_whatever_call_of_a_writer_fails_it_says_so_and_does_all_or_nothing(plac
                 faults.append(f"{name} {number} with {error}: {exc}"[:1000])
     print_figures(tried, {})
     assert not faults, "\n\n".join(faults)
-    assert tried.total() >= 3
+    assert tried.total() >= 2
 
 
 def sound(copy):

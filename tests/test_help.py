@@ -1,0 +1,105 @@
+"""The examples of `--help`: they are done, not only read, each in a home that has what it speaks of."""
+
+import argparse
+import re
+import shlex
+import stat
+
+import pytest
+
+from taskrunner import Cron, State, TaskRunner, cli
+from tests.history import ran
+
+# Those that never end by themselves, and those whose work is on the host; their verbs have tests of their own.
+ELSEWHERE = {
+    "daemon": "it goes on until a signal comes",
+    "doctor": "it asks the host",
+    "install": "it writes to the host",
+    "uninstall": "it writes to the host",
+}
+NOT_HERE = ("--watch", "import crontab --", "crontab -l", "... |", "env -i", "* * * *", "source <(")
+OUTSIDE = re.compile(r"(?<![\w.])/(?:var|mnt|opt|srv|etc|usr)/[\w./-]+")
+MAY_WARN = {"prune": {0, 1}, "status": {0, 1, 2}}
+
+TOML = '[notify.ops]\nkind = "command"\nshell = "true"\n'
+FILE = (
+    '[tasks.one]\nmanual = true\nshell = "true"\n[profiles.production.tasks.one]\ntimeout = "2h"\n'
+)
+
+
+def examples():
+    (verbs,) = (a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for verb in cli.VERBS:
+        lines = verbs.choices[verb].epilog.splitlines()[1:]
+        for line in (re.split(r" {3,}", each.strip())[0] for each in lines):
+            if verb not in ELSEWHERE and not any(each in line for each in NOT_HERE):
+                yield pytest.param(verb, line, id=line)
+
+
+@pytest.fixture
+def furnished(home, tmp_path, monkeypatch):
+    """A home with what the examples speak of; returns how to say an example there."""
+    monkeypatch.chdir(tmp_path)
+    (home / "taskrunner.toml").write_text(TOML)
+    with TaskRunner(home) as door:
+        for name in ("backup", "nothing"):
+            door.add(name, ["true"], Cron("0 2 * * *", tz="UTC"))
+        store = door._here().store
+        run_id = ran(store)
+        ran(store, State.PENDING, slot=store.run(run_id).slot.replace(year=2025))
+        live = store.live()[0].id
+        door.backup(tmp_path / "copy.db")
+    (tmp_path / "tasks.toml").write_text(FILE)
+    (tmp_path / "folder.d").mkdir()
+    (tmp_path / "folder.d" / "tasks.toml").write_text(FILE)
+    (tmp_path / "cron").write_text("5 4 * * * root true\n")
+
+    def place(found):
+        path = found[0]
+        for sign, mine in (
+            ("cron.d", "cron"),
+            ("/etc/taskrunner.d", "folder.d"),
+            ("backups/", "copy.db"),
+        ):
+            if (sign in path and not path.endswith(".db")) or (sign == "backups/" and sign in path):
+                return str(tmp_path / mine)
+        return str(tmp_path / path.rpartition("/")[2])
+
+    def say(verb, line):
+        text = OUTSIDE.sub(place, line).replace(" 42", f" {live if verb == 'cancel' else run_id}")
+        words = shlex.split(text.partition(" > ")[0])
+        assert words.pop(0) in ("taskrunner", "eval"), line
+        return words
+
+    return say
+
+
+@pytest.mark.parametrize(("verb", "line"), list(examples()))
+def test_an_example_of_the_help_does_what_it_says(furnished, home, capsys, verb, line):
+    words = furnished(verb, line)
+    if line.startswith("eval"):
+        words = ["completion", "zsh"]
+    if verb != "cancel":  # nothing is to be waited for
+        assert cli.main(["--home", str(home), "cancel", "backup"]) == 0
+    if verb == "add" and words[1] == "backup":
+        assert cli.main(["--home", str(home), "remove", "backup"]) == 0
+    if verb in ("enable", "resume"):
+        assert cli.main(["--home", str(home), "hold"]) == 0
+    if "--detach" in words:
+        words.remove("--detach")  # it would leave a process behind
+    capsys.readouterr()
+    code = cli.main(["--home", str(home), *words])
+    out, err = capsys.readouterr()
+    assert code in MAY_WARN.get(verb, {0}), err
+    assert "Traceback" not in out + err
+
+
+def test_every_verb_has_examples_that_are_done_or_says_where_else():
+    done = {each.values[0] for each in examples()}
+    assert done | set(ELSEWHERE) == set(cli.VERBS)
+
+
+def test_a_file_with_secrets_of_an_example_is_private(furnished, home, tmp_path):
+    words = furnished("export", "taskrunner export --with-secrets tasks.toml")
+    assert cli.main(["--home", str(home), *words]) == 0
+    assert stat.S_IMODE((tmp_path / "tasks.toml").stat().st_mode) == 0o600

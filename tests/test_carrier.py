@@ -41,7 +41,8 @@ VALUES = {
     "PYTHONHOME": "/nowhere",
     "INVOCATION_ID": "mine",
 }
-SPIN = "while :; do :; done"
+SPIN = "while :; do :; done"  # only where time of the CPU is what it is about
+LOOP = "while sleep 0.1; do :; done"
 
 # What each task is added with, and how its run ends: state, exit code, signal, and words of the reason.
 CASES: dict[str, tuple[list[str], tuple[str, int | None, int | None, str]]] = {
@@ -63,11 +64,11 @@ CASES: dict[str, tuple[list[str], tuple[str, int | None, int | None, str]]] = {
         ("timed_out", None, 15, "stopped at its timeout of 1s (killed by SIGTERM)"),
     ),
     "polite": (
-        ["--timeout", "1s", "--shell", f"trap 'exit 3' TERM; {SPIN}"],
+        ["--timeout", "1s", "--shell", f"trap 'exit 3' TERM; {LOOP}"],
         ("timed_out", 3, None, "stopped at its timeout of 1s (exit code 3)"),
     ),
     "stubborn": (
-        ["--timeout", "1s", "--kill-after", "2s", "--shell", f"trap '' TERM; {SPIN}"],
+        ["--timeout", "1s", "--kill-after", "2s", "--shell", f"trap '' TERM; {LOOP}"],
         ("timed_out", None, 9, "stopped at its timeout of 1s (killed by SIGKILL)"),
     ),
     "missing": (["--", "no-such-program"], ("failed", 127, None, "no program 'no-such-program'")),
@@ -369,7 +370,7 @@ def test_nothing_is_left_of_what_carried_the_runs(side):
 
 def test_a_run_is_cancelled_whatever_it_makes_of_the_signal(side):
     for name, does in {"quiet": "trap 'exit 0' TERM", "plain": ":"}.items():
-        side.say("add", name, "--manual", "--now", "--shell", f"{does}; echo up; {SPIN}")
+        side.say("add", name, "--manual", "--now", "--shell", f"{does}; echo up; {LOOP}")
     side.say("tick")
     for name in ("quiet", "plain"):
         side.until(lambda name=name: side.runs(name) and "up" in side.say("log", name, check=False))
@@ -390,7 +391,7 @@ def test_a_replacement_ends_the_run_before_it(side):
         "--overlap",
         "replace",
         "--shell",
-        f"echo up; {SPIN}",
+        f"echo up; {LOOP}",
     )
     side.say("tick")
     side.until(lambda: side.runs("newest") and "up" in side.say("log", "newest", check=False))

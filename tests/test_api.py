@@ -84,7 +84,7 @@ def test_every_name_of_the_package_is_there():
 def test_the_marker_for_type_checkers_is_there_and_shipped():
     assert (ROOT / "taskrunner" / "py.typed").exists()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["tool"]["setuptools"]["package-data"]["taskrunner"] == ["py.typed"]
+    assert project["tool"]["setuptools"]["package-data"]["taskrunner"][0] == "py.typed"
 
 
 def test_type_checkers_see_every_name_of_the_package():
@@ -334,7 +334,7 @@ def test_each_flag_of_add_is_a_keyword():
         action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)
     )
     flags = {action.dest for action in verbs.choices["add"]._actions}
-    flags -= {"help", "home", "verbose", "json", "quiet"}
+    flags -= {"help", "home", "verbose", "json", "quiet", "color"}
     flags -= {"every", "cron", "at", "after", "boot", "manual", "anchor", "from_finish"}
     known = set(inspect.signature(TaskRunner.add).parameters) - {"self", "given"}
     known |= set(taskrunner.options.Options.__annotations__)

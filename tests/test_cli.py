@@ -1281,7 +1281,8 @@ def test_every_example_is_understood(verb):
         if not (match := re.match(r"  (?:[*0-9/ ]+/\S+/)?taskrunner (\S.*?)(?:   .*)?$", line)):
             continue
         words = shlex.split(match[1])
-        words = words[: words.index("--")] if "--" in words else words
+        for end in ("--", ">"):
+            words = words[: words.index(end)] if end in words else words
         _, left = cli.parser().parse_known_args(words)
         assert left == []
 

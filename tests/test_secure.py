@@ -316,13 +316,14 @@ def test_a_task_has_three_descriptors_and_nothing_of_ours(home, tmp_path):
 
 def test_a_secret_is_in_no_argv_and_on_no_page(home, tmp_path):
     """In the store, the file and the environment of the task, and nowhere that anybody looks."""
-    (tmp_path / "env").write_text(f"FILE_TOKEN={SECRET}\nno sign but {SECRET}\n")
+    secret = f"{SECRET}-{os.urandom(4).hex()}"  # tests beside this one type theirs
+    (tmp_path / "env").write_text(f"FILE_TOKEN={secret}\nno sign but {secret}\n")
     (tmp_path / "env").chmod(0o600)
     with TaskRunner(home) as door:
-        door.add("a", shell="sleep 1", schedule=Every("1h"), env={"API_TOKEN": SECRET}, now=True)
+        door.add("a", shell="sleep 1", schedule=Every("1h"), env={"API_TOKEN": secret}, now=True)
         door.add("b", ["true"], Every("1h"), env_file=str(tmp_path / "env"), now=True)
         door.add("c", ["true"], Manual(), env={"API_TOKEN": "old"})
-        door.set("c", env={"API_TOKEN": SECRET})
+        door.set("c", env={"API_TOKEN": secret})
     with start(home, "tick") as process:
         argvs = set()
         while process.poll() is None:
@@ -332,14 +333,14 @@ def test_a_secret_is_in_no_argv_and_on_no_page(home, tmp_path):
                 except OSError:
                     continue
         out, err = process.communicate()
-    assert not any(SECRET.encode() in argv for argv in argvs)
-    assert SECRET not in out + err
+    assert not any(secret.encode() in argv for argv in argvs)
+    assert secret not in out + err
     (tmp_path / "tasks.toml").write_text(
-        f"[tasks.c]\nmanual = true\ncommand = ['true']\nenv = {{API_TOKEN = '{SECRET}x'}}\n"
-        f"[tasks.d]\nmanual = true\ncommand = ['true']\nenv = {{API_TOKEN = '{SECRET}'}}\n"
+        f"[tasks.c]\nmanual = true\ncommand = ['true']\nenv = {{API_TOKEN = '{secret}x'}}\n"
+        f"[tasks.d]\nmanual = true\ncommand = ['true']\nenv = {{API_TOKEN = '{secret}'}}\n"
     )
     (tmp_path / "bad.toml").write_text(
-        f"[tasks.e]\nmanual = true\nenv = {{'API TOKEN' = '{SECRET}'}}\n"
+        f"[tasks.e]\nmanual = true\nenv = {{'API TOKEN' = '{secret}'}}\n"
     )
     pages = [
         *(["list"], ["list", "--json"], ["history", "-v"], ["history", "--json"], ["status", "-v"]),
@@ -358,15 +359,15 @@ def test_a_secret_is_in_no_argv_and_on_no_page(home, tmp_path):
             ["env", "a"],
             ["env", "a", "--json"],
         ),
-        *(["run", "b"], ["set", "c", "--env", f"API-TOKEN={SECRET}"], ["notify"], ["stats"]),
+        *(["run", "b"], ["set", "c", "--env", f"API-TOKEN={secret}"], ["notify"], ["stats"]),
     ]
     for words in pages:
         out, err, code = call(home, *words)
         assert code in (0, 1, 2, 125), words
-        assert SECRET not in out + err, words
+        assert secret not in out + err, words
     for place in home.rglob("*"):
         if place.is_file() and not place.name.startswith("taskrunner.db"):
-            assert SECRET.encode() not in place.read_bytes(), place
+            assert secret.encode() not in place.read_bytes(), place
 
 
 def test_only_the_row_of_the_task_has_its_secrets(home):

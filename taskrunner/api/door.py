@@ -70,7 +70,12 @@ class Door:
 
     def _here(self, *, create: bool = False) -> OpenHome:
         """Return the opened home; a store that does not exist is an empty one until it has to be made."""
-        if self._opened is None or self._opened.store.place == MISSING:
+        if self._opened is not None and self._opened.store.place == MISSING:
+            if not create and not os.path.exists(home.path(self.home, home.STORE)):
+                return self._opened
+            self._opened.store.close()
+            self._opened = None
+        if self._opened is None:
             self._opened = open_home(self.home, self._clock, create=create)
         return self._opened
 

@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -40,14 +41,22 @@ INHERITED: list[threading.local] = []  # what a fork has left us, never to be to
 
 
 class Held:
-    """A connection that is closed when its thread, or its store, is gone."""
+    """A connection that is closed when its thread, or its store, is gone.
+
+    By a weak reference, not by a `__del__`: in a circle of garbage the connection would be finalised first.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Take a connection."""
         self.connection = connection
+        OPEN[weakref.ref(self, _close)] = connection
 
-    def __del__(self) -> None:
-        self.connection.close()
+
+OPEN: dict[weakref.ref[Held], sqlite3.Connection] = {}
+
+
+def _close(gone: weakref.ref[Held]) -> None:
+    OPEN.pop(gone).close()
 
 
 class Connection:

@@ -231,18 +231,10 @@ CREATE TRIGGER runs_ended_tallied AFTER UPDATE OF finished ON runs
     last_late = coalesce(excluded.last_late, last_late);
 END;
 CREATE TRIGGER runs_not_run_tallied AFTER INSERT ON runs WHEN NEW.finished IS NOT NULL BEGIN
-  INSERT INTO tallies VALUES (NEW.task_id, NEW.state, 1, NEW.coalesced, NEW.started IS NOT NULL,
-    coalesce(max(NEW.finished - NEW.started, 0), 0),
-    NEW.started IS NOT NULL AND NEW.trigger <> 'manual' AND NEW.attempt = 1,
-    iif(NEW.trigger <> 'manual' AND NEW.attempt = 1, coalesce(max(NEW.started - NEW.slot, 0), 0), 0),
-    NEW.finished, max(NEW.finished - NEW.started, 0),
-    iif(NEW.trigger <> 'manual' AND NEW.attempt = 1, max(NEW.started - NEW.slot, 0), NULL))
+  -- Such a row stands for slots that were not run.
+  INSERT INTO tallies VALUES (NEW.task_id, NEW.state, 1, NEW.coalesced, 0, 0, 0, 0, NEW.finished, NULL, NULL)
   ON CONFLICT (task_id, state) DO UPDATE SET runs = runs + 1, slots = slots + excluded.slots,
-    started = started + excluded.started, duration = duration + excluded.duration,
-    punctual = punctual + excluded.punctual, late = late + excluded.late,
-    last_end = max(last_end, excluded.last_end),
-    last_duration = coalesce(excluded.last_duration, last_duration),
-    last_late = coalesce(excluded.last_late, last_late);
+    last_end = max(last_end, excluded.last_end);
 END;
 
 ALTER TABLE tasks ADD COLUMN streak INTEGER NOT NULL DEFAULT 0; -- how many runs in a row succeeded, or, negative, failed

@@ -247,11 +247,11 @@ class Supervisor:
         spooled = self._spooled.pop(run.id, None)
         if spooled is not None:
             spool.drop(self.here, spooled)
-        if not each.large and spooled is None:
+        if each.large:
+            return  # the slot is used up
+        if spooled is None:
             self.slots.put_back(slot)
-        elif (
-            not each.large
-        ):  # a tick that has just taken it up may be about to remove the file of that name
+        else:  # a tick that has just taken it up may be about to remove the file of that name
             self.slots.drop(slot)
 
     def wait(self, timeout: float | None) -> None:

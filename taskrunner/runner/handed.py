@@ -10,15 +10,15 @@ from typing import Any
 
 from taskrunner.model import Command, Outcome
 from taskrunner.runner.programs import NOT_EXECUTABLE
-from taskrunner.runner.spawn import LIMITS, _as_user, _bounds, not_started
+from taskrunner.runner.spawn import LIMITS, as_user, bounds, not_started
 
 TIMEOUT = "timeout"  # what systemd calls a unit whose time is up
 
 
 def plain(command: Command) -> bytes:
     """Return a command as bytes that `carrier/begin.py` becomes it from; raises LookupError for an unknown user."""
-    become = _as_user(command.user)
-    limits = [(LIMITS[name][1], *_bounds(name, value)) for name, value in command.limit.items()]
+    become = as_user(command.user)
+    limits = [(LIMITS[name][1], *bounds(name, value)) for name, value in command.limit.items()]
     values: dict[str, Any] = {
         "argv": (*command.argv,),
         "env": {name: str(value) for name, value in command.env.items()},

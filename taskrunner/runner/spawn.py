@@ -39,7 +39,7 @@ def spawn(command: Command, output: int) -> int:
             env=command.env,
             umask=command.umask,
             start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
-            **_as_user(command.user),
+            **as_user(command.user),
             **_inside(command),
         )
     process.returncode = 0  # Popen is to forget it: the end is the caller's to take
@@ -60,7 +60,7 @@ def arguments(command: Command) -> tuple[str, ...]:
     return (*_niced(command.nice), *_limited(command.limit), *command.argv)
 
 
-def _as_user(user: str | None) -> dict[str, Any]:
+def as_user(user: str | None) -> dict[str, Any]:
     """Return the arguments of Popen that make a command run as `user`, with all its groups.
 
     Not setpriv(1) as a prefix, though that is faster: root would execute it with the task's environment, and
@@ -84,11 +84,11 @@ def _limited(limit: Mapping[str, int]) -> tuple[str, ...]:
     tool = find("prlimit") if limit else None
     if tool is None:
         return ()
-    pairs = ((LIMITS[name][0], *_bounds(name, value)) for name, value in limit.items())
+    pairs = ((LIMITS[name][0], *bounds(name, value)) for name, value in limit.items())
     return (tool, *(f"--{option}={soft}:{hard}" for option, soft, hard in pairs), "--")
 
 
-def _bounds(name: str, value: int) -> tuple[int, int]:
+def bounds(name: str, value: int) -> tuple[int, int]:
     """Return the soft and the hard limit; past the soft one of CPU time a second is left to end by SIGXCPU."""
     return value, value + (name == "cpu")
 
@@ -101,13 +101,13 @@ def _limits_inside(limit: Mapping[str, int]) -> bool:
 def _inside(command: Command) -> dict[str, Any]:
     """Return the argument of Popen for what is done in the new process, as its user, before anything is executed."""
     limit = command.limit if _limits_inside(command.limit) else {}
-    become = _as_user(command.user)
+    become = as_user(command.user)
     if not limit and not become:
         return {}
 
     def inside() -> None:
         for name, value in limit.items():
-            resource.setrlimit(LIMITS[name][1], _bounds(name, value))
+            resource.setrlimit(LIMITS[name][1], bounds(name, value))
         if become:
             _check_dropped(become["user"], become["group"], become["extra_groups"])
 

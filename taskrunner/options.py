@@ -439,7 +439,8 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
             found[option] = READERS[option](value)
         except InputError as exc:
             flag = "--" + option.replace("_", "-")
-            raise InputError(f"{flag} {shown(value)}: {exc}") from exc
+            told = value[0] if isinstance(value, list) and len(value) == 1 else value
+            raise InputError(f"{flag} {shown(told)}: {exc}") from exc
     if "group" in found:  # one flag, two columns
         found["group"], found["group_limit"] = found["group"]
     return found

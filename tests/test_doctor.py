@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -370,7 +371,8 @@ def test_a_damaged_store_is_a_finding(well):
     with TaskRunner(well, clock=lambda: NOW) as made:
         for number in range(300):
             made.add(f"t{number}", TRUE, Manual())
-    sqlite3.connect(store).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     text = bytearray(store.read_bytes())
     text[2 * 4096 + 1 : 2 * 4096 + 3] = b"\xff\xf0"  # where a page has its first free block
     store.write_bytes(text)

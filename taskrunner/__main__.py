@@ -6,21 +6,38 @@ import sys
 
 from taskrunner import clock, doorman, home
 
+TYPE_CHECKING = False  # as typing has it, without its import
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 
 def main() -> int:
-    """Run the command line; a plain tick, idle or not, ends here."""
+    """Run the command line and end the process; only names for a shell, and help, return."""
     words = sys.argv[1:]
     if words == ["tick"] or (len(words) == 3 and words[0] == "--home" and words[2] == "tick"):
         given = words[1] if len(words) == 3 else None
-        code = 0 if _idle(given) else _tick(given)
-        # Nothing waits to be printed and the store is closed: the interpreter need not tidy up, which takes it
-        # longer than an idle tick.
-        os._exit(code)
+        _leave(0 if _idle(given) else _tick(given))
     if words[-2:] == ["completion", "--tasks"] and (len(words) == 2 or words[:-3] == ["--home"]):
         return _names(words[1] if len(words) == 4 else None)
+    _be_patient()
     from taskrunner.cli import main as command_line
 
-    return command_line()
+    return _leave(command_line())
+
+
+def _leave(code: int) -> "NoReturn":
+    """End at once: the store is closed, and to tidy up takes the interpreter longer than an idle tick."""
+    with contextlib.suppress(OSError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    os._exit(code)
+
+
+def _be_patient() -> None:
+    """Look for garbage seldom: classes and records are made by the thousand here, and hardly a circle."""
+    import gc
+
+    gc.set_threshold(50_000)
 
 
 def _names(given: str | None) -> int:
@@ -42,9 +59,7 @@ def _idle(given: str | None) -> bool:
 
 def _tick(given: str | None) -> int:
     """Do what the verb does, without the parser of all verbs."""
-    import gc
-
-    gc.set_threshold(20_000)  # records are made by the thousand here, and hardly a circle
+    _be_patient()
     from taskrunner import complaint, errors, opened, refusal, tick
 
     def tell(text: str) -> None:

@@ -5,13 +5,11 @@ up. What goes on is told once: a failure again only after the `repeat` of its ch
 not know how a message is sent.
 """
 
-import os
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from taskrunner import channels, home, lock, runner
+from taskrunner import channels
 from taskrunner.channels import OWN, Channel
 from taskrunner.model import Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
@@ -19,8 +17,6 @@ from taskrunner.opened import OpenHome
 FAILURES = (State.FAILED, State.TIMED_OUT, State.LOST)
 REPEAT = timedelta(days=1)  # before a task's own command is run again while it keeps failing
 SHORTEST = timedelta(seconds=10)  # what takes no longer is not told as long, whatever is usual
-
-PACKAGE = os.path.dirname(__file__)
 
 Target = tuple[str, str | None]  # a channel, or OWN and the command
 
@@ -124,27 +120,6 @@ def _settle_length(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
         here.store.end_told(task.id, ["long"])
     for channel in told if now >= since else ():
         here.store.set_told(task.id, channel, "long", now)
-
-
-# ---- who takes it there
-
-
-def send_off(here: OpenHome) -> None:
-    """Let a process of its own send what is due, unless one is at it; whatever fails, the next tick tries again.
-
-    It gets our lock with its input, so that there is no moment in which a second one could be started.
-    """
-    here.store.posted = False
-    if not here.goes_on:
-        return
-    argv = (sys.executable, "-m", "taskrunner", "--home", here.folder, "notify", "--send")
-    try:
-        with lock.held(here.path(home.SENDER)) as fd:
-            if fd is not None:
-                # -m looks into the working directory first, and finds the same program as ours there.
-                runner.detach(argv, cwd=os.path.dirname(PACKAGE), stdin=fd)
-    except Exception:  # noqa: BLE001  a message that is late is not worth a run
-        return
 
 
 # ---- whom the rules name

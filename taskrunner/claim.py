@@ -3,8 +3,10 @@
 Everything here runs inside a transaction of the caller.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from taskrunner import announce, clock, policy, schedule, telling, verdict, zone
 from taskrunner.errors import InputError
@@ -21,28 +23,41 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
 
     A `forced` run starts beside others of its task.
     """
-    span, state = decision.span, WRITTEN.get(decision.action, State.PENDING)
-    run_id = here.store.add_run(
-        decision.task_id,
-        state,
-        now,
-        slot=span.slot,
-        first_slot=span.first,
-        coalesced=span.count,
-        coalesced_at_least=span.at_least,
-        trigger=decision.trigger,
-        reason=decision.reason,
-        forced=forced,
-        ready=decision.ready,
-        priority=decision.priority,
-    )
+    run_id = here.store.add_run(**_values(decision, now), forced=forced)
     if run_id is None:
         return None
     for other in decision.stops:
-        _stop(here, other, f"the slot of {policy.words(span.slot)} took its place", now)
-    if state is not State.PENDING:
+        _stop(here, other, f"the slot of {policy.words(decision.span.slot)} took its place", now)
+    if not decision.claims:
         conclude(here, here.store.run(run_id), now)
     return run_id
+
+
+def write_plain(here: OpenHome, decisions: Iterable[Decision], now: datetime) -> None:
+    """Write the rows of decisions that make a run and stop none, many at once; a slot that has one keeps it."""
+    here.store.add_runs(_values(decision, now) for decision in decisions)
+
+
+def is_plain(decision: Decision) -> bool:
+    """Tell a decision that makes a run and stops none."""
+    return decision.claims and not decision.stops
+
+
+def _values(decision: Decision, now: datetime) -> dict[str, Any]:
+    span = decision.span
+    return {
+        "task_id": decision.task_id,
+        "state": WRITTEN.get(decision.action, State.PENDING),
+        "claimed": now,
+        "slot": span.slot,
+        "first_slot": span.first,
+        "coalesced": span.count,
+        "coalesced_at_least": span.at_least,
+        "trigger": decision.trigger,
+        "reason": decision.reason,
+        "ready": decision.ready,
+        "priority": decision.priority,
+    }
 
 
 def _stop(here: OpenHome, run_id: int, reason: str, now: datetime) -> None:

@@ -7,6 +7,7 @@ they are integer milliseconds since the epoch.
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -35,6 +36,7 @@ def from_ms(value: int) -> datetime:
     return EPOCH + value * MILLISECOND
 
 
+@lru_cache(maxsize=256)  # a burst tells the same few instants for each of its runs
 def iso(moment: datetime) -> str:
     """Return an instant as ISO 8601 in UTC with `Z`; milliseconds only when there are any."""
     precision = "milliseconds" if moment.microsecond else "seconds"

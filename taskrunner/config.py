@@ -6,7 +6,6 @@ variable wins. With `home` the only reader of the environment. It must not know 
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -17,13 +16,13 @@ from taskrunner.errors import InputError, ZoneError, shown
 from taskrunner.nearest import advice
 from taskrunner.record import field, like, names_of, record
 
-SIZE = re.compile(r"([0-9]{1,12}) ?((?:k|m|g)?b?)", re.IGNORECASE | re.ASCII)
+SIZE = r"(?ai)([0-9]{1,12}) ?((?:k|m|g)?b?)"
 UNITS = {"": 1, "b": 1} | {
     f"{sign}{b}": 1000**power for power, sign in enumerate("kmg", start=1) for b in ("", "b")
 }
 LARGEST_SIZE = 10**15  # bytes
 TABLES = ("env", "defaults", "notify")  # settings that no single environment variable can hold
-SURROGATE = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
+SURROGATE = r"[\ud800-\udfff]"  # what Python makes of bytes that are not UTF-8
 
 
 @record
@@ -109,7 +108,7 @@ def _place(value: object) -> str:
 
 def _plain(value: object) -> bool:
     """Whether a value is a text that can be in an environment: UTF-8 without a NUL byte."""
-    return isinstance(value, str) and "\0" not in value and not SURROGATE.search(value)
+    return isinstance(value, str) and "\0" not in value and not re.search(SURROGATE, value)
 
 
 def variable(name: object, value: object) -> bool:
@@ -136,7 +135,7 @@ def variables(value: object) -> dict[str, str]:
 
 def size(value: object) -> int:
     """Return a number of bytes, given as a number or as a text such as `64kB`, `10MB`, `1GB`."""
-    found = SIZE.fullmatch(value) if isinstance(value, str) else None
+    found = re.fullmatch(SIZE, value) if isinstance(value, str) else None
     if found is not None:
         value = int(found[1]) * UNITS[found[2].lower()]
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_SIZE:
@@ -174,13 +173,7 @@ READERS: Mapping[str, Callable[[Any], object]] = {
 def load(folder: str) -> Config:
     """Return the settings of a home; raises InputError that names the file or the variable."""
     place = home.path(folder, home.CONFIG)
-    try:
-        with open(place, "rb") as file:
-            given = tomllib.load(file)
-    except FileNotFoundError:
-        given = {}
-    except (OSError, ValueError) as exc:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
-        raise InputError(f"{shown(place)} cannot be read: {exc}") from exc
+    given = _read(place)
     config = Config()
     channels_given = given.pop("notify", None)  # no value of theirs is part of a sentence
     if channels_given is not None:
@@ -192,6 +185,19 @@ def load(folder: str) -> Config:
         if name not in TABLES and os.environ.get(variable):
             config = _with(config, name, os.environ[variable], variable)
     return config
+
+
+def _read(place: str) -> dict[str, Any]:
+    """Return what stands in the file, nothing where there is none: most homes do without."""
+    try:
+        with open(place, "rb") as file:
+            import tomllib
+
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as exc:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
+        raise InputError(f"{shown(place)} cannot be read: {exc}") from exc
 
 
 def _with(config: Config, name: str, value: object, where: str) -> Config:

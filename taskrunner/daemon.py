@@ -217,6 +217,7 @@ def _visit(
             return True, None
         visit = tick.claims(here, "daemon", period=interval)
         me.stop_others(visit.stops)
+        me.known = visit.known
         if here.store.posted or here.store.anything_to_send(here.now()):
             supervise.send_off(here, me.carrier)
         for _ in tick.fill(here, visit.claimed):

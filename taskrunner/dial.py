@@ -119,7 +119,7 @@ def _even_days(
         span = even(datetime.combine(day, time()), DAY, dial.where)
         if span is None or at >= span[0] or span[1] > until:
             break
-        total, at, day = total + each, span[1], dial.what.day_from(day + DAY)
+        total, at, day = total + each, span[1], dial.what.calendar.day_from(day + DAY)
     return (total, at) if total else None
 
 

@@ -4,7 +4,6 @@ One grammar for every option: whole numbers with a unit, largest unit first, not
 This room knows no zone, no clock and no schedule; whoever needs "now" passes it in.
 """
 
-import calendar
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -21,7 +20,7 @@ LONGEST_MONTHS = 1_200
 LONGEST_TEXT = 64
 
 PART = re.compile(r"([0-9]{1,6})(mo|[ywdhms])")
-LOOSE_PART = re.compile(r"([0-9]+)\s*([A-Za-z]+)")
+LOOSE_PART = r"([0-9]+)\s*([A-Za-z]+)"
 
 # What people write for a unit, and what we call it.
 SYNONYMS = {
@@ -163,9 +162,11 @@ def _advice(text: str) -> str:
 
 def _respelled(text: str) -> str:
     """Return what a text with blanks, capitals or long unit names most likely means, or ""."""
-    if not text.isascii() or LOOSE_PART.sub("", text).strip(" ,"):
+    if not text.isascii() or re.sub(LOOSE_PART, "", text).strip(" ,"):
         return ""
-    found = [(n, SYNONYMS.get(unit.lower(), unit.lower())) for n, unit in LOOSE_PART.findall(text)]
+    found = [
+        (n, SYNONYMS.get(unit.lower(), unit.lower())) for n, unit in re.findall(LOOSE_PART, text)
+    ]
     return "".join(n + unit for n, unit in found) if all(u in UNITS for _, u in found) else ""
 
 
@@ -209,5 +210,6 @@ def _too_long(text: object) -> str:
 def _months_back(moment: datetime, months: int) -> datetime:
     """Return the same day and time `months` earlier, or the last day of a shorter month."""
     year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
-    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
-    return moment.replace(year=year, month=month + 1, day=day)
+    first = moment.replace(year=year, month=month + 1, day=1)
+    last = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return first.replace(day=min(moment.day, last.day))

@@ -98,7 +98,7 @@ def owner(files: Sequence[Place]) -> Callable[[str], bool]:
 
 def export(tasks: Sequence[Task], defaults: Mapping[str, Any], *, secrets: bool) -> Exported:
     """Return tasks as the text of a task file."""
-    text, hiding = taskfile.write(tasks, options.of_new_task(defaults, {}), secrets=secrets)
+    text, hiding = taskfile.write(tasks, options.usual(defaults), secrets=secrets)
     return Exported(text, tuple(hiding))
 
 
@@ -150,6 +150,7 @@ class Importing:
     ) -> None:
         """Take the tasks of a home."""
         self._here, self._source, self._moment = here, source, moment
+        self._usual = options.usual(here.config.defaults)
         self._there = [task for task in tasks if task.source == source]
         self._taken = {task.name for task in tasks}
         self.made: list[Draft] = []
@@ -157,7 +158,8 @@ class Importing:
     def take(self, line: Line) -> ImportedLine:
         """Make a line a task, unless it is one or cannot be one, and return what became of it."""
         try:
-            draft = _draft(self._here, line, self._source, self._taken, self._moment)
+            made = _defined(self._here, line, self._source, self._taken)
+            draft = plan.draft(self._here, made, self._usual, self._moment)
         except TaskRunnerError as exc:
             return _left(line.number, line.command, str(exc))
         known = next((task for task in self._there if _same(task, draft)), None)
@@ -169,8 +171,8 @@ class Importing:
         return _told(line, "add", draft.given.name, draft.whole, self._moment)
 
 
-def _draft(here: OpenHome, line: Line, source: str, taken: set[str], moment: datetime) -> Draft:
-    """Return the task that a line becomes; raises what is wrong with it."""
+def _defined(here: OpenHome, line: Line, source: str, taken: set[str]) -> Definition:
+    """Return the definition that a line becomes; raises what is wrong with it."""
     command, shell = crontab.work(line)
     env = crontab.environment(line)
     if env.get("PATH") == here.config.path:
@@ -182,8 +184,7 @@ def _draft(here: OpenHome, line: Line, source: str, taken: set[str], moment: dat
     home = line.settings.get("HOME", "")
     given |= {"cwd": home} if os.path.isabs(home) else {}
     name = crontab.name(line.command, taken)
-    made = Definition(name, source, crontab.schedule(line), command, shell, given=given)
-    return plan.draft(here, made, moment)
+    return Definition(name, source, crontab.schedule(line), command, shell, given=given)
 
 
 def _same(task: Task, draft: Draft) -> bool:

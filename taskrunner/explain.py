@@ -1,9 +1,10 @@
 """Why a task ran or did not, slot by slot, in sentences.
 
 Pure: what is known of a task goes in as a `Case`, what became of its slots comes out. It must not know the
-store; `outlook` asks it.
+store; `inquiry` asks it.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -224,7 +225,7 @@ def _while_disabled(case: Case, slot: datetime) -> str | None:
 
 def _under_another_schedule(case: Case, slot: datetime) -> str | None:
     for event in case.events:
-        found = ledger.OTHER_SCHEDULE.match(event.text or "")
+        found = re.match(ledger.OTHER_SCHEDULE, event.text or "")
         if event.what == "changed" and found and slot <= event.at:
             if found[1] == found[2]:
                 return f"its schedule was given anew by {event.by} at {words(event.at)}, and counts from then on"
@@ -364,5 +365,5 @@ def no_slot(case: Case, moment: datetime) -> Explained:
         near += [] if after is None else [f"the slot after is {words(after)}"]
     older = _under_another_schedule(case, moment)
     told = ", ".join(near) or "it has no slots by the clock"
-    text = f"this is no slot of {case.task.name} ({ledger.when(case.task)}): {told}"
+    text = f"this is no slot of {case.task.name} ({ledger.when(vars(case.task))}): {told}"
     return Explained(moment, moment, None, f"{text}; {older}" if older else text, None)

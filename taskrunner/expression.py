@@ -2,7 +2,7 @@
 
 The grammar is Vixie cron's (crontab(5)); what the many dialects add to it is refused by name. Days
 are matched here too, since the day of month and the day of week hang together. This room knows no
-zone, no instant and no library: who walks the clock is given `Expression.canonical`.
+zone, no instant and no library: who walks the clock is given `Calendar.canonical`.
 """
 
 import calendar
@@ -39,6 +39,11 @@ NICKNAMES = {
 class Field:
     """One of the five fields: its name, its bounds, and the names that stand for numbers."""
 
+    __eq__, __hash__ = (
+        object.__eq__,
+        object.__hash__,
+    )  # there are five, and they are keys of a cache
+
     name: str
     low: int
     high: int
@@ -60,6 +65,7 @@ FIELDS = (
 )
 ORDER = ", ".join(each.name for each in FIELDS)
 
+ODD = re.compile(r"[^ -~\t]")
 ITEM = re.compile(
     r"(?P<low>\*|[0-9]+|[a-z]+)(?:-(?P<high>[0-9]+|[a-z]+))?(?:/(?P<step>[0-9]+))?", re.A
 )
@@ -83,33 +89,23 @@ FOREIGN = {
 
 
 @record
-class Expression:
-    """An expression as sorted numbers; Sunday is 0."""
+class Calendar:
+    """The days of an expression as sorted numbers; Sunday is 0. Many expressions share one."""
 
-    # Equal to itself alone: hashing five tuples for each look into the cache of days would cost what it saves.
+    # Equal to itself alone: hashing three tuples for each look into the cache of days would cost what it saves.
     __eq__, __hash__ = object.__eq__, object.__hash__
 
-    minutes: tuple[int, ...]
-    hours: tuple[int, ...]
     days: tuple[int, ...]
     months: tuple[int, ...]
     weekdays: tuple[int, ...]
-    wildcard: bool  # the minute or the hour begins with *: it follows the clock's real cadence
     both: bool  # day of month and day of week must both match; else either is enough
-    canonical: str  # the same in plain lists, for a library that reads expressions its own way
 
-    def __contains__(self, time: tuple[int, int]) -> bool:
-        """Whether an hour and a minute are one of its times of day."""
-        hour, minute = time
-        return hour in self.hours and minute in self.minutes
-
-    def time_after(self, hour: int, minute: int) -> tuple[int, int] | None:
-        """Return its first hour and minute of a day after these, or None when there are none left."""
-        if hour in self.hours and minute < self.minutes[-1]:
-            return hour, next(later for later in self.minutes if later > minute)
-        if hour < self.hours[-1]:
-            return next(later for later in self.hours if later > hour), self.minutes[0]
-        return None
+    @property
+    def canonical(self) -> str:
+        """Its three fields in plain lists, with * for one that holds all, for a library with a grammar of its own."""
+        sets = ((self.days, 31), (self.months, 12), (self.weekdays, 7))
+        lists = ("*" if len(each) == size else ",".join(map(str, each)) for each, size in sets)
+        return " ".join(lists)
 
     def matches(self, day: date) -> bool:
         """Whether `day` is one of its days."""
@@ -128,6 +124,29 @@ class Expression:
         return None
 
 
+@record
+class Expression:
+    """An expression as sorted numbers: its times of day, and the days that have them."""
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    calendar: Calendar
+    wildcard: bool  # the minute or the hour begins with *: it follows the clock's real cadence
+
+    def __contains__(self, time: tuple[int, int]) -> bool:
+        """Whether an hour and a minute are one of its times of day."""
+        hour, minute = time
+        return hour in self.hours and minute in self.minutes
+
+    def time_after(self, hour: int, minute: int) -> tuple[int, int] | None:
+        """Return its first hour and minute of a day after these, or None when there are none left."""
+        if hour in self.hours and minute < self.minutes[-1]:
+            return hour, next(later for later in self.minutes if later > minute)
+        if hour < self.hours[-1]:
+            return next(later for later in self.hours if later > hour), self.minutes[0]
+        return None
+
+
 def normalise(text: str) -> str:
     """Return an expression with single blanks between its fields and none around them."""
     if not isinstance(text, str):
@@ -138,7 +157,7 @@ def normalise(text: str) -> str:
         raise ScheduleError(
             f"{shown(text)} is longer than the {LONGEST} characters of an expression"
         )
-    if odd := re.search(r"[^ -~\t]", text):
+    if odd := ODD.search(text):
         advice = "use plain ASCII, with blanks or tabs between the fields"
         raise ScheduleError(f"{shown(text)} holds the character {odd[0]!a}: {advice}")
     return " ".join(text.split())
@@ -146,42 +165,40 @@ def normalise(text: str) -> str:
 
 def read(text: str) -> Expression:
     """Return what an expression or nickname means; a ScheduleError says what to write instead."""
-    return _read(normalise(text))
+    return meaning(normalise(text))
 
 
-@lru_cache(maxsize=512)
-def _read(normal: str) -> Expression:
-    fields = _fields(normal)
-    sets = tuple(_numbers(part, field, normal) for part, field in zip(fields, FIELDS, strict=True))
-    found = _expression(fields, sets)
-    if found.day_from(date(2000, 1, 1)) is None:
-        raise ScheduleError(_never(found, normal))
-    return found
-
-
-def _expression(fields: list[str], sets: tuple[tuple[int, ...], ...]) -> Expression:
-    """Return the expression of five texts and the numbers they hold."""
-    minutes, hours, days, months, weekdays = sets
-    wildcard = fields[0].startswith("*") or fields[1].startswith("*")
-    both = fields[2].startswith("*") or fields[4].startswith("*")
-    if not both and (len(days) == 31 or len(weekdays) == 7):
-        # Either is enough and one of them always holds: a list of all would hide that.
-        days, weekdays = tuple(range(1, 32)), tuple(range(7))
-    sets = (minutes, hours, days, months, weekdays)
-    return Expression(*sets, wildcard=wildcard, both=both, canonical=_canonical(sets))
-
-
-def _canonical(sets: tuple[tuple[int, ...], ...]) -> str:
-    """Return plain lists of numbers, with * for a field that holds them all."""
-    sizes = (60, 24, 31, 12, 7)
-    return " ".join(
-        "*" if len(numbers) == size else ",".join(map(str, numbers))
-        for numbers, size in zip(sets, sizes, strict=True)
-    )
+@lru_cache(maxsize=16_384)  # as many as a large store has
+def meaning(normal: str) -> Expression:
+    """Return what a normal text means; a ScheduleError says what to write instead."""
+    minute, hour, *dates = _fields(normal)
+    try:
+        minutes, hours = _numbers(minute, FIELDS[0]), _numbers(hour, FIELDS[1])
+        days = _calendar(*dates)
+    except ScheduleError as exc:
+        raise ScheduleError(f"{shown(normal)} {exc}") from exc
+    return Expression(minutes, hours, days, minute.startswith("*") or hour.startswith("*"))
 
 
 @lru_cache(maxsize=1024)
-def _days_of(what: Expression, year: int, month: int) -> tuple[int, ...]:
+def _calendar(day: str, month: str, weekday: str) -> Calendar:
+    """Return the days that three texts mean."""
+    texts = (day, month, weekday)
+    days, months, weekdays = (
+        _numbers(text, field) for text, field in zip(texts, FIELDS[2:], strict=True)
+    )
+    both = day.startswith("*") or weekday.startswith("*")
+    if not both and (len(days) == 31 or len(weekdays) == 7):
+        # Either is enough and one of them always holds: a list of all would hide that.
+        days, weekdays = tuple(range(1, 32)), tuple(range(7))
+    found = Calendar(days, months, weekdays, both)
+    if found.day_from(date(2000, 1, 1)) is None:
+        raise ScheduleError(_never(found))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _days_of(what: Calendar, year: int, month: int) -> tuple[int, ...]:
     """Return the days of a month that match the day of month, the day of week, or both."""
     first, length = calendar.monthrange(year, month)  # first: Monday is 0
     in_month = {day for day in what.days if day <= length}
@@ -241,7 +258,7 @@ def _not_five(text: str, fields: list[str]) -> str:
 
 def _is_readable(text: str) -> bool:
     try:
-        return bool(_read(text))
+        return bool(meaning(text))
     except ScheduleError:
         return False
 
@@ -251,38 +268,39 @@ def _is_field(part: str) -> bool:
     return DIALECT.fullmatch(part) is not None
 
 
-def _numbers(text: str, field: Field, whole: str) -> tuple[int, ...]:
+@lru_cache(maxsize=1024)
+def _numbers(text: str, field: Field) -> tuple[int, ...]:
     """Return the sorted numbers of one field."""
     found: set[int] = set()
     for item in text.split(","):
-        found.update(_item(item, field, whole))
+        found.update(_item(item, field))
     if field.is_weekday:
         found = {number % 7 for number in found}
     return tuple(sorted(found))
 
 
-def _item(item: str, field: Field, whole: str) -> range:
+def _item(item: str, field: Field) -> range:
     """Return the numbers of one item of a list: a number, a range, a star, each with a step."""
     match = ITEM.fullmatch(item)
     if not match or (match["low"] == "*" and match["high"]):
-        raise _refused(item, field, whole, _advice(item, field))
-    step = _step(match["step"], item, field, whole)
+        raise _refused(item, field, _advice(item, field))
+    step = _step(match["step"], item, field)
     if match["low"] == "*":
         return range(field.low, field.high + 1, step)
-    low = _number(match["low"], item, field, whole)
+    low = _number(match["low"], item, field)
     if match["high"] is None and match["step"] is not None:
-        return range(low, _open_end(item, field, whole) + 1, step)
-    high = low if match["high"] is None else _number(match["high"], item, field, whole)
-    return _range(low, high, step, item, field, whole)
+        return range(low, _open_end(item, field) + 1, step)
+    high = low if match["high"] is None else _number(match["high"], item, field)
+    return _range(low, high, step, item, field)
 
 
-def _range(low: int, high: int, step: int, item: str, field: Field, whole: str) -> range:
+def _range(low: int, high: int, step: int, item: str, field: Field) -> range:
     """Return the numbers from `low` to `high`; Sunday as the upper end alone is 7."""
     if field.is_weekday and high == 0 and low != 0:
         high = 7
     if high < low:
         advice = f"write {_unrolled(low, high, step, field)} to go round the end"
-        raise _refused(item, field, whole, f"it runs backwards: {advice}")
+        raise _refused(item, field, f"it runs backwards: {advice}")
     return range(low, high + 1, step)
 
 
@@ -302,31 +320,29 @@ def _run(low: int, high: int) -> str:
     return f"{low},{high}" if low + 1 == high else f"{low}-{high}"
 
 
-def _step(text: str | None, item: str, field: Field, whole: str) -> int:
+def _step(text: str | None, item: str, field: Field) -> int:
     if text is None:
         return 1
     if len(text) > 4 or int(text) == 0:
-        raise _refused(item, field, whole, "a step is a number from 1 to 9999, such as */5")
+        raise _refused(item, field, "a step is a number from 1 to 9999, such as */5")
     return int(text)
 
 
-def _open_end(item: str, field: Field, whole: str) -> int:
+def _open_end(item: str, field: Field) -> int:
     """Return where `a/n` ends, which tools agree on everywhere but in the day of week."""
     if field.is_weekday:
         start, step = item.split("/")
         advice = f"give the range its end, such as {start}-6/{step} or {start}-7/{step}"
-        raise _refused(
-            item, field, whole, f"tools disagree whether this step reaches Sunday: {advice}"
-        )
+        raise _refused(item, field, f"tools disagree whether this step reaches Sunday: {advice}")
     return field.high
 
 
-def _number(text: str, item: str, field: Field, whole: str) -> int:
+def _number(text: str, item: str, field: Field) -> int:
     """Return the number that digits or a name stand for."""
     if text in field.names:
         return field.names.index(text) + field.low
     if not text.isdigit() or len(text) > 4 or not field.low <= int(text) <= field.high:
-        raise _refused(item, field, whole, _advice(item, field))
+        raise _refused(item, field, _advice(item, field))
     return int(text)
 
 
@@ -346,15 +362,13 @@ def _advice(item: str, field: Field) -> str:
     return f"write * or numbers {field.low}-{field.high}{names}, as 1,2 or 1-5 or */2"
 
 
-def _refused(item: str, field: Field, whole: str, advice: str) -> ScheduleError:
-    """Return the error for one item: the expression, the field, the item, and what to write."""
-    return ScheduleError(f"{shown(whole)} has {shown(item)} as its {field.name}: {advice}")
+def _refused(item: str, field: Field, advice: str) -> ScheduleError:
+    """Return the error for one item: the item, the field, and what to write; `meaning` says of which expression."""
+    return ScheduleError(f"has {shown(item)} as its {field.name}: {advice}")
 
 
-def _never(what: Expression, text: str) -> str:
-    """Return the sentence for days that no month has."""
+def _never(what: Calendar) -> str:
+    """Return what is wrong with days that no month has."""
     longest = max(calendar.monthrange(2000, month)[1] for month in what.months)
     advice = f"give a day up to {longest}, or another month"
-    return (
-        f"{shown(text)} can never fire: the longest of its months has {longest} days, so {advice}"
-    )
+    return f"can never fire: the longest of its months has {longest} days, so {advice}"

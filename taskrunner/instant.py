@@ -14,13 +14,12 @@ from taskrunner.zone import change, local, place, readings, zone
 LONGEST_TEXT = 64
 YEARS = range(1970, 10_000)
 
-ISO = re.compile(
-    r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+ISO = (
+    r"(?a)(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[Tt ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)"
-    r" ?(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?",
-    re.A,
+    r" ?(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
-DISTANCE = re.compile(r"[+-].+", re.A)
+DISTANCE = r"[+-].+"
 
 
 def moment(text: str, *, tz: str, now: datetime) -> datetime:
@@ -28,14 +27,14 @@ def moment(text: str, *, tz: str, now: datetime) -> datetime:
     typed = _checked(text)
     if typed.lower() == "now":
         return now.astimezone(UTC)
-    if DISTANCE.fullmatch(typed):
+    if re.fullmatch(DISTANCE, typed):
         return _apart(typed, now)
     return place_text(typed, tz)
 
 
 def moment_note(text: str, *, tz: str) -> str | None:
     """Return what is odd about a wall time in `tz`: it comes twice, or not at all; None else."""
-    if not ISO.fullmatch(text.strip()):
+    if not re.fullmatch(ISO, text.strip()):
         return None
     wall = read(text)
     return note(wall, tz) if wall.tzinfo is None else None
@@ -55,7 +54,7 @@ def place_text(text: str, tz: str) -> datetime:
 
 def read(text: str) -> datetime:
     """Return the datetime of an ISO 8601 text, naive without offset, cut to the millisecond."""
-    match = ISO.fullmatch(_checked(text))
+    match = re.fullmatch(ISO, _checked(text))
     if not match:
         raise _refused(text, _advice(text))
     try:

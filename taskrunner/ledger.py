@@ -6,7 +6,7 @@ Pure: records in, records out. It must not know the store, and no clock but the 
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,10 +18,10 @@ from taskrunner.record import names_of, record
 LONGEST_VALUE = 100  # characters of a value that was changed
 CLOCK_EVENTS = ("gap", "step back")
 HOLD_EVENTS = ("held", "resumed")
-SINCE = re.compile(r"no tick since (\S+): (.*)")
-BACK = re.compile(r"(the clock went back by \S+ s), from (\S+)")
-UNTIL = re.compile(r"until (\S+Z)(?:: (.*))?|until `taskrunner resume`(?:: (.*))?")
-OTHER_SCHEDULE = re.compile(r"schedule (.+?) -> (.+?)(?:, |$)")
+SINCE = r"no tick since (\S+): (.*)"
+BACK = r"(the clock went back by \S+ s), from (\S+)"
+UNTIL = r"until (\S+Z)(?:: (.*))?|until `taskrunner resume`(?:: (.*))?"
+OTHER_SCHEDULE = r"schedule (.+?) -> (.+?)(?:, |$)"
 TIMING = ("kind", "schedule", "tz", "anchor", "from_finish")
 # Fields that no person has changed, or that are told with another.
 UNTOLD = {
@@ -73,7 +73,7 @@ def difference(old: Task, new: Task) -> str:
     """Return what a person has changed of a task, old and new; of what may be secret the name only."""
     told = []
     if old.evaluated != new.evaluated or any(getattr(old, n) != getattr(new, n) for n in TIMING):
-        told.append(f"schedule {when(old)} -> {when(new)}")
+        told.append(f"schedule {when(vars(old))} -> {when(vars(new))}")
     for name in names_of(Task):
         before, after = _value(name, old), _value(name, new)
         if name not in UNTOLD and before != after:
@@ -82,12 +82,12 @@ def difference(old: Task, new: Task) -> str:
     return ", ".join(told)
 
 
-def when(task: Task) -> str:
-    """Return the schedule of a task as it was given, with anchor and zone."""
-    anchor = "" if task.anchor is None else f" from {words(task.anchor)}"
-    start = " from finish" if task.from_finish else anchor
-    zone = "" if task.tz is None else f" ({task.tz})"
-    return f"{task.kind} {task.schedule}".strip() + start + zone
+def when(values: Mapping[str, Any]) -> str:
+    """Return the schedule of a task, of its columns, as it was given, with anchor and zone."""
+    anchor = "" if values["anchor"] is None else f" from {words(values['anchor'])}"
+    start = " from finish" if values["from_finish"] else anchor
+    zone = "" if values["tz"] is None else f" ({values['tz']})"
+    return f"{values['kind']} {values['schedule']}".strip() + start + zone
 
 
 def _value(name: str, task: Task) -> str:
@@ -138,9 +138,9 @@ def gaps(events: Sequence[Event], silence: Gap | None = None) -> list[Gap]:
 
 
 def _gap(event: Event) -> Gap | None:
-    if ahead := SINCE.fullmatch(event.text or ""):
+    if ahead := re.fullmatch(SINCE, event.text or ""):
         return Gap(_moment(ahead[1]), event.at, ahead[2])
-    if back := BACK.fullmatch(event.text or ""):
+    if back := re.fullmatch(BACK, event.text or ""):
         return Gap(_moment(back[2]), event.at, back[1])
     return None
 
@@ -164,7 +164,7 @@ def holds(events: Sequence[Event]) -> list[Stretch]:
     marks = [event for event in events if event.what in HOLD_EVENTS]
     found = []
     for number, event in enumerate(marks):
-        if event.what == "held" and (said := UNTIL.fullmatch(event.text or "")):
+        if event.what == "held" and (said := re.fullmatch(UNTIL, event.text or "")):
             ends = [mark.at for mark in marks[number + 1 : number + 2]]
             ends += [_moment(said[1])] if said[1] else []
             why = said[2] or said[3] or ""

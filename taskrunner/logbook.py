@@ -8,6 +8,7 @@ is said of them. It must not know what a run or a store is.
 import os
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
 
 from taskrunner import home, journal, lock
 from taskrunner.errors import HomeRefused
@@ -66,8 +67,12 @@ class Logbook:
 
 def _line(line: Line, pid: int) -> str:
     level, at, text, _ = line
-    stamp = at.isoformat(timespec="milliseconds").removesuffix("+00:00")
-    return f"{stamp}Z {pid} {WORDS[level]:<7} {_plain(text)}\n"
+    return f"{_stamp(at)} {pid} {WORDS[level]:<7} {_plain(text)}\n"
+
+
+@lru_cache(maxsize=16)  # many lines are of one instant
+def _stamp(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _plain(text: str) -> str:

@@ -3,18 +3,19 @@
 It must not know which words there are.
 """
 
-import difflib
 from collections.abc import Iterable
 
 LONGEST = 60  # letters that are looked at
 MOST = 10_000  # words that are compared
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the word that is most like one that is unknown, None when none is."""
+def nearest(word: str, known: Iterable[str], *, alike: float = 0.6) -> str | None:
+    """Return the word that is most like one that is unknown, None when none is as much alike as that, of 1."""
+    import difflib
+
     meant = [each for each, _ in zip(known, range(MOST), strict=False)]
     folded = {each.lower(): each for each in meant}
-    near = difflib.get_close_matches(word[:LONGEST].lower(), folded, n=1)
+    near = difflib.get_close_matches(word[:LONGEST].lower(), folded, n=1, cutoff=alike)
     return folded[near[0]] if near else None
 
 

@@ -493,17 +493,19 @@ def _no_default(defaults: Mapping[str, Any]) -> None:
             raise InputError(f"{name} can be no default: it says what one task runs")
 
 
-def of_new_task(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a new task: what is given, else the config's `defaults`, else ours.
-
-    Raises InputError.
-    """
+def usual(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a task that gives none: the config's `defaults`, else ours; raises InputError."""
     try:
-        usual = read({**DEFAULTS, **defaults})
-        agree(usual)
+        found = read({**DEFAULTS, **defaults})
+        agree(found)
         _no_default(defaults)
     except InputError as exc:
         raise InputError(f"the table defaults in taskrunner.toml: {exc}") from exc
+    return found
+
+
+def of_new_task(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a new task: what is given, else the `usual` ones; raises InputError."""
     # The limit of a policy goes with the policy: a default does not stand against what is given.
     found = {**usual, **without_leftovers(read(given))}
     agree(found)

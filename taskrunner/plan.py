@@ -5,7 +5,7 @@ where definitions come from.
 """
 
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +57,15 @@ class Step:
     values: dict[str, Any]
 
 
+@record
+class Comparison:
+    """The tasks that are there by their names, those of them that go, and the names of those that will be there."""
+
+    old: dict[str, Task]
+    gone: Sequence[Task]
+    staying: Container[str]
+
+
 # ---- definitions to drafts
 
 
@@ -64,20 +73,20 @@ def drafts(
     here: OpenHome, found: Found, moment: datetime, progress: Progress = untold
 ) -> tuple[list[Draft], Found]:
     """Return definitions with all options, and beside them what is wrong with those that cannot be tasks."""
-    options.of_new_task(here.config.defaults, {})  # else each task would have the config's fault
+    usual = options.usual(here.config.defaults)  # else each task would have the config's fault
     made, faults = [], [*found.faults, *_twice(found.definitions)]
     for number, each in enumerate(found.definitions):
         progress("definitions read", number, len(found.definitions))
         try:
-            made.append(draft(here, each, moment))
+            made.append(draft(here, each, usual, moment))
         except TaskRunnerError as exc:
             faults.append(each.fault(str(exc), _key(str(exc)), known=isinstance(exc, InputError)))
     return made, like(found, faults=faults)
 
 
-def draft(here: OpenHome, given: Definition, moment: datetime) -> Draft:
-    """Return a definition with all options; raises what is wrong with it."""
-    values = options.of_new_task(here.config.defaults, given.given)
+def draft(here: OpenHome, given: Definition, usual: Mapping[str, Any], moment: datetime) -> Draft:
+    """Return a definition with all options, the `usual` for what it leaves open; raises what is wrong with it."""
+    values = options.of_new_task(usual, given.given)
     own = {key: values[key] for key in given.given}
     values |= definition.work(given.name, given.command, given.shell, own)
     values |= {"source": given.source}
@@ -328,15 +337,13 @@ def _busy(here: OpenHome, old: Task) -> list[Fault]:
 # ---- all of it
 
 
-def apply(
+def compare(
     here: OpenHome,
     made: Sequence[Draft],
-    moment: datetime,
     owned: Callable[[str], bool] | None = None,
     found: Found = NOTHING,
-    progress: Progress = untold,
-) -> list[Step]:
-    """Return what is to be done so that the store has these tasks, and of those it `owned` no others.
+) -> Comparison:
+    """Return what is there beside these tasks; of those it `owned` the ones that are not among them go.
 
     Raises InputError or StateError that tells all that stands against it.
     """
@@ -347,11 +354,22 @@ def apply(
     against = [*_chain_faults(made, others, names), *_group_faults(made, others)]
     against += _owner_faults(made, old, found.sources)
     refuse([*found.faults, *against, *(fault for task in gone for fault in _busy(here, task))])
-    steps = []
+    return Comparison(old, gone, others.keys() | names)
+
+
+def steps(
+    here: OpenHome,
+    made: Sequence[Draft],
+    compared: Comparison,
+    moment: datetime,
+    progress: Progress = untold,
+) -> list[Step]:
+    """Return what is to be done so that the store has these tasks, and not those that go."""
+    found = []
     for number, each in enumerate(made):
         progress("tasks compared", number, len(made))
-        steps.append(_step(here, each, old.get(each.given.name), moment))
-    return [*steps, *(_removed(here, task, others.keys() | names) for task in gone)]
+        found.append(_step(here, each, compared.old.get(each.given.name), moment))
+    return [*found, *(_removed(here, task, compared.staying) for task in compared.gone)]
 
 
 def _owns(owned: Callable[[str], bool] | None, task: Task) -> bool:
@@ -362,16 +380,25 @@ def carry_out(
     here: OpenHome, steps: Sequence[Step], moment: datetime, progress: Progress = untold
 ) -> None:
     """Write what is to be done; inside a transaction of the caller."""
+    _add(here, [step.values for step in steps if step.planned.action == "add"], moment)
     for number, step in enumerate(steps):
         progress("tasks written", number, len(steps))
         match step.planned.action:
-            case "add":
-                key = here.store.add_task(step.values)
-                _note(here, "added", key, moment, ledger.when(here.store.task(key)))
             case "change":
                 _change(here, step, moment)
             case "remove":
                 _remove(here, step, moment)
+
+
+def _add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) -> None:
+    ids, who = here.store.add_tasks(tasks), command.account(None)[0]
+    added = [
+        (Event(moment, "added", who, text=ledger.when(values)), key)
+        for key, values in zip(ids, tasks, strict=True)
+    ]
+    here.store.note_all(added)
+    for event, key in added:
+        telling.changed(here, key, event.what, who, event.text, moment)
 
 
 def _change(here: OpenHome, step: Step, moment: datetime) -> None:

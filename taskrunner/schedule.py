@@ -7,7 +7,8 @@ no policy. It alone uses croniter and dateutil, imported at first use so that an
 pay for them.
 """
 
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
@@ -15,7 +16,7 @@ from taskrunner import clock, expression
 from taskrunner.dial import DAY, LAST, Dial, count_slots, next_slot
 from taskrunner.duration import Interval, absolute, parse_interval
 from taskrunner.errors import MomentError, ScheduleError, shown
-from taskrunner.expression import Expression
+from taskrunner.expression import SEARCH_YEARS, Calendar, Expression
 from taskrunner.instant import cut, moment, moment_note, note, place_text, read, spell
 from taskrunner.record import like, record
 from taskrunner.words import unit, words
@@ -49,13 +50,13 @@ class Cron:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expression", expression.normalise(self.expression))
-        expression.read(self.expression)
+        expression.meaning(self.expression)
         _check_zone(self.tz)
 
     @property
     def meaning(self) -> Expression:
         """What the expression says, in numbers."""
-        return expression.read(self.expression)
+        return expression.meaning(self.expression)
 
     @property
     def text(self) -> str:
@@ -323,7 +324,9 @@ def complete(schedule: Schedule, *, tz: str, now: datetime) -> Schedule:
     match schedule:
         case Cron():
             whole = like(schedule, tz=schedule.tz or tz)
-            if whole.next_after(now) is None:
+            # What can be read has a day within so many years, but for the end of the calendar.
+            far = now.year + SEARCH_YEARS >= LAST.year
+            if far and whole.next_after(now) is None:
                 raise ScheduleError(f"{shown(whole.text)} has no slot after {now}: check both")
             return whole
         case Every():
@@ -384,7 +387,7 @@ def slot_note(schedule: Schedule, slot: datetime) -> str | None:
         case Cron(meaning=what) if not what.wildcard:
             tz = schedule.tz if schedule.tz is not None else clock.local_zone()
             wall = local(slot, zone(tz))
-            meant = what.matches(wall.date()) and (wall.hour, wall.minute) in what
+            meant = what.calendar.matches(wall.date()) and (wall.hour, wall.minute) in what
         case Every(anchor=datetime() as anchor, tz=str() as tz) if not schedule.length.seconds:
             wall = local(slot, zone(tz))
             meant = wall.time() == local(anchor, zone(tz)).time()
@@ -414,23 +417,34 @@ def library_version() -> str | None:
 def _walk(what: Expression, wall: datetime) -> datetime | None:
     """Return the first wall minute after `wall` that matches.
 
-    What is left of a day is found in our own sets: importing croniter takes longer than many a tick. So is
-    the day, since croniter searches decades slowly or gives up; it is handed naive times only, as its own
-    handling of clock changes is not Debian's.
+    The time of day is found in our own sets: importing croniter takes longer than many a tick.
     """
-    start = wall.replace(second=0, microsecond=0, fold=0)
-    left = what.time_after(start.hour, start.minute) if what.matches(start.date()) else None
-    if left is not None:
-        return start.replace(hour=left[0], minute=left[1])
-    day = what.day_from(start.date() + DAY)
-    if day is None:
-        return None
+    day: date | None = wall.date()
+    assert day is not None
+    left = what.time_after(wall.hour, wall.minute) if what.calendar.matches(day) else None
+    if left is None:
+        day = _day_from(what.calendar, day + DAY)
+        left = what.hours[0], what.minutes[0]
+    return None if day is None else datetime.combine(day, time(*left))
+
+
+@lru_cache(maxsize=1024)  # few calendars in a store, however many tasks it has
+def _day_from(calendar: Calendar, first: date) -> date | None:
+    """Return the first day that matches and is not before `first`; when that is `first`, nobody is asked.
+
+    croniter is asked from the day before ours, since it searches decades slowly or gives up; it is handed
+    naive times only, as its own handling of clock changes is not Debian's.
+    """
+    day = calendar.day_from(first)
+    if day is None or day == first:
+        return day
     from croniter import croniter
 
     before = datetime.combine(day, time()) - MINUTE
-    walker = croniter(what.canonical, before, ret_type=datetime, day_or=not what.both)
+    text = f"0 0 {calendar.canonical}"
+    walker = croniter(text, before, ret_type=datetime, day_or=not calendar.both)
     found: datetime = walker.get_next()
-    return found
+    return found.date()
 
 
 def _newest(

@@ -6,7 +6,7 @@ outcome then starts the next pending runs: capacity and chains never wait for a 
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
@@ -25,6 +25,7 @@ from taskrunner import (
     reconcile,
     runner,
     schedule,
+    sender,
     spool,
     telling,
     verdict,
@@ -120,6 +121,22 @@ class Ended:
 
 
 @mutable
+class Known:
+    """Tasks as they were read, which holds until others write: `changes` is of before that (`store.changes`)."""
+
+    changes: int
+    tasks: dict[int, Task] = field(default_factory=dict)
+
+    def of(self, here: OpenHome, runs: Sequence[Run]) -> dict[int, Task]:
+        """Return the tasks of runs by their ids; each is known for one start, as the end of a run changes it."""
+        if self.tasks and here.store.changes() != self.changes:
+            self.tasks.clear()
+        wanted = {run.task_id for run in runs}
+        found = {key: self.tasks.pop(key) for key in wanted & self.tasks.keys()}
+        return found | here.store.tasks_by_id(wanted - found.keys())
+
+
+@mutable
 class Supervisor:
     """One living supervisor: its children, and the rows and output files that go with them."""
 
@@ -127,6 +144,7 @@ class Supervisor:
     name: str
     slots: Slots
     carrier: Carrier | None = None  # None is ourselves
+    known: Known | None = None
     boot_id: str = field(default_factory=clock.boot_id)
     namespace: int | None = field(default_factory=runner.pid_namespace)
     children: runner.Children = field(default_factory=runner.Children)
@@ -223,8 +241,11 @@ class Supervisor:
     def _turn(self) -> None:
         now, ended = self.here.now(), list(self._ended)
         batch: list[Wanted] = []
+        patience = PATIENCE if self.watched else None
+        # With others to look after we do not wait for the disk: the starts do.
+        later = len(self.watched) > 1 and self.carrier is None and self.here.store.is_durable
         try:
-            with self.here.store.transaction(patience=PATIENCE if self.watched else None):
+            with self.here.store.transaction(durable=not later, patience=patience):
                 stopped = self.here.store.being_stopped()
                 self._record(ended, stopped)
                 self._next(batch, now)
@@ -237,7 +258,7 @@ class Supervisor:
         del self._ended[: len(ended)]
         for each in ended:
             self._let_go(each)
-        self.spawn(batch, now)
+        self.spawn(batch, now, self.here.store.sync if later else None)
         self.stop_others(list(marked))  # by what the ends above have set in motion
 
     def _let_go(self, each: Ended) -> None:
@@ -289,8 +310,13 @@ class Supervisor:
             self._loaded = True
 
     def _look(self, timeout: float | None = 0) -> None:
-        for run_id, outcome in self.children.wait(timeout):
-            self._collect(self.watched[run_id], outcome)
+        self._collect_all(self.children.wait(timeout))
+
+    def _collect_all(self, found: Sequence[tuple[int, Outcome]]) -> None:
+        now = self.here.now()
+        full = bool(found) and output.full(self.here.output)
+        for run_id, outcome in found:
+            self._collect(self.watched[run_id], outcome, now, full=full)
 
     def _bound(self, run_id: int) -> None:
         watched = self.watched[run_id]
@@ -306,8 +332,10 @@ class Supervisor:
         self,
         watched: Watched,
         outcome: Outcome,
-        at: datetime | None = None,
+        at: datetime,
         note: str | None = None,
+        *,
+        full: bool = False,
     ) -> None:
         """Put the output of a run that has ended where it belongs; what is large keeps a file."""
         try:
@@ -320,16 +348,17 @@ class Supervisor:
             kept, small, fault, large = excerpt.NONE, b"", None, False
             note = f"its output was lost: {exc.strerror}"
         note = note or watched.slot.fault or _told(watched, outcome, kept)
-        if note is None and output.full(self.here.output):
+        if note is None and full:
             note = "the disk of its output was full"
-        at = at or self.here.now()
         self._ended.append(Ended(watched, at, outcome, kept.written, small, large, fault, note))
 
     def adopt(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
-        """Make one pending run ours, whatever else runs; to be spawned after the transaction."""
-        return self._make_running([self._ready(run, task, now)], now)
+        """Make one run ours, if it is still pending, whatever else runs; to be spawned after the transaction."""
+        if not self.here.store.still([run.id], State.PENDING):
+            return []
+        return self._make_running([self._want(run, task, now)], now)
 
-    def _ready(self, run: Run, task: Task, now: datetime) -> Wanted:
+    def _want(self, run: Run, task: Task, now: datetime) -> Wanted:
         name, slots = self.name, self.slots
         if self.carrier is not None:
             name = self.carrier.unit(run.id)
@@ -338,19 +367,15 @@ class Supervisor:
         return Wanted(started, task, slots.take(command.owner(task.user)), name)
 
     def _make_running(self, wanted: Sequence[Wanted], now: datetime) -> list[Wanted]:
-        """Write that runs are running, and return those that were still pending."""
+        """Write that pending runs are running."""
         processes = [
             Process(each.run.id, each.name, self.boot_id, slot.name, slot.inode, self.namespace)
             for each, slot in ((each, each.slot) for each in wanted)
         ]
-        found = self.here.store.start(processes, now)
-        mine = [each for each in wanted if each.run.id in found]
+        self.here.store.start(processes, now)
         for each in wanted:
-            if each.run.id not in found:
-                self.slots.put_back(each.slot)
-        for each in mine:
             announce.started(self.here, each.task, each.run, now)
-        return mine
+        return list(wanted)
 
     def _next(self, taken: list[Wanted], now: datetime) -> None:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
@@ -378,31 +403,35 @@ class Supervisor:
 
     def _start_each(self, runs: Sequence[Run], now: datetime) -> list[Wanted]:
         """Take the first of the runs, and those that may start beside the ones before them."""
-        tasks, seen = self.here.store.tasks_of(runs), set[object]()
+        known, seen = self.known or Known(0), set[object]()
+        tasks = known.of(self.here, runs)
         wanted: list[Wanted] = []
         for run in runs:
             # Each was found to be startable alone, not beside others of its task or group.
             task = tasks[run.task_id]
             kin = {task.id, task.group} - {None}
             if not seen & kin:
-                wanted += self._ready_or_not(run, task, now)
+                wanted += self._want_or_not(run, task, now)
             seen |= kin
         return self._make_running(wanted, now)
 
-    def _ready_or_not(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
+    def _want_or_not(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
         late = policy.too_late(task, run, now)
         if late is not None:
             claim.finish(self.here, End(run, State.MISSED, late, now))
             return []
         try:
-            return [self._ready(run, task, now)]
+            return [self._want(run, task, now)]
         except OSError as exc:
             why = f"could not start: its output file: {exc.strerror}"
             claim.finish(self.here, End(run, State.FAILED, why, now))
             return []
 
-    def spawn(self, batch: Sequence[Wanted], now: datetime) -> None:
-        """Start the processes of runs that were made running."""
+    def spawn(
+        self, batch: Sequence[Wanted], now: datetime, first: Callable[[], None] | None = None
+    ) -> None:
+        """Start the processes of runs that were made running, once `first` is done; OSError keeps them from it."""
+        asked: list[tuple[int, runner.Asked]] = []
         for each in batch:
             run, slot = each.run, each.slot
             watched = self.watched[run.id] = Watched(run, terms(each.task), slot, each.name)
@@ -410,11 +439,11 @@ class Supervisor:
             try:
                 resolved = command.resolve(each.task, run, self.here.config, now)
             except TaskRunnerError as exc:
-                self._collect(watched, Outcome(error=f"could not start: {exc}"))
+                self._collect(watched, Outcome(error=f"could not start: {exc}"), now)
             else:
-                if self.carrier is not None and self._handed_over(watched, resolved):
-                    continue
-                self.children.start_beside(run.id, resolved, slot.fd)
+                if self.carrier is None or not self._handed_over(watched, resolved):
+                    asked.append((run.id, self.children.prepare(resolved, slot.fd)))
+        self.children.start_beside(asked, first)
 
     def _handed_over(self, watched: Watched, resolved: Command) -> bool:
         """Let the carrier have a run; False when we have to carry it after all."""
@@ -429,7 +458,7 @@ class Supervisor:
             return True
         self.refused = refused
         if not self.carrier.falls_back:
-            self._collect(watched, Outcome(error=f"could not start: {refused}"))
+            self._collect(watched, Outcome(error=f"could not start: {refused}"), self.here.now())
             return True
         # The row names the unit: as long as we live, that is us.
         self.lasting.enter_context(lock.held_own(self.here.supervisor(watched.name)))
@@ -600,7 +629,7 @@ def _told(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | No
 def send_off(here: OpenHome, carrier: Carrier | None) -> None:
     """Let what is to be told be sent, by a process of its own."""
     if carrier is None:
-        announce.send_off(here)
+        sender.send_off(here)
     else:
         carrier.send_off()
 
@@ -622,5 +651,5 @@ def supervisor(
             yield me
         finally:
             slots.close()
-            me.lasting.close()
             me.children.close()
+            me.lasting.close()

@@ -13,10 +13,10 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from taskrunner import instant, options, render, words
+from taskrunner import instant, options, render, words, zone
 from taskrunner.errors import InputError, shown
 from taskrunner.model import Kind, Task
-from taskrunner.record import field, like, mutable, record
+from taskrunner.record import field, mutable, record
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
 
 WHEN = ("every", "cron", "at", "after", "boot", "manual")
@@ -33,6 +33,14 @@ BARE = re.compile(r"[A-Za-z0-9_-]+")
 DASHED = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 CLOSES = ('"""', "'''", "]", "}")  # what the last line of a value of several lines holds
 RELATIVE = re.compile(r"\s*(?:[+-]|now\s*$)", re.IGNORECASE)
+
+# What takes the place of which options that were given before: a schedule that of another, a policy its limit.
+INSTEAD = (
+    ({*TIMING}, {*WHEN}),
+    ({*WORK, "args"}, {*WORK}),
+    ({"catch_up_limit"}, {"catch_up"}),
+    ({"max_instances"}, {"overlap"}),
+)
 
 Path = tuple[str, ...]
 
@@ -199,7 +207,8 @@ def _layers(
             reading.refuse(
                 (*path, name), f"{shown(name)} can be no default: {_near(name, allowed)}"
             )
-        found.append((path, {name: values[name] for name in values if name in allowed}))
+        known = {name: values[name] for name in values if name in allowed}
+        found += [(path, known)] if known else []
     return found
 
 
@@ -256,13 +265,11 @@ def _lay_over(
 ) -> None:
     """Put the options of one table over those before; what contradicts them takes them away."""
     gone: set[str] = set()
-    for group, marks in ((TIMING, WHEN), ((*WORK, "args"), WORK)):
-        if any(table.get(key, False) is not False for key in marks):
-            gone |= {*group}
-    gone |= {"catch_up_limit"} if "catch_up" in table else set()
-    gone |= {"max_instances"} if "overlap" in table else set()
-    for key in gone:
-        values.pop(key, None)
+    for group, marks in INSTEAD if values else ():
+        if any(table[key] is not False for key in table.keys() & marks):
+            gone |= group
+    for key in gone & values.keys():
+        del values[key]
     for key, value in table.items():
         before = values.get(key)
         both = key == "env" and isinstance(before, dict) and isinstance(value, dict)
@@ -284,7 +291,7 @@ def _definition(
     schedule, tz = _schedule(reading, values, flags, places, refuse)
     if schedule is None:
         return None
-    made = Definition(
+    return Definition(
         name,
         reading.source,
         schedule,
@@ -295,8 +302,8 @@ def _definition(
         flags.get("enabled"),
         given,
         reading.place,
+        Places(reading, places),
     )
-    return like(made, lines=Places(reading, places))
 
 
 class Places(Mapping[str, int]):
@@ -415,7 +422,7 @@ def _schedule(
 def _check_zone(whole: Schedule, tz: Any) -> None:
     """Raise InputError for a zone that is none, or that this kind of schedule has not."""
     options.schedule(whole, tz)
-    Cron("* * * * *", tz)
+    zone.zone(tz)
 
 
 def _when(kind: str, values: dict[str, Any], flags: dict[str, bool], zone: str) -> Schedule:

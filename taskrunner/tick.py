@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import chain, compress
 from typing import Any
 
 from taskrunner import (
@@ -85,6 +86,7 @@ class Visit:
     agrees: bool = False  # since the last tick the clock moved on as far as the time since the boot
     # Tasks with their next slots, whose following slots are not known yet.
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)
+    known: supervise.Known | None = None  # the tasks that were looked at, as they were read
 
 
 def tick(
@@ -152,6 +154,7 @@ def carry_out(
         runner.stop_signals(me.children) as signals,
     ):
         me.stop_others(visit.stops)
+        me.known = visit.known
         me.turn()
         me.hand_on()
         publish(here)  # others are not to take the clock for dead while our runs go on
@@ -216,7 +219,7 @@ def _decide(here: OpenHome, visit: Visit, boot_id: str, only: Task | None, calle
     live = here.store.live()
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
     held = here.store.held(visit.at) is not None
-    known = {} if held else _claim_all(here, visit, boot_id, only)
+    known = {} if held else dict(_claim_all(here, visit, boot_id, only).tasks)
     telling.decided(here, visit.decisions, visit.at, caller)
     visit.decisions = rehearsal.with_room(here, visit.decisions, live, known)
 
@@ -251,10 +254,10 @@ def _half(*numbers: int) -> bytes:
     return " ".join(map(str, numbers)).ljust(HALF - 1).encode() + b"\n"
 
 
-def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) -> dict[int, Task]:
-    """Claim what is due, and return the tasks that were looked at by their ids."""
+def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) -> supervise.Known:
+    """Claim what is due, and return the tasks that were looked at."""
     key, due = None if only is None else only.id, True
-    known: dict[int, Task] = {}
+    known = visit.known = supervise.Known(here.store.changes())
     while due:
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
@@ -262,7 +265,7 @@ def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) ->
             live = rehearsal.by_task(here.store.live_of(tasks))
             found = _evaluate(here, visit, tasks, live, boot_id)
             visit.decisions += _write(here, visit, found)
-        known |= {task.id: task for task in tasks}
+        known.tasks.update((task.id, task) for task in tasks)
         due = bool(tasks)
     return known
 
@@ -292,7 +295,11 @@ def _write(here: OpenHome, visit: Visit, found: Sequence[Evaluated]) -> list[Dec
     try:
         with here.store.savepoint():
             here.store.change_tasks([(each.task.id, each.changes) for each in found])
-            stops = [run_id for each in found for run_id in _claimed(here, each, visit.at)]
+            plain = [all(map(claim.is_plain, each.decisions)) for each in found]
+            rows = (each.decisions for each in compress(found, plain))
+            claim.write_plain(here, chain.from_iterable(rows), visit.at)
+            others = (each for each, simple in zip(found, plain, strict=True) if not simple)
+            stops = [run_id for each in others for run_id in _claimed(here, each, visit.at)]
     except (StoreBusy, StoreRefused):
         raise
     except Exception as exc:  # noqa: BLE001  as above

@@ -5,15 +5,16 @@ instant; it reads an `Expression` and returns one line.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
-from taskrunner.expression import LONG_DAYS, LONG_MONTHS, Expression
+from taskrunner.expression import LONG_DAYS, LONG_MONTHS, Calendar, Expression
 
 FEW = 6  # this many times of day are named one by one
 
 
 def words(what: Expression) -> str:
     """Return when an expression fires, on one line."""
-    days = _days(what)
+    days = _days(what.calendar)
     if (
         len(what.hours) < 24
         and len(what.minutes) * len(what.hours) <= FEW
@@ -72,7 +73,8 @@ def _step(numbers: Sequence[int], size: int) -> int:
     )
 
 
-def _days(what: Expression) -> str:
+@lru_cache(maxsize=1024)
+def _days(what: Calendar) -> str:
     """Return on which days it fires."""
     every_month = len(what.months) == 12
     months = join(LONG_MONTHS[month - 1].title() for month in what.months)

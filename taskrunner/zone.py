@@ -6,13 +6,13 @@ cron's rule (docs/explanation/time.md, section 2). This room
 knows nothing of expressions, intervals or tasks.
 """
 
-import difflib
 import re
 import zoneinfo
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from taskrunner import nearest
 from taskrunner.errors import MomentError, ZoneError, shown
 
 NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
@@ -72,8 +72,7 @@ def _nearest(name: str, known: set[str]) -> str | None:
     cities = {each.lower().rsplit("/", 1)[-1]: each for each in sorted(known) if "/" in each}
     if found := folded.get(wanted) or cities.get(wanted.rsplit("/", 1)[-1]):
         return found
-    near = difflib.get_close_matches(wanted, folded, n=1, cutoff=0.75)
-    return folded[near[0]] if near else None
+    return nearest.nearest(wanted, sorted(known), alike=0.75)
 
 
 def utc(moment: datetime) -> datetime:

@@ -113,3 +113,26 @@ def old_store(home, file):
     made.execute("PRAGMA journal_mode = WAL")
     made.executescript(file.read_text())
     made.close()
+
+
+def imported_by(home, *words, first=""):
+    """Return the modules that the program has imported when it ends."""
+    code = (
+        f"import sys, os; sys.path.insert(0, {str(ROOT)!r})\n{first}\n"
+        f"sys.argv[1:] = {['--home', str(home), *words]!r}\n"
+        "def leave(code): print('\\nimported', *sys.modules, flush=True); real(code)\n"
+        "real, os._exit = os._exit, leave\n"
+        "from taskrunner.__main__ import main; main()"
+    )
+    return set(_python(code).rpartition("\nimported ")[2].split())
+
+
+def with_library(ours, library):
+    """Return modules of ours, and what importing some of Python's has loaded."""
+    code = f"import sys, os, {', '.join(library.split())}; print(*sys.modules)"
+    return {"taskrunner", *(f"taskrunner.{room}" for room in ours.split()), *_python(code).split()}
+
+
+def _python(code):
+    argv = [sys.executable, "-I", "-c", code]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout

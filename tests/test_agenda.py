@@ -139,6 +139,16 @@ def test_an_agenda_that_nobody_could_read_is_refused(runner, clock):
         runner.agenda(clock() + timedelta(days=3650))
 
 
+def test_a_task_that_cannot_be_evaluated_takes_no_place_of_another(runner):
+    runner.add("broken", ["true"], Every("1m"), tz="UTC")
+    runner.add("sound", ["true"], Every("1h"), tz="UTC")
+    store = runner._here().store
+    with store.transaction():
+        store.change_task(store.task("broken").id, tz="Mars/Olympus")
+    assert [each.task for each in runner.next(count=2)] == ["sound", "sound"]
+    assert {each.task for each in runner.agenda(runner.now() + timedelta(days=1))} == {"sound"}
+
+
 def test_the_next_slots_of_all_are_the_same_however_many_tasks_there_are(runner, clock):
     for number in range(40):
         runner.add(f"t{number}", ["true"], Cron(f"{number} {number % 24} * * *"), tz="UTC")

@@ -25,7 +25,7 @@ from taskrunner.carrier import begin, end, transient
 from taskrunner.errors import InputError
 from taskrunner.model import Command, Outcome
 from taskrunner.runner import handed
-from tests.samples import ROOT
+from tests.samples import ROOT, imported_by
 from tests.system import systemd_box
 
 ODD = ["a b", "$HOME", "$$", "%n", "%%", "it's", '"', "\\", "", "ünï", "two\nlines"]
@@ -512,13 +512,7 @@ def test_a_carrier_that_is_none_is_refused(home):
 def test_a_tick_that_carries_its_runs_itself_imports_nothing_of_this(home):
     with TaskRunner(home) as door:
         door.add("report", ["true"], Manual(), now=True)
-    code = (
-        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = ['--home', {str(home)!r}, 'tick']\n"
-        "os._exit = lambda code: print(*sys.modules)\n"
-        "from taskrunner.__main__ import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True)
-    loaded = done.stdout.decode().split()
+    loaded = imported_by(home, "tick")
     assert "taskrunner.supervise" in loaded
     assert not [
         each for each in loaded if each.startswith(("taskrunner.carrier", "taskrunner.clocks"))

@@ -17,9 +17,9 @@ from taskrunner import (
     TaskRunner,
     ballast,
     complaint,
-    doctor,
     migrations,
 )
+from taskrunner.doctor import seen, stored
 from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
 from tests.samples import NOON, call, start, wait_for
 
@@ -484,8 +484,8 @@ def test_a_store_that_its_user_may_not_read_says_how_to_mend_that(store, home, m
     monkeypatch.setattr(os, "access", lambda *_: False)
     with TaskRunner(home) as door, pytest.raises(StoreRefused, match="chmod 600"):
         door.tasks()
-    seen = doctor.look(str(home), NOON)
-    assert f"chmod 600 {store}" in [each.cure for each in doctor.stored.findings(seen)]
+    looked = seen.look(str(home), NOON)
+    assert f"chmod 600 {store}" in [each.cure for each in stored.findings(looked)]
 
 
 def test_outputs_newer_than_the_store_that_was_put_back_belong_to_no_run_of_it(home, tmp_path):

@@ -320,6 +320,18 @@ def test_a_network_file_system_is_an_error_until_it_is_allowed(well, monkeypatch
     assert "is on nfs4" in found(well, "warning")
 
 
+def test_runs_that_systemd_is_to_carry_and_cannot_are_a_warning(well, tmp_path, monkeypatch):
+    monkeypatch.setattr("taskrunner.home.runtime", lambda: str(tmp_path))
+    assert "systemd answers" not in found(well)
+    (well / "taskrunner.toml").write_text('carrier = "systemd"\n')
+    told = found(well, "warning")
+    assert "no systemd answers here: runs are carried inline => take `carrier` out of" in told
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd/private").touch()
+    assert found(well, "warning") == ""
+    assert "systemd answers, and carries the runs" in found(well, "ok")
+
+
 @pytest.mark.parametrize(
     ("free", "files", "severity"), [(1, 1, "error"), (100_000, 1, "warning"), (10**9, 0, "error")]
 )

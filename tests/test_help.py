@@ -103,3 +103,14 @@ def test_a_file_with_secrets_of_an_example_is_private(furnished, home, tmp_path)
     words = furnished("export", "taskrunner export --with-secrets tasks.toml")
     assert cli.main(["--home", str(home), *words]) == 0
     assert stat.S_IMODE((tmp_path / "tasks.toml").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_the_help_is_as_wide_as_the_terminal(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    with pytest.raises(SystemExit):
+        cli.main(["add", "--help"])
+    flags = capsys.readouterr().out.partition("when (exactly one):")[2].partition("examples:")[0]
+    longest = max(map(len, flags.splitlines()))
+    assert longest <= width
+    assert (longest > 80) == (width > 80)

@@ -22,8 +22,8 @@ from taskrunner import (
     cli,
     clock as clock_room,
     explain,
+    inquiry,
     ledger,
-    outlook,
     render,
 )
 from taskrunner.model import End, Event, Gap, Hold, Process, Trigger
@@ -693,7 +693,7 @@ def test_many_attempts_do_not_hide_the_rows_of_older_slots(runner, clock):
 
 
 def test_attempts_that_are_cut_do_not_make_older_slots_look_forgotten(runner, clock, monkeypatch):
-    monkeypatch.setattr(outlook, "MOST", 3)
+    monkeypatch.setattr(inquiry, "MOST", 3)
     with_attempts(runner, 9)
     found = runner.explain("report", since=at(11), until=at(13))
     assert ([each.run for each in found.slots], found.cut) == ([11], True)
@@ -726,7 +726,7 @@ def test_a_thousand_slots_are_told_at_most_the_newest(runner, clock):
 
 
 def test_rows_that_are_cut_do_not_look_like_slots_without_a_row(runner, clock, monkeypatch):
-    monkeypatch.setattr(outlook, "MOST", 3)
+    monkeypatch.setattr(inquiry, "MOST", 3)
     runner.add("report", ["true"], EACH_MINUTE)
     ticks(runner, clock, 6)
     found = runner.explain("report", since=NOON)

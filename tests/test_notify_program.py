@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from taskrunner import Every, Manual, TaskRunner, lock
-from tests.samples import ROOT, call, start, wait_for
+from tests.samples import ROOT, call, imported_by, start, wait_for
 
 
 @pytest.fixture
@@ -131,18 +131,7 @@ def test_a_tick_is_idle_while_a_message_waits_for_its_time(living, home):
 def test_a_tick_imports_nothing_that_speaks_to_servers(living, home):
     channel(home, "true")
     living.add("x", ["false"], Every("1d"), now=True, notify="@c")
-    code = (
-        "import sys, os\n"
-        f"sys.argv[1:] = ['--home', {str(home)!r}, 'tick']\n"
-        "def leave(code): print(*sys.modules, flush=True); real(code)\n"
-        "real, os._exit = os._exit, leave\n"
-        "from taskrunner.__main__ import main\nmain()\n"
-    )
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    argv = [sys.executable, "-c", code]
-    loaded = set(
-        subprocess.run(argv, capture_output=True, text=True, env=env, check=True).stdout.split()
-    )
+    loaded = imported_by(home, "tick")
     assert "taskrunner.announce" in loaded
     never = {"smtplib", "ssl", "socket", "email", "urllib.request", "http.client", "logging"}
     assert not loaded & {*never, "taskrunner.notify", "taskrunner.store.posted"}

@@ -53,6 +53,20 @@ def test_tasks_are_added_with_their_options_and_the_file_they_came_from(runner, 
     assert task.source == str(place)
 
 
+def test_many_new_tasks_are_not_read_one_by_one(runner, apply):
+    apply(manual("first"))
+    asked = []
+    runner._here().store._connection.set_trace_callback(asked.append)
+
+    def read(text):
+        asked.clear()
+        apply(text)
+        return sum(sql.lstrip().startswith("SELECT") for sql in asked)
+
+    assert read(manual("a", "b", "c", "d", "e")) == read(manual("f"))
+    assert [runner.explain(name).changes[0].what for name in "abcdef"] == ["added: manual"] * 6
+
+
 def test_applying_twice_changes_nothing_and_keeps_the_place_in_time(runner, apply, clock):
     apply(HOURLY)
     before = runner.task("a")

@@ -16,7 +16,7 @@ import pytest
 
 from taskrunner import Cron, DuplicateTask, Every, InputError, Manual, State, TaskRunner, command
 from taskrunner.errors import StateError
-from tests.samples import ROOT, TASK, call
+from tests.samples import ROOT, TASK, call, imported_by
 
 FOLDER = "from taskrunner import TaskRunner\nrunner = TaskRunner({home!r})\n"
 
@@ -108,17 +108,7 @@ def test_a_tick_runs_a_text_with_its_slot(runner, home, clock):
 def test_a_tick_imports_nothing_more_for_python(runner, home, work):
     runner.add("t", schedule=Every("1d"), now=True, **work)
     runner.close()
-    program = (
-        "import sys, os\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        f"sys.argv[1:] = ['--home', {str(home)!r}, 'tick']\n"
-        "def leave(code): print(*sys.modules); sys.stdout.flush(); real(code)\n"
-        "real, os._exit = os._exit, leave\n"
-        "from taskrunner.__main__ import main\n"
-        "main()\n"
-    )
-    argv = [sys.executable, "-I", "-c", program]
-    loaded = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    loaded = imported_by(home, "tick")
     ours = {f"taskrunner.{room}" for room in ("functions", "obstacles", "launcher", "options")}
     assert "taskrunner.supervise" in loaded and not ours & {*loaded}
     assert runner.history("t")[0].state is State.SUCCEEDED

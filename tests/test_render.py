@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import render
+from taskrunner import options, render
 from taskrunner.answers import Status, Upcoming
 from taskrunner.model import Kind, Overlap, State, Trigger
 from taskrunner.policy import Action, Decision, Span
@@ -449,3 +449,7 @@ def test_lengths_are_seconds_whole_ones_as_integers(length, number):
     found = render.seconds(length)
     assert found == number
     assert type(found) is type(number)
+
+
+def test_the_size_of_output_that_is_not_shown_is_that_of_a_task_which_gives_none():
+    assert options.read(options.DEFAULTS)["max_output"] == render.MAX_OUTPUT

@@ -1,5 +1,6 @@
 """Commands to outcomes, with real children."""
 
+import errno
 import os
 import pwd
 import re
@@ -45,7 +46,7 @@ def children(request, monkeypatch, out):
     The output stays open for as long as it looks.
     """
     if request.param == "polling":
-        monkeypatch.setattr("taskrunner.runner.children._pidfd", lambda pid: None)
+        monkeypatch.delattr(os, "pidfd_open")
     made = Children()
     if request.param == "beside":
         made.start = partial(started_beside, made)
@@ -61,7 +62,7 @@ def started_beside(children, key, command, out):
     started = []
     children.on_start = started.append
     here, children.start = children.start, partial(Children.start, children)
-    children.start_beside(key, command, out)
+    children.start_beside([(key, children.prepare(command, out))])
     children.settle()
     children.start = here
     if started:
@@ -464,7 +465,7 @@ def beside(out):
 
 def test_a_plain_command_is_started_while_we_go_on(beside, out, monkeypatch):
     monkeypatch.setattr("taskrunner.runner.children.spawn", lambda *_: pytest.fail("in our way"))
-    beside.start_beside(1, shell("echo $0 here"), out.fd)
+    beside.start_beside([(1, beside.prepare(shell("echo $0 here"), out.fd))])
     beside.settle()
     assert ended(beside)[1].exit_code == 0
     assert out.text() == "/bin/sh here\n"
@@ -472,7 +473,7 @@ def test_a_plain_command_is_started_while_we_go_on(beside, out, monkeypatch):
 
 def test_many_commands_are_started_beside_each_other_and_each_end_is_told(beside, out):
     for key in range(50):
-        beside.start_beside(key, shell(f"exit {key}"), out.fd)
+        beside.start_beside([(key, beside.prepare(shell(f"exit {key}"), out.fd))])
     beside.settle()
     assert {key: outcome.exit_code for key, outcome in ended(beside).items()} == {
         key: key for key in range(50)
@@ -480,7 +481,8 @@ def test_many_commands_are_started_beside_each_other_and_each_end_is_told(beside
 
 
 def test_a_start_beside_that_fails_is_told_by_the_wait(beside, out):
-    beside.start_beside(1, Command(argv=("/no/such/program",), env=ENV, cwd="/"), out.fd)
+    wanted = Command(argv=("/no/such/program",), env=ENV, cwd="/")
+    beside.start_beside([(1, beside.prepare(wanted, out.fd))])
     ((key, outcome),) = beside.wait(10)
     assert (key, outcome.exit_code) == (1, 127)
 
@@ -493,11 +495,42 @@ def test_a_start_beside_that_fails_is_told_by_the_wait(beside, out):
 def test_what_needs_more_is_started_in_the_ordinary_way(beside, out, more):
     if more.get("user") and os.geteuid() != 0:
         pytest.skip("only root may become somebody else")
-    beside.start_beside(1, shell("cat; umask; id -un", **more), out.fd)
+    beside.start_beside([(1, beside.prepare(shell("cat; umask; id -un", **more), out.fd))])
+    beside.settle()
     assert list(beside.running) == [1]
     ended(beside)
     said = {"umask": "0027", "stdin": "text", "user": "nobody"}[next(iter(more))]
     assert said in out.text()
+
+
+def test_what_is_to_be_done_first_is_done_before_any_of_a_batch_is_started(beside, out):
+    def first():
+        time.sleep(0.1)
+        os.write(out.fd, b"first\n")
+
+    texts = ("echo one", "umask 077; echo two")
+    beside.start_beside([(n, beside.prepare(shell(t), out.fd)) for n, t in enumerate(texts)], first)
+    beside.settle()
+    assert {outcome.exit_code for outcome in ended(beside).values()} == {0}
+    assert sorted(out.text().splitlines()) == ["first", "one", "two"]
+    assert out.text().startswith("first\n")
+
+
+@pytest.mark.parametrize("threads", [True, False], ids=["beside", "no threads to be had"])
+def test_nothing_of_a_batch_is_started_when_what_comes_first_fails(
+    beside, out, monkeypatch, threads
+):
+    def first():
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    if not threads:
+        monkeypatch.setattr(Children, "_have_starter", lambda _: None)
+    asked = [beside.prepare(shell("echo up", umask=umask), out.fd) for umask in (0o022, 0o077)]
+    beside.start_beside(list(enumerate(asked)), first)
+    beside.settle()
+    told = dict(beside.wait(10))
+    assert {outcome.error for outcome in told.values()} == {"could not start: Input/output error"}
+    assert len(told) == 2 and out.text() == ""
 
 
 def test_only_what_was_asked_for_decides_where_a_program_is_found(
@@ -508,9 +541,8 @@ def test_only_what_was_asked_for_decides_where_a_program_is_found(
         (tmp_path / folder / "prog").write_text(f"#!/bin/sh\necho {text}\n")
         (tmp_path / folder / "prog").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/ours:{os.environ['PATH']}")
-    beside.start_beside(
-        1, Command(argv=("prog",), env={"PATH": f"{tmp_path}/theirs:/bin"}, cwd="/"), out.fd
-    )
+    wanted = Command(argv=("prog",), env={"PATH": f"{tmp_path}/theirs:/bin"}, cwd="/")
+    beside.start_beside([(1, beside.prepare(wanted, out.fd))])
     beside.settle()
     ended(beside)
     assert out.text() == "theirs\n"

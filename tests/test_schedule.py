@@ -211,6 +211,21 @@ def test_croniter_agrees_on_days_and_is_handed_nothing_it_reads_differently():
             assert slot == theirs.get_next().replace(tzinfo=UTC), text
 
 
+def test_croniter_is_asked_once_for_the_days_that_many_expressions_share(monkeypatch):
+    module, asked = pytest.importorskip("croniter"), []
+
+    class Counted(module.croniter):
+        def __init__(self, text, *given, **named):
+            asked.append(text)
+            super().__init__(text, *given, **named)
+
+    monkeypatch.setattr(module, "croniter", Counted)
+    days, start = "13 6,11 *", at("2026-03-01T00:00")
+    found = [Cron(f"{minute} 4 {days}", "UTC").next_after(start) for minute in range(60)]
+    assert found == [at("2026-06-13T04:00") + timedelta(minutes=minute) for minute in range(60)]
+    assert asked == [f"0 0 {days}"]
+
+
 def test_years_of_missed_minutes_are_counted_quickly_and_as_at_least():
     cron, until = Cron("* * * * *", "Europe/Berlin"), NOW + 10 * YEAR
     start = time.perf_counter()
@@ -525,7 +540,7 @@ def test_a_condition_must_be_one_of_three():
 # ------------------------------------------------------------------ the cost of imports
 
 
-def test_making_schedules_and_what_is_left_of_a_day_import_neither_croniter_nor_dateutil():
+def test_making_schedules_and_what_comes_until_tomorrow_import_neither_croniter_nor_dateutil():
     program = """
 import sys
 from datetime import datetime, UTC
@@ -533,6 +548,7 @@ from taskrunner.schedule import At, Cron, Every
 Cron("*/5 * * * *", "Europe/Berlin").describe()
 now = datetime(2026, 1, 1, tzinfo=UTC)
 Cron("*/5 * * * *", "UTC").next_after(now), Cron("0 22 1 * *", "UTC").next_after(now)
+Cron("0 0 * * *", "UTC").next_after(now), Cron("30 2 2 * *", "UTC").next_after(now)
 Every("1h", now).next_after(now), Every("1d", now, "UTC").next_after(now)
 At("2026-01-01", "UTC").next_after(now)
 print([name for name in ("croniter", "dateutil") if name in sys.modules])

@@ -141,6 +141,17 @@ def test_other_keys_that_end_it(terminal, home, key):
     watched.shows("ended=0")
 
 
+@pytest.mark.parametrize("keys", [("x", "q"), ("x", "Escape")], ids="".join)
+def test_keys_that_come_at_once_are_all_read(terminal, home, keys):
+    watched = terminal()
+    watched.enter(home, "history", "--watch", "1")
+    watched.shows("there are no such runs")
+    watched.type("F2")  # its last letter is a Q, but it is one key
+    time.sleep(2 * screen.LOOK)
+    watched.type(*keys)
+    watched.shows("ended=0")
+
+
 def test_a_stop_by_a_signal_gives_the_screen_back_too(terminal, home):
     watched = terminal()
     watched.enter(home, "status", "--watch")

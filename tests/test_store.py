@@ -33,8 +33,34 @@ def add_run(store, slot=NOON, state=State.PENDING, trigger=Trigger.SCHEDULE, **m
 def started(store, run_id, **more):
     process = Process(run_id, "nobody", "boot", "slot", 7, **more)
     with store.transaction():
-        assert store.start([process], NOON)
+        store.start([process], NOON)
     return store.run(run_id)
+
+
+def test_tasks_that_are_added_together_have_ids_and_values_of_their_own(store):
+    usual = vars(store.task("x"))
+    own = ("kind", "schedule", "env", "created", "evaluated", "kill_after", "catch_up", "overlap")
+    base = {name: usual[name] for name in own} | {"enabled": True, "command": ("true",)}
+    given = [
+        {**base, "name": "a", "command": ("echo", "a")},
+        {**base, "name": "b", "nice": 5},
+        {**base, "name": "c", "nice": 7, "env": {"A": "1"}},
+        {**base, "name": "d", "requested": NOON},
+    ]
+    with store.transaction():
+        first = store.add_task({**base, "name": "gone"})
+        store.change_task(first, removed=NOON)
+        ids = store.add_tasks(given)
+    assert ids == [first + 1, first + 2, first + 3, first + 4]
+    found = [store.task(key) for key in ids]
+    assert [(each.name, each.command, each.nice, each.env, each.requested) for each in found] == [
+        ("a", ("echo", "a"), None, {}, None),
+        ("b", ("true",), 5, {}, None),
+        ("c", ("true",), 7, {"A": "1"}, None),
+        ("d", ("true",), None, {}, NOON),
+    ]
+    with store.transaction():
+        assert store.add_tasks([]) == []
 
 
 def test_a_slot_gets_one_row_and_no_second(store):
@@ -65,8 +91,9 @@ def test_a_pending_run_is_started_once(store):
     run_id = add_run(store)
     process = Process(run_id, "me", "boot", "slot", 7)
     with store.transaction():
-        assert store.start([process], NOON)
-        assert not store.start([process], NOON)
+        store.start([process], NOON)
+    with pytest.raises(AssertionError), store.transaction():
+        store.start([process], NOON)
     assert store.run(run_id).state is State.RUNNING
 
 
@@ -329,6 +356,7 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
     small = (
         "SCAN processes",
         "SCAN tasks USING INDEX tasks_of_boot",
+        "SCAN tasks USING INDEX tasks_by_parent",  # up to the first one
         "SCAN runs USING INDEX runs_pending",
         "SCAN runs USING INDEX runs_waiting",
     )

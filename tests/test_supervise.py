@@ -1,14 +1,18 @@
 """The supervisor: outcomes that are known are not thrown away, whatever the store does."""
 
+import errno
+import os
 import sqlite3
+import sys
 import threading
 import time
 
 import pytest
 
-from taskrunner import Manual, State, StoreBusy, TaskRunner, supervise
+from taskrunner import Cron, Manual, State, StoreBusy, TaskRunner, supervise
+from taskrunner.runner import quick
 from taskrunner.store import connection
-from tests.samples import wait_for
+from tests.samples import ROOT, wait_for
 
 
 @pytest.fixture
@@ -112,3 +116,80 @@ def test_a_supervisor_leaves_no_file_behind(home):
         assert list((home / "supervisors").iterdir()) == []
         assert [place.name for place in (home / "output").iterdir()] == [f"{run.id}.log"]
         assert (home / "output" / f"{run.id}.log").stat().st_mode & 0o777 == 0o600
+
+
+# ---- the disk is waited for beside us, while others run
+
+
+@pytest.fixture
+def pairs(home):
+    """Six tasks that are asked for, two of which may run at a time."""
+    (home / "taskrunner.toml").write_text("max_parallel = 2\n")
+    with TaskRunner(home) as door:
+        for number in range(6):
+            door.add(f"t{number}", shell="sleep 0.05; echo done", schedule=Manual(), now=True)
+        yield door
+
+
+def test_what_is_started_beside_others_is_on_the_disk_before(pairs, monkeypatch):
+    told, start, sync = [], quick.start, connection.Connection.sync
+
+    def starting(wanted):
+        told.append("start")
+        return start(wanted)
+
+    def syncing(self):
+        sync(self)
+        told.append("sync")
+
+    monkeypatch.setattr(quick, "start", starting)
+    monkeypatch.setattr(connection.Connection, "sync", syncing)
+    pairs.tick()
+    assert {run.state for run in pairs.history()} == {State.SUCCEEDED}
+    assert told[:2] == [
+        "start",
+        "start",
+    ]  # the first two waited for a durable commit, with nothing else to do
+    batches = "".join("," if what == "sync" else "x" for what in told[2:]).split(",")
+    assert batches[0] == "" and all(len(batch) <= 2 for batch in batches), told
+
+
+def test_nothing_is_started_that_the_disk_did_not_take(pairs, monkeypatch):
+    def refused(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(connection.Connection, "sync", refused)
+    pairs.tick()
+    runs = pairs.history()
+    failed = [run for run in runs if run.state is State.FAILED]
+    assert failed and {run.reason for run in failed} == {"could not start: Input/output error"}
+    assert not any(pairs.output(run) for run in failed)
+    assert {run.state for run in runs} == {State.FAILED, State.SUCCEEDED}
+
+
+def test_a_task_that_is_changed_between_claim_and_start_is_started_as_it_is_now(home):
+    (home / "taskrunner.toml").write_text("max_parallel = 1\n")
+    change = f"{sys.executable} -m taskrunner --home {home} set b -- echo new"
+    with TaskRunner(home) as door:
+        door.add(
+            "a",
+            shell=change,
+            schedule=Manual(),
+            now=True,
+            priority=1,
+            env={"PYTHONPATH": str(ROOT)},
+        )
+        door.add("b", ["echo", "old"], Manual(), now=True)
+        door.tick()
+        newest, first = door.history()
+        assert (first.task, first.state, newest.task) == ("a", State.SUCCEEDED, "b")
+        assert door.output(newest) == b"new\n"
+
+
+def test_the_second_run_of_a_task_in_one_tick_sees_what_came_of_the_first(runner, clock):
+    told = 'echo "$TASKRUNNER_LAST_SUCCESS"'
+    runner.add("x", shell=told, schedule=Cron("* * * * *", tz="UTC"), catch_up="all")
+    clock.forward(minutes=2)
+    runner.tick()
+    second, first = runner.history()
+    assert runner.output(first) == b"\n" and runner.output(second) != b"\n"

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from taskrunner import After, At, Boot, Cron, Every, Manual, options, taskfile
 from tests.samples import TASK
 
-USUAL = options.of_new_task({}, {})
+USUAL = options.usual({})
 
 
 def read(text, profile=None, zone="UTC"):
@@ -311,7 +311,7 @@ def test_only_what_differs_from_the_usual_is_written():
     assert taskfile.write([TASK], USUAL)[0] == (
         '[tasks.report]\ncron = "* * * * *"\ntz = "UTC"\ncommand = ["true"]\n'
     )
-    usual = options.of_new_task({"timeout": "5m", "group": "db:2"}, {})
+    usual = options.usual({"timeout": "5m", "group": "db:2"})
     text, _ = taskfile.write([TASK], usual)
     assert 'timeout = "1h"\ngroup = false\n' in text  # else they would be those of the config
     text, _ = taskfile.write([model(timeout=timedelta(minutes=5))], usual)

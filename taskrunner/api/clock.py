@@ -1,35 +1,24 @@
 """What is asked of the clock: ticks, holds, how things stand, and the entries that call us."""
 
-import os
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from __future__ import annotations
 
-from taskrunner import (
-    awaited,
-    carrier,
-    command,
-    daemon as loop,
-    doctor,
-    duration,
-    ledger,
-    metrics,
-    outlook,
-    rehearsal,
-    tick as visits,
-)
-from taskrunner.answers import (
-    Checkup,
-    Finding,
-    Status,
-)
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
 from taskrunner.api.door import Door, utc
-from taskrunner.entry import crontabs, units
-from taskrunner.entry.files import Fitted
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model import Event, Hold
-from taskrunner.policy import Decision
 from taskrunner.store import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from taskrunner.answers import Checkup, Finding, Status
+    from taskrunner.entry.files import Fitted
+    from taskrunner.policy import Decision
+    from taskrunner.tick import Visit
 
 LONGEST_REASON = 200  # characters
 
@@ -37,12 +26,14 @@ LONGEST_REASON = 200  # characters
 class Clock(Door):
     """The requests about the clock."""
 
-    def tick(self, *, task: str | int | None = None, caller: str = "library") -> visits.Visit:
+    def tick(self, *, task: str | int | None = None, caller: str = "library") -> Visit:
         """Do one visit of the clock; returns when everything it started has ended, or is with systemd.
 
         The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id, only that task is looked at. A home without a store has nothing to do. Raises
         StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
         """
+        from taskrunner import carrier, metrics, tick as visits
+
         here = self._here()
         only = None if task is None else here.store.task(task)
         if here.store.place == MISSING:
@@ -58,6 +49,8 @@ class Clock(Door):
         self, *, at: datetime | None = None, task: str | int | None = None
     ) -> tuple[datetime, list[Decision]]:
         """Return the instant, and what a tick then would decide, slot by slot; writes nothing."""
+        from taskrunner import rehearsal
+
         here = self._here()
         moment = utc(at) or here.now()
         return moment, rehearsal.dry_run(
@@ -70,6 +63,8 @@ class Clock(Door):
         It lasts for `length`, else until `resume`; slots meanwhile are then handled by catch-up. A hold in force
         is replaced. Raises InputError, or StateError when there is no store.
         """
+        from taskrunner import command, duration, ledger
+
         lasting, why = None if length is None else duration.parse(length), _reason(reason)
         here = self._here()
         if here.store.place == MISSING:
@@ -83,6 +78,8 @@ class Clock(Door):
 
     def resume(self) -> Hold | None:
         """End the hold of the store and return what it was, None when there was none."""
+        from taskrunner import command
+
         here = self._here()
         with here.store.transaction():
             ended = here.store.held(here.now())
@@ -97,10 +94,14 @@ class Clock(Door):
 
     def status(self) -> Status:
         """Return how things stand."""
+        from taskrunner import outlook
+
         return outlook.status(self._here())
 
     def metrics(self) -> str:
         """Return what a monitoring system asks of this home, as OpenMetrics 1.0."""
+        from taskrunner import metrics
+
         return metrics.openmetrics(self._here())
 
     def write_metrics(self, place: str | os.PathLike[str]) -> None:
@@ -108,6 +109,8 @@ class Clock(Door):
 
         The file can be read by everybody.
         """
+        from taskrunner import metrics
+
         path = os.fspath(place)
         if not path:
             raise InputError("the file '' is empty: give a path")
@@ -118,14 +121,18 @@ class Clock(Door):
 
         It works when the home is refused and when the store is locked or broken.
         """
-        return doctor.alive(self.home, self._wall())
+        from taskrunner.doctor.alive import alive
+
+        return alive(self.home, self._wall())
 
     def doctor(self) -> Checkup:
         """Return what may keep tasks from running on this host, each with its cure.
 
         It works when the home is refused and when the store is missing, locked, broken or newer.
         """
-        return doctor.examine(self.home, self._wall())
+        from taskrunner.doctor.checkup import examine
+
+        return examine(self.home, self._wall())
 
     def install_cron(self, *, system: bool = False, dry_run: bool = False) -> Fitted:
         """Let cron call a tick of this home every minute, from the user's crontab or, `system`, /etc/cron.d.
@@ -133,10 +140,14 @@ class Clock(Door):
         Only what stands between our markers is touched, and what was there is kept in the home's backups. Raises
         StateError where there is no cron, HomeRefused, InputError.
         """
+        from taskrunner.entry import crontabs
+
         return crontabs.install_cron(self.home, self._wall(), system=system, dry_run=dry_run)
 
     def uninstall_cron(self, *, system: bool = False, dry_run: bool = False) -> Fitted:
         """Take away what `install_cron` wrote for this home; raises StateError."""
+        from taskrunner.entry import crontabs
+
         return crontabs.uninstall_cron(self.home, self._wall(), system=system, dry_run=dry_run)
 
     def install_systemd(
@@ -147,6 +158,8 @@ class Clock(Door):
         `user` is for the user's own systemd; unless it is given, root gets system units and others their own.
         Raises StateError where no systemd answers, HomeRefused, InputError.
         """
+        from taskrunner.entry import units
+
         own = os.geteuid() != 0 if user is None else user
         return units.install_systemd(
             self.home, self._wall(), user=own, daemon=daemon, dry_run=dry_run
@@ -154,6 +167,8 @@ class Clock(Door):
 
     def uninstall_systemd(self, *, user: bool | None = None, dry_run: bool = False) -> Fitted:
         """Stop and remove the units of this home; raises StateError."""
+        from taskrunner.entry import units
+
         own = os.geteuid() != 0 if user is None else user
         return units.uninstall_systemd(self.home, self._wall(), user=own, dry_run=dry_run)
 
@@ -174,6 +189,8 @@ class Clock(Door):
         `file:/PATH`. HUP reads the settings anew. As process 1 it reaps whatever ends. Raises StateError when
         something awaited is not there within `wait_limit`.
         """
+        from taskrunner import awaited, daemon as loop
+
         tell = say if verbose else lambda _: None
         wanted = [awaited.parse(text) for text in wait_for]
         wishes = loop.Wishes(interval, grace, say, tell, wanted, wait_limit)

@@ -1,23 +1,19 @@
 """The opened home behind the door, and what every part of it needs."""
 
-import os
-from collections.abc import Callable
-from datetime import datetime
-from types import TracebackType
-from typing import Self
+from __future__ import annotations
 
-from taskrunner import (
-    clock,
-    command,
-    config,
-    home,
-    schedule,
-    telling,
-    zone,
-)
+import os
+from typing import TYPE_CHECKING, Self
+
+from taskrunner import clock, config, home, zone
 from taskrunner.model import Event
 from taskrunner.opened import OpenHome, open_home
 from taskrunner.store import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from types import TracebackType
 
 
 class Door:
@@ -80,12 +76,16 @@ class Door:
         return self._opened
 
     def _note(self, what: str, key: int, text: str | None = None) -> None:
+        from taskrunner import command, telling
+
         here, who = self._here(), command.account(None)[0]
         here.store.note(Event(here.now(), what, who, text=text), key)
         telling.changed(here, key, what, who, text, here.now())
 
     def moment(self, text: str, tz: str | None = None) -> datetime:
         """Return the instant that a text means: ISO 8601, `now`, `+30m` or `-2h`; without offset in `tz`."""
+        from taskrunner import schedule
+
         here = self._here()
         return schedule.moment(text, tz=tz or config.default_zone(here.config), now=here.now())
 

@@ -1,24 +1,21 @@
 """Tasks that come from files and crontabs, and go into them."""
 
-import os
-from collections.abc import Callable, Sequence
+from __future__ import annotations
 
-from taskrunner import (
-    exchange,
-    plan,
-)
-from taskrunner.answers import (
-    Exported,
-    Import,
-    Plan,
-)
+import os
+from typing import TYPE_CHECKING
+
 from taskrunner.api.tasks import Tasks
-from taskrunner.clocks import crontab
 from taskrunner.errors import InputError, shown
 from taskrunner.model import Progress, Task, untold
-from taskrunner.opened import OpenHome
 from taskrunner.store import MISSING
-from taskrunner.taskfile import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from taskrunner.answers import Exported, Import, Plan
+    from taskrunner.opened import OpenHome
+    from taskrunner.taskfile import Found
 
 
 class TaskFiles(Tasks):
@@ -39,6 +36,8 @@ class TaskFiles(Tasks):
         files. `prune` removes tasks that came from these files and are in them no more. Tasks that are as the files
         have them keep their place in time. Raises InputError or StateError that tells all faults, a line each.
         """
+        from taskrunner import exchange
+
         here = self._here()
         places = files or ((exchange.STDIN,) if text is not None else ())
         found = exchange.read(places, text, self.default_zone(), profile)
@@ -54,15 +53,19 @@ class TaskFiles(Tasks):
         dry_run: bool,
         progress: Progress,
     ) -> Plan:
+        from taskrunner import plan
+
         moment = here.now()
         made, found = plan.drafts(here, found, moment, progress)
         if dry_run or found.faults or here.store.place == MISSING:  # what is refused makes no store
-            steps = plan.apply(here, made, moment, owned, found, progress)
+            compared = plan.compare(here, made, owned, found)
             if dry_run:
+                steps = plan.steps(here, made, compared, moment, progress)
                 return plan.told(steps, dry_run=True)
         here = self._here(create=True)
         with here.store.transaction():
-            steps = plan.apply(here, made, moment, owned, found, progress)
+            compared = plan.compare(here, made, owned, found)
+            steps = plan.steps(here, made, compared, moment, progress)
             plan.carry_out(here, steps, moment, progress)
         return plan.told(steps, dry_run=False)
 
@@ -71,11 +74,15 @@ class TaskFiles(Tasks):
 
         Values of variables whose names look secret are `***` without `secrets`. Raises UnknownTask.
         """
+        from taskrunner import exchange
+
         here = self._here()
         return exchange.export(self._chosen(names), here.config.defaults, secrets=secrets)
 
     def export_crontab(self, *names: str | int) -> str:
         """Return tasks, or all of them, as lines of a crontab; what cron cannot express stands in comments."""
+        from taskrunner.clocks import crontab
+
         settings = self._here().config
         return crontab.write(self._chosen(names), settings.path, self.default_zone())
 
@@ -96,6 +103,9 @@ class TaskFiles(Tasks):
         `comment_out` turns the lines of our own crontab that are tasks into comments, with a backup. Raises InputError
         or StateError.
         """
+        from taskrunner import exchange, plan
+        from taskrunner.answers import Import
+
         file = exchange.STDIN if text is not None and file is None else file
         if comment_out and (file is not None or system):
             raise InputError(
@@ -107,7 +117,8 @@ class TaskFiles(Tasks):
         if made and not dry_run:
             here = self._here(create=True)
             with here.store.transaction():
-                plan.carry_out(here, plan.apply(here, made, moment), moment, progress)
+                steps = plan.steps(here, made, plan.compare(here, made), moment)
+                plan.carry_out(here, steps, moment, progress)
         done = comment_out and not dry_run
         told = exchange.comment_out(found, lines, self.home, moment) if done else []
         told += [] if dry_run else exchange.advice(lines, commented=done)

@@ -1,14 +1,16 @@
 """What is asked of the store as a whole: prune, back up, restore."""
 
-import os
+from __future__ import annotations
 
-from taskrunner import (
-    retention,
-    safekeeping,
-)
+import os
+from typing import TYPE_CHECKING
+
 from taskrunner.api.door import Door
 from taskrunner.errors import InputError, shown
 from taskrunner.model import Progress, Pruned, untold
+
+if TYPE_CHECKING:
+    from taskrunner.safekeeping import Backup, Restored
 
 
 class Keeping(Door):
@@ -20,6 +22,8 @@ class Keeping(Door):
         Ticks do the same, a little each. Nothing is removed for its age while the clock may be wrong; `refused`
         says so then. Raises StoreBusy or StoreRefused.
         """
+        from taskrunner import retention
+
         here = self._here()
         return retention.prune(here, here.now(), dry_run=dry_run, progress=progress)
 
@@ -29,25 +33,27 @@ class Keeping(Door):
         *,
         keep: int | None = None,
         progress: Progress = untold,
-    ) -> safekeeping.Backup:
+    ) -> Backup:
         """Write a consistent, checked copy of the store to a new file, and return where and how large it is.
 
         Ticks may run meanwhile. Without a place it goes to `backups/` in the home, under the time; of the
         copies named so only the newest `keep` are left, if that is given. Raises StateError or InputError.
         """
+        from taskrunner import safekeeping
+
         if keep is not None and keep < 1:
             raise InputError(f"{shown(keep)} is no count of copies: give 1 or more")
         here = self._here()
         return safekeeping.backup(here, _path(place), here.now(), keep, progress)
 
-    def restore(
-        self, place: str | os.PathLike[str], *, progress: Progress = untold
-    ) -> safekeeping.Restored:
+    def restore(self, place: str | os.PathLike[str], *, progress: Progress = untold) -> Restored:
         """Put a copy in the place of the store, and return where what it replaces is kept.
 
         The copy is checked, and upgraded when it is older. Slots that came due since it was made are handled by
         catch-up at the next tick; runs that ran in it are lost. Raises StateError, as while runs go on.
         """
+        from taskrunner import safekeeping
+
         self.close()
         return safekeeping.restore(self.home, _path(place) or "", self._wall(), progress=progress)
 

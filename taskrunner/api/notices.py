@@ -1,10 +1,16 @@
 """What is asked about those who are told: the channels, the outbox, and whether a message arrives."""
 
-from taskrunner import notify
-from taskrunner.answers import Delivery, Told
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from taskrunner.api.door import Door
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.store import MISSING, posted
+from taskrunner.store import MISSING
+
+if TYPE_CHECKING:
+    from taskrunner.answers import Delivery, Told
+    from taskrunner.store.posted import Posted
 
 
 class Notices(Door):
@@ -12,10 +18,14 @@ class Notices(Door):
 
     def channels(self) -> list[Told]:
         """Return the channels of the configuration, and what waits for each; raises InputError."""
+        from taskrunner import notify
+
         return notify.channels_of(self._here())
 
-    def outbox(self, limit: int = 20) -> list[posted.Posted]:
+    def outbox(self, limit: int = 20) -> list[Posted]:
         """Return the newest messages, newest first: what waits, what was sent, and what was given up."""
+        from taskrunner.store import posted
+
         if limit < 1:
             raise InputError(f"{shown(limit)} is no count of messages: give 1 or more")
         here = self._here()
@@ -27,6 +37,8 @@ class Notices(Door):
         It goes at once and past the outbox. A ping is sent as a line for the log of the switch, which changes
         nothing there.
         """
+        from taskrunner import notify
+
         here = self._here()
         if name not in here.config.notify:
             known = ", ".join(here.config.notify) or "none"
@@ -38,5 +50,7 @@ class Notices(Door):
 
         Ticks have this done by a process of its own. Raises StoreBusy or StoreRefused.
         """
+        from taskrunner import notify
+
         here = self._here()
         return [] if here.store.place == MISSING else notify.send(here)

@@ -1,35 +1,23 @@
 """What is asked about slots and runs: what comes, what ran, and why or why not."""
 
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any
+from __future__ import annotations
 
-from taskrunner import (
-    by_hand,
-    clock,
-    command,
-    definition,
-    graph,
-    metrics,
-    outlook,
-    stats,
-)
-from taskrunner.answers import (
-    Entry,
-    Environment,
-    Explanation,
-    Graph,
-    Stats,
-    Upcoming,
-)
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from taskrunner import clock
 from taskrunner.api.door import utc
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model import LIVE, Run, State
-from taskrunner.policy import named
-from taskrunner.schedule import Schedule
 from taskrunner.store import id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from taskrunner.answers import Entry, Environment, Explanation, Graph, Stats, Upcoming
+    from taskrunner.schedule import Schedule
 
 GRAPH_SINCE = timedelta(days=30)
 
@@ -48,6 +36,8 @@ class Runs(Tasks):
 
         `count` is 5 unless `until` is given. A task that is disabled has none.
         """
+        from taskrunner import outlook
+
         return outlook.upcoming(self._here(), name, _count(count, until), utc(until))
 
     def agenda(self, until: datetime, *, tz: str | None = None) -> list[Entry]:
@@ -56,6 +46,8 @@ class Runs(Tasks):
         A task that comes very often has one entry for each day of a zone, that of tasks which name none unless it is
         given. How long a task usually takes is the median of its newest successes. Raises InputError.
         """
+        from taskrunner import outlook
+
         here, end = self._here(), utc(until)
         assert end is not None
         return outlook.agenda(here, end, tz or self.default_zone())
@@ -70,6 +62,10 @@ class Runs(Tasks):
         until: datetime | None = None,
     ) -> list[Upcoming]:
         """Return the next slots of a schedule that is in no store, from `since` or now on."""
+        from itertools import islice
+
+        from taskrunner import definition, outlook
+
         start = utc(since) or self.now()
         whole = definition.completed(self._here(), given, tz, start)
         first = whole.next_after(
@@ -124,6 +120,8 @@ class Runs(Tasks):
         From 30 days ago to now, unless `since` and `until` are given, by the days of a zone. Raises UnknownTask or
         InputError.
         """
+        from taskrunner import graph
+
         here = self._here()
         if name is not None and not here.store.ids_ever(name):
             here.store.task(name)  # which is not there, and says so
@@ -151,6 +149,8 @@ class Runs(Tasks):
         second attempt succeeded has failed once and succeeded once. Those cancelled do not count against the
         success rate. Raises UnknownTask, or MomentError for a datetime without a zone.
         """
+        from taskrunner import stats
+
         here = self._here()
         if name is not None and not here.store.ids_ever(name):
             here.store.task(name)  # which is not there, and says so
@@ -168,6 +168,8 @@ class Runs(Tasks):
 
     def log(self, run: Run, *, follow: bool = False) -> Iterator[bytes]:
         """Give the output of a run in pieces; with `follow` as it grows, b"" when there is nothing new yet."""
+        from taskrunner import by_hand
+
         return (
             by_hand.follow(self._here(), run.id) if follow else by_hand.read(self._here(), run.id)
         )
@@ -190,6 +192,8 @@ class Runs(Tasks):
         It returns when the run has ended, its output having gone to `echo`, which is called in a thread of its
         own; with `detach` at once. `slot` does an older slot again. Obeys the task's overlap unless `force`; raises TaskBusy.
         """
+        from taskrunner import by_hand, metrics
+
         here = self._here()
         task, slot = here.store.task(name), utc(slot)
         if not detach:
@@ -208,6 +212,8 @@ class Runs(Tasks):
 
         Its values are shown as they are, secrets too. Raises UnknownTask, or StateError when it could not start.
         """
+        from taskrunner import by_hand
+
         here = self._here()
         return by_hand.surroundings(here, here.store.task(name))
 
@@ -216,6 +222,9 @@ class Runs(Tasks):
 
         Raises StateError when there is nothing to end.
         """
+        from taskrunner import by_hand, command
+        from taskrunner.policy import named
+
         here = self._here()
         number = id_of(key)
         if number is not None:
@@ -241,16 +250,18 @@ class Runs(Tasks):
         `at` is one slot, `since` and `until` (now, unless given) a time, else the newest slots and what comes
         are told. Raises UnknownTask, also for a name that no task ever had, UnknownRun or InputError.
         """
+        from taskrunner import inquiry
+
         here, at, since, until = self._here(), utc(at), utc(since), utc(until)
         _check_question(name, at, since, until)
         number = id_of(name)
         if number is not None:
-            return outlook.explain_run(here, number)
+            return inquiry.explain_run(here, number)
         if at is not None:
-            return outlook.explain_at(here, name, at)
+            return inquiry.explain_at(here, name, at)
         if since is not None:
-            return outlook.explain_between(here, name, since, until or self.now())
-        return outlook.explain(here, name)
+            return inquiry.explain_between(here, name, since, until or self.now())
+        return inquiry.explain(here, name)
 
 
 def _state(text: str) -> State:

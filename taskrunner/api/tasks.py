@@ -1,22 +1,10 @@
 """What is asked about tasks: add, change, enable, disable, remove."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, TypeVar, Unpack, overload
+from __future__ import annotations
 
-from taskrunner import (
-    by_hand,
-    claim,
-    command as commands,
-    config,
-    definition,
-    functions,
-    ledger,
-    obstacles,
-    options,
-    outlook,
-    schedule,
-)
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from taskrunner import config
 from taskrunner.api.door import Door
 from taskrunner.errors import (
     DuplicateTask,
@@ -27,12 +15,17 @@ from taskrunner.errors import (
     shown,
 )
 from taskrunner.model import End, Kind, State, Task
-from taskrunner.opened import OpenHome
-from taskrunner.options import Options
-from taskrunner.policy import named
-from taskrunner.schedule import At, Every, Schedule
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+    from typing import Unpack
+
+    from taskrunner.opened import OpenHome
+    from taskrunner.options import Options
+    from taskrunner.schedule import Schedule
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class Tasks(Door):
@@ -56,7 +49,9 @@ class Tasks(Door):
         redefines a task of that name, and keeps its place in time when the schedule is the same. Raises
         InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
         """
-        values = options.of_new_task(self._here().config.defaults, given)
+        from taskrunner import definition, ledger, options
+
+        values = options.of_new_task(options.usual(self._here().config.defaults), given)
         own = {key: values[key] for key in given}
         values |= definition.work(name, command, shell, own)
         definition.check_code(values["code"], values["interpreter"])
@@ -92,7 +87,7 @@ class Tasks(Door):
                 here.store.change_task(key, **values)
             task = here.store.task(key)
             if old is None:
-                self._note("added", key, ledger.when(task))
+                self._note("added", key, ledger.when(vars(task)))
             else:
                 self._note_change(old, task, now=now)
             return task
@@ -113,6 +108,8 @@ class Tasks(Door):
 
         `rename` is its new name. Raises InputError, UnknownTask or DuplicateTask.
         """
+        from taskrunner import definition, options
+
         here = self._here()
         values = options.read(given)
         moment = here.now()
@@ -148,6 +145,8 @@ class Tasks(Door):
         given: dict[str, Any],
     ) -> dict[str, Any]:
         """Return what becomes of a task by what it is to run instead, if anything else."""
+        from taskrunner import definition, options
+
         if command is None and shell is None and not given.keys() & {*options.PYTHON}:
             definition.check_python(definition.kind_of_work(task), given)
             return {}
@@ -164,6 +163,8 @@ class Tasks(Door):
         now: bool,
         moment: datetime,
     ) -> dict[str, Any]:
+        from taskrunner import definition, schedule
+
         if given is None:
             given = schedule.parse(
                 task.kind, task.schedule, tz=tz, anchor=task.anchor, from_finish=task.from_finish
@@ -180,6 +181,8 @@ class Tasks(Door):
 
     def _note_change(self, old: Task, new: Task, *, now: bool) -> None:
         """Write what a person has changed of a task, unless nothing has."""
+        from taskrunner import ledger
+
         told = [ledger.difference(old, new), "a run at once" if now else ""]
         if any(told):
             self._note("changed", new.id, ", ".join(filter(None, told)))
@@ -231,10 +234,14 @@ class Tasks(Door):
         and without a schedule UnknownTask.
         """
         said = {"every": every, "cron": cron, "at": at, "after": after, "boot": boot}
-        when = definition.schedule_of(schedule, {**said, "manual": manual})
+        said |= {"manual": manual}
+        bare = all(each in (None, False) for each in (schedule, tz, *said.values())) and not given
+        if bare and isinstance(name, str | int):
+            return self._here().store.task(name)
+        from taskrunner import definition
+
+        when = definition.schedule_of(schedule, said)
         if when is None:
-            if isinstance(name, str | int) and not given and tz is None:
-                return self._here().store.task(name)
             raise InputError('a task needs a schedule: write @runner.task(every="1d")')
 
         def made(function: Function) -> Function:
@@ -253,6 +260,8 @@ class Tasks(Door):
         given: Options,
     ) -> None:
         """Make a function a task, unless it is that task already."""
+        from taskrunner import command, functions, options
+
         spelled = functions.spelled(function)
         wanted = options.name(function.__name__ if name is None else name)
         if config.inside_run():  # which may have another home, and another user
@@ -264,7 +273,7 @@ class Tasks(Door):
                 f"there is already a task {shown(wanted)}, which {runs} and not {spelled}: "
                 "give this one another name, or remove that task"
             )
-        own: Options = {"interpreter": commands.own_python(), "cwd": functions.folder(function)}
+        own: Options = {"interpreter": command.own_python(), "cwd": functions.folder(function)}
         given = {**own, **given, "python": spelled}
         self.add(wanted, None, when, tz=tz, now=now and old is None, replace=True, **given)
 
@@ -278,10 +287,15 @@ class Tasks(Door):
 
     def defaults(self) -> dict[str, Any]:
         """Return the options of a task that gives none: the config's `defaults`, else ours."""
+        from taskrunner import options
+
         return {**options.DEFAULTS, **self._here().config.defaults}
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
+        from taskrunner import claim, obstacles, outlook
+        from taskrunner.schedule import At, Every
+
         found = obstacles.obstacles(task, self._here().config)
         problem = outlook.problem(task)
         if problem is not None:
@@ -297,6 +311,9 @@ class Tasks(Door):
 
     def enable(self, name: str | int) -> Task:
         """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
+        from taskrunner import claim, definition
+        from taskrunner.schedule import At
+
         here = self._here()
         with here.store.transaction():
             task = here.store.task(name)
@@ -326,6 +343,8 @@ class Tasks(Door):
             return here.store.task(task.id)
 
     def _skip_pending(self, here: OpenHome, task: Task, reason: str) -> None:
+        from taskrunner import claim
+
         for run in here.store.live(task.id):
             if run.state is State.PENDING:
                 claim.finish(here, End(run, State.SKIPPED, reason, here.now()))
@@ -335,6 +354,9 @@ class Tasks(Door):
 
         Its history stays, by its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels.
         """
+        from taskrunner import by_hand
+        from taskrunner.policy import named
+
         here = self._here()
         task = here.store.task(name)
         live = here.store.live(task.id)
@@ -352,6 +374,8 @@ class Tasks(Door):
 
     def describe(self, task: Task) -> str:
         """Return the schedule of a task in words, or what is wrong with it."""
+        from taskrunner import claim, outlook
+
         return outlook.problem(task) or claim.value_of(task).describe()
 
 

@@ -23,6 +23,11 @@ SYSTEMD = "systemd"  # the value of the setting `carrier`; it is never guessed
 NO_ANSWER = 'the setting is carrier = "systemd", but no systemd answers here: runs are carried by this process instead'
 
 
+def answers() -> bool:
+    """Return whether a systemd that is ours, the system's or the user's, takes units."""
+    return os.path.exists(os.path.join(home.runtime(), "systemd/private"))
+
+
 def of(here: OpenHome) -> "tuple[Transient | None, str | None]":
     """Return who carries the runs of a home, None for ourselves, and what a person should know about that.
 
@@ -30,7 +35,7 @@ def of(here: OpenHome) -> "tuple[Transient | None, str | None]":
     """
     if here.config.carrier != SYSTEMD or not here.goes_on:
         return None, None
-    if not os.path.exists(os.path.join(home.runtime(), "systemd/private")):
+    if not answers():
         return None, NO_ANSWER
     from taskrunner.carrier.transient import Transient
 

@@ -1,42 +1,54 @@
 """The command line: a parser, one call on the door, text, an exit code.
 
-Each verb is declared beside what it does, in the module of its kind. Data goes to stdout, everything else to
-stderr; an error is one sentence with an exit code of `errors`.
+Each verb is declared beside what it does, in the module of its kind, which is imported when the verb is called. Data
+goes to stdout, everything else to stderr; an error is one sentence with an exit code of `errors`.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any, NoReturn
 
 import taskrunner
 from taskrunner import errors, nearest
-from taskrunner.cli import (
-    clock,
-    completion,
-    environment,
-    files,
-    install,
-    metrics,
-    notify,
-    runs,
-    taskfiles,
-    tasks,
-)
 from taskrunner.cli.common import ALIASES, Arguments, Declare, drop_stdout, flush, out, say
 from taskrunner.refusal import refuse, report
 
-VERBS: dict[str, Declare] = {
-    **tasks.VERBS,
-    **runs.VERBS,
-    **environment.VERBS,
-    **clock.VERBS,
-    **metrics.VERBS,
-    **notify.VERBS,
-    **files.VERBS,
-    **taskfiles.VERBS,
-    **install.VERBS,
-    **completion.VERBS,
+# The verbs in the order of the help, each with the module it is declared in.
+VERBS = {
+    "add": "define",
+    "set": "define",
+    "show": "tasks",
+    "list": "tasks",
+    "next": "coming",
+    "enable": "tasks",
+    "disable": "tasks",
+    "remove": "tasks",
+    "run": "runs",
+    "cancel": "runs",
+    "history": "runs",
+    "log": "runs",
+    "explain": "runs",
+    "stats": "runs",
+    "env": "environment",
+    "tick": "clock",
+    "daemon": "clock",
+    "status": "clock",
+    "hold": "clock",
+    "resume": "clock",
+    "metrics": "metrics",
+    "notify": "notify",
+    "backup": "files",
+    "restore": "files",
+    "prune": "files",
+    "apply": "taskfiles",
+    "export": "taskfiles",
+    "import": "taskfiles",
+    "install": "install",
+    "uninstall": "install",
+    "doctor": "install",
+    "completion": "completion",
 }
 SEE = "\nsee taskrunner --help"
 
@@ -46,6 +58,17 @@ class Parser(argparse.ArgumentParser):
 
     words: Sequence[str] = ()
 
+    def __init__(
+        self,
+        prog: str | None = None,
+        formatter_class: type[argparse.HelpFormatter] = argparse.HelpFormatter,
+        **options: Any,
+    ) -> None:
+        """Take what argparse takes."""
+        # Each argument is tried on a formatter; one without a width imports `shutil` to ask the terminal for it.
+        super().__init__(prog, formatter_class=partial(formatter_class, width=80), **options)
+        self._as_wide_as_the_terminal = formatter_class
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Keep the words for the sentence of an error."""
         self.words = args or ()
@@ -53,6 +76,7 @@ class Parser(argparse.ArgumentParser):
 
     def print_help(self, file: Any = None) -> None:  # noqa: ARG002  the signature is argparse's
         """Print the help as data, and not in silence when that fails."""
+        self.formatter_class = self._as_wide_as_the_terminal
         out(self.format_help().rstrip())
 
     def error(self, message: str) -> NoReturn:
@@ -66,6 +90,7 @@ class Parser(argparse.ArgumentParser):
         raise errors.InputError(f"{message}\nsee {self.prog} --help")
 
 
+@cache
 def _common() -> argparse.ArgumentParser:
     """Return the parser of what can stand before and after any verb."""
     common = Parser(
@@ -98,10 +123,17 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         "--version", action="version", version=f"taskrunner {taskrunner.__version__}"
     )
     verbs = whole.add_subparsers(metavar="VERB", dest="verb", title="verbs", parser_class=Parser)
-    for name, declare in VERBS.items():
-        if verb in (None, name):
-            declare(verbs, common)
+    for name in VERBS if verb is None else (verb,):
+        _declare(name)(verbs, common)
     return whole
+
+
+def _declare(verb: str) -> Declare:
+    """Return what declares a verb, from the module of its kind."""
+    from importlib import import_module
+
+    found: Declare = import_module(f"taskrunner.cli.{VERBS[verb]}").VERBS[verb]
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:

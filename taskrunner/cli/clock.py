@@ -2,10 +2,9 @@
 
 import argparse
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskrunner import duration, errors, home, render
-from taskrunner.cli import screen
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -15,11 +14,13 @@ from taskrunner.cli.common import (
     page,
     say,
     with_json,
-    with_watch,
 )
+from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError
 from taskrunner.model import Severity
-from taskrunner.tick import Visit
+
+if TYPE_CHECKING:
+    from taskrunner.tick import Visit
 
 JUST_ENDED = timedelta(seconds=15)
 MOST_ENDED = 10  # of them, in a page that is drawn again and again
@@ -64,7 +65,7 @@ def _tick(args: Any) -> int:
         return errors.EXIT_INTERRUPTED if visit.interrupted else errors.EXIT_DONE
 
 
-def _told(visit: Visit) -> str:
+def _told(visit: "Visit") -> str:
     if visit.busy:
         return "another tick is at work"
     if visit.idle:
@@ -166,7 +167,7 @@ def _status(args: Any) -> int:
         raise InputError("--watch draws a page for people: it goes without --check and --json")
     with door(args) as runner:
         if args.watch is not None:
-            screen.watch(lambda: _status_screen(args), runner.changes, screen.seconds(args.watch))
+            watch(runner, lambda: _status_screen(args), args.watch)
             return 0
         if args.check:
             found = runner.check()

@@ -13,6 +13,7 @@ from typing import Any
 from taskrunner import config, duration, render
 from taskrunner.api import TaskRunner
 from taskrunner.errors import StateError, ZoneError, shown
+from taskrunner.model import Kind
 from taskrunner.refusal import drop, tell
 
 Verbs = Any  # argparse gives its type no public name
@@ -60,17 +61,6 @@ def declare(
 def with_json(parser: argparse.ArgumentParser) -> None:
     """Let a verb take --json."""
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-
-
-def with_watch(parser: argparse.ArgumentParser) -> None:
-    """Let a verb take --watch."""
-    parser.add_argument(
-        "--watch",
-        metavar="SECONDS",
-        nargs="?",
-        const="2",
-        help="draw the page anew every so often (default: 2), and when something changes, until q",
-    )
 
 
 @contextlib.contextmanager
@@ -164,6 +154,26 @@ def _zone(runner: TaskRunner) -> str:
     except ZoneError as exc:
         say(f"times are shown in UTC, as {exc}")
         return "UTC"
+
+
+def say_when(args: Arguments, name: str) -> None:
+    """Say when a task is due next, as after it was changed."""
+    runner = args.runner
+    assert runner is not None
+    task = runner.task(name)
+    described = runner.describe(task)
+    if not task.enabled:
+        say(f"{task.name}: {described}; it is disabled: `taskrunner enable {task.name}`")
+    elif task.requested is not None:
+        then = "" if task.kind is Kind.AT else f", then {described}"
+        say(f"{task.name}: due at once{then}")
+    elif task.next is not None:
+        sheet = page(args)
+        say(
+            f"{task.name}: {described}; next {sheet.time(task.next)} {sheet.tz} ({sheet.distance(task.next)})"
+        )
+    else:
+        say(f"{task.name}: {described}")
 
 
 def since(runner: TaskRunner, text: str | None) -> datetime | None:

@@ -1,13 +1,15 @@
 """The verbs that let a clock call us, and those that look whether one does: install, uninstall, doctor."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskrunner import errors, render
 from taskrunner.cli.clock import CHECK_CODES
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, with_json
-from taskrunner.entry.files import Fitted
 from taskrunner.errors import InputError
+
+if TYPE_CHECKING:
+    from taskrunner.entry.files import Fitted
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +77,7 @@ def _user(args: Any) -> bool | None:
     return args.user if args.user or args.system else None
 
 
-def _tell(args: Any, fitted: Fitted) -> int:
+def _tell(args: Any, fitted: "Fitted") -> int:
     if args.dry_run and fitted.diff:
         for line in fitted.diff.splitlines():
             out("\t".join(map(render.visible, line.split("\t"))))

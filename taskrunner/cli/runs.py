@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 from taskrunner import errors, render
-from taskrunner.cli import screen
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -18,9 +17,9 @@ from taskrunner.cli.common import (
     say,
     since,
     with_json,
-    with_watch,
     write,
 )
+from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError, StateError, UnknownTask
 from taskrunner.model import Run, State
 from taskrunner.render import graph
@@ -153,8 +152,7 @@ def _history(args: Any) -> int:
     show = _graph if args.graph else _runs
     with door(args) as runner:
         if args.watch is not None:
-            every = screen.seconds(args.watch)
-            screen.watch(lambda: show(args) or NO_RUNS, runner.changes, every)
+            watch(runner, lambda: show(args) or NO_RUNS, args.watch)
         elif text := show(args):
             out(text)
         else:

@@ -21,7 +21,10 @@ LOOK = 0.2  # seconds between two looks at the keys, the size, and whether anyth
 ENTER = "\033[?1049h\033[?25l\033[?7l"  # another screen, without cursor, lines cut at its edge
 LEAVE = "\033[?7h\033[?25h\033[?1049l"
 TOP, REST_OF_LINE, REST = "\033[H", "\033[K", "\033[J"
-QUIT = b"qQ\x1b\x04"  # and ctrl-d; a key with several bytes begins with an escape, but does not end there
+QUIT = b"qQ\x04"  # and ctrl-d
+ESCAPE = (
+    b"\x1b"  # ends it, too; a key with several bytes begins with an escape, but does not end there
+)
 SHARE = 4  # a page that takes long to make is made less often: at most a fifth of the time
 LEAST, MOST = 0.1, 86_400.0  # seconds
 
@@ -104,8 +107,9 @@ def _quit(wait: float) -> bool:
     fd = sys.stdin.fileno()
     if not select.select([fd], [], [], wait)[0]:
         return False
-    keys = os.read(fd, 64)
-    return not keys or (len(keys) == 1 and keys in QUIT)
+    keys = os.read(fd, 64)  # several, when we were busy while they were typed
+    typed, escape, rest = keys.partition(ESCAPE)
+    return not keys or any(key in QUIT for key in typed) or (escape == ESCAPE and not rest)
 
 
 @contextlib.contextmanager

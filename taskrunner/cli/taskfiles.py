@@ -76,10 +76,10 @@ def _tell(args: Any, plan: Plan) -> None:
 
 def _advise(runner: Any, plan: Plan) -> None:
     """Say what a person should know about the tasks that are new or changed."""
-    fresh = [each.task for each in plan.tasks if each.action in ("add", "change")]
-    for name in [] if plan.dry_run else fresh:
-        for advice in runner.advice(runner.task(name)):
-            say(f"{name}: {advice}")
+    fresh = {each.task for each in plan.tasks if each.action in ("add", "change")}
+    for task in runner.tasks() if fresh and not plan.dry_run else ():
+        for advice in runner.advice(task) if task.name in fresh else ():
+            say(f"{task.name}: {advice}")
 
 
 def _declare_export(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -1,51 +1,7 @@
 """What may keep taskrunner from doing its work on this host, each with its cure.
 
+    checkup      all of it, for a person
+    alive        the worst of it on one line, for a monitoring plugin
+
 It only looks: it writes nothing, and whatever it looks at may be missing, locked or broken.
 """
-
-import sys
-from collections.abc import Iterator
-from datetime import datetime
-
-from taskrunner import clock, home
-from taskrunner.answers import Checkup, Finding
-from taskrunner.clocks import program
-from taskrunner.doctor import beats, places, stored, tasks, told
-from taskrunner.doctor.alive import alive
-from taskrunner.doctor.seen import Seen, look
-
-__all__ = ["alive", "examine"]
-
-
-def examine(folder: str, now: datetime) -> Checkup:
-    """Return all that was found about a home, what is worst first."""
-    seen = look(folder, now)
-    order = ["error", "warning", "ok"]
-    found = sorted(_findings(seen), key=lambda finding: order.index(finding.severity))
-    return Checkup(found, _paths(folder))
-
-
-def _findings(seen: Seen) -> Iterator[Finding]:
-    yield from places.findings(seen)
-    yield from stored.findings(seen)
-    yield from beats.findings(seen)
-    yield from tasks.findings(seen)
-    yield from told.findings(seen)
-
-
-def _paths(folder: str) -> dict[str, str]:
-    names = {
-        "store": home.STORE,
-        "config": home.CONFIG,
-        "heartbeat": home.HEARTBEAT,
-        "lock": home.LOCK,
-        "output": home.OUTPUT,
-        "backups": home.BACKUPS,
-    }
-    return {
-        "home": folder,
-        **{key: home.path(folder, name) for key, name in names.items()},
-        "program": " ".join(program.own()),
-        "python": sys.executable,
-        "zone_data": clock.ZONEINFO,
-    }

@@ -1,12 +1,12 @@
-"""What is found about the home and its host: modes, owners, disk room, versions."""
+"""What is found about the home and its host: modes, owners, disk room, who carries runs, versions."""
 
 import os
-import platform
 import stat
+import sys
 from collections.abc import Iterator
 
 import taskrunner
-from taskrunner import home, schedule
+from taskrunner import carrier, home, schedule
 from taskrunner.answers import Finding
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.store.health import library
@@ -35,6 +35,7 @@ def findings(seen: Seen) -> Iterator[Finding]:
         cure = "`taskrunner add` makes it with the first task; or name another one with --home"
         yield warning(f"there is no home {seen.folder} yet", cure)
     yield from _file_system(seen)
+    yield from _carrier(seen)
     yield from _room(seen.folder)
     yield from _versions()
 
@@ -70,6 +71,20 @@ def _file_system(seen: Seen) -> Iterator[Finding]:
     yield (warning if seen.settings.allow_network_home else error)(what, cure)
 
 
+def _carrier(seen: Seen) -> Iterator[Finding]:
+    """Give whether the systemd that is to carry runs is there."""
+    if seen.settings.carrier != carrier.SYSTEMD:
+        return
+    if carrier.answers():
+        yield ok("systemd answers, and carries the runs")
+        return
+    what = (
+        'the setting is carrier = "systemd", but no systemd answers here: runs are carried inline'
+    )
+    cure = "take `carrier` out of taskrunner.toml, or let a systemd run here (your own: `loginctl enable-linger`)"
+    yield warning(what, cure)
+
+
 def _room(folder: str) -> Iterator[Finding]:
     place = folder
     while not os.path.isdir(place):
@@ -94,6 +109,6 @@ def _versions() -> Iterator[Finding]:
         yield error("croniter is not installed, and cron expressions need it", cure)
         return
     yield ok(
-        f"taskrunner {taskrunner.__version__}, Python {platform.python_version()}, "
+        f"taskrunner {taskrunner.__version__}, Python {sys.version.split()[0]}, "
         f"SQLite {library()}, croniter {croniter}"
     )

@@ -35,7 +35,7 @@ def carried_out(wanted: Command) -> str:
         said = os.pread(fd, KEPT, 0).decode(errors="replace").strip()
     finally:
         os.close(fd)
-        children.selector.close()
+        children.close()
     if outcome.timed_out:
         raise StateError(f"it did not end within {wanted.timeout:g} s")
     if outcome.error or outcome.exit_code != 0:

@@ -21,7 +21,6 @@ from taskrunner.render.documents import (
 from taskrunner.render.page import (
     COLOURS as COLOURS,
     ESCAPE as ESCAPE,
-    IN_UTC as IN_UTC,
     UNSEEN as UNSEEN,
     Column as Column,
     Page as Page,
@@ -59,7 +58,6 @@ from taskrunner.render.tables import (
 from taskrunner.render.words import (
     MASK as MASK,
     MAX_OUTPUT as MAX_OUTPUT,
-    SECRET as SECRET,
     about as about,
     arguments as arguments,
     command_line as command_line,

@@ -1,24 +1,28 @@
 """Values to JSON documents. The keys are promised to scripts outside: see docs/reference/json.md."""
 
+from __future__ import annotations
+
 import json
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskrunner import clock
-from taskrunner.answers import (
-    Checkup,
-    Explanation,
-    Figures,
-    Import,
-    Plan,
-    Stats,
-    Status,
-    Upcoming,
-)
 from taskrunner.model import Pruned, Run, Task
-from taskrunner.policy import Decision
 from taskrunner.render.page import escaped
 from taskrunner.render.words import group, masked
+
+if TYPE_CHECKING:
+    from taskrunner.answers import (
+        Checkup,
+        Explanation,
+        Figures,
+        Import,
+        Plan,
+        Stats,
+        Status,
+        Upcoming,
+    )
+    from taskrunner.policy import Decision
 
 VERSION = 1  # of the documents
 

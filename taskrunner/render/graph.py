@@ -1,14 +1,19 @@
 """What became of slots as marks on a line of time, for people; and the same for programs."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from taskrunner import duration
-from taskrunner.answers import Graph, Line
 from taskrunner.model import State
 from taskrunner.render.documents import document, instant
 from taskrunner.render.page import COLOURS, Page, cut, visible, wide
+
+if TYPE_CHECKING:
+    from taskrunner.answers import Graph, Line
 
 # Signs that any terminal has, and that tell without colours.
 MARKS = {

@@ -13,7 +13,7 @@ from taskrunner.errors import ZoneError
 from taskrunner.model import State
 from taskrunner.record import like, record
 
-IN_UTC = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b")  # how reasons give an instant
+IN_UTC = r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b"  # how reasons give an instant
 # Control characters, and signs without a shape that turn, break or hide what stands beside them.
 UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
@@ -72,7 +72,7 @@ class Page:
 
     def local(self, text: str) -> str:
         """Return a sentence with its instants, which are in UTC, in the page's zone."""
-        return text if self.tz == "UTC" else IN_UTC.sub(self._localised, text)
+        return text if self.tz == "UTC" else re.sub(IN_UTC, self._localised, text)
 
     def _localised(self, found: re.Match[str]) -> str:
         moment = datetime.fromisoformat(f"{found[1]}+00:00").astimezone(self._zone)

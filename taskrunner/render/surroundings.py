@@ -1,12 +1,16 @@
 """What a task sees, as text and as documents: its variables, and how they differ from somebody else's."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taskrunner.answers import Environment
 from taskrunner.render.page import visible
 from taskrunner.render.words import MASK, masked
+
+if TYPE_CHECKING:
+    from taskrunner.answers import Environment
 
 
 def variables(found: Mapping[str, str], *, secrets: bool) -> str:

@@ -1,28 +1,16 @@
 """Values to tables, pages and sentences for people."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import groupby
 from math import floor
+from typing import TYPE_CHECKING
 
 from taskrunner import duration
-from taskrunner.answers import (
-    Checkup,
-    Explained,
-    Explanation,
-    Figures,
-    Finding,
-    Import,
-    ImportedLine,
-    Plan,
-    Planned,
-    Stats,
-    Status,
-    Upcoming,
-)
 from taskrunner.model import Gap, OnLost, Pruned, Run, Severity, State, Task
-from taskrunner.policy import Decision
 from taskrunner.record import like
 from taskrunner.render.page import Column, Page, visible
 from taskrunner.render.words import (
@@ -39,6 +27,23 @@ from taskrunner.render.words import (
     size,
     when,
 )
+
+if TYPE_CHECKING:
+    from taskrunner.answers import (
+        Checkup,
+        Explained,
+        Explanation,
+        Figures,
+        Finding,
+        Import,
+        ImportedLine,
+        Plan,
+        Planned,
+        Stats,
+        Status,
+        Upcoming,
+    )
+    from taskrunner.policy import Decision
 
 ACTIONS = {"add": "added", "change": "changed", "remove": "removed", "keep": "unchanged"}
 INDENT = "  "  # of a table inside a page

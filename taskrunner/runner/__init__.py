@@ -5,14 +5,16 @@ raise. It must not know what a task, a slot or a store is: its caller gives each
 output.
 
     spawn        a command becomes a process
-    quick        the same beside us, in a thread that waits for the kernel
+    quick        the same beside us, in threads that wait for the disk and for the kernel
+    beside       such a thread
+    ends         descriptors of those that live, and which have ended
     children     the loop that watches them: their ends, their time, their silence
     processes    who lives, and what they are told
     signals      what we are told ourselves
     programs     programs of the system that are asked something
 """
 
-from taskrunner.runner.children import FOREVER, Child, Children, in_words, room
+from taskrunner.runner.children import FOREVER, Asked, Child, Children, in_words, room
 from taskrunner.runner.processes import (
     age,
     group_lives,
@@ -35,6 +37,7 @@ __all__ = [
     "LIMITS",
     "NOT_EXECUTABLE",
     "NOT_FOUND",
+    "Asked",
     "Child",
     "Children",
     "Said",

@@ -4,18 +4,18 @@ import heapq
 import math
 import os
 import resource
-import select
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from taskrunner.model import Command, Outcome
-from taskrunner.record import field, like, mutable, record
+from taskrunner.record import field, mutable, record
 from taskrunner.runner import quick
-from taskrunner.runner.processes import group_lives, signal_group, terminate
+from taskrunner.runner.ends import Ends
+from taskrunner.runner.processes import descriptor, group_lives, signal_group, terminate
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND
 from taskrunner.runner.spawn import not_started, quickly, spawn
 
@@ -24,9 +24,10 @@ FAST = 0.05  # at those that do
 FLOOD = 1_000_000  # bytes between two looks, above which the next one comes sooner
 POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
 GIVE_UP = 1.0  # seconds after KILL; what is left of a group then hangs in the kernel
-RING = 100  # milliseconds; the bell of the starter rings long before
+MOMENT = 0.001  # seconds; a process is started in less
 FOREVER = 3600.0  # a loop without deadlines looks up now and then all the same
 OWN_FILES = 64  # descriptors we may need ourselves, and to start a child
+NOTHING = 0, 0  # written of an output that has not been looked at
 
 
 @mutable
@@ -35,13 +36,14 @@ class Child:
 
     key: int
     pid: int  # of its process, session and process group
-    command: Command
     pidfd: int | None
     own_memory: int
     deadline: float | None
+    max_silence: float | None  # seconds
+    kill_after: float  # seconds
     output: int  # its open file
     heard: float  # when it was last seen to have written, monotonic
-    written: tuple[int, int]  # size of the output and time of its last change, then
+    written: tuple[int, int] = NOTHING  # size of the output and time of its last change, then
     kill_at: float | None = None
     timed_out: bool = False
     silent: bool = False
@@ -50,11 +52,11 @@ class Child:
 
 @record
 class Asked:
-    """A command that is being started, and its output: its file, with its size and time of change before that."""
+    """A command that is to be started, its output, and how that can be done beside us; None when it cannot."""
 
     command: Command
     output: int
-    written: tuple[int, int]
+    plan: quick.Plan | None
 
 
 @mutable
@@ -77,93 +79,127 @@ class Children:
     starting: dict[int, Asked] = field(default_factory=dict)
     _starter: quick.Starter | None = None
     _umask: int | None = field(default_factory=quick.own_umask)
-    _failed: list[tuple[int, Outcome]] = field(default_factory=list)
+    _ends: Ends = field(default_factory=Ends)
+    _watched: dict[int, Child] = field(default_factory=dict)  # by their pidfds
+    _polled: dict[int, Child] = field(
+        default_factory=dict
+    )  # those without one, and groups without their leader
+    _done: list[tuple[int, Outcome]] = field(default_factory=list)
     _timers: list[tuple[float, int]] = field(default_factory=list)
     _pace: float = SLOW
     _look_at: float = math.inf  # monotonic
+
+    def __post_init__(self) -> None:
+        if self._ends.fd is not None:
+            self.selector.register(self._ends.fd, selectors.EVENT_READ)
 
     def start(self, key: int, command: Command, output: int) -> Child | Outcome:
         """Start a command with its output going to a descriptor, to be left open until it has ended.
 
         Returns an Outcome when it cannot be started.
         """
-        asked = Asked(command, output, _written(output))
         try:
             pid = spawn(command, output)
         except (OSError, LookupError, ValueError, subprocess.SubprocessError) as exc:
             return not_started(command, exc)
-        return self._watch(key, pid, asked)
+        fd = descriptor(pid)
+        if fd is not None:
+            self._ends.watch(fd)
+        return self._watch(
+            quick.Started(key, pid, fd, time.monotonic()),
+            pid,
+            Asked(command, output, None),
+            _own_memory(),
+        )
 
-    def start_beside(self, key: int, command: Command, output: int) -> None:
-        """Start a command while the caller goes on: `on_start` tells when it runs, `wait` when it could not.
+    def prepare(self, command: Command, output: int) -> Asked:
+        """Make ready what `start_beside` takes, since that is done while others wait."""
+        return Asked(command, output, quickly(command, self._umask, output))
 
-        Where that cannot be done it has been started, or not, when this returns.
+    def start_beside(
+        self, batch: Sequence[tuple[int, Asked]], first: Callable[[], None] | None = None
+    ) -> None:
+        """Start commands while the caller goes on: `on_start` tells when one runs, `wait` when it could not.
+
+        `first` is done before them, beside us as well; when it raises OSError none of them is started. Where
+        threads are not to be had all that has happened when this returns.
         """
-        self.starting[key] = Asked(command, output, _written(output))
-        wanted = quickly(command, self._umask, output)
-        starter = None if wanted is None else self._have_starter()
-        if wanted is None or starter is None:
-            self._begun(key, None)
-        else:
-            starter.ask(key, wanted)
+        self.starting.update(batch)
+        wishes = [(key, asked.plan) for key, asked in batch]
+        starter = self._have_starter()
+        if starter is not None:
+            starter.ask(wishes, first)
+            self._look_at = min(self._look_at, time.monotonic() + FAST)
+            return
+        fault = None
+        try:
+            if first is not None:
+                first()
+        except OSError as exc:
+            fault = exc.strerror
+        for key, _ in batch:
+            self._begun(quick.Started(key, fault=fault), 0)
 
     def _have_starter(self) -> quick.Starter | None:
         """Return what starts processes beside us; None where the machine has no thread or descriptor left for it."""
         if self._starter is None:
             with suppress(OSError, RuntimeError):
-                self._starter = quick.Starter()
+                self._starter = quick.Starter(self._ends.watch)
                 self.selector.register(self._starter.bell, selectors.EVENT_READ)
         return self._starter
 
     def settle(self) -> None:
         """Wait until what is being started runs."""
-        if self._starter is not None:
-            ring = select.poll()  # select(2) knows no descriptors above 1023
-            ring.register(self._starter.bell, select.POLLIN)
-            while self.starting:
-                ring.poll(RING)
-                self._take_started()
+        self._take_started()
+        while self.starting:
+            time.sleep(MOMENT)
+            self._take_started()
 
     def _take_started(self) -> None:
-        if self._starter is None:
+        if self._starter is None or not self._starter.started:
             return
-        with suppress(BlockingIOError):  # it has not rung
-            os.eventfd_read(self._starter.bell)
+        memory = _own_memory()
         while self._starter.started:
-            self._begun(*self._starter.started.popleft())
+            self._begun(self._starter.started.popleft(), memory)
 
-    def _begun(self, key: int, pid: int | None) -> None:
+    def _begun(self, started: quick.Started, own_memory: int) -> None:
         """Go on with what the starter has done: without a process id it is tried in the way that tells why not."""
-        asked = self.starting.pop(key)
-        if pid is None:
-            child = self.start(key, asked.command, asked.output)
+        asked = self.starting.pop(started.key)
+        child: Child | Outcome
+        if started.fault is not None:
+            child = Outcome(error=f"could not start: {started.fault}")
+        elif started.pid is None:
+            child = self.start(started.key, asked.command, asked.output)
         else:
-            child = self._watch(key, pid, asked)
+            child = self._watch(started, started.pid, asked, own_memory)
         if isinstance(child, Outcome):
-            self._failed.append((key, child))
+            self._done.append((started.key, child))
         else:
             self.on_start(child)
 
-    def _watch(self, key: int, pid: int, asked: Asked) -> Child:
-        pidfd, now = _pidfd(pid), time.monotonic()
-        own_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        deadline = None if asked.command.timeout is None else now + asked.command.timeout
-        # What it was given, an input of a megabyte perhaps, is not kept for as long as it runs.
-        rest = like(asked.command, argv=(), env={}, stdin=None)
-        child = Child(key, pid, rest, pidfd, own_memory, deadline, asked.output, now, asked.written)
+    def _watch(self, started: quick.Started, pid: int, asked: Asked, own_memory: int) -> Child:
+        key, command = started.key, asked.command
+        deadline = None if command.timeout is None else started.at + command.timeout
+        # Of the command only what counts from here on: its input may be a megabyte.
+        child = Child(
+            *(key, pid, started.fd, own_memory, deadline),
+            *(command.max_silence, command.kill_after, asked.output, started.at),
+        )
         self.running[key] = child
-        if pidfd is not None:
-            self.selector.register(pidfd, selectors.EVENT_READ, child)
+        if started.fd is None:
+            self._polled[key] = child
+        else:
+            self._watched[started.fd] = child
         self._set_timer(deadline, key)
         self._pace = FAST
-        self._look_at = min(self._look_at, now + FAST)
+        self._look_at = min(self._look_at, started.at + FAST)
         return child
 
     def stop(self, key: int) -> None:
         """Send TERM to the group of a child; KILL follows after the command's `kill_after`."""
         child = self.running[key]
         if child.kill_at is None and child.outcome is None:
-            child.kill_at = time.monotonic() + child.command.kill_after
+            child.kill_at = time.monotonic() + child.kill_after
             self._set_timer(child.kill_at, key)
             terminate(child.pid)
 
@@ -176,42 +212,55 @@ class Children:
 
         Returns early, with nothing, when a signal or a timer came.
         """
-        for key in self._listen(time.monotonic() + (FOREVER if timeout is None else timeout)):
-            if isinstance(key.data, Child):
-                self._reap(key.data)
-            else:
-                os.read(key.fd, 512)  # the pipe that wakes us on a signal
-        for child in [child for child in self.running.values() if child.pidfd is None]:
-            self._reap(child)
+        self._listen(time.monotonic() + (FOREVER if timeout is None else timeout))
         self._obey_timers()
-        ended = [child for child in self.running.values() if child.outcome and _over(child)]
-        for child in ended:
-            del self.running[child.key]
-        failed, self._failed = self._failed, []
-        return failed + [(child.key, child.outcome) for child in ended if child.outcome]
+        return self.ended()
 
-    def _listen(self, end: float) -> list[selectors.SelectorKey]:
-        """Wait until something is ready, a timer is due or `end` has come.
+    def ended(self) -> list[tuple[int, Outcome]]:
+        """Return what has ended, without waiting: keys and outcomes."""
+        seen = self._ends.seen()
+        self._take_started()  # after that, since what is seen to have ended is among them
+        for fd in seen:
+            self._reap(self._watched[fd])
+        for child in [child for child in self._polled.values() if child.outcome is None]:
+            self._reap(child)
+        over = [child for child in self._polled.values() if child.outcome and _over(child)]
+        for child in over:
+            self._gone(child)
+        found, self._done = self._done, []
+        return found
+
+    def _gone(self, child: Child) -> None:
+        assert child.outcome is not None
+        self._done.append((child.key, child.outcome))
+        self._polled.pop(child.key, None)
+        del self.running[child.key]
+
+    def _listen(self, end: float) -> None:
+        """Wait until something has ended, a timer is due, a signal has come or `end` has.
 
         Meanwhile the outputs are looked at, and those that have been started are taken.
         """
         while True:
-            until = 0.0 if self._failed else self._patience(end)
+            until = 0.0 if self._done else self._patience(end)
             found = self.selector.select(max(0.0, min(until, self._look_at) - time.monotonic()))
             self._take_started()
             now = time.monotonic()
             if now >= self._look_at:
                 self._look(now)
-            bell = None if self._starter is None else self._starter.bell
-            ready = [key for key, _ in found if key.fd != bell]
+            ready = {key.fd for key, _ in found}
+            for fd in ready - {self._ends.fd}:
+                os.read(fd, 512)  # the bell of the starter, or the pipe that wakes us on a signal
+            if self._starter is not None:
+                ready.discard(self._starter.bell)
             if ready or now >= until:
-                return ready
+                return
 
     def _look(self, now: float) -> None:
         """See who has written, and stop who has not for too long."""
         most = max((self._growth(child, now) for child in self.running.values()), default=0)
         for child in self.running.values():
-            patience = child.command.max_silence
+            patience = child.max_silence
             if patience is not None and now - child.heard >= patience and child.kill_at is None:
                 child.timed_out = child.silent = True
                 self.on_silence(child.key)
@@ -240,6 +289,7 @@ class Children:
             self._starter.close()
             self._starter = None
         self.selector.close()
+        self._ends.close()
 
     def reap_strangers(self) -> None:
         """Take the ends of processes that were left to us, never that of a child of ours: only for process 1."""
@@ -257,12 +307,12 @@ class Children:
     def _end_the_rest(self, child: Child) -> None:
         """Let the group of a child that somebody else is stopping end as if we had stopped it."""
         if self.stopped_elsewhere(child.key):
-            child.kill_at = time.monotonic() + child.command.kill_after
+            child.kill_at = time.monotonic() + child.kill_after
             self._set_timer(child.kill_at, child.key)
 
     def _patience(self, end: float) -> float:
         """Return when there is something to do at the latest, monotonic."""
-        if any(child.pidfd is None for child in self.running.values()):
+        if self._polled:
             end = min(end, time.monotonic() + POLL)
         return min(end, self._timers[0][0]) if self._timers else end
 
@@ -286,8 +336,6 @@ class Children:
 
     def _reap(self, child: Child) -> None:
         """Take the end of a child, when it has one; only ever of this child (wait4(2))."""
-        if child.outcome is not None:
-            return
         try:
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         except ChildProcessError:  # somebody else in this program reaped it
@@ -299,9 +347,13 @@ class Children:
             if child.kill_at is None and signal_group(child.pid, 0):
                 self._end_the_rest(child)
         if child.pidfd is not None:
-            self.selector.unregister(child.pidfd)
-            os.close(child.pidfd)
+            self._ends.forget(child.pidfd)
+            del self._watched[child.pidfd]
             child.pidfd = None
+        if _over(child):
+            self._gone(child)
+        else:
+            self._polled[child.key] = child
 
 
 def room() -> int:
@@ -334,9 +386,9 @@ def _outcome(child: Child, code: int, usage: resource.struct_rusage) -> Outcome:
     )
 
 
-def _written(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_size, found.st_mtime_ns
+def _own_memory() -> int:
+    """Return how much memory we have had at most, in kB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def in_words(outcome: Outcome) -> str:
@@ -354,10 +406,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # the real-time signals have no names of their own
         return f"signal {number}"
-
-
-def _pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # before Linux 5.3, elsewhere, or no descriptors left
-        return None

@@ -9,6 +9,14 @@ import signal
 from taskrunner import clock
 
 
+def descriptor(pid: int) -> int | None:
+    """Return a descriptor that can be read when a process has ended (pidfd_open(2)); None where there is none."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # before Linux 5.3, elsewhere, or no descriptors left
+        return None
+
+
 def signal_group(group: int, number: int) -> bool:
     """Send a signal to a process group; False when it is gone."""
     try:

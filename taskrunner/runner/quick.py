@@ -8,15 +8,17 @@ import ctypes
 import os
 import signal
 import sys
-import threading
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from queue import SimpleQueue
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 from taskrunner.model import Command
 from taskrunner.record import record
+from taskrunner.runner.beside import Beside
+from taskrunner.runner.processes import descriptor
 
 FLAGS = 0x80 | 0x04  # POSIX_SPAWN_SETSID and POSIX_SPAWN_SETSIGDEF (spawn.h)
 OPAQUE = 1024  # bytes, more than the C library takes for one of its types
@@ -36,6 +38,21 @@ class Plan:
     argv: Strings
     env: Strings
     actions: "Actions"
+
+
+Wish = tuple[
+    int, Plan | None
+]  # with its key; without a plan it is only told when it would be its turn
+
+
+class Started(NamedTuple):
+    """What came of a start: the process id, None when there is none, its pidfd, when, monotonic, and what was wrong."""
+
+    key: int
+    pid: int | None = None
+    fd: int | None = None
+    at: float = 0.0
+    fault: str | None = None
 
 
 class Actions:
@@ -117,34 +134,63 @@ def start(wanted: Plan) -> int | None:
     return None if failed else pid.value
 
 
-class Starter(threading.Thread):
-    """Starts processes in a thread of its own, in turn; `bell` is a descriptor that can be read when one is there."""
+class Starter:
+    """Starts processes beside us, in turn; `bell` is a descriptor that can be read when one could not be watched."""
 
-    def __init__(self) -> None:
-        """Begin to wait for plans."""
-        super().__init__(name="starter", daemon=True)
-        self.started: deque[tuple[int, int | None]] = deque()  # keys and process ids
+    def __init__(self, watch: Callable[[int], None]) -> None:
+        """Take what lets the end of a process be seen by a descriptor of it."""
+        self.started: deque[Started] = deque()
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._asked: SimpleQueue[tuple[int, Plan] | None] = SimpleQueue()
+        self._watch = watch
+        self._waiting: deque[tuple[Sequence[Wish], Callable[[], None]]] = deque()
         try:
-            self.start()
+            self._first, self._then = Beside("first"), Beside("starter")
         except RuntimeError:  # the machine has room for no other thread
             os.close(self.bell)
             raise
 
-    def ask(self, key: int, wanted: Plan) -> None:
-        """Let a process be started when those before it are."""
-        self._asked.put((key, wanted))
+    def ask(self, batch: Sequence[Wish], first: Callable[[], None] | None) -> None:
+        """Let processes be started when those before them are, and when `first` has been done since.
 
-    def run(self) -> None:
-        """Start what is asked for until the end."""
-        for key, wanted in iter(self._asked.get, None):
-            self.started.append((key, start(wanted)))
+        It is done once for all that wait meanwhile.
+        """
+        if first is None:
+            self._start_all(batch)
+        else:
+            self._waiting.append((batch, first))
+            self._first.ask(self._begin)
+
+    def _begin(self) -> None:
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        wishes = [wish for batch, _ in waiting for wish in batch]
+        try:
+            for _, first in waiting[-1:]:
+                first()
+        except OSError as exc:
+            for key, _ in wishes:
+                self._tell(Started(key, fault=exc.strerror))
+        else:
+            self._start_all(wishes)
+
+    def _start_all(self, batch: Sequence[Wish]) -> None:
+        for key, wanted in batch:
+            self._then.ask(partial(self._start, key, wanted))
+
+    def _start(self, key: int, wanted: Plan | None) -> None:
+        pid = None if wanted is None else start(wanted)
+        fd = None if pid is None else descriptor(pid)
+        self._tell(Started(key, pid, fd, time.monotonic()))
+
+    def _tell(self, started: Started) -> None:
+        self.started.append(started)
+        if started.fd is not None:
+            self._watch(started.fd)  # after that: when it is seen to end it is known
+        else:
             with suppress(OSError):  # who waits looks now and then all the same
                 os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:
         """End, when all that was asked for has been started."""
-        self._asked.put(None)
-        self.join()
+        self._first.close()
+        self._then.close()
         os.close(self.bell)

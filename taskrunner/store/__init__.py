@@ -6,6 +6,7 @@ leave as ours. It must not know what a schedule means or which policy decides; i
 
 import os
 import sqlite3
+from collections.abc import Iterable
 from datetime import datetime
 
 from taskrunner import home, lock, migrations
@@ -24,9 +25,16 @@ class Store(Outbox):
 
     def note(self, event: Event, task_id: int | None = None) -> None:
         """Write an event."""
-        self._run(
+        self.note_all([(event, task_id)])
+
+    def note_all(self, events: Iterable[tuple[Event, int | None]]) -> None:
+        """Write events, each with the id of the task that it is about."""
+        self._many(
             "INSERT INTO events (at, what, by, task_id, text) VALUES (?, ?, ?, ?, ?)",
-            (to_ms(event.at), event.what, event.by, task_id, event.text),
+            [
+                (to_ms(event.at), event.what, event.by, task_id, event.text)
+                for event, task_id in events
+            ],
         )
 
     def events(self, task_id: int | None = None) -> list[Event]:

@@ -49,6 +49,7 @@ class Held:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Take a connection."""
         self.connection = connection
+        self.patience = BUSY_TIMEOUT  # seconds that it waits for other writers
         OPEN[weakref.ref(self, _close)] = connection
 
 
@@ -72,13 +73,17 @@ class Connection:
 
     @property
     def _connection(self) -> sqlite3.Connection:
+        return self._held.connection
+
+    @property
+    def _held(self) -> Held:
         if self._pid != os.getpid():  # SQLite forbids using or closing a connection after fork(2)
             INHERITED.append(self._local)
             self._local, self._pid = threading.local(), os.getpid()
         held: Held | None = getattr(self._local, "held", None)
         if held is None:
             held = self._local.held = Held(self._connect())
-        return held.connection
+        return held
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -275,22 +280,36 @@ class Connection:
         self._synchronous = synchronous
         self._run(f"PRAGMA synchronous = {synchronous}")
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether what is committed is on the disk then."""
+        return self._synchronous == "full"
+
+    def sync(self) -> None:
+        """Make what was committed before durable, also when its transaction was not to be; raises OSError.
+
+        Any thread can do it, and nobody else is kept waiting, as by a durable transaction, after which SQLite does
+        the same (sqlite.org/pragma.html#pragma_synchronous).
+        """
+        fd = os.open(f"{self.place}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
     def _begin(self, patience: float | None) -> None:
         if self.snapshot is not None:  # by now it may be one that can be written
             self.close()
-        if patience is not None:
-            self._wait_for_others(patience)
-        try:
-            self._run("BEGIN IMMEDIATE")
-        finally:
-            if patience is not None:
-                self._wait_for_others(BUSY_TIMEOUT)
+        self._wait_for_others(BUSY_TIMEOUT if patience is None else patience)
+        self._run("BEGIN IMMEDIATE")
         found = migrations.version(self._connection)
         if found > len(migrations.STEPS):
             raise self._newer(found)
 
     def _wait_for_others(self, seconds: float) -> None:
-        self._rows(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+        if self._held.patience != seconds:
+            self._rows(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+            self._held.patience = seconds
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

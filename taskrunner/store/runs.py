@@ -1,8 +1,9 @@
 """The runs: what became of the slots, the processes that carry them, and their small outputs."""
 
 import zlib
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import UnknownRun
@@ -47,43 +48,31 @@ STARTABLE = f"""
 FEW = "+runs.id"
 
 
+NEW_RUN = (
+    "INSERT INTO runs (task_id, state, slot, first_slot, trigger, reason, coalesced, at_least, "
+    "attempt, forced, ready, priority, claimed, finished) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+
+
 class Runs(Tasks):
     """The queries about runs; what they change about tasks goes through the queries of those."""
 
-    def add_run(
-        self,
-        task_id: int,
-        state: State,
-        claimed: datetime,
-        *,
-        slot: datetime,
-        first_slot: datetime,
-        trigger: Trigger,
-        reason: str | None = None,
-        coalesced: int = 1,
-        coalesced_at_least: bool = False,
-        attempt: int = 1,
-        forced: bool = False,
-        ready: datetime | None = None,
-        priority: int = 0,
-    ) -> int | None:
-        """Write a row for a slot and return its id; None when the slot has one already (promise 1)."""
-        final = state not in LIVE
-        made = self._run(
-            "INSERT INTO runs (task_id, state, slot, first_slot, trigger, reason, coalesced, at_least, "
-            "attempt, forced, ready, priority, claimed, finished) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (
-                *(task_id, state, to_ms(slot), to_ms(first_slot), trigger, reason, coalesced),
-                *(coalesced_at_least, attempt, forced, milliseconds(ready), priority),
-                *(to_ms(claimed), to_ms(claimed) if final else None),
-            ),
-        )
+    def add_run(self, task_id: int, state: State, claimed: datetime, **more: Any) -> int | None:
+        """Write a row for a slot and return its id; None when the slot has one already (promise 1).
+
+        `more` is what `_row` takes by name.
+        """
+        made = self._run(NEW_RUN, _row(task_id, state, claimed, **more))
         if not made.rowcount:
             return None
-        if final:
+        if state not in LIVE:
             self._ended([(task_id, None, False)])
         return int(made.lastrowid or 0)
+
+    def add_runs(self, runs: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows of live runs as `add_run` does, many at once."""
+        self._many(NEW_RUN, [_row(**values) for values in runs])
 
     def run(self, run_id: int) -> Run:
         """Return a run; raises UnknownRun."""
@@ -169,13 +158,15 @@ class Runs(Tasks):
         )
         return None if row[0] is None else from_ms(row[0])
 
-    def start(self, processes: Sequence[Process], now: datetime) -> set[int]:
-        """Make pending runs running, just before their processes are made, and return the ids of those that were."""
-        found = self._still([process.run_id for process in processes], "pending")
-        self._many(
-            "UPDATE runs SET state = 'running', started = ?, reason = NULL WHERE id = ?",
-            [(to_ms(now), run_id) for run_id in found],
+    def start(self, processes: Sequence[Process], now: datetime) -> None:
+        """Make pending runs running, just before their processes are made."""
+        ids = [process.run_id for process in processes]
+        changed = self._run(
+            "UPDATE runs SET state = 'running', started = ?, reason = NULL "
+            f"WHERE id IN ({marks(ids)}) AND state = 'pending'",
+            (to_ms(now), *ids),
         )
+        assert changed.rowcount == len(ids)  # they were found to be so in this transaction
         self._many(
             "INSERT INTO processes (run_id, supervisor, boot_id, output, inode, pid_namespace) "
             "VALUES (?, ?, ?, ?, ?, ?)",
@@ -189,12 +180,10 @@ class Runs(Tasks):
                     made.pid_namespace,
                 )
                 for made in processes
-                if made.run_id in found
             ],
         )
-        return found
 
-    def _still(self, run_ids: Sequence[int], *states: str) -> set[int]:
+    def still(self, run_ids: Sequence[int], *states: str) -> set[int]:
         """Return which of these runs are still in one of some states."""
         sql = f"SELECT id FROM runs WHERE id IN ({marks(run_ids)}) AND state IN ({marks(states)})"
         return {row[0] for row in self._rows(sql, (*run_ids, *states))}
@@ -245,7 +234,7 @@ class Runs(Tasks):
 
         Those with ids in `more` are followed by another attempt, which keeps a one-off from being retired.
         """
-        found = self._still([end.run.id for end in ends], *LIVE)
+        found = self.still([end.run.id for end in ends], *LIVE)
         ended = [(end, _ended_so(end)) for end in ends if end.run.id in found]
         self._many(
             "UPDATE runs SET state = ?, reason = ?, finished = ?, exit_code = ?, signal = ?, cpu = ?, "
@@ -259,7 +248,7 @@ class Runs(Tasks):
                 for _, run in ended
             ],
         )
-        self._many("DELETE FROM processes WHERE run_id = ?", [(run.id,) for _, run in ended])
+        self._run(f"DELETE FROM processes WHERE run_id IN ({marks([*found])})", [*found])
         self._many(
             "INSERT OR REPLACE INTO outputs VALUES (?, ?)",
             [(run.id, zlib.compress(end.output, 1)) for end, run in ended if end.output],
@@ -272,6 +261,31 @@ class Runs(Tasks):
         for row in self._rows("SELECT data FROM outputs WHERE run_id = ?", (run_id,)):
             return zlib.decompress(row[0])
         return None
+
+
+def _row(
+    task_id: int,
+    state: State,
+    claimed: datetime,
+    *,
+    slot: datetime,
+    first_slot: datetime,
+    trigger: Trigger,
+    reason: str | None = None,
+    coalesced: int = 1,
+    coalesced_at_least: bool = False,
+    attempt: int = 1,
+    forced: bool = False,
+    ready: datetime | None = None,
+    priority: int = 0,
+) -> tuple[Any, ...]:
+    """Return the values of `NEW_RUN`."""
+    at = to_ms(claimed)
+    return (
+        *(task_id, state, to_ms(slot), to_ms(first_slot), trigger, reason, coalesced),
+        *(coalesced_at_least, attempt, forced, milliseconds(ready), priority),
+        *(at, None if state in LIVE else at),
+    )
 
 
 def _ended_so(end: End) -> Run:

@@ -22,6 +22,8 @@ from taskrunner.store.rows import (
 
 # A task with rules whom to tell.
 TELLS = "on_failure IS NOT NULL OR notify <> '{}' OR long_after IS NOT NULL"
+ANY = "SELECT 1 FROM tasks WHERE"
+NOTHING: Mapping[str, Any] = {}
 FOLLOWS = "kind = 'after' AND schedule IN (?, ?, ?, ?)"
 
 
@@ -30,13 +32,29 @@ class Tasks(Facts):
 
     def add_task(self, values: Mapping[str, Any]) -> int:
         """Write a new task and return its id; raises DuplicateTask."""
-        written = encoded(values)
-        names, marks = ", ".join(written), ", ".join(f":{name}" for name in written)
         try:
-            made = self._run(f"INSERT INTO tasks ({names}) VALUES ({marks})", written)
+            return self.add_tasks([values])[0]
         except sqlite3.IntegrityError as exc:
             raise _duplicate(values) from exc
-        return int(made.lastrowid or 0)
+
+    def add_tasks(self, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Write new tasks and return their ids; within a transaction, in which nobody else takes an id."""
+        found = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'")
+        first = found[0][0] + 1 if found else 1
+        rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+        before, written = NOTHING, NOTHING
+        for task_id, values in enumerate(tasks, first):
+            # Most is as in the task before: the very same objects are written as they were there.
+            if values.keys() == before.keys():
+                other = {name: each for name, each in values.items() if each is not before[name]}
+                written = {**written, **encoded(other)}
+            else:
+                written = encoded(values)
+            before = values
+            rows.setdefault(("id", *written), []).append((task_id, *written.values()))
+        for names, same in rows.items():
+            self._many(f"INSERT INTO tasks ({', '.join(names)}) VALUES ({marks(names)})", same)
+        return [*range(first, first + len(tasks))]
 
     def change_task(self, task_id: int, **values: Any) -> None:
         """Write some fields of a task; raises DuplicateTask."""
@@ -86,6 +104,8 @@ class Tasks(Facts):
     def tasks_by_id(self, ids: Iterable[int]) -> dict[int, Task]:
         """Return the tasks of these ids by them, also those that were removed."""
         wanted = list(set(ids))
+        if not wanted:
+            return {}
         rows = self._rows(f"{TASK} WHERE id IN ({marks(wanted)})", wanted)
         return {task.id: task for task in map(read_task, rows)}
 
@@ -134,16 +154,12 @@ class Tasks(Facts):
 
     def any_concerned(self, runs: Sequence[Run], *, tells: bool) -> bool:
         """Return whether the end of any of these runs is something to any task: of most it is to none."""
-        ids, texts = (
-            [run.task_id for run in runs],
-            [text for run in runs for text in _texts(run.task)],
+        if tells or self._rows(f"{ANY} kind = 'after' AND removed IS NULL LIMIT 1"):
+            return True  # who exactly is looked at for each of them
+        ids = [run.task_id for run in runs]
+        return bool(
+            self._rows(f"{ANY} id IN ({marks(ids)}) AND (from_finish OR {TELLS}) LIMIT 1", ids)
         )
-        found = self._rows(
-            f"SELECT 1 FROM tasks WHERE id IN ({marks(ids)}) AND (? OR from_finish OR {TELLS}) UNION ALL SELECT 1 FROM tasks "
-            f"WHERE removed IS NULL AND kind = 'after' AND schedule IN ({marks(texts)}) LIMIT 1",
-            (*ids, tells, *texts),
-        )
-        return bool(found)
 
     def followers(self, parent: str) -> list[Task]:
         """Return the tasks that come after this one."""
@@ -186,24 +202,31 @@ class Tasks(Facts):
 
         The third says whether more attempts are made; then it is not retired, nor while other runs of it are live.
         """
+        ends = list(ends)
         self._many(
             "UPDATE tasks SET last_state = iif(:started >= coalesce(last_run, 0), :state, last_state), "
             "last_run = iif(:started >= coalesce(last_run, 0), :started, last_run), "
             "last_success = iif(:state = 'succeeded', :finished, last_success), "
             "streak = CASE WHEN :state = 'succeeded' THEN max(streak, 0) + 1 "
-            "WHEN :state IN ('failed', 'timed_out', 'lost') THEN min(streak, 0) - 1 ELSE streak END, "
-            "enabled = enabled AND NOT (kind = 'at' AND next IS NULL AND NOT :more AND NOT EXISTS ("
-            "SELECT 1 FROM runs WHERE task_id = :id AND runs.state = 'pending')) WHERE id = :id",
+            "WHEN :state IN ('failed', 'timed_out', 'lost') THEN min(streak, 0) - 1 ELSE streak END "
+            "WHERE id = :id",
             [
                 {
-                    "started": None if run is None else milliseconds(run.started),
-                    "state": None if run is None else run.state,
-                    "finished": None if run is None else milliseconds(run.finished),
-                    "more": more,
+                    "started": milliseconds(run.started),
+                    "state": run.state,
+                    "finished": milliseconds(run.finished),
                     "id": task_id,
                 }
-                for task_id, run, more in ends
+                for task_id, run, _ in ends
+                if run is not None
             ],
+        )
+        over = [task_id for task_id, _, more in ends if not more]
+        # By itself, as an index of what is due tells the enabled ones.
+        self._run(
+            f"UPDATE tasks SET enabled = 0 WHERE id IN ({marks(over)}) AND kind = 'at' AND next IS NULL "
+            "AND enabled AND NOT EXISTS (SELECT 1 FROM runs WHERE task_id = tasks.id AND runs.state = 'pending')",
+            over,
         )
 
 

@@ -180,7 +180,7 @@ def settings(data: bytes) -> None:
         found = config.load(folder)
         assert 1 <= found.max_parallel <= 100_000
         with refusable():
-            options.of_new_task(found.defaults, {})
+            options.usual(found.defaults)
         with refusable():
             config.default_zone(found)
 

@@ -1,0 +1,102 @@
+"""The verb about what is to come: next."""
+
+import argparse
+from datetime import datetime
+from typing import Any
+
+from taskrunner import render
+from taskrunner.cli.common import (
+    Declare,
+    Verbs,
+    declare,
+    door,
+    number,
+    out,
+    page,
+    say,
+    with_json,
+)
+from taskrunner.cli.when import schedule
+from taskrunner.errors import InputError
+from taskrunner.render import agenda
+
+MOST = 10_000  # slots at a time: a cron expression needs about a second for them
+
+
+def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner next\n  taskrunner next backup -n 3\n  taskrunner next --until 7d\n"
+        "  taskrunner next --cron '30 2 * * *' --tz Europe/Berlin --from 2026-03-28T00:00Z -n 5 --json\n"
+    )
+    parser = declare(verbs, common, "next", "show the slots to come", _next, examples)
+    parser.add_argument(
+        "task", metavar="NAME", nargs="?", help="name or id (default: all tasks together)"
+    )
+    parser.add_argument(
+        "-n", "--limit", metavar="N", type=number(MOST), help="how many (default: 5)"
+    )
+    parser.add_argument(
+        "--until",
+        metavar="WHEN",
+        help="up to this instant; of all tasks that is an agenda, with what collides marked by !",
+    )
+    parser.add_argument(
+        "--from", metavar="WHEN", dest="since", help="of a schedule by hand: from this instant on"
+    )
+    by_hand = parser.add_argument_group("a schedule by hand")
+    by_hand.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *'")
+    by_hand.add_argument("--every", metavar="LENGTH", help="an interval: 30m, 1d, 1mo")
+    by_hand.add_argument("--at", metavar="WHEN", help="once: '2030-12-01 22:00', or +30m")
+    parser.add_argument("--tz", metavar="ZONE", help="its time zone (default: the host's)")
+    parser.add_argument("--anchor", metavar="WHEN", help="with --every: slot 0")
+    with_json(parser)
+    parser.set_defaults(after=None, boot=False, manual=False, from_finish=False)
+
+
+def _next(args: Any) -> int:
+    with door(args) as runner:
+        given = schedule(runner, args)
+        if given is not None and args.task is not None:
+            raise InputError(f"next takes the task {args.task!r} or a schedule by hand, not both")
+        if given is None and (args.since is not None or args.tz is not None):
+            raise InputError(
+                "--from and --tz go only with a schedule by hand: --cron, --every or --at"
+            )
+        until = None if args.until is None else runner.moment(_ahead(args.until), args.tz)
+        if until is not None and given is None and args.task is None and args.limit is None:
+            return _agenda(args, until)
+        if given is not None:
+            start = None if args.since is None else runner.moment(args.since, args.tz)
+            items = runner.upcoming(given, tz=args.tz, since=start, count=args.limit, until=until)
+        else:
+            items = runner.next(args.task, count=args.limit, until=until)
+        if args.json:
+            out(render.document(next=[render.upcoming_document(item) for item in items]))
+        elif items:
+            out(render.upcoming_table(page(args), items))
+        else:
+            say(
+                "nothing is to come" if args.task is None else f"nothing is to come for {args.task}"
+            )
+    return 0
+
+
+def _agenda(args: Any, until: datetime) -> int:
+    sheet = page(args)
+    entries = args.runner.agenda(until, tz=sheet.tz)
+    if args.json:
+        out(agenda.agenda_document(args.runner.next(until=until), entries))
+    elif entries:
+        out(agenda.agenda_page(sheet, entries))
+        say(agenda.agenda_sentence(entries))
+    else:
+        say("nothing is to come")
+    return 0
+
+
+def _ahead(text: str) -> str:
+    """Return an instant to come; a bare length of time is counted from now."""
+    return f"+{text}" if text[:1].isdigit() and "-" not in text else text
+
+
+VERBS: dict[str, Declare] = {"next": _declare_next}

@@ -1,0 +1,202 @@
+"""The verbs that say what a task is: add, set."""
+
+import argparse
+from typing import Any
+
+from taskrunner import command, config, render
+from taskrunner.api import TaskRunner
+from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, say_when, with_json
+from taskrunner.cli.when import schedule, typed, with_schedule
+from taskrunner.errors import InputError
+from taskrunner.options import PYTHON, READERS
+
+ADD = """\
+  taskrunner add report --every 1d -- /opt/report.sh --full
+  taskrunner add backup --cron '0 2 * * *' --tz Europe/Berlin --on-failure @ops -- /opt/backup.sh
+  taskrunner add upgrade --at '2030-12-01 22:00' --shell 'ansible-playbook site.yml | tee -a log'
+  taskrunner add clean --after backup -- /opt/clean.sh
+  taskrunner add digest --every 1d --cwd /srv/app --python app.tasks:digest --args '{"days": 1}'
+"""
+# The flags of the options, with how a value is called and what they say, under the titles of the help.
+FLAGS = {
+    "what becomes of late and overlapping slots": {
+        "--catch-up WHAT": "last (default), all or none of the slots that passed",
+        "--catch-up-limit N": "with --catch-up all: at most N (default: 100)",
+        "--deadline LENGTH": "a slot that could start only later is missed",
+        "--overlap WHAT": "skip (default), queue, replace or allow",
+        "--max-instances N": "with --overlap allow: at most N side by side",
+        "--jitter LENGTH": "delay each start by a share of this, the same for a slot",
+        "--group NAME[:N]": "at most N (default: 1) tasks of a group run at a time",
+        "--priority N": "higher starts first when capacity is short (default: 0)",
+    },
+    "when it fails, and what that means": {
+        "--retries N": "further attempts of the same slot (default: 0)",
+        "--retry-delay LENGTH": "before the first of them (default: 1m)",
+        "--retry-backoff X": "multiply the delay by this each time (default: 1)",
+        "--retry-codes CODES": "only for these exit codes: 75 or 1,3-5 (default: all)",
+        "--on-lost WHAT": "fail (default) or retry a run whose process was lost",
+        "--ok-codes CODES": "exit codes that are a success (default: 0)",
+        "--noop-codes CODES": "exit codes that mean there was nothing to do",
+        "--expect REGEX": "without this in its output a run has failed",
+        "--reject REGEX": "with this in its output a run has failed",
+    },
+    "how it runs": {
+        "--shell TEXT": "a text for /bin/sh -c, instead of a command after --",
+        "--timeout LENGTH": "stop it after this (default: 1h), or none",
+        "--kill-after LENGTH": "KILL this long after TERM (default: 10s)",
+        "--max-silence LENGTH": "stop it when it has written nothing for so long",
+        "--max-output SIZE": "keep the head and tail of more (default: 10MB)",
+        "--limit LIMITS": "limits of the kernel: memory=512MB,cpu=10m,files=1024,processes=64",
+        "--cwd DIR": "directory (default: the user's home)",
+        "--env NAME=VALUE": "a variable; may be given again",
+        "--env-file FILE": "a file of NAME=VALUE lines, read at each run",
+        "--stdin TEXT": "what it reads (default: nothing)",
+        "--umask OCTAL": "file mode mask (default: 022)",
+        "--user NAME": "run as this user; only for root",
+        "--nice N": "niceness, -20 to 19",
+    },
+    "Python instead of a command": {
+        "--python MODULE:NAME": "a function, such as app.tasks:clean",
+        "--args JSON": "its arguments, a list or an object: '{\"days\": 7}'",
+        "--code TEXT": "a text of Python, with names such as date and slot ready",
+        "--code-file FILE": "a file with such a text, read at each run",
+        "--interpreter PYTHON": "a program, or the folder of a virtual environment (default: taskrunner's own)",
+        "--django SETTINGS": "set Django up first: crm.settings",
+    },
+    "whom to tell (taskrunner notify shows the channels)": {
+        "--on-failure WHOM": "when all attempts of a slot failed: @CHANNEL, or a command for the shell",
+        "--notify RULE": "@CHANNEL for the usual events, or EVENT,...=WHOM; may be given again",
+        "--late-after LENGTH": "tell when a run starts so long after its slot",
+        "--long-after X": "tell when a run takes X times as long as usual",
+    },
+    "for people": {
+        "--description TEXT": "what the task is for",
+    },
+}
+AGAIN = ("--env", "--notify")  # what may be given more than once
+
+
+def _with_options(parser: argparse.ArgumentParser) -> None:
+    for title, flags in FLAGS.items():
+        group = parser.add_argument_group(title)
+        for written, does in flags.items():
+            flag, _, metavar = written.partition(" ")
+            action = "append" if flag in AGAIN else "store"
+            group.add_argument(flag, metavar=metavar, action=action, help=does)
+
+
+def _options(args: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    given = {name: getattr(args, name) for name in READERS if getattr(args, name) is not None}
+    if "env" in given:
+        # One empty text among others says nothing; alone it is empty like that of any option.
+        found = dict(_variable(text) for text in given["env"] if text)
+        given["env"] = found or ""
+    if "notify" in given:
+        given["notify"] = [text for text in given["notify"] if text] or ""
+    return given
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """Return name and value of an --env; a wrong one is told without the value when that may be secret."""
+    name = text.partition("=")[0]
+    alike = name.upper().replace("-", "_")
+    if render.masked({alike: text})[alike] != text:
+        command.assignment(text if config.variable(name, "") else f"{name}={render.MASK}")
+    return command.assignment(text)
+
+
+def _new_options(args: Any) -> dict[str, Any]:
+    """Return the options of a new task; raises InputError for an empty one, which would mean nothing."""
+    given = _options(args)
+    for name, value in given.items():
+        if value == "" and name not in ("stdin", *PYTHON):
+            raise InputError(f"{typed(name, value)} is empty: leave it out for its default")
+    return given
+
+
+def _changed_options(runner: TaskRunner, args: Any) -> dict[str, Any]:
+    """Return the options to change; an empty text takes one back to its default."""
+    usual = runner.defaults()
+    return {name: usual[name] if value == "" else value for name, value in _options(args).items()}
+
+
+def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = declare(verbs, common, "add", "add a task", _add, ADD)
+    parser.usage = (
+        "taskrunner add NAME SCHEDULE [options] "
+        "(-- COMMAND [ARG ...] | --shell TEXT | --python MODULE:NAME | --code TEXT)"
+    )
+    parser.add_argument("name", metavar="NAME", help="letters, digits and . _ - @ +")
+    parser.add_argument(
+        "--replace", action="store_true", help="redefine the task if there is one of this name"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    with_json(parser)
+    with_schedule(parser)
+    _with_options(parser)
+    parser.set_defaults(takes_command=True)
+
+
+def _add(args: Any) -> int:
+    with door(args) as runner:
+        given = schedule(runner, args)
+        if given is None:
+            raise InputError(
+                f"the task {args.name!r} has no schedule: give one of --every --cron --at --after --boot --manual"
+            )
+        task = runner.add(
+            args.name,
+            args.after_dashes,
+            given,
+            shell=args.shell,
+            tz=args.tz,
+            now=args.now,
+            replace=args.replace,
+            **_new_options(args),
+        )
+        if args.json:
+            out(render.document(tasks=[render.task_document(task)]))
+        elif not args.quiet:
+            out(str(task.id))
+            say_when(args, task.name)
+        for advice in runner.advice(task):
+            say(advice)
+    return 0
+
+
+def _declare_set(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = "  taskrunner set backup --cron '30 2 * * *'\n  taskrunner set backup --timeout none --name nightly\n"
+    parser = declare(verbs, common, "set", "change a task", _set, examples)
+    parser.usage = "taskrunner set NAME [options] [-- COMMAND [ARG ...]]"
+    parser.add_argument("task", metavar="NAME", help="name or id")
+    parser.add_argument("--name", metavar="NEW", help="its new name")
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    with_json(parser)
+    with_schedule(parser)
+    _with_options(parser)
+    parser.set_defaults(takes_command=True)
+
+
+def _set(args: Any) -> int:
+    with door(args) as runner:
+        task = runner.set(
+            args.task,
+            rename=args.name,
+            command=args.after_dashes,
+            shell=args.shell,
+            schedule=schedule(runner, args),
+            tz=args.tz,
+            now=args.now,
+            **_changed_options(runner, args),
+        )
+        if args.json:
+            out(render.document(tasks=[render.task_document(task)]))
+        elif not args.quiet:
+            say_when(args, task.name)
+        for advice in runner.advice(task):
+            say(advice)
+    return 0
+
+
+VERBS: dict[str, Declare] = {"add": _declare_add, "set": _declare_set}

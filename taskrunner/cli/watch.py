@@ -1,0 +1,27 @@
+"""The option --watch of verbs that show a page: it is drawn again and again.
+
+The door to `screen`, which is imported where somebody watches, and nowhere else.
+"""
+
+import argparse
+from collections.abc import Callable
+
+from taskrunner.api import TaskRunner
+
+
+def with_watch(parser: argparse.ArgumentParser) -> None:
+    """Let a verb take --watch."""
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        const="2",
+        help="draw the page anew every so often (default: 2), and when something changes, until q",
+    )
+
+
+def watch(runner: TaskRunner, draw: Callable[[], str], pause: str) -> None:
+    """Draw a page until a person has seen enough, after each `pause` and whenever others write to the store."""
+    from taskrunner.cli import screen
+
+    screen.watch(draw, runner.changes, screen.seconds(pause))

@@ -1,0 +1,78 @@
+"""When a task is due, as flags say it: of `add`, `set` and `next`."""
+
+import argparse
+from datetime import datetime
+from typing import Any
+
+from taskrunner.api import TaskRunner
+from taskrunner.errors import InputError, shown
+from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
+
+SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
+
+
+def with_schedule(parser: argparse.ArgumentParser) -> None:
+    """Let a verb take the flags of schedules."""
+    group = parser.add_argument_group("when (exactly one)")
+    group.add_argument(
+        "--every", metavar="LENGTH", help="an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo"
+    )
+    group.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *', '@daily'")
+    group.add_argument(
+        "--at", metavar="WHEN", help="once: '2030-12-01 22:00', with or without offset, or +30m"
+    )
+    group.add_argument(
+        "--after", metavar="NAME[:HOW]", help="when a run of NAME succeeded, failed or any"
+    )
+    group.add_argument("--boot", action="store_true", help="once after each boot")
+    group.add_argument("--manual", action="store_true", help="only by hand, with `taskrunner run`")
+    more = parser.add_argument_group("more about when")
+    more.add_argument("--tz", metavar="ZONE", help="IANA time zone (default: the host's)")
+    more.add_argument(
+        "--anchor", metavar="WHEN", help="with --every: slot 0 of the grid (default: now)"
+    )
+    more.add_argument(
+        "--from-finish", action="store_true", help="with --every: count from the end of each run"
+    )
+    more.add_argument("--now", action="store_true", help="make a run due at once")
+
+
+def schedule(runner: TaskRunner, args: Any) -> Schedule | None:
+    """Return the schedule that the flags ask for, None when there is none."""
+    _check_when(args)
+    if args.every is not None:
+        anchor = None if args.anchor is None else runner.moment(args.anchor, args.tz)
+        return Every(args.every, anchor=anchor, from_finish=args.from_finish)
+    if args.cron is not None:
+        return Cron(args.cron)
+    if args.at is not None:
+        return At(_whole_second(runner.moment(args.at)) if args.at[:1] in "+-n" else args.at)
+    if args.after is not None:
+        parent, _, how = args.after.partition(":")
+        return After(parent, how or "succeeded")
+    if args.boot:
+        return Boot()
+    return Manual() if args.manual else None
+
+
+def _check_when(args: Any) -> None:
+    """Raise InputError for flags about when that do not go together."""
+    given = {flag: getattr(args, flag) for flag in SCHEDULES}
+    told = [typed(flag, value) for flag, value in given.items() if value not in (None, False)]
+    if len(told) > 1:
+        raise InputError(f"{' and '.join(told)} are {len(told)} schedules: give one of them")
+    if args.every is None and args.anchor is not None:
+        raise InputError(f"--anchor {args.anchor!r} goes only with --every")
+    if args.every is None and args.from_finish:
+        raise InputError("--from-finish goes only with --every")
+
+
+def typed(option: str, value: object) -> str:
+    """Return an option as it was typed."""
+    flag = "--" + option.replace("_", "-")
+    return flag if value is True else f"{flag} {shown(value)}"
+
+
+def _whole_second(moment: datetime) -> datetime:
+    """Return an instant counted from now, cut to the second: nobody means the milliseconds."""
+    return moment.replace(microsecond=0)

@@ -1,0 +1,193 @@
+"""Why a task ran or did not: what the store knows is put together, and `explain` finds the words.
+
+It must not write, nor start anything.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from taskrunner import (
+    claim,
+    clock,
+    explain as why,
+    heartbeat,
+    home,
+    ledger,
+    outlook,
+    rehearsal,
+    schedule,
+)
+from taskrunner.answers import Explained, Explanation
+from taskrunner.errors import UnknownTask
+from taskrunner.explain import Case
+from taskrunner.model import Gap, Kind, Run, Task, Trigger
+from taskrunner.opened import OpenHome
+from taskrunner.record import like
+
+NEWEST = 5  # slots that are told of when nobody asks for a time
+MOST = 1_000  # slots that are told of at a time
+LAST = datetime(9999, 12, 31, tzinfo=UTC)
+TOOK_PLACE = re.compile(r"the slot of (\S+ \S+) UTC took its place")
+
+
+def explain(here: OpenHome, key: str | int) -> Explanation:
+    """Return why the newest slots of a task ran or did not, and what comes next; raises UnknownTask."""
+    case = _case(here, key)
+    slots = _slots(case, case.task.created, case.now, NEWEST)
+    runs = here.store.runs_between(case.task.id, clock.EPOCH, LAST, NEWEST)
+    if slots:  # the newest runs may be younger: what was asked for by hand, attempts of one slot
+        runs += here.store.runs_between(case.task.id, slots[0], LAST, MOST)
+    case = _with(here, case, list({run.id: run for run in runs}.values()))
+    told = why.account(case, slots)[-NEWEST:]
+    since = min((each.first_slot for each in told if each.first_slot), default=case.task.created)
+    rest = why.outstanding(case)
+    return _explanation(case, [*told, *([rest] if rest else [])], since, case.now)
+
+
+def explain_at(here: OpenHome, key: str | int, at: datetime) -> Explanation:
+    """Return why the slot at an instant ran or did not; a second is enough to find a run by."""
+    case = _case(here, key)
+    # A run that the clock has no slot for, such as one asked for by hand, is shown to the second.
+    end = at + (clock.MILLISECOND if at.microsecond else timedelta(seconds=1)) - clock.MILLISECOND
+    slots = _slots(case, at - clock.MILLISECOND, at, 1)
+    found = here.store.runs_between(case.task.id, at, end, MOST)
+    runs = [run for run in found if slots or at <= run.slot <= end]
+    if not slots and not runs:
+        return _explanation(case, [why.no_slot(case, at)], at, at)
+    case = _with(here, case, runs)
+    over = [run.started or run.finished or case.now for run in runs]
+    following = case.value.next_after(at) if case.value else None
+    until = max(over, default=min(following or case.now, max(at, case.now)))
+    return _explanation(
+        case, why.account(case, slots), min([at, *(r.first_slot for r in runs)]), until
+    )
+
+
+def explain_between(
+    here: OpenHome, key: str | int, since: datetime, until: datetime
+) -> Explanation:
+    """Return why the slots in a time ran or did not, the newest of them when there are very many."""
+    case = _case(here, key)
+    runs = here.store.runs_between(case.task.id, since, until, MOST + 1)
+    slots = _slots(case, since - clock.MILLISECOND, until, MOST + 1)
+    if len(runs) > MOST:  # slots before them have rows that were not read
+        slots = [slot for slot in slots if slot >= runs[-1].first_slot]
+    case = _with(here, case, runs)
+    told = why.account(case, slots)
+    return _explanation(case, told[-MOST:], since, until, cut=max(len(told), len(runs)) > MOST)
+
+
+def explain_run(here: OpenHome, run_id: int) -> Explanation:
+    """Return what became of a run and of the other attempts of its slot; raises UnknownRun."""
+    run = here.store.run(run_id)
+    case = _case(here, run.task_id)
+    kin = here.store.runs_between(run.task_id, run.slot, run.slot, MOST)
+    kin = [each for each in kin if each.slot == run.slot and each.trigger is not Trigger.MANUAL]
+    case = _with(here, case, [run] if run.trigger is Trigger.MANUAL else kin[::-1])
+    over = run.started or run.finished or case.now
+    return _explanation(case, why.each_attempt(case), run.first_slot, over)
+
+
+def _explanation(
+    case: Case, told: list[Explained], since: datetime, until: datetime, *, cut: bool = False
+) -> Explanation:
+    found = ledger.between(ledger.gaps(case.events, case.silence), since, until)
+    described = "" if case.value is None else case.value.describe()
+    return Explanation(
+        case.task.name,
+        case.problem or described,
+        case.task.tz,
+        told,
+        found,
+        ledger.changes(case.events, since, until),
+        cut,
+    )
+
+
+def _slots(case: Case, after: datetime, until: datetime, limit: int) -> list[datetime]:
+    """Return the newest slots that the clock makes in a time."""
+    return [] if case.value is None else schedule.newest_slots(case.value, after, until, limit)
+
+
+def _case(here: OpenHome, key: str | int) -> Case:
+    """Return all that is known of a task, also of one that was removed, but for its runs."""
+    task, removed = _ever(here, key)
+    now, wrong = here.now(), outlook.problem(task)
+    beat = heartbeat.read(here.path(home.HEARTBEAT))
+    decisions = [] if removed else rehearsal.dry_run(here, now, task)
+    return Case(
+        task,
+        value=None if wrong else claim.value_of(task),
+        now=now,
+        events=here.store.events_about(task.id),
+        removed=removed,
+        problem=wrong or task.error,
+        last_tick=None if beat is None else clock.from_ms(beat.at),
+        silence=None if beat is None else _silence(beat, now),
+        hold=here.store.held(now),
+        coming=[decision for decision in decisions if decision.task_id == task.id],
+        pruned=here.store.pruned_until(task.id),
+        parent=_parent(here, task),
+    )
+
+
+def _ever(here: OpenHome, key: str | int) -> tuple[Task, bool]:
+    """Return a task and whether it was removed; of several of that name the last."""
+    try:
+        return here.store.task(key), False
+    except UnknownTask:
+        ids = here.store.ids_ever(key)
+        if not ids:
+            raise
+        return here.store.tasks_by_id(ids)[max(ids)], True
+
+
+def _silence(beat: heartbeat.Beat, now: datetime) -> Gap | None:
+    """Return the time without ticks that is not over yet."""
+    if not outlook.is_silent(beat, now):
+        return None
+    return Gap(clock.from_ms(beat.at), None, ledger.silent(clock.boot_id() != beat.boot_id))
+
+
+def _parent(here: OpenHome, task: Task) -> Task | None:
+    if task.kind is not Kind.AFTER:
+        return None
+    try:
+        return here.store.task(task.schedule.partition(":")[0])
+    except UnknownTask:
+        return None
+
+
+def _with(here: OpenHome, case: Case, runs: Sequence[Run]) -> Case:
+    """Return a case with its runs, and the others that these had to do with."""
+
+    def by_id(find: Callable[[Run], Run | None]) -> dict[int, Run]:
+        found = ((run.id, find(run)) for run in runs)
+        return {key: other for key, other in found if other is not None}
+
+    return like(
+        case,
+        runs=runs,
+        before=by_id(here.store.made_room),
+        after=by_id(lambda run: _parent_run(here, case, run)),
+        instead=by_id(lambda run: _successor(here, run)),
+    )
+
+
+def _parent_run(here: OpenHome, case: Case, run: Run) -> Run | None:
+    """Return the run that another came after: the last attempt of the same slot."""
+    if case.parent is None or run.trigger is not Trigger.AFTER:
+        return None
+    found = here.store.runs_between(case.parent.id, run.slot, run.slot, MOST)
+    return next((each for each in found if each.slot == run.slot and each.id < run.id), None)
+
+
+def _successor(here: OpenHome, run: Run) -> Run | None:
+    """Return the run that took the place of another."""
+    said = TOOK_PLACE.search(run.reason or "")
+    if said is None:
+        return None
+    slot = datetime.fromisoformat(f"{said[1]}+00:00")
+    found = here.store.runs_between(run.task_id, slot, slot + timedelta(seconds=1), MOST)
+    return next((each for each in found if each.id > run.id), None)

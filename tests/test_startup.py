@@ -1,0 +1,79 @@
+"""What verbs import: all that is listed here, and nothing else. An idle tick has its own list, in test_idle."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from taskrunner import Every, cli
+from tests.samples import ROOT, imported_by, with_library
+
+# What our own code asks for; what these bring along comes with them, and `locale` with the words of argparse.
+LIBRARY = (
+    "__future__ _socket argparse contextlib errno fcntl gc importlib json locale math shlex sqlite3 textwrap "
+    "threading typing unicodedata weakref zlib zoneinfo"
+)
+EVERY_VERB = (
+    "__main__ clock doorman errors heartbeat home lock migrations record "  # the doorman's, and records
+    "channels config duration journal logbook model nearest opened refusal zone "
+    "store store.connection store.facts store.figures store.outbox store.pruned store.rows store.runs store.tasks "
+    "api api.clock api.door api.files api.keeping api.notices api.runs api.tasks "
+    "render render.documents render.page render.surroundings render.tables render.words "
+    "cli cli.common "
+)
+OWN = {"list": "cli.tasks", "history": "cli.runs cli.watch render.graph"}
+# What a tick that has something to do needs no more than an idle one.
+NEVER_IN_A_TICK = {
+    *("argparse", "croniter", "dateutil", "difflib", "logging", "tomllib"),
+    *("taskrunner.api", "taskrunner.cli", "taskrunner.render"),
+}
+
+
+@pytest.fixture
+def at_work(runner, home):
+    """A home with a run, and with one that is due."""
+    runner.add("report", ["true"], Every("1d"), now=True)
+    runner.tick()
+    runner.add("backup", ["true"], Every("1d"), now=True)
+    runner.close()
+    return home
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "document"])
+@pytest.mark.parametrize("verb", OWN)
+def test_a_verb_imports_what_is_listed_and_nothing_else(at_work, verb, form):
+    assert imported_by(at_work, verb, *form) == with_library(EVERY_VERB + OWN[verb], LIBRARY)
+
+
+def test_a_busy_tick_imports_no_parser_of_what_is_not_there(at_work):
+    loaded = imported_by(at_work, "tick")
+    assert "taskrunner.supervise" in loaded
+    assert not loaded & NEVER_IN_A_TICK
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["show", "report"], ["add", "x", "--manual", "--", "true"]]
+)
+def test_no_verb_imports_what_only_another_one_needs(at_work, words):
+    loaded = imported_by(at_work, *words)
+    others = {"taskrunner.daemon", "taskrunner.doctor", "taskrunner.entry", "taskrunner.exchange"}
+    assert "taskrunner.cli" in loaded
+    assert not loaded & {*others, "taskrunner.notify", "taskrunner.cli.screen", "tomllib", "shutil"}
+
+
+@pytest.mark.parametrize("kind", sorted({*cli.VERBS.values()}))
+def test_every_verb_is_declared_where_the_command_line_looks_for_it(kind):
+    looked_for = {verb for verb, place in cli.VERBS.items() if place == kind}
+    assert {*import_module(f"taskrunner.cli.{kind}").VERBS} == looked_for
+
+
+def test_what_was_printed_last_is_not_lost_when_the_process_ends_at_once():
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from taskrunner import __main__, cli\n"
+        "cli.main = lambda: print('the last line') or 3\n"
+        "__main__.main()\nprint('not at once')"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == (b"the last line\n", b"", 3)

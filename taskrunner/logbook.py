@@ -33,21 +33,32 @@ class Logbook:
         self._to = to
         self._level = LEVELS[level] if folder is not None and to != "none" else -1
         self._lines: list[Line] = []
+        self._true: list[Line] = []
+
+    def keeps(self, level: int) -> bool:
+        """Return whether lines of this urgency are kept."""
+        return level <= self._level
 
     def say(self, level: int, at: datetime, text: str, **fields: object) -> None:
         """Keep a line, and for the journal fields to search by."""
-        if level <= self._level:
+        if self.keeps(level):
             self._lines.append((level, at, text, fields))
 
+    def confirm(self) -> None:
+        """Take what is kept for true: it is written with what comes next."""
+        self._true += self._lines
+        self._lines.clear()
+
     def forget(self) -> None:
-        """Drop what is kept: it has not come to pass."""
+        """Drop what is kept and not confirmed: it has not come to pass."""
         self._lines.clear()
 
     def write(self) -> None:
         """Write what is kept; where the journal or syslog does not hear it, into the file."""
-        if not self._lines or self._folder is None:
+        self.confirm()
+        if not self._true or self._folder is None:
             return
-        lines, self._lines = self._lines, []
+        lines, self._true = self._true, []
         if self._to == "journal" and journal.send_all(self._entry(line) for line in lines):
             return
         if self._to == "syslog" and all(

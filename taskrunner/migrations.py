@@ -180,6 +180,7 @@ ALTER TABLE runs ADD COLUMN ready INTEGER; -- a pending run is not started befor
 ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0; -- of its task, when it was claimed
 DROP INDEX runs_pending;
 CREATE INDEX runs_pending ON runs (priority DESC, slot, id, ready) WHERE state = 'pending';
+CREATE INDEX processes_stopped ON processes (run_id) WHERE stop_state IS NOT NULL;
 CREATE INDEX runs_delayed ON runs (ready) WHERE state = 'pending' AND ready IS NOT NULL;
 
 CREATE TABLE totals (

@@ -186,7 +186,10 @@ class Supervisor:
         try:
             self._turn()
             self._trouble = None
-            self.here.log.write()
+            if self.children.starting:  # there is more to say soon
+                self.here.log.confirm()
+            else:
+                self.here.log.write()
             if self.here.store.posted:
                 send_off(self.here, self.carrier)
         except (StoreBusy, StoreRefused) as exc:
@@ -653,3 +656,4 @@ def supervisor(
             slots.close()
             me.children.close()
             me.lasting.close()
+            me.here.log.write()

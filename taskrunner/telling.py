@@ -30,6 +30,8 @@ def decided(here: OpenHome, decisions: Sequence[Decision], now: datetime, caller
             counts[each.action] = counts.get(each.action, 0) + 1
             quiet = each.action not in (Action.SKIP, Action.MISS)
             level = DEBUG if quiet else WARNING if each.action is Action.MISS else INFO
+            if not here.log.keeps(level):
+                continue
             text = f"{each.task}: slot {clock.iso(each.span.slot)} {DECIDED[each.action]}: {each.reason}"
             here.log.say(level, now, text, TASKRUNNER_TASK=each.task)
     if counts:

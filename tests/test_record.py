@@ -149,3 +149,38 @@ def test_to_others_it_is_a_dataclass():
     assert [each.name for each in dataclasses.fields(Point)] == ["x", "y", "tags"]
     assert dataclasses.asdict(made) == {"x": 1, "y": 0, "tags": ["a"]}
     assert dataclasses.replace(made, x=5) == Point(5, 0, ["a"])
+
+
+def test_what_is_made_by_the_hundred_is_made_in_the_same_way():
+    @record
+    class Place(Point):
+        name: str = "here"
+
+        def __post_init__(self) -> None:
+            if self.name == "":
+                raise ValueError("no name")
+
+    calls = [
+        ((1,), {}),
+        ((1, 2, ["a"], "b"), {}),
+        ((), {"x": 1, "tags": ["c"]}),
+        ((1,), {"name": ""}),
+        ((), {}),
+        ((1,), {"x": 2}),
+        ((1,), {"z": 2}),
+        ((1, 2, [], "b", 5), {}),
+    ]
+
+    def outcomes():
+        for given, named in calls:
+            try:
+                yield repr(Place(*given, **named))
+            except (TypeError, ValueError) as exc:
+                yield type(exc)
+
+    by_all, common = list(outcomes()), Place.__init__
+    places = [Place(number) for number in range(100)]
+    assert Place.__init__ is not common
+    assert list(outcomes()) == by_all
+    assert len({id(place.tags) for place in places}) == 100
+    assert Place(7) == places[7] and like(Place(7), x=8) == places[8]

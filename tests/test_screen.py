@@ -321,10 +321,10 @@ def test_a_line_of_progress():
 def test_progress_of_a_long_apply_is_seen_and_gone_at_the_end(terminal, home, tmp_path):
     file = tmp_path / "tasks.toml"
     text = '[tasks.t{0}]\ncron = "{1} 2 * * *"\ncommand = ["true"]\n'
-    file.write_text("".join(text.format(number, number % 60) for number in range(3000)))
+    file.write_text("".join(text.format(number, number % 60) for number in range(12_000)))
     shown = terminal()
     shown.enter(home, "apply", str(file), "--quiet")
-    shown.shows(" of 3000")
+    shown.shows(" of 12000")
     assert shown.shows("ended=0").split("\n")[0].startswith("ended=0")
 
 

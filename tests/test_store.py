@@ -355,6 +355,7 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
     monkeypatch.undo()
     small = (
         "SCAN processes",
+        "SCAN processes USING INDEX processes_stopped",
         "SCAN tasks USING INDEX tasks_of_boot",
         "SCAN tasks USING INDEX tasks_by_parent",  # up to the first one
         "SCAN runs USING INDEX runs_pending",

@@ -19,8 +19,9 @@ from taskrunner.runner.processes import descriptor, group_lives, signal_group, t
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND
 from taskrunner.runner.spawn import not_started, quickly, spawn
 
-SLOW = 0.5  # seconds between two looks at outputs that hardly grow
+SLOW = 1.0  # seconds between two looks at outputs that hardly grow
 FAST = 0.05  # at those that do
+RARELY = 20  # times as long as a look has taken, until the next one: there may be thousands of outputs
 FLOOD = 1_000_000  # bytes between two looks, above which the next one comes sooner
 POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
 GIVE_UP = 1.0  # seconds after KILL; what is left of a group then hangs in the kernel
@@ -88,6 +89,7 @@ class Children:
     _timers: list[tuple[float, int]] = field(default_factory=list)
     _pace: float = SLOW
     _look_at: float = math.inf  # monotonic
+    _rest_until: float = 0.0  # monotonic; no look before
 
     def __post_init__(self) -> None:
         if self._ends.fd is not None:
@@ -247,6 +249,8 @@ class Children:
             self._take_started()
             now = time.monotonic()
             if now >= self._look_at:
+                self._look_at = self._rest_until
+            if now >= self._look_at:
                 self._look(now)
             ready = {key.fd for key, _ in found}
             for fd in ready - {self._ends.fd}:
@@ -266,7 +270,8 @@ class Children:
                 self.on_silence(child.key)
                 self.stop(child.key)
         self._pace = FAST if most > FLOOD else min(SLOW, 2 * self._pace)
-        self._look_at = now + self._pace if self.running else math.inf
+        self._rest_until = now + RARELY * (time.monotonic() - now)
+        self._look_at = max(now + self._pace, self._rest_until) if self.running else math.inf
 
     def _growth(self, child: Child, now: float) -> int:
         """Return how many bytes a child has written since the last look."""

@@ -16,7 +16,6 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from taskrunner.model import Command
-from taskrunner.record import record
 from taskrunner.runner.beside import Beside
 from taskrunner.runner.processes import descriptor
 
@@ -30,8 +29,7 @@ LIBC = ctypes.CDLL(None)
 AVAILABLE = hasattr(LIBC, "posix_spawn_file_actions_addclosefrom_np")
 
 
-@record
-class Plan:
+class Plan(NamedTuple):
     """A process as posix_spawn(3) takes it."""
 
     path: bytes
@@ -123,7 +121,11 @@ def _strings(texts: Iterable[str]) -> Strings | None:
     """Return texts as an array for C; None when one of them holds a NUL."""
     texts = list(texts)
     found = "\0".join(texts).encode(ENCODING, "surrogateescape").split(b"\0")
-    return (ctypes.c_char_p * (len(found) + 1))(*found) if len(found) == len(texts) else None
+    if len(found) != len(texts):
+        return None
+    made = (ctypes.c_char_p * (len(found) + 1))()
+    made[:-1] = found
+    return made
 
 
 def start(wanted: Plan) -> int | None:

@@ -102,7 +102,8 @@ def _maker(cls: Any, form: Form) -> Callable[..., None]:
             for name, factory in factories:
                 values[name] = factory()
         values.update(zip(names, given), **named)  # noqa: B905  the lengths are compared
-        if len(values) != size or len(given) > size:
+        twice = given and named and not named.keys().isdisjoint(names[: len(given)])
+        if len(values) != size or len(given) > size or twice:
             raise _wrong(self, form)
         if check is not None:
             check(self)
@@ -113,24 +114,26 @@ def _maker(cls: Any, form: Form) -> Callable[..., None]:
 
 
 def _compiled(form: Form) -> Callable[..., None]:
-    """Return an `__init__` that was compiled for one class, in a third of a millisecond, and takes a third of the time."""
+    """Return an `__init__` that was compiled for one class, and takes a third of the time.
+
+    Names of its own end with two underscores, which no field's does.
+    """
     factories = dict(form.factories)
-    known: dict[str, Any] = {"absent": object(), "check": form.check}
-    heads, lines = ["self", "/"], ["values = self.__dict__"]
+    known: dict[str, Any] = {"absent__": object(), "check__": form.check}
+    heads, lines = ["self"], ["values__ = self.__dict__"]
     for number, name in enumerate(form.names):
-        value = name
+        head = value = name
         if name in factories:
-            known[f"made{number}"] = factories[name]
-            heads.append(f"{name}=absent")
-            value = f"made{number}() if {name} is absent else {name}"
+            known[f"make{number}__"] = factories[name]
+            head = f"{name}=absent__"
+            value = f"make{number}__() if {name} is absent__ else {name}"
         elif name in form.defaults:
-            known[f"given{number}"] = form.defaults[name]
-            heads.append(f"{name}=given{number}")
-        else:
-            heads.append(name)
-        lines.append(f"values[{name!r}] = {value}")
+            known[f"usual{number}__"] = form.defaults[name]
+            head = f"{name}=usual{number}__"
+        heads.append(head)
+        lines.append(f"values__[{name!r}] = {value}")
     if form.check is not None:
-        lines.append("check(self)")
+        lines.append("check__(self)")
     text = f"def __init__({', '.join(heads)}):\n" + "".join(f"    {line}\n" for line in lines)
     exec(text, known)  # noqa: S102  of names in our own classes alone
     made: Callable[..., None] = known["__init__"]

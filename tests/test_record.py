@@ -155,6 +155,8 @@ def test_what_is_made_by_the_hundred_is_made_in_the_same_way():
     @record
     class Place(Point):
         name: str = "here"
+        values: int = 0
+        check: object = None
 
         def __post_init__(self) -> None:
             if self.name == "":
@@ -168,7 +170,8 @@ def test_what_is_made_by_the_hundred_is_made_in_the_same_way():
         ((), {}),
         ((1,), {"x": 2}),
         ((1,), {"z": 2}),
-        ((1, 2, [], "b", 5), {}),
+        ((1, 2, [], "b", 5), {"check": "this"}),
+        ((1, 2, [], "b", 5, None, 7), {}),
     ]
 
     def outcomes():

@@ -124,7 +124,7 @@ def _strings(texts: Iterable[str]) -> Strings | None:
     if len(found) != len(texts):
         return None
     made = (ctypes.c_char_p * (len(found) + 1))()
-    made[:-1] = found
+    made[:-1] = found  # type: ignore[assignment]  # it takes bytes
     return made
 
 

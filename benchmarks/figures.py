@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+NOISE = 0.05  # a part of the smallest cost: two measurements of the same thing differ by as much
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -46,9 +48,10 @@ def exponent(points: Sequence[tuple[float, float]]) -> float:
 
 
 def added(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return what each size has and costs more than the smallest, as far as it does."""
+    """Return what each size has and costs more than the smallest, as far as that can be told from noise."""
     (smallest, base), *rest = points
-    return [(size - smallest, cost - base) for size, cost in rest if cost > base]
+    least = base * (1 + NOISE)
+    return [(size - smallest, cost - base) for size, cost in rest if cost > least]
 
 
 def short(value: float) -> str:

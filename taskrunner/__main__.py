@@ -37,7 +37,7 @@ def _be_patient() -> None:
     """Look for garbage seldom: classes and records are made by the thousand here, and hardly a circle."""
     import gc
 
-    gc.set_threshold(50_000)
+    gc.set_threshold(50_000, 1000)
 
 
 def _names(given: str | None) -> int:

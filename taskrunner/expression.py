@@ -39,10 +39,8 @@ NICKNAMES = {
 class Field:
     """One of the five fields: its name, its bounds, and the names that stand for numbers."""
 
-    __eq__, __hash__ = (
-        object.__eq__,
-        object.__hash__,
-    )  # there are five, and they are keys of a cache
+    # There are five, and they are keys of a cache.
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
     name: str
     low: int

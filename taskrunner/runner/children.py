@@ -21,7 +21,9 @@ from taskrunner.runner.spawn import not_started, quickly, spawn
 
 SLOW = 1.0  # seconds between two looks at outputs that hardly grow
 FAST = 0.05  # at those that do
-RARELY = 20  # times as long as a look has taken, until the next one: there may be thousands of outputs
+RARELY = (
+    20  # times as long as a look has taken, until the next one: there may be thousands of outputs
+)
 FLOOD = 1_000_000  # bytes between two looks, above which the next one comes sooner
 POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
 GIVE_UP = 1.0  # seconds after KILL; what is left of a group then hangs in the kernel
@@ -82,9 +84,7 @@ class Children:
     _umask: int | None = field(default_factory=quick.own_umask)
     _ends: Ends = field(default_factory=Ends)
     _watched: dict[int, Child] = field(default_factory=dict)  # by their pidfds
-    _polled: dict[int, Child] = field(
-        default_factory=dict
-    )  # those without one, and groups without their leader
+    _polled: dict[int, Child] = field(default_factory=dict)  # without one, or without their leader
     _done: list[tuple[int, Outcome]] = field(default_factory=list)
     _timers: list[tuple[float, int]] = field(default_factory=list)
     _pace: float = SLOW
@@ -115,7 +115,7 @@ class Children:
         )
 
     def prepare(self, command: Command, output: int) -> Asked:
-        """Make ready what `start_beside` takes, since that is done while others wait."""
+        """Return what `start_beside` takes."""
         return Asked(command, output, quickly(command, self._umask, output))
 
     def start_beside(

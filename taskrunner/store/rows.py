@@ -26,8 +26,7 @@ Record = TypeVar("Record")
 MILLISECOND = timedelta(milliseconds=1)
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @lru_cache(maxsize=1024)  # a tick reads a task when it claims and when it starts

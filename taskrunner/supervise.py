@@ -245,8 +245,10 @@ class Supervisor:
         now, ended = self.here.now(), list(self._ended)
         batch: list[Wanted] = []
         patience = PATIENCE if self.watched else None
-        # With others to look after we do not wait for the disk: the starts do.
-        later = len(self.watched) > 1 and self.carrier is None and self.here.store.is_durable
+        # With others to look after we do not wait for the disk: the starts do. What is in the spool goes from
+        # there when it is recorded for good.
+        others = len(self.watched) > 1 and not self._spooled
+        later = others and self.carrier is None and self.here.store.is_durable
         try:
             with self.here.store.transaction(durable=not later, patience=patience):
                 stopped = self.here.store.being_stopped()

@@ -52,6 +52,8 @@ TICK_TEXT = """\
 [Unit]
 Description=taskrunner: one visit of the clock
 Documentation=man:systemd.timer(5)
+# A tick may follow another at once, for a run whose time has come. With a limit the timer would stop for good.
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot

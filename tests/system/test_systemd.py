@@ -141,6 +141,16 @@ def test_a_task_becomes_another_user_under_the_sandbox(box):
     taskrunner(box, home, "uninstall", "systemd")
 
 
+def test_ticks_may_follow_each_other_at_once_and_the_timer_goes_on(box):
+    home = "/srv/often"
+    taskrunner(box, home, "add", "x", "--manual", "--", "true")
+    taskrunner(box, home, "install", "systemd")
+    for _ in range(12):
+        ticked(box, "taskrunner.service")
+    assert box.run("systemctl", "is-active", "taskrunner.timer").strip() == "active"
+    taskrunner(box, home, "uninstall", "systemd")
+
+
 def test_tasks_run_under_the_drop_in_that_the_page_gives_and_the_exposure_is_what_it_says(box):
     home = "/srv/closed"
     page = (systemd_box.CHECKOUT / "docs/how-to/systemd.md").read_text()

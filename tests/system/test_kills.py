@@ -135,7 +135,7 @@ def test_killed_at_random_no_slot_is_lost_or_run_twice(door, home, log):
     killed = Counter()
     while killed.total() < KILLS:
         some = [start(home, *dice.choice(WRITERS)) for _ in range(dice.randint(1, 3))]
-        time.sleep(0.05 + 0.8 * dice.random())
+        time.sleep(0.03 + 0.25 * dice.random())
         for process in some:
             killed["at work" if process.poll() is None else "after its end"] += 1
             process.kill()

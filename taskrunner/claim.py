@@ -38,11 +38,6 @@ def write_plain(here: OpenHome, decisions: Iterable[Decision], now: datetime) ->
     here.store.add_runs(_values(decision, now) for decision in decisions)
 
 
-def is_plain(decision: Decision) -> bool:
-    """Tell a decision that makes a run and stops none."""
-    return decision.claims and not decision.stops
-
-
 def _values(decision: Decision, now: datetime) -> dict[str, Any]:
     span = decision.span
     return {

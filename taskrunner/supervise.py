@@ -124,7 +124,7 @@ class Ended:
 class Known:
     """Tasks as they were read, which holds until others write: `changes` is of before that (`store.changes`)."""
 
-    changes: int
+    changes: int = 0
     tasks: dict[int, Task] = field(default_factory=dict)
 
     def of(self, here: OpenHome, runs: Sequence[Run]) -> dict[int, Task]:
@@ -144,7 +144,7 @@ class Supervisor:
     name: str
     slots: Slots
     carrier: Carrier | None = None  # None is ourselves
-    known: Known | None = None
+    known: Known = field(default_factory=Known)
     boot_id: str = field(default_factory=clock.boot_id)
     namespace: int | None = field(default_factory=runner.pid_namespace)
     children: runner.Children = field(default_factory=runner.Children)
@@ -408,8 +408,7 @@ class Supervisor:
 
     def _start_each(self, runs: Sequence[Run], now: datetime) -> list[Wanted]:
         """Take the first of the runs, and those that may start beside the ones before them."""
-        known, seen = self.known or Known(0), set[object]()
-        tasks = known.of(self.here, runs)
+        tasks, seen = self.known.of(self.here, runs), set[object]()
         wanted: list[Wanted] = []
         for run in runs:
             # Each was found to be startable alone, not beside others of its task or group.

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from itertools import chain, compress
 from typing import Any
 
 from taskrunner import (
@@ -70,6 +69,11 @@ class Evaluated:
     decisions: list[Decision]
     changes: dict[str, Any]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its decisions make runs, and stop none."""
+        return all(each.claims and not each.stops for each in self.decisions)
+
 
 @mutable
 class Visit:
@@ -86,7 +90,8 @@ class Visit:
     agrees: bool = False  # since the last tick the clock moved on as far as the time since the boot
     # Tasks with their next slots, whose following slots are not known yet.
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)
-    known: supervise.Known | None = None  # the tasks that were looked at, as they were read
+    # The tasks that were looked at, as they were read.
+    known: supervise.Known = field(default_factory=supervise.Known)
 
 
 def tick(
@@ -218,10 +223,10 @@ def _decide(here: OpenHome, visit: Visit, boot_id: str, only: Task | None, calle
     """Decide about what waits and what is due, and claim it, unless the store is held."""
     live = here.store.live()
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
-    held = here.store.held(visit.at) is not None
-    known = {} if held else dict(_claim_all(here, visit, boot_id, only).tasks)
+    if here.store.held(visit.at) is None:
+        _claim_all(here, visit, boot_id, only)
     telling.decided(here, visit.decisions, visit.at, caller)
-    visit.decisions = rehearsal.with_room(here, visit.decisions, live, known)
+    visit.decisions = rehearsal.with_room(here, visit.decisions, live, visit.known.tasks)
 
 
 def _name_the_holder(here: OpenHome) -> None:
@@ -254,10 +259,10 @@ def _half(*numbers: int) -> bytes:
     return " ".join(map(str, numbers)).ljust(HALF - 1).encode() + b"\n"
 
 
-def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) -> supervise.Known:
-    """Claim what is due, and return the tasks that were looked at."""
+def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) -> None:
+    """Claim what is due."""
     key, due = None if only is None else only.id, True
-    known = visit.known = supervise.Known(here.store.changes())
+    visit.known = supervise.Known(here.store.changes())
     while due:
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
@@ -265,9 +270,8 @@ def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) ->
             live = rehearsal.by_task(here.store.live_of(tasks))
             found = _evaluate(here, visit, tasks, live, boot_id)
             visit.decisions += _write(here, visit, found)
-        known.tasks.update((task.id, task) for task in tasks)
+        visit.known.tasks.update((task.id, task) for task in tasks)
         due = bool(tasks)
-    return known
 
 
 def _evaluate(
@@ -295,10 +299,10 @@ def _write(here: OpenHome, visit: Visit, found: Sequence[Evaluated]) -> list[Dec
     try:
         with here.store.savepoint():
             here.store.change_tasks([(each.task.id, each.changes) for each in found])
-            plain = [all(map(claim.is_plain, each.decisions)) for each in found]
-            rows = (each.decisions for each in compress(found, plain))
-            claim.write_plain(here, chain.from_iterable(rows), visit.at)
-            others = (each for each, simple in zip(found, plain, strict=True) if not simple)
+            plain = [each for each in found if each.is_plain]
+            rows = [decision for each in plain for decision in each.decisions]
+            claim.write_plain(here, rows, visit.at)
+            others = [each for each in found if not each.is_plain]
             stops = [run_id for each in others for run_id in _claimed(here, each, visit.at)]
     except (StoreBusy, StoreRefused):
         raise

@@ -164,10 +164,12 @@ class Starter:
 
     def _begin(self) -> None:
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not waiting:  # what was asked for has been begun with what came before
+            return
         wishes = [wish for batch, _ in waiting for wish in batch]
+        _, first = waiting[-1]
         try:
-            for _, first in waiting[-1:]:
-                first()
+            first()
         except OSError as exc:
             for key, _ in wishes:
                 self._tell(Started(key, fault=exc.strerror))

@@ -29,7 +29,7 @@ MILLISECOND = timedelta(milliseconds=1)
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@lru_cache(maxsize=1024)  # a tick reads a task when it claims and when it starts
+@lru_cache(maxsize=1024)  # many tasks have the same codes, and one is read again and again
 def _list(text: str) -> tuple[Any, ...]:
     return tuple(json.loads(text))
 

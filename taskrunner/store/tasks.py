@@ -95,11 +95,7 @@ class Tasks(Facts):
 
     def task_of(self, run: Run) -> Task:
         """Return the task of a run, also when it was removed meanwhile."""
-        return self.tasks_of([run])[run.task_id]
-
-    def tasks_of(self, runs: Sequence[Run]) -> dict[int, Task]:
-        """Return the tasks of runs by their ids, also those that were removed meanwhile."""
-        return self.tasks_by_id([run.task_id for run in runs])
+        return self.tasks_by_id([run.task_id])[run.task_id]
 
     def tasks_by_id(self, ids: Iterable[int]) -> dict[int, Task]:
         """Return the tasks of these ids by them, also those that were removed."""

@@ -1,6 +1,7 @@
 """Limits that the kernel keeps: set before the program starts, and named where the system tells."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -15,7 +16,7 @@ def door(home):
         yield made
 
 
-@pytest.fixture(params=["prlimit", "inside the child"])
+@pytest.fixture(params=["prlimit", "sh"])
 def way(request, monkeypatch):
     """Both ways to set them."""
     if request.param == "prlimit":
@@ -43,6 +44,25 @@ def ulimit(door, flag, **options):
 )
 def test_a_limit_is_in_force_when_the_program_starts(way, door, limit, flag, shown):
     assert ulimit(door, flag, limit=limit) == (State.SUCCEEDED, shown)
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+def test_each_kind_of_sh_sets_the_same_limits(shell):
+    """They have two options for the number of processes, and one of them means something else in another sh."""
+    if spawn.find(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    limit = {"memory": 512_000_000, "cpu": 600, "files": 123, "processes": 64}
+    _, *words = spawn._limited_by_shell(limit)
+    kind = [shell, "sh"] if shell == "busybox" else [shell]
+    program = ["cat", "/proc/self/limits"]
+    told = subprocess.run(
+        [*kind, *words, *program], capture_output=True, text=True, check=True
+    ).stdout
+    found = {line[:26].strip(): line[26:].split()[:2] for line in told.splitlines()}
+    assert found["Max address space"] == ["512000000", "512000000"]
+    assert found["Max cpu time"] == ["600", "601"]
+    assert found["Max open files"] == ["123", "123"]
+    assert found["Max processes"] == ["64", "64"]
 
 
 def test_a_program_past_its_cpu_time_is_killed_and_the_reason_says_so(way, door):

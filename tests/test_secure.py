@@ -15,7 +15,6 @@ import pytest
 
 from taskrunner import Every, Manual, State, TaskRunner, command, home as home_room, trust
 from taskrunner.errors import HomeRefused, StateError
-from taskrunner.runner import spawn
 from tests.samples import ROOT, call, program, start
 
 ROOTS = os.geteuid() == 0
@@ -260,25 +259,28 @@ def test_a_program_does_not_start_when_privileges_do_not_go_away(home, tmp_path)
     done = subprocess.run(stubborn, env=env, capture_output=True, text=True)
     if "setpriv" in done.stderr:
         pytest.skip("the machine does not let us set this bit")
-    assert done.returncode == 125 and "could not be set as they should be" in done.stderr
+    assert done.returncode == 125 and "it would keep privileges of ours" in done.stderr
 
 
-def test_dropping_is_checked_in_all_its_parts(monkeypatch):
-    uid, gid, groups = os.getuid(), os.getgid(), os.getgroups()
-    monkeypatch.setattr(spawn, "_root_again", lambda: False)
-    monkeypatch.setattr(spawn, "_capable", lambda: False)
-    spawn._check_dropped(uid, gid, groups)
-    wrong = [(uid + 1, gid, groups), (uid, gid + 1, groups), (uid, gid, [*groups, 54321])]
-    for each in wrong:
-        with pytest.raises(PermissionError):
-            spawn._check_dropped(*each)
-    monkeypatch.setattr(spawn, "_capable", lambda: True)
-    with pytest.raises(PermissionError):
-        spawn._check_dropped(uid, gid, groups)
-    monkeypatch.setattr(spawn, "_capable", lambda: False)
-    monkeypatch.setattr(spawn, "_root_again", lambda: True)
-    with pytest.raises(PermissionError):
-        spawn._check_dropped(uid + (uid == 0), gid, groups)
+@needs_root
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+def test_who_may_change_the_user_without_being_root_starts_nothing_as_another():
+    """The kernel takes capabilities only from who leaves the user 0 (capabilities(7))."""
+    able = "+setuid,+setgid,+dac_override"
+    ambient = [
+        "setpriv",
+        "--reuid=games",
+        "--clear-groups",
+        f"--inh-caps={able}",
+        f"--ambient-caps={able}",
+    ]
+    asked = "import os; from taskrunner.runner import spawn; print(spawn.as_user('man')); spawn.dropping('man')"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    argv = [*ambient, "--", sys.executable, "-c", asked]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    if "setpriv" in done.stderr:
+        pytest.skip("the machine does not let us give capabilities")
+    assert "'user': 6" in done.stdout and "PrivilegesStay" in done.stderr
 
 
 # ---- what a task is given

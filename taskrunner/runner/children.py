@@ -6,7 +6,6 @@ import os
 import resource
 import selectors
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from taskrunner.runner import quick
 from taskrunner.runner.ends import Ends
 from taskrunner.runner.processes import descriptor, group_lives, signal_group, terminate
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND
-from taskrunner.runner.spawn import not_started, quickly, spawn
+from taskrunner.runner.spawn import PrivilegesStay, not_started, quickly, spawn
 
 SLOW = 1.0  # seconds between two looks at outputs that hardly grow
 FAST = 0.05  # at those that do
@@ -102,7 +101,7 @@ class Children:
         """
         try:
             pid = spawn(command, output)
-        except (OSError, LookupError, ValueError, subprocess.SubprocessError) as exc:
+        except (OSError, LookupError, ValueError, PrivilegesStay) as exc:
             return not_started(command, exc)
         fd = descriptor(pid)
         if fd is not None:

@@ -20,16 +20,30 @@ LIMITS = {
     "files": ("nofile", resource.RLIMIT_NOFILE),
     "processes": ("nproc", resource.RLIMIT_NPROC),
 }
+ULIMITS = {  # the same in sh(1), whose kinds do not agree on the option for processes
+    "memory": "ulimit {0}-v {1}",
+    "cpu": "ulimit {0}-t {1}",
+    "files": "ulimit {0}-n {1}",
+    "processes": "{{ ulimit {0}-p {1} 2>/dev/null || ulimit {0}-u {1}; }}",
+}
+KIB = 1024  # bytes
+PR_GET_SECUREBITS = 27  # linux/prctl.h
+KEEPING = 1 << 2 | 1 << 4  # SECBIT_NO_SETUID_FIXUP and SECBIT_KEEP_CAPS (linux/securebits.h)
+
+
+class PrivilegesStay(Exception):
+    """A child would keep capabilities of ours when it becomes another user."""
 
 
 def spawn(command: Command, output: int) -> int:
     """Start a command with its output going to a descriptor and return its process id, to be waited for by the caller.
 
-    Raises OSError, LookupError, ValueError or subprocess.SubprocessError, for `not_started` to tell of.
+    Raises what `not_started` tells of: OSError, LookupError, ValueError or PrivilegesStay.
     """
     with _opened_again(output) as own, _stdin(command.stdin) as stdin:
-        # But for another user nothing here may leave CPython's vfork path (no preexec_fn): forking a large
-        # parent costs milliseconds.
+        # Never with a preexec_fn: Python code in the fork of a process with threads can wait for ever for a lock
+        # that one of them held. But for another user CPython takes vfork(2): forking a large parent costs
+        # milliseconds.
         process = subprocess.Popen(
             arguments(command),
             stdin=stdin,
@@ -39,8 +53,7 @@ def spawn(command: Command, output: int) -> int:
             env=command.env,
             umask=command.umask,
             start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
-            **as_user(command.user),
-            **_inside(command),
+            **dropping(command.user),
         )
     process.returncode = 0  # Popen is to forget it: the end is the caller's to take
     return process.pid
@@ -50,7 +63,7 @@ def quickly(command: Command, umask: int | None, output: int) -> quick.Plan | No
     """Return how `quick` can start a command just so; None when it is to be left to `spawn`."""
     if not quick.AVAILABLE or command.umask != umask or command.stdin is not None:
         return None
-    if command.user is not None or _limits_inside(command.limit):
+    if command.user is not None:
         return None
     return quick.plan(command, arguments(command), output)
 
@@ -80,12 +93,25 @@ def _niced(nice: int | None) -> tuple[str, ...]:
 
 
 def _limited(limit: Mapping[str, int]) -> tuple[str, ...]:
-    """Return prlimit(1) as a prefix; with a user it runs as that user already, and limits may be lowered by all."""
-    tool = find("prlimit") if limit else None
-    if tool is None:
+    """Return a prefix that sets limits; with a user it runs as that user already, and limits may be lowered by all."""
+    if not limit:
         return ()
+    tool = find("prlimit")
+    if tool is None:
+        return _limited_by_shell(limit)
     pairs = ((LIMITS[name][0], *bounds(name, value)) for name, value in limit.items())
     return (tool, *(f"--{option}={soft}:{hard}" for option, soft, hard in pairs), "--")
+
+
+def _limited_by_shell(limit: Mapping[str, int]) -> tuple[str, ...]:
+    """Return sh(1) as that prefix, where there is no prlimit(1); memory goes by 1024 bytes there."""
+    steps = []
+    for name, value in limit.items():
+        soft, hard = (each // KIB if name == "memory" else each for each in bounds(name, value))
+        steps.append(ULIMITS[name].format("", hard))
+        if soft != hard:
+            steps.append(ULIMITS[name].format("-S ", soft))
+    return ("/bin/sh", "-c", " && ".join((*steps, 'exec "$@"')), "sh")
 
 
 def bounds(name: str, value: int) -> tuple[int, int]:
@@ -93,52 +119,20 @@ def bounds(name: str, value: int) -> tuple[int, int]:
     return value, value + (name == "cpu")
 
 
-def _limits_inside(limit: Mapping[str, int]) -> bool:
-    """Return whether limits are set in the new process: where there is no prlimit(1), which is faster."""
-    return bool(limit) and find("prlimit") is None
+def dropping(user: str | None) -> dict[str, Any]:
+    """Return the arguments of Popen that make a command run as `user`; raises PrivilegesStay when it would keep ours."""
+    become = as_user(user)
+    if become and not _privileges_go():
+        raise PrivilegesStay
+    return become
 
 
-def _inside(command: Command) -> dict[str, Any]:
-    """Return the argument of Popen for what is done in the new process, as its user, before anything is executed."""
-    limit = command.limit if _limits_inside(command.limit) else {}
-    become = as_user(command.user)
-    if not limit and not become:
-        return {}
+def _privileges_go() -> bool:
+    """Return whether the kernel takes all capabilities from a child that leaves the user 0 (capabilities(7)).
 
-    def inside() -> None:
-        for name, value in limit.items():
-            resource.setrlimit(LIMITS[name][1], bounds(name, value))
-        if become:
-            _check_dropped(become["user"], become["group"], become["extra_groups"])
-
-    return {"preexec_fn": inside}
-
-
-def _check_dropped(uid: int, gid: int, groups: list[int]) -> None:
-    """Raise PermissionError unless this process has become a user for good, and keeps no capability of ours."""
-    if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
-        raise PermissionError
-    if {*os.getgroups()} != {*groups} or (uid != 0 and _root_again()) or _capable():
-        raise PermissionError
-
-
-def _root_again() -> bool:
-    """Return whether the way back is open."""
-    try:
-        os.setuid(0)
-    except PermissionError:
-        return False
-    return True
-
-
-def _capable() -> bool:
-    """Return whether this process has capabilities (proc_pid_status(5)); they are lost with the user 0 otherwise."""
-    try:
-        with open("/proc/self/status", "rb") as file:
-            told = [line.split() for line in file if line.startswith((b"CapPrm", b"CapAmb"))]
-    except FileNotFoundError:  # no /proc
-        return False
-    return any(int(number, 16) for _, number in told)
+    It does when one of its three user ids was 0 and none of the bits of our process says otherwise.
+    """
+    return 0 in os.getresuid() and not quick.LIBC.prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) & KEEPING
 
 
 @lru_cache(maxsize=1)
@@ -181,11 +175,10 @@ def not_started(command: Command, exc: Exception) -> Outcome:
     """Say why a command could not be started, with the exit code a shell would give."""
     if isinstance(exc, LookupError):
         return Outcome(error=f"could not start: there is no user {command.user!r}")
-    if isinstance(
-        exc, subprocess.SubprocessError
-    ):  # from inside the new process; Popen tells no more
-        what = f"its limits or its user {command.user!r}" if command.user else "its limits"
-        return Outcome(error=f"could not start: {what} could not be set as they should be")
+    if isinstance(exc, PrivilegesStay):
+        return Outcome(
+            error=f"could not start: as the user {command.user!r} it would keep privileges of ours"
+        )
     if isinstance(exc, OSError) and exc.filename == command.cwd and command.cwd != command.argv[0]:
         return Outcome(error=f"could not start: the directory {command.cwd!r}: {exc.strerror}")
     if isinstance(exc, FileNotFoundError):

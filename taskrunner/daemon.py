@@ -215,14 +215,14 @@ def _visit(
     try:
         if doorman.idle(here.folder, clock.to_ms(here.now()), "daemon"):
             return True, None
-        visit = tick.claims(here, "daemon", period=interval)
-        me.stop_others(visit.stops)
-        me.known = visit.known
+        made = tick.claims(here, "daemon", period=interval)
+        me.stop_others(made.stops)
+        me.known = made.known
         if here.store.posted or here.store.anything_to_send(here.now()):
             supervise.send_off(here, me.carrier)
-        for _ in tick.fill(here, visit.claimed):
+        for _ in tick.fill(here, made.claimed):
             pass
-        retention.step(here, visit.at, by_age=visit.agrees)
+        retention.step(here, made.visit.at, by_age=made.agrees)
         ballast.keep(here.folder)
         here.store.checkpoint()
     except TaskRunnerError as exc:

@@ -20,6 +20,7 @@ SPOOL = "spool"
 BALLAST = "ballast"
 SENDER = "notify.lock"
 LOG = "taskrunner.log"
+HAND = "hand"  # who called a tick when no clock did
 
 SYSTEM_HOME = "/var/lib/taskrunner"
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -159,10 +160,10 @@ def caller() -> str:
     """
     said = os.environ.get("TASKRUNNER_CLOCK")
     if said:
-        return "".join(sign for sign in said if sign.isalnum())[:16] or "hand"
+        return "".join(sign for sign in said if sign.isalnum())[:16] or HAND
     if "INVOCATION_ID" in os.environ:
         return "systemd"
-    return "cron" if _started_by_cron() else "hand"
+    return "cron" if _started_by_cron() else HAND
 
 
 def _started_by_cron() -> bool:

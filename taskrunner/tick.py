@@ -86,11 +86,20 @@ class Visit:
     runs: list[Run] = field(default_factory=list)
     interrupted: int | None = None  # the signal that ended it early
     warning: str | None = None  # what a person should know, though the work is done
+
+
+@mutable
+class Claims:
+    """What a visit leaves to be done when it has let go of the lock.
+
+    The clock `agrees` when it has moved on as far as the time since the boot since the last tick; of the `claimed`
+    tasks with their next slots the following ones are to be computed; those that were looked at are `known`.
+    """
+
+    visit: Visit
     stops: list[int] = field(default_factory=list)  # runs that are to be stopped
-    agrees: bool = False  # since the last tick the clock moved on as far as the time since the boot
-    # Tasks with their next slots, whose following slots are not known yet.
+    agrees: bool = False
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)
-    # The tasks that were looked at, as they were read.
     known: supervise.Known = field(default_factory=supervise.Known)
 
 
@@ -126,18 +135,19 @@ def _work(
     carrier: supervise.Carrier | None,
     publish: Publish,
 ) -> Visit:
-    visit = claims(here, caller, only=only)
+    made = claims(here, caller, only=only)
+    visit = made.visit
     if visit.busy:
         return visit
     if here.store.posted or here.store.anything_to_send(visit.at):
         supervise.send_off(here, carrier)
-    filling = fill(here, visit.claimed)
-    if visit.stops or supervise.anything_to_start(here):
-        carry_out(here, visit, filling, carrier, publish)
+    filling = fill(here, made.claimed)
+    if made.stops or supervise.anything_to_start(here):
+        carry_out(here, made, filling, carrier, publish)
     for _ in filling:
         pass
     if visit.interrupted is None:
-        retention.step(here, visit.at, by_age=visit.agrees)
+        retention.step(here, visit.at, by_age=made.agrees)
     ballast.keep(here.folder)
     if carrier is not None:
         carrier.tell([*visit.runs, *here.store.ended_unseen(visit.at)])
@@ -148,7 +158,7 @@ def _work(
 
 def carry_out(
     here: OpenHome,
-    visit: Visit,
+    made: Claims,
     filling: Iterator[int],
     carrier: supervise.Carrier | None = None,
     publish: Publish = quietly,
@@ -158,8 +168,8 @@ def carry_out(
         supervise.supervisor(here, carrier=carrier) as me,
         runner.stop_signals(me.children) as signals,
     ):
-        me.stop_others(visit.stops)
-        me.known = visit.known
+        me.stop_others(made.stops)
+        me.known = made.known
         me.turn()
         me.hand_on()
         publish(here)  # others are not to take the clock for dead while our runs go on
@@ -167,13 +177,15 @@ def carry_out(
             filled = next(filling, None)
             me.wait(None if filled is None else 0)
             if signals:
-                visit.interrupted = signals[0]
+                made.visit.interrupted = signals[0]
                 hurry(me, signals, "the tick was interrupted")
             me.turn()
             me.hand_on()
-        visit.runs = me.finished
+        made.visit.runs = me.finished
         if me.refused is not None:
-            visit.warning = f"systemd did not take a run, and this process carries it: {me.refused}"
+            made.visit.warning = (
+                f"systemd did not take a run, and this process carries it: {me.refused}"
+            )
 
 
 def hurry(me: supervise.Supervisor, signals: Sequence[int], reason: str) -> None:
@@ -189,7 +201,7 @@ def hurry(me: supervise.Supervisor, signals: Sequence[int], reason: str) -> None
 
 def claims(
     here: OpenHome, caller: str, *, only: Task | None = None, period: timedelta | None = None
-) -> Visit:
+) -> Claims:
     """Reconcile, decide and claim, under the lock; what is claimed is not started yet.
 
     A visit to `only` one task leaves no heartbeat, since it has not seen to the others.
@@ -197,36 +209,36 @@ def claims(
     with lock.held(here.path(home.LOCK), LOCK_WAIT) as fd:
         if fd is None:
             _name_the_holder(here)
-            return Visit(here.now(), busy=True)
+            return Claims(Visit(here.now(), busy=True))
         now, boot_id = here.now(), clock.boot_id()
         with suppress(OSError):  # the disk is full: what cannot be done will say so
             os.pwrite(fd, _half(os.getpid(), clock.to_ms(now)), 0)
-        visit = Visit(now)
+        made = Claims(Visit(now))
         length = (period or here.config.tick_period) // MS
         beat = heartbeat.Beat(clock.to_ms(now), length, boot_id, caller, clock.since_boot())
         last = heartbeat.read(here.path(home.HEARTBEAT))
-        visit.agrees = retention.agrees(last, beat)
+        made.agrees = retention.agrees(last, beat)
         if only is None:
             steps.notice(here, now, last, beat)
         spool.take_up(here)
         with here.store.transaction():
-            visit.stops = reconcile.reconcile(here, now)
+            made.stops = reconcile.reconcile(here, now)
         reconcile.sweep(here)
-        _decide(here, visit, boot_id, only, caller)
+        _decide(here, made, boot_id, only, caller)
         if only is None:
             heartbeat.write(here.path(home.HEARTBEAT), beat)
         here.log.write()
-        return visit
+        return made
 
 
-def _decide(here: OpenHome, visit: Visit, boot_id: str, only: Task | None, caller: str) -> None:
+def _decide(here: OpenHome, made: Claims, boot_id: str, only: Task | None, caller: str) -> None:
     """Decide about what waits and what is due, and claim it, unless the store is held."""
-    live = here.store.live()
+    live, visit = here.store.live(), made.visit
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
     if here.store.held(visit.at) is None:
-        _claim_all(here, visit, boot_id, only)
+        _claim_all(here, made, boot_id, only)
     telling.decided(here, visit.decisions, visit.at, caller)
-    visit.decisions = rehearsal.with_room(here, visit.decisions, live, visit.known.tasks)
+    visit.decisions = rehearsal.with_room(here, visit.decisions, live, made.known.tasks)
 
 
 def _name_the_holder(here: OpenHome) -> None:
@@ -259,24 +271,24 @@ def _half(*numbers: int) -> bytes:
     return " ".join(map(str, numbers)).ljust(HALF - 1).encode() + b"\n"
 
 
-def _claim_all(here: OpenHome, visit: Visit, boot_id: str, only: Task | None) -> None:
+def _claim_all(here: OpenHome, made: Claims, boot_id: str, only: Task | None) -> None:
     """Claim what is due."""
     key, due = None if only is None else only.id, True
-    visit.known = supervise.Known(here.store.changes())
+    made.known, now = supervise.Known(here.store.changes()), made.visit.at
     while due:
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
-            tasks = here.store.due(visit.at, boot_id, BATCH, key)
+            tasks = here.store.due(now, boot_id, BATCH, key)
             live = rehearsal.by_task(here.store.live_of(tasks))
-            found = _evaluate(here, visit, tasks, live, boot_id)
-            visit.decisions += _write(here, visit, found)
-        visit.known.tasks.update((task.id, task) for task in tasks)
+            found = _evaluate(here, now, tasks, live, boot_id)
+            made.visit.decisions += _write(here, made, found)
+        made.known.tasks.update((task.id, task) for task in tasks)
         due = bool(tasks)
 
 
 def _evaluate(
     here: OpenHome,
-    visit: Visit,
+    now: datetime,
     tasks: Sequence[Task],
     live: Mapping[int, Sequence[Run]],
     boot_id: str,
@@ -286,34 +298,35 @@ def _evaluate(
     for task in tasks:
         others = live.get(task.id, ())
         try:
-            found.append(Evaluated(task, others, *slots.evaluate(task, others, visit.at, boot_id)))
+            found.append(Evaluated(task, others, *slots.evaluate(task, others, now, boot_id)))
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
-            claim.put_off(here, task, visit.at, f"{exc}")
+            claim.put_off(here, task, now, f"{exc}")
         if time.monotonic() > end:
             break
     return found
 
 
-def _write(here: OpenHome, visit: Visit, found: Sequence[Evaluated]) -> list[Decision]:
+def _write(here: OpenHome, made: Claims, found: Sequence[Evaluated]) -> list[Decision]:
     """Write what was decided of tasks; when that fails each is written alone, and what fails again is put off."""
+    now = made.visit.at
     try:
         with here.store.savepoint():
             here.store.change_tasks([(each.task.id, each.changes) for each in found])
             plain = [each for each in found if each.is_plain]
             rows = [decision for each in plain for decision in each.decisions]
-            claim.write_plain(here, rows, visit.at)
+            claim.write_plain(here, rows, now)
             others = [each for each in found if not each.is_plain]
-            stops = [run_id for each in others for run_id in _claimed(here, each, visit.at)]
+            stops = [run_id for each in others for run_id in _claimed(here, each, now)]
     except (StoreBusy, StoreRefused):
         raise
     except Exception as exc:  # noqa: BLE001  as above
         if len(found) > 1:
-            return [decision for each in found for decision in _write(here, visit, [each])]
-        claim.put_off(here, found[0].task, visit.at, f"{exc}")
+            return [decision for each in found for decision in _write(here, made, [each])]
+        claim.put_off(here, found[0].task, now, f"{exc}")
         return []
-    visit.stops += stops
+    made.stops += stops
     moved = ((each.task, each.changes.get("next")) for each in found)
-    visit.claimed += [(task, slot) for task, slot in moved if slot is not None]
+    made.claimed += [(task, slot) for task, slot in moved if slot is not None]
     return [decision for each in found for decision in each.decisions]
 
 

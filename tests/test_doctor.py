@@ -151,6 +151,19 @@ def test_no_entry_is_no_error_while_ticks_come(home, machine):
     assert "nothing calls" not in found(home)
 
 
+def test_no_entry_is_told_when_only_a_person_has_called_a_tick(home, machine):
+    """It would be an error a few minutes later, when nobody looks any more."""
+    ticked(home, caller="hand")
+    assert "no crontab and no unit calls a tick" in found(home, "warning")
+    ticked(home, caller="supervisord")
+    assert "no crontab" not in found(home)
+
+
+def test_a_tick_by_hand_beside_an_entry_is_nothing_to_tell(well):
+    ticked(well, caller="hand")
+    assert "no crontab" not in found(well)
+
+
 def test_an_entry_of_another_home_is_told(well, machine, tmp_path):
     said = found(tmp_path / "b")
     assert f"calls taskrunner for another home, {well}" in said

@@ -460,7 +460,7 @@ def test_the_slot_after_the_next_is_kept_so_that_a_claim_computes_nothing(
     clock.forward(minutes=1)
     here = runner._here()
     monkeypatch.setattr(tick.claim, "value_of", lambda task: pytest.fail("a schedule was computed"))
-    assert [d.action for d in tick.claims(here, "test").decisions] == [Action.RUN]
+    assert [d.action for d in tick.claims(here, "test").visit.decisions] == [Action.RUN]
 
 
 # ---- idle, locked, many at once

@@ -57,6 +57,9 @@ def _entries(seen: Seen, found: list[Entry], here: list[Entry]) -> Iterator[Find
             yield warning(f"{each.place} calls taskrunner for another home, {each.home}", cure)
         if not ticking:
             yield error(f"nothing calls a tick of {seen.folder}", INSTALL)
+        elif seen.beat is not None and seen.beat.caller == home.HAND:
+            what = f"no crontab and no unit calls a tick of {seen.folder}: the last one was called by hand"
+            yield warning(what, f"{INSTALL}, unless something else calls one each minute")
         return
     yield from _several(here)
     yield from _daemon_beside(seen, here)

@@ -68,7 +68,7 @@ def _program_warnings(task: Task, settings: config.Config, folder: str) -> Itera
         yield f"the program {shown(program)} is not found{where}{_elsewhere(program)}"
     elif not any(os.access(file, os.X_OK) for file in found):
         yield f"the program {shown(found[0])} is not executable: run chmod +x on it"
-    elif closed := _closed_to(task.user, os.path.realpath(found[0]), stat.S_IXOTH):
+    elif closed := _closed_to(task.user, found[0], stat.S_IXOTH):
         yield f"{task.user} may not look into {shown(closed)}, where the program {shown(program)} is"
 
 
@@ -125,13 +125,13 @@ def _python_warnings(task: Task) -> Iterator[str]:
 def _closed_to(user: str | None, place: str, bit: int) -> str | None:
     """Return the first folder above a file that a user may not look into, or the file without that bit for him.
 
-    None when there is none, and where we are that user ourselves.
+    It is the file that a link leads to. None when there is none, and where we are that user ourselves.
     """
     if user is None:
         return None
     entry = pwd.getpwnam(user)
     groups = os.getgrouplist(user, entry.pw_gid)
-    above = [place]
+    above = [os.path.realpath(place)]
     while above[-1] != "/":
         above.append(os.path.dirname(above[-1]))
     for each in reversed(above if entry.pw_uid else []):

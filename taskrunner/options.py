@@ -149,7 +149,9 @@ def argv(value: Sequence[str] | str | None) -> tuple[str, ...]:
         raise InputError(f"the command {shown(words)} has words that are no text")
     if not words or not words[0]:
         raise InputError("there is no command: write it after --, or give --shell TEXT")
-    return tuple(_text(word, "the command") for word in words)
+    for word in words:
+        _text(word, "the command")
+    return words
 
 
 def shell(value: str | None) -> str | None:
@@ -175,10 +177,11 @@ def schedule(value: Schedule, tz: str | None) -> Schedule:
 
 
 def _text(value: str, what: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as exc:
-        raise InputError(f"{what} {shown(value)} is not UTF-8") from exc
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as exc:
+            raise InputError(f"{what} {shown(value)} is not UTF-8") from exc
     if "\0" in value or len(value) > LONGEST_TEXT:
         raise InputError(
             f"{what} {shown(value)} holds a NUL byte or more than {LONGEST_TEXT} characters"

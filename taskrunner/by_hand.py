@@ -88,30 +88,34 @@ def run(
     TERM or INT cancels it. Raises TaskBusy, and what `echo` raised once the run has ended. `echo` is called in
     a thread of its own: while it waits for a reader that has paused, the run is watched all the same.
     """
-    with supervisor(here) as me, runner.stop_signals(me.children) as signals:
+    with supervisor(here) as me:
         me.closing = True  # this one run and no other: the caller waits for it alone
         me.retries = False  # and sees himself how it ends
-        now = here.now()
-        with here.store.transaction():
-            task = here.store.task(task.name)  # as it is now that nobody can change or replace it
-            asked, decision = request(here, task, slot, now, force=force)
-            mine = me.adopt(asked, task, now) if decision.action is Action.RUN else []
-        me.spawn(mine, now)
-        if decision.action is Action.REPLACE:
-            me.stop_others(decision.stops)
-        echoing = Echoing(here, asked.id, echo)
-        with echoing.unless_given_up():
-            while here.store.run(asked.id).state in LIVE:
-                if signals:
-                    _give_up(here, me, asked.id, signals)
-                me.wait(None if mine else LOOK)
-                me.turn()
-                if not mine:
-                    mine = _when_free(here, me, task, asked)
-    if here.store.startable(1, here.now()):
-        start_tick(here)
-    echoing.finish()
-    return here.store.run(asked.id)
+        with runner.stop_signals(me.children) as signals:
+            now = here.now()
+            with here.store.transaction():
+                task = here.store.task(
+                    task.name
+                )  # as it is now that nobody can change or replace it
+                asked, decision = request(here, task, slot, now, force=force)
+                mine = me.adopt(asked, task, now) if decision.action is Action.RUN else []
+            me.spawn(mine, now)
+            if decision.action is Action.REPLACE:
+                me.stop_others(decision.stops)
+            echoing = Echoing(here, asked.id, echo)
+            with echoing.unless_given_up():
+                while (ended := here.store.run(asked.id)).state in LIVE:
+                    if signals:
+                        _give_up(here, me, asked.id, signals)
+                    me.wait(None if mine else LOOK)
+                    me.turn()
+                    if not mine:
+                        mine = _when_free(here, me, task, asked)
+        # While we are a supervisor nobody puts a copy in the place of the store that the output is read from.
+        if here.store.startable(1, here.now()):
+            start_tick(here)
+        echoing.finish()
+    return ended
 
 
 class Echoing(threading.Thread):

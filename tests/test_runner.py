@@ -426,13 +426,14 @@ def test_silence_is_told_before_a_child_is_stopped_for_it(children, out):
 
 
 def test_python_that_takes_too_long_is_interrupted_in_the_main_thread():
-    before = signal.getsignal(signal.SIGALRM)
+    before, (left, _) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     with pytest.raises(TimeoutError), runner.time_limit(0.2):
         re.search("(a+)+$", "a" * 60 + "b")
     with runner.time_limit(10):
         pass
     assert signal.getsignal(signal.SIGALRM) == before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    # Who runs the test may have set a timer, which is still there.
+    assert left == pytest.approx(signal.getitimer(signal.ITIMER_REAL)[0], abs=9)
     found = []
 
     def elsewhere():

@@ -287,6 +287,25 @@ def test_what_writers_do_beside_a_restore_is_in_the_store_or_in_what_is_kept(hom
         assert len(added) > 15 and known >= {*added, "x"}
 
 
+def test_a_run_by_hand_is_over_when_its_output_has_been_read(home, tmp_path):
+    """Until then nothing takes the place of the store that it is read from."""
+    heard = []
+
+    def listen(block):
+        with TaskRunner(home) as other:
+            wait_for(lambda: other.history("x")[0].finished is not None)
+            with pytest.raises(StateError, match="runs are going on"):
+                other.restore(made.place)
+        heard.append(block)
+
+    with TaskRunner(home) as door:
+        door.add("x", shell="echo said", schedule=Manual())
+        made = door.backup(tmp_path / "copy.db")
+        assert door.run("x", echo=listen).state is State.SUCCEEDED
+        assert heard == [b"said\n"]
+        door.restore(made.place)
+
+
 def test_runs_by_hand_beside_a_restore_are_recorded_where_they_ran(home, tmp_path):
     """Runs are started without a pause while a copy is put back; each is in the store or in what is kept."""
     log = tmp_path / "log"

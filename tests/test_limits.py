@@ -47,10 +47,9 @@ def test_a_limit_is_in_force_when_the_program_starts(way, door, limit, flag, sho
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
-def test_each_kind_of_sh_sets_the_same_limits(shell):
+def test_each_kind_of_sh_sets_the_same_limits(shell, needs):
     """They have two options for the number of processes, and one of them means something else in another sh."""
-    if spawn.find(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    needs(shell, spawn.find(shell), f"{shell} is not here")
     limit = {"memory": 512_000_000, "cpu": 600, "files": 123, "processes": 64}
     _, *words = spawn._limited_by_shell(limit)
     kind = [shell, "sh"] if shell == "busybox" else [shell]

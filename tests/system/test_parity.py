@@ -228,7 +228,8 @@ def told(needs, folder, midnights) -> dict[Night, Told]:
         missing = [night for night in NIGHTS if night not in found]
         done = spent(missing, speed, folder / f"{speed}", midnights)
         found |= {night: each for night, each in done.items() if each.notes.told_apart(night.end)}
-    assert found.keys() == {*NIGHTS}, "cron was held up in each attempt: the machine is too busy"
+    known = {*found, *midnights.times}
+    assert known == {*NIGHTS, *DAYS}, "cron was held up in each attempt: the machine is too busy"
     return found
 
 
@@ -331,14 +332,18 @@ class Midnights:
     times: dict[datetime, dict[str, list[datetime]]] = field(default_factory=dict)
 
     def spend(self) -> None:
-        """Spends those that are not known yet, one after another."""
+        """Spends those that are not known yet, one after another; some may be left, as the machine is too busy."""
         for day in DAYS:
             if day in self.times:
                 continue
-            place = self.folder / f"{day:%Y-%m-%d}.notes"
+            place, end = self.folder / f"{day:%Y-%m-%d}.notes", day + 2 * MINUTE
             with cronbox.running(lines_for(OF_DAYS, place), day - 2 * MINUTE, speed=120) as box:
-                box.pass_until(day + MINUTE)
-            self.times[day] = noted(OF_DAYS, place).times
+                box.pass_until(end)
+            notes = noted(OF_DAYS, place)
+            place.unlink()
+            # A minute is over for cron when it has begun the next one.
+            if notes.told_apart(end) and max(notes.beats, default=day) >= day + MINUTE:
+                self.times[day] = notes.times
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ def main() -> int:
         _leave(0 if _idle(given) else _tick(given))
     if words[-2:] == ["completion", "--tasks"] and (len(words) == 2 or words[:-3] == ["--home"]):
         return _names(words[1] if len(words) == 4 else None)
-    _be_patient()
+    _be_patient(kept="apply" in words)
     from taskrunner.cli import main as command_line
 
     return _leave(command_line())
@@ -33,11 +33,14 @@ def _leave(code: int) -> "NoReturn":
     os._exit(code)
 
 
-def _be_patient() -> None:
-    """Look for garbage seldom: classes and records are made by the thousand here, and hardly a circle."""
+def _be_patient(*, kept: bool = False) -> None:
+    """Look for garbage seldom: classes and records are made by the thousand here, and hardly a circle.
+
+    Where nearly all is `kept` to the end, never.
+    """
     import gc
 
-    gc.set_threshold(50_000, 1000)
+    gc.set_threshold(0 if kept else 50_000, 1000)
 
 
 def _names(given: str | None) -> int:

@@ -126,6 +126,10 @@ def local(moment: datetime, where: tzinfo) -> datetime:
 
 def _both(wall: datetime, where: tzinfo) -> tuple[datetime, datetime]:
     """Return the instants of `wall` by the offset before a change near it and the one after."""
+    always = where.utcoffset(None)
+    if always is not None:  # a zone without changes, such as UTC
+        only = (wall - always).replace(tzinfo=UTC)
+        return only, only
     aware = wall.replace(tzinfo=where, fold=0)
     return aware.astimezone(UTC), aware.replace(fold=1).astimezone(UTC)
 

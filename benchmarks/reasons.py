@@ -23,6 +23,16 @@ REASONS: dict[str, Reason] = {
         "An entry point that is no Python script, or one that asks SQLite without Python's `sqlite3` package; the "
         "first would need a compiler where it is installed, the second uses a private name.",
     ),
+    "many": Reason(
+        "The index that a tick asks has a level or two more, a page each, which takes microseconds. What else lies "
+        "between the two is how much the times of a start differ on this machine: see the middle half.",
+        "More rounds on a machine that does nothing else.",
+    ),
+    "celery": Reason(
+        "Both are starts of Python, so the figure is that of what each of them imports. It comes out around the aim, "
+        "from one run to the next a little above or below, as both start slower while the machine is busy.",
+        "The same as for the idle tick above: nearly all of its time is that of the interpreter.",
+    ),
     "burst": Reason(
         "What counts here is the time of processors, not waiting: both are busy throughout. `/bin/true` takes about "
         "0.3 ms of one, and a run takes as much again with us: it is decided, written down, resolved, started, watched, "

@@ -94,9 +94,8 @@ def run(
         with runner.stop_signals(me.children) as signals:
             now = here.now()
             with here.store.transaction():
-                task = here.store.task(
-                    task.name
-                )  # as it is now that nobody can change or replace it
+                # As it is now that nobody can change or replace it.
+                task = here.store.task(task.name)
                 asked, decision = request(here, task, slot, now, force=force)
                 mine = me.adopt(asked, task, now) if decision.action is Action.RUN else []
             me.spawn(mine, now)

@@ -8,11 +8,11 @@ from contextlib import closing, suppress
 from taskrunner import migrations
 from taskrunner.errors import StoreBusy, StoreNewer, StoreRefused, shown
 from taskrunner.model import Progress, untold
-from taskrunner.store.connection import BUSY_CODES, COUNTS, DAMAGE, quoted
+from taskrunner.store.connection import BUSY_CODES, BUSY_TIMEOUT, COUNTS, DAMAGE, quoted
 
 PAGES = 8  # copied in one step: fewer than any store has, so that it begins before it ends
 MANY_PAGES = 4096  # copied in one step where only progress is to be told
-PATIENCE = 5.0  # seconds we wait for other writers
+PATIENCE = BUSY_TIMEOUT  # as all who write
 # What is no store to be written to, or one of another shape.
 NO_STORE = (*DAMAGE, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 OURS = {"tasks", "runs", "processes", "outputs", "events", "facts"}

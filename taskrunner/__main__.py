@@ -19,7 +19,7 @@ def main() -> int:
         _leave(0 if _idle(given) else _tick(given))
     if words[-2:] == ["completion", "--tasks"] and (len(words) == 2 or words[:-3] == ["--home"]):
         return _names(words[1] if len(words) == 4 else None)
-    _be_patient(kept="apply" in words)
+    _be_patient(kept=words[:1] == ["apply"])
     from taskrunner.cli import main as command_line
 
     return _leave(command_line())

@@ -90,11 +90,11 @@ def start(home, *words, **options):
 def call(home, *words):
     """Run the program on a home to its end; stdout, stderr and exit code."""
     with start(home, *words) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=100)
     return out, err, process.returncode
 
 
-def wait_for(what, limit=15.0):
+def wait_for(what, limit=100.0):
     """Wait until `what()` is true and return it."""
     end = time.monotonic() + limit
     while not (found := what()):

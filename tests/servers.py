@@ -54,7 +54,7 @@ def web(*, tls: bool = False) -> Iterator[Web]:
             state.got.append(Request(self.command, self.path, dict(self.headers), body))
             answer = state.answers.pop(0) if len(state.answers) > 1 else state.answers[0]
             if answer == "hang":
-                state.over.wait(60)
+                state.over.wait(100)
                 return
             status, text = answer if isinstance(answer, tuple) else (answer, "")
             if answer == "drip":

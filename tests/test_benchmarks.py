@@ -275,5 +275,5 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, environment):
         assert run.poll() is None
         time.sleep(0.01)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(60) == 143
+    assert run.wait(100) == 143
     assert not list(tmp_path.glob("taskrunner-bench.*"))

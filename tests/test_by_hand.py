@@ -218,7 +218,7 @@ def test_a_tick_that_is_interrupted_cancels_what_it_runs_and_says_so(door, home,
     with start(home, "tick") as process:
         wait_for((tmp_path / "up").exists)
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=15)
+        out, _ = process.communicate(timeout=100)
     (run,) = door.history("x")
     assert run.state is State.CANCELLED
     assert "tick was interrupted" in run.reason

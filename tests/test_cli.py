@@ -874,7 +874,7 @@ def test_a_forced_run_is_started_side_by_side_also_when_detached(tell, door):
     running(door)
     tell("run", "x", "--force", "--detach")
     try:
-        wait_for(lambda: len(door.history("x", state="running")) == 2, limit=1.5)
+        wait_for(lambda: len(door.history("x", state="running")) == 2, limit=20)
     finally:
         tell("cancel", "x")
 
@@ -930,7 +930,7 @@ def test_ctrl_c_cancels_the_run(tell, home, door):
     with start(home, "run", "x") as process:
         assert process.stdout.readline() == "started\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=100)
     assert process.returncode == INTERRUPTED
     one_sentence(err)
     assert "terminal" in err
@@ -943,7 +943,7 @@ def test_a_reader_that_goes_away_does_not_cost_the_run_its_outcome(tell, home, d
         process.stdout.readline()
         process.stdout.close()
         process.stdout = None
-        process.communicate(timeout=20)
+        process.communicate(timeout=100)
     time.sleep(0.8)
     tell("tick")
     (run,) = door.history("x")
@@ -1120,7 +1120,7 @@ def test_log_passes_bytes_on_as_they_are(tell, home):
     tell("run", "x", "--detach")
     wait_for(lambda: "succeeded" in tell("history")[0])
     with start(home, "log", "x", text=False) as process:
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=100)
     assert out == b"\033[31m\xff\x00\r\n"
 
 
@@ -1133,7 +1133,7 @@ def test_log_follow_ends_with_the_run(tell, home, door, tmp_path):
     with start(home, "log", "-f", "x") as follower:
         assert follower.stdout.readline() == "one\n"
         go.write_text("\n")
-        rest, err = follower.communicate(timeout=20)
+        rest, err = follower.communicate(timeout=100)
     assert (rest, err, follower.returncode) == ("two\n", "", DONE)
 
 
@@ -1144,7 +1144,7 @@ def test_log_follow_can_be_left_without_harm_to_the_run(tell, home, door):
     with start(home, "log", "-f", "x") as follower:
         assert follower.stdout.readline() == "one\n"
         follower.send_signal(signal.SIGINT)
-        _, err = follower.communicate(timeout=20)
+        _, err = follower.communicate(timeout=100)
     assert (err, follower.returncode) == ("taskrunner: interrupted\n", INTERRUPTED)
     assert running(door)
     tell("cancel", "x")
@@ -1204,7 +1204,7 @@ def test_the_daemon_ends_well_at_a_signal(home, door, number):
     with start(home, "daemon", "--interval", "1s") as process:
         wait_for((home / "heartbeat").exists)
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=100)
     assert (out, err, process.returncode) == ("", "", DONE)
 
 
@@ -1363,7 +1363,7 @@ def with_stdout(home, where, *words):
     """Run the program with a stdout of its own kind; stderr and exit code."""
     process = start(home, *words, stdout=where)
     with process:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=100)
     report_in(err).unlink(missing_ok=True)
     return err, process.returncode
 
@@ -1394,7 +1394,7 @@ def test_a_full_disk_behind_stdout_is_a_sentence_and_no_bug(home):
 @pytest.mark.usefixtures("past")
 def test_a_full_disk_behind_stderr_changes_no_exit_code(home, words):
     with open("/dev/full", "w") as full, start(home, *words, stderr=full) as process:
-        process.communicate(timeout=30)
+        process.communicate(timeout=100)
     assert process.returncode == (USAGE if words == ["nonsense"] else 1)
 
 
@@ -1450,7 +1450,7 @@ def test_two_adds_of_one_name_at_once_add_one(home, door):
     ended = []
     for process in both:
         with process:
-            ended.append((process.communicate(timeout=30)[0], process.returncode))
+            ended.append((process.communicate(timeout=100)[0], process.returncode))
     assert sorted(ended) == [("", FAILED), ("", FAILED), ("1\n", DONE)]
     assert len(door.tasks()) == 1
 
@@ -1466,7 +1466,7 @@ def test_two_ticks_at_once_run_a_slot_once(tell, home, door):
     both = [start(home, "tick") for _ in range(3)]
     for process in both:
         with process:
-            assert (*process.communicate(timeout=30), process.returncode) == ("", "", DONE)
+            assert (*process.communicate(timeout=100), process.returncode) == ("", "", DONE)
     assert [run.state for run in door.history("x")] == [State.SUCCEEDED]
 
 

@@ -70,7 +70,7 @@ def children(pid):
 
 def ends_well(process, pid):
     os.kill(pid, signal.SIGTERM)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=100)
     assert (out, process.returncode) == ("", 0), err
     return err
 
@@ -134,7 +134,7 @@ def test_a_daemon_that_is_not_process_1_reaps_no_strangers(door, home, tmp_path)
         wait_for(lambda: door.status().last_tick > before)
         assert [state(x) for x in children(process.pid)] == ["Z"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(100) == 0
 
 
 def test_the_end_of_a_child_of_ours_is_left_to_its_own_wait(tmp_path):
@@ -146,7 +146,7 @@ def test_the_end_of_a_child_of_ours_is_left_to_its_own_wait(tmp_path):
         wait_for(lambda: state(child.pid) == "Z" and state(stranger) == "Z")
         ours.reap_strangers()
         assert state(child.pid) == "Z"
-        ((_, outcome),) = wait_for(lambda: ours.wait(1))
+        ((_, outcome),) = wait_for(lambda: ours.wait(100))
     assert outcome.exit_code == 3
     wait_for(lambda: ours.reap_strangers() or stranger not in children(os.getpid()))
     ours.close()

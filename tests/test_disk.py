@@ -152,7 +152,7 @@ def test_an_outcome_is_recorded_by_the_ballast_when_the_disk_fills_up_meanwhile(
             wait_for(lambda: [p for _, p in door._here().store.processes() if p.pid])
             disk.fill()
             (tmp_path / "up").unlink()
-            assert supervisor.wait(30) == 0
+            assert supervisor.wait(100) == 0
         run = door.run_of(1)
         assert (run.state, run.exit_code) == (State.FAILED, 3)
         assert "the disk of its output was full" in run.reason
@@ -170,7 +170,7 @@ def test_an_outcome_stays_in_memory_while_not_even_the_spool_takes_it(disk, tmp_
             state = door.run_of(1).state
             alive = supervisor.poll() is None
             disk.free()
-            assert supervisor.wait(30) == 0
+            assert supervisor.wait(100) == 0
         assert (state is State.FAILED) or alive
         assert (door.run_of(1).state, door.run_of(1).exit_code) == (State.FAILED, 3)
         assert not list((disk.home / "spool").iterdir())

@@ -275,7 +275,7 @@ def test_a_daemon_is_told_also_when_the_last_tick_was_of_the_other_clock(well):
             assert "a daemon ticks in this home, and cron calls ticks" in found(well, "warning")
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=100)
     assert "a daemon ticks" not in found(well)
 
 

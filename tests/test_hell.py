@@ -270,14 +270,14 @@ def supervising(home, count):
     """Start a tick and return what its supervisor needs while so many of its children live."""
     with start(home, "tick") as process:
         try:
-            wait_for(lambda: len(figures(process.pid)[2]) == count, 60)
+            wait_for(lambda: len(figures(process.pid)[2]) == count)
             time.sleep(1.5)  # it settles: what it may need later is imported
             before = figures(process.pid)
             time.sleep(1)
             after = figures(process.pid)
         finally:
             process.terminate()
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=100)
     assert (out, err) == ("", "")
     assert "Z" not in after[2]
     return after[0], after[1] - before[1]
@@ -323,7 +323,7 @@ def test_a_thousand_at_once_run_side_by_side(home):
     crowd(home, 1000, "sleep", "60", kill_after="5s")
     with start(home, "tick") as process:
         try:
-            wait_for(lambda: len(figures(process.pid)[2]) >= 400, 100)
+            wait_for(lambda: len(figures(process.pid)[2]) >= 400)
             most = 0
             for _ in range(50):
                 now = len(figures(process.pid)[2])

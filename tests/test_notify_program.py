@@ -75,7 +75,7 @@ def test_there_is_one_sender_however_many_are_started(living, home, tmp_path):
         living.run("x")
     many = [start(home, "notify", "--send", "--json") for _ in range(5)]
     for each in many:
-        each.communicate(timeout=60)
+        each.communicate(timeout=100)
     assert len((tmp_path / "begun").read_text()) == 1
     assert [each.state for each in living.outbox()] == ["sent"]
 

@@ -222,7 +222,7 @@ def test_the_output_of_a_run_under_a_living_supervisor_is_left_alone(door, home,
         assert door.run_of(run).state is State.RUNNING
         assert door.output(door.run_of(run)) == b"started\n"
         door.cancel(run)
-        assert supervisor.wait(20) == 0
+        assert supervisor.wait(100) == 0
     assert door.run_of(run).state is State.CANCELLED
 
 
@@ -249,7 +249,7 @@ def test_a_run_that_was_marked_to_be_stopped_but_never_told_is_stopped_by_a_late
         assert door.run_of(run).state is State.RUNNING
         with later(door, minutes=1) as late:
             late.tick()
-        assert supervisor.wait(20) == 0
+        assert supervisor.wait(100) == 0
     cancelled = door.run_of(run)
     assert (cancelled.state, cancelled.reason) == (
         State.CANCELLED,
@@ -266,7 +266,7 @@ def test_a_clock_that_is_set_does_not_end_a_healthy_orphan(door, orphan, home, n
     # Only the wall clock is set; the time since the boot goes on as it was.
     fake = {"LD_PRELOAD": FAKETIME, "FAKETIME": "+3h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     with start(home, "tick", env=fake) as ahead:
-        assert ahead.wait(30) == 0
+        assert ahead.wait(100) == 0
     assert door.run_of(run).state is State.RUNNING
     assert processes.started_ticks(pid)
 

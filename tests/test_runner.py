@@ -30,7 +30,7 @@ def out(tmp_path):
             return (tmp_path / "out").read_text()
 
         def wait_for(self, text):
-            end = time.monotonic() + 10
+            end = time.monotonic() + 100
             while text not in self.text():
                 assert time.monotonic() < end, self.text()
                 time.sleep(0.01)
@@ -54,7 +54,7 @@ def children(request, monkeypatch, out):
     for key in list(made.running):
         made.kill(key)
     while made.running:
-        made.wait(1)
+        made.wait(100)
     made.close()
 
 
@@ -67,7 +67,7 @@ def started_beside(children, key, command, out):
     children.start = here
     if started:
         return started[0]
-    ((failed, outcome),) = children.wait(0)
+    ((failed, outcome),) = children.wait(100)
     assert failed == key
     return outcome
 
@@ -76,12 +76,12 @@ def shell(text, **more):
     return Command(argv=("/bin/sh", "-c", text), env=ENV, cwd="/", **more)
 
 
-def ended(children, limit=20.0):
+def ended(children, limit=100.0):
     """Wait until all have ended; their outcomes by key."""
     found, end = {}, time.monotonic() + limit
     while children.running:
         assert time.monotonic() < end, "still running"
-        found |= dict(children.wait(1))
+        found |= dict(children.wait(100))
     return found
 
 
@@ -332,7 +332,7 @@ def test_signals_are_collected_and_wake_the_loop(children, out):
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
         started = time.monotonic()
         while not received:
-            children.wait(10)
+            children.wait(100)
         assert time.monotonic() - started < 5
     assert received == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -399,7 +399,7 @@ def test_what_is_written_while_its_output_is_cut_is_seen_at_the_next_look(childr
 
     children.on_output = cut
     children.start(7, shell("echo up; sleep 300"), out.fd)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 100
     while len(seen) < 3:
         assert time.monotonic() < end
         children.wait(0.1)
@@ -449,7 +449,7 @@ def test_python_that_takes_too_long_is_interrupted_in_the_main_thread():
 
 def test_a_detached_program_is_not_our_child(tmp_path):
     runner.detach(("/bin/sh", "-c", f"ps -o ppid= -p $$ > {tmp_path}/ppid"), "/")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 100
     place = tmp_path / "ppid"
     while not (place.exists() and place.read_text().strip()):
         assert time.monotonic() < end
@@ -484,7 +484,7 @@ def test_many_commands_are_started_beside_each_other_and_each_end_is_told(beside
 def test_a_start_beside_that_fails_is_told_by_the_wait(beside, out):
     wanted = Command(argv=("/no/such/program",), env=ENV, cwd="/")
     beside.start_beside([(1, beside.prepare(wanted, out.fd))])
-    ((key, outcome),) = beside.wait(10)
+    ((key, outcome),) = beside.wait(100)
     assert (key, outcome.exit_code) == (1, 127)
 
 
@@ -529,7 +529,7 @@ def test_nothing_of_a_batch_is_started_when_what_comes_first_fails(
     asked = [beside.prepare(shell("echo up", umask=umask), out.fd) for umask in (0o022, 0o077)]
     beside.start_beside(list(enumerate(asked)), first)
     beside.settle()
-    told = dict(beside.wait(10))
+    told = dict(beside.wait(100))
     assert {outcome.error for outcome in told.values()} == {"could not start: Input/output error"}
     assert len(told) == 2 and out.text() == ""
 

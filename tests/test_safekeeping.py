@@ -208,7 +208,7 @@ def test_a_restore_waits_for_nobody_while_runs_go_on(home, tmp_path):
             with pytest.raises(StateError, match="runs are going on"):
                 door.restore(made.place)
             door.cancel("x")
-            supervisor.wait(20)
+            supervisor.wait(100)
         door.restore(made.place)
 
 

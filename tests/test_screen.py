@@ -52,7 +52,7 @@ class Screen:
 
     def shows(self, what):
         """Wait until the screen has a text, and return all of it."""
-        return wait_for(lambda: next((text for text in [self.text()] if what in text), None), 30)
+        return wait_for(lambda: next((text for text in [self.text()] if what in text), None))
 
     def lines_of(self, home, *words):
         """The lines that a command prints, once it has ended."""

@@ -93,7 +93,7 @@ def test_an_outcome_that_is_taken_up_twice_does_no_harm(door, home, spooled):
 def test_two_who_take_up_at_once_record_one_end(door, home, spooled):
     many = [start(home, "tick") for _ in range(6)]
     for each in many:
-        out, err = each.communicate(timeout=60)
+        out, err = each.communicate(timeout=100)
         assert (out, err, each.returncode) == ("", "", 0)
     assert states(door) == [("x", State.PENDING, 2), ("x", State.FAILED, 1)]
 
@@ -201,7 +201,7 @@ def test_an_upgrade_under_a_live_supervisor_loses_no_outcome(door, home, waiting
         "VALUES (1, 1, 1, 'manual', 'pending', 1)"
     )
     (tmp_path / "up").unlink()
-    _, err = waiting.communicate(timeout=30)
+    _, err = waiting.communicate(timeout=100)
     assert waiting.returncode == 1
     assert err.count("\n") == 1 and "newer than the" in err
     rows = raw.execute("SELECT state FROM runs ORDER BY id").fetchall()
@@ -222,7 +222,7 @@ def test_a_daemon_ends_when_the_store_is_upgraded(door, home):
         wait_for(lambda: door.status().running)
         raw = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
         raw.execute(f"PRAGMA user_version = {len(migrations.STEPS) + 1}")
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=100)
         assert process.returncode == 1
         assert "newer than the" in err and "Traceback" not in err
         raw.execute(f"PRAGMA user_version = {len(migrations.STEPS)}")
@@ -256,7 +256,7 @@ def test_a_supervisor_needs_none_of_its_files_any_more(home, tmp_path):
         time.sleep(1.5)
         copy.rename(tmp_path / "gone")
         (tmp_path / "up").unlink()
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=100)
     assert (out, err, process.returncode) == (b"", b"", 0)
     with TaskRunner(home) as door:
         assert states(door) == [("then", State.SUCCEEDED, 1), ("x", State.FAILED, 1)]

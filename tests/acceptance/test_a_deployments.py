@@ -77,7 +77,7 @@ def panel(tmp_path):
     for each in made.loops:
         if each.poll() is None:
             each.terminate()
-        each.wait(30)
+        each.wait(100)
 
 
 def test_a_deployment_at_a_chosen_time_answers_with_an_id_and_runs_then(panel):
@@ -107,20 +107,14 @@ def test_every_state_of_the_panel_is_seen_also_running_of_a_short_run(panel):
         seen.update(found.items())
         if found.get("stopped") == "running" and ("bad", "failed") in seen:
             panel.type("cancel", "stopped")
-        return {
-            "good",
-            "bad",
-            "stopped",
-            "short",
-        } <= found.keys() and "running" not in found.values()
+        return found == {
+            "good": "succeeded",
+            "bad": "failed",
+            "stopped": "cancelled",
+            "short": "succeeded",
+        }
 
-    wait_for(ended, 30)
-    assert panel.states() == {
-        "good": "succeeded",
-        "bad": "failed",
-        "stopped": "cancelled",
-        "short": "succeeded",
-    }
+    wait_for(ended)
     assert ("short", "running") in seen and ("stopped", "running") in seen
     assert [each["task"] for each in panel.ask("next")["next"]] == ["later"]
     assert [run["task"] for run in panel.ask("history", "--state", "failed")["runs"]] == ["bad"]
@@ -190,7 +184,7 @@ def test_the_loop_ends_in_order_and_leaves_what_it_could_not_do_to_the_next(pane
     loop = panel.loop()
     wait_for(lambda: panel.states() == {"long": "running"})
     loop.terminate()
-    assert loop.wait(30) == 0
+    assert loop.wait(100) == 0
     (run,) = panel.ask("history")["runs"]
     assert (run["state"], run["reason"].partition(" (")[0]) == (
         "cancelled",

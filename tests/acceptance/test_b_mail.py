@@ -87,7 +87,7 @@ def sender(tmp_path):
     yield made
     for each in made.loops:
         each.terminate() if each.poll() is None else None
-        each.communicate(timeout=30)
+        each.communicate(timeout=100)
 
 
 def gap(sender, name="mailer"):
@@ -123,7 +123,7 @@ def test_the_first_run_is_at_once_on_start_and_in_the_foreground(sender):
     loop = sender.foreground("-v")
     wait_for(lambda: sender.states() == ["succeeded"])
     loop.send_signal(signal.SIGINT)  # Ctrl-C
-    said = loop.communicate(timeout=30)[0]
+    said = loop.communicate(timeout=100)[0]
     assert loop.returncode == 0
     assert "ticking every 1 s" in said and "stopping" in said
 

@@ -113,7 +113,7 @@ class Site:
     def gone(self, engine):
         """Wait for the end of a container; gives its exit code and what it said."""
         self.inside = None
-        _, said = engine.communicate(timeout=30)
+        _, said = engine.communicate(timeout=100)
         return engine.returncode, said
 
     def runs(self, state=None):
@@ -200,7 +200,7 @@ def test_the_chain_starts_at_minute_0_of_every_hour_and_each_step_when_the_one_b
     # The same chain at a pace that a test can wait for.
     site.type("set", "discover", "--every", "2s", "--quiet")
     site.container()
-    wait_for(lambda: site.runs("succeeded").count("verify") >= 2, 30)
+    wait_for(lambda: site.runs("succeeded").count("verify") >= 2)
     done = (site.folder / "done").read_text().split()
     assert done[:8] == CHAIN * 2
     slots = {run["task"]: run["slot"] for run in site.ask("history", "-n", "100")["runs"][-4:]}

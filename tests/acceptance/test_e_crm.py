@@ -147,7 +147,7 @@ def end(*processes):
     for process in processes:
         process.send_signal(signal.SIGTERM)
     for process in processes:
-        process.wait(timeout=30)
+        process.wait(timeout=100)
 
 
 @pytest.fixture(scope="module")
@@ -215,8 +215,8 @@ def test_it_starts_and_ends_with_the_application_and_two_of_them_run_each_slot_o
     site.env["PULSE"] = "yes"
     first, second = site.start(), site.start()
     try:
-        wait_for(lambda: "pulse" in site.tasks(), limit=60)
-        wait_for(lambda: len(site.runs("pulse", "--state", "succeeded")) >= 4, limit=60)
+        wait_for(lambda: "pulse" in site.tasks())
+        wait_for(lambda: len(site.runs("pulse", "--state", "succeeded")) >= 4)
     finally:
         end(first, second)
     runs = site.runs("pulse", "-n", "200")
@@ -260,7 +260,7 @@ def test_management_commands_are_called(site):
 def test_at_most_one_instance_of_a_task_runs(site):
     site.manage("check")
     run_id = site.type("run", "slow", "--detach").split()[0]
-    wait_for(lambda: site.type("log", "slow") == "begun\n", limit=30)
+    wait_for(lambda: site.type("log", "slow") == "begun\n")
     assert "had not ended" in site.type("run", "slow", code=125)
     site.type("cancel", run_id)
     assert site.runs("slow")[0]["state"] == "cancelled"
@@ -275,7 +275,7 @@ def test_old_executions_are_deleted_by_themselves(site):
     )
     for _ in range(3):  # so that the clock is seen to go as it should: nothing is deleted before
         site.type("tick")
-    wait_for(lambda: "2 runs" in site.type("prune", "--dry-run"), limit=10)
+    wait_for(lambda: "2 runs" in site.type("prune", "--dry-run"))
     site.type("prune")
     assert len(site.runs("remind")) == 1
     assert site.ask("stats", "remind")["total"]["runs"] == 3

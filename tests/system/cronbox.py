@@ -143,7 +143,7 @@ def _cron(folder: Path, start: datetime, speed: int) -> Iterator[None]:
             cwd="/",
         )
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 100
         while not (folder / "ready").exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the box did not start: {_text(said)}")
@@ -151,7 +151,7 @@ def _cron(folder: Path, start: datetime, speed: int) -> Iterator[None]:
         yield
         assert process.poll() is None, f"the box ended early: {_text(said)}"
         process.stdin.close()
-        process.wait(timeout=60)
+        process.wait(timeout=100)
     finally:
         process.kill()  # the kernel ends everything in the box with it
         process.stdin.close()

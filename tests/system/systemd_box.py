@@ -79,7 +79,7 @@ class Box:
         assert self.again is not None
         return self.again(how)
 
-    def until(self, holds: Callable[[], object], patience: float = 20.0) -> None:
+    def until(self, holds: Callable[[], object], patience: float = 100.0) -> None:
         """Waits until something holds; fails when that takes too long."""
         end = time.monotonic() + patience
         while not holds():
@@ -141,7 +141,7 @@ def _down(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, POWER_OFF)
     try:
-        process.wait(timeout=15)
+        process.wait(timeout=100)
     except subprocess.TimeoutExpired:
         process.kill()  # the kernel ends everything in the box with it
         process.wait()

@@ -80,7 +80,7 @@ def daemon(door, home, clock):
         yield process
         process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=40)
+        _, err = process.communicate(timeout=100)
         assert (process.returncode, err) == (0, "")
 
 
@@ -92,7 +92,7 @@ def goes_on(door, clock):
         runs = door.history("often", state="succeeded")
         return any(run.id > known and run.slot >= moment for run in runs)
 
-    wait_for(ran, 30)
+    wait_for(ran)
 
 
 def nothing_twice(log, door):
@@ -121,7 +121,7 @@ def test_steps_while_runs_are_in_progress_run_nothing_twice_and_end_nothing(
         {"hours": 30},
     ]
     for length in steps:
-        wait_for(lambda: door.history("long", state="running"), 20)
+        wait_for(lambda: door.history("long", state="running"))
         clock.step(**length)
         goes_on(door, clock)
     nothing_twice(log, door)
@@ -133,7 +133,7 @@ def test_steps_while_runs_are_in_progress_run_nothing_twice_and_end_nothing(
 
 
 def test_a_machine_that_slept_makes_up_once_and_stops_nobody_for_it(door, daemon, clock, log):
-    wait_for(lambda: door.history("long", state="running"), 20)
+    wait_for(lambda: door.history("long", state="running"))
     daemon.send_signal(signal.SIGSTOP)
     before = len(door.history("often", limit=None))
     clock.step(hours=9)
@@ -154,12 +154,12 @@ def test_one_tick_years_ahead_leaves_nothing_pruned_and_nothing_parked(door, hom
     before = [run.id for run in door.history(limit=None)]
     clock.step(days=3000)
     with start(home, "tick", env=clock.env) as process:
-        assert process.communicate(timeout=40) == ("", "")
+        assert process.communicate(timeout=100) == ("", "")
     assert before == [run.id for run in door.history(limit=None)][-len(before) :]
     clock.step(days=-3000)
     for _ in range(2):
         with start(home, "tick", env=clock.env) as process:
-            assert process.communicate(timeout=40) == ("", "")
+            assert process.communicate(timeout=100) == ("", "")
     assert before == [run.id for run in door.history(limit=None)][-len(before) :]
     assert abs(door.task("often").next - clock.now()) < timedelta(seconds=5)
     goes_on_by_hand(door, clock)

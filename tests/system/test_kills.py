@@ -88,7 +88,7 @@ def settle(door):
         door.tick()
         return not door.status().running and not door.status().pending
 
-    wait_for(quiet, 60)
+    wait_for(quiet)
 
 
 def check(door, home, log):

@@ -21,26 +21,32 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from croniter import croniter
 
 from taskrunner import Cron, InputError, TaskRunner
 from tests.system import cronbox
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("daemons")]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.xdist_group("daemons"),
+    pytest.mark.timeout(1500),  # nights that are spent anew are spent slowly
+]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = CHECKOUT / "docs/explanation/time.md"
 MINUTE = timedelta(minutes=1)
-# cron is at its lines some seconds of its clock after the minute, on a busy machine a minute or two. No
-# expression here has a time between these, so each time that a line notes has one that it can only belong to.
-GRID = 5 * MINUTE
 # cron has ways of its own with gaps of more than five minutes (wakeup kinds of cron.c).
 STALLED = 4 * MINUTE
-LATE = 3 * MINUTE  # beyond this a line could soon be taken for one of the next time
-SPEEDS = (240, 160, 120)  # of the first attempt, and of those for which the machine was too busy
+# cron is at its lines some seconds of its clock after the minute, on a busy machine a minute or two. The
+# times of an expression are at least ten minutes apart; later than this, a line is not known to be of one.
+LATE = 3 * MINUTE
+# Of the first attempt, and of those for which the machine was too busy.
+SPEEDS = (240, 120, 60, 30)
 BEFORE = (
     65 * MINUTE
 )  # longer than any of the hours that come twice: faketime reads its start as a wall time
 AFTER = 50 * MINUTE
+AHEAD = 3 * MINUTE  # what cron has to come up in
 
 
 @dataclass(frozen=True)
@@ -123,15 +129,15 @@ def expressions(night: Night) -> list[str]:
 class Notes:
     """What the lines of one cron noted, by their expressions; `beats` are the times of a line for every minute."""
 
-    times: dict[str, list[datetime]]
-    beats: list[datetime]
-    late: timedelta  # the latest of all lines
+    times: dict[str, list[datetime]] = field(default_factory=dict)
+    beats: list[datetime] = field(default_factory=list)
+    late: bool = False  # a line came so late that its time is not known
 
-    def told_apart(self, until: datetime) -> bool:
-        """Whether neither cron nor a line of it was held up for so long that nothing can be said."""
-        beats = [*self.beats, until]
-        gaps = [later - earlier for earlier, later in pairwise(beats)]
-        return max(gaps) <= STALLED and self.late <= LATE
+    def complete(self, since: datetime, until: datetime) -> bool:
+        """Whether cron was there all the time, and neither it nor a line was held up for long."""
+        gaps = [later - earlier for earlier, later in pairwise(self.beats)]
+        there = bool(gaps) and self.beats[0] < since and self.beats[-1] >= until
+        return there and max(gaps) <= STALLED and not self.late
 
 
 def lines_for(texts: Sequence[str], place: Path) -> list[str]:
@@ -140,18 +146,30 @@ def lines_for(texts: Sequence[str], place: Path) -> list[str]:
     return [f"{text} date '+{number} \\%s' >>{place}" for number, text in numbered]
 
 
-def noted(texts: Sequence[str], place: Path) -> Notes:
-    """What lines made so have noted: instants of the grid, and the beats as they were."""
-    found = Notes({text: [] for text in texts}, [], timedelta(0))
-    for line in sorted(place.read_text().splitlines(), key=lambda line: line.split()[1]):
-        number, moment = int(line.split()[0]), datetime.fromtimestamp(int(line.split()[1]), UTC)
+def noted(texts: Sequence[str], place: Path, zone: str, change: datetime) -> Notes:
+    """What lines made so have noted: the minutes they were of, and the beats as they were."""
+    found = Notes({text: [] for text in texts})
+    lines = [line.split() for line in place.read_text().splitlines()] if place.exists() else []
+    for number, moment in sorted((int(n), datetime.fromtimestamp(int(at), UTC)) for n, at in lines):
         if number == 0:
             found.beats.append(moment)
-            continue
-        late = (moment - datetime.min.replace(tzinfo=UTC)) % GRID
-        found.times[texts[number - 1]].append(moment - late)
-        found.late = max(found.late, late)
+        elif (minute := minute_of(texts[number - 1], moment, zone, change)) is not None:
+            found.times[texts[number - 1]].append(minute)
+        else:
+            found.late = True
     return found
+
+
+def minute_of(text: str, moment: datetime, zone: str, change: datetime) -> datetime | None:
+    """The minute for which cron ran a line: one of its expression, or that in which clocks went forward."""
+    named = "0" if text.startswith(("@", "*/90")) else text.partition(" ")[0]
+    (minutes, *_), _ = croniter.expand(f"{named} * * * *")
+    minute = moment.replace(second=0)
+    while moment - minute <= LATE:
+        if minute == change or minute.astimezone(ZoneInfo(zone)).minute in minutes:
+            return minute
+        minute -= MINUTE
+    return None
 
 
 # ---- what taskrunner does
@@ -227,7 +245,11 @@ def told(needs, folder, midnights) -> dict[Night, Told]:
     for speed in SPEEDS:
         missing = [night for night in NIGHTS if night not in found]
         done = spent(missing, speed, folder / f"{speed}", midnights)
-        found |= {night: each for night, each in done.items() if each.notes.told_apart(night.end)}
+        found |= {
+            night: each
+            for night, each in done.items()
+            if each.notes.complete(night.first, night.end)
+        }
     known = {*found, *midnights.times}
     assert known == {*NIGHTS, *DAYS}, "cron was held up in each attempt: the machine is too busy"
     return found
@@ -240,9 +262,9 @@ def spent(
     folder.mkdir()
     with contextlib.ExitStack() as boxes:
         running = {night: boxes.enter_context(one(night, speed, folder)) for night in nights}
-        midnights.spend()
+        midnights.spend(speed // 2)
         for night, box in running.items():
-            box.pass_until(night.end + MINUTE)
+            box.pass_until(night.end + 2 * MINUTE)
     for box in running.values():
         assert (box.mail, box.left) == ("", "")
     return {night: ended(night, folder) for night in nights}
@@ -255,7 +277,7 @@ def one(night: Night, speed: int, folder: Path) -> Iterator[cronbox.Box]:
     (home / "taskrunner.toml").write_text("tick_period = '15m'\n")
     texts = expressions(night)
     lines = [*lines_for(texts, folder / f"{night}.notes"), f"*/15 * * * * {program(home)}"]
-    start = night.wall(night.first - MINUTE - MINUTE / 2)
+    start = night.wall(night.first - AHEAD)
     environment = {"TZ": night.zone, "PYTHONPATH": str(CHECKOUT)}
     with cronbox.running(lines, start, speed=speed, environment=environment) as box:
         yield box
@@ -265,8 +287,9 @@ def ended(night: Night, folder: Path) -> Told:
     """What a night has left; a last tick decides what came due after the last one of cron's."""
     home = folder / f"{night}"
     argv = ["env", f"PYTHONPATH={CHECKOUT}", *program(home).split()]
-    assert cronbox.at(night.wall(night.end + MINUTE), argv, cwd="/").returncode == 0
-    return Told(noted(expressions(night), folder / f"{night}.notes"), slots(home, night))
+    assert cronbox.at(night.wall(night.end + 2 * MINUTE), argv, cwd="/").returncode == 0
+    notes = noted(expressions(night), folder / f"{night}.notes", night.zone, night.change)
+    return Told(notes, slots(home, night))
 
 
 @pytest.mark.parametrize("night", NIGHTS, ids=str)
@@ -331,18 +354,20 @@ class Midnights:
     folder: Path
     times: dict[datetime, dict[str, list[datetime]]] = field(default_factory=dict)
 
-    def spend(self) -> None:
+    def spend(self, speed: int) -> None:
         """Spends those that are not known yet, one after another; some may be left, as the machine is too busy."""
         for day in DAYS:
             if day in self.times:
                 continue
-            place, end = self.folder / f"{day:%Y-%m-%d}.notes", day + 2 * MINUTE
-            with cronbox.running(lines_for(OF_DAYS, place), day - 2 * MINUTE, speed=120) as box:
-                box.pass_until(end)
-            notes = noted(OF_DAYS, place)
-            place.unlink()
-            # A minute is over for cron when it has begun the next one.
-            if notes.told_apart(end) and max(notes.beats, default=day) >= day + MINUTE:
+            place = self.folder / f"{day:%Y-%m-%d}.notes"
+            lines = lines_for(OF_DAYS, place)
+            with cronbox.running(lines, day - AHEAD, speed=speed) as box:
+                # A minute is over for cron when it has begun the next one.
+                box.pass_until(day + 2 * MINUTE)
+            assert (box.mail, box.left) == ("", "")
+            notes = noted(OF_DAYS, place, "UTC", day)
+            place.unlink(missing_ok=True)
+            if notes.complete(day, day + MINUTE):
                 self.times[day] = notes.times
 
 

@@ -58,7 +58,7 @@ def test_the_timer_ticks_while_a_long_run_goes_on_and_a_failing_one_disturbs_nob
     drop_in(box, "taskrunner.timer", FAST)
     box.run("systemctl", "restart", "taskrunner.timer")
     box.until(lambda: history(box, home, "long") and history(box, home, "long")[0]["started"])
-    box.until(lambda: history(box, home, "long")[0]["finished"], patience=60)
+    box.until(lambda: history(box, home, "long")[0]["finished"])
     (long,) = history(box, home, "long")
     beside = [
         run
@@ -122,7 +122,7 @@ def test_a_run_out_of_memory_is_said_to_be(box, side):
         f"{eat} & {eat} & {eat} & wait; exit 137",
     )
     side.say("tick")
-    side.until(lambda: side.ended("eats"), patience=90)
+    side.until(lambda: side.ended("eats"))
     (run,) = side.runs("eats")
     assert run["state"] == "failed"
     assert "the kernel killed it for its memory" in run["reason"]

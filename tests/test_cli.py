@@ -10,7 +10,7 @@ import stat
 import subprocess
 import time
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -589,6 +589,14 @@ def retired(tell):
     """A one-off that has run, and is disabled for that."""
     tell("add", "x", "--at", "2020-01-01", "--now", "--", "true")
     tell("tick")
+
+
+def test_an_instant_counted_from_now_is_a_whole_second_and_not_sooner(tell, door):
+    """Cut to the second, `+1s` would often be over before it is checked."""
+    now = datetime.now(UTC)
+    tell("add", "x", "--at", "+5s", "--", "true")
+    due = door.task("x").next
+    assert due.microsecond == 0 and due >= now + timedelta(seconds=5)
 
 
 @pytest.mark.usefixtures("retired")

@@ -105,7 +105,7 @@ def zsh(line, env, offered=frozenset(["printenv"])):
         os.write(fd, setup.encode())
         read(fd, "READY", 30)
         os.write(fd, f"{line}\t\t".encode())
-        seen, end = "", time.monotonic() + 20
+        seen, end = "", time.monotonic() + 100
         while not (offered and offered <= set(plain(seen).split())) and time.monotonic() < end:
             more = read(fd, None, 1)
             seen += more
@@ -120,7 +120,7 @@ def zsh(line, env, offered=frozenset(["printenv"])):
 
 def read(fd, until, quiet):
     """What a terminal shows until a text comes, or nothing for so many seconds."""
-    seen, end = "", time.monotonic() + 60
+    seen, end = "", time.monotonic() + 100
     while time.monotonic() < end and (until is None or until not in seen.replace('""', "")):
         if not select.select([fd], [], [], quiet)[0]:
             break

@@ -1,7 +1,7 @@
 """When a task is due, as flags say it: of `add`, `set` and `next`."""
 
 import argparse
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner.api import TaskRunner
@@ -46,7 +46,7 @@ def schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     if args.cron is not None:
         return Cron(args.cron)
     if args.at is not None:
-        return At(_whole_second(runner.moment(args.at)) if args.at[:1] in "+-n" else args.at)
+        return At(_apart(runner.moment(args.at), args.at) if args.at[:1] in "+-n" else args.at)
     if args.after is not None:
         parent, _, how = args.after.partition(":")
         return After(parent, how or "succeeded")
@@ -73,6 +73,7 @@ def typed(option: str, value: object) -> str:
     return flag if value is True else f"{flag} {shown(value)}"
 
 
-def _whole_second(moment: datetime) -> datetime:
-    """Return an instant counted from now, cut to the second: nobody means the milliseconds."""
-    return moment.replace(microsecond=0)
+def _apart(moment: datetime, text: str) -> datetime:
+    """Return an instant counted from now to the second, as nobody means the milliseconds; `+1s` is not sooner."""
+    up = text.startswith("+") and moment.microsecond > 0
+    return moment.replace(microsecond=0) + timedelta(seconds=up)

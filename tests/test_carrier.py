@@ -176,7 +176,7 @@ class Side:
         ]
         return all(done) and bool(self.over())
 
-    def until(self, holds: Callable[[], object], patience: float = 60.0) -> None:
+    def until(self, holds: Callable[[], object], patience: float = 200.0) -> None:
         end = time.monotonic() + patience
         while not holds():
             assert time.monotonic() < end, "it did not come to hold"

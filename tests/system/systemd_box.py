@@ -148,7 +148,11 @@ def _down(process: subprocess.Popen[bytes]) -> None:
 
 
 def _remove_groups(folder: Path) -> None:
+    end = time.monotonic() + PATIENCE
     for place in (folder / "cgroups").read_text().split():
-        for group, _, _ in os.walk(place, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(group)
+        while os.path.exists(place):
+            for group, _, _ in os.walk(place, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(group)  # not while one that was killed is still on its way out
+            assert time.monotonic() < end, f"{place} is still in use"
+            time.sleep(0.02)

@@ -50,7 +50,9 @@ class Story:
     def slots(self) -> list[datetime]:
         """Every slot that came due: each minute after the tasks were added, up to the last tick."""
         first = START.replace(second=0) + MINUTE
-        return [first + n * MINUTE for n in range((self.box.fired[-1] - first) // MINUTE + 1)]
+        # On a busy machine a tick looks at its clock more than a minute after cron has told of it.
+        last = max(self.box.fired[-1], *(moment(run["slot"]) for run in self.runs))
+        return [first + n * MINUTE for n in range((last - first) // MINUTE + 1)]
 
 
 def taskrunner(home: Path, *arguments: str, at: datetime = START) -> str:

@@ -89,6 +89,7 @@ def burst(bench: Bench) -> None:
     }
     _add(bench, sides, "xargs", lambda _: _settled(_xargs(names, "/bin/true")))
     _add(bench, sides, "spawn", lambda _: _settled(_spawned(bench, count)))
+    sides["bare"] = _settled(_bare(bench, count))
     bench.results.sides["burst"] = timing.contest(sides, bench.few)
     bench.clear()
 
@@ -149,6 +150,19 @@ def _xargs(stdin: Path, *command: str) -> Step:
 def _spawned(bench: Bench, count: int) -> Step:
     words = [places.compiled(bench.place), str(count), str(WIDTH), "/bin/true"]
     return lambda: timing.run(*words).wall
+
+
+def _bare(bench: Bench, count: int) -> Step:
+    words = [str(count), str(WIDTH), "/bin/true"]
+
+    def step() -> float:
+        folder = bench.fresh("bare")
+        folder.mkdir()
+        return timing.run(
+            bench.python, places.PROGRAMS / "bare_ledger.py", folder / "store", *words
+        ).wall
+
+    return step
 
 
 def _file(bench: Bench, name: str, text: str) -> Path:

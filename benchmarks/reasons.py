@@ -39,8 +39,10 @@ REASONS: dict[str, Reason] = {
         "collected and recorded, with what it adds to the sums of its task, in some thousand lines of Python and a "
         "dozen statements of SQL. xargs copies itself for each command, which takes it 0.2 ms, and writes nothing. "
         "The tick also begins with a twentieth of a second in which it only loads itself and claims what is due.",
-        "Less Python from the row to the process and back, above all; an extension in C would do, but would have to be "
-        "compiled where it is installed. With a third processor both would wait for the starts alone.",
+        "Something other than Python from the row to the process and back: an extension in C would do, but would have "
+        "to be compiled where it is installed. The barest loop in Python, which decides nothing and keeps no more than "
+        "the state of each run (`bare_ledger.py`), already takes as long as xargs, if not longer: see the "
+        "[times](#times). What lies between that loop and us could become less, not nothing.",
     ),
     "spawn": Reason(
         "The loop in C does nothing but start and reap, which takes a processor 0.02 ms for each process; the rest is "

@@ -48,6 +48,7 @@ SIDES = {
         "tick alike": "tick with 2,000 due, all by the same expression",
         "xargs": "`xargs -P4 -n1 /bin/true`",
         "spawn": "C loop over `posix_spawn`",
+        "bare": "a loop in Python, 4 at a time, that keeps the state of each run in SQLite and does nothing else",
     },
     "output": {
         "tick": "tick with 2,000 due, `/bin/cat` of 1 kB each, kept in the store",

@@ -3,9 +3,11 @@
 Nothing here asserts how long anything takes.
 """
 
+import contextlib
 import dataclasses
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import aims, commands, curves, figures, homes, mix, reasons, report, results, timing
+from benchmarks import (
+    aims,
+    commands,
+    curves,
+    figures,
+    homes,
+    mix,
+    places,
+    reasons,
+    report,
+    results,
+    timing,
+)
 from benchmarks.__main__ import PARTS
 from taskrunner import Cron, State, TaskRunner, doorman
 from tests.samples import ROOT
@@ -247,7 +261,7 @@ def test_a_quick_run_measures_and_prints(tmp_path, environment):
         pytest.skip("taskrunner is not installed beside this Python")
     parts = ("idle", "burst", "output", "apply", "next", "history")
     words = measuring(tmp_path, "--quick", "--no-rivals", "--only", *parts)
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     measured = [line for line in done.stdout.splitlines() if "not measured: left out" not in line]
     for key in ("idle", "many", "burst", "output", "history", "apply", "next"):
@@ -255,6 +269,17 @@ def test_a_quick_run_measures_and_prints(tmp_path, environment):
         assert any(line.startswith(f"| {row.what} | {row.against} |") for line in measured), key
     assert "Quick: few rounds" in done.stdout
     assert not (tmp_path / "page.md").exists()
+
+
+@pytest.mark.parametrize(("command", "code"), [("/bin/true", 0), ("/bin/false", 1)])
+def test_the_barest_loop_keeps_each_run_and_fails_unless_all_succeeded(tmp_path, command, code):
+    store = tmp_path / "store"
+    program = places.PROGRAMS / "bare_ledger.py"
+    done = subprocess.run([sys.executable, program, store, "10", "4", command], check=False)
+    assert done.returncode == code
+    with contextlib.closing(sqlite3.connect(store)) as opened:
+        kept = opened.execute("SELECT state, status, count(*) FROM runs GROUP BY 1, 2").fetchall()
+    assert kept == [("ended", code << 8, 10)]
 
 
 def test_every_part_has_a_name_that_can_be_asked_for(tmp_path, environment):

@@ -1,37 +1,25 @@
-"""Task files: TOML text to definitions of tasks, and back.
-
-A file says what tasks there are to be; what that changes is for `plan`. Pure: it is given text, reads no file,
-knows no store and no clock.
-"""
+"""Text to definitions: what the tables of a file say of each task, laid over one another."""
 
 import difflib
-import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from taskrunner import instant, options, render, words, zone
 from taskrunner.errors import InputError, shown
-from taskrunner.model import Kind, Task
-from taskrunner.record import field, mutable, record
+from taskrunner.record import field, mutable
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
+from taskrunner.taskfile.definition import KEYS, WHEN, WORK, Definition, Fault, underscored
+from taskrunner.taskfile.places import Path, lines
 
-WHEN = ("every", "cron", "at", "after", "boot", "manual")
 TIMING = (*WHEN, "anchor", "from_finish")
-WORK = tuple(options.WORK)
-ORDER = ("description", *WHEN, "tz", "anchor", "from_finish", "now", "enabled", *WORK, "args")
-KEYS = (*ORDER, *(name for name in options.READERS if name not in ORDER))
 NO_DEFAULTS = {*TIMING, *WORK, "args", "now", "enabled", "description"}
 FLAGS = ("boot", "manual", "from_finish", "now", "enabled")
 TABLES = ("defaults", "tasks", "profiles")
 LARGEST = 4_000_000  # characters of a file
 MANY = 10  # names are not all told
-BARE = re.compile(r"[A-Za-z0-9_-]+")
-DASHED = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
-CLOSES = ('"""', "'''", "]", "}")  # what the last line of a value of several lines holds
 RELATIVE = re.compile(r"\s*(?:[+-]|now\s*$)", re.IGNORECASE)
 
 # What takes the place of which options that were given before: a schedule that of another, a policy its limit.
@@ -41,56 +29,6 @@ INSTEAD = (
     ({"catch_up_limit"}, {"catch_up"}),
     ({"max_instances"}, {"overlap"}),
 )
-
-Path = tuple[str, ...]
-
-
-@record
-class Fault:
-    """What is wrong in a file, and where; `known` when it is wrong on any machine."""
-
-    place: str
-    line: int
-    text: str
-    known: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.place}, line {self.line}: {self.text}" if self.line else self.text
-
-
-@record
-class Definition:
-    """One task as a file has it: `given` are its options as values, but for those it leaves open.
-
-    `enabled` is None when the file leaves that to people; `lines` tells where each key stands.
-    """
-
-    name: str
-    source: str
-    schedule: Schedule
-    command: tuple[str, ...] | None = None
-    shell: str | None = None
-    tz: str | None = None
-    now: bool = False
-    enabled: bool | None = None
-    given: Mapping[str, Any] = field(default_factory=dict)
-    place: str = ""
-    lines: Mapping[str, int] = field(default_factory=dict)
-
-    def fault(self, text: str, key: str = "", *, known: bool = True) -> Fault:
-        """Return a fault of this task, at the line of a key."""
-        line = self.lines.get(key) or self.lines.get("", 0)
-        return Fault(self.place, line, f"{self.name}: {underscored(text)}", known)
-
-
-@record
-class Found:
-    """What the files of these `sources` define, what is wrong with them, and the names of all tasks, good or not."""
-
-    definitions: Sequence[Definition]
-    faults: Sequence[Fault] = ()
-    names: frozenset[str] = frozenset()
-    sources: frozenset[str] = frozenset()
 
 
 @mutable
@@ -118,14 +56,6 @@ class Reading:
     def refuse(self, path: Path, text: str) -> None:
         """Keep a fault at the line of a key."""
         self.faults.append(Fault(self.place, self.line(path), underscored(text)))
-
-
-def underscored(text: str) -> str:
-    """Return a sentence about flags as one about keys."""
-    return DASHED.sub(lambda found: found[1].replace("-", "_"), text)
-
-
-# ---- text to definitions
 
 
 def read(text: str, place: str, source: str, *, zone: str, profile: str | None = None) -> Reading:
@@ -463,161 +393,3 @@ def _moment(value: Any) -> str:
             f"{shown(value)} is another instant each time the file is applied: write one such as '2026-12-01 22:00'"
         )
     return value
-
-
-# ---- where things stand
-
-
-def lines(text: str) -> dict[Path, int]:
-    """Return the line of each table and key of a TOML text, as far as the text is TOML."""
-    found: dict[Path, int] = {}
-    top: Path = ()
-    pending, start = "", 0
-    for number, line in enumerate(text.split("\n"), start=1):
-        if pending:
-            pending += "\n" + line
-            if not any(mark in line for mark in CLOSES):
-                continue
-        else:
-            pending, start = line, number
-        path = _path(pending)
-        if path is None:
-            continue
-        above = () if pending.lstrip().startswith("[") else top
-        for length in range(1, len(path) + 1):
-            found.setdefault((*above, *path[:length]), start)
-        if path and not above:
-            top = path if pending.lstrip().startswith("[") else top
-        pending = ""
-    return found
-
-
-def _path(statement: str) -> Path | None:
-    """Return the path that one statement of TOML names, () for none, None when it is not complete."""
-    try:
-        value: Any = tomllib.loads(statement)
-    except (ValueError, RecursionError):
-        return None
-    left = statement.partition("=")[0] if not statement.lstrip().startswith("[") else statement
-    found = []
-    while isinstance(value, dict) and len(value) == 1:
-        ((key, value),) = value.items()
-        found.append(key)
-        if isinstance(value, list) and statement.lstrip().startswith("[["):
-            break
-        if not statement.lstrip().startswith("[") and not _more(left, len(found)):
-            break
-    return tuple(found)
-
-
-def _more(left: str, known: int) -> bool:
-    """Return whether a dotted key on the left of = has more parts than those."""
-    try:
-        value: Any = tomllib.loads(f"{left}= 0")
-    except ValueError:  # a quoted key with = in it
-        return False
-    for _ in range(known):
-        ((_, value),) = value.items()
-    return isinstance(value, dict)
-
-
-# ---- tasks to text
-
-
-def write(
-    tasks: Iterable[Task], usual: Mapping[str, Any], *, secrets: bool = False
-) -> tuple[str, list[str]]:
-    """Return tasks as the text of a task file, and the names of those that hide a secret value in it.
-
-    `usual` are the options of a task that gives none here; `secrets` are shown when true.
-    """
-    parts, hiding = [], []
-    for task in tasks:
-        values = _values(task, usual)
-        if "env" in values and not secrets:
-            masked = render.masked(task.env)
-            hiding += [task.name] if masked != task.env else []
-            values["env"] = masked
-        body = [f"{key} = {_written(key, values[key])}" for key in KEYS if key in values]
-        parts.append("\n".join([f"[tasks.{_key(task.name)}]", *body]) + "\n")
-    return "\n".join(parts), hiding
-
-
-def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file has to say of a task, under the names of the keys."""
-    ours = options.read(options.DEFAULTS)
-    found: dict[str, Any] = {task.kind: task.schedule or True}
-    if task.kind in (Kind.CRON, Kind.EVERY, Kind.AT):
-        found["tz"] = task.tz
-    if task.anchor is not None:
-        found["anchor"] = render.instant(task.anchor)
-    found |= {"from_finish": True} if task.from_finish else {}
-    found |= {} if task.enabled else {"enabled": False}
-    found |= {"command": task.command} if task.command else {}
-    found |= {} if task.shell is None else {"shell": task.shell}
-    for name in options.READERS:
-        value = _whole(name, vars(task))
-        if not value == _whole(name, ours) == _whole(name, usual):
-            found[name] = _typed(name, task)
-    return found
-
-
-def _whole(name: str, values: Mapping[str, Any]) -> Any:
-    """Return the value of an option; a group has two."""
-    return (values["group"], values["group_limit"]) if name == "group" else values[name]
-
-
-def _typed(name: str, task: Task) -> Any:
-    """Return an option as it is typed; false for one that has no value."""
-    value = getattr(task, name)
-    if value is None:
-        return "none" if name == "timeout" else False
-    if isinstance(value, timedelta):
-        whole = not value % timedelta(seconds=1)
-        return render.length(value) if whole else value.total_seconds()
-    if name == "umask":
-        return f"{task.umask:03o}"
-    if name == "group":
-        return render.group(task)
-    if name == "args" and not _in_toml(value):
-        return render.arguments(value)
-    if name == "limit":
-        return render.limits(task.limit) or False
-    if name == "max_output":
-        return render.size(task.max_output)
-    return str(value) if isinstance(value, StrEnum) else value
-
-
-def _in_toml(value: Any) -> bool:
-    """Return whether TOML has a way to write this value of JSON: it has no null."""
-    if isinstance(value, dict):
-        return all(map(_in_toml, value.values()))
-    return all(map(_in_toml, value)) if isinstance(value, list) else value is not None
-
-
-def _written(key: str, value: Any) -> str:
-    """Return a value as TOML; a text for the shell of several lines as such."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, Mapping):
-        items = value.items() if key == "args" else sorted(value.items())  # theirs is an order, too
-        pairs = ", ".join(f"{_key(name)} = {_written(key, each)}" for name, each in items)
-        return f"{{ {pairs} }}" if pairs else "{}"
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(_written(key, each) for each in value)}]"
-    plain = value.replace("\n", "").isprintable() and "'''" not in value
-    if key in ("shell", "code") and "\n" in value and plain and value[-1] != "'":
-        return f"'''\n{value}'''"
-    return _quoted(str(value))
-
-
-def _key(name: str) -> str:
-    return name if BARE.fullmatch(name) else _quoted(name)
-
-
-def _quoted(text: str) -> str:
-    """Return a basic string of TOML, in which nothing is unseen; JSON escapes the rest alike."""
-    plain = json.dumps(text, ensure_ascii=False)
-    return render.UNSEEN.sub(lambda found: f"\\U{ord(found.group()):08x}", plain)

@@ -1,0 +1,68 @@
+"""What a task file may say of a task, what it says of one, and what is wrong with that."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskrunner import options
+from taskrunner.record import field, record
+from taskrunner.schedule import Schedule
+
+WHEN = ("every", "cron", "at", "after", "boot", "manual")
+WORK = tuple(options.WORK)
+ORDER = ("description", *WHEN, "tz", "anchor", "from_finish", "now", "enabled", *WORK, "args")
+KEYS = (*ORDER, *(name for name in options.READERS if name not in ORDER))
+DASHED = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
+
+
+@record
+class Fault:
+    """What is wrong in a file, and where; `known` when it is wrong on any machine."""
+
+    place: str
+    line: int
+    text: str
+    known: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.place}, line {self.line}: {self.text}" if self.line else self.text
+
+
+@record
+class Definition:
+    """One task as a file has it: `given` are its options as values, but for those it leaves open.
+
+    `enabled` is None when the file leaves that to people; `lines` tells where each key stands.
+    """
+
+    name: str
+    source: str
+    schedule: Schedule
+    command: tuple[str, ...] | None = None
+    shell: str | None = None
+    tz: str | None = None
+    now: bool = False
+    enabled: bool | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def fault(self, text: str, key: str = "", *, known: bool = True) -> Fault:
+        """Return a fault of this task, at the line of a key."""
+        line = self.lines.get(key) or self.lines.get("", 0)
+        return Fault(self.place, line, f"{self.name}: {underscored(text)}", known)
+
+
+@record
+class Found:
+    """What the files of these `sources` define, what is wrong with them, and the names of all tasks, good or not."""
+
+    definitions: Sequence[Definition]
+    faults: Sequence[Fault] = ()
+    names: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+
+
+def underscored(text: str) -> str:
+    """Return a sentence about flags as one about keys."""
+    return DASHED.sub(lambda found: found[1].replace("-", "_"), text)

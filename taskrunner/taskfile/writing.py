@@ -1,0 +1,113 @@
+"""Tasks to text: what a file would have to say for a task to be as it is."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from taskrunner import options, render
+from taskrunner.model import Kind, Task
+from taskrunner.taskfile.definition import KEYS
+
+BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def write(
+    tasks: Iterable[Task], usual: Mapping[str, Any], *, secrets: bool = False
+) -> tuple[str, list[str]]:
+    """Return tasks as the text of a task file, and the names of those that hide a secret value in it.
+
+    `usual` are the options of a task that gives none here; `secrets` are shown when true.
+    """
+    parts, hiding = [], []
+    for task in tasks:
+        values = _values(task, usual)
+        if "env" in values and not secrets:
+            masked = render.masked(task.env)
+            hiding += [task.name] if masked != task.env else []
+            values["env"] = masked
+        body = [f"{key} = {_written(key, values[key])}" for key in KEYS if key in values]
+        parts.append("\n".join([f"[tasks.{_key(task.name)}]", *body]) + "\n")
+    return "\n".join(parts), hiding
+
+
+def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file has to say of a task, under the names of the keys."""
+    ours = options.read(options.DEFAULTS)
+    found: dict[str, Any] = {task.kind: task.schedule or True}
+    if task.kind in (Kind.CRON, Kind.EVERY, Kind.AT):
+        found["tz"] = task.tz
+    if task.anchor is not None:
+        found["anchor"] = render.instant(task.anchor)
+    found |= {"from_finish": True} if task.from_finish else {}
+    found |= {} if task.enabled else {"enabled": False}
+    found |= {"command": task.command} if task.command else {}
+    found |= {} if task.shell is None else {"shell": task.shell}
+    for name in options.READERS:
+        value = _whole(name, vars(task))
+        if not value == _whole(name, ours) == _whole(name, usual):
+            found[name] = _typed(name, task)
+    return found
+
+
+def _whole(name: str, values: Mapping[str, Any]) -> Any:
+    """Return the value of an option; a group has two."""
+    return (values["group"], values["group_limit"]) if name == "group" else values[name]
+
+
+def _typed(name: str, task: Task) -> Any:
+    """Return an option as it is typed; false for one that has no value."""
+    value = getattr(task, name)
+    if value is None:
+        return "none" if name == "timeout" else False
+    if isinstance(value, timedelta):
+        whole = not value % timedelta(seconds=1)
+        return render.length(value) if whole else value.total_seconds()
+    if name == "umask":
+        return f"{task.umask:03o}"
+    if name == "group":
+        return render.group(task)
+    if name == "args" and not _in_toml(value):
+        return render.arguments(value)
+    if name == "limit":
+        return render.limits(task.limit) or False
+    if name == "max_output":
+        return render.size(task.max_output)
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def _in_toml(value: Any) -> bool:
+    """Return whether TOML has a way to write this value of JSON: it has no null."""
+    if isinstance(value, dict):
+        return all(map(_in_toml, value.values()))
+    return all(map(_in_toml, value)) if isinstance(value, list) else value is not None
+
+
+def _written(key: str, value: Any) -> str:
+    """Return a value as TOML; a text for the shell of several lines as such."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        items = value.items() if key == "args" else sorted(value.items())  # theirs is an order, too
+        pairs = ", ".join(f"{_key(name)} = {_written(key, each)}" for name, each in items)
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_written(key, each) for each in value)}]"
+    plain = value.replace("\n", "").isprintable() and "'''" not in value
+    if key in ("shell", "code") and "\n" in value and plain and value[-1] != "'":
+        return f"'''\n{value}'''"
+    return _quoted(str(value))
+
+
+def _key(name: str) -> str:
+    return name if BARE.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    """Return a basic string of TOML, in which nothing is unseen; JSON escapes the rest alike."""
+    plain = json.dumps(text, ensure_ascii=False)
+    return render.UNSEEN.sub(lambda found: f"\\U{ord(found.group()):08x}", plain)

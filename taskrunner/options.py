@@ -7,22 +7,14 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any, TypedDict
 
-from taskrunner import channels, duration, functions
-from taskrunner.config import size, variables
+from taskrunner import channels, duration, functions, values
 from taskrunner.errors import InputError, TaskNameError, shown
 from taskrunner.model import CatchUp, OnLost, Overlap
 from taskrunner.schedule import After, Boot, Manual, Schedule
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,99}")
-GROUP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._@+-]{0,99})(?::([1-9][0-9]{0,4}))?")
-CODE = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
-LARGEST_CODE = 255  # wait(2): a byte
-LARGEST_FACTOR = 100
-LONGEST_DESCRIPTION = 1000  # characters
-LONGEST_TEXT = 1_000_000  # characters of a command, a shell text or an input
 WORK = {  # what says what a task runs
     "command": "a command",
     "shell": "a shell text",
@@ -150,7 +142,7 @@ def argv(value: Sequence[str] | str | None) -> tuple[str, ...]:
     if not words or not words[0]:
         raise InputError("there is no command: write it after --, or give --shell TEXT")
     for word in words:
-        _text(word, "the command")
+        values.text(word, "the command")
     return words
 
 
@@ -162,7 +154,7 @@ def shell(value: str | None) -> str | None:
         raise InputError(f"the shell text {shown(value)} is no text: a list of words is a command")
     if not value.strip():
         raise InputError(f"the shell text {shown(value)} is empty: write the command line to run")
-    return _text(value, "the shell text")
+    return values.text(value, "the shell text")
 
 
 def schedule(value: Schedule, tz: str | None) -> Schedule:
@@ -176,257 +168,47 @@ def schedule(value: Schedule, tz: str | None) -> Schedule:
     return value
 
 
-def _text(value: str, what: str) -> str:
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as exc:
-            raise InputError(f"{what} {shown(value)} is not UTF-8") from exc
-    if "\0" in value or len(value) > LONGEST_TEXT:
-        raise InputError(
-            f"{what} {shown(value)} holds a NUL byte or more than {LONGEST_TEXT} characters"
-        )
-    return value
-
-
-def _length(value: Any) -> timedelta:
-    return duration.parse(value)
-
-
-def _length_or_none(value: Any) -> timedelta | None:
-    if value in (None, "none"):
-        return None
-    try:
-        return duration.parse(value)
-    except InputError as exc:
-        raise InputError(f"{exc}, or none") from exc
-
-
-def _one_of(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
-    def read(value: Any) -> StrEnum:
-        try:
-            return kind(value)
-        except ValueError as exc:
-            raise InputError(f"it must be one of {', '.join(kind)}") from exc
-
-    return read
-
-
-def _variables(value: Any) -> dict[str, str]:
-    try:
-        return variables(value)
-    except InputError as exc:
-        raise InputError(f"it must be {exc}") from exc
-
-
-def _number(low: int, high: int, base: int = 10) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        try:
-            number = int(value, base) if isinstance(value, str) else value
-            good = not isinstance(value, bool) and isinstance(number, int) and low <= number <= high
-        except ValueError:
-            good = False
-        if not good or (isinstance(value, str) and not value.isascii()):
-            written = f"{low:o} to {high:o}, in octal" if base == 8 else f"{low} to {high}"
-            raise InputError(f"it must be a number from {written}")
-        return int(number)
-
-    return read
-
-
-def _number_or_none(low: int, high: int, base: int = 10) -> Callable[[Any], int | None]:
-    read = _number(low, high, base)
-    return lambda value: None if value is None else read(value)
-
-
-def _factor(value: Any) -> float:
-    try:
-        found = float(value)
-        good = not isinstance(value, bool) and 1 <= found <= LARGEST_FACTOR
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise InputError(f"it must be a number from 1 to {LARGEST_FACTOR}, such as 2")
-    return found
-
-
-def _codes(value: Any) -> tuple[int, ...]:
-    """Return exit codes, given as a list of numbers or as a text such as `0,3-5`, sorted."""
-    try:
-        found = _read_codes(value) if isinstance(value, str) else set(value)
-        good = all(type(code) is int and 0 <= code <= LARGEST_CODE for code in found)
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise InputError(f"it must be exit codes from 0 to {LARGEST_CODE}, such as 0,3-5")
-    return tuple(sorted(found))
-
-
-def _read_codes(text: str) -> set[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        match = CODE.fullmatch(part.strip())
-        if match is None:
-            raise ValueError(part)
-        low, high = int(match[1]), int(match[2] or match[1])
-        if not low <= high <= LARGEST_CODE:
-            raise ValueError(part)
-        found.update(range(low, high + 1))
-    return found
-
-
-def _group(value: Any) -> tuple[str | None, int | None]:
-    """Return the name of a group and the limit that is given with it."""
-    if value is None:
-        return None, None
-    found = GROUP.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        raise InputError("it must be NAME or NAME:N, with a number from 1 to 99999, such as db:2")
-    return found[1], None if found[2] is None else int(found[2])
-
-
-def _pattern(value: Any) -> str | None:
-    found = _optional(value)
-    if found is not None:
-        try:
-            re.compile(found)
-        except (re.error, OverflowError, RecursionError) as exc:
-            raise InputError(f"it is no regular expression: {exc}") from exc
-    return found
-
-
-def _optional(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value:
-        raise InputError("it must be a text that is not empty")
-    return _text(value, "the value")
-
-
-def _description(value: Any) -> str | None:
-    found = _optional(value)
-    if found is not None and len(found) > LONGEST_DESCRIPTION:
-        raise InputError(f"it must be at most {LONGEST_DESCRIPTION} characters long")
-    return found
-
-
-def _input(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise InputError("it must be text")
-    return None if value is None else _text(value, "the input")
-
-
-def _size(value: Any) -> int:
-    try:
-        return size(value)
-    except InputError as exc:
-        raise InputError(f"it must be {exc}") from exc
-
-
-def _limits(value: Any) -> dict[str, int]:
-    """Return limits of the kernel, given as a mapping or as a text such as `memory=512MB,cpu=10m`.
-
-    `memory` in bytes, `cpu` in seconds, `files` and `processes` as they are.
-    """
-    if isinstance(value, str):
-        value = dict(_limit(part) for part in value.split(","))
-    if not isinstance(value, Mapping):
-        raise InputError(LIMITS)
-    found: dict[str, int] = {}
-    for name, given in value.items():
-        if name not in LIMIT_READERS:
-            raise InputError(f"{LIMITS}; it has {shown(name)}")
-        try:
-            found[name] = LIMIT_READERS[name](given)
-        except InputError as exc:
-            raise InputError(f"{name} of it, {shown(given)}, must be {exc}") from exc
-    return found
-
-
-def _limit(text: str) -> tuple[str, str]:
-    name, sign, value = text.strip().partition("=")
-    if not sign:
-        raise InputError(LIMITS)
-    return name, value
-
-
-def _whole_seconds(value: Any) -> int:
-    """Return CPU time in seconds; the kernel counts no finer."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = timedelta(seconds=value)
-    try:
-        seconds = duration.parse(value).total_seconds()
-    except InputError as exc:
-        raise InputError("a duration such as 10m") from exc
-    return max(1, round(seconds))
-
-
-def _many(value: Any) -> int:
-    try:
-        return _number(1, 1_000_000)(value)
-    except InputError as exc:
-        raise InputError("a number from 1 to 1000000") from exc
-
-
-LIMITS = "it must be limits such as memory=512MB,cpu=10m,files=1024,processes=64"
-LIMIT_READERS: Mapping[str, Callable[[Any], int]] = {
-    "memory": size,
-    "cpu": _whole_seconds,
-    "files": _many,
-    "processes": _many,
-}
-
-
-def _place(value: Any) -> str | None:
-    found = _optional(os.fspath(value) if isinstance(value, os.PathLike) else value)
-    return None if found is None else os.path.abspath(os.path.expanduser(found))
-
-
-def _interpreter(value: Any) -> str | None:
-    return str(value) if functions.is_program(value) else _place(value)
-
-
 READERS: Mapping[str, Callable[[Any], object]] = {
-    "timeout": _length_or_none,
-    "kill_after": _length,
-    "cwd": _place,
-    "env": _variables,
-    "env_file": _place,
-    "stdin": _input,
-    "umask": _number_or_none(0, 0o777, base=8),
-    "user": _optional,
-    "nice": _number_or_none(-20, 19),
-    "overlap": _one_of(Overlap),
-    "catch_up": _one_of(CatchUp),
-    "catch_up_limit": _number_or_none(1, 10_000),
-    "deadline": _length_or_none,
-    "max_instances": _number_or_none(1, 10_000),
-    "jitter": _length_or_none,
-    "retries": _number(0, 1000),
-    "retry_delay": _length,
-    "retry_backoff": _factor,
-    "retry_codes": _codes,
-    "on_lost": _one_of(OnLost),
-    "group": _group,
-    "priority": _number(-1000, 1000),
-    "ok_codes": _codes,
-    "noop_codes": _codes,
-    "expect": _pattern,
-    "reject": _pattern,
-    "max_silence": _length_or_none,
-    "max_output": _size,
-    "limit": _limits,
+    "timeout": values.length_or_none,
+    "kill_after": duration.parse,
+    "cwd": values.place,
+    "env": values.environment,
+    "env_file": values.place,
+    "stdin": values.stdin,
+    "umask": values.number_or_none(0, 0o777, base=8),
+    "user": values.optional,
+    "nice": values.number_or_none(-20, 19),
+    "overlap": values.one_of(Overlap),
+    "catch_up": values.one_of(CatchUp),
+    "catch_up_limit": values.number_or_none(1, 10_000),
+    "deadline": values.length_or_none,
+    "max_instances": values.number_or_none(1, 10_000),
+    "jitter": values.length_or_none,
+    "retries": values.number(0, 1000),
+    "retry_delay": duration.parse,
+    "retry_backoff": values.factor,
+    "retry_codes": values.codes,
+    "on_lost": values.one_of(OnLost),
+    "group": values.group,
+    "priority": values.number(-1000, 1000),
+    "ok_codes": values.codes,
+    "noop_codes": values.codes,
+    "expect": values.pattern,
+    "reject": values.pattern,
+    "max_silence": values.length_or_none,
+    "max_output": values.output_size,
+    "limit": values.limits,
     "on_failure": lambda value: None if value is None else channels.told(value),
     "notify": channels.rules,
-    "late_after": _length_or_none,
-    "long_after": lambda value: None if value in (None, "none") else _factor(value),
+    "late_after": values.length_or_none,
+    "long_after": lambda value: None if value in (None, "none") else values.factor(value),
     "python": functions.spelling,
     "args": functions.arguments,
     "code": functions.code,
-    "code_file": _place,
-    "interpreter": _interpreter,
+    "code_file": values.place,
+    "interpreter": values.interpreter,
     "django": functions.settings,
-    "description": _description,
+    "description": values.description,
 }
 
 

@@ -12,9 +12,10 @@ from taskrunner import command, render
 from taskrunner.config import variable
 from taskrunner.errors import ScheduleError, shown
 from taskrunner.model import Kind, Task
-from taskrunner.options import LONGEST_DESCRIPTION, NAME
+from taskrunner.options import NAME
 from taskrunner.record import field, record
 from taskrunner.schedule import Boot, Cron, Every, Schedule
+from taskrunner.values import LONGEST_DESCRIPTION
 
 SETTING = re.compile(
     r"""[ \t]*(?:"([^"]*)"|'([^']*)'|([^\s="']+))[ \t]*=[ \t]*(?:"([^"]*)"|'([^']*)'|([^"'].*?)?)[ \t]*"""

@@ -100,7 +100,7 @@ def run(
                 mine = me.adopt(asked, task, now) if decision.action is Action.RUN else []
             me.spawn(mine, now)
             if decision.action is Action.REPLACE:
-                me.stop_others(decision.stops)
+                me.stop_some(decision.stops)
             echoing = Echoing(here, asked.id, echo)
             with echoing.unless_given_up():
                 while (ended := here.store.run(asked.id)).state in LIVE:
@@ -217,7 +217,7 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
     if running:
         with supervisor(here) as me:
             me.closing = True
-            me.stop_others(running)
+            me.stop_some(running)
             while me.busy:
                 me.wait(None)
                 me.turn()

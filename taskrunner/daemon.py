@@ -216,7 +216,7 @@ def _visit(
         if doorman.idle(here.folder, clock.to_ms(here.now()), "daemon"):
             return True, None
         made = tick.claims(here, "daemon", period=interval)
-        me.stop_others(made.stops)
+        me.stop_some(made.stops)
         me.known = made.known
         if here.store.posted or here.store.anything_to_send(here.now()):
             supervise.send_off(here, me.carrier)

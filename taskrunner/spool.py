@@ -184,7 +184,7 @@ def _take(here: OpenHome, spooled: Spooled) -> None:
         _, small = output.rescue(here.output, process.output, run.id, task.max_output)
         how = runner.in_words(spooled.outcome)
         state, reason = verdict.of(terms(task), spooled.outcome, how, process, spooled.fault)
-        kept, why = b"" if spooled.large else small, with_note(reason, spooled.note)
+        kept, why = b"" if spooled.large else small, verdict.with_note(reason, spooled.note)
         end = End(run, state, why, spooled.at, spooled.outcome, kept, spooled.size)
         claim.finish(here, end, retry=spooled.retry)
     with suppress(FileNotFoundError):  # the name is not used again, even by a supervisor that lives
@@ -197,8 +197,3 @@ def _still_open(here: OpenHome, spooled: Spooled) -> Run | None:
     except UnknownRun:
         return None
     return run if run.state is State.RUNNING else None
-
-
-def with_note(reason: str, note: str | None) -> str:
-    """Return why a run is in its state, and what else there is to say."""
-    return reason if note is None else f"{reason}; {note}"

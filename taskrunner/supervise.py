@@ -17,12 +17,12 @@ from taskrunner import (
     claim,
     clock,
     command,
+    ending,
     excerpt,
     home,
     lock,
     output,
     policy,
-    reconcile,
     runner,
     schedule,
     sender,
@@ -30,24 +30,21 @@ from taskrunner import (
     telling,
     verdict,
 )
+from taskrunner.ending import Ended, Watched
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
-from taskrunner.model import Command, End, Outcome, Process, Run, State, Task, Terms, terms
+from taskrunner.model import Command, End, Outcome, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
-from taskrunner.output import SMALL, Slot, Slots, gather
+from taskrunner.output import Slot, Slots
 from taskrunner.record import field, like, mutable, record
+from taskrunner.stops import PATIENCE, Stops
 
 WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
 MOMENT = 0.005  # seconds that many a command needs from start to end: it need not be noted
 SOON = 0.05  # seconds after which a child is noted although others end all the time
-PATIENCE = 2.0  # seconds that other writers keep us from our children
 RETRY = 1.0  # seconds between two tries of a store that takes nothing
 LEAVE = 10.0  # seconds of that after which what is in the spool is left to the next tick
 QUIET = 0.2  # seconds in which nothing has to happen before we import what we may need later
-OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
-SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for what its task expects of it, ...
-TOLD = 4000  # bytes at the end of the output of a Python task that are read for what came of it
-SEARCH = 5.0  # ... and for how many seconds
 
 
 class Carrier(Protocol):
@@ -73,15 +70,6 @@ class Carrier(Protocol):
         """Take note of what state runs are in."""
 
 
-@mutable
-class Stop:
-    """A run of somebody else that we are ending; `kill_at` is monotonic seconds."""
-
-    kill_at: float
-    told: bool = False  # it was there to be sent TERM
-    unit: bool = False  # systemd has been told, and ends it
-
-
 @record
 class Wanted:
     """A run that is about to be started; `name` is the supervisor that its row tells."""
@@ -90,34 +78,6 @@ class Wanted:
     task: Task
     slot: Slot
     name: str
-
-
-@record
-class Watched:
-    """A run that goes on; of its task only what counts at its end is kept, as there may be a thousand of them."""
-
-    run: Run
-    terms: Terms
-    slot: Slot
-    name: str
-
-
-@record
-class Ended:
-    """A run whose command has ended, with its output where it belongs; `size` counts what was written, in bytes.
-
-    The slot of an output that is `large` is used up; `fault` is what the task says is wrong with the output,
-    `note` what else the row has to say of it.
-    """
-
-    watched: Watched
-    at: datetime
-    outcome: Outcome
-    size: int
-    small: bytes
-    large: bool
-    fault: str | None
-    note: str | None
 
 
 @mutable
@@ -143,13 +103,13 @@ class Supervisor:
     here: OpenHome
     name: str
     slots: Slots
+    stops: Stops  # of runs of others
     carrier: Carrier | None = None  # None is ourselves
     known: Known = field(default_factory=Known)
     boot_id: str = field(default_factory=clock.boot_id)
     namespace: int | None = field(default_factory=runner.pid_namespace)
     children: runner.Children = field(default_factory=runner.Children)
     watched: dict[int, Watched] = field(default_factory=dict)
-    stopping: dict[int, Stop] = field(default_factory=dict)  # runs of others
     closing: bool = False  # start nothing any more
     retries: bool = True  # what fails is tried again as its task says
     wake_at: float | None = None  # when a run that waits for its time is to be started, monotonic
@@ -175,7 +135,7 @@ class Supervisor:
     def busy(self) -> bool:
         """Whether there is anything left to watch, stop or record."""
         waits = self.wake_at is not None and not self.closing
-        return bool(self.watched or self.stopping or waits)
+        return bool(self.watched or self.stops.going or waits)
 
     def turn(self) -> None:
         """Record what has ended, start what may start.
@@ -204,7 +164,7 @@ class Supervisor:
         newer = isinstance(exc, StoreNewer)
         if newer:  # whoever upgraded it goes on with the new program
             self.closing = True
-            self.stopping.clear()
+            self.stops.give_up()
         self._spool()
         tired = time.monotonic() - self._trouble > LEAVE
         if newer or (tired and len(self._spooled) == len(self.watched)):
@@ -264,7 +224,7 @@ class Supervisor:
         for each in ended:
             self._let_go(each)
         self.spawn(batch, now, self.here.store.sync if later else None)
-        self.stop_others(list(marked))  # by what the ends above have set in motion
+        self.stop_some(list(marked))  # by what the ends above have set in motion
 
     def _let_go(self, each: Ended) -> None:
         """Forget a run whose end is recorded."""
@@ -290,8 +250,8 @@ class Supervisor:
             if not self._ended or time.monotonic() > self._note_by:
                 self._note_children()
             return  # what woke us may have been a signal: the caller looks at that first
-        if self.stopping:
-            self._look_after_stops()
+        if self.stops.going:
+            self.stops.look()
             timeout = LOOK if timeout is None else min(timeout, LOOK)
         if self.wake_at is not None and not self.closing:
             left = max(0.0, self.wake_at - time.monotonic())
@@ -342,20 +302,7 @@ class Supervisor:
         *,
         full: bool = False,
     ) -> None:
-        """Put the output of a run that has ended where it belongs; what is large keeps a file."""
-        try:
-            kept, small = gather(watched.slot.fd, watched.terms.max_output)
-            fault = _fault(watched, outcome, kept)
-            large = kept.size > SMALL
-            if large:
-                self.slots.keep(watched.slot, watched.run.id, kept)
-        except OSError as exc:  # the disk has errors: that ends no other run
-            kept, small, fault, large = excerpt.NONE, b"", None, False
-            note = f"its output was lost: {exc.strerror}"
-        note = note or watched.slot.fault or _told(watched, outcome, kept)
-        if note is None and full:
-            note = "the disk of its output was full"
-        self._ended.append(Ended(watched, at, outcome, kept.written, small, large, fault, note))
+        self._ended.append(ending.collect(watched, outcome, at, self.slots, note=note, full=full))
 
     def adopt(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
         """Make one run ours, if it is still pending, whatever else runs; to be spawned after the transaction."""
@@ -374,8 +321,11 @@ class Supervisor:
     def _make_running(self, wanted: Sequence[Wanted], now: datetime) -> list[Wanted]:
         """Write that pending runs are running."""
         processes = [
-            Process(each.run.id, each.name, self.boot_id, slot.name, slot.inode, self.namespace)
-            for each, slot in ((each, each.slot) for each in wanted)
+            Process(
+                *(each.run.id, each.name, self.boot_id),
+                *(each.slot.name, each.slot.inode, self.namespace),
+            )
+            for each in wanted
         ]
         self.here.store.start(processes, now)
         for each in wanted:
@@ -470,7 +420,7 @@ class Supervisor:
 
     def hand_on(self) -> None:
         """Leave to systemd what does not need us: stops it was told of, and the wait for the next run."""
-        self.stopping = {key: stop for key, stop in self.stopping.items() if not stop.unit}
+        self.stops.hand_on()
         if self.carrier is None or self.wake_at is None:
             return
         now = self.here.now()
@@ -497,14 +447,8 @@ class Supervisor:
 
     def _record(self, ended: Sequence[Ended], stopped: Mapping[int, Process]) -> None:
         """Write how runs ended, in the transaction of the caller."""
-        ends = [self._end(each, stopped.get(each.watched.run.id)) for each in ended]
+        ends = [ending.judged(each, stopped.get(each.watched.run.id)) for each in ended]
         self.finished += claim.finish(self.here, *ends, retry=self.retries)
-
-    def _end(self, each: Ended, stopped: Process | None) -> End:
-        how = runner.in_words(each.outcome)
-        state, reason = verdict.of(each.watched.terms, each.outcome, how, stopped, each.fault)
-        why = spool.with_note(reason, each.note)
-        return End(each.watched.run, state, why, each.at, each.outcome, each.small, each.size)
 
     def _stopped_elsewhere(self, run_id: int) -> bool:
         try:
@@ -543,57 +487,14 @@ class Supervisor:
         for run_id in self.children.running:
             self.children.kill(run_id)
 
-    # ---- runs that somebody else started, or nobody watches any more
-
-    def stop_others(self, run_ids: Sequence[int]) -> None:
-        """Send TERM to runs whose rows say that they are being stopped; KILL follows after their kill-after."""
+    def stop_some(self, run_ids: Sequence[int]) -> None:
+        """Stop runs whose rows say that they are being stopped, whoever watches over them."""
         if run_ids:
             self.children.settle()
         for run_id in run_ids:
             if run_id in self.children.running:
                 self.children.stop(run_id)
-            elif run_id not in self.watched and run_id not in self.stopping:
-                task = self.here.store.task_of(self.here.store.run(run_id))
-                self.stopping[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
-        self._look_after_stops()
-
-    def _look_after_stops(self) -> None:
-        for run_id, stop in list(self.stopping.items()):
-            process = self.here.store.process(run_id)
-            over = time.monotonic() - stop.kill_at
-            # Its end is recorded, its owner does not come to it, or only another pid namespace sees it.
-            if process is None or over > OWNER_SLOW or not reconcile.seen_from_here(process):
-                del self.stopping[run_id]
-            elif reconcile.carried(process) and self._left_to_systemd(run_id, stop, process):
-                continue
-            elif process.pid is not None and reconcile.alive(process):
-                self._press(stop, process.pid, over)
-            elif not lock.is_held(self.here.supervisor(process.supervisor)):
-                with suppress(StoreBusy, StoreRefused):  # the next look tries again
-                    self._settle(run_id, process)
-
-    def _left_to_systemd(self, run_id: int, stop: Stop, process: Process) -> bool:
-        """Have systemd stop the unit of a run; False when there is none, and none is to come."""
-        stop.unit = stop.unit or reconcile.stop_unit(process.supervisor)
-        started = self.here.store.run(run_id).started or self.here.now()
-        return stop.unit or self.here.now() - started < reconcile.UNIT_SLOW
-
-    def _press(self, stop: Stop, group: int, over: float) -> None:
-        if over >= 0:
-            runner.kill(group)
-        elif not stop.told:
-            stop.told = True
-            runner.terminate(group)
-
-    def _settle(self, run_id: int, process: Process) -> None:
-        """Record the end of a run that we stopped and whose own supervisor is dead."""
-        if process.pid is None and reconcile.find_child(self.here, process):
-            return  # it lives after all; the next look finds it
-        spool.take_up(self.here)
-        with self.here.store.transaction(patience=PATIENCE):
-            run = self.here.store.run(run_id)
-            reconcile.settle(self.here, run, process, "nobody saw how it ended", self.here.now())
-        del self.stopping[run_id]
+        self.stops.begin([run_id for run_id in run_ids if run_id not in self.watched])
 
 
 def anything_to_start(here: OpenHome) -> bool:
@@ -608,26 +509,6 @@ def until_ready(here: OpenHome, now: datetime) -> float | None:
     if ready is None or ready - now >= here.config.tick_period:
         return None
     return (ready - now).total_seconds()
-
-
-def _fault(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
-    """Return what the task says is wrong with an output, None when nothing is or nobody asks."""
-    if not verdict.reads_output(watched.terms, outcome):
-        return None
-    text = excerpt.newest(watched.slot.fd, kept, SEARCHED).decode(errors="replace")
-    try:
-        with runner.time_limit(SEARCH):
-            return verdict.fault_in(watched.terms, text)
-    except TimeoutError:
-        return f"its output could not be searched in {SEARCH:g} s"
-
-
-def _told(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
-    """Return what the output says came of a run, None when nobody asks."""
-    if not verdict.tells(watched.terms, outcome):
-        return None
-    text = excerpt.newest(watched.slot.fd, kept, TOLD).decode(errors="replace")
-    return verdict.told(text, outcome.exit_code)
 
 
 def send_off(here: OpenHome, carrier: Carrier | None) -> None:
@@ -650,7 +531,7 @@ def supervisor(
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)
-        me = Supervisor(here, name, slots, carrier)
+        me = Supervisor(here, name, slots, Stops(here), carrier)
         try:
             yield me
         finally:

@@ -168,7 +168,7 @@ def carry_out(
         supervise.supervisor(here, carrier=carrier) as me,
         runner.stop_signals(me.children) as signals,
     ):
-        me.stop_others(made.stops)
+        me.stop_some(made.stops)
         me.known = made.known
         me.turn()
         me.hand_on()

@@ -66,6 +66,11 @@ def of(
     return (State.SUCCEEDED if outcome.exit_code in terms.ok_codes else State.FAILED), how
 
 
+def with_note(reason: str, note: str | None) -> str:
+    """Return why a run is in its state, and what else there is to say."""
+    return reason if note is None else f"{reason}; {note}"
+
+
 def _over_limit(terms: Terms, outcome: Outcome) -> str:
     """Return what is to be said of a run that the kernel ended for its CPU time, "" of others.
 

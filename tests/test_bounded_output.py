@@ -13,10 +13,10 @@ from taskrunner import (
     Manual,
     State,
     TaskRunner,
+    ending,
     excerpt,
     output,
     runner as processes,
-    supervise,
 )
 from tests.samples import start, wait_for
 
@@ -355,7 +355,7 @@ def test_other_codes_that_are_ok_are_judged_by_the_output_too(door):
 
 
 def test_a_search_that_does_not_end_is_given_up(door, monkeypatch):
-    monkeypatch.setattr(supervise, "SEARCH", 0.3)
+    monkeypatch.setattr(ending, "SEARCH", 0.3)
     add(door, "printf '%060dx' 0", expect="(0+)+$")
     run = door.run("x")
     assert run.state is State.FAILED

@@ -14,6 +14,7 @@ from taskrunner import clock, home, metrics, opened, reconcile, runner, spool, s
 from taskrunner.carrier import journal
 from taskrunner.carrier.transient import Transient
 from taskrunner.config import Config
+from taskrunner.ending import Watched
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun
 from taskrunner.model import Outcome, State, terms
 from taskrunner.opened import OpenHome
@@ -21,7 +22,6 @@ from taskrunner.output import Slot, slot as place_of
 from taskrunner.runner import handed
 from taskrunner.spool import Spooled
 from taskrunner.store import MISSING, Store
-from taskrunner.supervise import Watched
 
 KILLED = 9  # SIGKILL
 FOR_MEMORY = "the kernel killed it for its memory"

@@ -1,0 +1,99 @@
+"""What a command leaves when it has ended: how it ended, and its output, read and put where it belongs."""
+
+from datetime import datetime
+
+from taskrunner import excerpt, runner, verdict
+from taskrunner.model import End, Outcome, Process, Run, Terms
+from taskrunner.output import SMALL, Slot, Slots, gather
+from taskrunner.record import record
+
+SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for what its task expects of it, ...
+SEARCH = 5.0  # ... and for how many seconds
+TOLD = 4000  # bytes at the end of the output of a Python task that are read for what came of it
+
+
+@record
+class Watched:
+    """A run that goes on; of its task only what counts at its end is kept, as there may be a thousand of them.
+
+    `name` is the supervisor that its row tells.
+    """
+
+    run: Run
+    terms: Terms
+    slot: Slot
+    name: str
+
+
+@record
+class Ended:
+    """A run whose command has ended, with its output where it belongs; `size` counts what was written, in bytes.
+
+    The slot of an output that is `large` is used up; `fault` is what the task says is wrong with the output,
+    `note` what else the row has to say of it.
+    """
+
+    watched: Watched
+    at: datetime
+    outcome: Outcome
+    size: int
+    small: bytes
+    large: bool
+    fault: str | None
+    note: str | None
+
+
+def collect(
+    watched: Watched,
+    outcome: Outcome,
+    at: datetime,
+    slots: Slots,
+    *,
+    note: str | None,
+    full: bool,
+) -> Ended:
+    """Put the output of a run that has ended where it belongs; what is large keeps a file, that is no slot any more.
+
+    `note` is what is to be said before anything else, `full` that the disk of the output is.
+    """
+    try:
+        kept, small = gather(watched.slot.fd, watched.terms.max_output)
+        fault = _fault(watched, outcome, kept)
+        large = kept.size > SMALL
+        if large:
+            slots.keep(watched.slot, watched.run.id, kept)
+    except OSError as exc:  # the disk has errors: that ends no other run
+        kept, small, fault, large = excerpt.NONE, b"", None, False
+        note = f"its output was lost: {exc.strerror}"
+    note = note or watched.slot.fault or _told(watched, outcome, kept)
+    if note is None and full:
+        note = "the disk of its output was full"
+    return Ended(watched, at, outcome, kept.written, small, large, fault, note)
+
+
+def judged(each: Ended, stopped: Process | None) -> End:
+    """Return the end as it is recorded; `stopped` is the row of a run that somebody is stopping."""
+    how = runner.in_words(each.outcome)
+    state, reason = verdict.of(each.watched.terms, each.outcome, how, stopped, each.fault)
+    why = verdict.with_note(reason, each.note)
+    return End(each.watched.run, state, why, each.at, each.outcome, each.small, each.size)
+
+
+def _fault(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
+    """Return what the task says is wrong with an output, None when nothing is or nobody asks."""
+    if not verdict.reads_output(watched.terms, outcome):
+        return None
+    text = excerpt.newest(watched.slot.fd, kept, SEARCHED).decode(errors="replace")
+    try:
+        with runner.time_limit(SEARCH):
+            return verdict.fault_in(watched.terms, text)
+    except TimeoutError:
+        return f"its output could not be searched in {SEARCH:g} s"
+
+
+def _told(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
+    """Return what the output says came of a run, None when nobody asks."""
+    if not verdict.tells(watched.terms, outcome):
+        return None
+    text = excerpt.newest(watched.slot.fd, kept, TOLD).decode(errors="replace")
+    return verdict.told(text, outcome.exit_code)

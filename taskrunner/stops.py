@@ -1,0 +1,87 @@
+"""Runs that we end though we do not watch over them: somebody else does, or nobody any more."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from taskrunner import lock, reconcile, runner, spool
+from taskrunner.errors import StoreBusy, StoreRefused
+from taskrunner.model import Process
+from taskrunner.opened import OpenHome
+from taskrunner.record import field, mutable
+
+OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
+PATIENCE = 2.0  # seconds that other writers keep a supervisor from looking after its runs
+
+
+@mutable
+class Stop:
+    """How far we are with one run; `kill_at` is monotonic seconds."""
+
+    kill_at: float
+    told: bool = False  # it was there to be sent TERM
+    unit: bool = False  # systemd has been told, and ends it
+
+
+@mutable
+class Stops:
+    """The runs that are being ended, by their ids: TERM at first, KILL after their kill-after."""
+
+    here: OpenHome
+    going: dict[int, Stop] = field(default_factory=dict)
+
+    def begin(self, run_ids: Sequence[int]) -> None:
+        """Begin to end runs whose rows say that they are being stopped."""
+        for run_id in run_ids:
+            if run_id not in self.going:
+                task = self.here.store.task_of(self.here.store.run(run_id))
+                self.going[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
+        self.look()
+
+    def look(self) -> None:
+        """See how far each of them is, and go on with it."""
+        for run_id, stop in list(self.going.items()):
+            process = self.here.store.process(run_id)
+            over = time.monotonic() - stop.kill_at
+            # Its end is recorded, its owner does not come to it, or only another pid namespace sees it.
+            if process is None or over > OWNER_SLOW or not reconcile.seen_from_here(process):
+                del self.going[run_id]
+            elif reconcile.carried(process) and self._left_to_systemd(run_id, stop, process):
+                continue
+            elif process.pid is not None and reconcile.alive(process):
+                _press(stop, process.pid, over)
+            elif not lock.is_held(self.here.supervisor(process.supervisor)):
+                with suppress(StoreBusy, StoreRefused):  # the next look tries again
+                    self._settle(run_id, process)
+
+    def hand_on(self) -> None:
+        """Leave to systemd what it was told of."""
+        self.going = {run_id: stop for run_id, stop in self.going.items() if not stop.unit}
+
+    def give_up(self) -> None:
+        """Leave all of them to others."""
+        self.going.clear()
+
+    def _left_to_systemd(self, run_id: int, stop: Stop, process: Process) -> bool:
+        """Have systemd stop the unit of a run; False when there is none, and none is to come."""
+        stop.unit = stop.unit or reconcile.stop_unit(process.supervisor)
+        started = self.here.store.run(run_id).started or self.here.now()
+        return stop.unit or self.here.now() - started < reconcile.UNIT_SLOW
+
+    def _settle(self, run_id: int, process: Process) -> None:
+        """Record the end of a run that we stopped and whose own supervisor is dead."""
+        if process.pid is None and reconcile.find_child(self.here, process):
+            return  # it lives after all; the next look finds it
+        spool.take_up(self.here)
+        with self.here.store.transaction(patience=PATIENCE):
+            run = self.here.store.run(run_id)
+            reconcile.settle(self.here, run, process, "nobody saw how it ended", self.here.now())
+        del self.going[run_id]
+
+
+def _press(stop: Stop, group: int, over: float) -> None:
+    if over >= 0:
+        runner.kill(group)
+    elif not stop.told:
+        stop.told = True
+        runner.terminate(group)

@@ -13,7 +13,7 @@ from datetime import datetime
 from taskrunner import claim, command, excerpt, obstacles, output, policy, reconcile, runner
 from taskrunner.answers import Environment
 from taskrunner.errors import StateError, TaskBusy
-from taskrunner.model import LIVE, End, Overlap, Run, State, Task, Trigger
+from taskrunner.model import LIVE, End, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 from taskrunner.supervise import Supervisor, Wanted, supervisor
@@ -162,21 +162,20 @@ class Echoing(threading.Thread):
 
 def _give_up(here: OpenHome, me: Supervisor, run_id: int, signals: Sequence[int]) -> None:
     """Cancel our run: the first signal asks it to end, a second one kills it."""
-    if me.watched:
-        if len(signals) == 1:
-            me.stop_all("cancelled from the terminal")
-        else:
-            me.kill_all()
-    else:
+    if not me.watched:
         cancel(here, [run_id], "cancelled from the terminal")
+    elif not me.stopped:
+        me.stop_all("cancelled from the terminal")
+    elif len(signals) > 1:
+        me.kill_all()
 
 
 def _when_free(here: OpenHome, me: Supervisor, task: Task, asked: Run) -> list[Wanted]:
-    """Take the run that waits for its turn, once nothing else of the task runs."""
+    """Take the run that waits for its turn, once that has come."""
     now = here.now()
     with here.store.transaction():
-        others = [run for run in here.store.live(task.id) if run.state is State.RUNNING]
-        mine = [] if others and task.overlap is not Overlap.ALLOW else me.adopt(asked, task, now)
+        free = here.store.may_start(asked.id, now)
+        mine = me.adopt(asked, task, now) if free else []
     me.spawn(mine, now)
     return mine
 

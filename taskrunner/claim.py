@@ -98,20 +98,22 @@ def _next_attempt(here: OpenHome, end: End) -> datetime | None:
 
 def _try_again(here: OpenHome, run: Run, ready: datetime) -> None:
     """Write the row of the next attempt of a slot, in the transaction that ends this one."""
-    here.store.add_run(
-        run.task_id,
-        State.PENDING,
-        ended_at(run),
-        slot=run.slot,
-        first_slot=run.first_slot,
-        coalesced=run.coalesced,
-        coalesced_at_least=run.coalesced_at_least,
-        trigger=Trigger.RETRY,
-        reason=f"attempt {run.attempt} {run.state} (run {run.id}), the next is made at {policy.words(ready)}",
-        attempt=run.attempt + 1,
-        ready=ready,
-        priority=run.priority,
-    )
+    values = {
+        "slot": run.slot,
+        "first_slot": run.first_slot,
+        "coalesced": run.coalesced,
+        "coalesced_at_least": run.coalesced_at_least,
+        "trigger": Trigger.RETRY,
+        "reason": f"attempt {run.attempt} {run.state} (run {run.id}), the next is made at {policy.words(ready)}",
+        "ready": ready,
+        "priority": run.priority,
+    }
+    attempt = run.attempt + 1
+    # A slot that was also done by hand may have an attempt of that number already.
+    while not here.store.add_run(
+        run.task_id, State.PENDING, ended_at(run), attempt=attempt, **values
+    ):
+        attempt += 1
 
 
 def conclude(here: OpenHome, run: Run, now: datetime) -> None:

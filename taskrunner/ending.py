@@ -4,7 +4,7 @@ from datetime import datetime
 
 from taskrunner import excerpt, runner, verdict
 from taskrunner.model import End, Outcome, Process, Run, Terms
-from taskrunner.output import SMALL, Slot, Slots, gather
+from taskrunner.output import SMALL, Slot, Slots, gather, lost
 from taskrunner.record import record
 
 SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for what its task expects of it, ...
@@ -59,13 +59,14 @@ def collect(
     try:
         kept, small = gather(watched.slot.fd, watched.terms.max_output)
         fault = _fault(watched, outcome, kept)
+        told = _told(watched, outcome, kept)
         large = kept.size > SMALL
         if large:
-            slots.keep(watched.slot, watched.run.id, kept)
+            slots.keep(watched.slot, watched.run.id, kept)  # from here on it is not ours to read
     except OSError as exc:  # the disk has errors: that ends no other run
-        kept, small, fault, large = excerpt.NONE, b"", None, False
-        note = f"its output was lost: {exc.strerror}"
-    note = note or watched.slot.fault or _told(watched, outcome, kept)
+        kept, small, fault, told, large = excerpt.NONE, b"", None, None, False
+        note = lost(exc)
+    note = note or watched.slot.fault or told
     if note is None and full:
         note = "the disk of its output was full"
     return Ended(watched, at, outcome, kept.written, small, large, fault, note)

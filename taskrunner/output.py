@@ -50,10 +50,14 @@ class Slots:
         self.made += 1
         name = f"{self.owner}.{self.made}"
         fd, fault = _new_file(os.path.join(self.folder, name))
-        found = os.fstat(fd)
-        if found.st_uid != uid:
-            os.fchown(fd, uid, -1)
-        return Slot(name, fd, found.st_ino, fault)
+        made = Slot(name, fd, os.fstat(fd).st_ino, fault)
+        try:
+            if os.fstat(fd).st_uid != uid:
+                os.fchown(fd, uid, -1)
+        except OSError:
+            self.drop(made)
+            raise
+        return made
 
     def put_back(self, slot: Slot) -> None:
         """Take a slot back after its output is safe; it is used again only when nobody else can reach it.
@@ -165,11 +169,18 @@ def gather(fd: int, limit: int) -> tuple[Excerpt, bytes]:
     return found, b"".join(excerpt.pieces(fd, found)) if small else b""
 
 
-def rescue(folder: str, name: str, run_id: int, limit: int) -> tuple[int | None, bytes]:
+def rescue(folder: str, name: str, run_id: int, limit: int) -> tuple[int | None, bytes, str | None]:
     """Return size and small output of a run whose supervisor is gone, and keep its file when it is large.
 
-    The size counts what was written; it is None when nothing of it is left.
+    The size counts what was written; it is None when nothing of it is left. Last comes what is to be said of it.
     """
+    try:
+        return *_rescued(folder, name, run_id, limit), None
+    except OSError as exc:  # the disk has errors: that keeps no tick from its work
+        return None, b"", lost(exc)
+
+
+def _rescued(folder: str, name: str, run_id: int, limit: int) -> tuple[int | None, bytes]:
     with opened(slot(folder, name), os.O_RDWR) as fd:
         if fd is not None:
             found, small = gather(fd, limit)
@@ -178,6 +189,11 @@ def rescue(folder: str, name: str, run_id: int, limit: int) -> tuple[int | None,
             return found.written, small
     with opened(kept(folder, run_id)) as fd:  # it had been kept before its supervisor died
         return None if fd is None else excerpt.total(fd), b""
+
+
+def lost(exc: OSError) -> str:
+    """Return what is to be said of an output that cannot be read."""
+    return f"its output was lost: {exc.strerror}"
 
 
 def bound(folder: str, name: str, limit: int) -> None:

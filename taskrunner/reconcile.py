@@ -34,6 +34,8 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
             continue
         task = here.store.task_of(run)
         lost = _why_lost(here, task, run, process, now, units)
+        if lost is not None and spool.holds(here, run.id):
+            continue  # its supervisor has left since the spool was taken up: the next tick records the end
         if lost is not None:
             settle(here, run, process, lost, now)
             continue
@@ -102,7 +104,7 @@ def _why_unit_lost(
 ) -> str | None:
     """Return why a run is lost that systemd carried, by the units that are there."""
     fresh = run.started is not None and now - run.started < UNIT_SLOW
-    if fresh or _has(units, process) or spool.holds(here, run.id):
+    if fresh or _has(units, process):
         return None
     if (
         _child_of(here, process) is not None
@@ -218,11 +220,12 @@ def _overdue(here: OpenHome, task: Task, run: Run, process: Process, now: dateti
 def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime) -> None:
     """Record the end of a run that nobody saw: as what it was stopped for, else as lost; its output is kept."""
     limit = here.store.task_of(run).max_output
-    size, small = output.rescue(here.output, process.output, run.id, limit)
+    size, small, note = output.rescue(here.output, process.output, run.id, limit)
     state, reason = State.LOST, lost
     if process.stop_state is not None:
         state, reason = process.stop_state, process.stop_reason or lost
-    claim.finish(here, End(run, state, reason, now, output=small, size=size))
+    why = verdict.with_note(reason, note)
+    claim.finish(here, End(run, state, why, now, output=small, size=size))
 
 
 def sweep(here: OpenHome) -> None:

@@ -181,10 +181,10 @@ def _take(here: OpenHome, spooled: Spooled) -> None:
         if run is None or process is None or process.supervisor != spooled.supervisor:
             return  # it is known already, or the store is another than that of the file
         task = here.store.task_of(run)
-        _, small = output.rescue(here.output, process.output, run.id, task.max_output)
+        _, small, lost = output.rescue(here.output, process.output, run.id, task.max_output)
         how = runner.in_words(spooled.outcome)
         state, reason = verdict.of(terms(task), spooled.outcome, how, process, spooled.fault)
-        kept, why = b"" if spooled.large else small, verdict.with_note(reason, spooled.note)
+        kept, why = b"" if spooled.large else small, verdict.with_note(reason, spooled.note or lost)
         end = End(run, state, why, spooled.at, spooled.outcome, kept, spooled.size)
         claim.finish(here, end, retry=spooled.retry)
     with suppress(FileNotFoundError):  # the name is not used again, even by a supervisor that lives

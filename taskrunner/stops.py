@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from taskrunner import lock, reconcile, runner, spool
 from taskrunner.errors import StoreBusy, StoreRefused
-from taskrunner.model import Process
+from taskrunner.model import Process, State
 from taskrunner.opened import OpenHome
 from taskrunner.record import field, mutable
 
@@ -27,32 +27,31 @@ class Stop:
 class Stops:
     """The runs that are being ended, by their ids: TERM at first, KILL after their kill-after."""
 
-    here: OpenHome
     going: dict[int, Stop] = field(default_factory=dict)
 
-    def begin(self, run_ids: Sequence[int]) -> None:
+    def begin(self, here: OpenHome, run_ids: Sequence[int]) -> None:
         """Begin to end runs whose rows say that they are being stopped."""
         for run_id in run_ids:
             if run_id not in self.going:
-                task = self.here.store.task_of(self.here.store.run(run_id))
+                task = here.store.task_of(here.store.run(run_id))
                 self.going[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
-        self.look()
+        self.look(here)
 
-    def look(self) -> None:
+    def look(self, here: OpenHome) -> None:
         """See how far each of them is, and go on with it."""
         for run_id, stop in list(self.going.items()):
-            process = self.here.store.process(run_id)
+            process = here.store.process(run_id)
             over = time.monotonic() - stop.kill_at
             # Its end is recorded, its owner does not come to it, or only another pid namespace sees it.
             if process is None or over > OWNER_SLOW or not reconcile.seen_from_here(process):
                 del self.going[run_id]
-            elif reconcile.carried(process) and self._left_to_systemd(run_id, stop, process):
+            elif reconcile.carried(process) and _left_to_systemd(here, run_id, stop, process):
                 continue
             elif process.pid is not None and reconcile.alive(process):
                 _press(stop, process.pid, over)
-            elif not lock.is_held(self.here.supervisor(process.supervisor)):
+            elif not lock.is_held(here.supervisor(process.supervisor)):
                 with suppress(StoreBusy, StoreRefused):  # the next look tries again
-                    self._settle(run_id, process)
+                    self._settle(here, run_id, process)
 
     def hand_on(self) -> None:
         """Leave to systemd what it was told of."""
@@ -62,21 +61,24 @@ class Stops:
         """Leave all of them to others."""
         self.going.clear()
 
-    def _left_to_systemd(self, run_id: int, stop: Stop, process: Process) -> bool:
-        """Have systemd stop the unit of a run; False when there is none, and none is to come."""
-        stop.unit = stop.unit or reconcile.stop_unit(process.supervisor)
-        started = self.here.store.run(run_id).started or self.here.now()
-        return stop.unit or self.here.now() - started < reconcile.UNIT_SLOW
-
-    def _settle(self, run_id: int, process: Process) -> None:
+    def _settle(self, here: OpenHome, run_id: int, process: Process) -> None:
         """Record the end of a run that we stopped and whose own supervisor is dead."""
-        if process.pid is None and reconcile.find_child(self.here, process):
+        if process.pid is None and reconcile.find_child(here, process):
             return  # it lives after all; the next look finds it
-        spool.take_up(self.here)
-        with self.here.store.transaction(patience=PATIENCE):
-            run = self.here.store.run(run_id)
-            reconcile.settle(self.here, run, process, "nobody saw how it ended", self.here.now())
-        del self.going[run_id]
+        spool.take_up(here)
+        with here.store.transaction(patience=PATIENCE):
+            run = here.store.run(run_id)
+            # Its supervisor may have recorded the end, or put it into the spool, as we waited to write.
+            if run.state is State.RUNNING and not spool.holds(here, run_id):
+                reconcile.settle(here, run, process, "nobody saw how it ended", here.now())
+                del self.going[run_id]
+
+
+def _left_to_systemd(here: OpenHome, run_id: int, stop: Stop, process: Process) -> bool:
+    """Have systemd stop the unit of a run; False when there is none, and none is to come."""
+    stop.unit = stop.unit or reconcile.stop_unit(process.supervisor)
+    started = here.store.run(run_id).started or here.now()
+    return stop.unit or here.now() - started < reconcile.UNIT_SLOW
 
 
 def _press(stop: Stop, group: int, over: float) -> None:

@@ -103,14 +103,15 @@ class Supervisor:
     here: OpenHome
     name: str
     slots: Slots
-    stops: Stops  # of runs of others
     carrier: Carrier | None = None  # None is ourselves
     known: Known = field(default_factory=Known)
     boot_id: str = field(default_factory=clock.boot_id)
     namespace: int | None = field(default_factory=runner.pid_namespace)
     children: runner.Children = field(default_factory=runner.Children)
     watched: dict[int, Watched] = field(default_factory=dict)
+    stops: Stops = field(default_factory=Stops)  # of runs of others
     closing: bool = False  # start nothing any more
+    stopped: bool = False  # our children have been told to end
     retries: bool = True  # what fails is tried again as its task says
     wake_at: float | None = None  # when a run that waits for its time is to be started, monotonic
     finished: list[Run] = field(default_factory=list)
@@ -251,7 +252,7 @@ class Supervisor:
                 self._note_children()
             return  # what woke us may have been a signal: the caller looks at that first
         if self.stops.going:
-            self.stops.look()
+            self.stops.look(self.here)
             timeout = LOOK if timeout is None else min(timeout, LOOK)
         if self.wake_at is not None and not self.closing:
             left = max(0.0, self.wake_at - time.monotonic())
@@ -406,6 +407,8 @@ class Supervisor:
             refused = self.carrier.start(watched.name, watched.run, resolved, watched.slot)
         except LookupError:  # there is no such user: our own start says so
             return False
+        except OSError as exc:  # what it is to be told could not be written down
+            refused = str(exc.strerror)
         if refused is None:
             del self.watched[watched.run.id]
             os.close(watched.slot.fd)
@@ -475,7 +478,7 @@ class Supervisor:
 
     def stop_all(self, reason: str) -> None:
         """Stop all our children, starting nothing more; each row says why before the signal is sent."""
-        self.closing = True
+        self.closing = self.stopped = True
         self.children.settle()
         self._say_why(self.watched, State.CANCELLED, reason)
         for run_id in self.children.running:
@@ -494,7 +497,7 @@ class Supervisor:
         for run_id in run_ids:
             if run_id in self.children.running:
                 self.children.stop(run_id)
-        self.stops.begin([run_id for run_id in run_ids if run_id not in self.watched])
+        self.stops.begin(self.here, [run_id for run_id in run_ids if run_id not in self.watched])
 
 
 def anything_to_start(here: OpenHome) -> bool:
@@ -531,7 +534,7 @@ def supervisor(
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)
-        me = Supervisor(here, name, slots, Stops(here), carrier)
+        me = Supervisor(here, name, slots, carrier)
         try:
             yield me
         finally:

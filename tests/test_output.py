@@ -90,19 +90,19 @@ def test_a_slot_file_that_stands_already_is_not_written_to(slots, folder):
 @pytest.mark.parametrize("size", [0, 10, SMALL])
 def test_small_output_of_a_dead_supervisor_is_rescued(folder, size):
     (folder / "9-dead.1").write_bytes(b"x" * size)
-    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (size, b"x" * size)
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (size, b"x" * size, None)
 
 
 def test_large_output_of_a_dead_supervisor_keeps_its_file(folder):
     (folder / "9-dead.1").write_bytes(b"x" * (SMALL + 1))
-    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (SMALL + 1, b"")
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (SMALL + 1, b"", None)
     assert [place.name for place in folder.iterdir()] == ["42.log"]
     # It had been kept before its supervisor died.
-    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (SMALL + 1, b"")
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (SMALL + 1, b"", None)
 
 
 def test_output_that_is_gone_has_no_size(folder):
-    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (None, b"")
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (None, b"", None)
 
 
 def test_slot_files_are_known_by_their_supervisor_and_kept_ones_by_their_run(folder):

@@ -15,7 +15,7 @@ from taskrunner.carrier import journal
 from taskrunner.carrier.transient import Transient
 from taskrunner.config import Config
 from taskrunner.ending import Watched
-from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun
+from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.model import Outcome, State, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot, slot as place_of
@@ -114,7 +114,7 @@ def _record(folder: str, end: Told) -> None:
                     _see_through(me, found, end)
                 metrics.publish(here)
                 here.store.checkpoint()
-    except (StoreBusy, StoreRefused):
+    except TaskRunnerError:  # also for settings that somebody is about to mend
         nowhere = OpenHome(folder, Store(MISSING), Config(), clock.now)
         if not spool.holds(nowhere, end.run_id):
             known = (end.run_id, end.unit, end.at, end.outcome)

@@ -187,10 +187,10 @@ class Starter:
 
     def _tell(self, started: Started) -> None:
         self.started.append(started)
-        if started.fd is not None:
-            self._watch(started.fd)  # after that: when it is seen to end it is known
-        else:
-            with suppress(OSError):  # who waits looks now and then all the same
+        with suppress(OSError):  # who waits looks now and then all the same
+            if started.fd is not None:
+                self._watch(started.fd)  # after that: when it is seen to end it is known
+            else:
                 os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:

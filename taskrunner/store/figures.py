@@ -25,7 +25,7 @@ ANY = " ".join(f"WHEN '{state}' THEN {code}" for code, state in STATE_OF.items()
 # There was a further attempt of the same slot.
 OVERTAKEN = (
     "(state IN ('failed', 'timed_out', 'lost') AND trigger <> 'manual' AND EXISTS (SELECT 1 FROM runs AS next "
-    "WHERE next.task_id = runs.task_id AND next.slot = runs.slot AND next.attempt = runs.attempt + 1 "
+    "WHERE next.task_id = runs.task_id AND next.slot = runs.slot AND next.attempt > runs.attempt "
     "AND next.trigger <> 'manual'))"
 )
 # A run that a slot has waited for. The + keeps SQLite from walking the index of slots, across all pages.

@@ -149,6 +149,11 @@ class Runs(Tasks):
         rows = self._rows(sql, {"now": to_ms(now), "limit": limit})
         return [read_run(row) for row in rows]
 
+    def may_start(self, run_id: int, now: datetime) -> bool:
+        """Return whether a pending run may start."""
+        sql = f"{RUN} WHERE runs.id = :id AND {STARTABLE}"
+        return bool(self._rows(sql, {"id": run_id, "now": to_ms(now)}))
+
     def soonest(self, now: datetime) -> datetime | None:
         """Return when the next of the pending runs that wait for an instant after now becomes ready."""
         (row,) = self._rows(

@@ -266,6 +266,10 @@ def told(value: Any) -> str:
     """Return whom a rule tells, checked: channels as `@NAME` with commas between, else a text for the shell."""
     if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > 10_000:
         raise InputError("it must be @CHANNEL, or a command for the shell")
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise InputError("it is not UTF-8") from exc
     if value.startswith("@"):
         for each in value.split(","):
             if not each.startswith("@") or not re.fullmatch(NAME, each[1:]):

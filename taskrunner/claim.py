@@ -25,12 +25,22 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
     """
     run_id = here.store.add_run(**_values(decision, now), forced=forced)
     if run_id is None:
+        _go_on(here, decision.task_id, now)
         return None
     for other in decision.stops:
         _stop(here, other, f"the slot of {policy.words(decision.span.slot)} took its place", now)
     if not decision.claims:
         conclude(here, here.store.run(run_id), now)
     return run_id
+
+
+def _go_on(here: OpenHome, task_id: int, now: datetime) -> None:
+    """Give a task its next slot that waited for a run which is not made: the clock was set back over its slots."""
+    (task,) = here.store.tasks_by_id([task_id]).values()
+    if task.from_finish and task.next is None:
+        value = value_of(task)
+        assert isinstance(value, schedule.Every)
+        here.store.change_task(task.id, next=value.after_finish(now))
 
 
 def write_plain(here: OpenHome, decisions: Iterable[Decision], now: datetime) -> None:

@@ -64,12 +64,11 @@ def _count(value: object) -> int:
 
 
 def _flag(value: object) -> bool:
-    found = {True: True, False: False, "true": True, "1": True, "false": False, "0": False}.get(
-        value
-    )
-    if found is None:
-        raise InputError("true or false")
-    return bool(found)
+    if value in (True, "true", "1"):
+        return True
+    if value in (False, "false", "0"):
+        return False
+    raise InputError("true or false")
 
 
 def _length(value: object) -> timedelta:

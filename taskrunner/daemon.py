@@ -65,12 +65,12 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
         if not awaited.wait_for(wishes.wanted, wishes.limit, _pause(gate, early, notice)):
             return
         here = open_here()
-        wishes = _logged(here, wishes)
         with (
             supervise.supervisor(here) as me,
             runner.stop_signals(me.children, hangups, first=first) as signals,
         ):
             signals.extend(early)
+            wishes = _logged(me, wishes)
             me.carrier = _carrier(here, wishes.say)
             Loop(me, wishes, notice, signals, hangups, first).run()
         here.store.checkpoint()
@@ -84,13 +84,13 @@ def _carrier(here: OpenHome, say: Say) -> supervise.Carrier | None:
     return found
 
 
-def _logged(here: OpenHome, wishes: Wishes) -> Wishes:
-    """Return wishes to be told things that are logged, too."""
+def _logged(me: supervise.Supervisor, wishes: Wishes) -> Wishes:
+    """Return wishes to be told things that are logged, too, where the settings of that moment say."""
 
     def both(level: int, say: Say) -> Say:
         def tell(text: str) -> None:
-            here.log.say(level, here.now(), f"daemon: {text}")
-            here.log.write()
+            me.here.log.say(level, me.here.now(), f"daemon: {text}")
+            me.here.log.write()
             say(text)
 
         return tell

@@ -160,10 +160,15 @@ def caller() -> str:
     """
     said = os.environ.get("TASKRUNNER_CLOCK")
     if said:
-        return "".join(sign for sign in said if sign.isalnum())[:16] or HAND
+        return word(said)
     if "INVOCATION_ID" in os.environ:
         return "systemd"
     return "cron" if _started_by_cron() else HAND
+
+
+def word(said: str) -> str:
+    """Return what a clock calls itself as one short word, as the heartbeat keeps it."""
+    return "".join(sign for sign in said if sign.isalnum())[:16] or HAND
 
 
 def _started_by_cron() -> bool:

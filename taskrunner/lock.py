@@ -96,7 +96,7 @@ def remove_if_free(path: str) -> bool:
 
     Held while it is removed, so that who is just making it its own sees that it is gone.
     """
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, IsADirectoryError):  # what is a folder is none of ours
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

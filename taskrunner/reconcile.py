@@ -239,4 +239,5 @@ def sweep(here: OpenHome) -> None:
         for owner, places in output.owners(here.output).items():
             if owner not in needed and not lock.is_held(here.supervisor(owner)):
                 for place in places:
-                    os.unlink(place)
+                    with suppress(IsADirectoryError):  # it is none of ours
+                        os.unlink(place)

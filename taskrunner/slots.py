@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from taskrunner import claim, policy, schedule
+from taskrunner.errors import InputError
 from taskrunner.model import Kind, Run, Task
 from taskrunner.policy import Decision, Open, Span
 
@@ -22,7 +23,13 @@ def evaluate(
         decisions += policy.decide(task, Open(Span(now, now), [now]), live, now)
         changes["boot_id"] = boot_id
     elif task.next is not None and task.next <= now:
-        slots, changes["next"] = open_slots(task, now)
+        try:
+            slots, changes["next"] = open_slots(task, now)
+        except InputError:
+            if not decisions:
+                raise
+            # What was asked for needs no schedule; the next tick says what is wrong with that.
+            return decisions, {"requested": None}
         changes["following"] = None
         if slots is not None:
             decisions += policy.decide(task, slots, live, now)

@@ -309,7 +309,9 @@ class Supervisor:
         """Make one run ours, if it is still pending, whatever else runs; to be spawned after the transaction."""
         if not self.here.store.still([run.id], State.PENDING):
             return []
-        return self._make_running([self._want(run, task, now)], now)
+        wanted = [self._want(run, task, now)]
+        self._make_running(wanted, now)
+        return wanted
 
     def _want(self, run: Run, task: Task, now: datetime) -> Wanted:
         name, slots = self.name, self.slots
@@ -319,7 +321,7 @@ class Supervisor:
         started = like(run, state=State.RUNNING, started=now, reason=None)
         return Wanted(started, task, slots.take(command.owner(task.user)), name)
 
-    def _make_running(self, wanted: Sequence[Wanted], now: datetime) -> list[Wanted]:
+    def _make_running(self, wanted: Sequence[Wanted], now: datetime) -> None:
         """Write that pending runs are running."""
         processes = [
             Process(
@@ -331,7 +333,6 @@ class Supervisor:
         self.here.store.start(processes, now)
         for each in wanted:
             announce.started(self.here, each.task, each.run, now)
-        return list(wanted)
 
     def _next(self, taken: list[Wanted], now: datetime) -> None:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
@@ -340,9 +341,9 @@ class Supervisor:
         free = self.here.config.max_parallel - self.here.store.running_count()
         free = min(free, runner.room() - len(self.watched))
         while free > 0 and (runs := self.here.store.startable(free, now)):
-            started = self._start_each(runs, now)
-            taken += started
-            free -= len(started)
+            before = len(taken)
+            self._start_each(taken, runs, now)
+            free -= len(taken) - before
         left = until_ready(self.here, now)
         waits = left is not None and self._waits_for_all()
         self.wake_at = time.monotonic() + left if left is not None and waits else None
@@ -357,18 +358,17 @@ class Supervisor:
                     self.lasting.push(locked.pop_all())
         return self._waiting
 
-    def _start_each(self, runs: Sequence[Run], now: datetime) -> list[Wanted]:
+    def _start_each(self, taken: list[Wanted], runs: Sequence[Run], now: datetime) -> None:
         """Take the first of the runs, and those that may start beside the ones before them."""
-        tasks, seen = self.known.of(self.here, runs), set[object]()
-        wanted: list[Wanted] = []
+        tasks, seen, before = self.known.of(self.here, runs), set[object](), len(taken)
         for run in runs:
             # Each was found to be startable alone, not beside others of its task or group.
             task = tasks[run.task_id]
             kin = {task.id, task.group} - {None}
             if not seen & kin:
-                wanted += self._want_or_not(run, task, now)
+                taken += self._want_or_not(run, task, now)
             seen |= kin
-        return self._make_running(wanted, now)
+        self._make_running(taken[before:], now)
 
     def _want_or_not(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
         late = policy.too_late(task, run, now)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, At, Cron, Every, Manual, State, TaskRunner, Trigger
+from taskrunner import After, At, Cron, Every, Manual, State, TaskRunner, Trigger, by_hand
 from taskrunner.errors import TaskBusy
 from tests.samples import call, start, wait_for
 
@@ -259,3 +259,30 @@ def test_of_several_ticks_one_waits_for_an_attempt_and_the_others_leave(home):
             assert call(home, "tick")[2] == 0
             assert first.poll() is None  # that one did not wait until the attempt was made
         assert [run.attempt for run in runner.history()] == [2, 1]
+
+
+@pytest.mark.parametrize("by_hand_first", [False, True])
+def test_a_slot_that_is_also_done_by_hand_keeps_the_attempts_of_both(
+    runner, clock, due, by_hand_first
+):
+    due("x", command=["false"], retries=1, retry_delay="1m", overlap="allow")
+    slot, here = clock.at, runner._here()
+
+    def ask():
+        with here.store.transaction():
+            by_hand.request(here, runner.task("x"), slot, clock.at, force=False)
+
+    def tick():
+        for _ in range(4):
+            runner.tick()
+            clock.forward(minutes=1)
+
+    if by_hand_first:
+        ask()
+    tick()
+    if not by_hand_first:
+        ask()
+        tick()
+    found = told(runner.history())
+    assert sorted(attempt for _, attempt, *_ in found) == [1, 1, 2, 3]
+    assert {(at, state) for at, _, state, _ in found} == {("13:00", State.FAILED)}

@@ -18,7 +18,7 @@ from taskrunner import (
     by_hand,
     runner as processes,
 )
-from tests.samples import start, wait_for
+from tests.samples import call, start, wait_for
 
 
 @pytest.fixture
@@ -292,3 +292,41 @@ def test_a_child_of_a_chain_that_replaces_is_stopped_at_once(door, tmp_path):
     door.run("parent")
     wait_for(lambda: door.run_of(old.id).state is State.CANCELLED)
     wait_for(lambda: door.history("child")[0].state is State.SUCCEEDED)
+
+
+def test_a_run_that_waits_heeds_the_limit_of_its_group(door, home, tmp_path):
+    add(
+        door,
+        "a",
+        f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done; sleep 1",
+        overlap="queue",
+        group="g:1",
+    )
+    add(door, "b", "sleep 1", overlap="queue", group="g")
+    door.run("a", detach=True)
+    running(door, "a")
+    door.set("b", now=True)
+    call(home, "tick")
+    thread, found = in_background(home, "a")
+    wait_for(lambda: len(door.history(state="pending")) == 2)
+    (tmp_path / "go").touch()
+    together = 0
+    while thread.is_alive():
+        together = max(together, len(door.history(state="running")))
+    thread.join()
+    wait_for(lambda: [run.state for run in door.history()] == [State.SUCCEEDED] * 3)
+    assert together == 1 and found[0].state is State.SUCCEEDED
+
+
+def test_two_signals_at_once_cancel_a_run_before_they_kill_it(door, home, tmp_path):
+    shell = f"trap 'echo told >> {tmp_path}/log; exit' TERM; echo up; while :; do sleep 0.1; done"
+    add(door, shell=shell)
+    with start(home, "run", "x") as process:
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGSTOP)
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(each)
+        process.send_signal(signal.SIGCONT)
+        process.communicate(timeout=100)
+    (run,) = door.history("x")
+    assert run.state is State.CANCELLED

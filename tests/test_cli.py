@@ -331,6 +331,8 @@ BAD_ADDS = [
     ("'true'", ["x", *EVERY, "true"]),
     # options
     ("'1.5h'", ["x", *EVERY, "--timeout", "1.5h", *TRUE]),
+    ("not UTF-8", ["x", *EVERY, "--on-failure", "echo \udcff", *TRUE]),
+    ("not UTF-8", ["x", *EVERY, "--notify", "failure=echo \udcff", *TRUE]),
     ("'1mo'", ["x", *EVERY, "--timeout", "1mo", *TRUE]),
     ("'none'", ["x", *EVERY, "--kill-after", "none", *TRUE]),
     ("'sometimes'", ["x", *EVERY, "--overlap", "sometimes", *TRUE]),

@@ -52,6 +52,8 @@ def test_a_variable_wins_over_the_file(home, monkeypatch):
         ('synchronous = "off"', "'off': .*full or normal"),
         ("tz = 3", "tz .*: .*text"),
         ('allow_network_home = "perhaps"', "true or false"),
+        ("allow_network_home = []", "true or false"),
+        ("allow_network_home = { a = 1 }", "true or false"),
         ("[env]\nA = 1", "text as values.*'A'"),
         ('[env]\n"A=B" = "1"', "'A=B'"),
         ('[env]\n"A B" = "1"', "letters, digits and _ .*'A B'"),

@@ -129,3 +129,15 @@ def test_two_daemons_side_by_side_run_each_slot_once(door, daemon):
     slots = [run.slot for run in door.history("often", limit=100)]
     assert len(slots) == len(set(slots))
     assert {State.SUCCEEDED} == set(states(door, "often"))
+
+
+def test_settings_read_anew_hold_also_for_what_the_daemon_says(door, daemon, home):
+    settings, log = home / "taskrunner.toml", home / "taskrunner.log"
+    settings.write_text("log_level = 'error'\n")
+    process = daemon()
+    settings.write_text("log_level = 'info'\n")
+    process.send_signal(signal.SIGHUP)
+    wait_for(lambda: log.exists() and "read anew" in log.read_text())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(100) == 0
+    assert "daemon: stopping" in log.read_text()

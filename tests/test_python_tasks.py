@@ -74,6 +74,12 @@ def test_a_success_that_only_prints_has_no_more_of_a_reason(ended):
     assert ended("--code", "print('done')")["reason"] == "exit code 0"
 
 
+def test_a_large_output_is_told_of_as_well(ended):
+    run = ended("--code", "print('z' * 200_000); raise ValueError('too much')")
+    assert (run["state"], run["reason"]) == ("failed", "exit code 1; ValueError: too much")
+    assert run["output_size"] > 200_000
+
+
 def test_sys_exit_is_the_exit_code_of_the_run(ended):
     run = ended("--code", "import sys; sys.exit('no disk')")
     assert (run["exit_code"], run["reason"]) == (1, "exit code 1; no disk")

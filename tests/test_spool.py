@@ -275,3 +275,14 @@ def test_a_run_that_was_being_cancelled_is_cancelled_also_through_the_spool(door
 def test_cancel_finds_the_end_in_the_spool(door, spooled):
     (run,) = door.cancel(1, reason="cancelled by ann")
     assert (run.state, run.exit_code) == (State.CANCELLED, 3)
+
+
+@pytest.mark.usefixtures("spooled")
+def test_an_end_that_came_into_the_spool_after_it_was_taken_up_is_no_lost_run(door, monkeypatch):
+    """Its supervisor left while the tick waited for its turn to write: the next tick takes it up."""
+    with monkeypatch.context() as patched:
+        patched.setattr(spool, "take_up", lambda _: None)
+        door.tick()
+    assert states(door) == [("x", State.RUNNING, 1)]
+    door.tick()
+    assert states(door)[-1] == ("x", State.FAILED, 1)

@@ -611,6 +611,37 @@ def test_no_more_run_at_a_time_than_open_files_allow(home, clock, monkeypatch):
         assert [run.state for run in runner.history(limit=100)] == [State.SUCCEEDED] * 60
 
 
+def test_a_delay_goes_on_when_the_clock_is_set_back_over_its_slots(runner, clock):
+    runner.add("x", ["true"], Every("1m", from_finish=True))
+    start = clock.at
+    for _ in range(3):
+        clock.forward(minutes=1)
+        runner.tick()
+    assert len(runner.history("x")) == 3
+    clock.at = start + timedelta(minutes=1)
+    runner.run("x")
+    assert runner.task("x").next == clock.forward(minutes=1)
+    runner.tick()  # that slot has a run already
+    assert len(runner.history("x")) == 4
+    assert runner.task("x").next == clock.forward(minutes=1)
+    for _ in range(3):
+        runner.tick()
+        clock.forward(minutes=1)
+    assert runner.task("x").next is not None and len(runner.history("x")) >= 5
+
+
+def test_what_was_asked_for_runs_although_the_schedule_means_nothing_any_more(runner, clock, home):
+    runner.add("x", ["true"], Cron("* * * * *", tz="UTC"))
+    runner.set("x", now=True)
+    with closing(sqlite3.connect(home / "taskrunner.db")) as store, store:
+        store.execute("UPDATE tasks SET tz = 'Mars/Olympus', following = NULL")
+    clock.forward(minutes=1)
+    runner.tick()
+    assert [run.trigger for run in runner.history("x")] == [Trigger.MANUAL]
+    runner.tick()
+    assert "Mars/Olympus" in runner.task("x").error
+
+
 def test_a_delay_whose_zone_is_gone_stops_nobody(runner, clock, home):
     runner.add("lame", ["true"], Every("1d", from_finish=True), tz="Europe/Berlin")
     runner.add("sound", ["true"], EACH_MINUTE)
@@ -635,3 +666,20 @@ def test_a_clock_that_was_years_ahead_leaves_no_delay_and_no_state_behind(runner
     runner.tick()
     assert [f"{run.started:%Y}" for run in runner.history()] == ["2026", "2036"]
     assert runner.task("poll").last_run == clock()
+
+
+def test_folders_among_the_files_of_supervisors_and_outputs_stop_no_tick(runner, clock, home):
+    runner.add("x", ["true"], Every("1m"))
+    (home / "supervisors" / "1-dead").mkdir(parents=True)
+    (home / "output" / "1-dead.1").mkdir(parents=True)
+    clock.forward(minutes=1)
+    assert [run.state for run in runner.tick().runs] == [State.SUCCEEDED]
+
+
+def test_a_caller_of_several_words_is_kept_as_one(runner, clock):
+    runner.tick(caller="my own app!")
+    runner.add("x", ["true"], Manual())
+    runner.tick(caller="my own app!")
+    clock.forward(seconds=30)
+    assert runner.tick(caller="my own app!").idle
+    assert runner.status().clock == "myownapp"

@@ -32,7 +32,7 @@ class Clock(Door):
         The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id, only that task is looked at. A home without a store has nothing to do. Raises
         StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
         """
-        from taskrunner import carrier, metrics, tick as visits
+        from taskrunner import carrier, home, metrics, tick as visits
 
         here = self._here()
         only = None if task is None else here.store.task(task)
@@ -40,7 +40,7 @@ class Clock(Door):
             return visits.Visit(here.now(), idle=True)
         carried, warning = carrier.of(here)
         visit = visits.tick(
-            here, caller=caller, only=only, carrier=carried, publish=metrics.publish
+            here, caller=home.word(caller), only=only, carrier=carried, publish=metrics.publish
         )
         visit.warning = visit.warning or warning
         return visit

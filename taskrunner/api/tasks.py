@@ -359,14 +359,14 @@ class Tasks(Door):
 
         here = self._here()
         task = here.store.task(name)
-        live = here.store.live(task.id)
-        if live and force:
-            by_hand.cancel(here, [run.id for run in live], f"{task.name} was removed")
-        elif live:
-            raise TaskBusy(
-                f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
-            )
+        if force:
+            going = [run.id for run in here.store.live(task.id)]
+            by_hand.cancel(here, going, f"{task.name} was removed")
         with here.store.transaction():
+            if not force and (live := here.store.live(task.id)):
+                raise TaskBusy(
+                    f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
+                )
             self._skip_pending(here, task, f"{task.name} was removed")
             here.store.change_task(task.id, enabled=False, removed=here.now())
             self._note("removed", task.id)

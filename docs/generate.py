@@ -529,7 +529,8 @@ def toml_default(name: str, value: ast.expr) -> str:
 CONFIGURATION_HEAD = """\
 taskrunner works without any configuration. Settings go into `taskrunner.toml` in the [home](files.md), which
 you make yourself. A setting that is not known, or whose value is wrong, is an error, and no tick that has something to do runs: nothing
-is ignored in silence.
+is ignored in silence. The zone and the defaults of tasks are looked at where they are needed, which is when a task is
+added or changed, and by `taskrunner doctor`.
 
 ```toml
 tz = "Europe/Berlin"

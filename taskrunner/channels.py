@@ -197,7 +197,8 @@ def _channel(name: str, table: Any, where: str) -> Channel:
         raise InputError(f"{place} must be a table: [notify.{name}]")
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise InputError(f"{place}: kind {shown(kind)} must be one of {', '.join(KINDS)}")
+        what = "has no kind: it" if kind is None else f"kind {shown(kind)}"
+        raise InputError(f"{place}: {what} must be one of {', '.join(KINDS)}")
     found = {key: _setting(place, kind, key, each) for key, each in table.items()}
     _agree(place, kind, found)
     return Channel(name, kind, found)

@@ -1488,3 +1488,32 @@ def test_tasks_of_one_kind_are_listed_apart(home, capsys):
     assert "once" in out and "daily" not in out
     assert cli.main(["--home", str(home), "list", "--kind", "often"]) == 2
     assert "'often' is no kind of schedule: use one of cron, every" in capsys.readouterr().err
+
+
+def test_an_instant_back_in_time_is_typed_as_any_other(tell):
+    tell("add", "x", "--cron", "0 * * * *", "--", "true")
+    for words in (
+        ["next", "--cron", "0 * * * *", "--from", "-2h"],
+        ["history", "--since", "-2h", "--until", "-1h30m"],
+        ["explain", "x", "--at", "-2h"],
+        ["tick", "--dry-run", "--at", "-2h"],
+    ):
+        joined = [*words[:-2], f"{words[-2]}={words[-1]}"]
+        apart, together = tell(*words), tell(*joined)
+        assert apart[2] == DONE and apart[1:] == together[1:], words
+        assert len(apart[0].splitlines()) == len(together[0].splitlines())
+
+
+def test_a_length_back_in_time_where_none_can_be_is_named(refuses):
+    assert "'-5m' is no length" in refuses(USAGE, "-5m", "add", "x", "--every", "-5m", "--", "true")
+
+
+def test_cancel_ends_what_it_can_and_says_what_it_cannot(tell, door):
+    for name in ("idle", "busy"):
+        tell("add", name, "--manual", "--", "sleep", "30")
+    door.run("busy", detach=True)
+    wait_for(lambda: door.history("busy", state="running"))
+    out, err, code = tell("cancel", "idle", "99", "busy")
+    assert code == FAILED and "run 1 of busy cancelled" in err + out
+    assert "no run of idle is live" in err and "there is no run 99" in err
+    assert door.history("busy")[0].state is State.CANCELLED

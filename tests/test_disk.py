@@ -294,6 +294,22 @@ def test_a_run_whose_output_fills_the_disk_ends_and_says_so(disk):
 # ---- read-only
 
 
+@pytest.mark.parametrize("how", ["full", "reading only"])
+def test_the_doctor_blames_the_disk_and_not_the_store_on_it(disk, how):
+    with TaskRunner(disk.home) as door:
+        door.add("x", ["true"], Manual())
+    disk.fill() if how == "full" else disk.remount("ro")
+    try:
+        said = call(disk.home, "doctor")[0]
+        state = call(disk.home, "status", "--check")[0]
+    finally:
+        disk.free() if how == "full" else disk.remount("rw")
+    assert "restore COPY" not in said and "chmod 600" not in said
+    if "the store is sound" not in said:  # SQLite may need no room to read
+        assert f"its disk is {'full' if how == 'full' else 'mounted for reading only'}" in said
+        assert "its disk is" in state
+
+
 def test_a_read_only_home_is_read_and_not_written(disk):
     with TaskRunner(disk.home) as door:
         door.add("x", shell="echo hello", schedule=Cron("0 2 * * *", tz="UTC"))

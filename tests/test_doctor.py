@@ -619,3 +619,18 @@ def test_the_check_is_one_line_with_a_word_and_an_exit_code(well, capsys):
 def test_the_check_has_no_document(home, capsys):
     assert cli.main(["--home", str(home), "status", "--check", "--json"]) == 2
     assert "--json goes only without --check" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tz = 'Mars/Olympus'", "Mars/Olympus"),
+        ("[defaults]\ntmeout = '1h'", "'tmeout' is no option"),
+        ("[defaults]\ntimeout = 'x'", "--timeout 'x'"),
+    ],
+)
+def test_a_setting_that_only_a_new_task_would_meet_is_an_error(runner, home, text, said):
+    runner.add("x", ["true"], Manual())
+    (home / "taskrunner.toml").write_text(text + "\n")
+    found = [each for each in runner.doctor().findings if said in each.what]
+    assert [each.severity for each in found] == ["error"]

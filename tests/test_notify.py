@@ -458,7 +458,7 @@ def test_a_channel_that_is_not_there_is_told_at_once(told):
         ("notify = 3", "notify in {} must be tables such as [notify.ops]"),
         (
             "[notify.x]",
-            "the channel 'x' in {}: kind 'None' must be one of command, mail, webhook, ping",
+            "the channel 'x' in {}: has no kind: it must be one of command, mail, webhook, ping",
         ),
         ('[notify.x]\nkind = "fax"', "kind 'fax' must be one of command, mail, webhook, ping"),
         ('[notify."a b"]\nkind = "ping"', "the channel 'a b' in {}: use letters, digits"),

@@ -156,7 +156,7 @@ def test_a_text_is_fed_to_stdin(children, out):
 @pytest.mark.parametrize(
     ("argv", "cwd", "code", "said"),
     [
-        (("/no/such/program",), "/", 127, "no program '/no/such/program' on PATH=/usr/bin:/bin"),
+        (("/no/such/program",), "/", 127, "no program '/no/such/program'"),
         (("nosuch",), "/", 127, "no program 'nosuch'"),
         (("/etc/passwd",), "/", 126, "'/etc/passwd': Permission denied"),
         (("/etc",), "/", 126, "'/etc'"),

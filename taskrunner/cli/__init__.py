@@ -5,6 +5,7 @@ goes to stdout, everything else to stderr; an error is one sentence with an exit
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
@@ -50,6 +51,7 @@ VERBS = {
     "doctor": "install",
     "completion": "completion",
 }
+BACK = re.compile(r"-[0-9]+[a-z][0-9a-z]*")
 SEE = "\nsee taskrunner --help"
 
 
@@ -169,9 +171,10 @@ def _read(words: Sequence[str], args: Arguments) -> None:
     # What follows -- is the task's, to the letter; argparse would take options out of it.
     cut = words.index("--") if "--" in words else len(words)
     args.after_dashes = list(words[cut + 1 :]) if cut < len(words) else None
+    typed = _with_lengths(words[:cut])
     try:
-        whole = parser(_verb(words[:cut]))
-        _, left = whole.parse_known_args(words[:cut], args)
+        whole = parser(_verb(typed))
+        _, left = whole.parse_known_args(typed, args)
     except SystemExit:  # the help or the version has been printed
         flush()
         raise
@@ -182,6 +185,18 @@ def _read(words: Sequence[str], args: Arguments) -> None:
         raise errors.InputError(f"there is no verb in {said}: write one, such as list{SEE}")
     if args.after_dashes is not None and not args.takes_command:
         raise errors.InputError(f"{args.verb} takes no command after --")
+
+
+def _with_lengths(words: Sequence[str]) -> list[str]:
+    """Return words with a length back in time, such as -2h, joined to its flag: argparse takes it for another flag."""
+    found: list[str] = []
+    for word in words:
+        flag = found[-1] if found else ""
+        if BACK.fullmatch(word) and flag.startswith("--") and "=" not in flag:
+            found[-1] = f"{flag}={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def _verb(words: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from taskrunner import errors, render
@@ -20,8 +21,9 @@ from taskrunner.cli.common import (
     write,
 )
 from taskrunner.cli.watch import watch, with_watch
-from taskrunner.errors import InputError, StateError, UnknownTask
+from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTask
 from taskrunner.model import Run, State
+from taskrunner.refusal import tell
 from taskrunner.render import graph
 
 FOLLOW = 0.2  # seconds between two looks at a log that is quiet
@@ -96,17 +98,29 @@ def _declare_cancel(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _cancel(args: Any) -> int:
+    troubles: list[TaskRunnerError] = []
     with door(args) as runner:
         for key in args.runs:
-            for run in runner.cancel(key):
-                if run.state is State.RUNNING:
-                    raise StateError(
-                        f"run {run.id} of {run.task} cannot be reached from here: it is marked, "
-                        "and its own supervisor or its timeout has to end it"
-                    )
-                if not args.quiet:
-                    say(f"run {run.id} of {run.task} {run.state}: {run.reason}")
+            try:
+                _cancel_one(runner.cancel(key), quiet=args.quiet)
+            except TaskRunnerError as exc:  # what else is to end does not wait for that
+                troubles.append(exc)
+    for each in troubles[:-1]:
+        tell(str(each))
+    if troubles:
+        raise troubles[-1]
     return 0
+
+
+def _cancel_one(runs: Iterable[Run], *, quiet: bool) -> None:
+    for run in runs:
+        if run.state is State.RUNNING:
+            raise StateError(
+                f"run {run.id} of {run.task} cannot be reached from here: it is marked, "
+                "and its own supervisor or its timeout has to end it"
+            )
+        if not quiet:
+            say(f"run {run.id} of {run.task} {run.state}: {run.reason}")
 
 
 def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -31,7 +31,7 @@ def _judged(folder: str, now: datetime) -> Finding:
     beat = heartbeat.read(home.path(folder, home.HEARTBEAT))
     late = _late(beat, now)
     if found.busy or found.error:
-        why = "is locked" if found.busy else f"cannot be read: {found.error}"
+        why = "is locked" if found.busy else f"cannot be read: {found.disk or found.error}"
         return Finding(Severity.ERROR, "; ".join([f"the store {why}", *late]), None)
     if late:
         return Finding(Severity.ERROR, late[0], None)

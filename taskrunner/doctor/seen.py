@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from taskrunner import config, heartbeat, home
+from taskrunner import config, heartbeat, home, options
 from taskrunner.answers import Finding
 from taskrunner.config import Config
 from taskrunner.errors import HomeRefused, InputError, TaskRunnerError
@@ -65,10 +65,15 @@ def look(folder: str, now: datetime) -> Seen:
 
 def _settings(folder: str, problems: list[Finding]) -> Config:
     try:
-        return config.load(folder)
+        settings = config.load(folder)
     except InputError as exc:
         problems.append(error(str(exc), f"mend {home.CONFIG}: nothing works without it"))
         return Config()
+    try:
+        options.usual(settings.defaults)  # nobody else looks at them before a task is added
+    except InputError as exc:
+        problems.append(error(str(exc), f"mend {home.CONFIG}: no task can be added"))
+    return settings
 
 
 def _opened(seen: Seen) -> Seen:

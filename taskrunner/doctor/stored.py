@@ -32,6 +32,9 @@ def _usable(found: Health, place: str) -> Iterator[Finding]:
     if found.busy:
         cure = "end what holds it (`fuser taskrunner.db` names it): a tick cannot claim meanwhile"
         yield error("the store is locked by another program", cure)
+    elif found.disk is not None:
+        cure = "make room there, or mount it for writing: the store itself may be sound"
+        yield error(f"the store cannot be used: {found.disk}", cure)
     elif found.error is not None:
         permitted = os.access(place, os.R_OK | os.W_OK)
         cure = KEPT if permitted else f"chmod 600 {place}"

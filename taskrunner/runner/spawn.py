@@ -182,10 +182,9 @@ def not_started(command: Command, exc: Exception) -> Outcome:
     if isinstance(exc, OSError) and exc.filename == command.cwd and command.cwd != command.argv[0]:
         return Outcome(error=f"could not start: the directory {command.cwd!r}: {exc.strerror}")
     if isinstance(exc, FileNotFoundError):
-        return Outcome(
-            NOT_FOUND,
-            error=f"could not start: no program {command.argv[0]!r} on PATH={_path(command)}",
-        )
+        name = command.argv[0]
+        where = "" if "/" in name else f" on PATH={_path(command)}"
+        return Outcome(NOT_FOUND, error=f"could not start: no program {name!r}{where}")
     if isinstance(exc, OSError) and exc.strerror:
         return Outcome(
             NOT_EXECUTABLE, error=f"could not start: {command.argv[0]!r}: {exc.strerror}"

@@ -207,12 +207,12 @@ class Connection:
         if (
             code == sqlite3.SQLITE_FULL
             or refused == errno.ENOSPC
-            or (code in DISK and _left(self.place) < FULL)
+            or (code in DISK and left(self.place) < FULL)
         ):
             return StoreFull(
                 f"the disk of the store {shown(self.place)} is full: make room on it, and all goes on by itself"
             )
-        if code in DISK and _only_read(self.place):
+        if code in DISK and only_read(self.place):
             return StoreReadOnly(
                 f"the home {shown(os.path.dirname(self.place))} is on a disk that is mounted for reading only"
             )
@@ -361,7 +361,7 @@ def _refused(folder: str) -> int | None:
     return None
 
 
-def _left(place: str) -> int:
+def left(place: str) -> int:
     """Return how many bytes we may still write on the disk of a file."""
     try:
         found = os.statvfs(place)
@@ -370,7 +370,8 @@ def _left(place: str) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def _only_read(place: str) -> bool:
+def only_read(place: str) -> bool:
+    """Return whether the disk of a file is mounted for reading only."""
     try:
         return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
     except OSError:

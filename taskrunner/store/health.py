@@ -6,7 +6,7 @@ from contextlib import closing
 
 from taskrunner import home, migrations
 from taskrunner.record import record
-from taskrunner.store.connection import BUSY_CODES, quoted
+from taskrunner.store.connection import BUSY_CODES, FULL, left, only_read, quoted
 
 PATIENCE = 2.0  # seconds; who asks how the store is does not want to wait for it
 MOST_FAULTS = 5
@@ -22,6 +22,7 @@ class Health:
     known: int = len(migrations.STEPS)
     busy: bool = False  # others kept it locked
     error: str | None = None  # why it cannot be read
+    disk: str | None = None  # what its disk has to do with that
     faults: tuple[str, ...] = ()  # what quick_check finds
 
 
@@ -42,8 +43,14 @@ def health(folder: str, *, thorough: bool) -> Health | None:
             faults = tuple(" ".join(text.split()) for (text,) in found if text != "ok")
     except sqlite3.Error as exc:
         busy = getattr(exc, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES
-        return Health(size, log, busy=busy, error=str(exc))
+        return Health(size, log, busy=busy, error=str(exc), disk=None if busy else _disk(place))
     return Health(size, log, schema, faults=faults)
+
+
+def _disk(place: str) -> str | None:
+    if only_read(place):
+        return "its disk is mounted for reading only"
+    return "its disk is full" if left(place) < FULL else None
 
 
 def _size(place: str) -> int:

@@ -147,7 +147,7 @@ def _near(name: str, known: Collection[str]) -> str:
     if near:
         return f"did you mean {near[0]}?"
     few = len(known) < MANY
-    return f"known are {', '.join(sorted(known))}" if few else "see taskrunner add --help"
+    return f"known are {', '.join(sorted(known))}" if few else "see the help of taskrunner add"
 
 
 def _read_task(

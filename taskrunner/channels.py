@@ -114,7 +114,9 @@ def _server(value: Any) -> str:
     return str(value)
 
 
-def _one_of(*known: str) -> Callable[[Any], str]:
+def one_of(*known: str) -> Callable[[Any], str]:
+    """Return what reads one of some words."""
+
     def read(value: Any) -> str:
         if value not in known:
             raise InputError(f"one of {', '.join(known)}")
@@ -167,7 +169,7 @@ KINDS: Mapping[str, Readers] = {
         "sendmail": _text,
         "smtp": _server,
         "user": _text,
-        "tls": _one_of("starttls", "tls", "none"),
+        "tls": one_of("starttls", "tls", "none"),
         "ca_file": _text,
         "password_file": _text,
         "password_env": _text,

@@ -92,6 +92,13 @@ def finish(here: OpenHome, *ends: End, retry: bool = True) -> list[Run]:
     return ended
 
 
+def skip_pending(here: OpenHome, task: Task, reason: str, now: datetime) -> None:
+    """Let what waits to be started of a task be skipped."""
+    for run in here.store.live(task.id):
+        if run.state is State.PENDING:
+            finish(here, End(run, State.SKIPPED, reason, now))
+
+
 def ended_at(run: Run) -> datetime:
     """Return when a run that has ended did so."""
     assert run.finished is not None

@@ -90,15 +90,6 @@ def _carrier(value: object) -> str:
     return str(value)
 
 
-def _one_of(*known: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if value not in known:
-            raise InputError(f"one of {', '.join(known)}")
-        return str(value)
-
-    return read
-
-
 def _place(value: object) -> str:
     if not _plain(value) or not os.path.isabs(str(value)) or str(value).endswith("/"):
         raise InputError("the path of a file, from / on")
@@ -161,8 +152,8 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "keep_age": _length,
     "keep_runs": _count,
     "keep_output": size,
-    "log_to": _one_of(*logbook.PLACES),
-    "log_level": _one_of(*logbook.LEVELS),
+    "log_to": channels.one_of(*logbook.PLACES),
+    "log_level": channels.one_of(*logbook.LEVELS),
     "metrics_textfile": _place,
     "env": variables,
     "defaults": _table,

@@ -116,7 +116,7 @@ class StoreBusy(TaskRunnerError):
     exit_code = EXIT_BUSY
 
 
-def shown(value: object, limit: int = 200) -> str:
-    """Return `value` quoted for a message: control characters visible, cut to `limit` characters."""
+def shown(value: object) -> str:
+    """Return `value` quoted for a message: control characters visible, cut to 200 characters."""
     text = repr(value if isinstance(value, str) else str(value))
-    return text if len(text) <= limit else text[: limit - 4] + "...'"
+    return text if len(text) <= 200 else text[:196] + "...'"

@@ -24,7 +24,7 @@ from taskrunner import (
 )
 from taskrunner.answers import Plan, Planned
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
-from taskrunner.model import End, Event, Kind, Progress, Run, State, Task, untold
+from taskrunner.model import Event, Kind, Progress, Run, State, Task, untold
 from taskrunner.opened import OpenHome
 from taskrunner.record import like, record
 from taskrunner.schedule import After, At, Schedule
@@ -414,19 +414,13 @@ def _change(here: OpenHome, step: Step, moment: datetime) -> None:
         on = step.values["enabled"]
         _note(here, "enabled" if on else "disabled", old.id, moment)
         if not on:
-            _skip_pending(here, old, f"{old.name} was disabled", moment)
+            claim.skip_pending(here, old, f"{old.name} was disabled", moment)
 
 
 def _remove(here: OpenHome, step: Step, moment: datetime) -> None:
     assert step.old is not None
     here.store.change_task(step.old.id, enabled=False, removed=moment)
     _note(here, "removed", step.old.id, moment)
-
-
-def _skip_pending(here: OpenHome, task: Task, reason: str, moment: datetime) -> None:
-    for run in here.store.live(task.id):
-        if run.state is State.PENDING:
-            claim.finish(here, End(run, State.SKIPPED, reason, moment))
 
 
 def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:

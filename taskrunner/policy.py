@@ -155,10 +155,9 @@ def _overlap(task: Task, chosen: list[Span], live: Sequence[Run], now: datetime)
     ids = tuple(run.id for run in live)
     match task.overlap:
         case Overlap.QUEUE:
-            return [
-                made(span, Action.QUEUE, f"waits for {named(live)}", _displaced(task, live))
-                for span in chosen
-            ]
+            displaced = _displaced(task, live)
+            waits = f"waits for {named(run for run in live if run.id not in displaced)}"
+            return [made(span, Action.QUEUE, waits, displaced) for span in chosen]
         case Overlap.REPLACE:
             first = [
                 made(span, Action.REPLACE, f"replaces {named(live)}", ids) for span in chosen[:1]

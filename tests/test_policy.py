@@ -134,6 +134,7 @@ def test_overlap_queue_waits_and_displaces_the_one_that_waited():
     live = [run(7, State.RUNNING), run(8, State.PENDING)]
     second = policy.decide(task, slots(1), live, NOON)
     assert (second[0].action, second[0].stops) == (Action.QUEUE, (8,))
+    assert second[0].reason == "waits for run 7 (running)"  # not for the one whose place it takes
 
 
 def test_overlap_queue_with_catch_up_all_is_a_line_within_the_limit():

@@ -14,7 +14,7 @@ from taskrunner.errors import (
     UnknownTask,
     shown,
 )
-from taskrunner.model import End, Kind, State, Task
+from taskrunner.model import Kind, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -332,29 +332,24 @@ class Tasks(Door):
 
     def disable(self, name: str | int) -> Task:
         """Let a task come due no more; what runs goes on, what waits is skipped."""
+        from taskrunner import claim
+
         here = self._here()
         with here.store.transaction():
             task = here.store.task(name)
             if not task.enabled:
                 return task
             here.store.change_task(task.id, enabled=False, requested=None)
-            self._skip_pending(here, task, f"{task.name} was disabled")
+            claim.skip_pending(here, task, f"{task.name} was disabled", here.now())
             self._note("disabled", task.id)
             return here.store.task(task.id)
-
-    def _skip_pending(self, here: OpenHome, task: Task, reason: str) -> None:
-        from taskrunner import claim
-
-        for run in here.store.live(task.id):
-            if run.state is State.PENDING:
-                claim.finish(here, End(run, State.SKIPPED, reason, here.now()))
 
     def remove(self, name: str | int, *, force: bool = False) -> list[str]:
         """Remove a task, and return the names of those that come after it and now never will.
 
         Its history stays, by its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels.
         """
-        from taskrunner import by_hand
+        from taskrunner import by_hand, claim
         from taskrunner.policy import named
 
         here = self._here()
@@ -367,7 +362,7 @@ class Tasks(Door):
                 raise TaskBusy(
                     f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
                 )
-            self._skip_pending(here, task, f"{task.name} was removed")
+            claim.skip_pending(here, task, f"{task.name} was removed", here.now())
             here.store.change_task(task.id, enabled=False, removed=here.now())
             self._note("removed", task.id)
             return [follower.name for follower in here.store.followers(task.name)]

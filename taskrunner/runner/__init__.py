@@ -24,19 +24,14 @@ from taskrunner.runner.processes import (
     pid_namespace,
     process_named,
     session_that_has_open,
-    signal_group,
     started_ticks,
     terminate,
 )
-from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND, Said, detach, tool
+from taskrunner.runner.programs import Said, detach, tool
 from taskrunner.runner.signals import ended_by_term, stop_signals, time_limit
-from taskrunner.runner.spawn import LIMITS
 
 __all__ = [
     "FOREVER",
-    "LIMITS",
-    "NOT_EXECUTABLE",
-    "NOT_FOUND",
     "Asked",
     "Child",
     "Children",
@@ -53,7 +48,6 @@ __all__ = [
     "process_named",
     "room",
     "session_that_has_open",
-    "signal_group",
     "started_ticks",
     "stop_signals",
     "terminate",

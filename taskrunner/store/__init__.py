@@ -37,10 +37,9 @@ class Store(Outbox):
             ],
         )
 
-    def events(self, task_id: int | None = None) -> list[Event]:
-        """Return the events of a task, or all, oldest first."""
-        sql = f"{EVENT} WHERE ? IS NULL OR task_id = ? ORDER BY events.id"
-        return [read_event(row) for row in self._rows(sql, (task_id, task_id))]
+    def events(self) -> list[Event]:
+        """Return all events, oldest first."""
+        return [read_event(row) for row in self._rows(f"{EVENT} ORDER BY events.id")]
 
     def events_about(self, task_id: int) -> list[Event]:
         """Return the events of a task and those of the store as a whole, oldest first."""

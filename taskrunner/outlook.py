@@ -25,6 +25,7 @@ from taskrunner.model import Hold, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.schedule import Schedule
 from taskrunner.store import MISSING
+from taskrunner.store.connection import full
 
 DAY = timedelta(days=1)
 FAILING = (State.FAILED, State.TIMED_OUT, State.LOST)
@@ -43,7 +44,12 @@ def status(here: OpenHome) -> Status:
         pending=[run for run in live if run.state is State.PENDING],
         failing=[task for task in tasks if task.last_state in FAILING],
         next=upcoming(here, None, 5, None),
-        problems=[*_hold_problems(hold), *_clock_problems(here, beat), *_task_problems(tasks)],
+        problems=[
+            *_hold_problems(hold),
+            *_disk_problems(here),
+            *_clock_problems(here, beat),
+            *_task_problems(tasks),
+        ],
     )
 
 
@@ -172,6 +178,11 @@ def walk(
 def _hold_problems(hold: Hold | None) -> Iterator[str]:
     if hold is not None:
         yield f"nothing is started: the store is held by {hold.by}; `taskrunner resume` ends that"
+
+
+def _disk_problems(here: OpenHome) -> Iterator[str]:
+    if full(here.folder):
+        yield f"the disk of {here.folder} is full: nothing is claimed or recorded until there is room"
 
 
 def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str]:

@@ -217,8 +217,10 @@ class Supervisor:
                 self._next(batch, now)
                 marked = self.here.store.being_stopped().keys() - stopped.keys()
         except BaseException:
-            for watched in batch:  # none of it is written, so none of it is started
-                self.slots.put_back(watched.slot)
+            # None of it is written, so none of it is started; a file that goes by its unit is for nobody else.
+            give_back = self.slots.put_back if self.carrier is None else self.slots.drop
+            for watched in batch:
+                give_back(watched.slot)
             self.here.log.forget()
             raise
         del self._ended[: len(ended)]

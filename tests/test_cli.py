@@ -799,7 +799,7 @@ def test_cwd_umask_and_nice_are_seen(tell, tmp_path):
     out = add_and_run(
         tell, "--cwd", str(tmp_path), "--umask", "027", "--nice", "7", "--shell", shell
     )
-    assert out.split() == [str(tmp_path), "0027", "7"]
+    assert out.split() == [str(tmp_path), "0027", str(os.nice(0) + 7)]
 
 
 def test_a_relative_cwd_is_that_of_the_one_who_adds(tell, tmp_path, monkeypatch):
@@ -1488,6 +1488,17 @@ def test_tasks_of_one_kind_are_listed_apart(home, capsys):
     assert "once" in out and "daily" not in out
     assert cli.main(["--home", str(home), "list", "--kind", "often"]) == 2
     assert "'often' is no kind of schedule: use one of cron, every" in capsys.readouterr().err
+
+
+def test_at_now_is_the_next_tick(tell, door):
+    tell("add", "x", "--at", "now", "--", "true")
+    wait_for(lambda: door.task("x").next <= datetime.now(UTC))
+    tell("tick")
+    assert [run.state for run in door.history("x")] == [State.SUCCEEDED]
+
+
+def test_since_says_which_lengths_there_are(refuses):
+    assert "such as 7d" in refuses(USAGE, "'foo'", "history", "--since", "foo")
 
 
 def test_an_instant_back_in_time_is_typed_as_any_other(tell):

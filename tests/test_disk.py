@@ -302,12 +302,15 @@ def test_the_doctor_blames_the_disk_and_not_the_store_on_it(disk, how):
     try:
         said = call(disk.home, "doctor")[0]
         state = call(disk.home, "status", "--check")[0]
+        status = call(disk.home, "status")[0]
     finally:
         disk.free() if how == "full" else disk.remount("rw")
     assert "restore COPY" not in said and "chmod 600" not in said
     if "the store is sound" not in said:  # SQLite may need no room to read
         assert f"its disk is {'full' if how == 'full' else 'mounted for reading only'}" in said
         assert "its disk is" in state
+    if how == "full":
+        assert f"the disk of {disk.home} is full" in " ".join(status.split())
 
 
 def test_a_read_only_home_is_read_and_not_written(disk):

@@ -12,7 +12,7 @@ from typing import Any
 
 from taskrunner import config, duration, render
 from taskrunner.api import TaskRunner
-from taskrunner.errors import StateError, ZoneError, shown
+from taskrunner.errors import MomentError, StateError, ZoneError, shown
 from taskrunner.model import Kind
 from taskrunner.refusal import drop, tell
 
@@ -182,7 +182,10 @@ def since(runner: TaskRunner, text: str | None) -> datetime | None:
         return None
     if text[:1].isdigit() and not text[:5].count("-"):
         return duration.parse_ago(text, runner.now())
-    return runner.moment(text)
+    try:
+        return runner.moment(text)
+    except MomentError as exc:
+        raise MomentError(f"{exc}; or a length of time ago, such as 7d") from exc
 
 
 def number(most: int) -> Callable[[str], int]:

@@ -46,7 +46,7 @@ def schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     if args.cron is not None:
         return Cron(args.cron)
     if args.at is not None:
-        return At(_apart(runner.moment(args.at), args.at) if args.at[:1] in "+-n" else args.at)
+        return At(_whole(runner.moment(args.at), args) if args.at[:1] in "+-n" else args.at)
     if args.after is not None:
         parent, _, how = args.after.partition(":")
         return After(parent, how or "succeeded")
@@ -73,7 +73,10 @@ def typed(option: str, value: object) -> str:
     return flag if value is True else f"{flag} {shown(value)}"
 
 
-def _apart(moment: datetime, text: str) -> datetime:
-    """Return an instant counted from now to the second, as nobody means the milliseconds; `+1s` is not sooner."""
-    up = text.startswith("+") and moment.microsecond > 0
+def _whole(moment: datetime, args: Any) -> datetime:
+    """Return an instant counted from now to the second, as nobody means the milliseconds.
+
+    It is not sooner than was asked for, which would often be past already; with --now it may be.
+    """
+    up = args.at[0] in "+n" and not args.now and moment.microsecond > 0
     return moment.replace(microsecond=0) + timedelta(seconds=up)

@@ -207,7 +207,7 @@ class Connection:
         if (
             code == sqlite3.SQLITE_FULL
             or refused == errno.ENOSPC
-            or (code in DISK and left(self.place) < FULL)
+            or (code in DISK and full(self.place))
         ):
             return StoreFull(
                 f"the disk of the store {shown(self.place)} is full: make room on it, and all goes on by itself"
@@ -359,6 +359,11 @@ def _refused(folder: str) -> int | None:
         )  # no such files here
         return exc.errno if known else None
     return None
+
+
+def full(place: str) -> bool:
+    """Return whether the disk of a file has no room for a transaction."""
+    return left(place) < FULL
 
 
 def left(place: str) -> int:

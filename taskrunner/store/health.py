@@ -6,7 +6,7 @@ from contextlib import closing
 
 from taskrunner import home, migrations
 from taskrunner.record import record
-from taskrunner.store.connection import BUSY_CODES, FULL, left, only_read, quoted
+from taskrunner.store.connection import BUSY_CODES, full, only_read, quoted
 
 PATIENCE = 2.0  # seconds; who asks how the store is does not want to wait for it
 MOST_FAULTS = 5
@@ -50,7 +50,7 @@ def health(folder: str, *, thorough: bool) -> Health | None:
 def _disk(place: str) -> str | None:
     if only_read(place):
         return "its disk is mounted for reading only"
-    return "its disk is full" if left(place) < FULL else None
+    return "its disk is full" if full(place) else None
 
 
 def _size(place: str) -> int:

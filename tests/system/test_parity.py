@@ -28,7 +28,7 @@ from tests.system import cronbox
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.xdist_group("daemons"),
+    pytest.mark.xdist_group("nights"),
     pytest.mark.timeout(1500),  # nights that are spent anew are spent slowly
 ]
 
@@ -41,7 +41,7 @@ STALLED = 4 * MINUTE
 # times of an expression are at least ten minutes apart; later than this, a line is not known to be of one.
 LATE = 3 * MINUTE
 # Of the first attempt, and of those for which the machine was too busy.
-SPEEDS = (240, 120, 60, 30)
+SPEEDS = (120, 60, 30)
 BEFORE = (
     65 * MINUTE
 )  # longer than any of the hours that come twice: faketime reads its start as a wall time

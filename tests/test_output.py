@@ -1,5 +1,6 @@
 """Where output lives: slot files used again, kept files, nothing for silence."""
 
+import errno
 import os
 
 import pytest
@@ -103,6 +104,16 @@ def test_large_output_of_a_dead_supervisor_keeps_its_file(folder):
 
 def test_output_that_is_gone_has_no_size(folder):
     assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (None, b"", None)
+
+
+def test_output_of_a_dead_supervisor_that_cannot_be_read_is_said_to_be_lost(folder, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    (folder / "9-dead.1").write_bytes(b"x")
+    monkeypatch.setattr(output, "gather", broken)
+    note = "its output was lost: Input/output error"
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (None, b"", note)
 
 
 def test_slot_files_are_known_by_their_supervisor_and_kept_ones_by_their_run(folder):

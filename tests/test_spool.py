@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskrunner import After, Every, Manual, State, TaskRunner, migrations, spool
+from taskrunner.carrier import record
 from taskrunner.model import Outcome
 from taskrunner.store import Store
 from tests.samples import NOON, ROOT, start, wait_for
@@ -286,3 +287,14 @@ def test_an_end_that_came_into_the_spool_after_it_was_taken_up_is_no_lost_run(do
     assert states(door) == [("x", State.RUNNING, 1)]
     door.tick()
     assert states(door)[-1] == ("x", State.FAILED, 1)
+
+
+def test_what_a_unit_tells_waits_while_the_settings_have_a_mistake(door, home):
+    """Nobody else would hear how a run ended that systemd carried."""
+    door.add("x", ["true"], Manual())
+    (home / "taskrunner.toml").write_text("max_parallel =\n")
+    told = record.Told(7, "taskrunner-run-7.service", Outcome(exit_code=0), door.now(), None, False)
+    record._record(str(home), told)
+    assert [place.name for place in (home / "spool").iterdir()] == [
+        "7.taskrunner-run-7.service.json"
+    ]

@@ -34,10 +34,10 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
             continue
         task = here.store.task_of(run)
         lost = _why_lost(here, task, run, process, now, units)
-        if lost is not None and spool.holds(here, run.id):
-            continue  # its supervisor has left since the spool was taken up: the next tick records the end
         if lost is not None:
-            settle(here, run, process, lost, now)
+            # Its supervisor may have left since the spool was taken up: then the next tick records the end.
+            if not spool.holds(here, run.id):
+                settle(here, run, process, lost, now)
             continue
         if carried(process) and (_has(units, process) or not find_child(here, process)):
             stops += _look_after_unit(here, task, run, process, now)

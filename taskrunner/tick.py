@@ -38,7 +38,7 @@ from taskrunner import (
     telling,
 )
 from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreRefused
-from taskrunner.model import Kind, Run, State, Task
+from taskrunner.model import Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 from taskrunner.record import field, mutable, record
@@ -71,9 +71,10 @@ class Evaluated:
 
     @property
     def is_plain(self) -> bool:
-        """Whether its decisions make runs and stop none, and its next slot waits for none of them."""
-        waits = self.task.from_finish or self.task.kind is Kind.AT
-        return not waits and all(each.claims and not each.stops for each in self.decisions)
+        """Whether its decisions make runs and stop none, and its next slot does not wait for them."""
+        if self.task.from_finish:
+            return False
+        return all(each.claims and not each.stops for each in self.decisions)
 
 
 @mutable

@@ -547,3 +547,19 @@ def test_only_what_was_asked_for_decides_where_a_program_is_found(
     beside.settle()
     ended(beside)
     assert out.text() == "theirs\n"
+
+
+def test_a_child_that_the_kernel_has_no_room_to_watch_is_polled(children, out, monkeypatch):
+    """As when max_user_watches of epoll(7) are used up."""
+
+    class Full:
+        def register(self, *_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    real = children._ends._poll
+    monkeypatch.setattr(children._ends, "_poll", Full())
+    children.start(1, shell("exit 3"), out.fd)
+    assert ended(children)[1].exit_code == 3

@@ -77,9 +77,8 @@ while begun < count or left or over:
     for pidfd, _ in ends.poll() if left else []:
         run, pid = running.pop(pidfd)
         _, status, usage = os.wait4(pid, 0)
-        ends.unregister(
-            pidfd
-        )  # a process that is just being made has a copy, which would keep it there
+        # A process that is just being made has a copy, which would keep it there.
+        ends.unregister(pidfd)
         os.close(pidfd)
         over.append((time.time_ns() // 1_000_000, status, usage.ru_utime + usage.ru_stime, run))
         left -= 1

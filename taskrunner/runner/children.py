@@ -14,7 +14,7 @@ from taskrunner.model import Command, Outcome
 from taskrunner.record import field, mutable, record
 from taskrunner.runner import quick
 from taskrunner.runner.ends import Ends
-from taskrunner.runner.processes import descriptor, group_lives, signal_group, terminate
+from taskrunner.runner.processes import group_lives, signal_group, terminate
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND
 from taskrunner.runner.spawn import PrivilegesStay, not_started, quickly, spawn
 
@@ -103,11 +103,8 @@ class Children:
             pid = spawn(command, output)
         except (OSError, LookupError, ValueError, PrivilegesStay) as exc:
             return not_started(command, exc)
-        fd = descriptor(pid)
-        if fd is not None:
-            self._ends.watch(fd)
         return self._watch(
-            quick.Started(key, pid, fd, time.monotonic()),
+            quick.Started(key, pid, self._ends.watch(pid), time.monotonic()),
             pid,
             Asked(command, output, None),
             _own_memory(),
@@ -220,9 +217,10 @@ class Children:
     def ended(self) -> list[tuple[int, Outcome]]:
         """Return what has ended, without waiting: keys and outcomes."""
         seen = self._ends.seen()
-        self._take_started()  # after that, since what is seen to have ended is among them
+        self._take_started()  # after that, since most of what is seen to have ended is among them
         for fd in seen:
-            self._reap(self._watched[fd])
+            if fd in self._watched:  # else the starter is about to tell of it, and it is seen again
+                self._reap(self._watched[fd])
         for child in [child for child in self._polled.values() if child.outcome is None]:
             self._reap(child)
         over = [child for child in self._polled.values() if child.outcome and _over(child)]

@@ -3,6 +3,8 @@
 import os
 import select
 
+from taskrunner.runner.processes import descriptor
+
 
 class Ends:
     """An epoll(7) of its own, which can be read when a process has ended: it may be one of those to wait for."""
@@ -12,10 +14,17 @@ class Ends:
         self._poll = select.epoll() if hasattr(select, "epoll") else None
         self.fd = None if self._poll is None else self._poll.fileno()
 
-    def watch(self, pidfd: int) -> None:
-        """Look at a process from here on; any thread may say so."""
-        assert self._poll is not None  # where there is none, there are no such descriptors
-        self._poll.register(pidfd, select.EPOLLIN)
+    def watch(self, pid: int) -> int | None:
+        """Look at a process from here on and return its descriptor, None where it has to be polled; for any thread."""
+        pidfd = None if self._poll is None else descriptor(pid)
+        if self._poll is None or pidfd is None:
+            return None
+        try:
+            self._poll.register(pidfd, select.EPOLLIN)
+        except OSError:  # the kernel has no room for another one
+            os.close(pidfd)
+            return None
+        return pidfd
 
     def forget(self, pidfd: int) -> None:
         """Look at it no longer, and close its descriptor: a copy of it in a new process would keep it here."""

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from taskrunner.model import Command
 from taskrunner.runner.beside import Beside
-from taskrunner.runner.processes import descriptor
 
 FLAGS = 0x80 | 0x04  # POSIX_SPAWN_SETSID and POSIX_SPAWN_SETSIGDEF (spawn.h)
 OPAQUE = 1024  # bytes, more than the C library takes for one of its types
@@ -139,8 +138,8 @@ def start(wanted: Plan) -> int | None:
 class Starter:
     """Starts processes beside us, in turn; `bell` is a descriptor that can be read when one could not be watched."""
 
-    def __init__(self, watch: Callable[[int], None]) -> None:
-        """Take what lets the end of a process be seen by a descriptor of it."""
+    def __init__(self, watch: Callable[[int], int | None]) -> None:
+        """Take what lets the end of a process be seen, and returns a descriptor of it."""
         self.started: deque[Started] = deque()
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._watch = watch
@@ -182,15 +181,13 @@ class Starter:
 
     def _start(self, key: int, wanted: Plan | None) -> None:
         pid = None if wanted is None else start(wanted)
-        fd = None if pid is None else descriptor(pid)
+        fd = None if pid is None else self._watch(pid)
         self._tell(Started(key, pid, fd, time.monotonic()))
 
     def _tell(self, started: Started) -> None:
         self.started.append(started)
-        with suppress(OSError):  # who waits looks now and then all the same
-            if started.fd is not None:
-                self._watch(started.fd)  # after that: when it is seen to end it is known
-            else:
+        if started.fd is None:
+            with suppress(OSError):  # who waits looks now and then all the same
                 os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:

@@ -363,16 +363,11 @@ def _refused(folder: str) -> int | None:
 
 def full(place: str) -> bool:
     """Return whether the disk of a file has no room for a transaction."""
-    return left(place) < FULL
-
-
-def left(place: str) -> int:
-    """Return how many bytes we may still write on the disk of a file."""
     try:
         found = os.statvfs(place)
     except OSError:
-        return FULL
-    return found.f_bavail * found.f_frsize
+        return False
+    return found.f_bavail * found.f_frsize < FULL
 
 
 def only_read(place: str) -> bool:

@@ -64,9 +64,11 @@ class Runs(Tasks):
         `more` is what `_row` takes by name.
         """
         made = self._run(NEW_RUN, _row(task_id, state, claimed, **more))
-        if not made.rowcount or state not in LIVE:
+        if not made.rowcount:
+            return None
+        if state not in LIVE:
             self._ended([(task_id, None, False)])
-        return int(made.lastrowid or 0) if made.rowcount else None
+        return int(made.lastrowid or 0)
 
     def add_runs(self, runs: Iterable[Mapping[str, Any]]) -> None:
         """Write rows of live runs as `add_run` does, many at once."""

@@ -1297,6 +1297,48 @@ def test_every_example_is_understood(verb):
         assert left == []
 
 
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_options_and_names_are_taken_in_any_order(verb):
+    actions = parsers().choices[verb]._actions
+    plain = [word for each in actions if not each.option_strings for word in sample(each)]
+    given = [each for each in actions if each.option_strings and each.dest != "help"]
+    for option in given:
+        group = [option.option_strings[-1], *sample(option)]
+        usual = read(verb, *plain, *group)
+        for cut in range(len(plain) + 1):
+            words = [*plain[:cut], *group, *plain[cut:]]
+            assert read(verb, *words) == usual, words
+
+
+def sample(action):
+    """Words that an argument takes; those of verbs that are lists have two."""
+    if action.nargs == 0:
+        return []
+    if action.option_strings and action.nargs == "?":
+        return ["5"]
+    word = next(iter(action.choices)) if action.choices else "5"
+    return [word] * (2 if action.nargs in ("+", "*") else 1)
+
+
+def read(verb, *words):
+    args = cli.Arguments()
+    cli._read([verb, *words], args)
+    return {**vars(args), "do": None}
+
+
+def test_what_need_not_have_a_value_leaves_the_name_alone():
+    assert read("history", "--watch", "backup")["task"] == "backup"
+    assert read("history", "--watch", "backup")["watch"] == "2"
+    assert read("history", "--watch", "5", "backup")["watch"] == "5"
+
+
+def test_a_command_after_the_dashes_is_intact_whatever_stands_before(tell, door):
+    words = ["sh", "-c", "x", "--every", "2h", "--json"]
+    assert tell("add", "--every", "1h", "x", "--json", "--", *words)[2] == DONE
+    assert tell("set", "--timeout", "5m", "x", "--nice", "5", "--", *words[1:])[2] == DONE
+    assert door.task("x").command == tuple(words[1:])
+
+
 @pytest.mark.parametrize("words", [["--help"], ["add", "--help"], ["--version"]], ids=" ".join)
 def test_help_and_version_are_data(words, capsys):
     with pytest.raises(SystemExit) as ended:

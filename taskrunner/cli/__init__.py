@@ -72,9 +72,26 @@ class Parser(argparse.ArgumentParser):
         self._as_wide_as_the_terminal = formatter_class
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Keep the words for the sentence of an error."""
+        """Keep the words for the sentence of an error; options may stand anywhere."""
         self.words = args or ()
-        return super().parse_known_args(args, namespace)
+        return super().parse_known_args(args and self._ordered(args), namespace)
+
+    def _ordered(self, words: Sequence[str]) -> list[str]:
+        """Return the words with what is no option first: argparse takes NAME and FILE only side by side."""
+        if not any(each.nargs != argparse.PARSER for each in self._get_positional_actions()):
+            return list(words)  # a verb with its words stays where it is
+        plain, options, takes = [], [], None
+        for word in words:
+            if takes is not None and _is_value(takes, word):
+                options.append(word)
+                takes = None
+            elif word[:1] == "-" and word != "-" and not self._negative_number_matcher.match(word):
+                options.append(word)
+                takes = self._option_string_actions.get(word)
+            else:
+                plain.append(word)
+                takes = None
+        return plain + options
 
     def print_help(self, file: Any = None) -> None:  # noqa: ARG002  the signature is argparse's
         """Print the help as data, and not in silence when that fails."""
@@ -90,6 +107,13 @@ class Parser(argparse.ArgumentParser):
             verb = self.prog.rpartition(" ")[2]
             message = f"{errors.shown(unknown[0])} is no option of {verb}, and {message}"
         raise errors.InputError(f"{message}\nsee {self.prog} --help")
+
+
+def _is_value(option: argparse.Action, word: str) -> bool:
+    """Whether a word after an option is its value; those that need not have one take a number."""
+    if option.nargs == argparse.OPTIONAL:
+        return word[:1].isdigit()
+    return option.nargs != 0
 
 
 @cache

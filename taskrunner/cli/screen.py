@@ -37,9 +37,7 @@ def seconds(text: str) -> float:
             return found
     with contextlib.suppress(InputError):
         return duration.parse(text).total_seconds()
-    raise InputError(
-        f"{shown(text)} is no time for --watch: write seconds such as 5, or 1m, and NAME before --watch"
-    )
+    raise InputError(f"{shown(text)} is no time for --watch: write seconds such as 5, or 1m")
 
 
 def check() -> None:

@@ -1,6 +1,7 @@
 """taskrunner: cron with a memory.
 
-The names below are looked up when they are first used (PEP 562), so that an idle tick imports none of them.
+The names below are looked up when they are first used (PEP 562), so that an idle tick imports none of them. A type
+checker reads the imports, and nothing of how names are looked up: it refuses a name that is not there.
 """
 
 __version__ = "0.1.0"
@@ -9,22 +10,31 @@ TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
     from taskrunner.answers import (
         Checkup as Checkup,
+        Collision as Collision,
+        Delivery as Delivery,
+        Entry as Entry,
         Environment as Environment,
         Explained as Explained,
         Explanation as Explanation,
         Exported as Exported,
         Figures as Figures,
         Finding as Finding,
+        Graph as Graph,
         Import as Import,
         ImportedLine as ImportedLine,
+        Line as Line,
         Plan as Plan,
         Planned as Planned,
         Stats as Stats,
         Status as Status,
+        Told as Told,
         Upcoming as Upcoming,
     )
     from taskrunner.api import (
         TaskRunner as TaskRunner,
+    )
+    from taskrunner.duration import (
+        Interval as Interval,
     )
     from taskrunner.entry.files import (
         Fitted as Fitted,
@@ -50,6 +60,10 @@ if TYPE_CHECKING:
         UnknownTask as UnknownTask,
         ZoneError as ZoneError,
     )
+    from taskrunner.expression import (
+        Calendar as Calendar,
+        Expression as Expression,
+    )
     from taskrunner.model import (
         CatchUp as CatchUp,
         Change as Change,
@@ -57,14 +71,28 @@ if TYPE_CHECKING:
         Gap as Gap,
         Hold as Hold,
         Kind as Kind,
+        OnLost as OnLost,
         Outcome as Outcome,
         Overlap as Overlap,
+        Progress as Progress,
         Pruned as Pruned,
         Run as Run,
         Severity as Severity,
         State as State,
         Task as Task,
         Trigger as Trigger,
+    )
+    from taskrunner.options import (
+        Options as Options,
+    )
+    from taskrunner.policy import (
+        Action as Action,
+        Decision as Decision,
+        Span as Span,
+    )
+    from taskrunner.safekeeping import (
+        Backup as Backup,
+        Restored as Restored,
     )
     from taskrunner.schedule import (
         After as After,
@@ -73,76 +101,101 @@ if TYPE_CHECKING:
         Cron as Cron,
         Every as Every,
         Manual as Manual,
+        Schedule as Schedule,
     )
+    from taskrunner.store.posted import (
+        Posted as Posted,
+    )
+    from taskrunner.tick import (
+        Visit as Visit,
+    )
+else:
+    # Each public name with the module it is looked up in.
+    _MODULES = {
+        "Checkup": "answers",
+        "Collision": "answers",
+        "Delivery": "answers",
+        "Entry": "answers",
+        "Environment": "answers",
+        "Explained": "answers",
+        "Explanation": "answers",
+        "Exported": "answers",
+        "Figures": "answers",
+        "Finding": "answers",
+        "Graph": "answers",
+        "Import": "answers",
+        "ImportedLine": "answers",
+        "Line": "answers",
+        "Plan": "answers",
+        "Planned": "answers",
+        "Stats": "answers",
+        "Status": "answers",
+        "Told": "answers",
+        "Upcoming": "answers",
+        "TaskRunner": "api",
+        "Interval": "duration",
+        "Fitted": "entry.files",
+        "DuplicateTask": "errors",
+        "DurationError": "errors",
+        "HomeRefused": "errors",
+        "InputError": "errors",
+        "LockHeld": "errors",
+        "MomentError": "errors",
+        "ScheduleError": "errors",
+        "StateError": "errors",
+        "StoreBusy": "errors",
+        "StoreFull": "errors",
+        "StoreNewer": "errors",
+        "StoreReadOnly": "errors",
+        "StoreRefused": "errors",
+        "TaskBusy": "errors",
+        "TaskNameError": "errors",
+        "TaskRunnerError": "errors",
+        "UnknownRun": "errors",
+        "UnknownTask": "errors",
+        "ZoneError": "errors",
+        "Calendar": "expression",
+        "Expression": "expression",
+        "CatchUp": "model",
+        "Change": "model",
+        "Event": "model",
+        "Gap": "model",
+        "Hold": "model",
+        "Kind": "model",
+        "OnLost": "model",
+        "Outcome": "model",
+        "Overlap": "model",
+        "Progress": "model",
+        "Pruned": "model",
+        "Run": "model",
+        "Severity": "model",
+        "State": "model",
+        "Task": "model",
+        "Trigger": "model",
+        "Options": "options",
+        "Action": "policy",
+        "Decision": "policy",
+        "Span": "policy",
+        "Backup": "safekeeping",
+        "Restored": "safekeeping",
+        "After": "schedule",
+        "At": "schedule",
+        "Boot": "schedule",
+        "Cron": "schedule",
+        "Every": "schedule",
+        "Manual": "schedule",
+        "Schedule": "schedule",
+        "Posted": "store.posted",
+        "Visit": "tick",
+    }
+    __all__ = ["__version__", *_MODULES]  # noqa: PLE0604  the names are text
 
-# Each public name with the room it is looked up in.
-_ROOMS = {
-    "Checkup": "answers",
-    "Environment": "answers",
-    "Explained": "answers",
-    "Explanation": "answers",
-    "Exported": "answers",
-    "Figures": "answers",
-    "Finding": "answers",
-    "Import": "answers",
-    "ImportedLine": "answers",
-    "Plan": "answers",
-    "Planned": "answers",
-    "Stats": "answers",
-    "Status": "answers",
-    "Upcoming": "answers",
-    "TaskRunner": "api",
-    "Fitted": "entry.files",
-    "DuplicateTask": "errors",
-    "DurationError": "errors",
-    "HomeRefused": "errors",
-    "InputError": "errors",
-    "LockHeld": "errors",
-    "MomentError": "errors",
-    "ScheduleError": "errors",
-    "StateError": "errors",
-    "StoreBusy": "errors",
-    "StoreFull": "errors",
-    "StoreNewer": "errors",
-    "StoreReadOnly": "errors",
-    "StoreRefused": "errors",
-    "TaskBusy": "errors",
-    "TaskNameError": "errors",
-    "TaskRunnerError": "errors",
-    "UnknownRun": "errors",
-    "UnknownTask": "errors",
-    "ZoneError": "errors",
-    "CatchUp": "model",
-    "Change": "model",
-    "Event": "model",
-    "Gap": "model",
-    "Hold": "model",
-    "Kind": "model",
-    "Outcome": "model",
-    "Overlap": "model",
-    "Pruned": "model",
-    "Run": "model",
-    "Severity": "model",
-    "State": "model",
-    "Task": "model",
-    "Trigger": "model",
-    "After": "schedule",
-    "At": "schedule",
-    "Boot": "schedule",
-    "Cron": "schedule",
-    "Every": "schedule",
-    "Manual": "schedule",
-}
-__all__ = ["__version__", *_ROOMS]  # noqa: PLE0604  the names are text
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'taskrunner' has no attribute {name!r}")
+        from importlib import import_module
 
+        return getattr(import_module(f"taskrunner.{_MODULES[name]}"), name)
 
-def __getattr__(name: str) -> object:
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'taskrunner' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"taskrunner.{_ROOMS[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_MODULES})

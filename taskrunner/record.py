@@ -154,7 +154,17 @@ def _equal(self: Any, other: object) -> bool:
 
 
 def _hash(self: Any) -> int:
-    return hash(_values(self))
+    try:
+        return hash(_values(self))
+    except TypeError:  # a table or a list among them: records that are equal agree in the others
+        return hash(tuple(map(_hash_of, _values(self))))
+
+
+def _hash_of(value: object) -> int:
+    try:
+        return hash(value)
+    except TypeError:
+        return 0
 
 
 def _repr(self: Any) -> str:

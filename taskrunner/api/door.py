@@ -31,6 +31,9 @@ class Door:
         self._opened: OpenHome | None = None
         self._snapshot: str | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.home!r})"
+
     def __enter__(self) -> Self:
         """Return itself."""
         return self

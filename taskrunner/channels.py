@@ -5,7 +5,7 @@ address is ever part of a sentence. It must not know the store.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -288,13 +288,29 @@ def rules(value: Any) -> dict[str, str]:
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list | tuple):
-        value = dict(pair for text in value for pair in _rule(text))
+        value = _together(pair for text in value for pair in _rule(text))
     if not isinstance(value, Mapping):
         raise InputError("it must be rules such as @ops or failure,late=@ops")
     for event in value:
         if event not in EVENTS and event != "usual":
             raise InputError(f"{shown(event)} is no event: known are {', '.join(EVENTS)}")
     return {event: told(whom) for event, whom in value.items()}
+
+
+def _together(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return rules by event: the channels of several rules for one event are all told; commands cannot be joined."""
+    found: dict[str, str] = {}
+    for event, whom in pairs:
+        before = found.get(event, whom)
+        if whom != before and not (named(whom) and named(before)):
+            raise InputError(
+                f"it says twice whom to tell of {event}, {shown(before)} and {shown(whom)}: give channels "
+                "such as @ops,@pager, or one command"
+            )
+        found[event] = (
+            ",".join(dict.fromkeys([*before.split(","), *whom.split(",")])) if named(whom) else whom
+        )
+    return found
 
 
 def _rule(text: Any) -> list[tuple[str, str]]:

@@ -296,6 +296,9 @@ def version(connection: sqlite3.Connection) -> int:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Take all steps that are missing, each in one transaction; beside another who does the same."""
+    connection.execute(
+        "PRAGMA temp_store = MEMORY"
+    )  # a step sorts all runs; /var/tmp may be read-only
     for number in range(version(connection), len(STEPS)):
         connection.execute("BEGIN IMMEDIATE")
         try:

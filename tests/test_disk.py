@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -21,7 +22,8 @@ from taskrunner import (
 )
 from taskrunner.doctor import seen, stored
 from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
-from tests.samples import NOON, call, start, wait_for
+from taskrunner.model import Trigger
+from tests.samples import NOON, ROOT, call, program, start, wait_for
 
 
 @pytest.fixture
@@ -519,3 +521,56 @@ def test_outputs_newer_than_the_store_that_was_put_back_belong_to_no_run_of_it(h
         assert new.id > old.id and len(door.output(new)) == 100_000
         names = {place.name for place in (home / "output").iterdir()}
         assert names == {f"{old.id}.log", f"{new.id}.log"}
+
+
+# ---- temporary folders that take nothing
+
+# Arguments: the home, then a program, which finds the home at /mnt.
+NO_TEMPORARY_FOLDERS = """
+mount --bind "$1" /mnt; shift
+for each in /tmp /var/tmp; do mount --bind $each $each; mount -o remount,bind,ro $each; done
+cd /tmp; unset TMPDIR SQLITE_TMPDIR
+! touch /tmp/x /var/tmp/x 2>&- || exit 99
+exec "$@"
+"""
+
+
+def without_temporary_folders(home, *words):
+    """Run the program where neither /tmp nor /var/tmp can be written; stdout, stderr and exit code."""
+    argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", NO_TEMPORARY_FOLDERS]
+    argv += ["sh", str(home), *program("/mnt", *words)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, check=False, timeout=100)
+    return done.stdout, done.stderr, done.returncode
+
+
+@pytest.fixture
+def namespace(needs):
+    """Mount namespaces can be made."""
+    argv = ["unshare", "--mount", "true"]
+    made = os.geteuid() == 0 and shutil.which("unshare") and subprocess.run(argv, check=False)
+    needs("root", made and made.returncode == 0, "a mount namespace can be made by root only")
+
+
+def test_a_hundred_tasks_run_where_no_temporary_file_can_be_made(home, namespace):
+    with TaskRunner(home) as door:
+        for number in range(100):
+            door.add(f"x{number}", ["true"], Every("1d"), now=True)
+        assert without_temporary_folders(home, "tick") == ("", "", 0)
+        assert [run.state for run in door.history(limit=200)] == [State.SUCCEEDED] * 100
+
+
+def test_ten_thousand_runs_are_pruned_where_no_temporary_file_can_be_made(home, namespace):
+    with TaskRunner(home) as door:
+        task, store = door.add("x", ["true"], Manual()), door._here().store
+        old = datetime.now(UTC) - timedelta(days=1000)
+        slots = [old + timedelta(seconds=number) for number in range(10_000)]
+        values = {"task_id": task.id, "state": State.MISSED, "trigger": Trigger.SCHEDULE}
+        with store.transaction():
+            store.add_runs({**values, "claimed": at, "slot": at, "first_slot": at} for at in slots)
+    for _ in range(2):  # runs are pruned by age once the clock was seen to go on
+        assert without_temporary_folders(home, "tick")[1:] == ("", 0)
+    _, err, code = without_temporary_folders(home, "prune")
+    assert (err, code) == ("", 0)
+    with TaskRunner(home) as door:
+        assert len(door.history(limit=20_000)) < 1000

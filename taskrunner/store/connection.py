@@ -113,6 +113,8 @@ class Connection:
         connection = self._open(mode)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
+            # Else a large transaction fails where the temporary folders are full or read-only.
+            connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             self._upgrade(connection)

@@ -14,7 +14,8 @@ GAP = 2.5  # tick periods without a tick are a gap
 # A run whose time comes before the next tick is waited for by this one.
 QUESTION = """
 SELECT iif(EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value AS INTEGER) > :now),
-    EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND trigger = 'manual'),
+    EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND trigger = 'manual')
+    OR EXISTS (SELECT 1 FROM facts WHERE name = 'held_since' AND CAST(value AS INTEGER) > :soon),
     EXISTS (SELECT 1 FROM tasks WHERE enabled AND removed IS NULL AND next <= :now)
     OR EXISTS (SELECT 1 FROM tasks WHERE requested IS NOT NULL AND enabled AND removed IS NULL)
     OR EXISTS (SELECT 1 FROM tasks

@@ -53,6 +53,11 @@ def step_back(since: datetime, at: datetime) -> Event:
     return Event(at, "step back", "tick", text=text)
 
 
+def moved(what: str, until: datetime, instead: datetime) -> str:
+    """Return the text of an instant to wait for that a clock that was ahead had set."""
+    return f"{what} waited for {words(until)}, set by a clock that was ahead: now it is {words(instead)}"
+
+
 def held(hold: Hold) -> Event:
     """Return the event of a hold."""
     why = "" if hold.reason is None else f": {hold.reason}"

@@ -7,7 +7,7 @@ no policy. It alone uses croniter and dateutil, imported at first use so that an
 pay for them.
 """
 
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import ClassVar
 from zoneinfo import ZoneInfo
@@ -334,6 +334,24 @@ def complete(schedule: Schedule, *, tz: str, now: datetime) -> Schedule:
         case At():
             return like(schedule, tz=schedule.tz or tz)
     return schedule
+
+
+def begun_by(value: Every, moment: datetime) -> Every:
+    """Return the same grid with an anchor at or before an instant; `value` itself when it has one."""
+    start = value.slot(0)
+    if start <= moment:
+        return value
+    where = UTC if value.tz is None else zone(value.tz)
+    wall, length = local(start, where), value.length
+    back = like(value, anchor=moment)._guess(start)
+    while True:
+        earlier = value._later(start, -back)
+        seen = local(earlier, where)
+        # One that a short month or a gap has moved would take the whole grid with it.
+        odd = seen.time() != wall.time() or (length.months and seen.day != wall.day)
+        if earlier <= moment and (length.seconds or not odd):
+            return like(value, anchor=earlier)
+        back += 1
 
 
 def slots(

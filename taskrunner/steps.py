@@ -12,6 +12,7 @@ from taskrunner import claim, clock, doorman, heartbeat, ledger, schedule
 from taskrunner.errors import InputError
 from taskrunner.model import Event, Task
 from taskrunner.opened import OpenHome
+from taskrunner.store import ahead
 
 TASKS = 200  # computed anew in one transaction
 MS = timedelta(milliseconds=1)
@@ -25,7 +26,9 @@ def notice(
     if event is not None:
         with here.store.transaction():
             here.store.note(event)
-    if last is None or beat.at < last.at - clock.STEP_BACK // MS:
+    went_back = last is None or beat.at < last.at - clock.STEP_BACK // MS
+    _release(here, now, went_back=went_back)
+    if went_back:
         _compute_anew(here, here.store.evaluated_after(now + clock.STEP_BACK), evaluated=now)
     known, stamp = here.store.fact("zone_data"), clock.zone_stamp()
     if known != stamp:
@@ -45,13 +48,34 @@ def _clock_event(last: heartbeat.Beat, beat: heartbeat.Beat) -> Event | None:
     return None
 
 
+def _release(here: OpenHome, now: datetime, *, went_back: bool) -> None:
+    """Move the instants to wait for that a clock that was ahead has written, and say so in the ledger."""
+    with here.store.transaction():
+        found = list(ahead.move(here.store, now, went_back=went_back))
+        if found and (hold := here.store.held(now)) and any(each.task_id is None for each in found):
+            here.store.note(ledger.held(hold))  # so that who asks later reads when it really ended
+        here.store.note_all(
+            (
+                Event(now, "moved", "tick", text=ledger.moved(each.what, each.until, each.instead)),
+                each.task_id,
+            )
+            for each in found
+        )
+
+
 def _compute_anew(here: OpenHome, tasks: Sequence[Task], evaluated: datetime | None = None) -> None:
     """Compute the next slots of tasks again, from `evaluated` or from where each stands."""
     for start in range(0, len(tasks), TASKS):
         with here.store.transaction():
             for task in tasks[start : start + TASKS]:
                 with contextlib.suppress(InputError):  # its zone may be gone: its claim says so
-                    here.store.change_task(task.id, **_next_anew(task, evaluated or task.evaluated))
+                    new = _next_anew(task, evaluated or task.evaluated)
+                    here.store.change_task(task.id, **new)
+                    if "anchor" in new and task.anchor is not None:
+                        text = ledger.moved("its anchor", task.anchor, new["anchor"])
+                        here.store.note(
+                            Event(new["evaluated"], "moved", "tick", text=text), task.id
+                        )
 
 
 def _move(here: OpenHome, now: datetime, tasks: Sequence[Task]) -> None:
@@ -76,15 +100,29 @@ def movement(task: Task) -> str | None:
 
 
 def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
-    # A run that started in a future that never was would hide all that really come after it.
-    past = {} if task.last_run is None or task.last_run <= evaluated else {"last_run": None}
+    if (
+        task.error is not None
+        and task.next is not None
+        and task.next > evaluated + claim.PUSHED_AHEAD
+    ):
+        # It was put off by a clock that was ahead: it is tried again at once.
+        return {"evaluated": min(task.evaluated, evaluated), "next": evaluated}
+    value, anchor = claim.value_of(task), {}
+    if (
+        isinstance(value, schedule.Every)
+        and value.anchor is not None
+        and evaluated < value.anchor <= task.evaluated
+    ):
+        # It was added in a future that never was: the same grid goes on from a slot of the past.
+        value = schedule.begun_by(value, evaluated)
+        anchor = {"anchor": value.anchor}
     if task.from_finish:
-        return {"evaluated": evaluated, **past, **_nearer(task, evaluated)}
+        return {"evaluated": evaluated, **anchor, **_nearer(task, evaluated)}
     return {
         "evaluated": evaluated,
-        "next": claim.value_of(task).next_after(evaluated),
+        "next": value.next_after(evaluated),
         "following": None,
-        **past,
+        **anchor,
     }
 
 

@@ -266,7 +266,7 @@ def _name_the_holder(here: OpenHome) -> None:
 
 
 def _lately(here: OpenHome, told: Sequence[int]) -> bool:
-    return any(here.now() - clock.from_ms(at) < COMPLAIN_AGAIN for at in told)
+    return any(abs(here.now() - clock.from_ms(at)) < COMPLAIN_AGAIN for at in told)
 
 
 def _half(*numbers: int) -> bytes:

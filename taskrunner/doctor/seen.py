@@ -8,7 +8,7 @@ from taskrunner.config import Config
 from taskrunner.errors import HomeRefused, InputError, TaskRunnerError
 from taskrunner.model import Event, Hold, Severity, Task
 from taskrunner.record import field, record
-from taskrunner.store import open_store, posted
+from taskrunner.store import ahead, open_store, posted
 from taskrunner.store.health import Health, health
 from taskrunner.store.posted import Posted
 
@@ -29,6 +29,7 @@ class Seen:
     hold: Hold | None = None
     zone_stamp: str | None = None
     messages: list[Posted] = field(default_factory=list)
+    parked: list[ahead.Moved] = field(default_factory=list)
 
 
 def ok(what: str) -> Finding:
@@ -93,6 +94,7 @@ def _opened(seen: Seen) -> Seen:
             hold=store.held(seen.now),
             zone_stamp=store.fact("zone_data"),
             messages=posted.newest(store, posted.KEPT),
+            parked=ahead.wrong(store, seen.now),
         )
     except TaskRunnerError as exc:
         seen.problems.append(error(str(exc), "end what holds the store, or look at its disk"))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from taskrunner import claim, clock, config, obstacles, outlook, steps, zone
 from taskrunner.answers import Finding
@@ -22,6 +22,7 @@ def findings(seen: Seen) -> Iterator[Finding]:
         yield from _one(seen, task)
     yield from _to_move(seen)
     yield from _moved(seen)
+    yield from _parked(seen)
 
 
 def _zones(seen: Seen) -> Iterator[Finding]:
@@ -77,8 +78,35 @@ def _to_move(seen: Seen) -> Iterator[Finding]:
     )
 
 
+def _parked(seen: Seen) -> Iterator[Finding]:
+    """Give what waits for an instant that a clock which was ahead has set, longer than its setting allows."""
+    names = {task.id: task.name for task in seen.tasks}
+    for each in seen.parked:
+        about = "" if each.task_id is None else f"{names.get(each.task_id, each.task_id)}: "
+        what = (
+            f"{about}{each.what} waits until {clock.iso(each.until)}, set by a clock that was ahead"
+        )
+        yield warning(what, "the next tick moves it: `taskrunner tick`")
+    for task in seen.tasks:
+        late = task.enabled and task.next is not None and task.next > seen.now + clock.STEP_BACK
+        if late and (told := _never_was(task, seen.now)):
+            what = f"{task.name} waits until {clock.iso(task.next or seen.now)}: {told}"
+            yield warning(what, f"`taskrunner set {task.name} --{task.kind} ...` says it anew")
+
+
+def _never_was(task: Task, now: datetime) -> str | None:
+    """Return why the next slot of a task is further away than it should be, None when it is not."""
+    if task.created > now + clock.STEP_BACK:
+        return f"it was added by a clock that was ahead, at {clock.iso(task.created)}"
+    if task.evaluated > now + clock.STEP_BACK:
+        return f"a clock that was ahead looked at it, at {clock.iso(task.evaluated)}"
+    return None
+
+
 def _moved(seen: Seen) -> Iterator[Finding]:
     for event in seen.events:
         if event.what == MOVED and seen.now - event.at < LATELY:
-            what = f"{event.task}: {event.text}, at {clock.iso(event.at)}"
-            yield warning(what, f"look whether that is meant: `taskrunner next {event.task}`")
+            about = "" if event.task is None else f"{event.task}: "
+            shows = "status" if event.task is None else f"next {event.task}"
+            what = f"{about}{event.text}, at {clock.iso(event.at)}"
+            yield warning(what, f"look whether that is meant: `taskrunner {shows}`")

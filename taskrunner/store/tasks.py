@@ -125,8 +125,9 @@ class Tasks(Facts):
         return list(found.values())[: limit if limit >= 0 else None]
 
     def evaluated_after(self, moment: datetime) -> list[Task]:
-        """Return the enabled tasks that were evaluated at a later instant than this."""
-        return self.tasks("enabled AND evaluated > ?", (to_ms(moment),))
+        """Return the enabled tasks that were evaluated, or put off after an error, at a later instant than this."""
+        where = "enabled AND (evaluated > ? OR (error IS NOT NULL AND next > ?))"
+        return self.tasks(where, (to_ms(moment), to_ms(moment)))
 
     def with_slots(self) -> list[Task]:
         """Return the enabled tasks that have a slot to come."""

@@ -1,19 +1,23 @@
 """When a person was last told that ticks cannot work: once an hour is enough, where one comes every minute.
 
 The stamp is overwritten in place, in the lock file, so that a full disk takes it. Where nothing in the home can
-be written it is in memory, in a file of the same user. It must not know what the trouble is.
+be written it is in memory, in a file of the same user whose name nobody can know beforehand. It must not know what
+the trouble is.
 """
 
 import os
 import stat
 import zlib
+from contextlib import suppress
 
 from taskrunner import home
 
 AGAIN = 3_600_000  # milliseconds
 AT = 128  # byte of the lock file; what stands before it is said by `tick`
 SIZE = 64  # bytes
-MEMORY = "/dev/shm"  # noqa: S108  nobody else's file is taken, and no link followed
+MEMORY = "/dev/shm"  # noqa: S108  all may write there: only a plain file of our own is opened
+# What stands at a place may be a link, or a pipe that would keep us waiting for ever.
+CAREFUL = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def due(folder: str, text: str, now: int) -> bool:
@@ -31,18 +35,29 @@ def due(folder: str, text: str, now: int) -> bool:
 
 
 def _places(folder: str) -> list[tuple[str, int]]:
-    name = f"taskrunner-{os.geteuid()}-{zlib.crc32(os.fsencode(folder)):08x}"
-    return [(home.path(folder, home.LOCK), AT), (os.path.join(MEMORY, name), 0)]
+    return [(home.path(folder, home.LOCK), AT), (_in_memory(folder), 0)]
+
+
+def _in_memory(folder: str) -> str:
+    """Return the file in memory that is ours, else the place of a new one, which nobody can have taken."""
+    prefix = f"taskrunner-{os.geteuid()}-{zlib.crc32(os.fsencode(folder)):08x}-"
+    with suppress(OSError), os.scandir(MEMORY) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and _ours(entry.stat(follow_symlinks=False)):
+                return entry.path
+    return os.path.join(MEMORY, f"{prefix}{os.urandom(8).hex()}")
 
 
 def _read(place: str, at: int) -> tuple[int, int | None]:
     try:
-        fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(place, os.O_RDONLY | CAREFUL)
     except OSError:
         return 0, None
     try:
+        if not _ours(os.fstat(fd)):
+            return 0, None
         last, what = map(int, os.pread(fd, SIZE, at).split())
-        return (last, what) if _ours(fd) else (0, None)
+        return last, what
     except (OSError, ValueError):
         return 0, None
     finally:
@@ -50,17 +65,16 @@ def _read(place: str, at: int) -> tuple[int, int | None]:
 
 
 def _write(place: str, at: int, text: str) -> bool:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if at else os.O_CREAT)
     try:
-        fd = os.open(place, flags, 0o600)
+        fd = os.open(place, os.O_RDWR | CAREFUL | (0 if at else os.O_CREAT), 0o600)
     except OSError:
         return False
     try:
-        if not _ours(fd):
+        found = os.fstat(fd)
+        if not _ours(found):
             return False
-        size = os.fstat(fd).st_size
-        if size < at:
-            os.pwrite(fd, b" " * (at - size), size)
+        if found.st_size < at:
+            os.pwrite(fd, b" " * (at - found.st_size), found.st_size)
         os.pwrite(fd, text.ljust(SIZE - 1).encode() + b"\n", at)
         return True
     except OSError:
@@ -69,6 +83,6 @@ def _write(place: str, at: int, text: str) -> bool:
         os.close(fd)
 
 
-def _ours(fd: int) -> bool:
-    found = os.fstat(fd)
-    return found.st_uid == os.geteuid() and stat.S_ISREG(found.st_mode)
+def _ours(found: os.stat_result) -> bool:
+    """Return whether it is a plain file of our own, known by no other name."""
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1

@@ -179,7 +179,11 @@ def usage(name: str, verb: argparse.ArgumentParser) -> str:
     for action in verb._actions:
         if not action.option_strings:
             one = str(action.metavar or action.dest)
-            words.append({"?": f"[{one}]", "+": f"{one} [{one} ...]"}.get(str(action.nargs), one))
+            words.append(
+                {"?": f"[{one}]", "*": f"[{one} ...]", "+": f"{one} [{one} ...]"}.get(
+                    str(action.nargs), one
+                )
+            )
     return " ".join(words)
 
 

@@ -126,7 +126,8 @@ CHOICES = {
     "shell": ["bash", "zsh", "fish"],
 }
 BY_DEST = {
-    "also_task": TASKS,
+    "task": TASKS,
+    "tasks": TASKS,
     "after": TASKS,
     "user": USERS,
     "interpreter": PROGRAMS,

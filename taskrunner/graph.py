@@ -35,23 +35,22 @@ RANK = {state: rank for rank, state in enumerate(WORST)}
 
 def graph(
     here: OpenHome,
-    name: str | int | None,
+    ids: Sequence[int] | None,
     since: datetime,
     until: datetime,
     *,
-    state: State | None,
+    states: Sequence[State] | None,
     most: int,
     tz: str,
 ) -> Graph:
-    """Return a line for each task, or for one, of at most `most` marks."""
+    """Return a line of at most `most` marks for each task, or for each of those with these ids."""
     if until <= since:
         raise InputError(f"{since} is not before {until}: turn since and until round")
     edges = spans(since, until, most, zone(tz))
     unit = _unit(edges)
     with here.store.unchanged():
-        known = here.store.known(name)
-        ids = None if name is None else [task.id for task in known]
-        found = here.store.states_by_time(ids, edges[0], edges[-1], unit, state)
+        known = here.store.known(ids)
+        found = here.store.states_by_time(ids, edges[0], edges[-1], unit, states)
     lines: dict[str, Line] = {}
     for task in sorted(known, key=lambda each: each.name):
         if not task.removed:

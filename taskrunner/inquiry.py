@@ -115,7 +115,7 @@ def _case(here: OpenHome, key: str | int) -> Case:
     task, removed = _ever(here, key)
     now, wrong = here.now(), outlook.problem(task)
     beat = heartbeat.read(here.path(home.HEARTBEAT))
-    decisions = [] if removed else rehearsal.dry_run(here, now, task)
+    decisions = [] if removed else rehearsal.dry_run(here, now, [task])
     return Case(
         task,
         value=None if wrong else claim.value_of(task),

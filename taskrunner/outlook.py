@@ -54,15 +54,15 @@ def status(here: OpenHome) -> Status:
 
 
 def upcoming(
-    here: OpenHome, name: str | int | None, count: int | None, until: datetime | None
+    here: OpenHome, names: Sequence[str | int] | None, count: int | None, until: datetime | None
 ) -> list[Upcoming]:
-    """Return the next slots of a task, or of all together, soonest first; all of them when there is no count."""
+    """Return the next slots of some tasks, or of all, soonest first; all of them when there is no count."""
     now = here.now()
-    if name is None:
+    if names is None:
         chosen = _soonest(here.store.tasks(), now, count)
     else:
-        task = here.store.task(name)
-        chosen = [(task, claim.value_of(task))]
+        found = {task.id: task for task in map(here.store.task, names)}
+        chosen = [(task, claim.value_of(task)) for task in found.values()]
     walks = [_of_task(task, value, max(now, task.evaluated), until) for task, value in chosen]
     return list(islice(merge(*walks, key=lambda item: item.slot), count))
 
@@ -71,12 +71,16 @@ OFTEN = 12  # slots a day; a task that has more is one line of an agenda for eac
 LONGEST = 10_000  # lines of an agenda
 
 
-def agenda(here: OpenHome, until: datetime, tz: str) -> list[Entry]:
+def agenda(
+    here: OpenHome, until: datetime, tz: str, names: Sequence[str | int] | None = None
+) -> list[Entry]:
     """Return what is to come up to an instant with what gets in each other's way, by the days of a zone.
 
+    Of some tasks only, if they are named: other tasks may get in their way all the same.
     Raises InputError when that is too much to be read.
     """
     now = here.now()
+    wanted = None if names is None else {here.store.task(name).name for name in names}
     valued = list(_valued(here.store.tasks()))
     tasks = {task.name: task for task, _ in valued}
     limits: dict[str, int] = {}
@@ -101,6 +105,7 @@ def agenda(here: OpenHome, until: datetime, tz: str) -> list[Entry]:
     told = list(plan_of_days.collided(listed, load))
     for task, value in often if len(told) <= LONGEST else ():
         told += _each_day(task, value, now, until, zone.zone(tz), usual[task.name])
+    told = [each for each in told if wanted is None or each.task in wanted]
     if len(told) > LONGEST:
         raise InputError(
             f"up to {clock.iso(until)} there are more than {LONGEST} lines: give an earlier --until"

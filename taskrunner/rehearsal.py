@@ -12,7 +12,7 @@ from taskrunner.policy import Decision
 from taskrunner.record import like
 
 
-def dry_run(here: OpenHome, at: datetime, only: Task | None = None) -> list[Decision]:
+def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) -> list[Decision]:
     """Return exactly what a tick at this instant would decide, slot by slot; writes nothing."""
     live = list(_live_then(here, at))
     decisions = [policy.waiting(run, at) for run in live if run.state is State.PENDING]
@@ -31,8 +31,10 @@ def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
             yield like(run, state=State.PENDING, trigger=Trigger.RETRY, ready=ready)
 
 
-def _due(here: OpenHome, at: datetime, only: Task | None) -> list[Task]:
-    return here.store.due(at, clock.boot_id(), -1, None if only is None else only.id)
+def _due(here: OpenHome, at: datetime, only: Sequence[Task] | None) -> list[Task]:
+    return here.store.due(
+        at, clock.boot_id(), -1, None if only is None else [task.id for task in only]
+    )
 
 
 def _would_claim(due: Sequence[Task], live: Sequence[Run], at: datetime) -> list[Decision]:

@@ -46,18 +46,18 @@ class Sum:
 
 def stats(
     here: OpenHome,
-    name: str | int | None = None,
+    ids: Sequence[int] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Stats:
-    """Return the figures of a task, or of all, over the runs that ended in a span of time.
+    """Return the figures of the tasks with these ids, or of all, over the runs that ended in a span of time.
 
     Without a beginning it is everything ever, including what was pruned. Then too medians, percentiles and the
     streak of all tasks together are of the runs that are kept.
     """
     with here.store.unchanged():
-        known = here.store.known(name)
-        scope = Scope(None if name is None else tuple(task.id for task in known), since, until)
+        known = here.store.known(ids)
+        scope = Scope(None if ids is None else tuple(ids), since, until)
         kept, pruned = here.store.counts(scope), here.store.totals(scope)
         names = {task.id: task.name for task in known}
         sums = summed(names, kept, pruned)

@@ -109,7 +109,7 @@ def tick(
     here: OpenHome,
     *,
     caller: str = "library",
-    only: Task | None = None,
+    only: Sequence[Task] | None = None,
     carrier: supervise.Carrier | None = None,
     publish: Publish = quietly,
 ) -> Visit:
@@ -133,7 +133,7 @@ def tick(
 def _work(
     here: OpenHome,
     caller: str,
-    only: Task | None,
+    only: Sequence[Task] | None,
     carrier: supervise.Carrier | None,
     publish: Publish,
 ) -> Visit:
@@ -202,11 +202,15 @@ def hurry(me: supervise.Supervisor, signals: Sequence[int], reason: str) -> None
 
 
 def claims(
-    here: OpenHome, caller: str, *, only: Task | None = None, period: timedelta | None = None
+    here: OpenHome,
+    caller: str,
+    *,
+    only: Sequence[Task] | None = None,
+    period: timedelta | None = None,
 ) -> Claims:
     """Reconcile, decide and claim, under the lock; what is claimed is not started yet.
 
-    A visit to `only` one task leaves no heartbeat, since it has not seen to the others.
+    A visit to some tasks `only` leaves no heartbeat, since it has not seen to the others.
     """
     with lock.held(here.path(home.LOCK), LOCK_WAIT) as fd:
         if fd is None:
@@ -233,7 +237,9 @@ def claims(
         return made
 
 
-def _decide(here: OpenHome, made: Claims, boot_id: str, only: Task | None, caller: str) -> None:
+def _decide(
+    here: OpenHome, made: Claims, boot_id: str, only: Sequence[Task] | None, caller: str
+) -> None:
     """Decide about what waits and what is due, and claim it, unless the store is held."""
     live, visit = here.store.live(), made.visit
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
@@ -273,14 +279,14 @@ def _half(*numbers: int) -> bytes:
     return " ".join(map(str, numbers)).ljust(HALF - 1).encode() + b"\n"
 
 
-def _claim_all(here: OpenHome, made: Claims, boot_id: str, only: Task | None) -> None:
+def _claim_all(here: OpenHome, made: Claims, boot_id: str, only: Sequence[Task] | None) -> None:
     """Claim what is due."""
-    key, due = None if only is None else only.id, True
+    ids, due = None if only is None else [task.id for task in only], True
     made.known, now = supervise.Known(here.store.changes()), made.visit.at
     while due:
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
-            tasks = here.store.due(now, boot_id, BATCH, key)
+            tasks = here.store.due(now, boot_id, BATCH, ids)
             live = rehearsal.by_task(here.store.live_of(tasks))
             found = _evaluate(here, now, tasks, live, boot_id)
             made.visit.decisions += _write(here, made, found)

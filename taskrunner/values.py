@@ -185,7 +185,10 @@ def limits(value: Any) -> dict[str, int]:
     `memory` in bytes, `cpu` in seconds, `files` and `processes` as they are.
     """
     if isinstance(value, str):
-        value = dict(_limit(part) for part in value.split(","))
+        parts = [_limit(part) for part in value.split(",")]
+        value = dict(parts)
+        if len(value) < len(parts):
+            raise InputError("a limit is given twice: give each of them once")
     if not isinstance(value, Mapping):
         raise InputError(LIMITS)
     found: dict[str, int] = {}

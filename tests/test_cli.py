@@ -1099,7 +1099,6 @@ def test_history_filters(tell, words, runs):
         ("'0'", ["-n", "0"]),
         ("'-1'", ["-n", "-1"]),
         ("'many'", ["--limit", "many"]),
-        ("'y'", ["x", "--task", "y"]),
     ],
     ids=str,
 )

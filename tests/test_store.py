@@ -208,9 +208,9 @@ def test_history_is_paged_newest_first_and_filtered(store):
         state = State.SKIPPED if minute % 2 else State.MISSED
         add_run(store, NOON + timedelta(minutes=minute), state)
     assert [run.id for run in store.history(limit=2)] == [5, 4]
-    assert [run.id for run in store.history(state=State.SKIPPED)] == [4, 2]
-    assert store.history("x", since=NOON + timedelta(milliseconds=1)) == []
-    assert len(store.history("1", until=NOON)) == 5
+    assert [run.id for run in store.history(states=[State.SKIPPED])] == [4, 2]
+    assert store.history(store.ids_ever("x"), since=NOON + timedelta(milliseconds=1)) == []
+    assert len(store.history([1], until=NOON)) == 5
 
 
 def test_another_writer_who_stays_makes_the_store_busy(store, home, monkeypatch):
@@ -342,7 +342,7 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
     store.of_group("db")
     store.processes()
     store.being_stopped()
-    store.history("x")
+    store.history(store.ids_ever("x"))
     store.due(NOON, "boot", 200)
     store.task("x")
     add_run(store)

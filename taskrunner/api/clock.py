@@ -6,9 +6,9 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from taskrunner.api.door import Door, utc
+from taskrunner.api.door import Door, several, utc
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.model import Event, Hold
+from taskrunner.model import Event, Hold, Task
 from taskrunner.store import MISSING
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from taskrunner.answers import Checkup, Finding, Status
     from taskrunner.entry.files import Fitted
+    from taskrunner.opened import OpenHome
     from taskrunner.policy import Decision
     from taskrunner.tick import Visit
 
@@ -26,16 +27,18 @@ LONGEST_REASON = 200  # characters
 class Clock(Door):
     """The requests about the clock."""
 
-    def tick(self, *, task: str | int | None = None, caller: str = "library") -> Visit:
+    def tick(
+        self, *, task: str | int | Sequence[str | int] | None = None, caller: str = "library"
+    ) -> Visit:
         """Do one visit of the clock; returns when everything it started has ended, or is with systemd.
 
-        The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id, only that task is looked at. A home without a store has nothing to do. Raises
+        The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id or several, only those tasks are looked at. A home without a store has nothing to do. Raises
         StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
         """
         from taskrunner import carrier, home, metrics, tick as visits
 
         here = self._here()
-        only = None if task is None else here.store.task(task)
+        only = _only(here, task)
         if here.store.place == MISSING:
             return visits.Visit(here.now(), idle=True)
         carried, warning = carrier.of(here)
@@ -46,16 +49,17 @@ class Clock(Door):
         return visit
 
     def dry_run(
-        self, *, at: datetime | None = None, task: str | int | None = None
+        self,
+        *,
+        at: datetime | None = None,
+        task: str | int | Sequence[str | int] | None = None,
     ) -> tuple[datetime, list[Decision]]:
         """Return the instant, and what a tick then would decide, slot by slot; writes nothing."""
         from taskrunner import rehearsal
 
         here = self._here()
         moment = utc(at) or here.now()
-        return moment, rehearsal.dry_run(
-            here, moment, None if task is None else here.store.task(task)
-        )
+        return moment, rehearsal.dry_run(here, moment, _only(here, task))
 
     def hold(self, length: str | timedelta | None = None, *, reason: str | None = None) -> Hold:
         """Let nothing start in the whole store but what is asked for by hand, and return the hold.
@@ -195,6 +199,12 @@ class Clock(Door):
         wanted = [awaited.parse(text) for text in wait_for]
         wishes = loop.Wishes(interval, grace, say, tell, wanted, wait_limit)
         loop.daemon(lambda: self._here(create=True), wishes)
+
+
+def _only(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list[Task] | None:
+    """Return the tasks that were given, None for all; raises UnknownTask."""
+    names = several(given)
+    return None if names is None else [here.store.task(name) for name in names]
 
 
 def _reason(text: Any) -> str | None:

@@ -11,7 +11,7 @@ from taskrunner.opened import OpenHome, open_home
 from taskrunner.store import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -104,6 +104,13 @@ class Door:
 def find_home(given: str | os.PathLike[str] | None) -> str:
     """Return the path of the home."""
     return home.find(None if given is None else os.fspath(given))
+
+
+def several(
+    given: str | int | Sequence[str | int] | None,
+) -> Sequence[str | int] | None:
+    """Return the names or ids of tasks that were given, None for all tasks."""
+    return [given] if isinstance(given, str | int) else given
 
 
 def utc(moment: datetime | None) -> datetime | None:

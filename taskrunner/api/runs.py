@@ -6,17 +6,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from taskrunner import clock
-from taskrunner.api.door import utc
+from taskrunner.api.door import several, utc
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model import LIVE, Run, State
 from taskrunner.store import id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from taskrunner.answers import Entry, Environment, Explanation, Graph, Stats, Upcoming
+    from taskrunner.opened import OpenHome
     from taskrunner.schedule import Schedule
 
 GRAPH_SINCE = timedelta(days=30)
@@ -27,21 +28,29 @@ class Runs(Tasks):
 
     def next(
         self,
-        name: str | int | None = None,
+        name: str | int | Sequence[str | int] | None = None,
         *,
         count: int | None = None,
         until: datetime | None = None,
     ) -> list[Upcoming]:
-        """Return the next slots of a task, or of all together, soonest first.
+        """Return the next slots of a task, of several, or of all, soonest first.
 
         `count` is 5 unless `until` is given. A task that is disabled has none.
         """
         from taskrunner import outlook
 
-        return outlook.upcoming(self._here(), name, _count(count, until), utc(until))
+        return outlook.upcoming(self._here(), several(name), _count(count, until), utc(until))
 
-    def agenda(self, until: datetime, *, tz: str | None = None) -> list[Entry]:
+    def agenda(
+        self,
+        until: datetime,
+        *,
+        tz: str | None = None,
+        name: str | int | Sequence[str | int] | None = None,
+    ) -> list[Entry]:
         """Return the slots of all tasks up to an instant, with what gets in each other's way, soonest first.
+
+        With `name` those of a task, or of several.
 
         A task that comes very often has one entry for each day of a zone, that of tasks which name none unless it is
         given. How long a task usually takes is the median of its newest successes. Raises InputError.
@@ -50,7 +59,7 @@ class Runs(Tasks):
 
         here, end = self._here(), utc(until)
         assert end is not None
-        return outlook.agenda(here, end, tz or self.default_zone())
+        return outlook.agenda(here, end, tz or self.default_zone(), several(name))
 
     def upcoming(
         self,
@@ -75,21 +84,21 @@ class Runs(Tasks):
 
     def history(
         self,
-        name: str | int | None = None,
+        name: str | int | Sequence[str | int] | None = None,
         *,
-        state: str | None = None,
+        state: str | Sequence[str] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = 20,
     ) -> list[Run]:
-        """Return runs, newest first; also those of a task that was removed. Raises UnknownTask or InputError."""
+        """Return runs, newest first, also those of a task that was removed.
+
+        `name` and `state` may be several each. Raises UnknownTask or InputError.
+        """
         here = self._here()
-        if name is not None and not here.store.ids_ever(name):
-            here.store.task(name)  # which is not there, and says so
-        wanted = None if state is None else _state(state)
         return here.store.history(
-            name,
-            state=wanted,
+            _ever(here, name),
+            states=_states(state),
             since=utc(since),
             until=utc(until),
             limit=_limit(limit),
@@ -107,15 +116,15 @@ class Runs(Tasks):
 
     def graph(
         self,
-        name: str | int | None = None,
+        name: str | int | Sequence[str | int] | None = None,
         *,
-        state: str | None = None,
+        state: str | Sequence[str] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         most: int = 60,
         tz: str | None = None,
     ) -> Graph:
-        """Return what became of the slots of a task, or of all, as a line of at most `most` marks for each.
+        """Return what became of the slots of a task, of several, or of all, as a line of at most `most` marks for each.
 
         From 30 days ago to now, unless `since` and `until` are given, by the days of a zone. Raises UnknownTask or
         InputError.
@@ -123,27 +132,25 @@ class Runs(Tasks):
         from taskrunner import graph
 
         here = self._here()
-        if name is not None and not here.store.ids_ever(name):
-            here.store.task(name)  # which is not there, and says so
         end = utc(until) or here.now()
         return graph.graph(
             here,
-            name,
+            _ever(here, name),
             utc(since) or end - GRAPH_SINCE,
             end,
-            state=None if state is None else _state(state),
+            states=_states(state),
             most=most,
             tz=tz or self.default_zone(),
         )
 
     def stats(
         self,
-        name: str | int | None = None,
+        name: str | int | Sequence[str | int] | None = None,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Stats:
-        """Return what the runs of a task, or of all, come to that ended in a span of time.
+        """Return what the runs of a task, of several, or of all, come to that ended in a span of time.
 
         Without `since` that is everything ever, including what was pruned. Each attempt is a run: a slot whose
         second attempt succeeded has failed once and succeeded once. Those cancelled do not count against the
@@ -152,9 +159,7 @@ class Runs(Tasks):
         from taskrunner import stats
 
         here = self._here()
-        if name is not None and not here.store.ids_ever(name):
-            here.store.task(name)  # which is not there, and says so
-        return stats.stats(here, name, utc(since), utc(until))
+        return stats.stats(here, _ever(here, name), utc(since), utc(until))
 
     def run_of(self, key: str | int) -> Run:
         """Return a run by its id, or the newest of a task by name; raises UnknownRun or UnknownTask."""
@@ -262,6 +267,22 @@ class Runs(Tasks):
         if since is not None:
             return inquiry.explain_between(here, name, since, until or self.now())
         return inquiry.explain(here, name)
+
+
+def _ever(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list[int] | None:
+    """Return the ids of all tasks that ever had one of these names, None for all; raises UnknownTask."""
+    names, found = several(given), list[int]()
+    for name in names or ():
+        ids = here.store.ids_ever(name)
+        found += ids or [here.store.task(name).id]  # which is not there, and says so
+    return None if names is None else found
+
+
+def _states(given: str | Sequence[str] | None) -> list[State] | None:
+    """Return the states that were given, None for all; raises InputError."""
+    if given is None:
+        return None
+    return [_state(each) for each in ([given] if isinstance(given, str) else given)]
 
 
 def _state(text: str) -> State:

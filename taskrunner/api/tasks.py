@@ -277,13 +277,17 @@ class Tasks(Door):
         given = {**own, **given, "python": spelled}
         self.add(wanted, None, when, tz=tz, now=now and old is None, replace=True, **given)
 
-    def tasks(self, *, kind: str | None = None) -> list[Task]:
-        """Return all tasks, or those of one kind of schedule, by name; raises InputError."""
+    def tasks(self, *, kind: str | Sequence[str] | None = None) -> list[Task]:
+        """Return all tasks, or those of one kind of schedule, or of several, by name; raises InputError."""
         if kind is None:
             return self._here().store.tasks()
-        if kind not in list(Kind):
-            raise InputError(f"{shown(kind)} is no kind of schedule: use one of {', '.join(Kind)}")
-        return self._here().store.tasks("kind = ?", (kind,))
+        kinds = [kind] if isinstance(kind, str) else kind
+        for each in kinds:
+            if each not in list(Kind):
+                raise InputError(
+                    f"{shown(each)} is no kind of schedule: use one of {', '.join(Kind)}"
+                )
+        return self._here().store.tasks(f"kind IN ({', '.join('?' * len(kinds))})", kinds)
 
     def defaults(self) -> dict[str, Any]:
         """Return the options of a task that gives none: the config's `defaults`, else ours."""

@@ -13,7 +13,17 @@ from typing import Any, NoReturn
 
 import taskrunner
 from taskrunner import errors, nearest
-from taskrunner.cli.common import ALIASES, Arguments, Declare, drop_stdout, flush, out, say
+from taskrunner.cli.common import (
+    ALIASES,
+    Arguments,
+    Declare,
+    Once,
+    Several,
+    drop_stdout,
+    flush,
+    out,
+    say,
+)
 from taskrunner.refusal import refuse, report
 
 # The verbs in the order of the help, each with the module it is declared in.
@@ -59,6 +69,9 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, without a dump of the usage."""
 
     words: Sequence[str] = ()
+    given: dict[str, object] | None = (
+        None  # options that were read, by what they are; None: not noted
+    )
 
     def __init__(
         self,
@@ -70,6 +83,8 @@ class Parser(argparse.ArgumentParser):
         # Each argument is tried on a formatter; one without a width imports `shutil` to ask the terminal for it.
         super().__init__(prog, formatter_class=partial(formatter_class, width=80), **options)
         self._as_wide_as_the_terminal = formatter_class
+        for action, does in ((None, Once), ("store", Once), ("several", Several)):
+            self.register("action", action, does)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Keep the words for the sentence of an error; options may stand anywhere."""
@@ -151,6 +166,9 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(metavar="VERB", dest="verb", title="verbs", parser_class=Parser)
     for name in VERBS if verb is None else (verb,):
         _declare(name)(verbs, common)
+    whole.given = {}
+    for each in verbs.choices.values():
+        each.given = whole.given  # what stands before the verb is not to be given after it again
     return whole
 
 

@@ -36,7 +36,10 @@ def _declare_tick(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs, common, "tick", "do one visit of the clock: run what is due", _tick, examples
     )
     parser.add_argument(
-        "--task", metavar="NAME", help="look at this task only; it runs only if it is due"
+        "--task",
+        metavar="NAME",
+        action="several",
+        help="look at this task only; it runs only if it is due; may be given again, or as a,b",
     )
     parser.add_argument(
         "--dry-run",

@@ -15,6 +15,7 @@ from taskrunner.cli.common import (
     page,
     say,
     with_json,
+    with_tasks,
 )
 from taskrunner.cli.when import schedule
 from taskrunner.errors import InputError
@@ -29,16 +30,14 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner next --cron '30 2 * * *' --tz Europe/Berlin --from 2026-03-28T00:00Z -n 5 --json\n"
     )
     parser = declare(verbs, common, "next", "show the slots to come", _next, examples)
-    parser.add_argument(
-        "task", metavar="NAME", nargs="?", help="name or id (default: all tasks together)"
-    )
+    with_tasks(parser)
     parser.add_argument(
         "-n", "--limit", metavar="N", type=number(MOST), help="how many (default: 5)"
     )
     parser.add_argument(
         "--until",
         metavar="WHEN",
-        help="up to this instant; of all tasks that is an agenda, with what collides marked by !",
+        help="up to this instant; of several tasks, or all, that is an agenda, with what collides marked by !",
     )
     parser.add_argument(
         "--from", metavar="WHEN", dest="since", help="of a schedule by hand: from this instant on"
@@ -56,41 +55,46 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _next(args: Any) -> int:
     with door(args) as runner:
         given = schedule(runner, args)
-        if given is not None and args.task is not None:
-            raise InputError(f"next takes the task {args.task!r} or a schedule by hand, not both")
+        if given is not None and args.tasks:
+            raise InputError(
+                f"next takes the task {args.tasks[0]!r} or a schedule by hand, not both"
+            )
         if given is None and (args.since is not None or args.tz is not None):
             raise InputError(
                 "--from and --tz go only with a schedule by hand: --cron, --every or --at"
             )
         until = None if args.until is None else runner.moment(_ahead(args.until), args.tz)
-        if until is not None and given is None and args.task is None and args.limit is None:
+        many = given is None and len(args.tasks) != 1
+        if until is not None and many and args.limit is None:
             return _agenda(args, until)
         if given is not None:
             start = None if args.since is None else runner.moment(args.since, args.tz)
             items = runner.upcoming(given, tz=args.tz, since=start, count=args.limit, until=until)
         else:
-            items = runner.next(args.task, count=args.limit, until=until)
+            items = runner.next(args.tasks or None, count=args.limit, until=until)
         if args.json:
             out(render.document(next=[render.upcoming_document(item) for item in items]))
         elif items:
             out(render.upcoming_table(page(args), items))
         else:
-            say(
-                "nothing is to come" if args.task is None else f"nothing is to come for {args.task}"
-            )
+            say(_nothing(args))
     return 0
 
 
+def _nothing(args: Any) -> str:
+    return f"nothing is to come{' for ' * bool(args.tasks)}{', '.join(args.tasks)}"
+
+
 def _agenda(args: Any, until: datetime) -> int:
-    sheet = page(args)
-    entries = args.runner.agenda(until, tz=sheet.tz)
+    sheet, names = page(args), args.tasks or None
+    entries = args.runner.agenda(until, tz=sheet.tz, name=names)
     if args.json:
-        out(agenda.agenda_document(args.runner.next(until=until), entries))
+        out(agenda.agenda_document(args.runner.next(names, until=until), entries))
     elif entries:
         out(agenda.agenda_page(sheet, entries))
         say(agenda.agenda_sentence(entries))
     else:
-        say("nothing is to come")
+        say(_nothing(args))
     return 0
 
 

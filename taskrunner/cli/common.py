@@ -21,6 +21,40 @@ Declare = Callable[[Verbs, argparse.ArgumentParser], None]
 ALIASES = {"ls": "list", "rm": "remove"}  # short for
 
 
+class Once(argparse.Action):
+    """What an option does that has one value: it is refused when it is given again, as one value would be lost."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        """Keep the value."""
+        if option_string is not None and parser.given is not None:
+            if self.dest in parser.given:
+                first, second = shown(parser.given[self.dest]), shown(values)
+                both = f"both times {first}" if first == second else f"{first} and {second}"
+                parser.error(f"{option_string} is given twice, {both}: give it once")
+            parser.given[self.dest] = values
+        setattr(namespace, self.dest, values)
+
+
+class Several(argparse.Action):
+    """What a filter does: it may be given again, and each value may be several: `a,b`."""
+
+    def __call__(
+        self,
+        parser: Any,  # noqa: ARG002  the signature is argparse's
+        namespace: Any,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Keep the values beside those that were given before."""
+        given = [values] if isinstance(values, str) else values
+        before = getattr(namespace, self.dest) or []
+        setattr(
+            namespace, self.dest, [*before, *(one for each in given for one in each.split(","))]
+        )
+
+
 class Arguments(argparse.Namespace):
     """The words of a command line, read; each verb adds its own."""
 
@@ -186,6 +220,17 @@ def since(runner: TaskRunner, text: str | None) -> datetime | None:
         return runner.moment(text)
     except MomentError as exc:
         raise MomentError(f"{exc}; or a length of time ago, such as 7d") from exc
+
+
+def with_tasks(parser: argparse.ArgumentParser) -> None:
+    """Let a verb take names of tasks, all of them when there is none."""
+    parser.add_argument(
+        "tasks",
+        metavar="NAME",
+        nargs="*",
+        action="several",
+        help="names or ids, also as a,b (default: all tasks)",
+    )
 
 
 def number(most: int) -> Callable[[str], int]:

@@ -90,7 +90,10 @@ def _options(args: Any) -> dict[str, Any]:
     given = {name: getattr(args, name) for name in READERS if getattr(args, name) is not None}
     if "env" in given:
         # One empty text among others says nothing; alone it is empty like that of any option.
-        found = dict(_variable(text) for text in given["env"] if text)
+        found: dict[str, str] = {}
+        for name, value in (_variable(text) for text in given["env"] if text):
+            if found.setdefault(name, value) != value:
+                raise InputError(f"--env gives {name} twice, with different values: give it once")
         given["env"] = found or ""
     if "notify" in given:
         given["notify"] = [text for text in given["notify"] if text] or ""

@@ -18,6 +18,7 @@ from taskrunner.cli.common import (
     say,
     since,
     with_json,
+    with_tasks,
     write,
 )
 from taskrunner.cli.watch import watch, with_watch
@@ -125,14 +126,16 @@ def _cancel_one(runs: Iterable[Run], *, quiet: bool) -> None:
 
 def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
-        "  taskrunner history\n  taskrunner history backup --state failed --since 7d --json\n"
+        "  taskrunner history\n  taskrunner history backup --state failed,lost --since 7d --json\n"
         "  taskrunner history --graph --since 7d\n  taskrunner history backup --watch\n"
     )
     parser = declare(
         verbs, common, "history", "show what became of the slots, newest first", _history, examples
     )
-    parser.add_argument("task", metavar="NAME", nargs="?", help="name or id (default: all tasks)")
-    parser.add_argument("--task", metavar="NAME", dest="also_task", help="the same, as an option")
+    with_tasks(parser)
+    parser.add_argument(
+        "--task", metavar="NAME", dest="tasks", action="several", help="the same, as an option"
+    )
     parser.add_argument(
         "-n",
         "--limit",
@@ -140,7 +143,12 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         type=number(999_999),
         help="how many (default: 20)",
     )
-    parser.add_argument("--state", metavar="STATE", help=f"only these: {', '.join(State)}")
+    parser.add_argument(
+        "--state",
+        metavar="STATE",
+        action="several",
+        help=f"only these: {', '.join(State)}; may be given again, or as a,b",
+    )
     parser.add_argument(
         "--since", metavar="WHEN", help="a length of time ago (7d, 1mo), or an instant"
     )
@@ -155,10 +163,6 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _history(args: Any) -> int:
-    if args.task is not None and args.also_task is not None:
-        raise InputError(
-            f"history is asked for two tasks, {args.task!r} and {args.also_task!r}: give one"
-        )
     if args.graph and args.limit is not None:
         raise InputError(f"-n {args.limit} goes only without --graph, which shows all of a time")
     if args.watch is not None and args.json:
@@ -177,7 +181,7 @@ def _history(args: Any) -> int:
 def _asked(args: Any) -> dict[str, Any]:
     """Return which runs are asked for, counted from now."""
     return {
-        "name": args.also_task if args.task is None else args.task,
+        "name": args.tasks or None,
         "state": args.state,
         "since": since(args.runner, args.since),
         "until": since(args.runner, args.until),
@@ -195,9 +199,7 @@ def _runs(args: Any) -> str:
 def _graph(args: Any) -> str:
     """Return the same as a graph."""
     sheet, asked = page(args), _asked(args)
-    names = (
-        [task.name for task in args.runner.tasks()] if asked["name"] is None else [asked["name"]]
-    )
+    names = asked["name"] or [task.name for task in args.runner.tasks()]
     found = args.runner.graph(**asked, most=graph.room(sheet, names), tz=sheet.tz)
     if args.json:
         return graph.graph_document(found)
@@ -238,7 +240,13 @@ def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = declare(
         verbs, common, "explain", "say why a task ran, or did not, slot by slot", _explain, examples
     )
-    parser.add_argument("task", metavar="NAME", help="the name of a task, or the id of a run")
+    parser.add_argument(
+        "tasks",
+        metavar="NAME",
+        nargs="+",
+        action="several",
+        help="the name of a task, or the id of a run; several also as a,b",
+    )
     parser.add_argument("--at", metavar="WHEN", help="this slot")
     parser.add_argument(
         "--since",
@@ -250,23 +258,28 @@ def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _explain(args: Any) -> int:
-    with door(args) as runner:
-        found = runner.explain(
-            args.task,
-            at=None if args.at is None else runner.moment(args.at, _zone_of(runner, args.task)),
-            since=since(runner, args.since),
-            until=since(runner, args.until),
-        )
-        if found.cut:
-            say(
-                f"these are the newest {len(found.slots)} slots: name an earlier --until for others"
-            )
-        out(
-            render.explanation_document(found)
-            if args.json
-            else render.explanation_page(page(args).beside(found.tz), found)
-        )
+    with door(args):
+        told = [_explained(args, key) for key in dict.fromkeys(args.tasks)]
+        if args.json:
+            out(render.explanation_document(*told))
+        else:
+            sheet = page(args)
+            out("\n\n".join(render.explanation_page(sheet.beside(each.tz), each) for each in told))
     return 0
+
+
+def _explained(args: Any, key: str) -> Any:
+    """Return why a task ran or did not."""
+    runner = args.runner
+    found = runner.explain(
+        key,
+        at=None if args.at is None else runner.moment(args.at, _zone_of(runner, key)),
+        since=since(runner, args.since),
+        until=since(runner, args.until),
+    )
+    if found.cut:
+        say(f"these are the newest {len(found.slots)} slots: name an earlier --until for others")
+    return found
 
 
 def _zone_of(runner: Any, key: str) -> str | None:
@@ -290,7 +303,7 @@ def _declare_stats(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         _stats,
         examples,
     )
-    parser.add_argument("task", metavar="NAME", nargs="?", help="name or id (default: all tasks)")
+    with_tasks(parser)
     parser.add_argument(
         "--since",
         metavar="WHEN",
@@ -304,7 +317,7 @@ def _declare_stats(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _stats(args: Any) -> int:
     with door(args) as runner:
         stats = runner.stats(
-            args.task, since=since(runner, args.since), until=since(runner, args.until)
+            args.tasks or None, since=since(runner, args.since), until=since(runner, args.until)
         )
         if args.json:
             out(render.stats_document(stats))

@@ -37,7 +37,10 @@ def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner list\n  taskrunner list --kind at\n  taskrunner list --json\n",
     )
     parser.add_argument(
-        "--kind", metavar="KIND", help="only these: cron, every, at, after, boot or manual"
+        "--kind",
+        metavar="KIND",
+        action="several",
+        help="only these: cron, every, at, after, boot, manual; may be given again, or as a,b",
     )
     with_json(parser)
 
@@ -50,7 +53,7 @@ def _list(args: Any) -> int:
         elif tasks:
             out(render.tasks_table(page(args), tasks))
         else:
-            what = "tasks yet" if args.kind is None else f"tasks of kind {args.kind}"
+            what = "tasks yet" if args.kind is None else f"tasks of kind {' or '.join(args.kind)}"
             say(f"there are no {what}: taskrunner add NAME --every 1d -- COMMAND")
     return 0
 

@@ -177,11 +177,16 @@ def checkup_document(found: Checkup) -> str:
     return document(findings=findings, paths=dict(found.paths))
 
 
-def explanation_document(found: Explanation) -> str:
-    """Return why a task ran or did not as a document."""
-    return document(
-        task=found.task,
-        slots=[
+def explanation_document(*found: Explanation) -> str:
+    """Return why a task ran or did not as a document; of several tasks it has a list of the same."""
+    told = [_explanation(each) for each in found]
+    return document(**told[0]) if len(told) == 1 else document(tasks=told)
+
+
+def _explanation(found: Explanation) -> dict[str, object]:
+    return {
+        "task": found.task,
+        "slots": [
             {
                 "slot": instant(each.slot),
                 "first_slot": instant(each.first_slot),
@@ -191,14 +196,14 @@ def explanation_document(found: Explanation) -> str:
             }
             for each in found.slots
         ],
-        gaps=[
+        "gaps": [
             {"from": instant(each.since), "until": instant(each.until), "cause": each.cause}
             for each in found.gaps
         ],
-        changes=[
+        "changes": [
             {"at": instant(each.at), "what": each.what, "by": each.by} for each in found.changes
         ],
-    )
+    }
 
 
 def stats_document(stats: Stats) -> str:

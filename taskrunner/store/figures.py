@@ -13,7 +13,6 @@ from taskrunner.clock import from_ms, to_ms
 from taskrunner.model import LIVE, State
 from taskrunner.record import record
 from taskrunner.store.connection import Row
-from taskrunner.store.rows import can_be_stored, id_of
 from taskrunner.store.runs import Runs
 
 # Sorting by one number takes half as long as by two, or by an id and a text.
@@ -149,16 +148,11 @@ class Counts(Runs):
         finally:
             self._run("ROLLBACK")
 
-    def known(self, key: str | int | None = None) -> list[Known]:
-        """Return all tasks, or those of that name or id, also those that were removed; the oldest first."""
-        number = None if key is None else id_of(key)
-        if key is not None and not can_be_stored(key):
-            return []
-        where = "1" if key is None else "name = ?" if number is None else "id = ?"
-        values = () if key is None else (key if number is None else number,)
+    def known(self, ids: Sequence[int] | None = None) -> list[Known]:
+        """Return all tasks, or those with these ids, also those that were removed; the oldest first."""
+        where = "1" if ids is None else f"id IN ({', '.join(map(str, ids))})"
         rows = self._rows(
-            f"SELECT id, name, removed IS NOT NULL, streak FROM tasks WHERE {where} ORDER BY id",
-            values,
+            f"SELECT id, name, removed IS NOT NULL, streak FROM tasks WHERE {where} ORDER BY id"
         )
         return [
             Known(number, name, bool(removed), streak) for number, name, removed, streak in rows
@@ -180,7 +174,7 @@ class Counts(Runs):
         since: datetime,
         until: datetime,
         unit: int,
-        state: State | None = None,
+        states: Sequence[State] | None = None,
     ) -> list[tuple[int, int, State, int]]:
         """Return how many slots are in each state, by task and by units of so many milliseconds from `since` on.
 
@@ -192,8 +186,9 @@ class Counts(Runs):
         where = f"slot >= {start} AND slot < {end}"
         if ids is not None:
             where += f" AND task_id IN ({', '.join(map(str, ids))})"
-        if state is not None:
-            where += f" AND state = '{state}'"
+        if states is not None:
+            among = ", ".join(f"'{state}'" for state in states)
+            where += f" AND state IN ({among})"
         rows = self._rows(
             f"SELECT (task_id * {units} + (slot - {start}) / {unit}) * 16 + CASE state {ANY} END AS code, "
             f"count(*) FROM runs WHERE {where} AND NOT {OVERTAKEN} GROUP BY code"

@@ -114,26 +114,26 @@ class Runs(Tasks):
 
     def history(
         self,
-        name: str | int | None = None,
+        ids: Sequence[int] | None = None,
         *,
-        state: State | None = None,
+        states: Sequence[State] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = 20,
     ) -> list[Run]:
-        """Return runs, newest first; also those of removed tasks of that name."""
+        """Return runs, newest first, of the tasks with these ids or of all, in one of some states or in any."""
         wanted: dict[str, object] = {}
-        if state is not None:
-            wanted["state = ?"] = state
         if since is not None:
             wanted["claimed >= ?"] = to_ms(since)
         if until is not None:
             wanted["claimed <= ?"] = to_ms(until)
         where = " AND ".join(wanted) or "1"
-        if name is not None:
+        if states is not None:
+            where += f" AND state IN ({marks(states)})"
+        if ids is not None:
             # By ids: an index gives the newest first, also of a task with few runs among millions.
-            where += f" AND task_id IN ({', '.join(map(str, self.ids_ever(name)))})"
-        return self._runs(where, list(wanted.values()), limit, "runs.id DESC")
+            where += f" AND task_id IN ({', '.join(map(str, ids))})"
+        return self._runs(where, [*wanted.values(), *(states or ())], limit, "runs.id DESC")
 
     def ids_ever(self, key: str | int) -> list[int]:
         """Return the ids of the task of that name or id, and of those removed that had the name."""

@@ -105,11 +105,14 @@ class Tasks(Facts):
         rows = self._rows(f"{TASK} WHERE id IN ({marks(wanted)})", wanted)
         return {task.id: task for task in map(read_task, rows)}
 
-    def due(self, now: datetime, boot_id: str, limit: int, only: int | None = None) -> list[Task]:
+    def due(
+        self, now: datetime, boot_id: str, limit: int, only: Sequence[int] | None = None
+    ) -> list[Task]:
         """Return up to `limit` tasks to look at: asked for, not seen in this boot, or with a slot that has come.
 
-        `only` is the id of the one task to look at; a negative limit is none.
+        `only` are the ids of the tasks to look at, None for all; a negative limit is none.
         """
+        among = "" if only is None else f"AND id IN ({', '.join(map(str, only))}) "
         found: dict[int, Task] = {}
         for clause, value in (
             ("requested IS NOT NULL AND coalesce(?, 1)", None),
@@ -117,9 +120,9 @@ class Tasks(Facts):
             ("next <= ?", to_ms(now)),
         ):
             rows = self._rows(
-                f"{TASK} WHERE {clause} AND enabled AND removed IS NULL AND (? IS NULL OR id = ?) "
+                f"{TASK} WHERE {clause} AND enabled AND removed IS NULL {among}"
                 "ORDER BY next LIMIT ?",
-                (value, only, only, limit),
+                (value, limit),
             )
             found |= {task.id: task for task in map(read_task, rows)}
         return list(found.values())[: limit if limit >= 0 else None]

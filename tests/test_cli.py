@@ -1326,7 +1326,7 @@ def read(verb, *words):
 
 
 def test_what_need_not_have_a_value_leaves_the_name_alone():
-    assert read("history", "--watch", "backup")["task"] == "backup"
+    assert read("history", "--watch", "backup")["tasks"] == ["backup"]
     assert read("history", "--watch", "backup")["watch"] == "2"
     assert read("history", "--watch", "5", "backup")["watch"] == "5"
 

@@ -255,9 +255,11 @@ def _verb(words: Sequence[str]) -> str | None:
 
 def _refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParser) -> NoReturn:
     """Refuse words that no verb knows, with the likeliest reason."""
-    why = ": a command follows --" if args.takes_command and not left[0].startswith("-") else ""
-    if left[0].startswith("--"):
-        meant = nearest.nearest(left[0].partition("=")[0], _flags(whole, args.verb))
+    # Names come before options once they are in order: an option that is unknown explains what is left of its value.
+    option = next((word for word in left if word.startswith("-")), None)
+    why = ": a command follows --" if args.takes_command and option is None else ""
+    if option is not None and option.startswith("--"):
+        meant = nearest.nearest(option.partition("=")[0], _flags(whole, args.verb))
         why = "" if meant is None else f": did you mean {meant}?"
     raise errors.InputError(
         f"{args.verb or 'taskrunner'} does not know {' '.join(map(errors.shown, left))}{why}\n"

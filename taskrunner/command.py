@@ -146,7 +146,7 @@ def read_env_file(place: str, uid: int | None = None) -> dict[str, str]:
             found = os.fstat(file.fileno())
             fault = untrusted(place, found, os.geteuid() if uid is None else uid)
             regular = stat.S_ISREG(found.st_mode) and fault is None
-            text = file.read(LARGEST_ENV_FILE + 1).decode() if regular else None
+            text = file.read(LARGEST_ENV_FILE + 1).decode("utf-8-sig") if regular else None
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise StateError(f"the environment file {shown(place)} cannot be read: {why}") from exc

@@ -183,7 +183,7 @@ def _read(place: str) -> dict[str, Any]:
         with open(place, "rb") as file:
             import tomllib
 
-            return tomllib.load(file)
+            return tomllib.loads(file.read().decode("utf-8-sig"))  # some editors put a mark first
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as exc:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors

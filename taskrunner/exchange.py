@@ -11,7 +11,7 @@ from typing import Any
 
 from taskrunner import options, plan, taskfile
 from taskrunner.answers import Exported, ImportedLine
-from taskrunner.clocks import cron, crontab, proof
+from taskrunner.clocks import cron, crontab, crontab_names, proof
 from taskrunner.clocks.crontab import Line
 from taskrunner.entry import crontabs
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
@@ -19,12 +19,18 @@ from taskrunner.model import Progress, Task, untold
 from taskrunner.opened import OpenHome
 from taskrunner.plan import Draft
 from taskrunner.record import record
-from taskrunner.schedule import Cron, Schedule
+from taskrunner.schedule import Cron
 from taskrunner.taskfile import Definition, Found, Reading
 
 STDIN = "-"
 SUFFIX = ".toml"
+MOST = 4 * taskfile.LARGEST  # bytes
 STILL_THERE = "the lines are still in the crontab: cron runs them, too, until they are comments"
+
+WINDOWS = (
+    "lines end in CRLF, as on Windows: cron gives the CR to commands and settings as their last sign; "
+    "the tasks are without it"
+)
 
 Place = str | os.PathLike[str]
 
@@ -53,7 +59,7 @@ def _contents(files: Sequence[Place], text: str | None) -> list[tuple[str, str, 
     found: dict[str, tuple[str, str, str]] = {}
     for each in [os.fspath(file) for file in files]:
         if each == STDIN:
-            found[STDIN] = ("stdin", STDIN, text or "")
+            found[STDIN] = ("stdin", STDIN, (text or "").removeprefix(crontab.MARK))
             continue
         for place in _listed(each) if os.path.isdir(each) else [each]:
             source = os.path.realpath(place)
@@ -68,14 +74,26 @@ def _listed(folder: str) -> list[str]:
 
 
 def contents(place: str) -> str:
-    """Return the text of a file; raises StateError."""
+    """Return the text of a task file; raises InputError or StateError."""
+    return text_of(_bytes(place), f"the file {shown(place)}")
+
+
+def text_of(data: bytes, what: str) -> str:
+    """Return bytes as the text of a task file; raises InputError."""
+    if len(data) > MOST:
+        raise InputError(f"{what} has more than {MOST} bytes: split it")
     try:
-        with open(place, encoding="utf-8") as file:
-            return file.read(taskfile.LARGEST + 1)
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as exc:
+        raise InputError(f"{what} is not UTF-8") from exc
+
+
+def _bytes(place: str) -> bytes:
+    try:
+        with open(place, "rb") as file:
+            return file.read(MOST + 1)
     except OSError as exc:
         raise StateError(f"the file {shown(place)} cannot be read: {exc.strerror}") from exc
-    except UnicodeDecodeError as exc:
-        raise InputError(f"the file {shown(place)} is not UTF-8") from exc
 
 
 def _check_profile(readings: Sequence[Reading], profile: str) -> None:
@@ -122,14 +140,21 @@ def tab(file: Place | None, text: str | None, *, system: bool) -> Tab:
     place = crontabs.CRONTAB if file is None else os.fspath(file)
     if place == STDIN:
         return Tab("crontab on stdin", text or "", system)
-    return Tab(f"crontab {os.path.realpath(place)}", contents(place), system)
+    return Tab(f"crontab {os.path.realpath(place)}", tab_text(_bytes(place)), system)
+
+
+def tab_text(data: bytes) -> str:
+    """Return bytes as the text of a crontab: those that are not UTF-8 stay in it; raises InputError."""
+    if len(data) > MOST:
+        raise InputError(f"a crontab has at most {MOST} bytes: split it")
+    return data.decode(errors="surrogateescape")
 
 
 def drafts_of_crontab(
     here: OpenHome, found: Tab, moment: datetime, progress: Progress = untold
 ) -> tuple[list[Draft], list[ImportedLine]]:
     """Return the tasks that the lines of a crontab become, and what becomes of each line."""
-    lines, left = crontab.read(found.text, system=found.system)
+    lines, left = crontab.read(found.text, system=found.system, halves=crontabs.halves())
     told = [_left(each.number, each.text.strip(), each.why) for each in left]
     own = {each.number for each in cron.lines_that_call(found.text, users=found.system)}
     told += [
@@ -165,10 +190,19 @@ class Importing:
         known = next((task for task in self._there if _same(task, draft)), None)
         if known is not None:
             self._there.remove(known)
-            return _told(line, "keep", known.name, draft.whole, self._moment)
+            return _told(line, "keep", known.name, draft, self._moment)
         self._taken.add(draft.given.name)
         self.made.append(draft)
-        return _told(line, "add", draft.given.name, draft.whole, self._moment)
+        return _told(line, "add", draft.given.name, draft, self._moment)
+
+
+def _unproved(line: Line, draft: Draft) -> list[str]:
+    """Return a sentence when what a task runs is not what cron runs."""
+    found = proof.work(line.text, users=line.user is not None, halves=crontabs.halves())
+    shell = draft.values["shell"]
+    if found == (draft.values["command"][-1] if shell is None else shell, draft.values["stdin"]):
+        return []
+    return [f"its command is not cron's, which is {shown(found[0])}"]
 
 
 def _defined(here: OpenHome, line: Line, source: str, taken: set[str]) -> Definition:
@@ -183,7 +217,7 @@ def _defined(here: OpenHome, line: Line, source: str, taken: set[str]) -> Defini
     given |= {"user": line.user} if line.user not in (None, crontabs.own_name()) else {}
     home = line.settings.get("HOME", "")
     given |= {"cwd": home} if os.path.isabs(home) else {}
-    name = crontab.name(line.command, taken)
+    name = crontab_names.name(line.command, taken)
     return Definition(name, source, crontab.schedule(line), command, shell, given=given)
 
 
@@ -201,9 +235,10 @@ def _left(number: int, text: str, why: str) -> ImportedLine:
     return ImportedLine(number, "leave", None, None, text, None, (why,))
 
 
-def _told(line: Line, action: str, name: str, whole: Schedule, moment: datetime) -> ImportedLine:
-    """Return what is told of a line that is a task, with the proof of its slots."""
-    differing, notes = None, tuple(crontab.notes(line))
+def _told(line: Line, action: str, name: str, draft: Draft, moment: datetime) -> ImportedLine:
+    """Return what is told of a line that is a task, with the proof of its slots and its command."""
+    differing, whole = None, draft.whole
+    notes = (*_unproved(line, draft), *crontab.notes(line))
     if isinstance(whole, Cron) and whole.tz is not None:
         differing, first = proof.differences(whole.text, whole.tz, moment)
         notes += (f"slots that are not cron's: {', '.join(first)}",) if differing else ()
@@ -223,6 +258,11 @@ def comment_out(
         f"{len(moved)} line{'s' * (len(moved) != 1)} of the {found.source} made comments",
         *kept,
     ]
+
+
+def remarks(found: Tab) -> list[str]:
+    """Return what is to be known of a crontab as a whole."""
+    return [WINDOWS] if "\r\n" in found.text else []
 
 
 def advice(lines: Sequence[ImportedLine], *, commented: bool) -> list[str]:

@@ -84,6 +84,12 @@ def test_a_bad_environment_file_says_where(tmp_path, text, said):
         command.read_env_file(str(tmp_path / "nothing"))
 
 
+def test_an_environment_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(tmp_path):
+    place = tmp_path / "env"
+    place.write_bytes(b"\xef\xbb\xbfA=1\r\nB='2'\r\n")
+    assert command.read_env_file(str(place)) == {"A": "1", "B": "2"}
+
+
 @pytest.mark.parametrize("text", ["A", "=1", "A B=1", "1A=x", "Ä=1", "A=\0", "A=\udcff"])
 def test_an_assignment_needs_a_plain_name(text):
     with pytest.raises(InputError, match="NAME=VALUE"):

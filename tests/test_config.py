@@ -37,6 +37,11 @@ def test_every_setting_can_be_given_in_the_file(home):
     )
 
 
+def test_the_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(home):
+    (home / "taskrunner.toml").write_bytes(b'\xef\xbb\xbftz = "UTC"\r\nmax_parallel = 4\r\n')
+    assert config.load(str(home)) == Config(tz="UTC", max_parallel=4)
+
+
 def test_a_variable_wins_over_the_file(home, monkeypatch):
     monkeypatch.setenv("TASKRUNNER_MAX_PARALLEL", "7")
     assert config.load(write(home, "max_parallel = 4\n")).max_parallel == 7

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner import Boot, Cron
-from taskrunner.clocks import crontab
+from taskrunner.clocks import crontab, crontab_names, crontab_writing, proof
 from taskrunner.model import Kind
 from tests.samples import NOON, TASK
 
@@ -62,11 +62,44 @@ def test_a_system_crontab_has_a_user_in_each_entry():
 
 
 def test_what_is_no_entry_is_told_with_its_number():
-    assert left("hello\n\n* * * * *\nA=\n") == [
+    assert left("hello\n\n* * * * *\nA=\n@daily\n@reboot \na b c d e\n") == [
         (1, "it is no entry of a crontab"),
-        (3, "it is no entry of a crontab"),
+        (3, "it has no command"),
         (4, 'an empty value needs quotes: NAME=""'),
+        (5, "it has no command"),
+        (6, "it has no command"),
+        (7, "it is no entry of a crontab"),
     ]
+
+
+# ---- bytes
+
+
+def test_a_comment_that_is_not_utf_8_costs_its_description_and_not_the_line():
+    text = b"# t\xe4glich\n0 5 * * * x\n# good\n0 6 * * * y\n".decode(errors="surrogateescape")
+    assert [(each.command, each.description) for each in lines(text)] == [
+        ("x", None),
+        ("y", "good"),
+    ]
+
+
+def test_an_entry_or_a_setting_that_is_not_utf_8_is_left_alone():
+    text = b"A=\xe4\n@daily x \xff\n@daily y\n".decode(errors="surrogateescape")
+    found, others = crontab.read(text)
+    assert [(each.command, crontab.environment(each)) for each in found] == [("y", {})]
+    assert [(each.number, each.text, each.why) for each in others] == [
+        (1, "A=\\xe4", "it is not UTF-8"),
+        (2, "@daily x \\xff", "it is not UTF-8"),
+    ]
+
+
+def test_a_mark_before_the_text_and_line_ends_of_windows_are_no_part_of_a_line():
+    found = lines("\ufeff# mine\r\nA=1\r\n@daily x\r\n\r\n0 5 * * * cat%a\r\n")
+    assert [(each.number, each.command, each.stdin, each.settings) for each in found] == [
+        (3, "x", None, {"A": "1"}),
+        (5, "cat", "a\n", {"A": "1"}),
+    ]
+    assert line("\ufeff@daily x\n").command == "x"
 
 
 @pytest.mark.parametrize(
@@ -107,14 +140,42 @@ def test_an_entry_with_an_assignment_in_its_command_is_no_setting():
         ("cat%a%b", "cat", "a\nb\n"),
         ("cat%a\\%b%", "cat", "a%b\n"),
         ("cat%", "cat", ""),
-        ("a \\\\ b", "a \\\\ b", None),
         ("a \\n b", "a \\n b", None),
-        ("a \\\\% b", "a \\\\", " b\n"),
-        ("a \\\\\\% b", "a \\\\% b", None),
+        ("cat%\\", "cat", "\\"),
+        ("cat%a%\\", "cat", "a\n\\"),
+        ("cat%a\\", "cat", "a\\\n"),
+        ("cat%a\\\\%b", "cat", "a\\%b\n"),
     ],
 )
 def test_a_percent_sign_ends_the_command_unless_a_backslash_stands_before_it(text, command, stdin):
-    assert crontab.unescaped(text) == (command, stdin)
+    for halves in (True, False):
+        assert crontab.unescaped(text, halves=halves) == (command, stdin)
+
+
+@pytest.mark.parametrize(
+    ("text", "debian", "cronie"),
+    [
+        (r"a \\ b", (r"a \ b", None), (r"a \\ b", None)),
+        (r"a \\% b", ("a \\", " b\n"), (r"a \\"[:4], " b\n")),
+        (r"a \\\% b", (r"a \% b", None), (r"a \\% b", None)),
+        (r"a \\\\ %\\", (r"a \\ ", "\\\\"), (r"a \\\\ ", "\\\\")),
+    ],
+)
+def test_debians_cron_halves_backslashes_and_cronie_does_not(text, debian, cronie):
+    assert crontab.unescaped(text) == debian
+    assert crontab.unescaped(text, halves=False) == cronie
+    (said,) = crontab.notes(line(f"* * * * * {text}\n"))
+    assert said.endswith("cronie keeps both; the task has one")
+    (said,) = crontab.notes(line(f"* * * * * {text}\n", halves=False))
+    assert said.endswith("cronie keeps both; the task has both")
+
+
+@given(st.text(st.sampled_from("%\\ab '"), max_size=12), st.booleans(), st.booleans())
+def test_commands_are_proved_by_a_second_reading(text, halves, system):
+    """It goes sign by sign as the sources of both crons do."""
+    whole = f"\t1 2\t*  * * {'root  ' * system}\t x{text}"
+    found = line(whole, system=system, halves=halves)
+    assert proof.work(whole, users=system, halves=halves) == (found.command, found.stdin)
 
 
 # ---- comments
@@ -188,13 +249,13 @@ def test_lines_become_comments_and_the_rest_stays():
     ],
 )
 def test_a_name_says_what_the_command_is_about(command, name):
-    assert crontab.name(command, ()) == name
+    assert crontab_names.name(command, ()) == name
 
 
 def test_names_are_told_apart_by_what_follows_and_then_by_numbers():
     taken = []
     for command in ("m.py send", "m.py clear", "m.py clear", "m.py clear", "m.py"):
-        taken.append(crontab.name(command, taken))
+        taken.append(crontab_names.name(command, taken))
     assert taken == ["m", "m-clear", "m-2", "m-3", "m-4"]
 
 
@@ -202,7 +263,7 @@ def test_names_are_told_apart_by_what_follows_and_then_by_numbers():
 def test_any_command_has_a_name_that_a_task_can_have(command):
     from taskrunner import options
 
-    assert options.name(crontab.name(command, ()))
+    assert options.name(crontab_names.name(command, ()))
 
 
 @given(st.text(st.sampled_from("* #%\\=@'\"ab0\t\n5/-,"), max_size=60), st.booleans())
@@ -216,7 +277,7 @@ def test_any_text_is_read(text, system):
 
 
 def written(*tasks, zone="UTC"):
-    return crontab.write(tasks, "/bin", zone)
+    return crontab_writing.write(tasks, "/bin", zone)
 
 
 def entry(**values):
@@ -294,9 +355,23 @@ def test_a_text_for_the_shell_is_read_back_as_a_command_that_does_the_same(text)
 
 
 @given(TEXTS)
+def test_every_cron_reads_the_same_command_from_a_line_that_is_written(text):
+    command = entry(command=(), shell=text, stdin=text).partition("  ")[2]
+    assert crontab.unescaped(command) == crontab.unescaped(command, halves=False)
+
+
+def test_a_command_that_is_too_long_for_debians_cron_is_a_comment():
+    fits, longer = (written(replace(TASK, command=("x" * size,))) for size in (998, 999))
+    assert fits.splitlines()[-1].startswith("* * * * *  x")
+    assert longer.splitlines()[-1].startswith("# * * * * *  x")
+    assert "a command of more than 998 bytes, so the line is a comment" in longer
+
+
+@given(TEXTS)
 def test_what_a_task_reads_is_read_back(text):
-    back, stdin = crontab.unescaped(entry(command=("cat",), stdin=f"{text}\n").partition("  ")[2])
-    done = subprocess.run(
-        ["/bin/sh", "-c", back], input=stdin or "", capture_output=True, text=True, check=True
-    )
-    assert done.stdout == f"{text}\n"
+    for given_ in (text, f"{text}\n"):
+        back, stdin = crontab.unescaped(entry(command=("cat",), stdin=given_).partition("  ")[2])
+        done = subprocess.run(
+            ["/bin/sh", "-c", back], input=stdin or "", capture_output=True, text=True, check=True
+        )
+        assert done.stdout == given_

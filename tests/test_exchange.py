@@ -5,6 +5,7 @@ import os
 import pytest
 
 from taskrunner import InputError, StateError
+from taskrunner.entry import crontabs
 from taskrunner.model import Kind
 
 TAB = """\
@@ -124,6 +125,48 @@ def test_a_file_is_imported_under_its_own_name(runner, tmp_path):
     assert runner.import_crontab(place).source == f"crontab {place}"
     with pytest.raises(StateError, match="nothing' cannot be read"):
         runner.import_crontab(tmp_path / "nothing")
+
+
+WINDOWS = "\ufeffA=1\r\n# t\udce4glich\r\n@daily a\r\n*/5 * * * *\r\n"
+
+
+def test_a_file_stdin_and_our_own_crontab_are_read_alike(runner, tmp_path, crontab):
+    data = WINDOWS.encode(errors="surrogateescape")
+    place = tmp_path / "tab"
+    place.write_bytes(data)
+    crontab.write_bytes(data)
+    for more in ({"file": place}, {"text": WINDOWS}, {}):
+        found = runner.import_crontab(**more, dry_run=True)
+        assert [(each.line, each.action, each.notes) for each in found.lines] == [
+            (3, "add", ()),
+            (4, "leave", ("it has no command",)),
+        ]
+        assert "CRLF" in found.told[0]
+    runner.import_crontab()
+    assert (runner.task("a").env, runner.task("a").description) == ({"A": "1"}, None)
+
+
+def test_bytes_that_are_not_utf_8_stay_when_lines_are_made_comments(runner, crontab):
+    data = WINDOWS.encode(errors="surrogateescape")
+    crontab.write_bytes(data)
+    runner.import_crontab(comment_out=True)
+    assert crontab.read_bytes() == data.replace(b"@daily", b"# moved to taskrunner as a: @daily")
+
+
+def test_a_task_runs_the_command_that_cron_runs(runner):
+    found = runner.import_crontab(text="0 1 * * * sed 's/\\\\./x/'%a\\\\b\n")
+    assert (runner.task("sed").shell, runner.task("sed").stdin) == ("sed 's/\\./x/'", "a\\\\b\n")
+    assert "Debian's cron makes \\\\ in a command one backslash" in found.lines[0].notes[0]
+    back = runner.export_crontab()
+    assert [each.action for each in runner.import_crontab(text=back).lines] == ["keep"]
+
+
+def test_where_cronie_is_the_cron_backslashes_stay(runner, monkeypatch):
+    monkeypatch.setattr(crontabs, "DEBIANS", "/nonexistent")
+    monkeypatch.setattr(crontabs, "CRONIES", ("/bin/sh",))
+    found = runner.import_crontab(text="0 1 * * * sed 's/\\\\./x/'\n")
+    assert runner.task("sed").shell == "sed 's/\\\\./x/'"
+    assert found.lines[0].notes[0].endswith("the task has both")
 
 
 def test_imported_tasks_go_to_a_task_file_and_are_not_pruned_by_another(runner, tmp_path):

@@ -73,6 +73,18 @@ def test_apply_reads_from_stdin(tell, monkeypatch):
     assert tell("apply", "-") == ("", "taskrunner: what stands on stdin is not UTF-8\n", 2)
 
 
+def test_a_task_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(
+    tell, file, monkeypatch
+):
+    data = b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode()
+    file.write_bytes(data)
+    assert tell("apply", file)[2] == 0
+    stdin(monkeypatch, data.replace(b"[tasks.", b"[tasks.other-"))
+    assert tell("apply", "-", "--dry-run")[2] == 0
+    file.write_bytes(data + b"nice = 99\r\n")
+    assert f"{file}, line 4: a: nice" in tell("apply", file)[1]
+
+
 def test_faults_have_the_exit_code_of_bad_input_or_of_this_machine(tell, file):
     file.write_text(GOOD + "nice = 99\n")
     out, err, code = tell("apply", file)

@@ -81,10 +81,10 @@ class TaskFiles(Tasks):
 
     def export_crontab(self, *names: str | int) -> str:
         """Return tasks, or all of them, as lines of a crontab; what cron cannot express stands in comments."""
-        from taskrunner.clocks import crontab
+        from taskrunner.clocks import crontab_writing
 
         settings = self._here().config
-        return crontab.write(self._chosen(names), settings.path, self.default_zone())
+        return crontab_writing.write(self._chosen(names), settings.path, self.default_zone())
 
     def import_crontab(
         self,
@@ -120,7 +120,8 @@ class TaskFiles(Tasks):
                 steps = plan.steps(here, made, plan.compare(here, made), moment)
                 plan.carry_out(here, steps, moment, progress)
         done = comment_out and not dry_run
-        told = exchange.comment_out(found, lines, self.home, moment) if done else []
+        told = exchange.remarks(found)
+        told += exchange.comment_out(found, lines, self.home, moment) if done else []
         told += [] if dry_run else exchange.advice(lines, commented=done)
         return Import(found.source, lines, tuple(told), dry_run)
 

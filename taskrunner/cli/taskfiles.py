@@ -5,11 +5,12 @@ import os
 import sys
 from typing import Any
 
-from taskrunner import errors, exchange, render, taskfile
+from taskrunner import errors, exchange, render
 from taskrunner.answers import Plan
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, out_text, page, say, with_json
 from taskrunner.cli.progress import Progress
-from taskrunner.errors import InputError, StateError, shown
+from taskrunner.errors import StateError, shown
+from taskrunner.exchange import STDIN
 
 
 def _declare_apply(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def _declare_apply(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _apply(args: Any) -> int:
-    text = _stdin() if exchange.STDIN in args.files else None
+    text = exchange.text_of(_stdin(), "what stands on stdin") if STDIN in args.files else None
     with door(args) as runner:
         with Progress() as progress:
             plan = runner.apply(
@@ -54,14 +55,11 @@ def _apply(args: Any) -> int:
     return errors.EXIT_DONE
 
 
-def _stdin() -> str:
-    """Return what stands on stdin; raises InputError."""
+def _stdin() -> bytes:
+    """Return what stands on stdin; raises StateError."""
     if sys.stdin is None:
         raise StateError("there is no stdin to read from: it is closed")
-    try:
-        return sys.stdin.buffer.read(4 * taskfile.LARGEST).decode()
-    except UnicodeDecodeError as exc:
-        raise InputError("what stands on stdin is not UTF-8") from exc
+    return sys.stdin.buffer.read(exchange.MOST + 1)
 
 
 def _tell(args: Any, plan: Plan) -> None:
@@ -172,7 +170,7 @@ def _declare_import(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _import(args: Any) -> int:
-    text = _stdin() if args.file == exchange.STDIN else None
+    text = exchange.tab_text(_stdin()) if args.file == STDIN else None
     with door(args) as runner:
         with Progress() as progress:
             found = runner.import_crontab(

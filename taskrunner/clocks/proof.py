@@ -1,6 +1,6 @@
-"""The rules of Debian's cron a second time, by the plainest means, to prove what `schedule` says of a line.
+"""The rules of Debian's cron a second time, by the plainest means, to prove what is made of a line.
 
-It shares no code with `schedule`: a reader of fields of its own, and a walk over the days.
+It shares no code with `schedule` and `crontab`: a reader of fields of its own, and a walk over the days.
 """
 
 from collections.abc import Iterator
@@ -58,6 +58,39 @@ def differences(text: str, tz: str, start: datetime) -> tuple[int, tuple[str, ..
         count += apart
         found += told[: 3 - len(found)] if len(found) < 3 else []
     return count, tuple(found)
+
+
+def work(text: str, *, users: bool, halves: bool) -> tuple[str, str | None]:
+    """Return the command and the input of an entry, read sign by sign as cron does; it `halves` backslashes or not."""
+    rest = _after(text, (1 if text.lstrip(" \t").startswith("@") else 5) + users)
+    command, number = list[str](), 0
+    while number < len(rest) and rest[number] != "%":
+        pair = rest[number : number + 2]
+        known = pair in ("\\%", "\\\\") if halves else pair == "\\%"
+        command.append(pair[1] if known else pair if pair[0] == "\\" else pair[0])
+        number += 2 if pair[0] == "\\" else 1
+    if number == len(rest) or rest[number : number + 1] != "%":
+        return "".join(command), None
+    given, last, escaped = list[str](), "\n", False
+    for sign in rest[number + 1 :]:
+        put = "\n" if sign == "%" and not escaped else sign
+        if escaped and sign == "%":
+            given.pop()
+        given.append(put)
+        escaped = sign == "\\"
+        last = last if escaped else put
+    return "".join(command), "".join(given) + ("" if last == "\n" else "\n")
+
+
+def _after(text: str, words: int) -> str:
+    """Return what follows some words."""
+    found = text.lstrip(" \t").replace("\t", " ").split(" ")
+    place, typed = 0, len(text) - len(text.lstrip(" \t"))
+    while place < len(found) and words:
+        words -= found[place] != ""
+        typed += len(found[place]) + 1
+        place += 1
+    return text[typed:].lstrip(" \t")
 
 
 def _is_many(text: str) -> bool:

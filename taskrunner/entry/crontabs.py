@@ -17,6 +17,8 @@ CRON_FOLDER = "/etc/cron.d"
 CRON_FILE = f"{CRON_FOLDER}/taskrunner"
 CRONTAB = "/etc/crontab"
 CRON_DAEMONS = ("cron", "crond", "busybox-crond", "fcron")
+DEBIANS = "/usr/sbin/cron"
+CRONIES = ("/usr/sbin/crond", "/usr/bin/crond", "/sbin/crond")
 NO_CRON = (
     "cron is not installed: there is no {}; install it (on Debian: apt-get install cron), "
     "or use `taskrunner install systemd` or `taskrunner daemon`"
@@ -91,6 +93,11 @@ def read_user_tab() -> str:
     if "no crontab for" in said.err or "No such file" in said.err:
         return ""
     raise StateError(f"crontab -l failed: {shown(said.err)}")
+
+
+def halves() -> bool:
+    """Whether the cron of this host makes one backslash of two in a command: of those that do not, cronie is known."""
+    return os.path.exists(DEBIANS) or not any(map(os.path.exists, CRONIES))
 
 
 def own_name() -> str:

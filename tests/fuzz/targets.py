@@ -35,7 +35,7 @@ from taskrunner import (
     zone,
 )
 from taskrunner.api import TaskRunner
-from taskrunner.clocks import crontab, program, proof, systemd
+from taskrunner.clocks import crontab, crontab_names, program, proof, systemd
 from taskrunner.errors import InputError, StateError
 from taskrunner.model import Process
 from taskrunner.schedule import Cron
@@ -162,7 +162,7 @@ def names(data: bytes) -> None:
     with refusable():
         command.assignment(text(data))
     with refusable():
-        crontab.name(text(data), ())
+        crontab_names.name(text(data), ())
     value = text(data[1:])
     reader = sorted(options.READERS)[(data or b"\0")[0] % len(options.READERS)]
     with refusable():
@@ -258,7 +258,7 @@ def crontabs(data: bytes) -> None:
                 crontab.work(line)
             crontab.environment(line)
             crontab.notes(line)
-            options.name(crontab.name(line.command, ()))
+            options.name(crontab_names.name(line.command, ()))
     program.read(content.split())
     systemd.call(content)
 

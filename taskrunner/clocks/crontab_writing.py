@@ -1,0 +1,166 @@
+"""Tasks as the lines of a crontab, so that cron runs what they run.
+
+Pure: tasks in, text out.
+"""
+
+import shlex
+from collections.abc import Sequence
+from datetime import timedelta
+
+from taskrunner import command, render
+from taskrunner.clocks import crontab
+from taskrunner.errors import shown
+from taskrunner.model import Kind, Task
+from taskrunner.schedule import Every
+
+LONGEST = 998  # bytes of a command; Debian's crontab(1) takes no file with a longer one
+
+
+def write(tasks: Sequence[Task], path: str, zone: str) -> str:
+    """Return tasks as the lines of a crontab; what cron cannot express is said in comments.
+
+    `path` is the PATH that tasks see, `zone` the one that cron counts in. Values of variables whose names look
+    secret are hidden.
+    """
+    parts, here = [f"PATH={path}"], zone
+    for task in tasks:
+        when, lost = _when(task), _lost(task, path)
+        lines = [f"# {task.name}" + (f": {_flat(task.description)}" if task.description else "")]
+        lines += [f"#   cron cannot express: {', '.join(lost)}"] if lost else []
+        if task.kind is Kind.CRON and task.tz not in (None, here):
+            here = str(task.tz)
+            lines.append(f"CRON_TZ={here}")
+        off = "" if when is not None and task.enabled and not _too_long(task, path) else "# "
+        lines.append(f"{off}{when or '- - - - -'}  {_command(task, path)}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _flat(text: str) -> str:
+    return " ".join(render.visible(text).replace("\\x0a", " ").split())
+
+
+def _when(task: Task) -> str | None:
+    """Return when a task is due as cron writes it; None when cron cannot."""
+    if task.kind is Kind.BOOT:
+        return "@reboot"
+    if task.kind is Kind.CRON:
+        return task.schedule
+    return _grid(task) if task.kind is Kind.EVERY and not task.from_finish else None
+
+
+def _grid(task: Task) -> str | None:
+    """Return an interval on whole minutes that divides the hour, or on whole hours that divide the day.
+
+    In a zone whose clocks never change by less than that, its slots are those of the interval.
+    """
+    length, anchor = Every(task.schedule).length.seconds, task.anchor
+    if not length or length % 60 or anchor is None or anchor.second:
+        return None
+    minutes = length // 60
+    if minutes < 60 and 60 % minutes == 0:
+        first = anchor.minute % minutes
+        return f"{first}-59/{minutes} * * * *" if first else f"*/{minutes} * * * *"
+    return f"{anchor.minute} * * * *" if minutes == 60 else None
+
+
+def _lost(task: Task, path: str) -> list[str]:
+    """Return what a line of a crontab leaves out of a task, a phrase each."""
+    found = []
+    if _when(task) is None:
+        found.append(f"its schedule, {render.when(task)}, so the line is a comment")
+    if not task.enabled:
+        found.append("that it is disabled, so the line is a comment")
+    if _too_long(task, path):
+        found.append(f"a command of more than {LONGEST} bytes, so the line is a comment")
+    found += [f"{name} {text}" for name, text in _options(task)]
+    if not task.command and task.shell is None:
+        found.append(
+            "Python by itself: the line calls the launcher of taskrunner, which has to stay"
+        )
+    masked = [name for name, value in render.masked(task.env).items() if value != task.env[name]]
+    if masked:
+        found.append(f"the value of {', '.join(masked)}, which looks secret")
+    return found
+
+
+def _too_long(task: Task, path: str) -> bool:
+    return len(_command(task, path).encode(errors="replace")) > LONGEST
+
+
+def _options(task: Task) -> list[tuple[str, str]]:
+    """Return the options that only taskrunner knows, as they are typed."""
+    known = (
+        *(
+            "timeout",
+            "overlap",
+            "catch_up",
+            "deadline",
+            "jitter",
+            "retries",
+            "group",
+            "priority",
+            "user",
+        ),
+        *("expect", "reject", "max_silence", "env_file", "nice", "on_failure", "late_after"),
+    )
+    values = {name: getattr(task, name) for name in known}
+    said = {
+        name: render.length(value) if isinstance(value, timedelta) else str(value)
+        for name, value in values.items()
+        if value not in (None, 0)
+    }
+    return [(name.replace("_", "-"), shown(text)[1:-1]) for name, text in said.items()]
+
+
+def _of_python(task: Task, path: str) -> list[str]:
+    """Return what the launcher of Python tasks is to find in the environment, as words of a shell."""
+    if task.command:
+        return []
+    found = {**command.activation(task, path), "TASKRUNNER_TASK": task.name}
+    return [f"{name}={shlex.quote(value)}" for name, value in found.items()]
+
+
+def _command(task: Task, path: str) -> str:
+    """Return the command line of a task, with directory, umask, variables and input, for one line of a crontab."""
+    parts = [f"cd {shlex.quote(task.cwd)} &&"] if task.cwd is not None else []
+    parts += [f"umask {task.umask:03o};"] if task.umask is not None else []
+    pairs = [f"{name}={shlex.quote(value)}" for name, value in render.masked(task.env).items()]
+    if task.shell is None:
+        pairs += _of_python(task, path)
+        parts += [*pairs, shlex.join(command.argv(task))]
+    else:
+        parts += [f"export {' '.join(pairs)};"] if pairs else []
+        parts.append(task.shell)
+    text, given = " ".join(parts), task.stdin
+    if not _is_read_back(text, given) and given:
+        text, given = f"printf %b {_in_one_line(given)} | /bin/sh -c {shlex.quote(text)}", None
+    if not _is_read_back(text, given):
+        end = " " * text.endswith("\n")  # $( ) takes line breaks at the end away
+        text = f'eval "$(printf %b {_in_one_line(text + end)})"'
+    return _escaped(text, given)
+
+
+def _is_read_back(text: str, given: str | None) -> bool:
+    """Whether every cron makes of a line what it is made from."""
+    line = _escaped(text, given)
+    plain = "\n" not in line and line[:1] not in (" ", "\t") and line[-1:] != "\r"
+    return plain and all(
+        crontab.unescaped(line, halves=halves) == (text, given) for halves in (True, False)
+    )
+
+
+def _escaped(text: str, given: str | None) -> str:
+    """Return a command and its input as cron separates them."""
+    escaped = text.replace("%", "\\%")
+    if given is None:
+        return escaped
+    bare = given.removesuffix("\n")  # cron adds one where there is none at the end
+    after = given if bare.endswith("\n") or not bare else bare
+    return f"{escaped}%{after.replace('%', chr(92) + '%').replace(chr(10), '%')}"
+
+
+def _in_one_line(text: str) -> str:
+    """Return a text as a word that printf(1) gives back for %b, without what a cron takes for its own."""
+    made = text.replace("\\", "\\0134")  # not two backslashes: only some crons make one of them
+    return shlex.quote(made.replace("\n", "\\n").replace("\r", "\\r"))

@@ -65,10 +65,13 @@ def _tick(given: str | None) -> int:
     _be_patient()
     from taskrunner import complaint, errors, opened, refusal, tick
 
-    def tell(text: str) -> None:
+    def due(text: str) -> bool:
         # cron sends a mail for each sentence, and comes again in a minute.
         watched = sys.stderr is not None and sys.stderr.isatty()
-        if watched or complaint.due(home.find(given), text, clock.now_ms()):
+        return watched or complaint.due(home.find(given), text, clock.now_ms())
+
+    def tell(text: str) -> None:
+        if due(text):
             refusal.tell(text)
 
     try:
@@ -93,12 +96,8 @@ def _tick(given: str | None) -> int:
         return exc.exit_code
     except KeyboardInterrupt:
         return refusal.refuse("interrupted", errors.EXIT_INTERRUPTED)
-    except Exception as exc:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
-        refused = refusal.of_the_machine(exc)
-        if refused is None:
-            return refusal.report()
-        tell(refused)
-        return errors.EXIT_FAILED
+    except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
+        return refusal.report(due)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 Everything here runs inside a transaction of the caller.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from taskrunner import announce, clock, policy, schedule, telling, verdict, zone
-from taskrunner.errors import InputError
+from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
 from taskrunner.model import After, End, Event, Kind, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
@@ -77,8 +77,46 @@ def _stop(here: OpenHome, run_id: int, reason: str, now: datetime) -> None:
 def finish(here: OpenHome, *ends: End, retry: bool = True) -> list[Run]:
     """Record the ends of live runs and what they bring about; those that had ended already are not returned.
 
-    With `retry` one may be followed by another attempt; what comes after it waits for the last one of its slot.
+    With `retry` one may be followed by another attempt; what comes after it waits for the last one of its slot. One
+    whose end cannot be recorded ends without its output and with a note.
     """
+    mark = here.log.mark()
+    try:
+        with here.store.savepoint():
+            return _finish(here, ends, retry=retry)
+    except (StoreBusy, StoreRefused):
+        raise
+    except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have ended too
+        here.log.forget(mark)
+        if len(ends) > 1:
+            return [run for end in ends for run in finish(here, end, retry=retry)]
+        return _finish_without(here, ends[0], exc, retry=retry)
+
+
+def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) -> list[Run]:
+    """Record the end of a run without its output, or at least that it has ended; that failing, leave it as it is."""
+    run, reason = end.run, storable(end.reason)
+    telling.fault(here, f"{run.task}: the end of run {run.id} could not be recorded as it was", exc)
+    why = f"its output was not kept, as its end could not be recorded with it: {in_words(exc)}"
+    bare = End(run, end.state, verdict.with_note(reason, why), end.at, end.outcome)
+    why = f"nothing else of its end could be recorded: {in_words(exc)}"
+    last = End(run, end.state, verdict.with_note(reason, why), end.at)
+    writes: Sequence[Callable[[], list[Run]]] = (
+        lambda: _finish(here, [bare], retry=retry),
+        lambda: here.store.finish([last]),
+    )
+    for write in writes:
+        try:
+            with here.store.savepoint():
+                return write()
+        except (StoreBusy, StoreRefused):
+            raise
+        except Exception as again:  # noqa: BLE001  as above
+            telling.fault(here, f"{run.task}: the end of run {run.id}, without its output", again)
+    return []
+
+
+def _finish(here: OpenHome, ends: Sequence[End], *, retry: bool) -> list[Run]:
     ready = {end.run.id: _next_attempt(here, end) if retry else None for end in ends}
     ended = here.store.finish(ends, [run_id for run_id, at in ready.items() if at is not None])
     concern = here.store.any_concerned(ended, tells=bool(here.config.notify))

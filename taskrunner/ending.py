@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from taskrunner import excerpt, runner, verdict
-from taskrunner.model import End, Outcome, Process, Run, Terms
+from taskrunner.errors import in_words
+from taskrunner.model import End, Outcome, Process, Run, State, Terms
 from taskrunner.output import SMALL, Slot, Slots, gather, lost
 from taskrunner.record import record
 
@@ -63,7 +64,7 @@ def collect(
         large = kept.size > SMALL
         if large:
             slots.keep(watched.slot, watched.run.id, kept)  # from here on it is not ours to read
-    except OSError as exc:  # the disk has errors: that ends no other run
+    except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, it ends no other run
         kept, small, fault, told, large = excerpt.NONE, b"", None, None, False
         note = lost(exc)
     note = note or watched.slot.fault or told
@@ -74,10 +75,19 @@ def collect(
 
 def judged(each: Ended, stopped: Process | None) -> End:
     """Return the end as it is recorded; `stopped` is the row of a run that somebody is stopping."""
-    how = runner.in_words(each.outcome)
-    state, reason = verdict.of(each.watched.terms, each.outcome, how, stopped, each.fault)
+    state, reason = judged_by(each.watched.terms, each.outcome, stopped, each.fault)
     why = verdict.with_note(reason, each.note)
     return End(each.watched.run, state, why, each.at, each.outcome, each.small, each.size)
+
+
+def judged_by(
+    terms: Terms, outcome: Outcome, stopped: Process | None, fault: str | None
+) -> tuple[State, str]:
+    """Return state and reason of a run that ended so; a failure when that cannot be told, as the run has ended all the same."""
+    try:
+        return verdict.of(terms, outcome, runner.in_words(outcome), stopped, fault)
+    except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have ended too
+        return State.FAILED, f"how it ended could not be judged: {in_words(exc)}"
 
 
 def _fault(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:

@@ -30,6 +30,7 @@ EXIT_BUG = 3
 EXIT_BUSY = 75  # EX_TEMPFAIL of sysexits(3)
 EXIT_RUN_REFUSED = 125  # `run` could not start the command at all, as env(1) and timeout(1) say it
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
+LONGEST = 300  # characters that are told of what was raised
 
 
 class TaskRunnerError(Exception):
@@ -114,6 +115,30 @@ class StoreBusy(TaskRunnerError):
     """Other writers kept the store locked for longer than we wait."""
 
     exit_code = EXIT_BUSY
+
+
+def in_words(exc: BaseException) -> str:
+    """Return what was raised where nobody expected it, for a note on a run or a line of the log."""
+    if isinstance(exc, TaskRunnerError):
+        return str(exc)
+    text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    kind = "" if isinstance(exc, OSError) else f"{type(exc).__name__}: "
+    return storable(f"{kind}{text[:LONGEST]}")
+
+
+def storable(text: str) -> str:
+    """Return a text that the store takes: what is no Unicode in it is spelled out."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def origin(exc: BaseException) -> str:
+    """Return the line that an exception was raised on, which tells one fault from another."""
+    step = exc.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None:
+        return "nowhere"
+    return f"{step.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {step.tb_lineno}"
 
 
 def shown(value: object) -> str:

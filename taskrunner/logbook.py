@@ -49,9 +49,13 @@ class Logbook:
         self._true += self._lines
         self._lines.clear()
 
-    def forget(self) -> None:
-        """Drop what is kept and not confirmed: it has not come to pass."""
-        self._lines.clear()
+    def mark(self) -> int:
+        """Return how many lines are kept and not confirmed."""
+        return len(self._lines)
+
+    def forget(self, since: int = 0) -> None:
+        """Drop what is kept `since` a mark and not confirmed: it has not come to pass."""
+        del self._lines[since:]
 
     def write(self) -> None:
         """Write what is kept; where the journal or syslog does not hear it, into the file."""

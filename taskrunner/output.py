@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from taskrunner import clock, excerpt, lock
+from taskrunner.errors import in_words
 from taskrunner.excerpt import Excerpt
 from taskrunner.record import field, mutable, record
 
@@ -176,7 +177,7 @@ def rescue(folder: str, name: str, run_id: int, limit: int) -> tuple[int | None,
     """
     try:
         return *_rescued(folder, name, run_id, limit), None
-    except OSError as exc:  # the disk has errors: that keeps no tick from its work
+    except Exception as exc:  # noqa: BLE001  whatever is wrong with one output keeps no tick from its work
         return None, b"", lost(exc)
 
 
@@ -191,9 +192,9 @@ def _rescued(folder: str, name: str, run_id: int, limit: int) -> tuple[int | Non
         return None if fd is None else excerpt.total(fd), b""
 
 
-def lost(exc: OSError) -> str:
+def lost(exc: Exception) -> str:
     """Return what is to be said of an output that cannot be read."""
-    return f"its output was lost: {exc.strerror}"
+    return f"its output was lost: {in_words(exc)}"
 
 
 def bound(folder: str, name: str, limit: int) -> None:

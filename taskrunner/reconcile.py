@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, home, lock, output, runner, spool, verdict
+from taskrunner import claim, clock, home, lock, output, runner, spool, telling, verdict
+from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.model import End, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
 
@@ -28,30 +29,65 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
     stops, found = [], here.store.processes()
     units = living_units(process for _, process in found)
     for run, process in found:
-        if lock.is_held(here.supervisor(process.supervisor)):
-            if process.stop_at is not None and now - process.stop_at > UNHEARD:
-                stops.append(run.id)
-            continue
-        task = here.store.task_of(run)
-        lost = _why_lost(here, task, run, process, now, units)
-        if lost is not None:
-            # Its supervisor may have left since the spool was taken up: then the next tick records the end.
-            if not spool.holds(here, run.id):
-                settle(here, run, process, lost, now)
-            continue
-        if carried(process) and (_has(units, process) or not find_child(here, process)):
-            stops += _look_after_unit(here, task, run, process, now)
-            continue
-        if process.pid is None:
-            find_child(here, process)
-        if not seen_from_here(process):
-            continue  # nobody here can stop it; past its time it is lost
-        if _overdue(here, task, run, process, now) or process.stop_state is not None:
-            here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(terms(task)), now)
-            stops.append(run.id)
-        else:
-            _bound(here, task, process)
+        try:
+            with here.store.savepoint():
+                if _look_after(here, run, process, now, units):
+                    stops.append(run.id)
+        except (StoreBusy, StoreRefused):
+            raise
+        except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are looked after
+            telling.fault(here, f"{run.task}: run {run.id} could not be looked after", exc)
+            with telling.apart(here, f"{run.task}: run {run.id} could not be ended"):
+                _end_if_gone(here, run, process, exc, now)
     return stops
+
+
+def _look_after(
+    here: OpenHome, run: Run, process: Process, now: datetime, units: Collection[str] | None
+) -> bool:
+    """Settle a run if it was left behind; return whether it has to be stopped, marked as such."""
+    if lock.is_held(here.supervisor(process.supervisor)):
+        return process.stop_at is not None and now - process.stop_at > UNHEARD
+    task = here.store.task_of(run)
+    lost = _why_lost(here, task, run, process, now, units)
+    if lost is not None:
+        # Its supervisor may have left since the spool was taken up: then the next tick records the end.
+        if not spool.holds(here, run.id):
+            settle(here, run, process, lost, now)
+        return False
+    if carried(process) and (_has(units, process) or not find_child(here, process)):
+        return _look_after_unit(here, task, run, process, now)
+    if process.pid is None:
+        find_child(here, process)
+    if not seen_from_here(process):
+        return False  # nobody here can stop it; past its time it is lost
+    if _overdue(here, task, run, process, now) or process.stop_state is not None:
+        here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(terms(task)), now)
+        return True
+    _bound(here, task, process)
+    return False
+
+
+def _end_if_gone(here: OpenHome, run: Run, process: Process, exc: Exception, now: datetime) -> None:
+    """End a run that could not be looked after, without its output, unless its process may live."""
+    if not _may_live(here, run, process, now) and not spool.holds(here, run.id):
+        why = verdict.with_note(
+            "its supervisor died, and nobody saw how it ended", output.lost(exc)
+        )
+        with here.store.savepoint():
+            claim.finish(here, End(run, State.LOST, why, now))
+
+
+def _may_live(here: OpenHome, run: Run, process: Process, now: datetime) -> bool:
+    """Return whether a run may go on, by what can be told without its task or its output."""
+    if process.boot_id != clock.boot_id():
+        return False
+    with telling.apart(here, f"{run.task}: the lock of the supervisor of run {run.id}"):
+        if lock.is_held(here.supervisor(process.supervisor)):
+            return True
+    if process.pid is None or not seen_from_here(process):
+        return run.started is not None and now - run.started < UNSEEN
+    return alive(process)
 
 
 def _bound(here: OpenHome, task: Task, process: Process) -> None:
@@ -63,12 +99,15 @@ def left_over(here: OpenHome, now: datetime) -> set[int]:
     """Return the running runs that a tick would settle as gone; changes nothing."""
     found = here.store.processes()
     units = living_units(process for _, process in found)
-    return {
-        run.id
-        for run, process in found
-        if not lock.is_held(here.supervisor(process.supervisor))
-        and _why_lost(here, here.store.task_of(run), run, process, now, units) is not None
-    }
+    gone = set()
+    for run, process in found:
+        with telling.apart(here, f"{run.task}: run {run.id} could not be looked at"):
+            if lock.is_held(here.supervisor(process.supervisor)):
+                continue
+            task = here.store.task_of(run)
+            if _why_lost(here, task, run, process, now, units) is not None:
+                gone.add(run.id)
+    return gone
 
 
 def _why_lost(
@@ -118,18 +157,15 @@ def _has(units: Collection[str] | None, process: Process) -> bool:
     return units is None or process.supervisor in units
 
 
-def _look_after_unit(
-    here: OpenHome, task: Task, run: Run, process: Process, now: datetime
-) -> list[int]:
-    """Do for a run that systemd carries what systemd does not; return it when it has to be stopped."""
+def _look_after_unit(here: OpenHome, task: Task, run: Run, process: Process, now: datetime) -> bool:
+    """Do for a run that systemd carries what systemd does not; return whether it has to be stopped."""
     _bound(here, task, process)
     if process.stop_at is None and task.max_silence is not None and run.started is not None:
         heard = max(run.started, output.heard(here.output, process.output) or run.started)
         if now - heard >= task.max_silence:
             here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.silent(terms(task)), now)
-            return [run.id]
-    late = process.stop_at is not None and now - process.stop_at > UNHEARD
-    return [run.id] if late else []
+            return True
+    return process.stop_at is not None and now - process.stop_at > UNHEARD
 
 
 def carried(process: Process) -> bool:
@@ -234,10 +270,16 @@ def sweep(here: OpenHome) -> None:
     # A home may have come without its folders, or with something else in their place.
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(here.path(home.SUPERVISORS)):
-            if name not in needed:
-                lock.remove_if_free(here.supervisor(name))
+            with telling.apart(here, f"{home.SUPERVISORS}/{name} could not be removed"):
+                if name not in needed:
+                    lock.remove_if_free(here.supervisor(name))
         for owner, places in output.owners(here.output).items():
-            if owner not in needed and not lock.is_held(here.supervisor(owner)):
-                for place in places:
-                    with suppress(IsADirectoryError):  # it is none of ours
-                        os.unlink(place)
+            with telling.apart(here, f"what {owner} left behind could not be removed"):
+                if owner not in needed and not lock.is_held(here.supervisor(owner)):
+                    _remove(places)
+
+
+def _remove(places: Iterable[str]) -> None:
+    for place in places:
+        with suppress(FileNotFoundError, IsADirectoryError):  # it is none of ours
+            os.unlink(place)

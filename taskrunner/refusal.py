@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 import taskrunner
@@ -63,12 +64,25 @@ def of_the_machine(exc: Exception) -> str | None:
     return f"the machine refused what taskrunner needs{where}: {exc.strerror}"
 
 
-def report() -> int:
-    """Say in one sentence what is being handled; of a bug, what is needed to mend it is kept in a file."""
+def always(_: str) -> bool:
+    """Hold nothing back."""
+    return True
+
+
+def report(due: Callable[[str], bool] = always) -> int:
+    """Say in one sentence what is being handled; of a bug, what is needed to mend it is kept in a file.
+
+    Both only when it is `due`: who comes again each minute meets the same fault each minute.
+    """
     error = sys.exc_info()
     refused = of_the_machine(error[1]) if isinstance(error[1], Exception) else None
     if refused is not None:
-        return refuse(refused, errors.EXIT_FAILED)
+        if due(refused):
+            tell(refused)
+        return errors.EXIT_FAILED
+    # Not by its words: the number of a run or of a process in them is another one each time.
+    if error[1] is not None and not due(f"{type(error[1]).__name__} {errors.origin(error[1])}"):
+        return errors.EXIT_BUG
     place = os.path.join("/tmp", f"taskrunner-report-{os.getpid()}-{os.urandom(4).hex()}.txt")  # noqa: S108  opened with O_EXCL
     try:
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

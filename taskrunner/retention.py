@@ -6,14 +6,14 @@ working tick takes a few of them at its end, `prune` all at once. What runs, or 
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from heapq import merge
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import TypeVar
 
-from taskrunner import ballast, clock, heartbeat, home, output
+from taskrunner import ballast, clock, heartbeat, home, output, telling
 from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
 from taskrunner.model import Progress, Pruned, untold
 from taskrunner.opened import OpenHome
@@ -42,6 +42,7 @@ REFUSED = (
 )
 
 T = TypeVar("T")
+Take = Callable[[Sequence[int]], Sequence[int]]  # what is taken out of runs, counted and weighed
 
 
 @record
@@ -65,7 +66,7 @@ class Sweep:
     small: int = 0  # bytes of their small outputs
 
     def __post_init__(self) -> None:
-        self.files = _files(self.here.output)
+        self.files = _files(self.here)
 
     @property
     def before(self) -> datetime:
@@ -82,20 +83,25 @@ class Sweep:
         size = sum(self.files.pop(run_id).size for run_id in found)
         if not self.dry:
             for run_id in found:
-                with suppress(FileNotFoundError):
-                    os.unlink(output.kept(self.here.output, run_id))
+                with telling.apart(self.here, f"the output of run {run_id} could not be removed"):
+                    _unlink(output.kept(self.here.output, run_id))
             self.unlinked += size
         return len(found), size
 
 
-def _files(folder: str) -> dict[int, File]:
-    """Return the output files in a folder by the run they belong to."""
+def _unlink(place: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(place)
+
+
+def _files(here: OpenHome) -> dict[int, File]:
+    """Return the output files of a home by the run they belong to."""
     found = {}
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with suppress(FileNotFoundError), os.scandir(here.output) as entries:
         for entry in entries:
             number, dot, kind = entry.name.partition(".")
             if (dot, kind) == (".", "log") and number.isascii() and number.isdigit():
-                with suppress(FileNotFoundError):
+                with telling.apart(here, f"the output {entry.name}"), suppress(FileNotFoundError):
                     found[int(number)] = _file(entry.stat(follow_symlinks=False))
     return found
 
@@ -227,11 +233,35 @@ def _old_runs(sweep: Sweep, place: Place) -> Iterator[Pruned]:
                 place = few[-1][0]
                 going = [run_id for (_, run_id), may_go in few if may_go]
                 take = store.weigh_runs if sweep.dry else store.drop_runs
-                sums = [one + more for one, more in zip(sums, take(going), strict=True)]
+                sums = _added(sums, _each(sweep, take, going))
                 ids += going
             if not sweep.dry:
                 _note_progress(sweep, clock.EPOCH, place)
         yield _taken(sweep, ids, *sums)
+
+
+def _each(sweep: Sweep, take: Take, ids: Sequence[int]) -> Sequence[int]:
+    """Take out what belongs to some runs; where that fails each alone, and what fails again stays for another time."""
+    if not ids:
+        return ()
+    try:
+        with sweep.here.store.savepoint():
+            return take(ids)
+    except (StoreBusy, StoreRefused):
+        raise
+    except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are pruned
+        if len(ids) == 1:
+            telling.fault(sweep.here, f"run {ids[0]} could not be pruned", exc)
+            return ()
+    sums: Sequence[int] = ()
+    for run_id in ids:
+        sums = _added(sums, _each(sweep, take, [run_id]))
+    return sums
+
+
+def _added(sums: Sequence[int], more: Sequence[int]) -> list[int]:
+    """Return sums with more added to them; nothing is none of each."""
+    return [one + other for one, other in zip_longest(sums, more, fillvalue=0)]
 
 
 def _in_short(items: Iterator[T]) -> Iterator[list[T]]:
@@ -285,7 +315,7 @@ def _too_much_output(sweep: Sweep) -> Iterator[Pruned]:
         with sweep.writing():
             for few in _in_short(spent):
                 take = store.weigh_outputs if sweep.dry else store.drop_outputs
-                sums = [one + more for one, more in zip(sums, take(few), strict=True)]
+                sums = _added(sums, _each(sweep, take, few))
                 ids += few
         more = bool(ids)
         yield _taken(sweep, ids, 0, *sums)

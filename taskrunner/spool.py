@@ -12,8 +12,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, clock, home, lock, output, runner, verdict
-from taskrunner.errors import UnknownRun, shown
+from taskrunner import claim, clock, ending, home, lock, output, telling, verdict
+from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
 from taskrunner.model import End, Event, Outcome, Run, State, terms
 from taskrunner.opened import OpenHome
 from taskrunner.record import record
@@ -22,15 +22,6 @@ VERSION = 1
 KIND = ".json"
 UNFINISHED = ".new"
 REFUSED = ".refused"  # what could not be understood; kept for a person to read
-UNREADABLE = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
 FOR_NOW = (
     errno.EMFILE,
     errno.ENFILE,
@@ -121,20 +112,28 @@ def _names(here: OpenHome) -> list[str]:
 def take_up(here: OpenHome) -> None:
     """Record every outcome that waits, each in a transaction with what it brings about; then remove its file."""
     for name in waiting(here):
-        try:
-            spooled = _read(here, name)
-        except FileNotFoundError:  # its supervisor has recorded it after all
-            continue
-        except UNREADABLE as exc:
-            if not isinstance(exc, OSError) or exc.errno not in FOR_NOW:
-                _refuse(here, name, exc)
-            continue
-        _take(here, spooled)
-        drop(here, name)
+        with telling.apart(here, f"{home.SPOOL}/{name} could not be taken up"):
+            _take_up(here, name)
     for name in _names(here):
         owner = name.removesuffix(f"{KIND}{UNFINISHED}").partition(".")[2]
-        if name.endswith(UNFINISHED) and not lock.is_held(here.supervisor(owner)):
-            drop(here, name)
+        with telling.apart(here, f"{home.SPOOL}/{name} could not be removed"):
+            if name.endswith(UNFINISHED) and not lock.is_held(here.supervisor(owner)):
+                drop(here, name)
+
+
+def _take_up(here: OpenHome, name: str) -> None:
+    """Record one outcome; one that cannot be is set aside, and its run is settled like any that nobody saw end."""
+    try:
+        _take(here, _read(here, name))
+    except FileNotFoundError:  # its supervisor has recorded it after all
+        return
+    except (StoreBusy, StoreRefused):
+        raise
+    except Exception as exc:  # noqa: BLE001  whatever is wrong with one file, the others are taken up
+        if not isinstance(exc, OSError) or exc.errno not in FOR_NOW:
+            _refuse(here, name, exc)
+        return
+    drop(here, name)
 
 
 def _read(here: OpenHome, name: str) -> Spooled:
@@ -167,7 +166,9 @@ def _check_kinds(made: Any) -> None:
 def _refuse(here: OpenHome, name: str, exc: Exception) -> None:
     """Set a file aside that cannot be understood, so that it is told of once."""
     place = shown(f"{home.SPOOL}/{name}")
-    text = f"{place} cannot be read and was set aside under that name with {REFUSED}: {exc}"
+    text = (
+        f"{place} cannot be read and was set aside under that name with {REFUSED}: {in_words(exc)}"
+    )
     with here.store.transaction():
         here.store.note(Event(here.now(), "error", "tick", text=text))
     os.rename(here.path(home.SPOOL, name), here.path(home.SPOOL, name + REFUSED))
@@ -182,12 +183,11 @@ def _take(here: OpenHome, spooled: Spooled) -> None:
             return  # it is known already, or the store is another than that of the file
         task = here.store.task_of(run)
         _, small, lost = output.rescue(here.output, process.output, run.id, task.max_output)
-        how = runner.in_words(spooled.outcome)
-        state, reason = verdict.of(terms(task), spooled.outcome, how, process, spooled.fault)
+        state, reason = ending.judged_by(terms(task), spooled.outcome, process, spooled.fault)
         kept, why = b"" if spooled.large else small, verdict.with_note(reason, spooled.note or lost)
         end = End(run, state, why, spooled.at, spooled.outcome, kept, spooled.size)
         claim.finish(here, end, retry=spooled.retry)
-    with suppress(FileNotFoundError):  # the name is not used again, even by a supervisor that lives
+    with suppress(OSError):  # the name is not used again, even by a supervisor that lives
         os.unlink(output.slot(here.output, process.output))
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from taskrunner import lock, reconcile, runner, spool
+from taskrunner import lock, reconcile, runner, spool, telling
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.model import Process, State
 from taskrunner.opened import OpenHome
@@ -32,26 +32,36 @@ class Stops:
     def begin(self, here: OpenHome, run_ids: Sequence[int]) -> None:
         """Begin to end runs whose rows say that they are being stopped."""
         for run_id in run_ids:
-            if run_id not in self.going:
-                task = here.store.task_of(here.store.run(run_id))
-                self.going[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
+            with telling.apart(here, f"run {run_id} could not be stopped"):
+                if run_id not in self.going:
+                    task = here.store.task_of(here.store.run(run_id))
+                    self.going[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
         self.look(here)
 
     def look(self, here: OpenHome) -> None:
         """See how far each of them is, and go on with it."""
         for run_id, stop in list(self.going.items()):
-            process = here.store.process(run_id)
-            over = time.monotonic() - stop.kill_at
-            # Its end is recorded, its owner does not come to it, or only another pid namespace sees it.
-            if process is None or over > OWNER_SLOW or not reconcile.seen_from_here(process):
-                del self.going[run_id]
-            elif reconcile.carried(process) and _left_to_systemd(here, run_id, stop, process):
-                continue
-            elif process.pid is not None and reconcile.alive(process):
-                _press(stop, process.pid, over)
-            elif not lock.is_held(here.supervisor(process.supervisor)):
-                with suppress(StoreBusy, StoreRefused):  # the next look tries again
-                    self._settle(here, run_id, process)
+            try:
+                self._look(here, run_id, stop)
+            except (StoreBusy, StoreRefused):
+                raise
+            except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are ended
+                self.going.pop(run_id, None)  # the next tick begins anew
+                telling.fault(here, f"run {run_id} could not be stopped", exc)
+
+    def _look(self, here: OpenHome, run_id: int, stop: Stop) -> None:
+        process = here.store.process(run_id)
+        over = time.monotonic() - stop.kill_at
+        # Its end is recorded, its owner does not come to it, or only another pid namespace sees it.
+        if process is None or over > OWNER_SLOW or not reconcile.seen_from_here(process):
+            del self.going[run_id]
+        elif reconcile.carried(process) and _left_to_systemd(here, run_id, stop, process):
+            return
+        elif process.pid is not None and reconcile.alive(process):
+            _press(stop, process.pid, over)
+        elif not lock.is_held(here.supervisor(process.supervisor)):
+            with suppress(StoreBusy, StoreRefused):  # the next look tries again
+                self._settle(here, run_id, process)
 
     def hand_on(self) -> None:
         """Leave to systemd what it was told of."""

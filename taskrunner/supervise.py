@@ -31,7 +31,7 @@ from taskrunner import (
     verdict,
 )
 from taskrunner.ending import Ended, Watched
-from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
+from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.model import Command, End, Outcome, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot, Slots
@@ -124,6 +124,7 @@ class Supervisor:
     _unnoted: list[runner.Child] = field(default_factory=list)
     _note_by: float = 0.0  # monotonic
     _trouble: float | None = None  # since when the store takes nothing, monotonic
+    _unbounded: set[int] = field(default_factory=set)  # runs whose output cannot be bounded
 
     def __post_init__(self) -> None:
         self.children.on_start = self._started
@@ -225,7 +226,8 @@ class Supervisor:
             raise
         del self._ended[: len(ended)]
         for each in ended:
-            self._let_go(each)
+            with telling.apart(self.here, f"what run {each.watched.run.id} leaves behind"):
+                self._let_go(each)
         self.spawn(batch, now, self.here.store.sync if later else None)
         self.stop_some(list(marked))  # by what the ends above have set in motion
 
@@ -284,12 +286,19 @@ class Supervisor:
         now = self.here.now()
         full = bool(found) and output.full(self.here.output)
         for run_id, outcome in found:
+            self._unbounded.discard(run_id)
             self._collect(self.watched[run_id], outcome, now, full=full)
 
     def _bound(self, run_id: int) -> None:
         watched = self.watched[run_id]
-        with suppress(OSError):  # the next look tries again
+        try:
             excerpt.bound(watched.slot.fd, watched.terms.max_output)
+        except OSError:  # the next look tries again
+            pass
+        except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, the others grow on
+            if run_id not in self._unbounded:  # it is looked at each second
+                self._unbounded.add(run_id)
+                telling.fault(self.here, f"the output of run {run_id} could not be bounded", exc)
 
     def take_end(self, watched: Watched, outcome: Outcome, at: datetime, note: str | None) -> None:
         """Make the end of a run ours to record that somebody else has carried; `note` is what else is to be said."""
@@ -370,19 +379,39 @@ class Supervisor:
             if not seen & kin:
                 taken += self._want_or_not(run, task, now)
             seen |= kin
-        self._make_running(taken[before:], now)
+        wanted = taken[before:]
+        del taken[before:]
+        taken += self._running(wanted, now)
+
+    def _running(self, wanted: Sequence[Wanted], now: datetime) -> Sequence[Wanted]:
+        """Make runs running and return them, without those where that fails, which end."""
+        mark = self.here.log.mark()
+        try:
+            with self.here.store.savepoint():
+                self._make_running(wanted, now)
+            return wanted
+        except (StoreBusy, StoreRefused):
+            raise
+        except Exception as exc:  # noqa: BLE001  as below
+            self.here.log.forget(mark)
+            if len(wanted) > 1:
+                return [each for one in wanted for each in self._running([one], now)]
+            (each,) = wanted
+            self.slots.drop(each.slot)
+            claim.finish(self.here, _unstarted(each.run, in_words(exc), now))
+            return []
 
     def _want_or_not(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
-        late = policy.too_late(task, run, now)
-        if late is not None:
-            claim.finish(self.here, End(run, State.MISSED, late, now))
-            return []
         try:
-            return [self._want(run, task, now)]
-        except OSError as exc:
-            why = f"could not start: its output file: {exc.strerror}"
-            claim.finish(self.here, End(run, State.FAILED, why, now))
-            return []
+            late = policy.too_late(task, run, now)
+            if late is None:
+                return [self._want(run, task, now)]
+            end = End(run, State.MISSED, late, now)
+        except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have to start
+            what = "its output file: " if isinstance(exc, OSError) else ""
+            end = _unstarted(run, f"{what}{in_words(exc)}", now)
+        claim.finish(self.here, end)
+        return []
 
     def spawn(
         self, batch: Sequence[Wanted], now: datetime, first: Callable[[], None] | None = None
@@ -392,14 +421,13 @@ class Supervisor:
         for each in batch:
             run, slot = each.run, each.slot
             watched = self.watched[run.id] = Watched(run, terms(each.task), slot, each.name)
-            telling.started(self.here, run, now)
             try:
+                telling.started(self.here, run, now)
                 resolved = command.resolve(each.task, run, self.here.config, now)
-            except TaskRunnerError as exc:
-                self._collect(watched, Outcome(error=f"could not start: {exc}"), now)
-            else:
                 if self.carrier is None or not self._handed_over(watched, resolved):
                     asked.append((run.id, self.children.prepare(resolved, slot.fd)))
+            except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have to start
+                self._collect(watched, Outcome(error=f"could not start: {in_words(exc)}"), now)
         self.children.start_beside(asked, first)
 
     def _handed_over(self, watched: Watched, resolved: Command) -> bool:
@@ -446,8 +474,9 @@ class Supervisor:
             if living:
                 with self.here.store.transaction(durable=False, patience=PATIENCE):
                     for child in living:
-                        ticks = runner.started_ticks(child.pid)
-                        self.here.store.note_child(child.key, child.pid, ticks)
+                        with telling.apart(self.here, f"the process of run {child.key}"):
+                            ticks = runner.started_ticks(child.pid)
+                            self.here.store.note_child(child.key, child.pid, ticks)
         self._unnoted.clear()
 
     def _record(self, ended: Sequence[Ended], stopped: Mapping[int, Process]) -> None:
@@ -476,7 +505,8 @@ class Supervisor:
         store = self.here.store
         with suppress(StoreBusy, StoreRefused), store.transaction(patience=PATIENCE):
             for run_id in run_ids:
-                self.here.store.ask_to_stop(run_id, state, reason, now)
+                with telling.apart(self.here, f"why run {run_id} is stopped"):
+                    store.ask_to_stop(run_id, state, reason, now)
 
     def stop_all(self, reason: str) -> None:
         """Stop all our children, starting nothing more; each row says why before the signal is sent."""
@@ -500,6 +530,11 @@ class Supervisor:
             if run_id in self.children.running:
                 self.children.stop(run_id)
         self.stops.begin(self.here, [run_id for run_id in run_ids if run_id not in self.watched])
+
+
+def _unstarted(run: Run, why: str, now: datetime) -> End:
+    """Return the end of a run that could not be started."""
+    return End(run, State.FAILED, f"could not start: {why}", now)
 
 
 def anything_to_start(here: OpenHome) -> bool:

@@ -3,10 +3,12 @@
 It keeps the lines; whoever commits what they tell has them written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from taskrunner import clock
+from taskrunner.errors import StoreBusy, StoreRefused, in_words, origin
 from taskrunner.journal import DEBUG, ERROR, INFO, WARNING
 from taskrunner.model import Run, State, Task
 from taskrunner.opened import OpenHome
@@ -68,6 +70,22 @@ def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
     """Say that a task cannot be evaluated."""
     text = f"{task.name}: cannot be evaluated, tried again in an hour: {reason}"
     here.log.say(ERROR, now, text, TASKRUNNER_TASK=task.name)
+
+
+def fault(here: OpenHome, what: str, exc: Exception) -> None:
+    """Say what went wrong with one run, or one file, where the others have to go on."""
+    here.log.say(ERROR, here.now(), f"{what}: {in_words(exc)} ({origin(exc)})")
+
+
+@contextmanager
+def apart(here: OpenHome, what: str) -> Iterator[None]:
+    """Let whatever is raised in the block concern nothing else: it is logged, unless it is the store that takes nothing."""
+    try:
+        yield
+    except (StoreBusy, StoreRefused):
+        raise
+    except Exception as exc:  # noqa: BLE001  the others have to go on
+        fault(here, what, exc)
 
 
 def _fields(run: Run, state: State) -> dict[str, object]:

@@ -114,13 +114,15 @@ def _record(folder: str, end: Told) -> None:
                     _see_through(me, found, end)
                 metrics.publish(here)
                 here.store.checkpoint()
-    except TaskRunnerError:  # also for settings that somebody is about to mend
+    except Exception as exc:  # also for settings that somebody is about to mend
         nowhere = OpenHome(folder, Store(MISSING), Config(), clock.now)
         if not spool.holds(nowhere, end.run_id):
             known = (end.run_id, end.unit, end.at, end.outcome)
             spool.put(
                 nowhere, Spooled(*known, size=0, large=False, fault=None, note=end.note, retry=True)
             )
+        if not isinstance(exc, TaskRunnerError):  # a bug of ours, which is told of
+            raise
 
 
 def _still_ours(here: OpenHome, end: Told) -> Watched | None:

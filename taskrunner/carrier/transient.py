@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner import clock, config, home, lock, output, reconcile, runner
+from taskrunner import clock, config, home, lock, output, reconcile, runner, telling
 from taskrunner.carrier import journal
 from taskrunner.clocks import program
 from taskrunner.model import Command, Run
@@ -53,7 +53,8 @@ class Transient:
         properties = self._properties(unit, run, command, slot)
         refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
         if refused is None:
-            journal.tell(self.here, run)
+            with telling.apart(self.here, f"the journal did not take run {run.id}"):
+                journal.tell(self.here, run)  # it runs, whatever is said of it
         else:
             os.unlink(place)
         return refused
@@ -98,7 +99,8 @@ class Transient:
     def tell(self, runs: Sequence[Run]) -> None:
         """Write the states of runs into the journal."""
         for run in runs:
-            journal.tell(self.here, run)
+            with telling.apart(self.here, f"the journal did not take run {run.id}"):
+                journal.tell(self.here, run)
 
 
 def _run_unit(

@@ -61,6 +61,7 @@ VERBS = {
     "doctor": "install",
     "completion": "completion",
 }
+REPEATED = ("tick", "daemon")  # they are started again and again
 BACK = re.compile(r"-[0-9]+[a-z][0-9a-z]*")
 SEE = "\nsee taskrunner --help"
 
@@ -205,7 +206,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_stdout()
         return errors.EXIT_DONE
     except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
-        return _code(args, report())
+        return _code(args, report(partial(_due, args)))
+
+
+def _due(args: Arguments, text: str) -> bool:
+    """Return whether a fault is to be told of: a verb that is started again and again tells it once an hour."""
+    if args.verb not in REPEATED or (sys.stderr is not None and sys.stderr.isatty()):
+        return True
+    from taskrunner import clock, complaint, home
+
+    return complaint.due(home.find(args.home), text, clock.now_ms())
 
 
 def _read(words: Sequence[str], args: Arguments) -> None:

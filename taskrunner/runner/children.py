@@ -16,7 +16,7 @@ from taskrunner.runner import quick
 from taskrunner.runner.ends import Ends
 from taskrunner.runner.processes import group_lives, signal_group, terminate
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND
-from taskrunner.runner.spawn import PrivilegesStay, not_started, quickly, spawn
+from taskrunner.runner.spawn import not_started, quickly, spawn
 
 SLOW = 1.0  # seconds between two looks at outputs that hardly grow
 FAST = 0.05  # at those that do
@@ -101,7 +101,7 @@ class Children:
         """
         try:
             pid = spawn(command, output)
-        except (OSError, LookupError, ValueError, PrivilegesStay) as exc:
+        except Exception as exc:  # noqa: BLE001  whatever is wrong with one command, the others have to start
             return not_started(command, exc)
         return self._watch(
             quick.Started(key, pid, self._ends.watch(pid), time.monotonic()),

@@ -169,9 +169,9 @@ class Starter:
         _, first = waiting[-1]
         try:
             first()
-        except OSError as exc:
+        except Exception as exc:  # noqa: BLE001  who asked has to hear of it
             for key, _ in wishes:
-                self._tell(Started(key, fault=exc.strerror))
+                self._tell(Started(key, fault=str(getattr(exc, "strerror", None) or exc)))
         else:
             self._start_all(wishes)
 
@@ -180,7 +180,9 @@ class Starter:
             self._then.ask(partial(self._start, key, wanted))
 
     def _start(self, key: int, wanted: Plan | None) -> None:
-        pid = None if wanted is None else start(wanted)
+        pid = None
+        with suppress(Exception):  # the slower way meets it again, and says what is wrong
+            pid = None if wanted is None else start(wanted)
         fd = None if pid is None else self._watch(pid)
         self._tell(Started(key, pid, fd, time.monotonic()))
 

@@ -320,8 +320,9 @@ class Connection:
         try:
             yield
         except BaseException:
-            self._run("ROLLBACK TO one")
-            self._run("RELEASE one")
+            if self._connection.in_transaction:  # a full disk has undone all of it
+                self._run("ROLLBACK TO one")
+                self._run("RELEASE one")
             raise
         self._run("RELEASE one")
 

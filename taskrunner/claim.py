@@ -204,7 +204,7 @@ def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
         next=now + PUSHED_AHEAD,
         following=None,
         requested=None,
-        boot_id=clock.boot_id() if task.kind is Kind.BOOT else task.boot_id,
+        boot_id=clock.boot(daemon=True) if task.kind is Kind.BOOT else task.boot_id,
         error=reason,
     )
     here.store.note(Event(now, "error", "tick", text=reason), task.id)

@@ -14,6 +14,10 @@ MILLISECOND = timedelta(milliseconds=1)
 ZONEINFO = "/usr/share/zoneinfo"
 # The clock went back by more: it was wrong before. cron(8) draws the same line.
 STEP_BACK = timedelta(hours=3)
+BOOT_ID = 36  # characters of the kernel's id of a boot
+FIRST_NAMESPACE = (
+    0xEFFFFFFC  # inode of the machine's own pid namespace (PROC_PID_INIT_INO of the kernel)
+)
 
 
 def now() -> datetime:
@@ -50,6 +54,35 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def boot(*, daemon: bool = False) -> str:
+    """Return what names the newest boot as `--boot` counts them, which for a `daemon` may be that of its container.
+
+    A container has the boot id of the machine. There the start of the daemon is the boot: the instant at which
+    process 1 of its pid namespace was started is part of the name, so that a later one sorts after an earlier one.
+    """
+    if not daemon or not in_container():
+        return boot_id()
+    try:
+        with open("/proc/1/stat", encoding="utf-8", errors="replace") as file:
+            started = int(file.read().rpartition(")")[2].split()[19])  # proc_pid_stat(5), field 22
+    except (OSError, ValueError, IndexError):
+        return boot_id()
+    return f"{boot_id()}/{started:020}"
+
+
+def is_new_boot(name: str, known: str | None) -> bool:
+    """Return whether a name of a boot is that of a later one than is known; SQL for it is in `migrations`."""
+    return known is None or name > known or name[:BOOT_ID] != known[:BOOT_ID]
+
+
+def in_container() -> bool:
+    """Return whether we are in a pid namespace of our own, as a container has one."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino != FIRST_NAMESPACE
+    except OSError:
+        return False
 
 
 def since_boot() -> int:

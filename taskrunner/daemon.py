@@ -145,8 +145,9 @@ class Loop:
 
     def _visit(self) -> float:
         """Do one visit; return when the next one is due, monotonic."""
-        before, self.visited = self.trouble, self.me.here.now()
-        idle, self.trouble = _visit(self.me.here, self.me, self.wishes.interval)
+        first, before = self.visited is None, self.trouble
+        self.visited = self.me.here.now()
+        idle, self.trouble = _visit(self.me.here, self.me, self.wishes.interval, first=first)
         self.changed = self.changed or not idle
         self._publish()
         if self.trouble not in (None, before):
@@ -209,11 +210,12 @@ class Loop:
 
 
 def _visit(
-    here: OpenHome, me: supervise.Supervisor, interval: timedelta
+    here: OpenHome, me: supervise.Supervisor, interval: timedelta, *, first: bool
 ) -> tuple[bool, str | None]:
     """Claim what is due; return whether nothing was, and what is wrong, None when all is well: the next visit tries again."""
     try:
-        if doorman.idle(here.folder, clock.to_ms(here.now()), "daemon"):
+        # The first visit may be the first of a boot, which is kept for tasks that are added later.
+        if not first and doorman.idle(here.folder, clock.to_ms(here.now()), "daemon"):
             return True, None
         made = tick.claims(here, "daemon", period=interval)
         me.stop_some(made.stops)

@@ -91,7 +91,9 @@ def schedule_of(whole: Schedule | None, said: Mapping[str, Any]) -> Schedule | N
     return whole
 
 
-def timing(whole: Schedule, moment: datetime, evaluated: datetime | None = None) -> dict[str, Any]:
+def timing(
+    here: OpenHome, whole: Schedule, moment: datetime, evaluated: datetime | None = None
+) -> dict[str, Any]:
     """Return the columns that say when, counted from `moment`.
 
     After a small step back of the clock nothing is due before the task was `evaluated` last.
@@ -111,9 +113,15 @@ def timing(whole: Schedule, moment: datetime, evaluated: datetime | None = None)
         "evaluated": moment,
         "next": first,
         "following": None if first is None or delay else whole.next_after(first),
-        "boot_id": clock.boot_id() if whole.kind == Kind.BOOT else None,
+        "boot_id": _boot(here) if whole.kind == Kind.BOOT else None,
         "error": None,
     }
+
+
+def _boot(here: OpenHome) -> str:
+    """Return the boot after which a new task waits for the next one: the newest that is known of this machine."""
+    known, machine = here.store.boot(), clock.boot_id()
+    return machine if known is None or clock.is_new_boot(machine, known) else known
 
 
 def give_up(here: OpenHome, task: Task, moment: datetime) -> None:

@@ -12,14 +12,14 @@ from taskrunner import clock, heartbeat, home, lock, migrations
 
 GAP = 2.5  # tick periods without a tick are a gap
 # A run whose time comes before the next tick is waited for by this one.
-QUESTION = """
+QUESTION = f"""
 SELECT iif(EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value AS INTEGER) > :now),
     EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND trigger = 'manual')
     OR EXISTS (SELECT 1 FROM facts WHERE name = 'held_since' AND CAST(value AS INTEGER) > :soon),
     EXISTS (SELECT 1 FROM tasks WHERE enabled AND removed IS NULL AND next <= :now)
     OR EXISTS (SELECT 1 FROM tasks WHERE requested IS NOT NULL AND enabled AND removed IS NULL)
     OR EXISTS (SELECT 1 FROM tasks
-        WHERE kind = 'boot' AND removed IS NULL AND boot_id IS NOT :boot_id AND enabled)
+        WHERE kind = 'boot' AND removed IS NULL AND {migrations.NEW_BOOT} AND enabled)
     OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND ready IS NULL)
     OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND ready IS NOT NULL AND ready <= :soon))
     OR EXISTS (SELECT 1 FROM processes WHERE stop_at IS NOT NULL)
@@ -42,7 +42,7 @@ def idle(folder: str, now: int, caller: str) -> bool:
     boot_id = clock.boot_id()
     if last is None or not steady(last, now, boot_id) or _spooled(folder):
         return False
-    if _anything(folder, store, now, last):
+    if _anything(folder, store, now, last, clock.boot(daemon=caller == "daemon")):
         return False
     heartbeat.write(place, heartbeat.Beat(now, last.period, boot_id, caller, clock.since_boot()))
     return True
@@ -64,7 +64,7 @@ def _spooled(folder: str) -> bool:
     return any(name.endswith(".json") for name in names)
 
 
-def _anything(folder: str, store: str, now: int, last: heartbeat.Beat) -> bool:
+def _anything(folder: str, store: str, now: int, last: heartbeat.Beat, boot: str) -> bool:
     """Return whether something is due, pending or left behind, or the store cannot tell."""
     try:
         with closing(sqlite3.connect(store, isolation_level=None)) as connection:
@@ -73,7 +73,7 @@ def _anything(folder: str, store: str, now: int, last: heartbeat.Beat) -> bool:
             values = {
                 "now": now,
                 "soon": now + last.period,
-                "boot_id": last.boot_id,
+                "boot": boot,
                 "zone_data": clock.zone_stamp(),
             }
             ((found,),) = connection.execute(QUESTION, values).fetchall()

@@ -289,6 +289,10 @@ END;
 )
 
 
+# A task of the boot that has not been evaluated in the boot of that name, as `clock.is_new_boot` has it.
+NEW_BOOT = "(boot_id IS NULL OR :boot > boot_id OR substr(:boot, 1, 36) <> substr(boot_id, 1, 36))"
+
+
 def version(connection: sqlite3.Connection) -> int:
     """Return how many steps the store has seen."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])

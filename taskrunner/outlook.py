@@ -200,6 +200,17 @@ def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str
         yield f"no tick has come since {clock.iso(clock.from_ms(beat.at))}: the clock entry does not fire"
 
 
+def boot_of_container(here: OpenHome) -> str:
+    """Return what a boot is in the container that we are in, by what calls the ticks of this home."""
+    beat = heartbeat.read(here.path(home.HEARTBEAT))
+    if beat is not None and beat.caller == "daemon":
+        return "this is a container: its boot is each start of the container with the daemon in it"
+    return (
+        "this is a container: its start is a boot only for `taskrunner daemon` in it; "
+        "for ticks that are called from outside, the boot is that of the machine"
+    )
+
+
 def is_silent(beat: heartbeat.Beat, now: datetime) -> bool:
     """Return whether no tick has come for longer than the clock may take."""
     return clock.to_ms(now) - beat.at > SILENT_TICKS * beat.period

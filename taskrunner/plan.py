@@ -198,17 +198,17 @@ def _owner_faults(made: Sequence[Draft], old: dict[str, Task], ours: Container[s
 
 def _step(here: OpenHome, draft: Draft, old: Task | None, moment: datetime) -> Step:
     """Return what is to be done for one definition."""
-    return _added(draft, moment) if old is None else _changed(here, draft, old, moment)
+    return _added(here, draft, moment) if old is None else _changed(here, draft, old, moment)
 
 
 def _passed(draft: Draft, moment: datetime) -> bool:
     return isinstance(draft.whole, At) and draft.whole.instant <= moment
 
 
-def _added(draft: Draft, moment: datetime) -> Step:
+def _added(here: OpenHome, draft: Draft, moment: datetime) -> Step:
     given, passed = draft.given, _passed(draft, moment) and not draft.given.now
     enabled = given.enabled is not False and not passed
-    when = definition.timing(draft.whole, moment)
+    when = definition.timing(here, draft.whole, moment)
     values = {**draft.values, **when, "enabled": enabled, "created": moment}
     values |= {"requested": moment} if given.now and enabled else {}
     told = [_next(when["next"], draft.whole)]
@@ -241,7 +241,7 @@ def _changed(here: OpenHome, draft: Draft, old: Task, moment: datetime) -> Step:
     enabled = _enabled(draft, old, moved, moment)
     if moved or (enabled and not old.enabled):
         whole = draft.whole if moved else claim.value_of(old)
-        values |= definition.timing(whole, moment, old.evaluated)
+        values |= definition.timing(here, whole, moment, old.evaluated)
     if enabled != old.enabled:
         values |= {"enabled": enabled} | ({} if enabled else {"requested": None})
     if not values:

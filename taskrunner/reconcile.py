@@ -20,6 +20,7 @@ UNHEARD = timedelta(seconds=30)
 UNSEEN = timedelta(hours=24)
 # Between the row of a run that systemd is to carry and its unit lies no more than this.
 UNIT_SLOW = timedelta(seconds=60)
+FIRST_PROCESS = "1-"  # how the supervisor is called that is process 1 of its pid namespace
 PATIENCE = 5.0  # seconds for systemd to answer
 UNIT = ".service"  # how the supervisor of a run is called that systemd carries
 
@@ -124,6 +125,8 @@ def _why_lost(
     """
     if process.boot_id != clock.boot_id():
         return "the machine was restarted while it ran"
+    if not seen_from_here(process) and process.supervisor.startswith(FIRST_PROCESS):
+        return "its container ended while it ran"  # with process 1 the kernel ends all others
     if not seen_from_here(process) or (carried(process) and units is None):
         limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
         gone = run.started is not None and now - run.started > limit

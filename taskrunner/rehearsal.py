@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from taskrunner import capacity, clock, policy, reconcile, slots, verdict
+from taskrunner import capacity, clock, heartbeat, home, policy, reconcile, slots, verdict
 from taskrunner.errors import InputError
 from taskrunner.model import Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
@@ -17,7 +17,7 @@ def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) ->
     live = list(_live_then(here, at))
     decisions = [policy.waiting(run, at) for run in live if run.state is State.PENDING]
     due = [] if here.store.held(at) is not None else _due(here, at, only)
-    decisions += _would_claim(due, live, at)
+    decisions += _would_claim(here, due, live, at)
     return with_room(here, decisions, live, {task.id: task for task in due})
 
 
@@ -32,17 +32,23 @@ def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
 
 
 def _due(here: OpenHome, at: datetime, only: Sequence[Task] | None) -> list[Task]:
-    return here.store.due(
-        at, clock.boot_id(), -1, None if only is None else [task.id for task in only]
-    )
+    return here.store.due(at, _boot(here), -1, None if only is None else [task.id for task in only])
 
 
-def _would_claim(due: Sequence[Task], live: Sequence[Run], at: datetime) -> list[Decision]:
-    mine, boot_id = by_task(live), clock.boot_id()
+def _boot(here: OpenHome) -> str:
+    """Return the boot that the next tick is in, if the clock that called the last one calls it."""
+    last = heartbeat.read(here.path(home.HEARTBEAT))
+    return clock.boot(daemon=last is not None and last.caller == "daemon")
+
+
+def _would_claim(
+    here: OpenHome, due: Sequence[Task], live: Sequence[Run], at: datetime
+) -> list[Decision]:
+    mine, boot = by_task(live), _boot(here)
     found: list[Decision] = []
     for task in due:
         with suppress(InputError):  # the tick would push it ahead, and say why
-            found += slots.evaluate(task, mine.get(task.id, []), at, boot_id)[0]
+            found += slots.evaluate(task, mine.get(task.id, []), at, boot)[0]
     return found
 
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, policy, schedule
+from taskrunner import claim, clock, policy, schedule
 from taskrunner.errors import InputError
 from taskrunner.model import Kind, Run, Task
 from taskrunner.policy import Decision, Open, Span
 
 
 def evaluate(
-    task: Task, live: Sequence[Run], now: datetime, boot_id: str
+    task: Task, live: Sequence[Run], now: datetime, boot: str
 ) -> tuple[list[Decision], dict[str, Any]]:
     """Return what becomes of the open slots of a task, and how its row moves forward; writes nothing."""
     decisions: list[Decision] = []
@@ -19,9 +19,9 @@ def evaluate(
     if task.requested is not None:
         decisions.append(policy.requested(task, task.requested, live))
         changes["requested"] = None
-    if task.kind is Kind.BOOT and task.boot_id != boot_id:
+    if task.kind is Kind.BOOT and clock.is_new_boot(boot, task.boot_id):
         decisions += policy.decide(task, Open(Span(now, now), [now]), live, now)
-        changes["boot_id"] = boot_id
+        changes["boot_id"] = boot
     elif task.next is not None and task.next <= now:
         try:
             slots, changes["next"] = open_slots(task, now)

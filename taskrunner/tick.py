@@ -230,7 +230,9 @@ def claims(
         with here.store.transaction():
             made.stops = reconcile.reconcile(here, now)
             reconcile.sweep(here)  # here, as others may have made files for rows not yet written
-        _decide(here, made, boot_id, only, caller)
+        boot = clock.boot(daemon=caller == "daemon")
+        here.store.see_boot(boot)
+        _decide(here, made, boot, only, caller)
         if only is None:
             heartbeat.write(here.path(home.HEARTBEAT), beat)
         here.log.write()
@@ -238,13 +240,13 @@ def claims(
 
 
 def _decide(
-    here: OpenHome, made: Claims, boot_id: str, only: Sequence[Task] | None, caller: str
+    here: OpenHome, made: Claims, boot: str, only: Sequence[Task] | None, caller: str
 ) -> None:
     """Decide about what waits and what is due, and claim it, unless the store is held."""
     live, visit = here.store.live(), made.visit
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
     if here.store.held(visit.at) is None:
-        _claim_all(here, made, boot_id, only)
+        _claim_all(here, made, boot, only)
     telling.decided(here, visit.decisions, visit.at, caller)
     visit.decisions = rehearsal.with_room(here, visit.decisions, live, made.known.tasks)
 
@@ -279,16 +281,16 @@ def _half(*numbers: int) -> bytes:
     return " ".join(map(str, numbers)).ljust(HALF - 1).encode() + b"\n"
 
 
-def _claim_all(here: OpenHome, made: Claims, boot_id: str, only: Sequence[Task] | None) -> None:
+def _claim_all(here: OpenHome, made: Claims, boot: str, only: Sequence[Task] | None) -> None:
     """Claim what is due."""
     ids, due = None if only is None else [task.id for task in only], True
     made.known, now = supervise.Known(here.store.changes()), made.visit.at
     while due:
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
-            tasks = here.store.due(now, boot_id, BATCH, ids)
+            tasks = here.store.due(now, boot, BATCH, ids)
             live = rehearsal.by_task(here.store.live_of(tasks))
-            found = _evaluate(here, now, tasks, live, boot_id)
+            found = _evaluate(here, now, tasks, live, boot)
             made.visit.decisions += _write(here, made, found)
         made.known.tasks.update((task.id, task) for task in tasks)
         due = bool(tasks)
@@ -299,14 +301,14 @@ def _evaluate(
     now: datetime,
     tasks: Sequence[Task],
     live: Mapping[int, Sequence[Run]],
-    boot_id: str,
+    boot: str,
 ) -> list[Evaluated]:
     """Decide about tasks, as many as the time allows; one that cannot be evaluated is put off."""
     found, end = [], time.monotonic() + BATCH_TIME
     for task in tasks:
         others = live.get(task.id, ())
         try:
-            found.append(Evaluated(task, others, *slots.evaluate(task, others, now, boot_id)))
+            found.append(Evaluated(task, others, *slots.evaluate(task, others, now, boot)))
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
             claim.put_off(here, task, now, f"{exc}")
         if time.monotonic() > end:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Every, Manual, State, TaskRunner, cli, duration, runner
+from taskrunner import Boot, Every, Manual, State, TaskRunner, cli, clock, duration, runner
 from taskrunner.model import Command
 from tests.samples import ROOT, program, start, wait_for
 
@@ -94,6 +94,71 @@ def test_as_process_1_it_reaps_what_tasks_leave_behind(namespace, door, home, tm
     door.disable("x")
     wait_for(lambda: children(pid) == [])
     assert ends_well(process, pid) == ""
+
+
+def test_the_start_of_the_daemon_as_process_1_is_the_boot(namespace, door, home):
+    door.add("warm", ["true"], Boot())
+    process, pid = namespace(*daemon(home))
+    wait_for(lambda: len(ended(door, "warm")) == 1)
+    door.add("later", ["true"], Boot())
+    door.add("beat", ["true"], Every("1s"))
+    wait_for(lambda: len(ended(door, "beat")) >= 2)
+    assert ended(door, "later") == []  # it was added in this boot
+    ends_well(process, pid)
+    door.tick()  # by another clock, which knows the machine's boots alone
+    process, pid = namespace(*daemon(home))
+    wait_for(lambda: len(ended(door, "warm")) == 2 and len(ended(door, "later")) == 1)
+    ends_well(process, pid)
+    door.tick()
+    assert len(ended(door, "warm")) == 2
+
+
+def test_a_daemon_that_is_started_again_in_its_container_makes_no_boot(namespace, door, home):
+    door.add("warm", ["true"], Boot())
+    once = f"timeout 4 {shlex.join(daemon(home))}"
+    process, _ = namespace("sh", "-c", f"{once}; {once}; exit 3")
+    process.communicate(timeout=100)
+    assert process.returncode == 3
+    assert len(ended(door, "warm")) == 1
+
+
+def test_a_run_that_ended_with_its_container_is_lost_at_once(namespace, door, home):
+    door.add("x", ["sleep", "1000"], Manual(), now=True)
+    process, pid = namespace(*daemon(home))
+    wait_for(lambda: door.status().running and door._here().store.processes()[0][1].pid)
+    os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=100)
+    door.tick()
+    (run,) = door.history("x")
+    assert (run.state, run.reason.split(";")[0]) == (
+        State.LOST,
+        "its container ended while it ran",
+    )
+
+
+@pytest.mark.parametrize(
+    ("caller", "said"), [("daemon", "each start of the container"), ("cron", "that of the machine")]
+)
+def test_a_task_of_the_boot_is_told_what_a_boot_is_in_a_container(door, monkeypatch, caller, said):
+    task = door.add("warm", ["true"], Boot())
+    assert door.advice(task) == [] or clock.in_container()
+    door.tick(caller=caller)
+    door.add("x", ["true"], Manual(), now=True)
+    door.tick(caller=caller)
+    monkeypatch.setattr(clock, "in_container", lambda: True)
+    assert said in door.advice(task)[-1]
+
+
+def test_a_later_boot_is_told_from_an_earlier_one():
+    one, other = "a" * 36, "b" * 36
+    assert clock.is_new_boot(one, None)
+    assert clock.is_new_boot(one, other)
+    assert clock.is_new_boot(other, one)
+    assert clock.is_new_boot(f"{one}/{5:020}", one)
+    assert clock.is_new_boot(f"{one}/{50:020}", f"{one}/{6:020}")
+    assert not clock.is_new_boot(one, f"{one}/{5:020}")
+    assert not clock.is_new_boot(f"{one}/{6:020}", f"{one}/{50:020}")
+    assert not clock.is_new_boot(one, one)
 
 
 def test_as_process_1_it_reaps_at_once_and_not_at_its_next_visit(namespace, door, home, tmp_path):

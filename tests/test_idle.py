@@ -156,7 +156,7 @@ def test_the_question_is_answered_from_indexes(runner, home):
     runner.add("report", ["true"], Every("1d"))
     runner.close()
     connection = sqlite3.connect(home / "taskrunner.db")
-    values = {"now": 1, "soon": 2, "boot_id": "", "zone_data": ""}
+    values = {"now": 1, "soon": 2, "boot": "", "zone_data": ""}
     plan = connection.execute("EXPLAIN QUERY PLAN " + doorman.QUESTION, values)
     steps = [row[3] for row in plan]
     connection.close()

@@ -73,7 +73,7 @@ class Tasks(Door):
             definition.check_group(here, name, values["group"], values["group_limit"])
             old = self._find(name) if replace else None
             if not definition.same_schedule(old, schedule, whole):
-                values |= definition.timing(whole, moment) | (
+                values |= definition.timing(here, whole, moment) | (
                     definition.revived(old) if old else {}
                 )
             if now:
@@ -171,7 +171,7 @@ class Tasks(Door):
             )
         whole = definition.completed(here, given, tz, moment, task.tz)
         definition.check_new(here, task.name, whole, now, moment)
-        return definition.timing(whole, moment, task.evaluated) | definition.revived(task)
+        return definition.timing(here, whole, moment, task.evaluated) | definition.revived(task)
 
     def _find(self, name: str) -> Task | None:
         try:
@@ -297,8 +297,8 @@ class Tasks(Door):
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
-        from taskrunner import claim, obstacles, outlook
-        from taskrunner.schedule import At, Every
+        from taskrunner import claim, clock, obstacles, outlook
+        from taskrunner.schedule import At, Boot, Every
 
         found = obstacles.obstacles(task, self._here().config)
         problem = outlook.problem(task)
@@ -311,6 +311,8 @@ class Tasks(Door):
             )
         if isinstance(value, At) and value.note:
             found.append(value.note)
+        if isinstance(value, Boot) and clock.in_container():
+            found.append(outlook.boot_of_container(self._here()))
         return found
 
     def enable(self, name: str | int) -> Task:
@@ -329,7 +331,7 @@ class Tasks(Door):
                     f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at"
                 )
             here.store.change_task(
-                task.id, enabled=True, **definition.timing(value, here.now(), task.evaluated)
+                task.id, enabled=True, **definition.timing(here, value, here.now(), task.evaluated)
             )
             self._note("enabled", task.id)
             return here.store.task(task.id)

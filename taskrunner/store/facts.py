@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from taskrunner.clock import from_ms, to_ms
+from taskrunner.clock import from_ms, is_new_boot, to_ms
 from taskrunner.model import Hold
 from taskrunner.store.connection import Connection
 
@@ -26,6 +26,15 @@ class Facts(Connection):
             "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
             (name, value),
         )
+
+    def boot(self) -> str | None:
+        """Return the newest boot that a tick has seen, as `clock.boot` names it."""
+        return self.fact("boot_id")
+
+    def see_boot(self, name: str) -> None:
+        """Keep the newest boot, unless it is known."""
+        if is_new_boot(name, self.boot()):
+            self.set_fact("boot_id", name)
 
     def hold(self, hold: Hold) -> None:
         """Write that the store is held, in place of what held it before."""

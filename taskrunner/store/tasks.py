@@ -7,6 +7,7 @@ from typing import Any
 
 from taskrunner.clock import to_ms
 from taskrunner.errors import DuplicateTask, UnknownTask, shown
+from taskrunner.migrations import NEW_BOOT
 from taskrunner.model import After, Run, Task
 from taskrunner.nearest import nearest
 from taskrunner.store.facts import Facts
@@ -106,7 +107,7 @@ class Tasks(Facts):
         return {task.id: task for task in map(read_task, rows)}
 
     def due(
-        self, now: datetime, boot_id: str, limit: int, only: Sequence[int] | None = None
+        self, now: datetime, boot: str, limit: int, only: Sequence[int] | None = None
     ) -> list[Task]:
         """Return up to `limit` tasks to look at: asked for, not seen in this boot, or with a slot that has come.
 
@@ -114,15 +115,12 @@ class Tasks(Facts):
         """
         among = "" if only is None else f"AND id IN ({', '.join(map(str, only))}) "
         found: dict[int, Task] = {}
-        for clause, value in (
-            ("requested IS NOT NULL AND coalesce(?, 1)", None),
-            ("kind = 'boot' AND boot_id IS NOT ?", boot_id),
-            ("next <= ?", to_ms(now)),
-        ):
+        values = {"boot": boot, "now": to_ms(now), "limit": limit}
+        for clause in ("requested IS NOT NULL", f"kind = 'boot' AND {NEW_BOOT}", "next <= :now"):
             rows = self._rows(
                 f"{TASK} WHERE {clause} AND enabled AND removed IS NULL {among}"
-                "ORDER BY next LIMIT ?",
-                (value, limit),
+                "ORDER BY next LIMIT :limit",
+                values,
             )
             found |= {task.id: task for task in map(read_task, rows)}
         return list(found.values())[: limit if limit >= 0 else None]

@@ -25,7 +25,7 @@ SELECT iif(EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value 
     OR EXISTS (SELECT 1 FROM processes WHERE stop_at IS NOT NULL)
     OR EXISTS (SELECT 1 FROM outbox WHERE due <= :now)
     OR (SELECT value FROM facts WHERE name = 'zone_data') IS NOT :zone_data
-"""
+"""  # noqa: S608  the clause is ours
 
 
 def idle(folder: str, now: int, caller: str) -> bool:

@@ -130,8 +130,9 @@ def cli_page() -> str:
 
 
 def short(name: str) -> str:
-    """Return what is said of the short form of a verb, if it has one."""
-    return "".join(f"; short: `{alias}`" for alias, verb in ALIASES.items() if verb == name)
+    """Return what is said of the other names of a verb, if it has any."""
+    others = [f"`{alias}`" for alias, verb in ALIASES.items() if verb == name]
+    return f"; also: {', '.join(others)}" if others else ""
 
 
 VALUES = """\

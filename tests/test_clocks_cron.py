@@ -325,6 +325,68 @@ def test_install_refuses_where_there_is_no_crontab(tmp_path, home, monkeypatch, 
     assert said.count("\n") == 1
 
 
+FLEETING = (
+    ".cache/uv/archive-v0/3fXc_dq0/bin/taskrunner",
+    "elsewhere/environments-v2/run-1a2b/bin/taskrunner",
+    ".cache/uv/builds-v0/.tmpAb12/bin/taskrunner",
+    ".local/share/pipx/.cache/0123456789abcde/bin/taskrunner",
+    ".local/pipx/.cache/0123456789abcde/bin/taskrunner",
+    ".cache/pipx/0123456789abcde/bin/taskrunner",
+    "own/.cache/fedcba987654321/bin/taskrunner",
+)
+LASTING = (
+    ".local/share/pipx/venvs/taskrunner-tick/bin/taskrunner",
+    ".local/share/uv/tools/taskrunner-tick/bin/taskrunner",
+    ".cache/pypoetry/virtualenvs/app-1a2b3c-py3.11/bin/taskrunner",
+    "archive/bin/taskrunner",
+)
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """Let a script below a folder be the one that was called."""
+
+    def called(place):
+        file = tmp_path / place
+        file.parent.mkdir(parents=True)
+        file.write_text("#!/bin/sh\n")
+        file.chmod(0o755)
+        monkeypatch.setattr(sys, "argv", [str(file), "install"])
+        return str(file)
+
+    return called
+
+
+@pytest.mark.parametrize("words", [("cron",), ("cron", "--dry-run"), ("systemd",)], ids=" ".join)
+@pytest.mark.parametrize("place", FLEETING)
+def test_a_program_that_is_there_for_one_call_is_no_program_of_a_clock(
+    tab, home, script, capsys, place, words
+):
+    file = script(place)
+    assert verb("--home", home, "install", *words) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert file in err
+    assert "`pipx install taskrunner-tick`" in err
+    assert ("uvx" if "-v" in place else "pipx run") in err
+    assert not tab.exists()
+    assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize("place", LASTING)
+def test_a_program_that_was_installed_to_stay_is_taken(tab, home, script, place):
+    file = script(place)
+    assert verb("--home", home, "install", "cron", "--quiet") == 0
+    assert file in tab.read_text()
+
+
+def test_an_entry_of_a_program_that_is_there_for_one_call_can_be_removed(tab, home, script):
+    assert verb("--home", home, "install", "cron", "--quiet") == 0
+    script(FLEETING[0])
+    assert verb("--home", home, "uninstall", "cron", "--quiet") == 0
+    assert not tab.exists()
+
+
 def test_install_warns_when_no_cron_daemon_runs(tab, home, monkeypatch, capsys):
     monkeypatch.setattr(runner, "process_named", lambda *_: False)
     assert verb("--home", home, "install", "cron", "--quiet") == 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from taskrunner import Manual, TaskRunner, cli
-from taskrunner.cli import completion
+from taskrunner.cli import completion, meant
 from tests.samples import ROOT, call
 
 FOLDER = ROOT / "taskrunner" / "completions"
@@ -234,13 +234,89 @@ def test_asking_for_names_needs_no_parser():
 
 @pytest.mark.parametrize(("alias", "verb"), cli.ALIASES.items())
 def test_short_forms_do_what_the_verb_does_and_stand_in_the_help(home, places, alias, verb, capsys):
-    words = [] if verb == "list" else ["quo"]
+    words, said = (["quo"], "quo") if verb == "remove" else ([], SAID[verb])
     out, err, code = call(home, alias, *words)
     assert code == 0
-    assert "quo" in out + err
+    assert said in out + err
     assert cli.main([]) == 0
-    assert f"{verb} ({alias})" in capsys.readouterr().out
+    (listed,) = re.findall(rf"^ +{verb} \((.*)\)", capsys.readouterr().out, re.MULTILINE)
+    assert alias in listed.split(", ")
     assert call(home, "help", alias) == call(home, "help", verb)
+
+
+SAID = {"list": "quo", "hold": "nothing is started", "resume": "nothing was held"}
+
+
+def test_pause_and_unpause_are_a_hold_and_its_end(home, places):
+    with TaskRunner(home) as runner:
+        assert call(home, "pause", "--for", "1h", "--reason", "move")[2] == 0
+        assert runner.held().reason == "move"
+        assert call(home, "unpause")[2] == 0
+        assert runner.held() is None
+
+
+@pytest.mark.parametrize(
+    ("verb", "instead"), [("pause", "disable"), ("hold", "disable"), ("unpause", "enable")]
+)
+def test_a_hold_of_one_task_is_answered_with_the_verb_for_one(home, places, verb, instead):
+    out, err, code = call(home, verb, "quo")
+    assert (out, code) == ("", 2)
+    assert f"it is for all tasks; for one `taskrunner {instead} quo`" in err
+    with TaskRunner(home) as runner:
+        assert runner.held() is None
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("start", ["run", "enable"]),
+        ("stop", ["cancel", "disable"]),
+        ("kill", ["cancel"]),
+        ("edit", ["set"]),
+        ("logs", ["log"]),
+        ("jobs", ["list", "status"]),
+        ("why", ["explain"]),
+        ("check", ["status", "doctor"]),
+        ("restart", ["run"]),
+        ("create", ["add"]),
+        ("del", ["remove"]),
+        ("clean", ["prune"]),
+        ("START", ["run"]),
+    ],
+)
+def test_the_word_of_another_program_is_answered_with_the_verb_here(home, places, word, meant):
+    before = states(home)
+    for words in ([word], [word, "quo"]):
+        out, err, code = call(home, *words)
+        assert (out, code) == ("", 2)
+        assert f"'{word}' is no verb: " in err
+        assert [verb for verb in meant if f"`taskrunner {verb}" not in err] == []
+        assert "did you mean" not in err
+    assert states(home) == before
+
+
+def test_every_verb_in_such_an_answer_is_one(home):
+    answers = [meant.advice(word, (*cli.VERBS,)) for word in (*meant.ANSWERS, "new", "purge", "ps")]
+    named = [verb for each in answers for verb in re.findall("`taskrunner ([a-z]+)", each)]
+    assert {*named} <= {*cli.VERBS}
+
+
+@pytest.mark.parametrize(
+    "word",
+    "remov remvoe re r delet delte prun prunes restor reset cance cancle uninstal disabl rmm d".split(),
+)
+def test_a_verb_that_takes_something_away_is_never_guessed(home, places, word):
+    before = states(home)
+    out, err, code = call(home, word, "quo")
+    assert (out, code) == ("", 2)
+    guessed = err.partition("did you mean ")[2].partition("?")[0]
+    assert guessed not in meant.DESTRUCTIVE
+    assert states(home) == before
+
+
+def states(home):
+    with TaskRunner(home) as runner:
+        return [(task.name, task.enabled) for task in runner.tasks()], len(runner.history())
 
 
 @pytest.mark.parametrize(

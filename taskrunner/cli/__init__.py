@@ -62,6 +62,8 @@ VERBS = {
     "completion": "completion",
 }
 REPEATED = ("tick", "daemon")  # they are started again and again
+# Verbs for the whole store, with those for one task.
+OF_ALL = {"hold": "disable", "resume": "enable"}
 BACK = re.compile(r"-[0-9]+[a-z][0-9a-z]*")
 SEE = "\nsee taskrunner --help"
 
@@ -259,8 +261,11 @@ def _verb(words: Sequence[str]) -> str | None:
         return verb
     if verb in ALIASES:
         return ALIASES[verb]
-    advice = nearest.advice(verb, [*VERBS, *ALIASES], f"use one of {', '.join(VERBS)}")
-    raise errors.InputError(f"{errors.shown(verb)} is no verb: {advice}{SEE}")
+    from taskrunner.cli import meant
+
+    raise errors.InputError(
+        f"{errors.shown(verb)} is no verb: {meant.advice(verb, (*VERBS,))}{SEE}"
+    )
 
 
 def _refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParser) -> NoReturn:
@@ -268,6 +273,8 @@ def _refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParse
     # Names come before options once they are in order: an option that is unknown explains what is left of its value.
     option = next((word for word in left if word.startswith("-")), None)
     why = ": a command follows --" if args.takes_command and option is None else ""
+    if args.verb in OF_ALL and option is None:
+        why = f": it is for all tasks; for one `taskrunner {OF_ALL[args.verb]} {left[0]}`"
     if option is not None and option.startswith("--"):
         meant = nearest.nearest(option.partition("=")[0], _flags(whole, args.verb))
         why = "" if meant is None else f": did you mean {meant}?"

@@ -18,7 +18,11 @@ from taskrunner.refusal import drop, tell
 
 Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
-ALIASES = {"ls": "list", "rm": "remove"}  # short for
+# Other words for a verb: short ones, and those that other schedulers have.
+ALIASES = {
+    **{"ls": "list", "rm": "remove"},
+    **{"pause": "hold", "unpause": "resume", "delete": "remove"},
+}
 
 
 class Once(argparse.Action):

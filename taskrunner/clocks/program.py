@@ -17,6 +17,14 @@ NAME = "taskrunner"
 UNFIT = re.compile(r"[\x00-\x1f\x7f\\]")  # what a crontab or a unit cannot hold in a path
 FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VERBS = ("tick", "daemon")
+PACKAGE = "taskrunner-tick"  # as package indexes call it
+INSTALL = f"install it with `pipx install {PACKAGE}` or `uv tool install {PACKAGE}`"
+
+# Where programs are unpacked for one call, and removed later without a word; with who does so.
+FLEETING = (
+    (re.compile(r"/(?:archive|environments|builds)-v[0-9]+/"), "uv (uvx, uv tool run)"),
+    (re.compile(r"/pipx/\.cache/|/\.cache/pipx/|/\.cache/[0-9a-f]{15}/"), "pipx run"),
+)
 
 
 @record
@@ -46,6 +54,16 @@ def own() -> tuple[str, ...]:
 def _starts(script: str) -> bool:
     in_shims = os.path.basename(os.path.dirname(script)) == "shims"
     return not in_shims and os.path.isfile(script) and os.access(script, os.X_OK)
+
+
+def fleeting(program: Sequence[str]) -> tuple[str, str] | None:
+    """Return a file of a program that its installer will remove by itself, and which installer; None when none is."""
+    for word in program:
+        for place in (word, os.path.realpath(word)) if os.path.isabs(word) else ():
+            for pattern, whose in FLEETING:
+                if pattern.search(place):
+                    return word, whose
+    return None
 
 
 def words(program: Sequence[str], home: str | None, *verb: str) -> tuple[str, ...]:

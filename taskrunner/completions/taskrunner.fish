@@ -75,7 +75,7 @@ function _shtab_taskrunner_using
   test "$_shtab_taskrunner_cmdpath" = "$argv"
 end
 
-set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm run cancel history log explain stats env tick daemon status hold resume metrics notify backup restore prune apply export import install uninstall doctor completion
+set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete run cancel history log explain stats env tick daemon status hold pause resume unpause metrics notify backup restore prune apply export import install uninstall doctor completion
 set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --long-after --max-instances --max-output --max-silence --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --reason --reject --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --tz --umask --until --user --wait-for --wait-limit --watch --with-secrets -n
 
 complete -c taskrunner -e
@@ -271,6 +271,14 @@ complete -c taskrunner -n '_shtab_taskrunner_using rm' -s v -l verbose -d 'say m
 complete -c taskrunner -n '_shtab_taskrunner_using rm' -l quiet -d 'print nothing when all is well'
 complete -c taskrunner -n '_shtab_taskrunner_using rm' -l force -d 'also while a run of it is live, which is cancelled'
 complete -c taskrunner -n '_shtab_taskrunner_using rm; and test $_shtab_taskrunner_npos -ge 0' -ka "(__taskrunner_tasks)" -d 'name or id'
+complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a delete -d 'Remove a task; its history stays.'
+complete -c taskrunner -n '_shtab_taskrunner_using delete' -s h -l help -d 'show this help message and exit'
+complete -c taskrunner -n '_shtab_taskrunner_using delete' -l home -xka "(__fish_complete_directories)" -d 'the home to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'
+complete -c taskrunner -n '_shtab_taskrunner_using delete' -l color -xka "auto always never" -d 'auto (default: on a terminal, unless NO_COLOR is set), always or never'
+complete -c taskrunner -n '_shtab_taskrunner_using delete' -s v -l verbose -d 'say more'
+complete -c taskrunner -n '_shtab_taskrunner_using delete' -l quiet -d 'print nothing when all is well'
+complete -c taskrunner -n '_shtab_taskrunner_using delete' -l force -d 'also while a run of it is live, which is cancelled'
+complete -c taskrunner -n '_shtab_taskrunner_using delete; and test $_shtab_taskrunner_npos -ge 0' -ka "(__taskrunner_tasks)" -d 'name or id'
 complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a run -d 'Run a task now, with its output.'
 complete -c taskrunner -n '_shtab_taskrunner_using run' -s h -l help -d 'show this help message and exit'
 complete -c taskrunner -n '_shtab_taskrunner_using run' -l home -xka "(__fish_complete_directories)" -d 'the home to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'
@@ -372,12 +380,26 @@ complete -c taskrunner -n '_shtab_taskrunner_using hold' -s v -l verbose -d 'say
 complete -c taskrunner -n '_shtab_taskrunner_using hold' -l for -x -d 'how long (default: until resume)'
 complete -c taskrunner -n '_shtab_taskrunner_using hold' -l reason -x -d 'why, for those who wonder'
 complete -c taskrunner -n '_shtab_taskrunner_using hold' -l quiet -d 'print nothing when all is well'
+complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a pause -d 'Start nothing for a while but what is asked for.'
+complete -c taskrunner -n '_shtab_taskrunner_using pause' -s h -l help -d 'show this help message and exit'
+complete -c taskrunner -n '_shtab_taskrunner_using pause' -l home -xka "(__fish_complete_directories)" -d 'the home to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'
+complete -c taskrunner -n '_shtab_taskrunner_using pause' -l color -xka "auto always never" -d 'auto (default: on a terminal, unless NO_COLOR is set), always or never'
+complete -c taskrunner -n '_shtab_taskrunner_using pause' -s v -l verbose -d 'say more'
+complete -c taskrunner -n '_shtab_taskrunner_using pause' -l for -x -d 'how long (default: until resume)'
+complete -c taskrunner -n '_shtab_taskrunner_using pause' -l reason -x -d 'why, for those who wonder'
+complete -c taskrunner -n '_shtab_taskrunner_using pause' -l quiet -d 'print nothing when all is well'
 complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a resume -d 'End a hold.'
 complete -c taskrunner -n '_shtab_taskrunner_using resume' -s h -l help -d 'show this help message and exit'
 complete -c taskrunner -n '_shtab_taskrunner_using resume' -l home -xka "(__fish_complete_directories)" -d 'the home to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'
 complete -c taskrunner -n '_shtab_taskrunner_using resume' -l color -xka "auto always never" -d 'auto (default: on a terminal, unless NO_COLOR is set), always or never'
 complete -c taskrunner -n '_shtab_taskrunner_using resume' -s v -l verbose -d 'say more'
 complete -c taskrunner -n '_shtab_taskrunner_using resume' -l quiet -d 'print nothing when all is well'
+complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a unpause -d 'End a hold.'
+complete -c taskrunner -n '_shtab_taskrunner_using unpause' -s h -l help -d 'show this help message and exit'
+complete -c taskrunner -n '_shtab_taskrunner_using unpause' -l home -xka "(__fish_complete_directories)" -d 'the home to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'
+complete -c taskrunner -n '_shtab_taskrunner_using unpause' -l color -xka "auto always never" -d 'auto (default: on a terminal, unless NO_COLOR is set), always or never'
+complete -c taskrunner -n '_shtab_taskrunner_using unpause' -s v -l verbose -d 'say more'
+complete -c taskrunner -n '_shtab_taskrunner_using unpause' -l quiet -d 'print nothing when all is well'
 complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a metrics -d 'Print figures for a monitoring system, as OpenMetrics.'
 complete -c taskrunner -n '_shtab_taskrunner_using metrics' -s h -l help -d 'show this help message and exit'
 complete -c taskrunner -n '_shtab_taskrunner_using metrics' -l home -xka "(__fish_complete_directories)" -d 'the home to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'

@@ -38,6 +38,7 @@ class Tab:
 
 def install_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> Fitted:
     """Let cron call a tick of a home every minute; raises StateError, HomeRefused or InputError."""
+    files.check_lasting(program.own())
     tab = _system_tab() if system else _user_tab()
     words = program.words(program.own(), files.given(folder), "tick")
     old = tab.read()

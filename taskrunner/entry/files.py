@@ -33,6 +33,17 @@ class Fitted:
     warnings: list[str] = field(default_factory=list)
 
 
+def check_lasting(words: Sequence[str]) -> None:
+    """Refuse a program that is there for one call only: the entry would call what is gone; raises StateError."""
+    found = program.fleeting(words)
+    if found is not None:
+        file, whose = found
+        raise StateError(
+            f"{shown(file)} is a copy that {whose} made for one call, and will be removed: {program.INSTALL}, "
+            "then install the entry with the taskrunner that this puts on PATH"
+        )
+
+
 def program_warnings(words: Sequence[str]) -> list[str]:
     """Return a warning when root is to run what somebody else can change."""
     call = program.read([*words, "tick"])

@@ -30,6 +30,7 @@ def install_systemd(
 
     Raises StateError, HomeRefused or InputError.
     """
+    files.check_lasting(program.own())
     place = _unit_folder(user, dry_run)
     texts = systemd.units(program.own(), files.given(folder), user=user, daemon=daemon)
     _check_foreign(place, folder, user)

@@ -1,0 +1,51 @@
+"""What is said to a word that is no verb here: the verb that other programs have under that name, or one that is alike.
+
+It is only said. No verb is ever done for a word that was not it, and none that takes something away is guessed.
+"""
+
+from taskrunner import nearest
+from taskrunner.cli.common import ALIASES
+
+# Words of other schedulers, of systemctl and of containers, with what does that here.
+ANSWERS = {
+    "start": "`taskrunner run NAME` starts a task now, `taskrunner enable NAME` lets it come due again",
+    "stop": "`taskrunner cancel NAME` stops a run, `taskrunner disable NAME` lets a task come due no more",
+    "kill": "`taskrunner cancel NAME` stops a run",
+    "edit": "`taskrunner set NAME` changes a task",
+    "logs": "`taskrunner log NAME` prints the output of a run",
+    "jobs": "`taskrunner list` shows the tasks, `taskrunner status` what runs",
+    "why": "`taskrunner explain NAME` says why a task ran or did not",
+    "check": "`taskrunner status --check` is for monitoring, `taskrunner doctor` looks for what is wrong",
+}
+SAME = {
+    "start": ("restart", "trigger", "launch", "fire", "exec", "execute", "retry", "rerun"),
+    "stop": ("terminate", "abort"),
+    "edit": ("update", "change", "modify", "alter", "rename"),
+    "jobs": ("tasks", "ps", "top"),
+}
+MORE = {
+    "`taskrunner add NAME` adds a task": ("create", "new", "schedule", "register"),
+    "`taskrunner show NAME` shows a task": ("info", "describe", "inspect", "get", "cat"),
+    "`taskrunner history` shows what ran, `taskrunner log NAME` what it wrote": ("runs", "output"),
+    "`taskrunner next` shows what is to come": ("upcoming", "agenda", "when"),
+    "`taskrunner remove NAME` removes a task, `taskrunner prune` what is old in the history": (
+        *("del", "drop", "unschedule", "purge", "clear", "clean"),
+    ),
+    "`taskrunner doctor` looks for what is wrong, `taskrunner apply --dry-run FILE` checks a task file": (
+        *("validate", "verify", "diagnose", "lint"),
+    ),
+    "`taskrunner --version` prints it": ("version",),
+}
+# What cannot be taken back, or stops something: whoever means it writes it out.
+DESTRUCTIVE = {"remove", "rm", "delete", "cancel", "prune", "restore", "uninstall", "disable"}
+
+
+def advice(word: str, verbs: tuple[str, ...]) -> str:
+    """Return what to say to a word that is none of the verbs."""
+    meant = word.lower()
+    known = ANSWERS | {each: ANSWERS[one] for one, others in SAME.items() for each in others}
+    known |= {each: told for told, words in MORE.items() for each in words}
+    if meant in known:
+        return known[meant]
+    harmless = [each for each in (*verbs, *ALIASES) if each not in DESTRUCTIVE]
+    return nearest.advice(word, harmless, f"use one of {', '.join(verbs)}")

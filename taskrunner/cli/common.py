@@ -20,8 +20,11 @@ Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
 # Other words for a verb: short ones, and those that other schedulers have.
 ALIASES = {
-    **{"ls": "list", "rm": "remove"},
-    **{"pause": "hold", "unpause": "resume", "delete": "remove"},
+    "ls": "list",
+    "rm": "remove",
+    "pause": "hold",
+    "unpause": "resume",
+    "delete": "remove",
 }
 
 

@@ -4,7 +4,8 @@ What is executed, in README.md and in every page under docs/:
 
 * ```console blocks: lines that begin with "$ " are commands, "> " goes on with one, the rest is
   what they print. All blocks of a page run in order in one /bin/sh, in a home of their own, with
-  `taskrunner` being this checkout and the time zone UTC. A command must succeed unless the next
+  `taskrunner` being this checkout, the time zone UTC and the time of day always the same (four times
+  of day with TASKRUNNER_TEST_LONG=1). A command must succeed unless the next
   one is `echo $?`. What it prints, stderr too, must be what is shown, where
   - `...` stands for any text in a line, and alone on a line for any number of lines,
   - an instant stands for itself or for any within a week of now,
@@ -27,7 +28,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,9 @@ INSTANT = (
 LENGTH = r"\b\d+(?:\.\d+)?(?:ms|[smhd])(?: \d{1,2}[smh])?\b"
 VARIABLE = re.compile(rf"({INSTANT})|({LENGTH})|(\.\.\.)|([ ]+)")
 NOW = timedelta(days=7)
+HOURS = [time(17, 30)]  # the time of day at which each page is read
+if os.environ.get("TASKRUNNER_TEST_LONG"):
+    HOURS += [time(0, 30), time(6, 30), time(9, 30)]
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,26 @@ def console_steps(text: str) -> list[Step]:
     ]
 
 
-def perform(page: Path, folder: Path) -> list[tuple[Step, int, str]]:
+def set_clock(folder: Path, start: time) -> None:
+    """Let each Python that has this folder on its path begin at a time of this day."""
+    now = datetime.now(UTC)
+    ahead = datetime.combine(now.date(), start, UTC) - now
+    (folder / "sitecustomize.py").write_text(
+        "import time\n"
+        f"nanoseconds, ahead = time.time_ns, {round(ahead.total_seconds()) * 10**9}\n"
+        "time.time_ns = lambda: nanoseconds() + ahead\n"
+        "time.time = lambda: time.time_ns() / 10**9\n"
+    )
+
+
+def perform(page: Path, folder: Path, start: time) -> list[tuple[Step, int, str]]:
     """Run a page in a shell of its own; gives each step with its exit code and what it printed."""
     tools = folder / "bin"
     home = folder / "reader"
-    tools.mkdir()
-    home.mkdir(mode=0o700)
+    clock = folder / "clock"
+    for made in (tools, home, clock):
+        made.mkdir(mode=0o700)
+    set_clock(clock, start)
     wrapper = tools / "taskrunner"
     wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m taskrunner "$@"\n')
     wrapper.chmod(0o755)
@@ -116,7 +134,7 @@ def perform(page: Path, folder: Path) -> list[tuple[Step, int, str]]:
         "TZ": "UTC",
         "LANG": "C.UTF-8",
         "PYTHON": sys.executable,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{clock}:{ROOT}",
         "PYTHONUNBUFFERED": "1",  # so that both streams mix as on a terminal
     }
     done = subprocess.run(
@@ -183,15 +201,35 @@ def name(page: Path) -> str:
 EXAMPLES = [page for page in PAGES if {"console", "python"} & {kind for kind, _ in blocks(page)}]
 
 
+@pytest.mark.parametrize("start", HOURS, ids=lambda start: f"{start:%H:%M}")
 @pytest.mark.parametrize("page", EXAMPLES, ids=name)
 def test_every_example_of_a_page_runs_and_prints_what_the_page_shows(
-    page: Path, tmp_path: Path
+    page: Path, start: time, tmp_path: Path
 ) -> None:
-    for step, code, printed in perform(page, tmp_path):
+    for step, code, printed in perform(page, tmp_path, start):
         assert code == 0 or step.may_fail, f"{step.command}\nfailed with {code}:\n{printed}"
         assert agrees(step.shown, printed), (
             f"{step.command}\nprinted\n{printed}\n\nbut the page shows\n{step.shown}"
         )
+
+
+@pytest.mark.parametrize("start", [time(2, 29, 50), time(6, 30), time(9, 0, 10), time(23, 59, 55)])
+def test_the_page_on_laptops_is_true_at_any_hour(start: time, tmp_path: Path) -> None:
+    for step, _, printed in perform(DOCS / "how-to/laptops.md", tmp_path, start):
+        assert agrees(step.shown, printed), printed
+
+
+def test_a_page_is_read_at_the_time_of_day_that_is_asked_for(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```console\n$ taskrunner add sweep --every 1d -- true\n```\n", encoding="utf-8"
+    )
+    for start in (time(3, 0), time(21, 0)):
+        folder = tmp_path / f"{start:%H}"
+        folder.mkdir()
+        *_, (_, code, printed) = perform(page, folder, start)
+        assert code == 0
+        assert f"every day at {start:%H:%M}" in printed
 
 
 def test_the_comparison_tells_a_difference() -> None:

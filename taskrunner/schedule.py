@@ -330,10 +330,17 @@ def complete(schedule: Schedule, *, tz: str, now: datetime) -> Schedule:
                 raise ScheduleError(f"{shown(whole.text)} has no slot after {now}: check both")
             return whole
         case Every():
-            return like(schedule, tz=schedule.tz or tz, anchor=schedule.anchor or now)
+            return like(
+                schedule, tz=schedule.tz or tz, anchor=schedule.anchor or _begin(schedule, now)
+            )
         case At():
             return like(schedule, tz=schedule.tz or tz)
     return schedule
+
+
+def _begin(schedule: Every, now: datetime) -> datetime:
+    """Return the anchor of an interval added now: on the minute, as cron ticks then, unless it counts seconds."""
+    return now.replace(second=0, microsecond=0) if schedule.length.seconds % 60 == 0 else now
 
 
 def begun_by(value: Every, moment: datetime) -> Every:

@@ -137,11 +137,25 @@ def test_an_unknown_kind_is_refused():
         parse("weekly", "", tz=None)
 
 
+@pytest.mark.parametrize(
+    ("length", "second"),
+    [
+        *((each, 0) for each in ("30m", "7h30m", "120s", "1d", "2w", "1mo", "1y6mo")),
+        *((each, 56) for each in ("30s", "90s", "1h30s", timedelta(seconds=7))),
+        (timedelta(minutes=5), 0),
+    ],
+)
+def test_an_interval_of_whole_minutes_is_due_when_a_clock_ticks(length, second):
+    now = NOW + timedelta(seconds=56, milliseconds=789)
+    found = complete(Every(length), tz="UTC", now=now)
+    assert found.anchor == NOW + timedelta(seconds=second)
+    assert found.next_after(now) == found.slot(1)
+    assert complete(Every(length, anchor=now), tz="UTC", now=now).anchor.second == 56
+
+
 def test_complete_fills_in_what_is_missing_and_nothing_else():
     now = NOW + timedelta(seconds=5, microseconds=7)
-    assert complete(Every("1d"), tz="UTC", now=now) == Every(
-        "1d", NOW + timedelta(seconds=5), "UTC"
-    )
+    assert complete(Every("1d"), tz="UTC", now=now) == Every("1d", NOW, "UTC")
     given_all = Every("1d", NOW - DAY, "Europe/Berlin", from_finish=True)
     assert complete(given_all, tz="UTC", now=now) == given_all
     assert complete(Cron("@daily"), tz="Asia/Tokyo", now=now) == Cron("@daily", "Asia/Tokyo")

@@ -29,7 +29,7 @@ def with_schedule(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("more about when")
     more.add_argument("--tz", metavar="ZONE", help="IANA time zone (default: the host's)")
     more.add_argument(
-        "--anchor", metavar="WHEN", help="with --every: slot 0 of the grid (default: now)"
+        "--anchor", metavar="WHEN", help="with --every: slot 0 of the grid (default: this minute)"
     )
     more.add_argument(
         "--from-finish", action="store_true", help="with --every: count from the end of each run"

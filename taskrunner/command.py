@@ -9,11 +9,11 @@ import os
 import pwd
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from datetime import datetime
 from functools import lru_cache
 
-from taskrunner import clock, config, trust
+from taskrunner import clock, config, rights, trust
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model import Command, Run, Task
 
@@ -141,10 +141,11 @@ def read_env_file(place: str, uid: int | None = None) -> dict[str, str]:
 
     Raises StateError that names file and line, and nothing of what is in it.
     """
+    uid = os.geteuid() if uid is None else uid
     try:
-        with open(place, "rb", opener=_without_waiting) as file:
+        with open(_opened_for(place, uid), "rb") as file:
             found = os.fstat(file.fileno())
-            fault = untrusted(place, found, os.geteuid() if uid is None else uid)
+            fault = untrusted(place, found, uid)
             regular = stat.S_ISREG(found.st_mode) and fault is None
             text = file.read(LARGEST_ENV_FILE + 1).decode("utf-8-sig") if regular else None
     except (OSError, UnicodeDecodeError) as exc:
@@ -170,15 +171,35 @@ def untrusted(place: str, found: os.stat_result, uid: int) -> str | None:
     ours = {0, os.geteuid()}
     fault = trust.fault(found, {*ours, uid})
     if fault is None and uid not in ours and found.st_uid != uid:
-        by = trust.led_astray(os.path.abspath(place), ours)
-        if by is not None:
-            return f"it is not of the task's user, and others can change {shown(by)}, which leads to it"
+        return _astray(place, ours)
     return fault
 
 
-def _without_waiting(place: str, flags: int) -> int:
-    """Open a file that may turn out to be a pipe, which would keep us, and all our children, waiting."""
-    return os.open(place, flags | os.O_NONBLOCK)
+def _astray(place: str, ours: Set[int]) -> str | None:
+    """Return by what others could lead us to another file, None when nobody can."""
+    by = trust.led_astray(os.path.abspath(place), ours)
+    if by is None:
+        return None
+    return f"it is not of the task's user, and others can change {shown(by)}, which leads to it"
+
+
+def _opened_for(place: str, uid: int) -> int:
+    """Open a file as the user of a task would; one that is closed to him, as ourselves, where all that leads to it is ours.
+
+    It may turn out to be a pipe, which would keep us, and all our children, waiting.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        with rights.of(uid):
+            return os.open(place, flags)
+    except PermissionError:
+        ours = {0, os.geteuid()}
+        if uid in ours:
+            raise
+        fault = _astray(place, ours)
+        if fault is not None:
+            raise StateError(f"the environment file {shown(place)} is not read: {fault}") from None
+    return os.open(place, flags)
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:

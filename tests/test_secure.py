@@ -8,13 +8,26 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from taskrunner import Every, Manual, State, TaskRunner, command, home as home_room, trust
+from taskrunner import (
+    Every,
+    Manual,
+    State,
+    TaskRunner,
+    command,
+    home as home_room,
+    rights,
+    trust,
+)
+from taskrunner.carrier import begin
 from taskrunner.errors import HomeRefused, StateError
+from taskrunner.model import Command
+from taskrunner.runner import handed
 from tests.samples import ROOT, call, program, start
 
 ROOTS = os.geteuid() == 0
@@ -248,6 +261,105 @@ def test_a_user_has_its_groups_and_no_privilege_when_its_program_starts(door):
     assert {*said["Groups"].split()} == groups
     for each in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(said[each], 16) == 0, each
+
+
+@pytest.fixture
+def astray(shared):
+    """A link of games that leads into a folder that only root may enter, with a file in it that all may read."""
+    (shared / "root").mkdir(mode=0o700)
+    (shared / "root" / "secret").write_text(SECRET)
+    (shared / "root" / "env").write_text(f"TOKEN={SECRET}\n")
+    (shared / "root" / "tool").write_text("#!/bin/sh\ncat secret\n")
+    (shared / "root" / "tool").chmod(0o755)
+    theirs = shared / "games"
+    theirs.mkdir()
+    (theirs / "link").symlink_to(shared / "root")
+    os.chown(theirs, GAMES, GAMES)
+    return theirs / "link"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"command": ["cat", "secret"], "cwd": "{0}"},
+        {"shell": "cat secret", "cwd": "{0}"},
+        {"command": ["./tool"], "cwd": "{0}"},
+        {"command": ["cat", "secret"], "cwd": "{0}", "nice": 5, "limit": {"files": 50}},
+        {"command": ["cat"], "cwd": "{0}", "stdin": "x"},
+        {"command": ["{0}/tool"], "cwd": "/"},
+        {"command": ["tool"], "cwd": "/", "env": {"PATH": "{0}:/usr/bin:/bin"}},
+        {"command": ["true"], "cwd": "/", "env_file": "{0}/env"},
+    ],
+    ids=" ".join,
+)
+def test_what_only_root_may_enter_is_entered_for_no_task_of_another_user(door, astray, way):
+    def placed(value):
+        if isinstance(value, str):
+            return value.format(astray)
+        return [*map(placed, value)] if isinstance(value, list) else value
+
+    options = {name: placed(value) for name, value in way.items()}
+    if "env" in options:
+        options["env"] = {name: placed(value) for name, value in options["env"].items()}
+    command_, shell = options.pop("command", None), options.pop("shell", None)
+    door.add("a", command_, Manual(), shell=shell, user="games", **options)
+    run = door.run("a")
+    assert run.state is State.FAILED
+    assert "could not start" in run.reason
+    assert SECRET.encode() not in door.output(run)
+    if options["cwd"] != "/":
+        assert f"the directory '{astray}': Permission denied" in run.reason
+
+
+@needs_root
+def test_root_s_own_folders_may_be_those_of_its_own_tasks(door, astray):
+    door.add("a", ["cat", "secret"], Manual(), cwd=str(astray))
+    assert door.output(door.run("a")) == SECRET.encode()
+
+
+@needs_root
+def test_a_user_may_enter_what_a_group_of_his_may(door, shared):
+    entry = next(
+        entry for entry in pwd.getpwall() if len(os.getgrouplist(entry.pw_name, entry.pw_gid)) > 1
+    )
+    group = (set(os.getgrouplist(entry.pw_name, entry.pw_gid)) - {entry.pw_gid}).pop()
+    (shared / "team").mkdir(mode=0o750)
+    os.chown(shared / "team", 0, group)
+    door.add("a", ["pwd"], Manual(), user=entry.pw_name, cwd=str(shared / "team"))
+    run = door.run("a")
+    assert door.output(run).decode().strip() == str(shared / "team"), run.reason
+
+
+@needs_root
+def test_rights_are_those_of_one_thread_for_one_block(astray):
+    place, looked, go, done = str(astray.resolve()), [], threading.Event(), threading.Event()
+
+    def look():
+        go.wait(10)
+        looked.append(os.listdir(place))
+        done.set()
+
+    other = threading.Thread(target=look)
+    other.start()
+    with rights.of(GAMES):
+        go.set()
+        done.wait(10)
+        with pytest.raises(PermissionError):
+            os.listdir(place)
+    other.join()
+    assert looked == [os.listdir(place)]
+
+
+@needs_root
+def test_a_unit_s_directory_is_entered_as_the_task_s_user(astray, tmp_path):
+    given = Command(("cat", "secret"), {"PATH": "/usr/bin:/bin"}, str(astray), user="games")
+    (tmp_path / "given").write_bytes(handed.plain(given))
+    words = [sys.executable, "-I", "-S", begin.__file__, str(tmp_path / "given")]
+    done = subprocess.run(words, capture_output=True)
+    assert (done.stdout, done.returncode) == (b"", begin.NOT_STARTED)
+    why = handed.begun((tmp_path / "given").read_bytes())
+    assert why.error == f"could not start: the directory '{astray}': Permission denied"
 
 
 @needs_root

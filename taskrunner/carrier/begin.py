@@ -53,13 +53,13 @@ def _execute(argv: tuple[str, ...], env: dict[str, str]) -> None:
 
 
 def _prepare(given: dict) -> None:  # type: ignore[type-arg]
-    """Set all that the command is to have from its start; in the order in which `runner` does."""
-    os.chdir(given["cwd"])
+    """Set all that the command is to have from its start."""
     os.umask(given["umask"])
     _read_from(given["stdin"])
     _heed_signals()
     if given["become"]:
         _become(*given["become"])
+    os.chdir(given["cwd"])  # as the user: a link of his leads to nothing that only root may see
     for number, soft, hard in given["limits"]:
         resource.setrlimit(number, (soft, hard))
 

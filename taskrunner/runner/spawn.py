@@ -5,10 +5,11 @@ import pwd
 import resource
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import IO, Any
 
+from taskrunner import rights
 from taskrunner.model import Command, Outcome
 from taskrunner.runner import quick
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND, find
@@ -44,17 +45,21 @@ def spawn(command: Command, output: int) -> int:
         # Never with a preexec_fn: Python code in the fork of a process with threads can wait for ever for a lock
         # that one of them held. But for another user CPython takes vfork(2): forking a large parent costs
         # milliseconds.
-        process = subprocess.Popen(
-            arguments(command),
-            stdin=stdin,
-            stdout=own,
-            stderr=own,
-            cwd=command.cwd,
-            env=command.env,
-            umask=command.umask,
-            start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
-            **dropping(command.user),
-        )
+        become = dropping(command.user)
+        # A child enters its directory before it changes its user: it begins with the user's rights to files, so
+        # that a link of the user leads to nothing that only we may see.
+        with rights_of(become):
+            process = subprocess.Popen(
+                arguments(command),
+                stdin=stdin,
+                stdout=own,
+                stderr=own,
+                cwd=command.cwd,
+                env=command.env,
+                umask=command.umask,
+                start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
+                **become,
+            )
     process.returncode = 0  # Popen is to forget it: the end is the caller's to take
     return process.pid
 
@@ -86,6 +91,13 @@ def as_user(user: str | None) -> dict[str, Any]:
         return {}
     groups = os.getgrouplist(user, entry.pw_gid)
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+
+
+def rights_of(become: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """Return a block with the rights to files that a child has by the arguments of `as_user`."""
+    if not become:
+        return nullcontext()
+    return rights.of(become["user"], become["group"], become["extra_groups"])
 
 
 def _niced(nice: int | None) -> tuple[str, ...]:

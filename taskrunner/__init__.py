@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Stats as Stats,
         Status as Status,
         Told as Told,
+        Trace as Trace,
         Upcoming as Upcoming,
     )
     from taskrunner.api import (
@@ -117,6 +118,7 @@ else:
         "Delivery": "answers",
         "Entry": "answers",
         "Environment": "answers",
+        "Trace": "answers",
         "Explained": "answers",
         "Explanation": "answers",
         "Exported": "answers",

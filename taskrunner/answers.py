@@ -224,6 +224,14 @@ class Import:
 
 
 @record
+class Trace:
+    """What an output ends with, None where that tells nothing, and how many bytes were left out as it was too large."""
+
+    last_line: str | None = None
+    left_out: int = 0
+
+
+@record
 class Environment:
     """What the next run of a task sees when it is started now.
 

@@ -219,6 +219,21 @@ def rest_of(data: bytes, total: int | None, start: int) -> bytes:
     return told + data[start - gap.shift :]
 
 
+def left_out(data: bytes, total: int | None) -> int:
+    """Return how many bytes are not in `data`, what is kept of an output of `total` bytes."""
+    count, low = _middle(len(data))
+    gap = _find_gap(data[low : low + count], len(data), total)
+    return 0 if gap is None else gap.lost
+
+
+def end(fd: int, total: int | None, most: int) -> tuple[bytes, int]:
+    """Return the last bytes of a file with an output of `total` bytes, and how many bytes are not in it."""
+    size = os.fstat(fd).st_size
+    gap = _find_gap(os.pread(fd, *_middle(size)), size, total)
+    start = max(0, size - most)
+    return os.pread(fd, size - start, start), 0 if gap is None else gap.lost
+
+
 def _next(fd: int, gap: Gap | None, start: int) -> tuple[bytes, int]:
     return _around(fd, start) if gap is None else _across(fd, gap, start)
 

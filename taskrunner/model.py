@@ -38,6 +38,7 @@ class State(StrEnum):
 
 
 LIVE = (State.PENDING, State.RUNNING)
+FAILING = (State.FAILED, State.TIMED_OUT, State.LOST)
 NOT_RUN = (State.SKIPPED, State.MISSED)
 
 

@@ -21,14 +21,13 @@ from taskrunner import (
 )
 from taskrunner.answers import Entry, Status, Upcoming
 from taskrunner.errors import InputError
-from taskrunner.model import Hold, State, Task
+from taskrunner.model import FAILING, Hold, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.schedule import Schedule
 from taskrunner.store import MISSING
 from taskrunner.store.connection import full
 
 DAY = timedelta(days=1)
-FAILING = (State.FAILED, State.TIMED_OUT, State.LOST)
 SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
 
 

@@ -229,6 +229,12 @@ def rest(folder: str, run_id: int, total: int | None, start: int) -> Iterator[by
             yield from excerpt.rest(fd, total, start)
 
 
+def end(folder: str, run_id: int, total: int | None, most: int) -> tuple[bytes, int]:
+    """Return the last bytes in a run's own file, and how many of the `total` are not in it."""
+    with opened(kept(folder, run_id)) as fd:
+        return (b"", 0) if fd is None else excerpt.end(fd, total, most)
+
+
 @contextmanager
 def opened(place: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:
     """Open a file for the block and give its descriptor; None when there is none."""

@@ -14,6 +14,7 @@ from typing import TextIO
 import taskrunner
 from taskrunner import errors
 
+PREFIX = "taskrunner: "
 # What a machine says that is out of order, or has run out of something: no fault of the program.
 OF_THE_MACHINE = {
     *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
@@ -32,7 +33,7 @@ def tell(message: str) -> None:
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(f"taskrunner: {_visible(message)}\n")
+        sys.stderr.write(f"{PREFIX}{_visible(message)}\n")
         sys.stderr.flush()
     except OSError:  # who cannot be told is not told
         drop(sys.stderr)

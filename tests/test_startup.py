@@ -11,7 +11,7 @@ from tests.samples import ROOT, imported_by, with_library
 
 # What our own code asks for; what these bring along comes with them, and `locale` with the words of argparse.
 LIBRARY = (
-    "__future__ _socket argparse contextlib errno fcntl gc importlib json locale math shlex sqlite3 textwrap "
+    "__future__ _socket argparse contextlib errno fcntl gc importlib json locale math shlex sqlite3 "
     "threading typing unicodedata weakref zlib zoneinfo"
 )
 EVERY_VERB = (

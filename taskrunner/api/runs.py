@@ -13,10 +13,10 @@ from taskrunner.model import LIVE, Run, State
 from taskrunner.store import id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from taskrunner.answers import Entry, Environment, Explanation, Graph, Stats, Upcoming
+    from taskrunner.answers import Entry, Environment, Explanation, Graph, Stats, Trace, Upcoming
     from taskrunner.opened import OpenHome
     from taskrunner.schedule import Schedule
 
@@ -182,6 +182,22 @@ class Runs(Tasks):
     def output(self, run: Run) -> bytes:
         """Return the output of a run as far as it has come."""
         return b"".join(self.log(run))
+
+    def traces(self, runs: Iterable[Run | int]) -> dict[int, Trace]:
+        """Return what the outputs of runs tell beside their reasons, by the ids of those where there is anything.
+
+        That is the last line of one that failed, and how much was left out of one that was too large. A run may be
+        given by its id.
+        """
+        here = self._here()
+        asked = (here.store.run(each) if isinstance(each, int) else each for each in runs)
+        written = [run for run in asked if run.output_size]
+        if not written:
+            return {}
+        from taskrunner import trace
+
+        found = {run.id: trace.trace(here, run) for run in written}
+        return {key: each for key, each in found.items() if each != trace.NOTHING}
 
     def run(
         self,

@@ -20,6 +20,7 @@ from taskrunner.cli.common import (
     Once,
     Several,
     drop_stdout,
+    fitted,
     flush,
     out,
     say,
@@ -201,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flush()
         return code
     except errors.TaskRunnerError as exc:
-        return refuse(str(exc), _code(args, exc.exit_code))
+        return refuse(fitted(str(exc)), _code(args, exc.exit_code))
     except KeyboardInterrupt:
         return refuse("interrupted", errors.EXIT_INTERRUPTED)
     except BrokenPipeError:  # who read our output has seen enough

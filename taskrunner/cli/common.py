@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO
 
 from taskrunner import config, duration, render
 from taskrunner.api import TaskRunner
 from taskrunner.errors import MomentError, StateError, ZoneError, shown
 from taskrunner.model import Kind
-from taskrunner.refusal import drop, tell
+from taskrunner.refusal import PREFIX, drop, tell
 
 Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
@@ -168,7 +168,22 @@ def drop_stdout() -> None:
 
 def say(text: str) -> None:
     """Print what is not data."""
-    tell(render.visible(text))
+    tell(fitted(render.visible(text)))
+
+
+def fitted(message: str) -> str:
+    """Return what is to be said with its lines as wide as the terminal; as it is where there is none."""
+    first, *rest = message.split("\n")
+    width = columns(sys.stderr)
+    told = render.beside(PREFIX, first, width).removeprefix(PREFIX)
+    return "\n".join([told, *(render.beside("", line, width) for line in rest)])
+
+
+def columns(stream: TextIO | None) -> int | None:
+    """Return how wide the terminal of a stream is, None when it is none."""
+    if stream is None or not stream.isatty():
+        return None
+    return os.get_terminal_size(stream.fileno()).columns or None
 
 
 def door(args: Arguments) -> TaskRunner:
@@ -180,11 +195,10 @@ def door(args: Arguments) -> TaskRunner:
 def page(args: Any) -> render.Page:
     """Return the page to print on: as wide as the terminal, without a limit when piped."""
     runner, terminal = args.runner, sys.stdout is not None and sys.stdout.isatty()
-    width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else None
     colour = args.color == "always" or (
         args.color == "auto" and terminal and config.colour_wanted()
     )
-    return render.Page(_zone(runner), runner.now(), width or None, colour)
+    return render.Page(_zone(runner), runner.now(), columns(sys.stdout), colour)
 
 
 @lru_cache(maxsize=1)  # the warning comes once, however many pages there are

@@ -1,11 +1,12 @@
 """The verbs that let a clock call us, and those that look whether one does: install, uninstall, doctor."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from taskrunner import errors, render
 from taskrunner.cli.clock import CHECK_CODES
-from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, with_json
+from taskrunner.cli.common import Declare, Verbs, columns, declare, door, out, say, with_json
 from taskrunner.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ def _declare_doctor(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _doctor(args: Any) -> int:
     with door(args) as runner:
         found = runner.doctor()
-    out(render.checkup_document(found) if args.json else render.checkup_page(found))
+    out(
+        render.checkup_document(found)
+        if args.json
+        else render.checkup_page(found, columns(sys.stdout))
+    )
     return CHECK_CODES[found.severity]
 
 

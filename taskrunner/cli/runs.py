@@ -12,6 +12,7 @@ from taskrunner.cli.common import (
     declare,
     door,
     drop_stdout,
+    fitted,
     number,
     out,
     page,
@@ -28,6 +29,8 @@ from taskrunner.refusal import tell
 from taskrunner.render import graph
 
 FOLLOW = 0.2  # seconds between two looks at a log that is quiet
+WIDE = 100  # columns of a terminal on which a line has room for what an output says, too
+MOST_TRACED = 1000  # runs whose outputs are looked at
 NO_RUNS = "there are no such runs"
 TIMED_OUT = 124  # as timeout(1) says it
 
@@ -107,7 +110,7 @@ def _cancel(args: Any) -> int:
             except TaskRunnerError as exc:  # what else is to end does not wait for that
                 troubles.append(exc)
     for each in troubles[:-1]:
-        tell(str(each))
+        tell(fitted(str(each)))
     if troubles:
         raise troubles[-1]
     return 0
@@ -158,6 +161,11 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a line of marks for each task, by its slots; 30 days unless --since is given",
     )
+    parser.add_argument(
+        "--wide",
+        action="store_true",
+        help="with the last line of what failed and what was left out of outputs, also on a narrow terminal",
+    )
     with_watch(parser)
     with_json(parser)
 
@@ -193,7 +201,10 @@ def _runs(args: Any) -> str:
     runs = args.runner.history(**_asked(args), limit=args.limit or 20)
     if args.json:
         return render.document(runs=[render.run_document(run) for run in runs])
-    return render.runs_table(page(args), runs) if runs else ""
+    sheet = page(args)
+    wide = args.wide or sheet.width is None or sheet.width >= WIDE
+    traces = args.runner.traces(runs[:MOST_TRACED]) if wide else {}
+    return render.runs_table(sheet, runs, traces) if runs else ""
 
 
 def _graph(args: Any) -> str:
@@ -258,14 +269,20 @@ def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _explain(args: Any) -> int:
-    with door(args):
+    with door(args) as runner:
         told = [_explained(args, key) for key in dict.fromkeys(args.tasks)]
         if args.json:
             out(render.explanation_document(*told))
         else:
             sheet = page(args)
-            out("\n\n".join(render.explanation_page(sheet.beside(each.tz), each) for each in told))
+            pages = (_page_of(runner, sheet.beside(each.tz), each) for each in told)
+            out("\n\n".join(pages))
     return 0
+
+
+def _page_of(runner: Any, sheet: render.Page, found: Any) -> str:
+    traces = runner.traces(each.run for each in found.slots if each.run is not None)
+    return render.explanation_page(sheet, found, traces)
 
 
 def _explained(args: Any, key: str) -> Any:

@@ -23,7 +23,8 @@ def _show(args: Any) -> int:
             out(render.document(tasks=[render.task_document(task)]))
         else:
             runs = runner.history(str(task.id), limit=5)
-            out(render.task_page(page(args), task, runner.describe(task), runs))
+            traces = runner.traces(runs)
+            out(render.task_page(page(args), task, runner.describe(task), runs, traces))
     return 0
 
 

@@ -306,6 +306,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using history' -l state -xka "pendi
 complete -c taskrunner -n '_shtab_taskrunner_using history' -l since -x -d 'a length of time ago (7d, 1mo), or an instant'
 complete -c taskrunner -n '_shtab_taskrunner_using history' -l until -x -d 'the same'
 complete -c taskrunner -n '_shtab_taskrunner_using history' -l graph -d 'a line of marks for each task, by its slots; 30 days unless --since is given'
+complete -c taskrunner -n '_shtab_taskrunner_using history' -l wide -d 'with the last line of what failed and what was left out of outputs, also on a narrow terminal'
 complete -c taskrunner -n '_shtab_taskrunner_using history' -l watch -x -d 'draw the page anew every so often (default: 2), and when something changes, until q'
 complete -c taskrunner -n '_shtab_taskrunner_using history' -l json -d 'print one JSON document'
 complete -c taskrunner -n '_shtab_taskrunner_using history; and test $_shtab_taskrunner_npos -ge 0' -ka "(__taskrunner_tasks)" -d 'names or ids, also as a,b (default: all tasks)'

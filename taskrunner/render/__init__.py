@@ -26,6 +26,8 @@ from taskrunner.render.page import (
     Page as Page,
     Painted as Painted,
     ascii_only as ascii_only,
+    beside as beside,
+    folded as folded,
     on_screen as on_screen,
     visible as visible,
 )

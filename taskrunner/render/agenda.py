@@ -23,7 +23,6 @@ def agenda_page(page: Page, entries: Sequence[Entry]) -> str:
             Column("", [_mark(page, each) for each in entries]),
             Column("", [_told(each) for each in entries]),
         ],
-        wrap=True,
     )
     head, *lines = table.split("\n")
     return "\n".join([head, *_by_day(page, entries, lines, len(times))])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from taskrunner.answers import Delivery, Told
 from taskrunner.render.documents import document, instant
-from taskrunner.render.page import Page
+from taskrunner.render.page import Column, Page
 from taskrunner.render.words import many
 from taskrunner.store.posted import Posted
 
@@ -13,12 +13,16 @@ OWN = "(its command)"
 
 def channels_table(page: Page, channels: Sequence[Told]) -> str:
     """Return channels as a table."""
-    rows = [
-        (each.name, each.kind, each.where, _rules(each), str(each.waiting), each.error or "")
-        for each in channels
-    ]
-    head = ("channel", "kind", "where", "told of all tasks", "waiting", "why")
-    return page.table(head, rows, wrap=True)
+    return page.columns(
+        [
+            Column("channel", [each.name for each in channels]),
+            Column("kind", [each.kind for each in channels], rank=1),
+            Column("where", [each.where for each in channels], least=12),
+            Column("told of all tasks", [_rules(each) for each in channels], least=12),
+            Column("waiting", [str(each.waiting) for each in channels]),
+            Column("why", [each.error or "" for each in channels]),
+        ]
+    )
 
 
 def _rules(channel: Told) -> str:
@@ -28,21 +32,23 @@ def _rules(channel: Told) -> str:
 
 def messages_table(page: Page, messages: Sequence[Posted]) -> str:
     """Return messages as a table."""
-    rows = [
-        (
-            page.time(each.created),
-            each.task,
-            each.event,
-            str(each.run_id),
-            each.channel or OWN,
-            each.state,
-            str(each.attempts),
-            _note(page, each),
-        )
-        for each in messages
-    ]
-    head = (f"at ({page.tz})", "task", "event", "run", "channel", "state", "tried", "why")
-    return page.table(head, rows, wrap=True)
+    return page.columns(
+        [
+            Column(
+                f"at ({page.tz})",
+                [page.time(each.created) for each in messages],
+                rank=3,
+                short=[page.shortly(each.created) for each in messages],
+            ),
+            Column("task", [each.task for each in messages], least=12),
+            Column("event", [each.event for each in messages]),
+            Column("run", [str(each.run_id) for each in messages], rank=2),
+            Column("channel", [each.channel or OWN for each in messages]),
+            Column("state", [each.state for each in messages]),
+            Column("tried", [str(each.attempts) for each in messages], rank=1),
+            Column("why", [_note(page, each) for each in messages]),
+        ]
+    )
 
 
 def _note(page: Page, message: Posted) -> str:

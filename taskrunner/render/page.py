@@ -2,11 +2,10 @@
 
 import json
 import re
-import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from taskrunner import duration, zone
 from taskrunner.errors import ZoneError
@@ -137,13 +136,9 @@ class Page:
 
     def beside_title(self, title: str, text: str) -> str:
         """Return a text beside its title, folded to the terminal's width."""
-        if self.width is None:
-            return f"{title}{text}"
-        room = max(20, self.width - wide(title))
-        lines = textwrap.wrap(text, room) or [""]
-        return ("\n" + " " * wide(title)).join([f"{title}{lines[0]}", *lines[1:]])
+        return beside(title, text, self.width)
 
-    def columns(self, given: Sequence[Column], *, wrap: bool = False) -> str:
+    def columns(self, given: Sequence[Column], *, cut: bool = False) -> str:
         """Return columns as a table that fits the terminal; all that is in them where there is none."""
         seen = [like(each, cells=[visible(cell) for cell in each.cells]) for each in given]
         if self.width is None:
@@ -151,32 +146,38 @@ class Page:
         else:
             seen = _fitted(seen, self.width)
         rows = zip(*(each.cells for each in seen), strict=True)
-        return self.table([each.head for each in seen], list(rows), wrap=wrap)
+        return self.table([each.head for each in seen], list(rows), cut=cut)
 
     def table(
-        self, head: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = False
+        self, head: Sequence[str], rows: Sequence[Sequence[str]], *, cut: bool = False
     ) -> str:
-        """Return rows under a head; only the last column is cut, or wrapped, and only to a terminal's width."""
+        """Return rows under a head; only the last column is wrapped, or `cut`, and only to a terminal's width."""
         cells = [list(head), *([visible(cell) for cell in row] for row in rows)]
         widths = [max(wide(row[column]) for row in cells) for column in range(len(head))]
-        if wrap and self.width is not None:
-            room = max(20, self.width - sum(width + 2 for width in widths[:-1]))
-            cells = [part for row in cells for part in _wrapped(row, room)]
-        return "\n".join(self._line(row, widths) for row in cells)
+        fit = self._cut if cut else self._wrapped
+        lines = (fit(_padded(row, widths), row[-1]) for row in cells)
+        return "\n".join(line.rstrip() for line in chain.from_iterable(lines))
 
-    def _line(self, row: Sequence[str], widths: Sequence[int]) -> str:
-        *first, last = row
-        line = "".join(
-            cell + " " * (width - wide(cell) + 2)
-            for cell, width in zip(first, widths, strict=False)
-        )
-        if self.width is not None:
-            last = cut(last, max(8, self.width - wide(line)))
-        return (line + last).rstrip()
+    def _cut(self, line: str, last: str) -> list[str]:
+        """Return a line of a table, its last cell cut where there is no room for it."""
+        return [line + (last if self.width is None else cut(last, max(8, self.width - wide(line))))]
+
+    def _wrapped(self, line: str, last: str) -> list[str]:
+        """Return a row of a table as lines: its last cell goes on under itself, or under the line where there is no room."""
+        if self.width is None or wide(line) + wide(last) <= self.width:
+            return [line + last]
+        room, indent = self.width - wide(line), wide(line)
+        if room < LEAST:
+            room, indent = max(LEAST, self.width - INDENT), INDENT
+            return [line, *(" " * indent + part for part in folded(last, room))]
+        first, *more = folded(last, room)
+        return [line + first, *(" " * indent + part for part in more)]
 
 
 NAME = 24  # columns of a terminal that a name gets before others are given up for it
 ROOM = 24  # columns of a terminal that the last column of a table should have, if it needs them
+LEAST = 16  # ... and that it must have; else it goes on below its line
+INDENT = 4  # of what goes on there
 
 
 def _fitted(columns: Sequence[Column], width: int) -> list[Column]:
@@ -204,11 +205,61 @@ def _needed(columns: Sequence[Column], most: int | None = None) -> int:
     return sum(width + 2 for width in widths) + min(ROOM, last.width)
 
 
-def _wrapped(row: Sequence[str], room: int) -> list[list[str]]:
-    """Return a row as several, the last column on as many lines as it takes."""
-    *first, last = row
-    lines = textwrap.wrap(last, room) or [""]
-    return [[*first, lines[0]], *([*[""] * len(first), line] for line in lines[1:])]
+def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
+    """Return all but the last cell of a row, with blanks up to the last."""
+    cells = zip(row[:-1], widths[:-1], strict=True)
+    return "".join(cell + " " * (width - wide(cell) + 2) for cell, width in cells)
+
+
+# A word; what stands in `...` is a command that should not be torn apart.
+WORD = re.compile(r"(?:[^\s`]|`[^`]*`|`)+")
+
+
+def folded(text: str, room: int) -> list[str]:
+    """Return a text as lines of at most so many columns, between words where that is possible."""
+    if wide(text) <= room or isinstance(text, Painted):
+        return [text]
+    lines, now = list[str](), ""
+    for word in _that_fit(WORD.findall(text), room):
+        if now and wide(now) + 1 + wide(word) <= room:
+            now = f"{now} {word}"
+        else:
+            lines += [now] if now else []
+            now = word
+    return [*lines, now]
+
+
+def _that_fit(words: Iterable[str], room: int) -> Iterator[str]:
+    """Give words, those in pieces that are wider than the room."""
+    for word in words:
+        if wide(word) <= room:
+            yield word
+        elif len(parts := word.split()) > 1:
+            yield from _that_fit(parts, room)
+        else:
+            yield from _pieces(word, room)
+
+
+def _pieces(word: str, room: int) -> Iterator[str]:
+    """Give a word in pieces of at most so many columns; a mark stays on the sign that it stands on."""
+    now, taken = "", 0
+    for sign in word:
+        columns = _columns(sign)
+        if now and taken + columns > room:
+            yield now
+            now, taken = "", 0
+        now, taken = now + sign, taken + columns
+    yield now
+
+
+def beside(title: str, text: str, width: int | None) -> str:
+    """Return a text beside its title, folded to a terminal's width, None for no limit."""
+    if width is None:
+        return f"{title}{text}"
+    if width - wide(title) < LEAST:  # there is no room beside it
+        return f"\n{' ' * INDENT}".join(folded(title + text, max(LEAST, width - INDENT)))
+    lines = folded(text, width - wide(title))
+    return ("\n" + " " * wide(title)).join([f"{title}{lines[0]}", *lines[1:]])
 
 
 class Painted(str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from math import floor
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from taskrunner import duration
 from taskrunner.model import Gap, OnLost, Pruned, Run, Severity, State, Task
 from taskrunner.record import like
-from taskrunner.render.page import Column, Page, visible
+from taskrunner.render.page import Column, Page, beside, cut, visible
 from taskrunner.render.words import (
     MASK,
     MAX_OUTPUT,
@@ -41,21 +41,26 @@ if TYPE_CHECKING:
         Planned,
         Stats,
         Status,
+        Trace,
         Upcoming,
     )
     from taskrunner.policy import Decision
 
 ACTIONS = {"add": "added", "change": "changed", "remove": "removed", "keep": "unchanged"}
 INDENT = "  "  # of a table inside a page
+NO_TRACES: Mapping[int, Trace] = {}
+LONGEST_LINE = 200  # columns of the last line of an output
+SENTENCES = ("schedule", "next", "last run", "last success", "description", "problem")
 IMPORTED = {"add": "added", "keep": "known", "leave": "left alone"}
 
 
-def checkup_page(found: Checkup) -> str:
+def checkup_page(found: Checkup, width: int | None = None) -> str:
     """Return what a checkup has found for people: what is wrong first, then the paths in use."""
     lines = []
     for each in found.findings:
-        lines.append(f"{each.severity:<8} {visible(each.what)}")
-        lines += [] if each.cure is None else [f"{'':8} cure: {visible(each.cure)}"]
+        lines.append(beside(f"{each.severity:<8} ", visible(each.what), width))
+        if each.cure is not None:
+            lines.append(beside(f"{'':8} cure: ", visible(each.cure), width))
     width = max(map(len, found.paths))
     paths = [f"{name:<{width}}  {visible(place)}" for name, place in found.paths.items()]
     return "\n".join([*lines, "", *paths])
@@ -81,7 +86,8 @@ def tasks_table(page: Page, tasks: Sequence[Task]) -> str:
             Column("last run", [page.time(task.last_run) for task in tasks], rank=5),
             Column("ago", [page.ago(task.last_run) for task in tasks], rank=3, screen=True),
             Column("command", [command_line(task) for task in tasks], rank=1),
-        ]
+        ],
+        cut=True,
     )
 
 
@@ -89,7 +95,13 @@ def _next(task: Task, told: Callable[[datetime | None], str]) -> str:
     return told(task.next) if task.enabled else "disabled"
 
 
-def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> str:
+def task_page(
+    page: Page,
+    task: Task,
+    described: str,
+    runs: Sequence[Run],
+    traces: Mapping[int, Trace] = NO_TRACES,
+) -> str:
     """Return all that is known of a task, with its schedule described in words."""
     state = "enabled" if task.enabled else "disabled"
     lines = [
@@ -103,8 +115,14 @@ def task_page(page: Page, task: Task, described: str, runs: Sequence[Run]) -> st
         *((("problem", task.error),) if task.error else ()),
     ]
     width = max(len(name) for name, _ in lines)
-    text = "\n".join(f"{name:<{width}}  {visible(value)}" for name, value in lines)
-    return f"{text}\n\n{runs_table(page, runs)}" if runs else text
+    text = "\n".join(_titled(page, f"{name:<{width}}  ", value) for name, value in lines)
+    return f"{text}\n\n{runs_table(page, runs, traces)}" if runs else text
+
+
+def _titled(page: Page, title: str, value: str) -> str:
+    """Return a line of a page; a sentence is folded, and what may be copied from the screen is left in one piece."""
+    folds = title.strip() in SENTENCES
+    return page.beside_title(title, visible(value)) if folds else f"{title}{visible(value)}"
 
 
 def _work(task: Task) -> list[tuple[str, str]]:
@@ -185,8 +203,8 @@ def _retries(task: Task) -> str:
     return f"{task.retries}, after {length(task.retry_delay)}{backoff}{only}"
 
 
-def runs_table(page: Page, runs: Sequence[Run]) -> str:
-    """Return runs as a table."""
+def runs_table(page: Page, runs: Sequence[Run], traces: Mapping[int, Trace] = NO_TRACES) -> str:
+    """Return runs as a table, with what is known of their outputs beside the reasons."""
     return page.columns(
         [
             Column("run", [str(run.id) for run in runs]),
@@ -201,7 +219,7 @@ def runs_table(page: Page, runs: Sequence[Run]) -> str:
             Column("state", [page.state(run.state) for run in runs]),
             Column("late", [_human(run.late) for run in runs], rank=1),
             Column("took", [_took(page, run) for run in runs]),
-            Column("why", [f"{run.reason or ''}{_stands_for(run)}" or "-" for run in runs]),
+            Column("why", [_why(run, traces) for run in runs]),
         ]
     )
 
@@ -210,6 +228,20 @@ def _took(page: Page, run: Run) -> str:
     if run.state is State.RUNNING and run.started is not None:
         return duration.human(max(0.0, (page.now - run.started).total_seconds())) + " so far"
     return "-" if run.duration is None else duration.human(run.duration)
+
+
+def _why(run: Run, traces: Mapping[int, Trace]) -> str:
+    told = [each for each in (run.reason, *_traced(traces.get(run.id))) if each]
+    return f"{'; '.join(told)}{_stands_for(run)}".strip() or "-"
+
+
+def _traced(trace: Trace | None) -> list[str]:
+    """Return what is known of an output, a phrase each."""
+    if trace is None:
+        return []
+    cut_out = [f"{about(trace.left_out)} of its output left out"] if trace.left_out else []
+    line = None if trace.last_line is None else cut(visible(trace.last_line), LONGEST_LINE)
+    return [*cut_out, *([] if line is None else [f"last line: {line}"])]
 
 
 def _stands_for(run: Run) -> str:
@@ -247,7 +279,6 @@ def decisions_table(page: Page, decisions: Sequence[Decision]) -> str:
             Column("decision", [str(each.action) for each in decisions]),
             Column("why", [each.reason for each in decisions]),
         ],
-        wrap=True,
     )
 
 
@@ -279,20 +310,22 @@ def _indented(text: str) -> str:
     return "\n".join(f"{INDENT}{line}" for line in text.splitlines())
 
 
-def explanation_page(page: Page, found: Explanation) -> str:
+def explanation_page(
+    page: Page, found: Explanation, traces: Mapping[int, Trace] = NO_TRACES
+) -> str:
     """Return why a task ran or did not; slots without a row that have the same reason are one line."""
-    parts = [f"{found.task}: {visible(found.schedule)}"]
+    parts = [page.beside_title(f"{found.task}: ", visible(found.schedule))]
     if found.slots:
         head = (f"slot ({page.tz})", "state", "run", "why")
         together = groupby(found.slots, lambda each: (each.run, each.slot is None, each.reason))
-        rows = [_explained(page, list(each)) for _, each in together]
-        parts.append(page.table(head, rows, wrap=True))
+        rows = [_explained(page, list(each), traces) for _, each in together]
+        parts.append(page.table(head, rows))
     if found.gaps:
         times = [_gaps(page, gaps) for gaps in _touching(found.gaps)]
-        parts.append(page.table((f"no tick from ({page.tz})", "until", "why"), times, wrap=True))
+        parts.append(page.table((f"no tick from ({page.tz})", "until", "why"), times))
     if found.changes:
         made = [(page.time(c.at), c.by or "-", page.local(c.what)) for c in found.changes]
-        parts.append(page.table((f"changed ({page.tz})", "by", "what"), made, wrap=True))
+        parts.append(page.table((f"changed ({page.tz})", "by", "what"), made))
     return "\n\n".join(parts)
 
 
@@ -312,12 +345,16 @@ def _gaps(page: Page, gaps: Sequence[Gap]) -> tuple[str, str, str]:
     return page.time(gaps[0].since), page.time(gaps[-1].until), gaps[-1].cause + many
 
 
-def _explained(page: Page, same: Sequence[Explained]) -> tuple[str, str, str, str]:
+def _explained(
+    page: Page, same: Sequence[Explained], traces: Mapping[int, Trace]
+) -> tuple[str, str, str, str]:
     """Return the line of a slot, or of several that have no row for the same reason."""
     last = same[-1]
     many = "" if len(same) == 1 else f" [{len(same)} slots from {page.time(same[0].slot)} on]"
     run = "-" if last.run is None else str(last.run)
-    return page.time(last.slot), page.state(last.state), run, page.local(last.reason) + many
+    trace = None if last.run is None else traces.get(last.run)
+    why = "; ".join([page.local(last.reason), *_traced(trace)])
+    return page.time(last.slot), page.state(last.state), run, why + many
 
 
 def stats_table(page: Page, stats: Stats) -> str:
@@ -369,8 +406,13 @@ def pruned_sentence(pruned: Pruned) -> str:
 
 def plan_table(page: Page, tasks: Sequence[Planned]) -> str:
     """Return what becomes of tasks as a table."""
-    rows = [(each.task, ACTIONS[each.action], "; ".join(each.told)) for each in tasks]
-    return page.table(("task", "", "what follows"), rows, wrap=True)
+    return page.columns(
+        [
+            Column("task", [each.task for each in tasks], least=12),
+            Column("", [ACTIONS[each.action] for each in tasks]),
+            Column("what follows", ["; ".join(each.told) for each in tasks]),
+        ]
+    )
 
 
 def import_table(page: Page, lines: Sequence[ImportedLine]) -> str:
@@ -385,7 +427,6 @@ def import_table(page: Page, lines: Sequence[ImportedLine]) -> str:
             Column("command", [each.command for each in lines], rank=2),
             Column("to know", ["; ".join(each.notes) for each in lines]),
         ],
-        wrap=True,
     )
 
 

@@ -1,0 +1,31 @@
+"""What the output of a run tells beside its reason: how it ends, and whether all of it is there.
+
+It must not write, nor wait for what is still written.
+"""
+
+from taskrunner import excerpt, output
+from taskrunner.answers import Trace
+from taskrunner.model import FAILING, LIVE, Run
+from taskrunner.opened import OpenHome
+
+LAST = 4000  # bytes at the end of an output that its last line is looked for in
+NOTHING = Trace()
+
+
+def trace(here: OpenHome, run: Run) -> Trace:
+    """Return the last line of a run that failed, unless its reason has it, and what its output lacks."""
+    if run.state in LIVE or not run.output_size:
+        return NOTHING
+    small, total = here.store.output(run.id), run.output_size
+    if small is None:
+        end, lost = output.end(here.output, run.id, total, LAST)
+    else:
+        end, lost = small[-LAST:], excerpt.left_out(small, total)
+    last = _last_line(end) if run.state in FAILING else ""
+    return Trace(None if not last or last in (run.reason or "") else last, lost)
+
+
+def _last_line(end: bytes) -> str:
+    """Return the last line that is not blank."""
+    lines = end.decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -198,9 +198,9 @@ class Plan:
 
 @record
 class ImportedLine:
-    """What becomes of one line of a crontab: `action` is add, keep (it is a task already) or leave.
+    """What becomes of one line of a crontab: `action` is add, change, keep (it is a task already), leave or remove.
 
-    `differing` is how many slots of the next two years are not those of Debian's cron, None when there are none to
+    Removed is the task whose line is gone. `differing` is how many slots of the next two years are not those of Debian's cron, None when there are none to
     compare; `notes` say what else is to be known, or why the line is left alone.
     """
 

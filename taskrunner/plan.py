@@ -357,6 +357,11 @@ def compare(
     return Comparison(old, gone, others.keys() | names)
 
 
+def only(task: Task) -> Comparison:
+    """Return a comparison in which this task alone is there."""
+    return Comparison({task.name: task}, (), (task.name,))
+
+
 def steps(
     here: OpenHome,
     made: Sequence[Draft],

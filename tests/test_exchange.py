@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from taskrunner import InputError, StateError
+from taskrunner import InputError, Manual, StateError
 from taskrunner.entry import crontabs
 from taskrunner.model import Kind
 
@@ -82,7 +82,7 @@ def test_two_lines_that_are_the_same_are_two_tasks_and_stay_two(runner):
 
 
 def test_a_name_that_is_taken_is_left_to_its_task(runner):
-    runner.add("dump", ["true"], __import__("taskrunner").Manual())
+    runner.add("dump", ["true"], Manual())
     found = runner.import_crontab(text="0 1 * * * dump\n")
     assert found.lines[0].task == "dump-2"
 
@@ -177,6 +177,145 @@ def test_imported_tasks_go_to_a_task_file_and_are_not_pruned_by_another(runner, 
     place.write_text(runner.export().text)
     assert runner.apply(place).tasks[0].action == "change"
     assert runner.task("a").source == str(place)
+
+
+# ---- importing again after an edit
+
+
+EDITED = """\
+PATH=/opt/bin:/bin
+A=1
+30 2 * * * dump --all
+@reboot warm-up
+0 4 * * * cat%a
+15 5 * * * report --weekly
+"""
+
+
+def again(runner, old, new, **more):
+    """What becomes of the lines when a crontab is imported a second time with another text in it."""
+    assert old in EDITED
+    return runner.import_crontab(text=EDITED.replace(old, new), **more)
+
+
+@pytest.fixture
+def imported(runner):
+    runner.import_crontab(text=EDITED)
+    runner.set("dump", timeout="5m", env={**runner.task("dump").env, "B": "mine"})
+    return runner
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("30 2 * * * dump", "45 3 * * * dump", {"dump": {"schedule": "45 3 * * *"}}),
+        ("dump --all", "dump --some", {"dump": {"shell": "dump --some"}}),
+        ("30 2 * * * dump --all", "1 1 * * * dump -a", {"dump": {"shell": "dump -a"}}),
+        ("dump --all", "/opt/other", {"dump": {"shell": "/opt/other"}}),
+        ("dump --all", "dump --all%in", {"dump": {"stdin": "in\n"}}),
+        ("cat%a", "cat", {"cat": {"stdin": None}}),
+        ("30 2", "# said\n30 2", {"dump": {"description": "said"}}),
+        ("30 2", "CRON_TZ=Asia/Kolkata\n30 2", None),
+        ("A=1", "A=2", None),
+        ("PATH=/opt/bin:/bin\n", "", None),
+        ("A=1", "A=1\nSHELL=/bin/bash", None),
+        ("@reboot warm-up", "@daily warm-up", {"warm-up": {"schedule": "@daily"}}),
+    ],
+)
+def test_what_was_edited_of_a_line_is_changed_in_its_task_and_nothing_else(
+    imported, old, new, changed
+):
+    before = {task.name: task for task in imported.tasks()}
+    found = again(imported, old, new)
+    after = {task.name: task for task in imported.tasks()}
+    assert after.keys() == before.keys()
+    assert found.told[1:] == ()
+    if changed is not None:
+        acts = {each.task: each.action for each in found.lines}
+        assert [name for name, act in acts.items() if act == "change"] == [*changed]
+        for name, values in changed.items():
+            assert {key: getattr(after[name], key) for key in values} == values
+    else:
+        timed = [each.action for each in found.lines if each.task != "warm-up"]
+        assert timed == ["change"] * 3
+    assert (after["dump"].timeout, after["dump"].env["B"]) == (before["dump"].timeout, "mine")
+    assert [each.action for each in again(imported, old, new).lines] == ["keep"] * 4
+
+
+def test_a_setting_that_was_edited_reaches_the_tasks_below_it(imported):
+    again(imported, "A=1", "A=2\nC=3")
+    assert imported.task("dump").env == {"B": "mine", "A": "2", "C": "3"} | {
+        "PATH": "/opt/bin:/bin"
+    }
+    again(imported, "A=1\n", "")
+    assert imported.task("dump").env == {"B": "mine", "PATH": "/opt/bin:/bin"}
+    again(imported, "PATH=/opt/bin:/bin\nA=1\n", "CRON_TZ=Asia/Kolkata\n")
+    assert imported.task("dump").tz == "Asia/Kolkata"
+    assert imported.task("dump").env == {"B": "mine"}
+
+
+def test_a_line_that_only_moved_changes_nothing(imported):
+    lines = EDITED.splitlines(keepends=True)
+    before = imported.tasks()
+    found = imported.import_crontab(text="".join([*lines[:2], "# x\n\n", *reversed(lines[2:])]))
+    assert {each.action for each in found.lines} == {"keep"}
+    assert imported.tasks() == before
+    assert not any("gone" in each for each in found.told)
+
+
+def test_a_line_that_is_gone_is_named_with_the_command_that_removes_its_task(imported):
+    for more in ({"dry_run": True}, {}, {}):
+        found = again(imported, "30 2", "#30 2", **more)
+        assert found.told[-1] == (
+            "dump came from line 3, which is gone, and still runs: `taskrunner remove dump`, or import with --prune"
+        )
+    assert imported.task("dump").enabled
+
+
+def test_pruning_removes_the_tasks_whose_lines_are_gone_and_no_others(imported):
+    imported.add("hand", ["true"], Manual())
+    found = again(imported, "30 2", "#30 2", prune=True, dry_run=True)
+    assert [each.name for each in imported.tasks()] == ["cat", "dump", "hand", "report", "warm-up"]
+    assert again(imported, "30 2", "#30 2", prune=True).lines == found.lines
+    (gone,) = [each for each in found.lines if each.action == "remove"]
+    assert (gone.line, gone.task, gone.notes) == (3, "dump", ("its line is gone",))
+    assert [each.name for each in imported.tasks()] == ["cat", "hand", "report", "warm-up"]
+    assert not any("gone" in each for each in again(imported, "30 2", "#30 2").told)
+
+
+def test_a_line_that_cannot_be_a_task_any_more_leaves_its_task_as_it_was(imported):
+    found = again(imported, "30 2", "61 2", prune=True)
+    assert found.lines[0].action == "leave"
+    assert found.lines[0].notes[-1] == "dump stays as it was"
+    assert imported.task("dump").schedule == "30 2 * * *"
+    assert again(imported, "30 2", "50 2").lines[0].action == "change"
+
+
+def test_a_swap_of_two_commands_is_two_changes(runner):
+    runner.import_crontab(text="0 1 * * * a\n0 2 * * * b\n")
+    runner.import_crontab(text="0 1 * * * b\n0 2 * * * a\n")
+    assert {task.name: task.schedule for task in runner.tasks()} == {
+        "a": "0 2 * * *",
+        "b": "0 1 * * *",
+    }
+
+
+def test_crontabs_do_not_prune_each_other(imported, tmp_path):
+    place = tmp_path / "tab"
+    place.write_text("@daily other\n")
+    imported.import_crontab(place)
+    place.write_text("")
+    imported.import_crontab(place, prune=True)
+    assert [each.name for each in imported.tasks()] == ["cat", "dump", "report", "warm-up"]
+
+
+def test_lines_that_were_made_comments_are_not_gone(runner, crontab):
+    crontab.write_text(EDITED)
+    runner.import_crontab(comment_out=True)
+    runner.set("dump", rename="nightly")
+    found = runner.import_crontab(prune=True)
+    assert found.lines == []
+    assert len(runner.tasks()) == 4
 
 
 # ---- our own crontab

@@ -94,16 +94,18 @@ class TaskFiles(Tasks):
         system: bool = False,
         dry_run: bool = False,
         comment_out: bool = False,
+        prune: bool = False,
         progress: Progress = untold,
     ) -> Import:
         """Make the lines of a crontab tasks, and return what became of each.
 
         Without `file` that is our own crontab, or with `system` that of the system; `-` is for `text`. `system` means
-        lines with a user. A line that is a task already stays one, a line that cannot be one is left alone.
+        lines with a user. A line that is a task already stays one, and what was edited of it is changed in the task; a
+        line that cannot be one is left alone. `prune` removes tasks whose line is gone; else they are named.
         `comment_out` turns the lines of our own crontab that are tasks into comments, with a backup. Raises InputError
         or StateError.
         """
-        from taskrunner import exchange, plan
+        from taskrunner import exchange, imported, plan
         from taskrunner.answers import Import
 
         file = exchange.STDIN if text is not None and file is None else file
@@ -113,16 +115,26 @@ class TaskFiles(Tasks):
             )
         here, found = self._here(), exchange.tab(file, text, system=system)
         moment = here.now()
-        made, lines = exchange.drafts_of_crontab(here, found, moment, progress)
-        if made and not dry_run:
+        reading = imported.Importing(here, found, moment)
+        reading.take_all(progress)
+        if not dry_run and (reading.made or reading.known):
             here = self._here(create=True)
             with here.store.transaction():
-                steps = plan.steps(here, made, plan.compare(here, made), moment)
+                compared = plan.compare(here, reading.made, reading.owner(prune), reading.found())
+                steps = plan.steps(here, reading.made, compared, moment)
                 plan.carry_out(here, steps, moment, progress)
+                reading.keep(here, prune=prune)
+        lines = reading.told
         done = comment_out and not dry_run
         told = exchange.remarks(found)
         told += exchange.comment_out(found, lines, self.home, moment) if done else []
         told += [] if dry_run else exchange.advice(lines, commented=done)
+        if prune:
+            lines = sorted(
+                [*lines, *map(imported.removed, reading.gone)], key=lambda each: each.line
+            )
+        else:
+            told += map(imported.still_there, reading.gone)
         return Import(found.source, lines, tuple(told), dry_run)
 
     def _chosen(self, names: Sequence[str | int]) -> list[Task]:

@@ -164,6 +164,11 @@ def _declare_import(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help="turn the lines of your own crontab that are tasks into comments, with a backup",
     )
     parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove tasks that came from this crontab and whose line is gone",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="say what would become of each line; writes nothing"
     )
     with_json(parser)
@@ -179,6 +184,7 @@ def _import(args: Any) -> int:
                 system=args.system,
                 dry_run=args.dry_run,
                 comment_out=args.comment_out,
+                prune=args.prune,
                 progress=progress,
             )
         if args.json:

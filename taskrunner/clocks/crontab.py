@@ -22,6 +22,7 @@ USER = re.compile(r"(\S+)[ \t]+(.*)")
 ESCAPED = re.compile(r"\\(.)|%")
 HEADING = re.compile(r"#\s*m\s+h\s+dom\s", re.IGNORECASE)  # that of a fresh crontab
 MOVED = "# moved to taskrunner as {}: "
+MOVED_LINE = re.compile(r"^# moved to taskrunner as ([^\s:]+): (.*)$", re.MULTILINE)
 OURS = re.compile(r"# moved to taskrunner as |# (?:>>>|<<<) taskrunner |#   cron cannot express: ")
 SHELLS = ("/bin/sh", "/usr/bin/sh")
 # Settings of cron itself, which its commands need not see.
@@ -224,6 +225,11 @@ def notes(line: Line) -> list[str]:
             f"RANDOM_DELAY={delay} is left out: `taskrunner set --jitter {delay}m` is like it"
         )
     return found
+
+
+def moved(text: str) -> list[tuple[str, str]]:
+    """Return the names of the tasks that lines became when they were made comments, with the lines."""
+    return MOVED_LINE.findall(text.replace("\r\n", "\n"))
 
 
 def commented_out(text: str, moved: Mapping[int, str]) -> str:

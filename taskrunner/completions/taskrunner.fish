@@ -465,6 +465,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using import' -l color -xka "auto a
 complete -c taskrunner -n '_shtab_taskrunner_using import' -s v -l verbose -d 'say more'
 complete -c taskrunner -n '_shtab_taskrunner_using import' -l system -d 'its lines have a user, as /etc/crontab, which is the default then'
 complete -c taskrunner -n '_shtab_taskrunner_using import' -l comment-out -d 'turn the lines of your own crontab that are tasks into comments, with a backup'
+complete -c taskrunner -n '_shtab_taskrunner_using import' -l prune -d 'remove tasks that came from this crontab and whose line is gone'
 complete -c taskrunner -n '_shtab_taskrunner_using import' -l dry-run -d 'say what would become of each line; writes nothing'
 complete -c taskrunner -n '_shtab_taskrunner_using import' -l json -d 'print one JSON document'
 complete -c taskrunner -n '_shtab_taskrunner_using import; and test $_shtab_taskrunner_npos -eq 0' -ka "crontab" -d 'the word crontab'

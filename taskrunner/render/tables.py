@@ -51,7 +51,13 @@ INDENT = "  "  # of a table inside a page
 NO_TRACES: Mapping[int, Trace] = {}
 LONGEST_LINE = 200  # columns of the last line of an output
 SENTENCES = ("schedule", "next", "last run", "last success", "description", "problem")
-IMPORTED = {"add": "added", "keep": "known", "leave": "left alone"}
+IMPORTED = {
+    "add": "added",
+    "change": "changed",
+    "remove": "removed",
+    "keep": "known",
+    "leave": "left alone",
+}
 
 
 def checkup_page(found: Checkup, width: int | None = None) -> str:

@@ -1,0 +1,303 @@
+"""The lines of one crontab on their way into tasks: which are new, which a task came from before, and what changed.
+
+What each line of a source said when it was imported last is kept in the store, so that an edit of the crontab is told
+from what people have changed of a task since. It must not know where crontabs are kept.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from taskrunner import claim, options, plan
+from taskrunner.answers import ImportedLine
+from taskrunner.clocks import cron, crontab, crontab_names, proof
+from taskrunner.clocks.crontab import Line
+from taskrunner.entry import crontabs
+from taskrunner.errors import InputError, TaskRunnerError, shown
+from taskrunner.model import Kind, Progress, Task, untold
+from taskrunner.opened import OpenHome
+from taskrunner.plan import Draft
+from taskrunner.record import like, names_of, record
+from taskrunner.schedule import Cron, Schedule
+from taskrunner.taskfile import Definition, Found
+
+CALLS_US = "it calls taskrunner itself"
+GONE = "its line is gone"
+AS_IT_WAS = "{} stays as it was"
+OF_WORK = ("command", "shell", *options.OF_PYTHON)
+OF_LINE = ("stdin", "description", "user", "cwd")
+
+
+@record
+class Tab:
+    """A crontab to import: what its tasks are kept under, its text, and whether its lines have a user."""
+
+    source: str
+    text: str
+    system: bool = False
+
+
+@record
+class Known:
+    """A task that came from a line, and what that said when it was imported last."""
+
+    task: Task
+    line: Line
+
+
+# ---- which line is which task
+
+
+def _work(line: Line) -> tuple[object, ...]:
+    return (line.command, line.stdin, line.user)
+
+
+def _said(line: Line) -> tuple[object, ...]:
+    return (line.when, *_work(line))
+
+
+def _base(line: Line) -> str:
+    return crontab_names.name(line.command, ())
+
+
+# What a line has in common with what it was before, the closest first.
+ALIKE: Sequence[Callable[[Line], object]] = (
+    lambda line: (_said(line), dict(line.settings), line.number),
+    lambda line: (_said(line), dict(line.settings)),
+    _said,
+    _work,
+    lambda line: (line.when, line.user, _base(line)),
+    lambda line: (line.user, _base(line)),
+    lambda line: (line.when, line.user, line.number),
+)
+
+
+def _pairs(lines: Sequence[Line], known: Sequence[Known]) -> tuple[dict[int, Known], list[Known]]:
+    """Return which task each line is, by its number, and the tasks that no line is."""
+    found: dict[int, Known] = {}
+    rest = list(known)
+    for key in ALIKE:
+        for line in lines:
+            if line.number in found:
+                continue
+            meant = next((each for each in rest if key(each.line) == key(line)), None)
+            if meant is not None:
+                found[line.number] = meant
+                rest.remove(meant)
+    return found, rest
+
+
+# ---- what is kept of lines
+
+
+def _fact(source: str) -> str:
+    return f"imported {source}"
+
+
+def _known(here: OpenHome, found: Tab) -> list[Known]:
+    """Return the tasks of a source with what their lines said."""
+    kept = {
+        key: Line(**said) for key, said in json.loads(here.store.fact(_fact(found.source)) or "[]")
+    }
+    return [
+        Known(task, kept.get(task.id) or _guessed(task))
+        for task in here.store.tasks()
+        if task.source == found.source
+    ]
+
+
+def _guessed(task: Task) -> Line:
+    """Return what a line will have said whose task is known alone."""
+    when = "@reboot" if task.kind is Kind.BOOT else task.schedule
+    text = task.shell or (task.command[-1] if task.command else "")
+    return Line(0, "", when, text, "", task.stdin, task.user, task.env, task.description)
+
+
+def _written(line: Line) -> dict[str, Any]:
+    return {name: getattr(line, name) for name in names_of(Line)}
+
+
+# ---- what a line becomes
+
+
+def _given(here: OpenHome, line: Line) -> dict[str, Any]:
+    """Return the options that a line gives its task."""
+    env = crontab.environment(line)
+    if env.get("PATH") == here.config.path:
+        del env["PATH"]  # what it sees anyway
+    given: dict[str, Any] = {"env": env, "timeout": None}  # cron has no timeout
+    given |= {"stdin": line.stdin} if line.stdin is not None else {}
+    given |= {"description": line.description} if line.description else {}
+    given |= {"user": line.user} if line.user not in (None, crontabs.own_name()) else {}
+    home = line.settings.get("HOME", "")
+    given |= {"cwd": home} if os.path.isabs(home) else {}
+    return given
+
+
+class Importing:
+    """One crontab being imported: what becomes of each line, the tasks to write, and what is gone."""
+
+    def __init__(self, here: OpenHome, found: Tab, moment: datetime) -> None:
+        """Read the crontab, and which tasks came from it before."""
+        self._here, self._tab, self._moment = here, found, moment
+        self._usual = options.usual(here.config.defaults)
+        self._taken = {task.name for task in here.store.tasks()}
+        lines, left = crontab.read(found.text, system=found.system, halves=crontabs.halves())
+        called = cron.lines_that_call(found.text.removeprefix(crontab.MARK), users=found.system)
+        own = {each.number for each in called}
+        self._lines = [each for each in lines if each.number not in own]
+        self.known = _known(here, found)
+        self._pairs, rest = _pairs(self._lines, self.known)
+        moved = crontab.moved(found.text)
+        self.gone = [each for each in rest if not _is_moved(each, moved)]
+        self._rest = rest
+        self._stay: dict[str, Line] = {}  # by the names of tasks
+        self.made: list[Draft] = []
+        self.told = [_left(each.number, each.text.strip(), each.why) for each in left]
+        self.told += [_left(n.number, n.command, CALLS_US) for n in lines if n.number in own]
+
+    def take_all(self, progress: Progress = untold) -> None:
+        """Make tasks of the lines that can be some."""
+        for number, line in enumerate(self._lines):
+            progress("lines compared with cron", number, len(self._lines))
+            self.told.append(self._take(line, self._pairs.get(line.number)))
+        self.told.sort(key=lambda each: each.line)
+
+    def _take(self, line: Line, known: Known | None) -> ImportedLine:
+        try:
+            draft = self._draft(line, known)
+        except TaskRunnerError as exc:
+            notes = [str(exc)]
+            if known is not None:
+                self._stay[known.task.name] = known.line
+                notes.append(AS_IT_WAS.format(known.task.name))
+            return _left(line.number, line.command, *notes)
+        self._stay[draft.given.name] = line
+        if known is None:
+            self._taken.add(draft.given.name)
+            self.made.append(draft)
+            return self._told(line, "add", draft, [])
+        (step,) = plan.steps(self._here, [draft], plan.only(known.task), self._moment)
+        if step.planned.action == "keep":
+            return self._told(line, "keep", draft, [])
+        self.made.append(draft)
+        return self._told(line, "change", draft, step.planned.told)
+
+    def _draft(self, line: Line, known: Known | None) -> Draft:
+        """Return the task that a line becomes, as it is but for what the line says anew; raises what is wrong with it."""
+        command, shell = crontab.work(line)
+        name = crontab_names.name(line.command, self._taken) if known is None else known.task.name
+        given = _given(self._here, line)
+        source = self._tab.source
+        made = Definition(name, source, crontab.schedule(line), command, shell, given=given)
+        draft = plan.draft(self._here, made, self._usual, self._moment)
+        return draft if known is None else self._merged(draft, line, known)
+
+    def _merged(self, draft: Draft, line: Line, known: Known) -> Draft:
+        """Return a task with what its line says otherwise than before."""
+        task, before = known.task, known.line
+        was, now = _given(self._here, before), draft.given.given
+        values = {key: getattr(task, key) for key in plan.OTHER_COLUMNS}
+        changed = [key for key in OF_LINE if was.get(key) != now.get(key)]
+        if _is_heading(line.description, task):
+            changed = [key for key in changed if key != "description"]
+        changed += OF_WORK if crontab.work(before) != crontab.work(line) else ()
+        values |= {key: draft.values[key] for key in changed}
+        values |= {"env": _merged_env(task.env, was["env"], now["env"])}
+        when = ("when", "CRON_TZ")
+        if [_of(before, each) for each in when] == [_of(line, each) for each in when]:
+            whole = _as_it_is(task, draft.whole)
+            return like(draft, given=like(draft.given, schedule=whole), whole=whole, values=values)
+        return like(draft, values=values)
+
+    def _told(self, line: Line, action: str, draft: Draft, more: Sequence[str]) -> ImportedLine:
+        """Return what is told of a line that is a task, with the proof of its slots and its command."""
+        differing, whole = None, draft.whole
+        notes = [*more, *_unproved(line), *crontab.notes(line)]
+        if isinstance(whole, Cron) and whole.tz is not None:
+            differing, first = proof.differences(whole.text, whole.tz, self._moment)
+            notes += [f"slots that are not cron's: {', '.join(first)}"] if differing else []
+        name = draft.given.name
+        return ImportedLine(
+            line.number, action, name, whole.describe(), line.command, differing, tuple(notes)
+        )
+
+    def found(self) -> Found:
+        """Return the names of tasks that stay, whatever is written."""
+        moved = [each.task.name for each in self._rest if each not in self.gone]
+        return Found((), names=frozenset((*self._stay, *moved)))
+
+    def owner(self, prune: bool) -> Callable[[str], bool] | None:
+        """Return which tasks are those of this crontab, None when nothing of it is to go."""
+        return (lambda source: source == self._tab.source) if prune else None
+
+    def keep(self, here: OpenHome, *, prune: bool) -> None:
+        """Write what the lines said to a home; in the transaction of the caller, after the tasks."""
+        store = here.store
+        rest = [each for each in self._rest if not (prune and each in self.gone)]
+        kept = [(each.task.id, _written(each.line)) for each in rest]
+        kept += [(store.task(name).id, _written(line)) for name, line in self._stay.items()]
+        text = json.dumps(sorted(kept, key=lambda each: each[0]))
+        if text != (store.fact(_fact(self._tab.source)) or "[]"):
+            store.set_fact(_fact(self._tab.source), text)
+
+
+def _is_heading(text: str | None, task: Task) -> bool:
+    """Whether a comment is what an export writes above the line of a task."""
+    return text is not None and text.partition(":")[0] == task.name
+
+
+def _of(line: Line, what: str) -> str | None:
+    return line.when if what == "when" else line.settings.get(what)
+
+
+def _as_it_is(task: Task, whole: Schedule) -> Schedule:
+    """Return the schedule that a task has, the one that its line says where that cannot be read."""
+    try:
+        return claim.value_of(task)
+    except InputError:
+        return whole
+
+
+def _merged_env(
+    env: Mapping[str, str], was: Mapping[str, str], now: Mapping[str, str]
+) -> dict[str, str]:
+    """Return variables of a task with what settings say otherwise than before."""
+    changed = {name for name in {*was, *now} if was.get(name) != now.get(name)}
+    kept = {name: value for name, value in env.items() if name not in changed}
+    return kept | {name: value for name, value in now.items() if name in changed}
+
+
+def _is_moved(known: Known, moved: Sequence[tuple[str, str]]) -> bool:
+    """Whether a task came from a line that was made a comment when it was imported."""
+    return any(
+        known.task.name == name or known.line.text.strip() == text.strip() for name, text in moved
+    )
+
+
+def _unproved(line: Line) -> list[str]:
+    """Return a sentence when what a line becomes is not what cron runs."""
+    found = proof.work(line.text, users=line.user is not None, halves=crontabs.halves())
+    same = found == (line.command, line.stdin)
+    return [] if same else [f"its command is not cron's, which is {shown(found[0])}"]
+
+
+def _left(number: int, text: str, *why: str) -> ImportedLine:
+    return ImportedLine(number, "leave", None, None, text, None, why)
+
+
+def removed(known: Known) -> ImportedLine:
+    """Return what is told of a task whose line is gone, when it goes as well."""
+    return ImportedLine(
+        known.line.number, "remove", known.task.name, None, known.line.command, None, (GONE,)
+    )
+
+
+def still_there(known: Known) -> str:
+    """Return what is told of a task whose line is gone, when it stays."""
+    name = known.task.name
+    where = f"line {known.line.number}" if known.line.number else "a line"
+    still = ", and still runs" if known.task.enabled else ""
+    return f"{name} came from {where}, which is gone{still}: `taskrunner remove {name}`, or import with --prune"

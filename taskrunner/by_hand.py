@@ -13,7 +13,8 @@ from datetime import datetime
 from taskrunner import claim, command, excerpt, obstacles, output, policy, reconcile, runner
 from taskrunner.answers import Environment
 from taskrunner.errors import StateError, TaskBusy
-from taskrunner.model import LIVE, End, Run, State, Task, Trigger
+from taskrunner.excerpt import Gap
+from taskrunner.model import LIVE, End, Process, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 from taskrunner.supervise import Supervisor, Wanted, supervisor
@@ -226,20 +227,19 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
 
 def follow(here: OpenHome, run_id: int) -> Iterator[bytes]:
     """Give the output of a run as it grows, b"" when there is nothing new, until the run has ended."""
-    limit, sent = _limit(here, run_id), 0
+    sent = 0
     while here.store.run(run_id).state in LIVE:
-        block, sent = _part(here, run_id, limit, sent)
+        block, sent = _part(here, run_id, sent)
         yield block
     yield from _rest(here, run_id, sent)
 
 
 def read(here: OpenHome, run_id: int) -> Iterator[bytes]:
     """Give the output of a run as far as it has come."""
-    limit, sent = _limit(here, run_id), 0
-    process = here.store.process(run_id)
-    end = 0 if process is None else output.written(here.output, process.output, limit)
+    sent, process = 0, here.store.process(run_id)
+    end = 0 if process is None else output.written(here.output, process.output, _gap(process))
     while sent < end:  # a command that writes faster than we are read would have no end
-        block, sent = _part(here, run_id, limit, sent)
+        block, sent = _part(here, run_id, sent)
         if not block:
             break
         yield block
@@ -247,29 +247,30 @@ def read(here: OpenHome, run_id: int) -> Iterator[bytes]:
         yield from _rest(here, run_id, sent)
 
 
-def _limit(here: OpenHome, run_id: int) -> int:
-    return here.store.task_of(here.store.run(run_id)).max_output
+def _gap(noted: Process | Run) -> Gap | None:
+    return excerpt.noted(noted.cut_at, noted.left_out)
 
 
-def _part(here: OpenHome, run_id: int, limit: int, sent: int) -> tuple[bytes, int]:
+def _part(here: OpenHome, run_id: int, sent: int) -> tuple[bytes, int]:
     """Return what a live run has written after what was sent, and how much has been sent then."""
     process = here.store.process(run_id)
     if process is None:
         return b"", sent
-    block, end = output.part(here.output, process.output, limit, sent)
+    block, end = output.part(here.output, process.output, _gap(process), sent)
     # The file is emptied after the end of the run is recorded: what was read before that is good.
     return (block, end) if block and here.store.process(run_id) is not None else (b"", sent)
 
 
 def _rest(here: OpenHome, run_id: int, sent: int) -> Iterator[bytes]:
     """Give what is kept of the output of a run that has ended after what was sent."""
-    small, total = here.store.output(run_id), here.store.run(run_id).output_size
+    small, run = here.store.output(run_id), here.store.run(run_id)
+    total = run.output_size
     if small is not None:
-        yield excerpt.rest_of(small, total, sent)
+        yield excerpt.rest_of(small, total, sent, _gap(run))
     elif total and not sent and not os.path.exists(output.kept(here.output, run_id)):
         raise StateError(
             f"the output of run {run_id} was pruned: it wrote {total} bytes, and the oldest outputs go "
             "when all together are more than keep_output"
         )
     else:
-        yield from output.rest(here.output, run_id, total, sent)
+        yield from output.rest(here.output, run_id, total, sent, _gap(run))

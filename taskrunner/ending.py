@@ -1,37 +1,40 @@
 """What a command leaves when it has ended: how it ended, and its output, read and put where it belongs."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from taskrunner import excerpt, runner, verdict
 from taskrunner.errors import in_words
+from taskrunner.excerpt import Gap
 from taskrunner.model import End, Outcome, Process, Run, State, Terms
 from taskrunner.output import SMALL, Slot, Slots, gather, lost
-from taskrunner.record import record
+from taskrunner.record import mutable, record
 
 SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for what its task expects of it, ...
 SEARCH = 5.0  # ... and for how many seconds
 TOLD = 4000  # bytes at the end of the output of a Python task that are read for what came of it
 
 
-@record
+@mutable
 class Watched:
     """A run that goes on; of its task only what counts at its end is kept, as there may be a thousand of them.
 
-    `name` is the supervisor that its row tells.
+    `name` is the supervisor that its row tells, `gap` what was cut out of its output.
     """
 
     run: Run
     terms: Terms
     slot: Slot
     name: str
+    gap: Gap | None = None
 
 
 @record
 class Ended:
     """A run whose command has ended, with its output where it belongs; `size` counts what was written, in bytes.
 
-    The slot of an output that is `large` is used up; `fault` is what the task says is wrong with the output,
-    `note` what else the row has to say of it.
+    `gap` is in what is kept of it. The slot of an output that is `large` is used up; `fault` is what the task says is
+    wrong with the output, `note` what else the row has to say of it.
     """
 
     watched: Watched
@@ -42,6 +45,7 @@ class Ended:
     large: bool
     fault: str | None
     note: str | None
+    gap: Gap | None = None
 
 
 def collect(
@@ -52,17 +56,20 @@ def collect(
     *,
     note: str | None,
     full: bool,
+    note_gap: Callable[[Watched, Gap | None], None],
 ) -> Ended:
     """Put the output of a run that has ended where it belongs; what is large keeps a file, that is no slot any more.
 
-    `note` is what is to be said before anything else, `full` that the disk of the output is.
+    `note` is what is to be said before anything else, `full` that the disk of the output is; `note_gap` is told of
+    what will be cut out of it, should we not live to record it.
     """
     try:
-        kept, small = gather(watched.slot.fd, watched.terms.max_output)
+        kept, small = gather(watched.slot.fd, watched.terms.max_output, watched.gap)
         fault = _fault(watched, outcome, kept)
         told = _told(watched, outcome, kept)
         large = kept.size > SMALL
         if large:
+            note_gap(watched, kept.gap)
             slots.keep(watched.slot, watched.run.id, kept)  # from here on it is not ours to read
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, it ends no other run
         kept, small, fault, told, large = excerpt.NONE, b"", None, None, False
@@ -70,14 +77,15 @@ def collect(
     note = note or watched.slot.fault or told
     if note is None and full:
         note = "the disk of its output was full"
-    return Ended(watched, at, outcome, kept.written, small, large, fault, note)
+    return Ended(watched, at, outcome, kept.written, small, large, fault, note, kept.gap)
 
 
 def judged(each: Ended, stopped: Process | None) -> End:
     """Return the end as it is recorded; `stopped` is the row of a run that somebody is stopping."""
     state, reason = judged_by(each.watched.terms, each.outcome, stopped, each.fault)
     why = verdict.with_note(reason, each.note)
-    return End(each.watched.run, state, why, each.at, each.outcome, each.small, each.size)
+    size = (each.size, *excerpt.place_of(each.gap))
+    return End(each.watched.run, state, why, each.at, each.outcome, each.small, *size)
 
 
 def judged_by(

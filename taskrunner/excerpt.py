@@ -2,14 +2,15 @@
 
 While the output grows the middle is cut out of its file: a hole is punched, so that offsets stay and nobody who
 writes or reads has to know. Where the file system cannot do that the tail is moved up behind a mark. A reader's
-place in an output counts all bytes that were written before it, also those left out. It must not know whose
-output it is, nor where it lives.
+place in an output counts all bytes that were written before it, also those left out.
+
+The file is in the hands of the command: its mode, times and size, and every byte in it, may be forged. So what was
+cut is remembered by the caller, as a `Gap`, and the file is only asked whether that mark still stands in it. It must
+not know whose output it is, nor where it lives.
 """
 
 import errno
 import os
-import re
-import stat
 from collections.abc import Iterator
 
 from taskrunner import lock
@@ -19,14 +20,12 @@ CHUNK = 256 * 1024
 SLACK = 256 * 1024  # bytes on the disk beyond the limit before it is worth a cut
 BLOCK = 4096  # at least; a hole consists of whole blocks
 NO_HOLES = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL)
-# The mode of a file whose tail was moved: it may hold what looks like a mark and is the output's own.
-MOVED = 0o600 | stat.S_ISVTX
-MARK = re.compile(rb"\n\[taskrunner: (\d+) bytes left out\]\n")
+LARGEST = 2**63 - 1  # bytes that the store can count; a command may give its file any size
 
 
 @record
 class Gap:
-    """A place in stored output where a mark stands for what was left out; `at` and `lost` in bytes."""
+    """A place in an output where a mark stands for what we left out; `at` and `lost` in bytes."""
 
     at: int
     lost: int
@@ -35,6 +34,11 @@ class Gap:
     def mark(self) -> bytes:
         """What stands there."""
         return mark(self.lost)
+
+    @property
+    def after(self) -> int:
+        """Where the mark ends."""
+        return self.at + len(self.mark)
 
     @property
     def shift(self) -> int:
@@ -65,9 +69,15 @@ class Excerpt:
         return self.head == self.end
 
     @property
+    def gap(self) -> Gap | None:
+        """The gap in what is kept."""
+        lost = self.written - self.head - (self.end - self.tail)
+        return None if self.whole else Gap(self.head, lost)
+
+    @property
     def mark(self) -> bytes:
         """What stands for the rest."""
-        return b"" if self.whole else mark(self.written - self.head - (self.end - self.tail))
+        return b"" if self.gap is None else self.gap.mark
 
     @property
     def size(self) -> int:
@@ -83,17 +93,30 @@ def mark(lost: int) -> bytes:
     return b"\n[taskrunner: %d bytes left out]\n" % lost
 
 
-LONGEST = len(mark(2**63))
+def noted(at: int | None, lost: int | None) -> Gap | None:
+    """Return a gap as it was noted in a row."""
+    return None if at is None or lost is None else Gap(at, lost)
+
+
+def place_of(gap: Gap | None) -> tuple[int | None, int | None]:
+    """Return a gap as it is noted in a row."""
+    return (None, None) if gap is None else (gap.at, gap.lost)
 
 
 # ---- cutting
 
 
-def bound(fd: int, limit: int) -> bool:
-    """Cut the middle out of a file that takes more of the disk than its limit and some; whether it did."""
-    found = os.fstat(fd)
-    if min(found.st_size, found.st_blocks * 512) <= limit + SLACK:
-        return False
+def bound(fd: int, limit: int, gap: Gap | None = None) -> Gap | None:
+    """Cut the middle out of a file that takes more of the disk than its limit and some.
+
+    Returns the gap in the file from then on, to be given again next time; a hole is none.
+    """
+    found, gap = os.fstat(fd), standing(fd, gap)
+    on_disk = found.st_blocks * 512
+    if found.st_size <= limit + SLACK < on_disk // 2:  # more than a file system reserves by itself
+        os.ftruncate(fd, found.st_size)  # fallocate(2) reserved it behind the end
+    if min(found.st_size, on_disk) <= limit + SLACK:
+        return gap
     block = max(BLOCK, found.st_blksize)
     start = -(-(limit // 2) // block) * block
     end = (found.st_size - (limit - limit // 2)) // block * block
@@ -103,48 +126,52 @@ def bound(fd: int, limit: int) -> bool:
         except OSError as exc:
             if exc.errno not in NO_HOLES:
                 raise
-            _move_tail(fd, limit, found)
-    return True
+            return _move_tail(fd, limit, found.st_size, gap)
+    return gap
 
 
-def _move_tail(fd: int, limit: int, found: os.stat_result) -> None:
+def _move_tail(fd: int, limit: int, size: int, old: Gap | None) -> Gap:
     """Cut where no hole can be punched; of what is written in this moment a little may be lost."""
     half = limit // 2
-    old = _gap(fd, found, half)
-    start = found.st_size - (limit - half)
-    gap = Gap(half, start - half + (old.shift if old else 0))
-    os.fchmod(fd, MOVED)
+    start = size - (limit - half)
+    if old is None:
+        gap = Gap(half, start - half)
+    else:
+        start, at = max(start, old.after), min(half, old.at)
+        gap = Gap(at, min(start + old.shift, LARGEST) - at)
     # Opened again: pwrite(2) appends on a descriptor that was opened for appending.
-    with open(f"/proc/self/fd/{fd}", "r+b", buffering=0) as file:
-        file.seek(half)
+    again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(again, "r+b", buffering=0) as file:
+        file.seek(gap.at)
         file.write(gap.mark)
         while block := os.pread(fd, CHUNK, start):
             start += file.write(block)
         file.truncate()
+    return gap
 
 
-def _gap(fd: int, found: os.stat_result, at: int) -> Gap | None:
-    """Return the mark in a file whose tail was moved."""
-    if stat.S_IMODE(found.st_mode) != MOVED:
+def standing(fd: int, gap: Gap | None) -> Gap | None:
+    """Return the gap while its mark stands in the file: a command may have emptied that since."""
+    if gap is None or os.pread(fd, len(gap.mark), gap.at) != gap.mark:
         return None
-    there = MARK.match(os.pread(fd, LONGEST, at))
-    return None if there is None else Gap(at, int(there[1]))
+    return gap
 
 
 # ---- what is kept in the end
 
 
-def excerpt(fd: int, limit: int) -> Excerpt:
-    """Return what is to be kept of an output that is not written to any more."""
-    found = os.fstat(fd)
-    end, half = found.st_size, limit // 2
-    gap = _gap(fd, found, half)
+def excerpt(fd: int, limit: int, gap: Gap | None = None) -> Excerpt:
+    """Return what is to be kept of an output that is not written to any more, with the gap that is in it."""
+    end, half, gap = os.fstat(fd).st_size, limit // 2, standing(fd, gap)
     if gap is None and end <= limit:
         return Excerpt(end, end, end, end)
-    # Never more than was written: a command may have made holes of its own.
-    head = min(half, _seek(fd, 0, os.SEEK_HOLE, 0))
-    tail = max(end - (limit - half), head if gap is None else half + len(gap.mark))
-    return Excerpt(end + (gap.shift if gap else 0), head, _seek(fd, tail, os.SEEK_DATA, end), end)
+    # Never more than was written: a command may have made holes of its own, and may still change its file.
+    head = min(half, end, _seek(fd, 0, os.SEEK_HOLE, 0))
+    if gap is None:
+        tail = max(end - (limit - half), head)
+    else:
+        head, tail = min(head, gap.at), max(end - (limit - half), gap.after)
+    return Excerpt(_written(end, gap), head, min(end, _seek(fd, tail, os.SEEK_DATA, end)), end)
 
 
 def pieces(fd: int, kept: Excerpt) -> Iterator[bytes]:
@@ -182,36 +209,37 @@ def _seek(fd: int, start: int, what: int, otherwise: int) -> int:
 # ---- reading
 
 
-def written(fd: int, limit: int) -> int:
+def written(fd: int, gap: Gap | None = None) -> int:
     """Return how many bytes were written to an output that may still grow."""
-    found = os.fstat(fd)
-    gap = _gap(fd, found, limit // 2)
-    return found.st_size + (gap.shift if gap else 0)
+    return _written(os.fstat(fd).st_size, standing(fd, gap))
 
 
-def part(fd: int, limit: int, start: int) -> tuple[bytes, int]:
+def _written(size: int, gap: Gap | None) -> int:
+    return size if gap is None else min(size + gap.shift, LARGEST)
+
+
+def part(fd: int, gap: Gap | None, start: int) -> tuple[bytes, int]:
     """Return the next bytes of a growing output from `start` on, b"" when there are none, and where they end.
 
     Who comes too late for some of them gets a mark instead. A command that emptied its output begins anew.
     """
-    start = start if start <= written(fd, limit) else 0
-    return _next(fd, _gap(fd, os.fstat(fd), limit // 2), start)
+    stands, size = standing(fd, gap), os.fstat(fd).st_size
+    if gap is not None and stands is None and size >= gap.after:
+        return b"", start  # it is being cut: what is noted of that comes in a moment
+    return _next(fd, stands, start if start <= _written(size, stands) else 0)
 
 
-def rest(fd: int, total: int | None, start: int) -> Iterator[bytes]:
-    """Give what is kept in a file of an output of `total` bytes, from `start` on."""
-    size = os.fstat(fd).st_size
-    gap = _find_gap(os.pread(fd, *_middle(size)), size, total)
-    start = start if start <= (total or size) else 0
+def rest(fd: int, total: int | None, start: int, gap: Gap | None = None) -> Iterator[bytes]:
+    """Give what is kept in a file of an output of `total` bytes, from `start` on, with the gap that is in it."""
+    gap = standing(fd, gap)
+    start = start if start <= (total or os.fstat(fd).st_size) else 0
     while (found := _next(fd, gap, start))[0]:
         yield found[0]
         start = found[1]
 
 
-def rest_of(data: bytes, total: int | None, start: int) -> bytes:
-    """Return what is kept in `data` of an output of `total` bytes, from `start` on."""
-    count, low = _middle(len(data))
-    gap = _find_gap(data[low : low + count], len(data), total)
+def rest_of(data: bytes, total: int | None, start: int, gap: Gap | None = None) -> bytes:
+    """Return what is kept in `data` of an output of `total` bytes, from `start` on, with the gap that is in it."""
     start = start if start <= (total or len(data)) else 0
     if gap is None or start < gap.at:
         return data[start:]
@@ -219,19 +247,10 @@ def rest_of(data: bytes, total: int | None, start: int) -> bytes:
     return told + data[start - gap.shift :]
 
 
-def left_out(data: bytes, total: int | None) -> int:
-    """Return how many bytes are not in `data`, what is kept of an output of `total` bytes."""
-    count, low = _middle(len(data))
-    gap = _find_gap(data[low : low + count], len(data), total)
-    return 0 if gap is None else gap.lost
-
-
-def end(fd: int, total: int | None, most: int) -> tuple[bytes, int]:
-    """Return the last bytes of a file with an output of `total` bytes, and how many bytes are not in it."""
+def end(fd: int, most: int) -> bytes:
+    """Return the last bytes of a file."""
     size = os.fstat(fd).st_size
-    gap = _find_gap(os.pread(fd, *_middle(size)), size, total)
-    start = max(0, size - most)
-    return os.pread(fd, size - start, start), 0 if gap is None else gap.lost
+    return os.pread(fd, most, max(0, size - most))
 
 
 def _next(fd: int, gap: Gap | None, start: int) -> tuple[bytes, int]:
@@ -258,29 +277,3 @@ def _across(fd: int, gap: Gap, start: int) -> tuple[bytes, int]:
     told, start = gap.pass_by(start)
     block = os.pread(fd, CHUNK, start - gap.shift)
     return told + block, start + len(block)
-
-
-def total(fd: int) -> int:
-    """Return how many bytes were written of what is kept in a file, as far as the file itself tells."""
-    size = os.fstat(fd).st_size
-    for gap in _marks(os.pread(fd, *_middle(size)), size):
-        if gap.at == (size - len(gap.mark)) // 2:
-            return size + gap.shift
-    return size
-
-
-def _find_gap(middle: bytes, size: int, total: int | None) -> Gap | None:
-    """Find the mark in the middle of what is kept; the numbers have to agree with those of the run."""
-    if total is None or size == total:
-        return None
-    return next((gap for gap in _marks(middle, size) if size + gap.shift == total), None)
-
-
-def _middle(size: int) -> tuple[int, int]:
-    """Return how many bytes to read, and from where, so that a mark in the middle is among them."""
-    return 2 * LONGEST, max(0, (size - LONGEST) // 2 - 1)
-
-
-def _marks(middle: bytes, size: int) -> Iterator[Gap]:
-    for found in MARK.finditer(middle):
-        yield Gap(_middle(size)[1] + found.start(), int(found[1]))

@@ -286,6 +286,12 @@ CREATE TRIGGER outputs_removed AFTER DELETE ON outputs BEGIN
   UPDATE facts SET value = value - length(OLD.data) WHERE name = 'output_bytes';
 END;
 """,
+    """
+ALTER TABLE processes ADD COLUMN cut_at INTEGER;   -- byte of its output file where a mark stands; null while there is none
+ALTER TABLE processes ADD COLUMN left_out INTEGER; -- bytes that the mark stands for
+ALTER TABLE runs ADD COLUMN cut_at INTEGER;        -- byte of the kept output where a mark stands; null when it is whole
+ALTER TABLE runs ADD COLUMN left_out INTEGER;      -- bytes of output that the mark stands for
+""",
 )
 
 

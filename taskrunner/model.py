@@ -157,7 +157,8 @@ class Task:
 class Run:
     """What became of one slot, or of one manual start; `coalesced` slots from `first_slot` to `slot`.
 
-    `ready` is the instant before which a pending run is not started: a retry waits, a jitter delays.
+    `ready` is the instant before which a pending run is not started: a retry waits, a jitter delays. Of an output that
+    was too large `left_out` bytes are not kept, from the byte `cut_at` on.
     """
 
     id: int
@@ -180,6 +181,8 @@ class Run:
     task_id: int = 0
     ready: datetime | None = None
     priority: int = 0
+    cut_at: int | None = None
+    left_out: int | None = None
 
     @property
     def duration(self) -> float | None:
@@ -262,7 +265,10 @@ NOTHING = Outcome()  # of a run that has no process to tell of
 
 @record
 class End:
-    """How a run ended, as it is recorded: `size` counts the bytes of output, `output` is all of it when that is small."""
+    """How a run ended, as it is recorded: `size` counts the bytes of output, `output` is all of it when that is small.
+
+    Of an output that was too large `left_out` bytes are not kept, from the byte `cut_at` on.
+    """
 
     run: Run
     state: State
@@ -271,6 +277,8 @@ class End:
     outcome: Outcome = NOTHING
     output: bytes = b""
     size: int | None = None
+    cut_at: int | None = None
+    left_out: int | None = None
 
 
 @record
@@ -299,7 +307,10 @@ class Hold:
 
 @record
 class Process:
-    """How the process of a running run can be recognised by those who did not start it."""
+    """How the process of a running run can be recognised by those who did not start it, and what they did to its output.
+
+    The file of that may have a mark at `cut_at`, for `left_out` bytes.
+    """
 
     run_id: int
     supervisor: str
@@ -312,6 +323,8 @@ class Process:
     stop_state: State | None = None
     stop_reason: str | None = None
     stop_at: datetime | None = None
+    cut_at: int | None = None
+    left_out: int | None = None
 
 
 class Severity(StrEnum):

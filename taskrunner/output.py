@@ -2,10 +2,14 @@
 
 A supervisor keeps a few slot files in `output/` and uses them again: making and deleting one per run is what
 costs on a file system. Small output moves into the store when the run ends; larger output keeps the file,
-renamed to `<run>.log`; silence leaves nothing. Of output beyond its limit an excerpt takes its place. It must not
-know tasks; it is told numbers and paths.
+renamed to `<run>.log`; silence leaves nothing. Of output beyond its limit an excerpt takes its place.
+
+A slot file belongs to the user of the task, who can give it any mode, times, size and links, and can hold a lease on
+it: nothing of that is believed, no opening waits, and what is kept is first made ours. It must not know tasks; it is
+told numbers and paths.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,7 +18,7 @@ from datetime import datetime
 
 from taskrunner import clock, excerpt, lock
 from taskrunner.errors import in_words
-from taskrunner.excerpt import Excerpt
+from taskrunner.excerpt import Excerpt, Gap
 from taskrunner.record import field, mutable, record
 
 SMALL = 64 * 1024  # bytes; up to this the store keeps it
@@ -68,7 +72,7 @@ class Slots:
         """
         found = os.fstat(slot.fd)
         try:
-            if found.st_size:
+            if found.st_size or found.st_blocks:  # also what is reserved behind its end
                 os.ftruncate(slot.fd, 0)
         except OSError:
             self.drop(slot)
@@ -126,7 +130,8 @@ def _keep(fd: int, place: str, target: str, found: Excerpt) -> None:
 
     A copy of it when it is an excerpt, or when somebody else may still write to it, who has no limit any more.
     """
-    if found.whole and lock.nobody_else_has_open(fd) and _moved(place, target):
+    ours = _made_ours(fd, found.end)
+    if found.whole and ours and _moved(place, target):
         return
     try:
         with open(target, "wb", opener=_private) as file:
@@ -137,6 +142,19 @@ def _keep(fd: int, place: str, target: str, found: Excerpt) -> None:
     else:
         with suppress(FileNotFoundError):
             os.unlink(place)
+
+
+def _made_ours(fd: int, size: int) -> bool:
+    """Take a file from the user it belongs to; return whether nobody but us can reach it, and it is of this size."""
+    if os.fstat(fd).st_nlink > 1:  # let him keep what he can reach by another name
+        return False
+    try:
+        os.fchown(fd, os.geteuid(), -1)  # this also clears the bits that would lend our rights
+        os.fchmod(fd, 0o600)
+    except OSError:
+        return False
+    alone = os.fstat(fd).st_nlink <= 1 and lock.nobody_else_has_open(fd)
+    return alone and os.fstat(fd).st_size == size
 
 
 def _moved(place: str, target: str) -> bool:
@@ -163,83 +181,105 @@ def slot(folder: str, name: str) -> str:
     return os.path.join(folder, name)
 
 
-def gather(fd: int, limit: int) -> tuple[Excerpt, bytes]:
+def gather(fd: int, limit: int, gap: Gap | None = None) -> tuple[Excerpt, bytes]:
     """Return what is to be kept of an output, and all of that when it is small, else b""."""
-    found = excerpt.excerpt(fd, limit)
+    found = excerpt.excerpt(fd, limit, gap)
     small = 0 < found.size <= SMALL
     return found, b"".join(excerpt.pieces(fd, found)) if small else b""
 
 
-def rescue(folder: str, name: str, run_id: int, limit: int) -> tuple[int | None, bytes, str | None]:
-    """Return size and small output of a run whose supervisor is gone, and keep its file when it is large.
+@record
+class Rescued:
+    """The output of a run whose supervisor is gone: small, or in a file of its own.
 
-    The size counts what was written; it is None when nothing of it is left. Last comes what is to be said of it.
+    `size` counts what was written, and is None when nothing of it is left; `gap` is in what is kept; `note` is to be
+    said of it.
     """
+
+    size: int | None = None
+    small: bytes = b""
+    gap: Gap | None = None
+    note: str | None = None
+
+
+def rescue(folder: str, name: str, run_id: int, limit: int, gap: Gap | None = None) -> Rescued:
+    """Put the output of a run whose supervisor is gone where it belongs; `gap` is what was cut out of it."""
     try:
-        return *_rescued(folder, name, run_id, limit), None
+        return _rescued(folder, name, run_id, limit, gap)
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one output keeps no tick from its work
-        return None, b"", lost(exc)
+        return Rescued(note=lost(exc))
 
 
-def _rescued(folder: str, name: str, run_id: int, limit: int) -> tuple[int | None, bytes]:
-    with opened(slot(folder, name), os.O_RDWR) as fd:
-        if fd is not None:
-            found, small = gather(fd, limit)
-            if found.size > SMALL:
-                _keep(fd, slot(folder, name), kept(folder, run_id), found)
-            return found.written, small
+def _rescued(folder: str, name: str, run_id: int, limit: int, gap: Gap | None) -> Rescued:
+    place = slot(folder, name)
+    with suppress(FileNotFoundError), _opened(place) as fd:
+        found, small = gather(fd, limit, gap)
+        if found.size > SMALL:
+            _keep(fd, place, kept(folder, run_id), found)
+        return Rescued(found.written, small, found.gap)
     with opened(kept(folder, run_id)) as fd:  # it had been kept before its supervisor died
-        return None if fd is None else excerpt.total(fd), b""
+        if fd is None:
+            return Rescued()
+        return Rescued(excerpt.written(fd, gap), gap=excerpt.standing(fd, gap))
 
 
 def lost(exc: Exception) -> str:
     """Return what is to be said of an output that cannot be read."""
-    return f"its output was lost: {in_words(exc)}"
+    held = isinstance(exc, BlockingIOError)  # fcntl(2), F_SETLEASE
+    why = "a process that the task left behind holds a lease on it" if held else in_words(exc)
+    return f"its output was lost: {why}"
 
 
-def bound(folder: str, name: str, limit: int) -> None:
-    """Cut an output that nobody watches while it grows."""
-    with opened(slot(folder, name), os.O_RDWR) as fd:
-        if fd is not None:
-            excerpt.bound(fd, limit)
+def bound(folder: str, name: str, limit: int, gap: Gap | None) -> Gap | None:
+    """Cut an output that nobody watches while it grows; return the gap in it. Raises OSError."""
+    with _opened(slot(folder, name), os.O_RDWR) as fd:
+        return excerpt.bound(fd, limit, gap)
 
 
-def heard(folder: str, name: str) -> datetime | None:
+def heard(folder: str, name: str, now: datetime) -> datetime | None:
     """Return when a running command last wrote, None when its file is not there."""
     with opened(slot(folder, name)) as fd:
-        return None if fd is None else clock.from_ms(os.fstat(fd).st_mtime_ns // 1_000_000)
+        return None if fd is None else touched(os.fstat(fd), now)
 
 
-def written(folder: str, name: str, limit: int) -> int:
+def touched(found: os.stat_result, now: datetime) -> datetime:
+    """Return when a file was last changed, never later than now: by the time stamp that its user cannot set."""
+    last = found.st_ctime_ns // 1_000_000
+    return clock.from_ms(min(max(last, 0), clock.to_ms(now)))
+
+
+def written(folder: str, name: str, gap: Gap | None) -> int:
     """Return how many bytes a running command has written."""
     with opened(slot(folder, name)) as fd:
-        return 0 if fd is None else excerpt.written(fd, limit)
+        return 0 if fd is None else excerpt.written(fd, gap)
 
 
-def part(folder: str, name: str, limit: int, start: int) -> tuple[bytes, int]:
+def part(folder: str, name: str, gap: Gap | None, start: int) -> tuple[bytes, int]:
     """Return the next bytes that a running command has written, b"" when there are none, and where they end."""
     with opened(slot(folder, name)) as fd:
-        return (b"", start) if fd is None else excerpt.part(fd, limit, start)
+        return (b"", start) if fd is None else excerpt.part(fd, gap, start)
 
 
-def rest(folder: str, run_id: int, total: int | None, start: int) -> Iterator[bytes]:
+def rest(
+    folder: str, run_id: int, total: int | None, start: int, gap: Gap | None = None
+) -> Iterator[bytes]:
     """Give what is kept in a run's own file, of `total` bytes that were written, from `start` on."""
     with opened(kept(folder, run_id)) as fd:
         if fd is not None:
-            yield from excerpt.rest(fd, total, start)
+            yield from excerpt.rest(fd, total, start, gap)
 
 
-def end(folder: str, run_id: int, total: int | None, most: int) -> tuple[bytes, int]:
-    """Return the last bytes in a run's own file, and how many of the `total` are not in it."""
+def end(folder: str, run_id: int, most: int) -> bytes:
+    """Return the last bytes in a run's own file."""
     with opened(kept(folder, run_id)) as fd:
-        return (b"", 0) if fd is None else excerpt.end(fd, total, most)
+        return b"" if fd is None else excerpt.end(fd, most)
 
 
 @contextmanager
 def opened(place: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:
-    """Open a file for the block and give its descriptor; None when there is none."""
+    """Open a file for the block and give its descriptor; None when there is none, or it cannot be opened now."""
     try:
-        fd = os.open(place, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_plain(place, flags)
     except OSError:
         yield None
         return
@@ -247,6 +287,28 @@ def opened(place: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def _opened(place: str, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """Open a file for the block and give its descriptor; raises OSError."""
+    fd = open_plain(place, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def open_plain(place: str, flags: int) -> int:
+    """Open a plain file and nothing else, without waiting for anybody; raises OSError.
+
+    A lease that somebody holds makes it fail with EAGAIN; the kernel takes it from him within a minute.
+    """
+    fd = os.open(place, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no plain file", place)
+    return fd
 
 
 def owners(folder: str) -> dict[str, list[str]]:

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, home, lock, output, runner, spool, telling, verdict
+from taskrunner import claim, clock, excerpt, home, lock, output, runner, spool, telling, verdict
 from taskrunner.errors import StoreBusy, StoreRefused
-from taskrunner.model import End, Process, Run, State, Task, terms
+from taskrunner.model import NOTHING, End, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
 
 # Who wrote that a run is being stopped, and died before it sent the signal, has had this long.
@@ -92,8 +92,11 @@ def _may_live(here: OpenHome, run: Run, process: Process, now: datetime) -> bool
 
 
 def _bound(here: OpenHome, task: Task, process: Process) -> None:
+    noted = excerpt.noted(process.cut_at, process.left_out)
     with suppress(OSError):  # the next tick tries again
-        output.bound(here.output, process.output, task.max_output)
+        gap = output.bound(here.output, process.output, task.max_output, noted)
+        if gap != noted:
+            here.store.note_cut(process.run_id, *excerpt.place_of(gap))
 
 
 def left_over(here: OpenHome, now: datetime) -> set[int]:
@@ -164,7 +167,7 @@ def _look_after_unit(here: OpenHome, task: Task, run: Run, process: Process, now
     """Do for a run that systemd carries what systemd does not; return whether it has to be stopped."""
     _bound(here, task, process)
     if process.stop_at is None and task.max_silence is not None and run.started is not None:
-        heard = max(run.started, output.heard(here.output, process.output) or run.started)
+        heard = max(run.started, output.heard(here.output, process.output, now) or run.started)
         if now - heard >= task.max_silence:
             here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.silent(terms(task)), now)
             return True
@@ -259,12 +262,14 @@ def _overdue(here: OpenHome, task: Task, run: Run, process: Process, now: dateti
 def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime) -> None:
     """Record the end of a run that nobody saw: as what it was stopped for, else as lost; its output is kept."""
     limit = here.store.task_of(run).max_output
-    size, small, note = output.rescue(here.output, process.output, run.id, limit)
+    gap = excerpt.noted(process.cut_at, process.left_out)
+    found = output.rescue(here.output, process.output, run.id, limit, gap)
     state, reason = State.LOST, lost
     if process.stop_state is not None:
         state, reason = process.stop_state, process.stop_reason or lost
-    why = verdict.with_note(reason, note)
-    claim.finish(here, End(run, state, why, now, output=small, size=size))
+    why = verdict.with_note(reason, found.note)
+    size = (found.small, found.size, *excerpt.place_of(found.gap))
+    claim.finish(here, End(run, state, why, now, NOTHING, *size))
 
 
 def sweep(here: OpenHome) -> None:

@@ -66,7 +66,7 @@ class Sweep:
     small: int = 0  # bytes of their small outputs
 
     def __post_init__(self) -> None:
-        self.files = _files(self.here)
+        self.files = _files(self.here, self.at)
 
     @property
     def before(self) -> datetime:
@@ -94,7 +94,7 @@ def _unlink(place: str) -> None:
         os.unlink(place)
 
 
-def _files(here: OpenHome) -> dict[int, File]:
+def _files(here: OpenHome, now: datetime) -> dict[int, File]:
     """Return the output files of a home by the run they belong to."""
     found = {}
     with suppress(FileNotFoundError), os.scandir(here.output) as entries:
@@ -102,15 +102,13 @@ def _files(here: OpenHome) -> dict[int, File]:
             number, dot, kind = entry.name.partition(".")
             if (dot, kind) == (".", "log") and number.isascii() and number.isdigit():
                 with telling.apart(here, f"the output {entry.name}"), suppress(FileNotFoundError):
-                    found[int(number)] = _file(entry.stat(follow_symlinks=False))
+                    found[int(number)] = _file(entry.stat(follow_symlinks=False), now)
     return found
 
 
-def _file(found: os.stat_result) -> File:
-    touched = clock.from_ms(int(max(found.st_mtime, found.st_ctime) * 1000))
-    return File(
-        min(found.st_size, found.st_blocks * 512), touched
-    )  # stat(2): blocks are of 512 bytes
+def _file(found: os.stat_result, now: datetime) -> File:
+    size = min(found.st_size, found.st_blocks * 512)  # stat(2): blocks are of 512 bytes
+    return File(size, output.touched(found, now))
 
 
 def agrees(last: heartbeat.Beat | None, beat: heartbeat.Beat) -> bool:

@@ -12,10 +12,11 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, clock, ending, home, lock, output, telling, verdict
+from taskrunner import claim, clock, ending, excerpt, home, lock, output, telling, verdict
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
 from taskrunner.model import End, Event, Outcome, Run, State, terms
 from taskrunner.opened import OpenHome
+from taskrunner.output import Rescued
 from taskrunner.record import record
 
 VERSION = 1
@@ -44,6 +45,8 @@ class Spooled:
     fault: str | None  # what the task says is wrong with the output
     note: str | None  # what else the row has to say
     retry: bool  # it may be followed by another attempt
+    cut_at: int | None = None  # the byte of what is kept where a mark stands, ...
+    left_out: int | None = None  # ... and how many bytes it stands for
 
     @property
     def name(self) -> str:
@@ -71,9 +74,12 @@ def put(here: OpenHome, spooled: Spooled) -> None:
         with suppress(OSError):
             os.unlink(f"{place}{UNFINISHED}")
         raise
-    with output.opened(folder) as fd:
-        if fd is not None:
+    with suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
             os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _write(place: str, data: bytes) -> None:
@@ -182,13 +188,22 @@ def _take(here: OpenHome, spooled: Spooled) -> None:
         if run is None or process is None or process.supervisor != spooled.supervisor:
             return  # it is known already, or the store is another than that of the file
         task = here.store.task_of(run)
-        _, small, lost = output.rescue(here.output, process.output, run.id, task.max_output)
+        gap = excerpt.noted(process.cut_at, process.left_out)
+        found = output.rescue(here.output, process.output, run.id, task.max_output, gap)
         state, reason = ending.judged_by(terms(task), spooled.outcome, process, spooled.fault)
-        kept, why = b"" if spooled.large else small, verdict.with_note(reason, spooled.note or lost)
-        end = End(run, state, why, spooled.at, spooled.outcome, kept, spooled.size)
+        why = verdict.with_note(reason, spooled.note or found.note)
+        size = _size(spooled, found)
+        end = End(run, state, why, spooled.at, spooled.outcome, *size)
         claim.finish(here, end, retry=spooled.retry)
     with suppress(OSError):  # the name is not used again, even by a supervisor that lives
         os.unlink(output.slot(here.output, process.output))
+
+
+def _size(spooled: Spooled, found: Rescued) -> tuple[bytes, int, int | None, int | None]:
+    """Return the small output of a run, how much it wrote, and what was left out of that."""
+    if spooled.large or found.size is None:
+        return b"", spooled.size, spooled.cut_at, spooled.left_out
+    return found.small, found.size, *excerpt.place_of(found.gap)
 
 
 def _still_open(here: OpenHome, spooled: Spooled) -> Run | None:

@@ -32,6 +32,7 @@ from taskrunner import (
 )
 from taskrunner.ending import Ended, Watched
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
+from taskrunner.excerpt import Gap
 from taskrunner.model import Command, End, Outcome, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot, Slots
@@ -190,6 +191,7 @@ class Supervisor:
                     each.fault,
                     each.note,
                     self.retries,
+                    *excerpt.place_of(each.gap),
                 )
                 with suppress(OSError):  # it stays with us, and is tried again
                     spool.put(self.here, spooled)
@@ -292,13 +294,23 @@ class Supervisor:
     def _bound(self, run_id: int) -> None:
         watched = self.watched[run_id]
         try:
-            excerpt.bound(watched.slot.fd, watched.terms.max_output)
+            gap = excerpt.bound(watched.slot.fd, watched.terms.max_output, watched.gap)
+            self._note_gap(watched, gap)
         except OSError:  # the next look tries again
             pass
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, the others grow on
             if run_id not in self._unbounded:  # it is looked at each second
                 self._unbounded.add(run_id)
                 telling.fault(self.here, f"the output of run {run_id} could not be bounded", exc)
+
+    def _note_gap(self, watched: Watched, gap: Gap | None) -> None:
+        """Remember what is cut out of an output, for others in its row; a store that takes nothing is not waited for."""
+        if gap == watched.gap:
+            return
+        watched.gap = gap
+        store = self.here.store
+        with suppress(StoreBusy, StoreRefused), store.transaction(durable=False, patience=0):
+            store.note_cut(watched.run.id, *excerpt.place_of(gap))
 
     def take_end(self, watched: Watched, outcome: Outcome, at: datetime, note: str | None) -> None:
         """Make the end of a run ours to record that somebody else has carried; `note` is what else is to be said."""
@@ -314,7 +326,10 @@ class Supervisor:
         *,
         full: bool = False,
     ) -> None:
-        self._ended.append(ending.collect(watched, outcome, at, self.slots, note=note, full=full))
+        ended = ending.collect(
+            *(watched, outcome, at, self.slots), note=note, full=full, note_gap=self._note_gap
+        )
+        self._ended.append(ended)
 
     def adopt(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
         """Make one run ours, if it is still pending, whatever else runs; to be spawned after the transaction."""

@@ -3,7 +3,7 @@
 It must not write, nor wait for what is still written.
 """
 
-from taskrunner import excerpt, output
+from taskrunner import output
 from taskrunner.answers import Trace
 from taskrunner.model import FAILING, LIVE, Run
 from taskrunner.opened import OpenHome
@@ -16,13 +16,13 @@ def trace(here: OpenHome, run: Run) -> Trace:
     """Return the last line of a run that failed, unless its reason has it, and what its output lacks."""
     if run.state in LIVE or not run.output_size:
         return NOTHING
-    small, total = here.store.output(run.id), run.output_size
-    if small is None:
-        end, lost = output.end(here.output, run.id, total, LAST)
-    else:
-        end, lost = small[-LAST:], excerpt.left_out(small, total)
-    last = _last_line(end) if run.state in FAILING else ""
-    return Trace(None if not last or last in (run.reason or "") else last, lost)
+    last = _last_line(_end(here, run)) if run.state in FAILING else ""
+    return Trace(None if not last or last in (run.reason or "") else last, run.left_out or 0)
+
+
+def _end(here: OpenHome, run: Run) -> bytes:
+    small = here.store.output(run.id)
+    return output.end(here.output, run.id, LAST) if small is None else small[-LAST:]
 
 
 def _last_line(end: bytes) -> str:

@@ -46,8 +46,8 @@ def write(fd, start, end):
     return end
 
 
-def kept(fd, limit=LIMIT):
-    return b"".join(excerpt.pieces(fd, excerpt.excerpt(fd, limit)))
+def kept(fd, limit=LIMIT, gap=None):
+    return b"".join(excerpt.pieces(fd, excerpt.excerpt(fd, limit, gap)))
 
 
 def expected(total, limit=LIMIT):
@@ -73,22 +73,22 @@ def test_an_output_within_its_limit_is_not_touched(file):
 
 
 def test_an_output_without_end_stays_small_on_the_disk(file, holes):
-    written = 0
+    written, gap = 0, None
     for _ in range(50):
         written = write(file, written, written + 70_000)
-        excerpt.bound(file, LIMIT)
+        gap = excerpt.bound(file, LIMIT, gap)
         assert os.fstat(file).st_blocks * 512 < LIMIT + 80_000
-        assert excerpt.written(file, LIMIT) == written
-    assert kept(file) == expected(written)
+        assert excerpt.written(file, gap) == written
+    assert kept(file, LIMIT, gap) == expected(written)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 100, 4096, 5000])
 def test_a_limit_below_a_block_is_exact_in_the_end(file, holes, limit):
-    written = 0
+    written, gap = 0, None
     for _ in range(20):
         written = write(file, written, written + 9000)
-        excerpt.bound(file, limit)
-    assert kept(file, limit) == expected(written, limit)
+        gap = excerpt.bound(file, limit, gap)
+    assert kept(file, limit, gap) == expected(written, limit)
 
 
 def test_a_file_that_grew_by_a_little_is_not_worth_a_cut(file):
@@ -109,19 +109,19 @@ def test_a_reader_gets_each_byte_once_or_is_told_of_it(tmp_path_factory, steps, 
         patch.setattr(excerpt, "CHUNK", 30_000)
         if not holes_there:
             patch.setattr(lock, "punch_hole", no_hole)
-        written = sent = 0
+        written, sent, gap = 0, 0, None
         for step, number in steps:
             if step == "w":
                 written = write(fd, written, written + number)
             elif step == "b":
-                excerpt.bound(fd, LIMIT)
+                gap = excerpt.bound(fd, LIMIT, gap)
             else:
-                block, end = excerpt.part(fd, LIMIT, sent)
+                block, end = excerpt.part(fd, gap, sent)
                 assert true(block, sent, end)
                 sent = end
-        content = kept(fd)
+        content, in_the_end = kept(fd, LIMIT, gap), excerpt.excerpt(fd, LIMIT, gap).gap
         assert content == expected(written)
-        after = excerpt.rest_of(content, written, sent)
+        after = excerpt.rest_of(content, written, sent, in_the_end)
         assert true(after, sent, written) or after == content[sent:]
     os.close(fd)
 
@@ -133,12 +133,15 @@ def test_what_is_kept_goes_on_where_a_reader_is(tmp_path, digits):
         content = expected(total, limit)
         (tmp_path / "kept").write_bytes(content)
         fd = os.open(tmp_path / "kept", os.O_RDONLY)
-        assert excerpt.total(fd) == total
+        gap = excerpt.Gap(150, total - limit)
+        assert excerpt.written(fd, gap) == total
         for sent in {0, 1, 149, 150, 151, total - 152, total - 151, total - 150, total - 1, total}:
-            after = excerpt.rest_of(content, total, sent)
-            assert b"".join(excerpt.rest(fd, total, sent)) == after
+            after = excerpt.rest_of(content, total, sent, gap)
+            assert b"".join(excerpt.rest(fd, total, sent, gap)) == after
             assert after == content[sent:] if sent <= 150 else true(after, sent, total)
-        assert excerpt.rest_of(content, total, total + 1) == content  # it was emptied meanwhile
+        assert (
+            excerpt.rest_of(content, total, total + 1, gap) == content
+        )  # it was emptied meanwhile
         os.close(fd)
 
 
@@ -146,8 +149,8 @@ def test_an_output_that_holds_a_mark_of_its_own_is_shown_as_it_is(file):
     text = b"x" * 100 + excerpt.mark(77) + b"y" * 100
     os.write(file, text)
     assert kept(file, len(text)) == text
-    assert excerpt.part(file, 200, 0) == (text, len(text))
-    assert excerpt.written(file, 200) == len(text)
+    assert excerpt.part(file, None, 0) == (text, len(text))
+    assert excerpt.written(file) == len(text)
     assert b"".join(excerpt.rest(file, len(text), 0)) == text
     assert excerpt.rest_of(text, len(text), 150) == text[150:]
 
@@ -155,19 +158,20 @@ def test_an_output_that_holds_a_mark_of_its_own_is_shown_as_it_is(file):
 def test_any_bytes_are_kept_as_they_are(file, holes):
     head, tail = b"\0\xff\xfe" * 20_000, b"\xc3\0\x80" * 20_000
     os.write(file, head + b"m" * 500_000 + tail)
-    excerpt.bound(file, LIMIT)
+    gap = excerpt.bound(file, LIMIT)
     lost = len(head) + 500_000 + len(tail) - LIMIT
-    assert kept(file) == head[:50_000] + excerpt.mark(lost) + tail[-50_000:]
+    assert kept(file, LIMIT, gap) == head[:50_000] + excerpt.mark(lost) + tail[-50_000:]
 
 
 def test_a_command_that_empties_its_output_begins_anew(file, holes):
     write(file, 0, 500_000)
-    excerpt.bound(file, LIMIT)
-    _, sent = excerpt.part(file, LIMIT, 0)
+    gap = excerpt.bound(file, LIMIT)
+    _, sent = excerpt.part(file, gap, 0)
     os.ftruncate(file, 0)
     os.write(file, b"anew")
-    assert excerpt.part(file, LIMIT, sent) == (b"anew", 4)
-    assert kept(file) == b"anew"
+    assert excerpt.part(file, gap, sent) == (b"anew", 4)
+    assert kept(file, LIMIT, gap) == b"anew"
+    assert excerpt.bound(file, LIMIT, gap) is None
 
 
 def test_a_command_that_writes_far_behind_the_end_fills_no_disk(file):
@@ -176,7 +180,7 @@ def test_a_command_that_writes_far_behind_the_end_fills_no_disk(file):
     os.pwrite(other, b"last", 2**40)
     excerpt.bound(file, LIMIT)
     assert excerpt.excerpt(file, LIMIT).size < 10_000
-    block, sent = excerpt.part(file, LIMIT, 4096)
+    block, sent = excerpt.part(file, None, 4096)
     assert (block[-4:], sent) == (b"last", 2**40 + 4)
     os.close(other)
 
@@ -211,7 +215,7 @@ def test_a_cut_in_the_midst_of_reading_spoils_nothing(file, tmp_path, monkeypatc
         fd = os.open(tmp_path / "file", os.O_RDONLY)
         sent = 0
         for _ in until(child):
-            block, end = excerpt.part(fd, LIMIT, sent)
+            block, end = excerpt.part(fd, None, sent)
             assert true(block, sent, end)
             sent = end
         os.close(fd)

@@ -111,7 +111,10 @@ def test_a_message_whose_time_has_not_come_does_not_end_it(idle, home, clock):
 
 def test_a_run_whose_supervisor_is_gone_ends_the_idleness(idle, home):
     raw(home, INSERT_RUN + "(1, 1, 1, 'schedule', 'running', 1)")
-    raw(home, "INSERT INTO processes VALUES (1, 'gone', 'boot', 'x', 1, 1, 1, 1, NULL, NULL, NULL)")
+    raw(
+        home,
+        "INSERT INTO processes (run_id, supervisor, boot_id, output, inode) VALUES (1, 'gone', 'boot', 'x', 1)",
+    )
     assert not idle()
     from taskrunner import lock
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from taskrunner import excerpt, output
-from taskrunner.output import SMALL, Slots
+from taskrunner.output import SMALL, Rescued, Slots
 
 ME = os.geteuid()
 LIMIT = 1_000_000
@@ -91,19 +91,19 @@ def test_a_slot_file_that_stands_already_is_not_written_to(slots, folder):
 @pytest.mark.parametrize("size", [0, 10, SMALL])
 def test_small_output_of_a_dead_supervisor_is_rescued(folder, size):
     (folder / "9-dead.1").write_bytes(b"x" * size)
-    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (size, b"x" * size, None)
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == Rescued(size, b"x" * size)
 
 
 def test_large_output_of_a_dead_supervisor_keeps_its_file(folder):
     (folder / "9-dead.1").write_bytes(b"x" * (SMALL + 1))
-    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (SMALL + 1, b"", None)
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == Rescued(SMALL + 1)
     assert [place.name for place in folder.iterdir()] == ["42.log"]
     # It had been kept before its supervisor died.
-    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (SMALL + 1, b"", None)
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == Rescued(SMALL + 1)
 
 
 def test_output_that_is_gone_has_no_size(folder):
-    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (None, b"", None)
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == Rescued()
 
 
 def test_output_of_a_dead_supervisor_that_cannot_be_read_is_said_to_be_lost(folder, monkeypatch):
@@ -113,7 +113,7 @@ def test_output_of_a_dead_supervisor_that_cannot_be_read_is_said_to_be_lost(fold
     (folder / "9-dead.1").write_bytes(b"x")
     monkeypatch.setattr(output, "gather", broken)
     note = "its output was lost: Input/output error"
-    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == (None, b"", note)
+    assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == Rescued(note=note)
 
 
 def test_slot_files_are_known_by_their_supervisor_and_kept_ones_by_their_run(folder):
@@ -163,6 +163,6 @@ def test_a_file_is_read_from_an_offset_in_pieces(folder, monkeypatch):
     (folder / "s.1").write_bytes(b"0123456789")
     assert list(output.rest(str(folder), 42, 10, 3)) == [b"3456", b"789"]
     assert list(output.rest(str(folder), 43, 10, 3)) == []
-    assert output.part(str(folder), "s.1", LIMIT, 8) == (b"89", 10)
-    assert output.part(str(folder), "s.1", LIMIT, 10) == (b"", 10)
-    assert output.part(str(folder), "s.2", LIMIT, 10) == (b"", 10)
+    assert output.part(str(folder), "s.1", None, 8) == (b"89", 10)
+    assert output.part(str(folder), "s.1", None, 10) == (b"", 10)
+    assert output.part(str(folder), "s.2", None, 10) == (b"", 10)

@@ -10,7 +10,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from taskrunner import clock, home, metrics, opened, reconcile, runner, spool, supervise
+from taskrunner import (
+    clock,
+    excerpt,
+    home,
+    metrics,
+    opened,
+    output,
+    reconcile,
+    runner,
+    spool,
+    supervise,
+)
 from taskrunner.carrier import journal
 from taskrunner.carrier.transient import Transient
 from taskrunner.config import Config
@@ -18,7 +29,7 @@ from taskrunner.ending import Watched
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.model import Outcome, State, terms
 from taskrunner.opened import OpenHome
-from taskrunner.output import Slot, slot as place_of
+from taskrunner.output import Slot
 from taskrunner.runner import handed
 from taskrunner.spool import Spooled
 from taskrunner.store import MISSING, Store
@@ -133,7 +144,8 @@ def _still_ours(here: OpenHome, end: Told) -> Watched | None:
         return None
     if run.state is not State.RUNNING or process is None or process.supervisor != end.unit:
         return None
-    return Watched(run, terms(here.store.task_of(run)), _slot(here, process.output), end.unit)
+    gap = excerpt.noted(process.cut_at, process.left_out)
+    return Watched(run, terms(here.store.task_of(run)), _slot(here, process.output), end.unit, gap)
 
 
 def _not_before(start: datetime | None, at: datetime) -> datetime:
@@ -142,12 +154,13 @@ def _not_before(start: datetime | None, at: datetime) -> datetime:
 
 
 def _slot(here: OpenHome, name: str) -> Slot:
-    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        fd = os.open(place_of(here.output, name), flags)
-    except OSError:
+    try:  # for reading: a lease of the task may forbid more
+        fd = output.open_plain(output.slot(here.output, name), os.O_RDONLY)
+    except OSError as exc:
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
-        return Slot(name, fd, os.fstat(fd).st_ino, "there is no file of its output")
+        gone = isinstance(exc, FileNotFoundError)
+        fault = "there is no file of its output" if gone else output.lost(exc)
+        return Slot(name, fd, os.fstat(fd).st_ino, fault)
     return Slot(name, fd, os.fstat(fd).st_ino)
 
 

@@ -200,6 +200,13 @@ class Runs(Tasks):
             (pid, pid_started, run_id),
         )
 
+    def note_cut(self, run_id: int, cut_at: int | None, left_out: int | None) -> None:
+        """Keep what was cut out of the output of a run; nothing when its command has emptied that since."""
+        self._run(
+            "UPDATE processes SET cut_at = ?, left_out = ? WHERE run_id = ?",
+            (cut_at, left_out, run_id),
+        )
+
     def ask_to_stop(self, run_id: int, state: State, reason: str, now: datetime) -> bool:
         """Say on the row that a run is being stopped, before the signal; the first to say so stands."""
         changed = self._run(
@@ -243,12 +250,12 @@ class Runs(Tasks):
         ended = [(end, _ended_so(end)) for end in ends if end.run.id in found]
         self._many(
             "UPDATE runs SET state = ?, reason = ?, finished = ?, exit_code = ?, signal = ?, cpu = ?, "
-            "peak_memory = ?, output_size = ? WHERE id = ?",
+            "peak_memory = ?, output_size = ?, cut_at = ?, left_out = ? WHERE id = ?",
             [
                 (
                     *(run.state, run.reason, milliseconds(run.finished), run.exit_code, run.signal),
                     None if run.cpu_seconds is None else round(run.cpu_seconds * 1000),
-                    *(run.peak_memory, run.output_size, run.id),
+                    *(run.peak_memory, run.output_size, run.cut_at, run.left_out, run.id),
                 )
                 for _, run in ended
             ],
@@ -305,4 +312,6 @@ def _ended_so(end: End) -> Run:
         cpu_seconds=outcome.cpu_seconds,
         peak_memory=outcome.peak_memory,
         output_size=end.size,
+        cut_at=end.cut_at,
+        left_out=end.left_out,
     )

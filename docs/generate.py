@@ -561,7 +561,7 @@ These variables are read besides:
 | ------------------ | ----------------------------------------------------------------------------------------------- |
 | `TASKRUNNER_HOME`  | the home, unless `--home` is given                                                              |
 | `XDG_STATE_HOME`   | where the default home of a user is, `~/.local/state` when not set                              |
-| `TZ`               | the default zone when it is a plain name such as `Europe/Berlin` and `tz` is not set            |
+| `TZ`               | the default zone when `tz` is not set: a name such as `Europe/Berlin`, or the path of its file |
 | `TASKRUNNER_CLOCK` | what the tick says it was called by, at most 16 letters and digits; found out when it is not set |
 | `NO_COLOR`         | no colours on a terminal                                                                        |
 

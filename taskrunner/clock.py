@@ -12,6 +12,7 @@ from functools import lru_cache
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 ZONEINFO = "/usr/share/zoneinfo"
+LOCALTIME = "/etc/localtime"
 # The clock went back by more: it was wrong before. cron(8) draws the same line.
 STEP_BACK = timedelta(hours=3)
 BOOT_ID = 36  # characters of the kernel's id of a boot
@@ -101,11 +102,18 @@ def zone_stamp() -> str:
     return ""
 
 
+def zone_of_file(place: str) -> str | None:
+    """Return the IANA name of the zone whose data lie in a file, None when its path does not tell."""
+    target = os.path.realpath(place) if os.path.isabs(place) else ""
+    if "/zoneinfo/" not in target:
+        return None
+    return target.split("/zoneinfo/", 1)[1].removeprefix("posix/").removeprefix("right/")
+
+
 def local_zone() -> str:
     """Return the IANA name of the host's zone: `/etc/localtime`, else `/etc/timezone`, else UTC."""
-    target = os.path.realpath("/etc/localtime")
-    if "/zoneinfo/" in target:
-        return target.split("/zoneinfo/", 1)[1].removeprefix("posix/").removeprefix("right/")
+    if name := zone_of_file(LOCALTIME):
+        return name
     try:
         with open("/etc/timezone", encoding="utf-8") as file:
             return file.read().strip() or "UTC"

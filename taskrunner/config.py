@@ -208,7 +208,7 @@ def own_variables() -> dict[str, str]:
 
 
 def default_zone(config: Config) -> str:
-    """Return the zone of tasks that name none: the setting, else $TZ when it is a plain name, else the host's.
+    """Return the zone of tasks that name none: the setting, else $TZ, else the host's.
 
     Raises ZoneError that names where a bad one stands.
     """
@@ -225,9 +225,9 @@ def _chosen_zone(config: Config) -> tuple[str, str]:
     if config.tz:
         return config.tz, "TASKRUNNER_TZ" if os.environ.get("TASKRUNNER_TZ") else home.CONFIG
     name = os.environ.get("TZ", "").removeprefix(":")
-    if not name.startswith("/") and "," not in name and ("/" in name or name == "UTC"):
-        return name, "$TZ"
-    return clock.local_zone(), "this host"
+    if not name or name == clock.LOCALTIME:
+        return clock.local_zone(), "this host"
+    return clock.zone_of_file(name) or name, "$TZ"
 
 
 def colour_wanted() -> bool:

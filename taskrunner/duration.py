@@ -5,6 +5,7 @@ This room knows no zone, no clock and no schedule; whoever needs "now" passes it
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -32,6 +33,15 @@ SYNONYMS = {
 }  # fmt: skip
 
 
+AT_LEAST_ONE = "numbers start at 1, such as 30s"
+NAMED = {
+    "hourly": "1h", "daily": "1d", "weekly": "1w", "monthly": "1mo", "yearly": "1y", "annually": "1y",
+    "hour": "1h", "day": "1d", "week": "1w", "month": "1mo", "year": "1y", "minute": "1m",
+}  # fmt: skip
+
+Check = Callable[[str], object]
+
+
 @record
 class Interval:
     """The distance between two slots, in exactly one family: months, days or seconds."""
@@ -45,7 +55,7 @@ def parse(text: str | timedelta) -> timedelta:
     """Return a length such as `1h30m` or `2d12h`; a day is 24 hours, a week 7 of those."""
     if isinstance(text, timedelta):
         return _bounded(text, text)
-    parts = _parts(text)
+    parts = _parts(text, parse, "w d h m s, largest first, such as 90s, 1h30m or 2d12h")
     if wrong := [unit for _, unit in parts if unit in MONTHS]:
         advice = "months and years differ in length, so write days, such as 30d or 365d"
         raise DurationError(
@@ -57,15 +67,17 @@ def parse(text: str | timedelta) -> timedelta:
 @lru_cache(maxsize=512)
 def parse_interval(text: str) -> Interval:
     """Return the interval of `every`, whose days and months are those of the calendar."""
-    parts = _parts(text)
+    parts = _parts(
+        text, parse_interval, "y mo w d h m s, largest first, such as 90s, 1h30m, 2w or 1mo"
+    )
     months = sum(n * MONTHS[unit] for n, unit in parts if unit in MONTHS)
     days = sum(n * SECONDS[unit] // 86_400 for n, unit in parts if unit in ("w", "d"))
     seconds = sum(n * SECONDS[unit] for n, unit in parts if unit in ("h", "m", "s"))
-    if sum(map(bool, (months, days, seconds))) > 1:
-        raise DurationError(_mixed(text, months, days, seconds))
     _bounded(timedelta(days=days, seconds=seconds) if not months else LONGEST, text)
     if months > LONGEST_MONTHS:
         raise DurationError(_too_long(text))
+    if sum(map(bool, (months, days, seconds))) > 1:
+        raise DurationError(_mixed(text, months, days, seconds))
     return Interval(months, days, seconds)
 
 
@@ -73,7 +85,11 @@ def parse_ago(text: str, now: datetime) -> datetime:
     """Return the instant that long before `now`; `mo` and `y` step back by its calendar."""
     if now.tzinfo is None:
         raise MomentError(f"{shown(now)} has no zone: pass an aware datetime")
-    parts = _parts(text)
+    parts = _parts(
+        text,
+        lambda better: parse_ago(better, now),
+        "y mo w d h m s, largest first, such as 90s, 1h30m, 7d or 1mo",
+    )
     months = sum(n * MONTHS[unit] for n, unit in parts if unit in MONTHS)
     rest = timedelta(seconds=sum(n * SECONDS[unit] for n, unit in parts if unit in SECONDS))
     if months > LONGEST_MONTHS or rest > LONGEST:
@@ -121,22 +137,25 @@ def human(seconds: float) -> str:
     return f"{total // 86_400}d {total % 86_400 // 3_600}h"
 
 
-def _parts(text: str) -> list[tuple[int, str]]:
-    """Return the numbers and units of a text that keeps to the grammar."""
+def _parts(text: str, check: Check, examples: str) -> list[tuple[int, str]]:
+    """Return the numbers and units of a text that keeps to the grammar.
+
+    What is advised instead of another text passes `check`, which raises a DurationError for what does not.
+    """
     if not isinstance(text, str):
         raise DurationError(f"{shown(text)} is no length of time: write a text such as 1h30m")
     if len(text) > LONGEST_TEXT:
         raise DurationError(f"{shown(text)} is too long for a length of time, such as 1h30m")
     parts = [(int(n), unit) for n, unit in PART.findall(text)]
     if not text or PART.sub("", text):
-        raise DurationError(f"{shown(text)} is no length of time: {_advice(text)}")
+        raise DurationError(f"{shown(text)} is no length of time: {_advice(text, check, examples)}")
     if any(n == 0 for n, _ in parts):
-        raise DurationError(f"{shown(text)} counts zero of a unit: numbers start at 1, such as 30s")
-    _check_order(text, parts)
+        raise DurationError(f"{shown(text)} counts zero of a unit: {AT_LEAST_ONE}")
+    _check_order(text, parts, check)
     return parts
 
 
-def _check_order(text: str, parts: list[tuple[int, str]]) -> None:
+def _check_order(text: str, parts: list[tuple[int, str]], check: Check) -> None:
     """Refuse a unit that comes twice or after a smaller one."""
     units = [unit for _, unit in parts]
     if twice := [unit for unit in UNITS if units.count(unit) > 1]:
@@ -144,30 +163,60 @@ def _check_order(text: str, parts: list[tuple[int, str]]) -> None:
     ordered = sorted(parts, key=lambda part: UNITS.index(part[1]))
     if ordered != parts:
         better = "".join(f"{n}{unit}" for n, unit in ordered)
-        raise DurationError(f"{shown(text)} must have the largest unit first: write {better}")
+        raise DurationError(
+            f"{shown(text)} must have the largest unit first: {_checked([better], check)}"
+        )
 
 
-def _advice(text: str) -> str:
+def _advice(text: str, check: Check, examples: str) -> str:
     """Return what to write instead of a text that is not in the grammar."""
     if re.fullmatch(r"[0-9]{1,6}", text):
-        return f"it has no unit, so write {text}s, {text}m or {text}h"
+        if not int(text):
+            return AT_LEAST_ONE
+        return f"it has no unit, so {_checked([text + unit for unit in 'smh'], check)}"
     if re.search(r"[0-9]{7}", text):
         return "a number has at most 6 digits"
     if re.search(r"[0-9][.,][0-9]", text):
         return "use whole numbers and a smaller unit, such as 1h30m or 90s"
     if better := _respelled(text):
-        return f"write {better}"
-    return "write numbers with the units w d h m s, largest first, such as 90s, 1h30m or 2d12h"
+        return _checked(better, check)
+    return f"write numbers with the units {examples}"
 
 
-def _respelled(text: str) -> str:
-    """Return what a text with blanks, capitals or long unit names most likely means, or ""."""
-    if not text.isascii() or re.sub(LOOSE_PART, "", text).strip(" ,"):
-        return ""
+def _checked(better: list[str], check: Check) -> str:
+    """Return the advice to write one of some texts, those that are accepted; else what is wrong with the first."""
+    good, wrong = [], ""
+    for each in better:
+        try:
+            check(each)
+        except DurationError as exc:
+            wrong = wrong or str(exc)
+        else:
+            good.append(each)
+    if len(good) == 2 and {each.lstrip("0123456789") for each in good} == {"mo", "m"}:
+        return f"write {good[0]} for months or {good[1]} for minutes"
+    *most, last = good or [""]
+    return f"write {', '.join(most)} or {last}" if most else f"write {last}" if good else wrong
+
+
+def _respelled(text: str) -> list[str]:
+    """Return what a text with blanks, capitals, long unit names or of ISO 8601 may mean, [] when nobody knows."""
+    if text.lower() in NAMED:
+        return [NAMED[text.lower()]]
+    if iso := re.fullmatch(r"P([0-9YMWD]*)(?:T([0-9HMS]+))?", text.upper()):
+        return [f"{iso[1].lower().replace('m', 'mo')}{(iso[2] or '').lower()}"]
+    plain = text.removeprefix("every ").strip()
+    if not plain.isascii() or re.sub(LOOSE_PART, "", plain).strip(" ,"):
+        return []
     found = [
-        (n, SYNONYMS.get(unit.lower(), unit.lower())) for n, unit in re.findall(LOOSE_PART, text)
+        (n, SYNONYMS.get(unit.lower(), unit if unit == "M" else unit.lower()))
+        for n, unit in re.findall(LOOSE_PART, plain)
     ]
-    return "".join(n + unit for n, unit in found) if all(u in UNITS for _, u in found) else ""
+    if not found or not all(unit in UNITS or unit == "M" for _, unit in found):
+        return []
+    # A large M is a month to many, and a minute to others.
+    both = ["".join(n + (m if unit == "M" else unit) for n, unit in found) for m in ("mo", "m")]
+    return list(dict.fromkeys(both))
 
 
 def _mixed(text: str, months: int, days: int, seconds: int) -> str:

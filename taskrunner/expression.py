@@ -10,6 +10,7 @@ import re
 from datetime import date
 from functools import lru_cache
 
+from taskrunner import foreign
 from taskrunner.errors import ScheduleError, shown
 from taskrunner.record import record
 
@@ -70,20 +71,6 @@ ITEM = re.compile(
 
 # What a field of any dialect is made of; a word of a command is not.
 DIALECT = re.compile(rf"(?:[0-9*?,/#~()-]|{'|'.join(MONTH_NAMES + DAY_NAMES)}|[lwhr](?![a-z]))+")
-FOREIGN_SIGN = re.compile(r"[?#~]|(?<![a-z])(?:l?w|wl|[lhr])(?![a-z])|(?<=[a-z]{3})l$")
-
-# Characters of other dialects, and what to write in plain cron.
-FOREIGN = {
-    "?": "write * for any value",
-    "l": "cron has no last day: use an interval of 1mo with an anchor on the 31st, or days 28-31"
-    " and a command that looks at the date",
-    "w": "cron has no nearest weekday: use several days and a command that looks at the date",
-    "#": "cron has no nth weekday: use the seven days it can fall on, such as 15-21, and a command"
-    " that looks at the weekday",
-    "h": "cron has no hashed values: write a number, and spread tasks with a jitter",
-    "r": "cron has no random values: write a number, and spread tasks with a jitter",
-    "~": "cron has no random ranges: write a number, and spread tasks with a jitter",
-}
 
 
 @record
@@ -174,7 +161,9 @@ def meaning(normal: str) -> Expression:
         minutes, hours = _numbers(minute, FIELDS[0]), _numbers(hour, FIELDS[1])
         days = _calendar(*dates)
     except ScheduleError as exc:
-        raise ScheduleError(f"{shown(normal)} {exc}") from exc
+        whole = foreign.last_day([minute, hour, *dates])
+        told = exc if whole is None else f"has 'l' as its day of month: {whole}"
+        raise ScheduleError(f"{shown(normal)} {told}") from exc
     return Expression(minutes, hours, days, minute.startswith("*") or hour.startswith("*"))
 
 
@@ -210,8 +199,9 @@ def _fields(text: str) -> list[str]:
         raise ScheduleError(f"{shown(text)} is empty: write five fields, such as '30 2 * * *'")
     if text.startswith("@"):
         return _nickname(text).split()
-    if "=" in text.split(maxsplit=1)[0]:
-        advice = "leave it out and give the zone as the tz of the task"
+    if "=" in (first := text.split(maxsplit=1)[0]):
+        zone = first.partition("=")[2] or "Europe/Berlin"
+        advice = f"leave it out and give the zone as the tz of the task, --tz {zone}"
         raise ScheduleError(f"{shown(text)} begins with a variable: {advice}")
     fields = text.lower().split()
     if len(fields) != 5:
@@ -225,7 +215,10 @@ def _nickname(text: str) -> str:
     if name == "@reboot":
         raise ScheduleError(f"{shown(text)} is no time of the clock: use Boot() or --boot")
     if name == "@every":
-        raise ScheduleError(f"{shown(text)} is an interval: use Every('7h30m') or --every 7h30m")
+        length = rest[0] if rest else "7h30m"  # what it may look like, `duration` says
+        raise ScheduleError(
+            f"{shown(text)} is an interval: use Every({length!r}) or --every {length}"
+        )
     if name not in NICKNAMES:
         raise ScheduleError(f"{shown(text)} is no nickname: write one of {' '.join(NICKNAMES)}")
     if rest:
@@ -241,13 +234,17 @@ def _not_five(text: str, fields: list[str]) -> str:
     if len(fields) < 5:
         return f"{shown(text)} has {len(fields)} of the five fields it needs: {ORDER}"
     if len(fields) > 7 or not all(_is_field(part) for part in fields[5:]):
-        return f"{shown(text)} is a whole crontab line: give only {first!r}, and the command apart"
+        only = f"{first!r}" if _is_readable(first) else "its five fields"
+        return f"{shown(text)} is a whole crontab line: give only {only}, and the command apart"
+    plain = text.replace("?", "*").split()
+    sunday = "; Quartz counts Sunday as 1, cron as 0" if re.match(r"[1-7](?!#)", plain[5]) else ""
     if len(fields) == 7:
         dialect = "as in Quartz, with seconds first and a year last"
-        return f"{shown(text)} has 7 fields, {dialect}: write only {ORDER}"
-    plain = text.replace("?", "*").split()
+        five = " ".join(plain[1:6])
+        only = f"{five!r}{sunday}" if _is_readable(five) else f"only {ORDER}"
+        return f"{shown(text)} has 7 fields, {dialect}: write {only}"
     dialects = {
-        " ".join(plain[1:]): "if its seconds come first (Quartz, Spring)",
+        " ".join(plain[1:]): f"if its seconds come first (Quartz, Spring{sunday})",
         " ".join(plain[:5]): "if its seconds come last (croniter) or its year does (AWS)",
     }
     ways = [f"{five!r} {when}" for five, when in dialects.items() if _is_readable(five)]
@@ -352,8 +349,8 @@ def _advice(item: str, field: Field) -> str:
         if word in (*MONTH_NAMES, *LONG_MONTHS, *DAY_NAMES, *LONG_DAYS) and word not in field.names:
             home = "day of week" if word[:3] in DAY_NAMES else "month"
             return f"{word[:3]!r} belongs in the {home} field"
-    if sign := FOREIGN_SIGN.search(item):
-        return FOREIGN[sign[0][-1]]
+    if told := foreign.advice(item, field.name):
+        return told
     if item == "24" and field.name == "hour":
         return "write 0 for midnight"
     names = f" or a name {field.names[0]}-{field.names[-1]}" if field.names else ""

@@ -16,7 +16,7 @@ from taskrunner import clock, expression
 from taskrunner.dial import DAY, LAST, Dial, count_slots, next_slot
 from taskrunner.duration import Interval, absolute, parse_interval
 from taskrunner.errors import MomentError, ScheduleError, shown
-from taskrunner.expression import SEARCH_YEARS, Calendar, Expression
+from taskrunner.expression import LONG_MONTHS, SEARCH_YEARS, Calendar, Expression
 from taskrunner.instant import cut, moment, moment_note, note, place_text, read, spell
 from taskrunner.record import like, record
 from taskrunner.words import unit, words
@@ -144,6 +144,8 @@ class Every:
             return rhythm
         wall = local(self.anchor, zone(self.tz))
         day = f" on day {wall.day}" if self.length.months else ""
+        if self.length.months % 12 == 0 and day:
+            day = f" on {wall.day} {LONG_MONTHS[wall.month - 1].title()}"
         return f"{rhythm}{day} at {spell(wall)[11:]}{_in_zone(self.tz)}"
 
     def _start(self) -> datetime:

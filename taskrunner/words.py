@@ -26,6 +26,19 @@ def words(what: Expression) -> str:
     return cadence if days == "every day" else f"{cadence}, {days}"
 
 
+def either(what: Expression) -> str | None:
+    """Return what a person should know whose expression has both kinds of day, where either of them is enough."""
+    days = what.calendar
+    if days.both or len(days.days) == 31 or len(days.weekdays) == 7:
+        return None
+    numbers, names = _counted("day", days.days), _weekdays(days.weekdays)
+    tests = " -o ".join(f"$(date +%u) = {number or 7}" for number in days.weekdays)
+    return (
+        f"cron takes either day: it runs on {numbers} of the month and on all {names} too; for those {names} alone "
+        f"that fall on {numbers}, write * as the day of week and begin the text for the shell with: test {tests} &&"
+    )
+
+
 def unit(count: int, name: str) -> str:
     """Return `hour` for one and `2 hours` for two, as they follow "every"."""
     return name if count == 1 else f"{count} {name}s"

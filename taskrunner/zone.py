@@ -17,6 +17,9 @@ from taskrunner.errors import MomentError, ZoneError, shown
 
 NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
 LONGEST_NAME = 64
+POSIX_RULE = re.compile(
+    r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]+>)[+-]?[0-9]"
+)  # tzset(3): CET-1CEST,M3.5.0,M10.5.0/3
 
 # Files that lie in a zone folder and are no zones, or mean another thing on each host.
 NOT_ZONES = {"localtime", "posixrules", "factory", "posix", "right"}
@@ -60,6 +63,9 @@ def _refusal(name: str) -> str:
     known = zoneinfo.available_timezones() - {"localtime", "Factory"}
     if not known:
         return f"{shown(name)} cannot be looked up, this host has no zone data: install tzdata"
+    if POSIX_RULE.match(name):
+        rule = "it is a rule as POSIX has them and no name"
+        return f"{shown(name)} is no time zone: {rule}, write an IANA name such as 'Europe/Berlin'"
     near = _nearest(name[:LONGEST_NAME], known)
     example = f"did you mean {near!r}?" if near else "write an IANA name such as 'Europe/Berlin'"
     return f"{shown(name)} is no time zone: {example}"

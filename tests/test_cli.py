@@ -1569,3 +1569,21 @@ def test_cancel_ends_what_it_can_and_says_what_it_cannot(tell, door):
     assert code == FAILED and "run 1 of busy cancelled" in err + out
     assert "no run of idle is live" in err and "there is no run 99" in err
     assert door.history("busy")[0].state is State.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("anchor", "said"),
+    [
+        (
+            "2026-03-29 02:30",
+            "does not exist in Europe/Berlin, as clocks go forward: 2026-03-29 03:00",
+        ),
+        ("2026-10-25 02:30", "comes twice in Europe/Berlin"),
+    ],
+)
+def test_an_anchor_that_clocks_do_not_show_once_is_told(tell, anchor, said):
+    options = ("--every", "1d", "--tz", "Europe/Berlin", "--anchor", anchor)
+    _, err, code = tell("add", "x", *options, "--", "true")
+    assert (code, said in err) == (0, True)
+    _, err, code = tell("next", *options, "-n", "1")
+    assert (code, said in err) == (0, True)

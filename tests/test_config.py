@@ -92,8 +92,13 @@ def test_a_bad_variable_is_named(home, monkeypatch):
         ("Europe/Berlin", "Asia/Tokyo", "Europe/Berlin"),
         (None, "Asia/Tokyo", "Asia/Tokyo"),
         (None, ":Asia/Tokyo", "Asia/Tokyo"),
-        (None, "CET-1CEST,M3.5.0,M10.5.0/3", "Asia/Kolkata"),
+        (None, "CET", "CET"),
+        (None, "EST5EDT", "EST5EDT"),
+        (None, "Japan", "Japan"),
+        (None, ":/etc/localtime", "Asia/Kolkata"),
         (None, "/etc/localtime", "Asia/Kolkata"),
+        (None, "/usr/share/zoneinfo/America/New_York", "America/New_York"),
+        (None, ":/usr/share/zoneinfo/posix/America/New_York", "America/New_York"),
         (None, "", "Asia/Kolkata"),
     ],
 )
@@ -109,6 +114,7 @@ def test_the_default_zone(monkeypatch, setting, variable, zone):
         ("Mars/Phobos", {}, "taskrunner.toml"),
         ("Mars/Phobos", {"TASKRUNNER_TZ": "Mars/Phobos"}, "TASKRUNNER_TZ"),
         (None, {"TZ": "Mars/Phobos"}, r"\$TZ"),
+        (None, {"TZ": "/srv/Mars/Phobos"}, r"\$TZ"),
         (None, {}, "this host"),
     ],
 )
@@ -119,8 +125,17 @@ def test_a_default_zone_that_is_none_is_named_with_where_it_stands(
     monkeypatch.setattr("taskrunner.clock.local_zone", lambda: "Mars/Phobos")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ZoneError, match=f"zone of {where} .*'Mars/Phobos'"):
+    with pytest.raises(ZoneError, match=f"zone of {where} .*Mars/Phobos'"):
         config.default_zone(Config(tz=setting))
+
+
+@pytest.mark.parametrize(
+    "rule", ["CET-1CEST,M3.5.0,M10.5.0/3", "UTC0", "<+03>-3", "CET-1CEST", "EST+5"]
+)
+def test_a_rule_in_tz_is_not_silently_the_zone_of_the_host(monkeypatch, rule):
+    monkeypatch.setenv("TZ", rule)
+    with pytest.raises(ZoneError, match=r"zone of \$TZ .* rule as POSIX has them"):
+        config.default_zone(Config())
 
 
 @pytest.mark.parametrize(

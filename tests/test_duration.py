@@ -57,7 +57,7 @@ def test_a_timedelta_passes_through_when_it_is_positive():
         ("+5m", "units w d h m s"),
         ("5x", "units w d h m s"),
         ("h", "units w d h m s"),
-        ("1h\n", "units w d h m s"),
+        ("1h\n", "write 1h"),
         ("\u0661h", "units w d h m s"),
         ("1m\u03bf", "units w d h m s"),
         ("1mo", "write days"),

@@ -297,8 +297,8 @@ class Tasks(Door):
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
-        from taskrunner import claim, clock, obstacles, outlook
-        from taskrunner.schedule import At, Boot, Every
+        from taskrunner import claim, clock, obstacles, outlook, words
+        from taskrunner.schedule import At, Boot, Cron, Every
 
         found = obstacles.obstacles(task, self._here().config)
         problem = outlook.problem(task)
@@ -311,6 +311,8 @@ class Tasks(Door):
             )
         if isinstance(value, At) and value.note:
             found.append(value.note)
+        if isinstance(value, Cron) and (either := words.either(value.meaning)):
+            found.append(either)
         if isinstance(value, Boot) and clock.in_container():
             found.append(outlook.boot_of_container(self._here()))
         return found

@@ -4,7 +4,7 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-from taskrunner import render
+from taskrunner import render, words
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -20,6 +20,7 @@ from taskrunner.cli.common import (
 from taskrunner.cli.when import schedule
 from taskrunner.errors import InputError
 from taskrunner.render import agenda
+from taskrunner.schedule import Cron
 
 MOST = 10_000  # slots at a time: a cron expression needs about a second for them
 
@@ -68,6 +69,8 @@ def _next(args: Any) -> int:
         if until is not None and many and args.limit is None:
             return _agenda(args, until)
         if given is not None:
+            if isinstance(given, Cron) and (either := words.either(given.meaning)):
+                say(either)
             start = None if args.since is None else runner.moment(args.since, args.tz)
             items = runner.upcoming(given, tz=args.tz, since=start, count=args.limit, until=until)
         else:

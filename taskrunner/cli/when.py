@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner.api import TaskRunner
+from taskrunner.cli.common import say
 from taskrunner.errors import InputError, shown
-from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
+from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule, moment_note
 
 SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
 
@@ -41,7 +42,7 @@ def schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     """Return the schedule that the flags ask for, None when there is none."""
     _check_when(args)
     if args.every is not None:
-        anchor = None if args.anchor is None else runner.moment(args.anchor, args.tz)
+        anchor = None if args.anchor is None else _anchor(runner, args)
         return Every(args.every, anchor=anchor, from_finish=args.from_finish)
     if args.cron is not None:
         return Cron(args.cron)
@@ -53,6 +54,14 @@ def schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     if args.boot:
         return Boot()
     return Manual() if args.manual else None
+
+
+def _anchor(runner: TaskRunner, args: Any) -> datetime:
+    """Return slot 0 of an interval; one that comes twice or not at all on the clocks of its zone is told."""
+    found = runner.moment(args.anchor, args.tz)
+    if told := moment_note(args.anchor, tz=args.tz or runner.default_zone()):
+        say(f"--anchor {told}, and later slots count from it")
+    return found
 
 
 def _check_when(args: Any) -> None:

@@ -142,17 +142,21 @@ def _of_task(here: OpenHome, task: Task, event: str) -> Iterator[Target]:
         whom.append(task.on_failure)
     for each in whom:
         yield from _who(each)
-    for name in channels.named(task.notify.get("usual", "")):
+    for name, own in _who(task.notify["usual"]) if "usual" in task.notify else ():
         channel = here.config.notify.get(name)
-        usual = channels.USUAL if channel is None else channel.usual
-        if set(events) & {*usual}:
-            yield name, None
-    if "usual" in task.notify and not channels.named(task.notify["usual"]):
-        yield from _who(task.notify["usual"]) if set(events) & {*channels.USUAL} else ()
+        if set(events) & {*(channels.USUAL if channel is None else channel.usual)}:
+            yield name, own
 
 
 def _who(whom: str) -> list[Target]:
-    return [(name, None) for name in channels.named(whom)] or [(OWN, whom)]
+    """Return the channels of a rule, and what of it goes past them: its addresses, or the command that it is."""
+    names, addresses = channels.recipients(whom)
+    if not names and not addresses:
+        return [(OWN, whom)]
+    return [
+        *((name, None) for name in names),
+        *([(OWN, ", ".join(addresses))] if addresses else []),
+    ]
 
 
 def _of_all(here: OpenHome, task: Task, event: str) -> Iterator[Target]:

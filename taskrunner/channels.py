@@ -4,9 +4,11 @@ What may stand there, checked key by key; nothing is opened or sent here. A valu
 address is ever part of a sentence. It must not know the store.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from taskrunner import duration
@@ -30,7 +32,11 @@ USUAL = ("failure", "recovery", "missed", "late", "long")  # when a rule names n
 PINGED = ("start", "success", "failure")  # all that a ping can say
 ALWAYS, NEVER = timedelta(0), None  # of `repeat`
 MASK = "***"
-OWN = ""  # the name of the channel that is a task's own command
+OWN = ""  # the name of the channel that is a task's own command, or addresses of its own
+SENDMAIL = ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/sendmail")
+# An address as people type it. No = and no sign that means something to a shell: what has one is a command.
+ADDRESS = r"[^\s,;<>|&$`'\"()/@=]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+PART = rf" ?(?:@{NAME}|(?:mailto:)?{ADDRESS}|(?:\"[^\"<>@]*\"|[^\"<>@,;|&$`]*?) ?<{ADDRESS}>) ?"
 
 
 class Channel:
@@ -101,9 +107,15 @@ def _url(value: Any) -> str:
 
 def _address(value: Any) -> tuple[str, ...]:
     for each in _texts(value):
-        if not re.fullmatch(r"[^\s,;<>]+", each) or each.startswith("-"):
+        if not re.fullmatch(r"[^\s,;<>]+", bare(each)) or bare(each).startswith("-"):
             raise InputError("a mail address such as ops@example.org, or a list of such")
     return _texts(value)
+
+
+def bare(address: str) -> str:
+    """Return an address without the name of its owner: `Ops <ops@example.org>` is ops@example.org."""
+    found = re.fullmatch(r"[^<>]*<([^<>]*)>\s*", address)
+    return found[1] if found else address
 
 
 def _server(value: Any) -> str:
@@ -184,11 +196,32 @@ AT_MOST_ONE = {"mail": (("sendmail", "smtp"), ("password_file", "password_env"))
 WITH_SMTP = ("tls", "ca_file", "user", "password_file", "password_env")
 
 
-def read(value: Any, where: str) -> dict[str, Channel]:
-    """Return the channels of a configuration by their names; raises InputError that says where it is wrong."""
+class Channels(dict[str, Channel]):
+    """Channels by their names, and what is wrong with those that cannot be used: nobody but a sender needs them."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self.mistakes: dict[str, str] = {}
+
+
+def read(value: Any, where: str) -> Channels:
+    """Return the channels of a configuration, with a sentence for each mistake that says where it is."""
+    found = Channels()
     if not isinstance(value, Mapping):
-        raise InputError(f"notify in {where} must be tables such as [notify.ops]")
-    return {name: _channel(name, table, where) for name, table in value.items()}
+        found.mistakes[OWN] = f"notify in {where} must be tables such as [notify.ops]"
+        return found
+    for name, table in value.items():
+        try:
+            found[name] = _channel(name, table, where)
+        except InputError as exc:
+            found.mistakes[name] = str(exc)
+    return found
+
+
+def mistakes(known: Mapping[str, Channel]) -> Mapping[str, str]:
+    """Return what is wrong with channels that cannot be used, by their names."""
+    return known.mistakes if isinstance(known, Channels) else {}
 
 
 def _channel(name: str, table: Any, where: str) -> Channel:
@@ -266,17 +299,19 @@ def masked(address: str) -> str:
 
 
 def told(value: Any) -> str:
-    """Return whom a rule tells, checked: channels as `@NAME` with commas between, else a text for the shell."""
+    """Return whom a rule tells, checked: channels as `@NAME` and mail addresses, else a text for the shell."""
     if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > 10_000:
-        raise InputError("it must be @CHANNEL, or a command for the shell")
+        raise InputError("it must be @CHANNEL, a mail address, or a command for the shell")
     try:
         value.encode()
     except UnicodeEncodeError as exc:
         raise InputError("it is not UTF-8") from exc
+    if any(recipients(value)):
+        return value
     if value.startswith("@"):
-        for each in value.split(","):
-            if not each.startswith("@") or not re.fullmatch(NAME, each[1:]):
-                raise InputError("it must be channels such as @ops or @ops,@pager, or a command")
+        raise InputError("it must be channels such as @ops or @ops,@pager, or a command")
+    if re.match(rf"\s*(?:mailto:)?{ADDRESS}(?:[\s,;]|$)", value):
+        raise InputError("it must be mail addresses with commas between them, or a command")
     return value
 
 
@@ -302,42 +337,87 @@ def _together(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for event, whom in pairs:
         before = found.get(event, whom)
-        if whom != before and not (named(whom) and named(before)):
+        old, new = recipients(before), recipients(whom)
+        if whom != before and not (any(old) and any(new)):
             raise InputError(
                 f"it says twice whom to tell of {event}, {shown(before)} and {shown(whom)}: give channels "
                 "such as @ops,@pager, or one command"
             )
-        found[event] = (
-            ",".join(dict.fromkeys([*before.split(","), *whom.split(",")])) if named(whom) else whom
-        )
+        all_of_them = [f"@{name}" for name in (*old[0], *new[0])] + [*old[1], *new[1]]
+        found[event] = whom if whom == before else ",".join(dict.fromkeys(all_of_them))
     return found
 
 
 def _rule(text: Any) -> list[tuple[str, str]]:
     """Return one rule as pairs of an event and whom it tells."""
-    if isinstance(text, str) and text.startswith("@"):
+    if isinstance(text, str) and (text.startswith("@") or any(recipients(text))):
         return [("usual", text)]
     events, sign, whom = text.partition("=") if isinstance(text, str) else ("", "", "")
     if not sign:
         raise InputError(
-            f"{shown(text)} is no rule: write @CHANNEL, EVENT=@CHANNEL or EVENT=COMMAND"
+            f"{shown(text)} is no rule: write @CHANNEL, EVENT=@CHANNEL, EVENT=ADDRESS or EVENT=COMMAND"
         )
     return [(event.strip(), whom) for event in events.split(",")]
 
 
+@lru_cache(maxsize=256)
+def recipients(whom: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the channels and the mail addresses that a rule tells; none of both for a command."""
+    text = " ".join(whom.split())  # so that there is one way to read it
+    if "@" not in text or not re.fullmatch(f"{PART}(?:[,;]{PART})*", text):
+        return (), ()
+    parts = [each.strip() for each in re.findall(PART, text)]
+    found = dict.fromkeys(each.removeprefix("mailto:") for each in parts)
+    names = tuple(each[1:] for each in found if each.startswith("@"))
+    return names, tuple(each for each in found if not each.startswith("@"))
+
+
 def named(whom: str) -> tuple[str, ...]:
     """Return the names of the channels that a rule tells, none for a command."""
-    return tuple(each[1:] for each in whom.split(",")) if whom.startswith("@") else ()
+    return recipients(whom)[0]
+
+
+def addressed(whom: str) -> tuple[str, ...]:
+    """Return the mail addresses that a rule tells, none for a command."""
+    return recipients(whom)[1]
+
+
+def mailer(known: Mapping[str, Channel], to: tuple[str, ...]) -> Channel | None:
+    """Return how addresses get a mail: as the first mail channel sends, else by this host; None when neither can."""
+    for each in known.values():
+        if each.kind == "mail":
+            return Channel(OWN, "mail", {**each.more, "to": to, "time_limit": each.time_limit})
+    return Channel(OWN, "mail", {"to": to}) if local_mailer() else None
+
+
+def local_mailer() -> str | None:
+    """Return the program of this host that sends mail, None when there is none."""
+    return next((place for place in SENDMAIL if os.access(place, os.X_OK)), None)
+
+
+def no_mailer(to: tuple[str, ...]) -> str:
+    """Return what to do for a mail to addresses where nothing sends one."""
+    return (
+        f"nothing on this host sends a mail to {', '.join(to)}: install a sendmail program, or write into "
+        f'taskrunner.toml: [notify.mail] kind = "mail", to = "{bare(to[0])}", smtp = "mail.example.org:587"'
+    )
 
 
 def unknown(
     on_failure: str | None, notify: Mapping[str, str], known: Mapping[str, Channel]
 ) -> list[str]:
     """Return what is to be said of channels that rules name and the configuration does not have."""
-    rules = [*([on_failure] if on_failure else []), *notify.values()]
-    names = dict.fromkeys(name for whom in rules for name in named(whom))
+    names = dict.fromkeys(name for whom in whoms(on_failure, notify) for name in named(whom))
+    wrong = mistakes(known)
     return [
         f"there is no channel {shown(name)} in taskrunner.toml: nobody is told until there is"
+        if name not in wrong
+        else f"nobody is told until this is mended: {wrong[name]}"
         for name in names
         if name not in known
     ]
+
+
+def whoms(on_failure: str | None, notify: Mapping[str, str]) -> list[str]:
+    """Return whom the rules of a task tell, each as it was written."""
+    return [*([on_failure] if on_failure else []), *notify.values()]

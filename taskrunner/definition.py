@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner import (
+    channels,
     claim,
     clock,
     command,
@@ -220,3 +221,11 @@ def check_account(user: str | None) -> None:
     command.account(user)
     if os.geteuid() != 0 and user != command.account(None)[0]:
         raise StateError(f"only root can run tasks as {shown(user)}: add the task as that user")
+
+
+def check_mailer(here: OpenHome, values: Mapping[str, Any]) -> None:
+    """Raise StateError, with what to do, for mail addresses where nothing sends a mail."""
+    for whom in channels.whoms(values.get("on_failure"), values.get("notify") or {}):
+        to = channels.addressed(whom)
+        if to and channels.mailer(here.config.notify, to) is None:
+            raise StateError(channels.no_mailer(to))

@@ -40,8 +40,34 @@ def obstacles(task: Task, settings: config.Config) -> list[str]:
     if task.env_file is not None:
         found += _env_file_warnings(task.env_file, command.owner(task.user))
     found += _program_warnings(task, settings, task.cwd or folder)
-    found += channels.unknown(task.on_failure, task.notify, settings.notify)
     return [*found, *_python_warnings(task)]
+
+
+def untold(task: Task, settings: config.Config) -> list[str]:
+    """Return what on this host will keep people from being told of a task that runs, one sentence each."""
+    found = channels.unknown(task.on_failure, task.notify, settings.notify)
+    for whom in dict.fromkeys(channels.whoms(task.on_failure, task.notify)):
+        names, to = channels.recipients(whom)
+        if to and channels.mailer(settings.notify, to) is None:
+            found.append(channels.no_mailer(to))
+        elif not names and not to:
+            found += command_warnings(whom, settings)
+    return found
+
+
+def command_warnings(text: str, settings: config.Config) -> Iterator[str]:
+    """Give what is wrong with the program that a command for messages begins with, as the sender looks for it."""
+    user, folder = command.account(None)
+    program = _first_word(text)
+    if program is None:
+        return
+    path = config.base_environment(settings, user, folder)["PATH"]
+    found = places(program, path, folder if os.path.isdir(folder) else "/")
+    if not found:
+        where = "" if "/" in program else " on the PATH of tasks"
+        yield f"nobody is told by the command {shown(text)}: the program {shown(program)} is not found{where}"
+    elif not any(os.access(file, os.X_OK) for file in found):
+        yield f"nobody is told by the command {shown(text)}: {shown(found[0])} is not executable"
 
 
 def _env_file_warnings(place: str, uid: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ from itertools import chain, islice
 
 from taskrunner import (
     agenda as plan_of_days,
+    channels,
     claim,
     clock,
     heartbeat,
@@ -23,11 +24,13 @@ from taskrunner.answers import Entry, Status, Upcoming
 from taskrunner.errors import InputError
 from taskrunner.model import FAILING, Hold, State, Task
 from taskrunner.opened import OpenHome
+from taskrunner.render.words import many
 from taskrunner.schedule import Schedule
 from taskrunner.store import MISSING
 from taskrunner.store.connection import full
 
 DAY = timedelta(days=1)
+UNDELIVERED = timedelta(days=7)  # after which nobody wants to know of a message any more
 SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
 
 
@@ -48,6 +51,7 @@ def status(here: OpenHome) -> Status:
             *_disk_problems(here),
             *_clock_problems(here, beat),
             *_task_problems(tasks),
+            *_message_problems(here),
         ],
     )
 
@@ -220,6 +224,17 @@ def _task_problems(tasks: list[Task]) -> Iterator[str]:
         why = task.error or problem(task)
         if why is not None:
             yield f"{task.name} cannot be evaluated: {why}"
+
+
+def _message_problems(here: OpenHome) -> Iterator[str]:
+    """Give what keeps people from being told."""
+    for wrong in channels.mistakes(here.config.notify).values():
+        yield f"nobody is told by a channel that has a mistake: {wrong}"
+    if here.store.place == MISSING:
+        return
+    for channel, count, error in here.store.undelivered(here.now() - UNDELIVERED):
+        name = f"channel {channel}" if channel else "--on-failure or --notify of a task"
+        yield f"{many(count, 'notification')} could not be delivered ({name}): {error}; see `taskrunner notify`"
 
 
 def problem(task: Task) -> str | None:

@@ -92,6 +92,7 @@ def draft(here: OpenHome, given: Definition, usual: Mapping[str, Any], moment: d
     values |= {"source": given.source}
     definition.check_code(values["code"], values["interpreter"])
     definition.check_account(values["user"])
+    definition.check_mailer(here, values)
     whole = definition.completed(here, given.schedule, given.tz, moment)
     return Draft(given, whole, values)
 

@@ -357,6 +357,6 @@ def test_a_word_that_is_nearly_known_is_answered_with_that(home, places, words, 
 )
 def test_a_setting_that_is_nearly_known_is_answered_with_that(home, text, told):
     (home / "taskrunner.toml").write_text(text)
-    out, err, code = call(home, "list")
+    out, err, code = call(home, "notify")
     assert (out, code) == ("", 2)
     assert re.search(told.replace("?", r"\?"), err)

@@ -430,7 +430,10 @@ def test_rules_are_given_as_texts_or_as_a_table(runner, given, rules):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"notify": "ops"}, "'ops' is no rule: write @CHANNEL, EVENT=@CHANNEL or EVENT=COMMAND"),
+        (
+            {"notify": "ops"},
+            "'ops' is no rule: write @CHANNEL, EVENT=@CHANNEL, EVENT=ADDRESS or EVENT=COMMAND",
+        ),
         ({"notify": "failed=@ops"}, "'failed' is no event: known are start, success"),
         ({"notify": "failure=@o ps"}, "it must be channels such as @ops or @ops,@pager"),
         (
@@ -438,8 +441,14 @@ def test_rules_are_given_as_texts_or_as_a_table(runner, given, rules):
             "it says twice whom to tell of failure, '@ops' and 'date': give channels such as @ops,@pager, or one",
         ),
         ({"notify": ["late=date", "late=time"]}, "twice whom to tell of late, 'date' and 'time'"),
-        ({"notify": {"failure": 3}}, "it must be @CHANNEL, or a command for the shell"),
-        ({"on_failure": " "}, "--on-failure ' ': it must be @CHANNEL, or a command for the shell"),
+        (
+            {"notify": {"failure": 3}},
+            "it must be @CHANNEL, a mail address, or a command for the shell",
+        ),
+        (
+            {"on_failure": " "},
+            "--on-failure ' ': it must be @CHANNEL, a mail address, or a command for the shell",
+        ),
         ({"late_after": "soon"}, "--late-after 'soon'"),
         ({"long_after": 0.5}, "--long-after '0.5': it must be a number from 1 to 100"),
     ],

@@ -10,7 +10,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from taskrunner import Manual, StateError, TaskRunner
+from taskrunner import Every, InputError, Manual, StateError, TaskRunner, TaskRunnerError, channels
 from taskrunner.doctor import told
 from taskrunner.doctor.seen import look
 from taskrunner.runner import started_ticks
@@ -232,6 +232,199 @@ def test_a_sendmail_that_hangs_is_ended(teller, sendmail):
     start = time.monotonic()
     assert only(runner.deliver()).error == "it did not end within 1 s"
     assert time.monotonic() - start < 6
+
+
+def test_a_sender_and_a_recipient_may_have_a_name(teller, sendmail, tmp_path):
+    runner = teller(
+        'kind = "mail"\nto = ["\\"Doe, Jane\\" <jane@x>", "ops@x"]\nfrom = "Nightly jobs <me@x>"\n'
+        f'sendmail = "{sendmail}"'
+    )
+    assert only(runner.deliver()).error is None
+    assert (tmp_path / "words").read_text() == "-i -f me@x -- jane@x ops@x\n"
+    mail = mailed((tmp_path / "mail").read_bytes())
+    assert mail["From"] == "Nightly jobs <me@x>"
+    assert mail["To"] == '"Doe, Jane" <jane@x>, ops@x'
+    assert mail["Message-ID"].endswith("@x>")
+
+
+def test_a_sender_with_a_name_goes_by_a_server_as_well(teller):
+    with servers.smtp() as server:
+        runner = teller(
+            'kind = "mail"\nto = "Ops <ops@example.org>"\nfrom = "Wörk <me@example.org>"\n'
+            f'smtp = "127.0.0.1:{server.port}"'
+        )
+        assert only(runner.deliver()).error is None
+
+
+ADDRESSES = [
+    ("me@example.org", ["me@example.org"]),
+    (" mailto:me@example.org ", ["me@example.org"]),
+    ("me@example.org,you@example.org", ["me@example.org", "you@example.org"]),
+    ("me+cron@mail.example.org; you@localhost", ["me+cron@mail.example.org", "you@localhost"]),
+    ("Me <me@example.org>", ["me@example.org"]),
+    ('"Doe, Jane" <jane@example.org>, me@x', ["jane@example.org", "me@x"]),
+]
+
+
+@pytest.mark.parametrize("how", ["on_failure", "notify", "event"])
+@pytest.mark.parametrize(("whom", "to"), ADDRESSES)
+def test_an_address_is_a_mail_to_it_by_the_mailer_of_this_host(
+    teller, sendmail, tmp_path, monkeypatch, whom, to, how
+):
+    monkeypatch.setattr(channels, "SENDMAIL", (str(sendmail),))
+    given = {
+        "on_failure": {"on_failure": whom, "notify": None},
+        "notify": {"notify": whom},
+        "event": {"notify": f"failure={whom}"},
+    }[how]
+    given = {name: value for name, value in given.items() if value is not None}
+    runner = teller("kind = 'command'\nshell = 'exit 9'", **{"notify": {}, **given})
+    assert only(runner.deliver()).error is None
+    assert (tmp_path / "words").read_text().split()[4:] == to
+    assert "x failed: exit code 3" in mailed((tmp_path / "mail").read_bytes())["Subject"]
+    assert runner.advice(runner.task("x")) == []
+
+
+def test_an_address_is_mailed_as_the_configured_mailer_does(
+    teller, sendmail, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(channels, "SENDMAIL", ())
+    text = f'kind = "mail"\nto = "ops@x"\nfrom = "me@x"\nsendmail = "{sendmail}"'
+    runner = teller(text, notify="@c,boss@x")
+    assert [each.error for each in runner.deliver()] == [None, None]
+    assert (tmp_path / "words").read_text() == "-i -f me@x -- boss@x\n"
+
+
+@pytest.mark.parametrize(
+    "given", [{"on_failure": "me@x.org"}, {"notify": "late=me@x.org"}], ids=str
+)
+def test_an_address_is_refused_with_a_recipe_where_nothing_sends_a_mail(
+    teller, monkeypatch, given, tmp_path
+):
+    monkeypatch.setattr(channels, "SENDMAIL", ())
+    runner = teller("kind = 'command'\nshell = 'true'", shell=None)
+    with pytest.raises(
+        StateError, match=r"nothing on this host sends a mail to me@x\.org: .*smtp = "
+    ):
+        runner.add("y", ["true"], Manual(), **given)
+    runner.add("z", ["true"], Manual())
+    with pytest.raises(StateError, match="nothing on this host sends"):
+        runner.set("z", **given)
+    assert [(task.name, task.on_failure, task.notify) for task in runner.tasks()] == [
+        ("z", None, {})
+    ]
+    lines = "".join(f'{name} = "{value}"\n' for name, value in given.items())
+    file = tmp_path / "tasks.toml"
+    file.write_text(f'[tasks.w]\nmanual = true\nshell = "true"\n{lines}')
+    with pytest.raises(TaskRunnerError, match="nothing on this host sends"):
+        runner.apply(file)
+
+
+@pytest.mark.parametrize("whom", ["me@x you@y", "me@x.org, date", "me@x,"])
+def test_addresses_that_are_written_wrongly_are_no_command(teller, whom):
+    runner = teller("kind = 'command'\nshell = 'true'", shell=None)
+    with pytest.raises(InputError, match="mail addresses with commas between them"):
+        runner.add("y", ["true"], Manual(), on_failure=whom)
+
+
+@pytest.mark.parametrize("whom", ["/opt/tell a@b", "mail -s x a@b", "echo x > a@b", "A=1 tell a@b"])
+def test_a_command_that_has_an_address_in_it_stays_a_command(whom):
+    assert channels.recipients(whom) == ((), ())
+    assert channels.told(whom) == whom
+
+
+@pytest.mark.parametrize(
+    ("whom", "said"),
+    [
+        ("mial -s x a@b", "the program 'mial' is not found on the PATH of tasks"),
+        ("/nowhere/tell; true", "the program '/nowhere/tell' is not found"),
+        ("A=1 mial", "the program 'mial' is not found"),
+    ],
+)
+def test_the_first_word_of_a_command_that_tells_is_looked_for(teller, whom, said):
+    runner = teller("kind = 'command'\nshell = 'true'", shell=None)
+    for given in ({"on_failure": whom}, {"notify": f"late={whom}"}):
+        task = runner.add("y", ["true"], Manual(), replace=True, cwd="/", **given)
+        (advice,) = runner.advice(task)
+        assert said in advice
+        assert advice.startswith("nobody is told by the command")
+
+
+def test_what_could_not_be_delivered_is_in_the_status_until_it_can(teller, clock, tmp_path):
+    runner = teller(f'kind = "command"\nshell = "test -e {tmp_path}/up"')
+    assert runner.status().problems == runner.status().problems[:1]  # no tick has come yet
+    runner.deliver()
+    (said,) = [each for each in runner.status().problems if "delivered" in each]
+    assert said == (
+        "1 notification could not be delivered (channel c): exit code 1; see `taskrunner notify`"
+    )
+    (tmp_path / "up").touch()
+    clock.forward(seconds=30)
+    runner.deliver()
+    assert not [each for each in runner.status().problems if "delivered" in each]
+
+
+def test_what_was_given_up_is_in_the_status_for_some_days_or_until_the_next_is_taken(
+    teller, clock, tmp_path
+):
+    runner = teller(f'kind = "command"\nshell = "test -e {tmp_path}/up"\nrepeat = "always"')
+    for hours in (0, 25):
+        clock.forward(hours=hours)
+        runner.deliver()
+    assert [each.state for each in runner.outbox()] == ["given up"]
+    assert "channel c" in runner.status().problems[-1]
+    (tmp_path / "up").touch()
+    runner.run("x")
+    runner.deliver()
+    assert not [each for each in runner.status().problems if "delivered" in each]
+    (tmp_path / "up").unlink()
+    clock.forward(hours=1)
+    runner.run("x")
+    runner.deliver()
+    assert "channel c" in runner.status().problems[-1]
+    clock.forward(days=8)
+    assert not [each for each in runner.status().problems if "delivered" in each]
+
+
+MISTAKES = [
+    'kind = "fax"',
+    'kind = "mail"',
+    'kind = "mail"\nto = "a b"',
+    'kind = "command"\nshel = "x"',
+    'kind = "webhook"\nurl = 3',
+]
+
+
+@pytest.mark.parametrize("text", [*(f"[notify.c]\n{each}" for each in MISTAKES), "notify = 3"])
+def test_a_mistake_in_a_channel_keeps_nobody_from_running_or_adding_tasks(home, clock, text):
+    (home / "taskrunner.toml").write_text(text + "\n")
+    with TaskRunner(home, clock=clock) as runner:
+        task = runner.add("x", ["false"], Every("1d"), now=True, notify="@c", cwd="/")
+        assert any("nobody is told" in each for each in runner.advice(task))
+        assert runner.tick().runs[0].reason == "exit code 1"
+        assert runner.run("x").exit_code == 1
+        runner.set("x", retries=1)
+        assert any("taskrunner.toml" in each for each in runner.status().problems)
+        assert runner.deliver()[0].error is not None
+        with pytest.raises(InputError, match=r"taskrunner\.toml"):
+            runner.channels()
+    findings = [each for each in told.findings(look(str(home), clock())) if each.cure]
+    assert all(each.severity == "warning" for each in findings)
+    assert any("taskrunner.toml" in each.what for each in findings)
+
+
+def test_a_mistake_in_one_channel_leaves_the_others_as_they_are(home, clock, tmp_path):
+    (home / "taskrunner.toml").write_text(
+        '[notify.bad]\nkind = "fax"\n'
+        f'[notify.c]\nkind = "command"\nshell = "echo >> {tmp_path}/told"\non = ["failure"]\n'
+    )
+    with TaskRunner(home, clock=clock) as runner:
+        runner.add("x", ["false"], Every("1d"), now=True)
+        runner.tick()
+        assert only(runner.deliver()).error is None
+        with pytest.raises(StateError, match="kind 'fax' must be one of"):
+            runner.test_channel("bad")
+    assert (tmp_path / "told").read_text() == "\n"
 
 
 def test_a_name_with_line_breaks_makes_no_further_header(teller, sendmail, tmp_path):

@@ -17,9 +17,11 @@ class Notices(Door):
     """The requests about notifications."""
 
     def channels(self) -> list[Told]:
-        """Return the channels of the configuration, and what waits for each; raises InputError."""
-        from taskrunner import notify
+        """Return the channels of the configuration, and what waits for each; raises InputError for a mistake in one."""
+        from taskrunner import channels, notify
 
+        for wrong in channels.mistakes(self._here().config.notify).values():
+            raise InputError(wrong)
         return notify.channels_of(self._here())
 
     def outbox(self, limit: int = 20) -> list[Posted]:
@@ -37,9 +39,11 @@ class Notices(Door):
         It goes at once and past the outbox. A ping is sent as a line for the log of the switch, which changes
         nothing there.
         """
-        from taskrunner import notify
+        from taskrunner import channels, notify
 
         here = self._here()
+        if name in (wrong := channels.mistakes(here.config.notify)):
+            raise StateError(wrong[name])
         if name not in here.config.notify:
             known = ", ".join(here.config.notify) or "none"
             raise StateError(f"there is no channel {shown(name)}: known are {known}")

@@ -62,6 +62,7 @@ class Tasks(Door):
         moment = self.now()
         whole = definition.completed(self._here(), schedule, tz, moment)
         definition.check_account(values.get("user"))
+        definition.check_mailer(self._here(), values)
         old = self._find(name) if replace else None
         same = definition.same_schedule(old, schedule, whole)
         if old is not None and same and not now and _is_so(old, values):
@@ -121,6 +122,7 @@ class Tasks(Door):
             values = options.without_leftovers(values)
             options.agree({**{key: getattr(task, key) for key in options.READERS}, **values})
             definition.check_account(values.get("user"))
+            definition.check_mailer(here, values)
             definition.check_group(here, task.name, values.get("group"), values.get("group_limit"))
             if schedule is not None or tz is not None:
                 timing = self._new_timing(here, task, schedule, tz, now, moment)
@@ -300,7 +302,8 @@ class Tasks(Door):
         from taskrunner import claim, clock, obstacles, outlook, words
         from taskrunner.schedule import At, Boot, Cron, Every
 
-        found = obstacles.obstacles(task, self._here().config)
+        settings = self._here().config
+        found = obstacles.obstacles(task, settings) + obstacles.untold(task, settings)
         problem = outlook.problem(task)
         if problem is not None:
             return [*found, f"{task.name} cannot be evaluated: {problem}"]

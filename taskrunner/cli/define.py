@@ -64,7 +64,7 @@ FLAGS = {
         "--django SETTINGS": "set Django up first: crm.settings",
     },
     "whom to tell (taskrunner notify shows the channels)": {
-        "--on-failure WHOM": "when all attempts of a slot failed: @CHANNEL, or a command for the shell",
+        "--on-failure WHOM": "when all attempts of a slot failed: @CHANNEL, a mail address, or a command for the shell",
         "--notify RULE": "@CHANNEL for the usual events, or EVENT,...=WHOM; may be given again",
         "--late-after LENGTH": "tell when a run starts so long after its slot",
         "--long-after X": "tell when a run takes X times as long as usual",

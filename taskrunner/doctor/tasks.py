@@ -60,6 +60,9 @@ def _one(seen: Seen, task: Task) -> Iterator[Finding]:
     if task.enabled:
         for told in obstacles.obstacles(task, seen.settings):
             yield warning(f"{task.name} cannot start as it stands: {told}", cure)
+        for told in obstacles.untold(task, seen.settings):
+            quiet = f"mend that, or `taskrunner set {task.name} --on-failure '' --notify ''`"
+            yield warning(f"{task.name} starts, but {told}", quiet)
 
 
 def _to_move(seen: Seen) -> Iterator[Finding]:

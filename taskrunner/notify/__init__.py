@@ -136,11 +136,17 @@ def _tried(here: OpenHome, name: str, batch: Sequence[Posted], said: Sequence[Me
 
 
 def deliver(here: OpenHome, name: str, said: Message, own: str | None = None) -> None:
-    """Take a message to a channel, or to a task's own command, within its time; raises StateError."""
+    """Take a message to a channel, or to a task's own command or addresses, within its time; raises StateError."""
     channel = None if name == OWN else here.config.notify.get(name)
     if name != OWN and channel is None:
+        if name in (wrong := channels.mistakes(here.config.notify)):
+            raise StateError(wrong[name])
         known = ", ".join(here.config.notify) or "none"
         raise StateError(f"there is no channel {shown(name)} in {home.CONFIG}: known are {known}")
+    if channel is None and (to := channels.addressed(own or "")):
+        channel = channels.mailer(here.config.notify, to)
+        if channel is None:
+            raise StateError(channels.no_mailer(to))
     limit = (OWN_LIMIT if channel is None else channel.time_limit).total_seconds()
     if channel is None:
         local.own(here, ("/bin/sh", "-c", own or ""), said, limit)

@@ -35,7 +35,7 @@ def composed(told: Mapping[str, Any], sender: str, to: Sequence[str]) -> EmailMe
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(to), told["subject"]
     mail["Date"] = format_datetime(datetime.fromisoformat(told["at"]))
-    mail["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2])
+    mail["Message-ID"] = make_msgid(domain=channels.bare(sender).rpartition("@")[2])
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of an absent person is wanted
     mail.set_content(told["text"])
     return mail
@@ -49,7 +49,7 @@ def _by_server(
         with _connected(more, patience) as server:
             if password is not None:
                 server.login(more["user"], password)
-            refused = server.send_message(mail, sender, list(to))
+            refused = server.send_message(mail, channels.bare(sender), list(map(channels.bare, to)))
     except (OSError, smtplib.SMTPException) as exc:
         raise StateError(secret.without(_why(exc), password)) from exc
     if refused:

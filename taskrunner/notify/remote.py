@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from taskrunner import command, config
+from taskrunner import channels, command, config
 from taskrunner.channels import Channel
 from taskrunner.errors import StateError
 from taskrunner.model import Command
@@ -18,7 +18,6 @@ from taskrunner.opened import OpenHome
 
 WELL = "ok\n"  # what the process says before its answer when all went well
 LATER = 2.0  # seconds; its own limits come first, as they tell more
-SENDMAIL = ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/sendmail")
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -32,12 +31,13 @@ def mail(here: OpenHome, channel: Channel, said: Message) -> None:
     if "smtp" in channel.more:
         carry(channel, said, "mail")
         return
-    program = channel.more.get("sendmail") or next(filter(_is_program, SENDMAIL), None)
+    program = channel.more.get("sendmail") or channels.local_mailer()
     if program is None:
         raise StateError(
             "there is no sendmail program on this host: install one, or give smtp to the channel"
         )
-    argv = (program, "-i", "-f", _sender(channel), "--", *channel.more["to"])
+    to = map(channels.bare, channel.more["to"])
+    argv = (program, "-i", "-f", channels.bare(_sender(channel)), "--", *to)
     text = carry(channel, said, "letter")
     local.run(here, argv, text, channel.time_limit.total_seconds(), {})
 
@@ -70,7 +70,3 @@ def _sender(channel: Channel) -> str:
     """Return the address that mails are from."""
     given: tuple[str, ...] = channel.more.get("from", ())
     return given[0] if given else f"{command.account(None)[0]}@{host()}"
-
-
-def _is_program(place: str) -> bool:
-    return os.access(place, os.X_OK)

@@ -46,6 +46,24 @@ class Outbox(Pruning):
         """Return how many messages are neither sent nor given up."""
         return int(self._rows("SELECT count(*) FROM outbox WHERE due IS NOT NULL")[0][0])
 
+    def undelivered(self, since: datetime) -> list[tuple[str, int, str]]:
+        """Return channels that did not take messages of since then, how many, and why they did not take the newest.
+
+        What was given up counts until the same channel, or command, has taken a later one.
+        """
+        rows = self._rows(
+            "SELECT channel, command, due, sent, error FROM outbox WHERE created >= ? ORDER BY id",
+            (to_ms(since),),
+        )
+        found: dict[tuple[str, str | None], list[tuple[bool, str]]] = {}
+        for channel, command, due, sent, error in rows:
+            failed = found.setdefault((channel, command), [])
+            if sent is not None:
+                failed[:] = [each for each in failed if each[0]]
+            elif error is not None:
+                failed.append((due is not None, error))
+        return [(channel, len(each), each[-1][1]) for (channel, _), each in found.items() if each]
+
     def told(self, task_id: int) -> dict[tuple[str, str], datetime]:
         """Return what was told of a task and is not over yet: by channel and event, when."""
         rows = self._rows("SELECT channel, event, at FROM told WHERE task_id = ?", (task_id,))

@@ -248,14 +248,16 @@ def alive(process: Process) -> bool:
     """Return whether this very process lives here: the pid, and the start time and boot that go with it."""
     if process.pid is None or process.pid_started is None or process.boot_id != clock.boot_id():
         return False
-    return seen_from_here(process) and runner.started_ticks(process.pid) == process.pid_started
+    return seen_from_here(process) and runner.is_same(process.pid, process.pid_started)
 
 
 def _overdue(here: OpenHome, task: Task, run: Run, process: Process, now: datetime) -> bool:
     if task.timeout is None or run.started is None:
         return False
-    if here.goes_on and process.pid is not None and alive(process):
-        return runner.age(process.pid) > task.timeout.total_seconds()  # nobody can set that clock
+    by_itself = here.goes_on and process.pid is not None and alive(process)
+    age = runner.age(process.pid) if by_itself and process.pid is not None else None
+    if age is not None:
+        return age > task.timeout.total_seconds()  # nobody can set that clock
     return now - run.started > task.timeout
 
 

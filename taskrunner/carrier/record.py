@@ -66,7 +66,7 @@ def main(folder: str, unit: str, run_id: int, result: str, code: str, status: st
 
 def _told(folder: str, unit: str, run_id: int, outcome: Outcome) -> Told:
     """Put together what there is to know; we were started as soon as all of the command had ended."""
-    at = clock.now() - timedelta(seconds=runner.age(os.getpid()))
+    at = clock.now() - timedelta(seconds=runner.age(os.getpid()) or 0)
     with open(
         home.path(folder, home.SUPERVISORS, unit), "rb"
     ) as file:  # what `begin` has left of it

@@ -8,6 +8,9 @@ import signal
 
 from taskrunner import clock
 
+ZOMBIE = "Z"
+UNSEEN = -1  # when a process was started that lives, and that is hidden from us (proc(5), hidepid)
+
 
 def descriptor(pid: int) -> int | None:
     """Return a descriptor that can be read when a process has ended (pidfd_open(2)); None where there is none."""
@@ -40,36 +43,91 @@ def kill(group: int) -> None:
 
 
 def group_lives(group: int) -> bool:
-    """Return whether a process group has members that are no zombies; where nobody reaps they stay for ever."""
+    """Return whether a process group has members that are no zombies; where nobody reaps they stay for ever.
+
+    Members that are hidden from us live for all we know.
+    """
     if not signal_group(group, 0):
         return False
-    stats = (_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())
-    return any(fields[2] == str(group) and fields[0] != "Z" for fields in stats if fields)
+    found = [state for name in _numbers() if (state := _state_in(group, int(name)))]
+    return not found or any(state != ZOMBIE for state in found)
+
+
+def _state_in(group: int, pid: int) -> str | None:
+    """Return the state of a process in a group, None of one that is not in it; a hidden one is not known to be a zombie."""
+    try:
+        fields = _stat(pid)
+        return fields[0] if fields and fields[2] == str(group) else None
+    except OSError:
+        try:
+            return "?" if os.getpgid(pid) == group else None
+        except OSError:
+            return None
 
 
 def started_ticks(pid: int) -> int | None:
-    """Return when a process was started, in clock ticks after boot; None when it is gone or a zombie.
+    """Return when a process was started, in clock ticks after boot; None when it is gone or a zombie, UNSEEN when hidden.
 
     Field 22 of proc_pid_stat(5): with the boot id it tells a process from a later one with the same number.
     """
-    fields = _stat(pid)
-    return None if fields is None or fields[0] == "Z" else int(fields[19])
+    try:
+        fields = _stat(pid)
+    except OSError:
+        return UNSEEN
+    if fields is None and _hidden(pid):
+        return UNSEEN
+    return None if fields is None or fields[0] == ZOMBIE else int(fields[19])
 
 
-def age(pid: int) -> float:
-    """Return for how many seconds a process has lived, by the time since the boot; 0 when it is gone."""
+def _hidden(pid: int) -> bool:
+    """Return whether a process that /proc does not show is there all the same, and another user's."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return False
+
+
+def is_same(pid: int, started: int) -> bool:
+    """Return whether the process that was started then still lives; one that is hidden does for all we know."""
+    found = started_ticks(pid)
+    return found is not None and (found == started or UNSEEN in (found, started))
+
+
+def age(pid: int) -> float | None:
+    """Return for how many seconds a process has lived, by the time since the boot; None when it is gone or hidden."""
     ticks = started_ticks(pid)
-    if ticks is None:
-        return 0.0
+    if ticks is None or ticks == UNSEEN:
+        return None
     return clock.since_boot() / 1000 - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat from the state on; the name before it may hold anything."""
+    """Return the fields of /proc/PID/stat from the state on; the name before it may hold anything.
+
+    None when there is no such process; raises PermissionError for one that is hidden.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _numbers() -> list[str]:
+    """Return the processes that we see; none where there is no /proc."""
+    try:
+        return [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def _seen(pid: int) -> list[str] | None:
+    try:
+        return _stat(pid)
+    except OSError:
         return None
 
 
@@ -83,15 +141,13 @@ def pid_namespace() -> int | None:
 
 def session_that_has_open(inode: int, device: int) -> int | None:
     """Return the session of a process that has this file open, None when nobody has; looks into /proc."""
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
+    for name in _numbers():
         try:
             with os.scandir(f"/proc/{name}/fd") as entries:
                 found = any(_writes_to(entry.path, inode, device) for entry in entries)
         except OSError:  # gone meanwhile, or not ours to see
             continue
-        fields = _stat(int(name)) if found else None
+        fields = _seen(int(name)) if found else None
         if fields is not None and int(name) != os.getpid():
             return int(fields[3])
     return None
@@ -114,7 +170,7 @@ def process_named(*names: str) -> bool | None:
     """Return whether a process of one of these names runs; None where those of others are hidden (proc(5))."""
     if not os.access("/proc/1/stat", os.R_OK):
         return None
-    for number in filter(str.isdigit, os.listdir("/proc")):
+    for number in _numbers():
         try:
             with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
                 if file.read().strip() in names:

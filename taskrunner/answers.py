@@ -224,6 +224,16 @@ class Import:
 
 
 @record
+class Piece:
+    """What was seen of a run: `what` is started or ended, `told` in a sentence, or output, which is in `data`."""
+
+    what: str
+    run: Run
+    data: bytes = b""
+    told: str = ""
+
+
+@record
 class Trace:
     """What an output ends with, None where that tells nothing, and how many bytes were left out as it was too large."""
 

@@ -7,8 +7,8 @@ signal hurries, a third one kills. HUP reads the settings anew.
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
 from taskrunner import (
@@ -18,6 +18,7 @@ from taskrunner import (
     clock,
     config,
     doorman,
+    live_output,
     metrics,
     opened,
     retention,
@@ -25,6 +26,7 @@ from taskrunner import (
     supervise,
     tick,
 )
+from taskrunner.answers import Piece
 from taskrunner.awaited import Awaited
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
 from taskrunner.journal import INFO, WARNING
@@ -45,6 +47,7 @@ class Wishes:
     tell: Say  # what goes well
     wanted: Sequence[Awaited] = ()  # to be there before the first visit
     limit: timedelta = timedelta(minutes=5)  # of that wait
+    watch: Callable[[Piece], object] | None = None  # is told of all runs, in a thread of its own
 
 
 def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
@@ -72,8 +75,23 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
             signals.extend(early)
             wishes = _logged(me, wishes)
             me.carrier = _carrier(here, wishes.say)
-            Loop(me, wishes, notice, signals, hangups, first).run()
+            with _watched(here, wishes):
+                Loop(me, wishes, notice, signals, hangups, first).run()
         here.store.checkpoint()
+
+
+@contextmanager
+def _watched(here: OpenHome, wishes: Wishes) -> Iterator[None]:
+    """Let somebody be told of all runs during the block, and of their ends after it."""
+    if wishes.watch is None:
+        yield
+        return
+    watcher = live_output.Watcher(here, wishes.watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        watcher.finish()
 
 
 def _carrier(here: OpenHome, say: Say) -> supervise.Carrier | None:

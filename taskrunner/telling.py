@@ -41,21 +41,29 @@ def decided(here: OpenHome, decisions: Sequence[Decision], now: datetime, caller
         here.log.say(INFO, now, f"tick by {caller}: {told}")
 
 
+def start_of(run: Run) -> str:
+    """Return that a run has started as a sentence."""
+    attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
+    return f"{run.task}: run {run.id} started for {clock.iso(run.slot)} ({run.trigger}{attempt})"
+
+
+def end_of(run: Run) -> str:
+    """Return how a run has ended as a sentence."""
+    took = "" if run.duration is None else f", after {run.duration:.3f} s"
+    return f"{run.task}: run {run.id} {run.state}: {run.reason}{took}"
+
+
 def started(here: OpenHome, run: Run, now: datetime) -> None:
     """Say that a run has been started."""
-    attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
-    text = f"{run.task}: run {run.id} started for {clock.iso(run.slot)} ({run.trigger}{attempt})"
-    here.log.say(INFO, now, text, **_fields(run, State.RUNNING))
+    here.log.say(INFO, now, start_of(run), **_fields(run, State.RUNNING))
 
 
 def ended(here: OpenHome, run: Run) -> None:
     """Say how a run has ended."""
     if run.finished is None:
         return
-    took = "" if run.duration is None else f", after {run.duration:.3f} s"
     level = WARNING if run.state in URGENT else INFO
-    text = f"{run.task}: run {run.id} {run.state}: {run.reason}{took}"
-    here.log.say(level, run.finished, text, **_fields(run, run.state))
+    here.log.say(level, run.finished, end_of(run), **_fields(run, run.state))
 
 
 def changed(

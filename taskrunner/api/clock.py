@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from taskrunner.answers import Checkup, Finding, Status
+    from taskrunner.answers import Checkup, Finding, Piece, Status
     from taskrunner.entry.files import Fitted
     from taskrunner.opened import OpenHome
     from taskrunner.policy import Decision
@@ -185,19 +185,21 @@ class Clock(Door):
         verbose: bool = False,
         wait_for: Sequence[str] = (),
         wait_limit: timedelta = timedelta(minutes=5),
+        watch: Callable[[Piece], object] | None = None,
     ) -> None:
         """Tick every `interval` until TERM or INT; then let what runs end within `grace`, and return.
 
         `say` is called with a sentence when something goes wrong, with `verbose` also when it goes well. Makes
         the store when there is none, but not before all that `wait_for` names is there: `tcp://HOST:PORT` or
         `file:/PATH`. HUP reads the settings anew. As process 1 it reaps whatever ends. Raises StateError when
-        something awaited is not there within `wait_limit`.
+        something awaited is not there within `wait_limit`. `watch` is called, in a thread of its own, with what all
+        runs write, and when each starts and ends.
         """
         from taskrunner import awaited, daemon as loop
 
         tell = say if verbose else lambda _: None
         wanted = [awaited.parse(text) for text in wait_for]
-        wishes = loop.Wishes(interval, grace, say, tell, wanted, wait_limit)
+        wishes = loop.Wishes(interval, grace, say, tell, wanted, wait_limit, watch)
         loop.daemon(lambda: self._here(create=True), wishes)
 
 

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from taskrunner.answers import Entry, Environment, Explanation, Graph, Stats, Trace, Upcoming
+    from taskrunner.answers import (
+        Entry,
+        Environment,
+        Explanation,
+        Graph,
+        Piece,
+        Stats,
+        Trace,
+        Upcoming,
+    )
     from taskrunner.opened import OpenHome
     from taskrunner.schedule import Schedule
 
@@ -178,6 +187,16 @@ class Runs(Tasks):
         return (
             by_hand.follow(self._here(), run.id) if follow else by_hand.read(self._here(), run.id)
         )
+
+    def follow(self, name: str | int | Sequence[str | int] | None = None) -> Iterator[Piece | None]:
+        """Give what the runs of a task, of several, or of all write as it comes, and when each starts and ends.
+
+        Those that go on are given from their beginning, then all to come, without end; None when there is nothing
+        new yet. Raises UnknownTask.
+        """
+        from taskrunner import live_output
+
+        return live_output.follow(self._here, _ever(self._here(), name))
 
     def output(self, run: Run) -> bytes:
         """Return the output of a run as far as it has come."""

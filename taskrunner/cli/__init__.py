@@ -40,7 +40,7 @@ VERBS = {
     "run": "runs",
     "cancel": "runs",
     "history": "runs",
-    "log": "runs",
+    "log": "log",
     "explain": "runs",
     "stats": "runs",
     "env": "environment",

@@ -1,6 +1,7 @@
 """The verbs about the clock: tick, daemon, status, hold, resume."""
 
 import argparse
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,15 @@ from taskrunner.cli.common import (
     page,
     say,
     with_json,
+    write_or_drop,
 )
+from taskrunner.cli.interleaved import Interleaved
 from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError
 from taskrunner.model import Severity
 
 if TYPE_CHECKING:
+    from taskrunner.answers import Piece
     from taskrunner.tick import Visit
 
 JUST_ENDED = timedelta(seconds=15)
@@ -99,7 +103,7 @@ def _dry_run(runner: Any, args: Any) -> int:
 
 def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
-        "  taskrunner daemon --interval 10s\n"
+        "  taskrunner daemon --interval 10s\n  taskrunner daemon --interval 10s --verbose --output\n"
         "  taskrunner daemon --wait-for tcp://db:5432 --wait-for file:/srv/data/.mounted\n"
     )
     parser = declare(
@@ -124,6 +128,11 @@ def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help="before the first tick: tcp://HOST:PORT that answers or file:/PATH that exists; may be given again",
     )
     parser.add_argument(
+        "--output",
+        action="store_true",
+        help="print what all runs write, each line after the name of its task",
+    )
+    parser.add_argument(
         "--wait-limit", metavar="LENGTH", help="how long to wait for all of that (default: 5m)"
     )
 
@@ -141,8 +150,22 @@ def _daemon(args: Any) -> int:
             verbose=args.verbose,
             wait_for=args.wait_for,
             wait_limit=limit,
+            watch=_watch(args) if args.verbose or args.output else None,
         )
     return 0
+
+
+def _watch(args: Any) -> Callable[["Piece"], None]:
+    """Return what prints what runs write, with --output, and when they start and end, with --verbose."""
+    show = Interleaved(write_or_drop)
+
+    def watch(piece: "Piece") -> None:
+        if args.output and piece.what != "started":
+            show(piece)
+        if args.verbose and piece.told:
+            say(piece.told)
+
+    return watch
 
 
 def _declare_status(verbs: Verbs, common: argparse.ArgumentParser) -> None:

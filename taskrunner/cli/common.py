@@ -143,6 +143,18 @@ def write(block: bytes, *, last: bool = False) -> None:
         sys.stdout.buffer.flush()
 
 
+def write_or_drop(block: bytes) -> None:
+    """Print output of a run that goes on whoever reads it: the store has all of it."""
+    try:
+        if block:
+            write(block)
+    except BrokenPipeError:  # who read it has seen enough
+        drop_stdout()
+    except StateError as exc:
+        say(f"{exc}; `taskrunner log` shows the output")
+        drop_stdout()
+
+
 @lru_cache(maxsize=1)
 def _signs() -> codecs.IncrementalDecoder:
     """Return what makes signs of bytes, also of those that come in two blocks."""

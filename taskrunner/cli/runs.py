@@ -1,7 +1,6 @@
 """The verbs about runs: run, cancel, history, log, explain, stats."""
 
 import argparse
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +10,6 @@ from taskrunner.cli.common import (
     Verbs,
     declare,
     door,
-    drop_stdout,
     fitted,
     number,
     out,
@@ -20,7 +18,7 @@ from taskrunner.cli.common import (
     since,
     with_json,
     with_tasks,
-    write,
+    write_or_drop,
 )
 from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTask
@@ -28,7 +26,6 @@ from taskrunner.model import Run, State
 from taskrunner.refusal import tell
 from taskrunner.render import graph
 
-FOLLOW = 0.2  # seconds between two looks at a log that is quiet
 WIDE = 100  # columns of a terminal on which a line has room for what an output says, too
 MOST_TRACED = 1000  # runs whose outputs are looked at
 NO_RUNS = "there are no such runs"
@@ -51,25 +48,15 @@ def _run(args: Any) -> int:
         slot = None if args.slot is None else runner.moment(args.slot, runner.task(args.task).tz)
         if slot is not None and slot > runner.now():
             raise InputError(f"--slot {args.slot!r} is in the future: give one that has come")
-        run = runner.run(args.task, echo=_echo, slot=slot, force=args.force, detach=args.detach)
+        run = runner.run(
+            args.task, echo=write_or_drop, slot=slot, force=args.force, detach=args.detach
+        )
     if args.detach:
         out(str(run.id))
         return 0
     if run.state is not State.SUCCEEDED:
         say(f"run {run.id} of {run.task} {run.state}: {run.reason}")
     return _passed_through(run)
-
-
-def _echo(block: bytes) -> None:
-    """Print output of a run that goes on whoever reads it: the store has all of it."""
-    try:
-        if block:
-            write(block)
-    except BrokenPipeError:  # who read it has seen enough
-        drop_stdout()
-    except StateError as exc:
-        say(f"{exc}; `taskrunner log` shows the output")
-        drop_stdout()
 
 
 def _passed_through(run: Run) -> int:
@@ -217,32 +204,6 @@ def _graph(args: Any) -> str:
     return graph.graph_page(sheet, found) if found.lines else ""
 
 
-def _declare_log(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    examples = "  taskrunner log backup\n  taskrunner log 42\n  taskrunner log -f backup\n"
-    parser = declare(verbs, common, "log", "show the output of a run", _log, examples)
-    parser.add_argument(
-        "run", metavar="RUN", help="the id of a run, or the name of a task: its newest run"
-    )
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
-    with_json(parser)
-
-
-def _log(args: Any) -> int:
-    with door(args) as runner:
-        run = runner.run_of(args.run)
-        if args.json:
-            out(render.document(runs=[render.run_document(run)]))
-            return 0
-        if args.verbose:
-            say(f"run {run.id} of {run.task}, {run.state}: {run.reason or 'no reason yet'}")
-        for block in runner.log(run, follow=args.follow):
-            if block:
-                write(block)
-            else:
-                time.sleep(FOLLOW)
-    return 0
-
-
 def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
         "  taskrunner explain backup\n  taskrunner explain backup --at '2026-11-19 02:00'\n"
@@ -349,7 +310,6 @@ VERBS: dict[str, Declare] = {
     "run": _declare_run,
     "cancel": _declare_cancel,
     "history": _declare_history,
-    "log": _declare_log,
     "explain": _declare_explain,
     "stats": _declare_stats,
 }

@@ -86,6 +86,14 @@ class Runs(Tasks):
         sql = f"{RUN} WHERE {where} ORDER BY {order} LIMIT ?"
         return [read_run(row) for row in self._rows(sql, (*values, limit))]
 
+    def newest_run_id(self) -> int:
+        """Return the highest id of a run that there is, 0 when there is none."""
+        return int(self._rows("SELECT coalesce(max(id), 0) FROM runs")[0][0])
+
+    def runs_after(self, run_id: int) -> list[Run]:
+        """Return the runs with a higher id, oldest first."""
+        return self._runs("runs.id > ?", (run_id,))
+
     def next_run_id(self) -> int:
         """Return the id that the next run will have."""
         rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")

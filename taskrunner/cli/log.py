@@ -1,0 +1,77 @@
+"""The verb that shows what runs write: log."""
+
+import argparse
+import time
+from typing import Any
+
+from taskrunner import render
+from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, with_json, write
+from taskrunner.cli.interleaved import Interleaved
+from taskrunner.errors import InputError
+
+FOLLOW = 0.2  # seconds between two looks at a log that is quiet
+
+
+def _declare_log(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner log backup\n  taskrunner log 42\n  taskrunner log -f backup\n"
+        "  taskrunner log -f --all\n  taskrunner log -f --all backup\n"
+    )
+    parser = declare(verbs, common, "log", "show the output of a run", _log, examples)
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="*",
+        action="several",
+        help="the id of a run, or the name of a task: its newest run",
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="with -f: all runs from now on, of these tasks or of all; each line after the name of its task",
+    )
+    with_json(parser)
+
+
+def _log(args: Any) -> int:
+    if args.all:
+        return _log_all(args)
+    if len(args.runs) != 1:
+        raise InputError(
+            f"log shows one run and was given {', '.join(args.runs) or 'none'}: "
+            "name a task or the id of a run, or give -f --all"
+        )
+    with door(args) as runner:
+        run = runner.run_of(args.runs[0])
+        if args.json:
+            out(render.document(runs=[render.run_document(run)]))
+            return 0
+        if args.verbose:
+            say(f"run {run.id} of {run.task}, {run.state}: {run.reason or 'no reason yet'}")
+        for block in runner.log(run, follow=args.follow):
+            if block:
+                write(block)
+            else:
+                time.sleep(FOLLOW)
+    return 0
+
+
+def _log_all(args: Any) -> int:
+    """Show what runs write until somebody has seen enough."""
+    if not args.follow or args.json:
+        raise InputError("--all goes only with -f, and without --json: log -f --all")
+    with door(args) as runner:
+        show = Interleaved(write)
+        for piece in runner.follow(args.runs or None):
+            if piece is None:
+                time.sleep(FOLLOW)
+                continue
+            if piece.what != "started":
+                show(piece)
+            if args.verbose and piece.told:
+                say(piece.told)
+    return 0
+
+
+VERBS: dict[str, Declare] = {"log": _declare_log}

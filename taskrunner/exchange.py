@@ -4,7 +4,9 @@ Texts are read and put into definitions here; what these change is for `plan`.
 """
 
 import difflib
+import errno
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -28,6 +30,7 @@ WINDOWS = (
 )
 
 Place = str | os.PathLike[str]
+Opener = Callable[[str, int], int]
 
 
 def read(files: Sequence[Place], text: str | None, zone: str, profile: str | None) -> Found:
@@ -56,9 +59,10 @@ def _contents(files: Sequence[Place], text: str | None) -> list[tuple[str, str, 
         if each == STDIN:
             found[STDIN] = ("stdin", STDIN, (text or "").removeprefix(crontab.MARK))
             continue
-        for place in _listed(each) if os.path.isdir(each) else [each]:
+        in_folder = os.path.isdir(each)
+        for place in _listed(each) if in_folder else [each]:
             source = os.path.realpath(place)
-            found[source] = (place, source, contents(place))
+            found[source] = (place, source, contents(place, _plain if in_folder else None))
     return list(found.values())
 
 
@@ -68,9 +72,9 @@ def _listed(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in found]
 
 
-def contents(place: str) -> str:
+def contents(place: str, opener: Opener | None = None) -> str:
     """Return the text of a task file; raises InputError or StateError."""
-    return text_of(_bytes(place), f"the file {shown(place)}")
+    return text_of(_bytes(place, opener), f"the file {shown(place)}")
 
 
 def text_of(data: bytes, what: str) -> str:
@@ -83,9 +87,18 @@ def text_of(data: bytes, what: str) -> str:
         raise InputError(f"{what} is not UTF-8") from exc
 
 
-def _bytes(place: str) -> bytes:
+def _plain(place: str, flags: int) -> int:
+    """Open a plain file: another user may have put a pipe into a folder, which would keep us waiting."""
+    fd = os.open(place, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no plain file")
+    return fd
+
+
+def _bytes(place: str, opener: Opener | None = None) -> bytes:
     try:
-        with open(place, "rb") as file:
+        with open(place, "rb", opener=opener) as file:
             return file.read(MOST + 1)
     except OSError as exc:
         raise StateError(f"the file {shown(place)} cannot be read: {exc.strerror}") from exc

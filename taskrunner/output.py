@@ -304,7 +304,14 @@ def open_plain(place: str, flags: int) -> int:
 
     A lease that somebody holds makes it fail with EAGAIN; the kernel takes it from him within a minute.
     """
-    fd = os.open(place, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        fd = os.open(place, flags)
+    except PermissionError:
+        if not stat.S_ISREG(os.lstat(place).st_mode):
+            raise
+        os.chmod(place, 0o600)  # our own task has given its output another mode
+        fd = os.open(place, flags)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is no plain file", place)

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import signal
+import sys
 import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -50,9 +51,11 @@ def python(door, name, code, **options):
     text = (
         f"import fcntl, os, signal, sys, time\nfd = os.open('/proc/self/fd/1', os.O_RDWR)\n{code}"
     )
-    if ROOTS:  # as somebody who can do nothing but this
+    argv = [sys.executable, "-c", text]
+    if ROOTS:  # as somebody who can do nothing but this, nor reach our own Python
+        argv[:1] = ["/usr/bin/env", "python3"]
         options = {"user": "nobody", "cwd": "/", **options}
-    return door.add(name, ["/usr/bin/env", "python3", "-c", text], Manual(), now=True, **options)
+    return door.add(name, argv, Manual(), now=True, **options)
 
 
 def goes_on(home, door):
@@ -275,6 +278,16 @@ def test_what_is_kept_belongs_to_us_alone(home, door, tmp_path, how):
         assert mine.stat().st_ino != found.st_ino
         assert mine.stat().st_uid != 0
     goes_on(home, door)
+
+
+@pytest.mark.skipif(ROOTS, reason="root can read a file of any mode")
+def test_the_output_of_a_dead_supervisor_is_read_whatever_mode_its_task_gave_it(folder):
+    (folder / "9-dead.1").write_bytes(b"x")
+    for mode in (0, 0o222, 0o444):
+        (folder / "9-dead.1").chmod(mode)
+        assert output.rescue(str(folder), "9-dead.1", 42, LIMIT) == Rescued(1, b"x")
+        (folder / "9-dead.1").chmod(mode)
+        assert output.bound(str(folder), "9-dead.1", LIMIT, None) is None
 
 
 def test_what_grew_after_it_was_looked_at_is_kept_as_it_was_then(slots, folder):

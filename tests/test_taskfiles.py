@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 
 import pytest
@@ -92,6 +93,16 @@ def test_faults_have_the_exit_code_of_bad_input_or_of_this_machine(tell, file):
     assert err == f"taskrunner: {file}, line 4: a: nice '99': it must be a number from -20 to 19\n"
     file.write_text(GOOD + 'user = "nonesuch"\n')
     assert tell("apply", file)[2] == 1
+
+
+def test_a_pipe_in_a_folder_of_task_files_is_refused_and_not_waited_for(tell, file, tmp_path):
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / "good.toml").symlink_to(file)
+    os.mkfifo(tmp_path / "many" / "pipe.toml")
+    sentence = f"the file '{tmp_path}/many/pipe.toml' cannot be read: it is no plain file"
+    assert tell("apply", tmp_path / "many") == ("", f"taskrunner: {sentence}\n", 1)
+    (tmp_path / "many" / "pipe.toml").unlink()
+    assert tell("apply", tmp_path / "many")[2] == 0
 
 
 def test_apply_warns_of_a_program_that_is_not_found(tell, file):

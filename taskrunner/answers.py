@@ -196,6 +196,9 @@ class Plan:
         return any(each.action != "keep" for each in self.tasks)
 
 
+CALLS_US = "it calls taskrunner itself"  # of a line that is left alone
+
+
 @record
 class ImportedLine:
     """What becomes of one line of a crontab: `action` is add, change, keep (it is a task already), leave or remove.
@@ -221,6 +224,12 @@ class Import:
     lines: list[ImportedLine]
     told: tuple[str, ...] = ()
     dry_run: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there are lines, and every one was left alone; those that call taskrunner are meant to be."""
+        meant = [each for each in self.lines if each.notes != (CALLS_US,)]
+        return bool(meant) and all(each.action == "leave" for each in meant)
 
 
 @record

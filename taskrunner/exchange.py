@@ -166,7 +166,13 @@ def comment_out(
 
 def remarks(found: Tab) -> list[str]:
     """Return what is to be known of a crontab as a whole."""
-    return [WINDOWS] if "\r\n" in found.text else []
+    told = [WINDOWS] if "\r\n" in found.text else []
+    place = found.source.removeprefix("crontab ")
+    if not found.system and (
+        place == crontabs.CRONTAB or os.path.dirname(place) == crontabs.CRON_FOLDER
+    ):
+        told.append(f"{place} is a crontab of the system, whose lines have a user: give --system")
+    return told
 
 
 def advice(lines: Sequence[ImportedLine], *, commented: bool) -> list[str]:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, options, plan
-from taskrunner.answers import ImportedLine
-from taskrunner.clocks import cron, crontab, crontab_names, proof
+from taskrunner import claim, command, definition, obstacles, options, plan
+from taskrunner.answers import CALLS_US, ImportedLine
+from taskrunner.clocks import cron, crontab, crontab_doubts, crontab_names, proof
 from taskrunner.clocks.crontab import Line
 from taskrunner.entry import crontabs
-from taskrunner.errors import InputError, TaskRunnerError, shown
+from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model import Kind, Progress, Task, untold
 from taskrunner.opened import OpenHome
 from taskrunner.plan import Draft
@@ -23,7 +23,6 @@ from taskrunner.record import like, names_of, record
 from taskrunner.schedule import Cron, Schedule
 from taskrunner.taskfile import Definition, Found
 
-CALLS_US = "it calls taskrunner itself"
 GONE = "its line is gone"
 AS_IT_WAS = "{} stays as it was"
 OF_WORK = ("command", "shell", *options.OF_PYTHON)
@@ -169,7 +168,7 @@ class Importing:
         try:
             draft = self._draft(line, known)
         except TaskRunnerError as exc:
-            notes = [str(exc)]
+            notes = [str(exc), *crontab_doubts.of_fields(line)]
             if known is not None:
                 self._stay[known.task.name] = known.line
                 notes.append(AS_IT_WAS.format(known.task.name))
@@ -178,20 +177,20 @@ class Importing:
         if known is None:
             self._taken.add(draft.given.name)
             self.made.append(draft)
-            return self._told(line, "add", draft, [])
+            return self._told(line, "add", draft, None)
         (step,) = plan.steps(self._here, [draft], plan.only(known.task), self._moment)
         if step.planned.action == "keep":
-            return self._told(line, "keep", draft, [])
+            return self._told(line, "keep", draft, known)
         self.made.append(draft)
-        return self._told(line, "change", draft, step.planned.told)
+        return self._told(line, "change", draft, known, step.planned.told)
 
     def _draft(self, line: Line, known: Known | None) -> Draft:
         """Return the task that a line becomes, as it is but for what the line says anew; raises what is wrong with it."""
-        command, shell = crontab.work(line)
+        argv, shell = crontab.work(line)
         name = crontab_names.name(line.command, self._taken) if known is None else known.task.name
         given = _given(self._here, line)
         source = self._tab.source
-        made = Definition(name, source, crontab.schedule(line), command, shell, given=given)
+        made = Definition(name, source, crontab.schedule(line), argv, shell, given=given)
         draft = plan.draft(self._here, made, self._usual, self._moment)
         return draft if known is None else self._merged(draft, line, known)
 
@@ -212,10 +211,23 @@ class Importing:
             return like(draft, given=like(draft.given, schedule=whole), whole=whole, values=values)
         return like(draft, values=values)
 
-    def _told(self, line: Line, action: str, draft: Draft, more: Sequence[str]) -> ImportedLine:
+    def _told(
+        self,
+        line: Line,
+        action: str,
+        draft: Draft,
+        known: Known | None,
+        more: Sequence[str] = (),
+    ) -> ImportedLine:
         """Return what is told of a line that is a task, with the proof of its slots and its command."""
         differing, whole = None, draft.whole
-        notes = [*more, *_unproved(line), *crontab.notes(line)]
+        notes = [*more, *_unproved(line), *crontab_doubts.doubts(line, _is_user)]
+        task = (
+            _task(self._here, draft, self._moment)
+            if known is None
+            else like(known.task, **draft.values)
+        )
+        notes += [*obstacles.obstacles(task, self._here.config), *crontab.notes(line)]
         if isinstance(whole, Cron) and whole.tz is not None:
             differing, first = proof.differences(whole.text, whole.tz, self._moment)
             notes += [f"slots that are not cron's: {', '.join(first)}"] if differing else []
@@ -275,6 +287,19 @@ def _is_moved(known: Known, moved: Sequence[tuple[str, str]]) -> bool:
     return any(
         known.task.name == name or known.line.text.strip() == text.strip() for name, text in moved
     )
+
+
+def _task(here: OpenHome, draft: Draft, moment: datetime) -> Task:
+    """Return a task as it will be."""
+    values = {**draft.values, **definition.timing(here, draft.whole, moment)}
+    return Task(id=0, enabled=True, created=moment, **values)
+
+
+def _is_user(name: str) -> bool:
+    try:
+        return options.NAME.fullmatch(name) is not None and bool(command.account(name))
+    except StateError:
+        return False
 
 
 def _unproved(line: Line) -> list[str]:

@@ -138,7 +138,7 @@ def test_a_file_stdin_and_our_own_crontab_are_read_alike(runner, tmp_path, cront
     for more in ({"file": place}, {"text": WINDOWS}, {}):
         found = runner.import_crontab(**more, dry_run=True)
         assert [(each.line, each.action, each.notes) for each in found.lines] == [
-            (3, "add", ()),
+            (3, "add", ("the program 'a' is not found on the PATH that the task will see",)),
             (4, "leave", ("it has no command",)),
         ]
         assert "CRLF" in found.told[0]
@@ -177,6 +177,93 @@ def test_imported_tasks_go_to_a_task_file_and_are_not_pruned_by_another(runner, 
     place.write_text(runner.export().text)
     assert runner.apply(place).tasks[0].action == "change"
     assert runner.task("a").source == str(place)
+
+
+# ---- lines that do not do what their owner thinks
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0 0 12 * * ? true", "begins with '?': cron has five fields"),
+        ("0 */5 * * * * true", "begins with '*': cron has five fields"),
+        ("0 0 1 1 * 2027 true", "begins with '2027': cron has five fields"),
+        ("0 0 12 1 * MON-FRI true", "begins with 'MON-FRI': cron has five fields"),
+        ("0 0 12 ? * MON true", "begins with 'MON': cron has five fields"),
+        ("0 30 9 1 * 1,3#2 true", "begins with '1,3#2': cron has five fields"),
+        ("*/5 * * * * root /bin/true", "begins with 'root', a user"),
+        ("* * * * * -n true", "begins with '-n': cron knows no such word"),
+        ("* * * * * @timeout true", "begins with '@timeout': cron knows no such word"),
+        ("@every 5m true", "`taskrunner add NAME --every 5m"),
+        ('0 1 * * * echo "$(date +%F)"', "first bare %, inside quotes or brackets"),
+        ("0 1 * * * echo $(date +%F)", "first bare %, inside quotes or brackets"),
+        ("0 1 * * * echo `date +%F`", "first bare %, inside quotes or brackets"),
+        ("0 1 * * * [ $(( 7 % 2 )) = 1 ]", "first bare %, inside quotes or brackets"),
+        ("0 1 * * * echo ${A%.*}", "first bare %, inside quotes or brackets"),
+        ("0 1 * * * date +%F", "first bare %: this one is 'date +'"),
+        ("0 1 * * * printf %s x", "first bare %: this one is 'printf '"),
+        ("0 1 * * * echo http://x/a%20b", "first bare %"),
+        ("PATH=$PATH:/opt\n0 1 * * * true", "PATH is '$PATH:/opt' to the letter"),
+        ("A=${B}\n0 1 * * * true", "A is '${B}' to the letter"),
+        ("PATH=/bin:~/bin\n0 1 * * * true", "PATH is '/bin:~/bin' to the letter"),
+        ("HOME=~\n0 1 * * * true", "HOME is '~' to the letter"),
+        ("A=$HOME/x\n0 1 * * * true", "A is '$HOME/x' to the letter"),
+        ("A=`x`\n0 1 * * * true", "A is '`x`' to the letter"),
+        ("A=1 # one\n0 1 * * * true", "cron knows no comment after a setting"),
+        ("0 1 * * * nosuch-program --x", "the program 'nosuch-program' is not found"),
+        ("HOME=/no/such\n0 1 * * * true", "the directory '/no/such' does not exist"),
+        ("0/5 * * * * true", "Debian's crontab refuses '0/5 * * * *'"),
+        ("5/10,7 * * * * true", "Debian's crontab refuses '5/10,7 * * * *'"),
+        ("@Daily true", "Debian's crontab refuses '@Daily'"),
+        ("@Reboot true", "Debian's crontab refuses '@Reboot'"),
+    ],
+)
+def test_a_line_that_does_not_do_what_its_owner_thinks_is_told(runner, text, said):
+    (found,) = runner.import_crontab(text=f"{text}\n", dry_run=True).lines
+    assert any(said in each for each in found.notes), found.notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0 1 * * * cat%hello",
+        "0 1 * * * cat%%a%20",
+        "0 1 * * * echo \"it's $(date +\\%F)\" '$( ' \\\" | cat%in",
+        "A=pa$$ word\n0 1 * * * true",
+        "A=a~b\n0 1 * * * true",
+        "0 1 * * * [ -e /x ] && true",
+        "0 1 * * * root",
+        "0 1 * jan-dec mon true",
+        "@reboot true",
+        "*/5 0-23/2 1,2 * 7 true",
+    ],
+)
+def test_a_line_that_is_as_usual_is_not_spoken_of(runner, text):
+    (found,) = runner.import_crontab(text=f"{text}\n", dry_run=True).lines
+    assert [each for each in found.notes if "'root' is not found" not in each] == []
+
+
+def test_a_system_crontab_that_is_read_as_a_users_is_told(runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(crontabs, "CRON_FOLDER", str(tmp_path))
+    place = tmp_path / "tab"
+    place.write_text("@daily root true\n")
+    assert runner.import_crontab(place, dry_run=True).told[0].endswith("give --system")
+    assert not runner.import_crontab(place, system=True, dry_run=True).told
+
+
+@pytest.mark.parametrize(
+    ("text", "nothing"),
+    [
+        ("61 * * * * x\n* * * * *\n", True),
+        ("61 * * * * x\n@daily x\n", False),
+        ("A=1\n", False),
+        ("* * * * * /usr/bin/taskrunner tick\n", False),
+        ("* * * * * /usr/bin/taskrunner tick\n61 * * * * x\n", True),
+    ],
+)
+def test_an_import_that_left_every_line_alone_says_so(runner, text, nothing):
+    assert runner.import_crontab(text=text, dry_run=True).nothing is nothing
+    assert runner.import_crontab(text=text).nothing is nothing
 
 
 # ---- importing again after an edit

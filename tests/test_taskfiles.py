@@ -181,11 +181,20 @@ def test_import_as_a_document(tell, tmp_path):
         "schedule": document["lines"][0]["schedule"],
         "command": "dump",
         "differing": 0,
-        "notes": [],
+        "notes": ["the program 'dump' is not found on the PATH that the task will see"],
     }
     assert err == (
         "taskrunner: the lines are still in the crontab: cron runs them, too, until they are comments\n"
     )
+
+
+def test_import_fails_when_every_line_was_left_alone(tell, tmp_path):
+    place = tmp_path / "tab"
+    place.write_text("61 * * * * x\n")
+    assert tell("import", "crontab", place)[2] == 1
+    assert tell("import", "crontab", place, "--json", "--dry-run")[2] == 1
+    place.write_text("61 * * * * x\n@daily true\n")
+    assert tell("import", "crontab", place)[2] == 0
 
 
 def test_only_a_crontab_can_be_imported(tell):

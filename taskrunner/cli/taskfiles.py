@@ -195,7 +195,7 @@ def _import(args: Any) -> int:
             say(render.import_sentence(found))
         for sentence in found.told:
             say(sentence)
-    return errors.EXIT_DONE
+    return errors.EXIT_FAILED if found.nothing else errors.EXIT_DONE
 
 
 VERBS: dict[str, Declare] = {

@@ -93,6 +93,34 @@ def _after(text: str, words: int) -> str:
     return text[typed:].lstrip(" \t")
 
 
+def refuses(text: str) -> bool:
+    """Whether Debian's crontab(1) takes no line that begins so; fields that nobody takes are not meant."""
+    if text.startswith("@"):
+        return text not in (*NICKNAMES, "@reboot")
+    return not all(
+        all(_takes(item.lower(), index) for item in field.split(","))
+        for index, field in enumerate(text.split())
+    )
+
+
+def _takes(item: str, index: int) -> bool:
+    """Whether Debian's cron takes one item of the list that a field is."""
+    span, slash, step = item.partition("/")
+    first, dash, last = span.partition("-")
+    if slash and not (step.isascii() and step.isdigit() and int(step) and (dash or span == "*")):
+        return False  # a step goes only with a range
+    low, high = BOUNDS[index]
+    return span == "*" or all(
+        low <= _value(each, index) <= high for each in ([first, last] if dash else [first])
+    )
+
+
+def _value(text: str, index: int) -> int:
+    """Return a number or a name as a number, -1 for what is neither."""
+    known = (text.isascii() and text.isdigit()) or (index >= 3 and text in NAMES[index - 3])
+    return _number(text, index) if known else -1
+
+
 def _is_many(text: str) -> bool:
     minutes, hours, *_ = _fields(text)[0]
     return len(minutes) * len(hours) * SPAN.days > MANY

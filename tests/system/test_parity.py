@@ -24,6 +24,7 @@ import pytest
 from croniter import croniter
 
 from taskrunner import Cron, InputError, TaskRunner
+from taskrunner.clocks import proof
 from tests.system import cronbox
 
 pytestmark = [
@@ -429,6 +430,24 @@ def test_the_same_texts_are_expressions_but_for_those_that_the_page_lists(needs)
         if theirs != taken(text)
     }
     assert found == listed
+
+
+def test_what_debians_crontab_refuses_is_known(needs):
+    cronbox.check_machine(needs)
+    more = [
+        "0/5 * * * *",
+        "5/10,7 * * * *",
+        "*/5,7 * * * *",
+        "1-5/2,*/7 3 * * *",
+        "@Daily",
+        "@Reboot",
+    ]
+    more += ["@reboot", "@midnight", "1/2 * * * *", "0 0 1/7 * *", "0 0 * jan/2 *", "0 0 * * mon/2"]
+    asked = [each for each in (*AGREED, *OF_DAYS, *more) if taken(each) == "yes" or each[0] == "@"]
+    theirs = taken_by_cron(asked)
+    ours = ["no" if proof.refuses(each) else "yes" for each in asked]
+    assert dict(zip(asked, ours, strict=True)) == dict(zip(asked, theirs, strict=True))
+    assert "no" in theirs and "yes" in theirs
 
 
 def taken(text: str) -> str:

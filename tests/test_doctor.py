@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import sqlite3
+import stat
+import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -15,10 +19,12 @@ import pytest
 
 from taskrunner import Cron, Every, Manual, claim, cli, clock, entry, heartbeat, migrations, runner
 from taskrunner.api import TaskRunner
+from taskrunner.cli.common import Arguments
 from taskrunner.clocks import cron, program, systemd
 from taskrunner.doctor import places, stored
 from taskrunner.doctor.alive import alive
 from taskrunner.model import Severity
+from taskrunner.runner import processes
 from taskrunner.store.health import health
 from tests.samples import start, wait_for
 
@@ -61,9 +67,40 @@ def ticked(home, ago: float = 30.0, caller: str = "cron") -> None:
     heartbeat.write(str(home / "heartbeat"), heartbeat.Beat(at, 60_000, "", caller))
 
 
+PROGRAMS = {
+    *(
+        "systemctl",
+        "loginctl",
+        "timedatectl",
+        "crontab",
+        "cron",
+        "crond",
+        "fuser",
+        "sqlite3",
+        "pipx",
+        "uv",
+    ),
+    *("chmod", "chown", "kill", "mv", "rm", "mkdir"),
+}
+
+
 def examined(home):
     with TaskRunner(home, clock=lambda: NOW) as made:
-        return made.doctor()
+        checkup = made.doctor()
+    for each in checkup.findings:
+        works_as_printed(each.cure or "")
+    return checkup
+
+
+def works_as_printed(cure):
+    """Each command of a cure is one: our own parser takes it, a program of others is known, nothing is left open."""
+    for command in re.findall("`([^`]*)`", cure):
+        first, *words = shlex.split(command)
+        assert not [word for word in words if re.fullmatch("[A-Z]{2,}", word)], command
+        if first == "taskrunner":
+            cli._read(words, Arguments())
+        else:
+            assert os.path.basename(first) in PROGRAMS, command
 
 
 def found(home, severity=None) -> str:
@@ -279,6 +316,122 @@ def test_a_daemon_is_told_also_when_the_last_tick_was_of_the_other_clock(well):
     assert "a daemon ticks" not in found(well)
 
 
+def daemons(home, count):
+    """So many daemons in one home, which have begun."""
+    started = [start(home, "daemon", "--interval", "1h").__enter__() for _ in range(count)]
+    pids = {str(each.pid) for each in started}
+    place = home / "supervisors"
+    wait_for(
+        lambda: place.exists() and pids <= {each.name.split("-")[0] for each in place.iterdir()}
+    )
+    return started
+
+
+def end(processes):
+    for each in processes:
+        each.terminate()
+    for each in processes:
+        each.communicate(timeout=100)
+
+
+def test_several_daemons_are_told_with_the_command_that_ends_all_but_one(well, machine):
+    machine.tab.unlink()
+    started = daemons(well, 3)
+    try:
+        ticked(well, ago=3600, caller="cron")
+        said = found(well)
+        told = re.search(r"3 daemons tick in this home .* => `kill ([0-9 ]+)`", said)
+        assert "nothing calls a tick" not in said
+        ended = {int(pid) for pid in told[1].split()}
+        assert len(ended) == 2
+        assert ended < {each.pid for each in started}
+        subprocess.run(["/bin/sh", "-c", f"kill {told[1]}"], check=True)
+        for each in started:
+            if each.pid in ended:
+                each.communicate(timeout=100)
+        assert "daemons tick" not in found(well)
+    finally:
+        end(started)
+
+
+def test_one_daemon_beside_cron_is_told_with_the_command_that_ends_it(well):
+    started = daemons(well, 1)
+    try:
+        assert f"`kill {started[0].pid}`, or `taskrunner --home {well} uninstall cron`" in found(
+            well, "warning"
+        )
+    finally:
+        end(started)
+
+
+def test_a_cron_that_is_a_zombie_does_not_run():
+    code = "import ctypes; ctypes.CDLL(None).prctl(15, b'zombiecron', 0, 0, 0)"
+    child = subprocess.Popen([sys.executable, "-c", f"{code}; input()"], stdin=subprocess.PIPE)
+    try:
+        wait_for(lambda: processes.process_named("zombiecron"))
+        child.stdin.close()
+        wait_for(lambda: processes._stat(child.pid)[0] == "Z")
+        assert processes.process_named("zombiecron") is False
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize("caller", ["cron", "systemd", "daemon"])
+def test_a_clock_that_was_just_taken_away_is_told_while_its_last_tick_is_fresh(
+    well, machine, caller
+):
+    ticked(well, caller=caller)
+    assert "any more" not in found(well)
+    machine.tab.unlink()
+    (said,) = [each for each in found(well, "warning").split("\n") if "any more" in each]
+    assert said.startswith("a daemon did" if caller == "daemon" else f"{caller} called")
+    assert f"`taskrunner --home {well} install cron`" in said
+
+
+def test_an_entry_whose_program_is_gone_is_not_called_well(home, machine):
+    by_cron(machine, home, ["/gone/taskrunner"])
+    ticked(home)
+    assert "calls /gone/taskrunner, which is not there" in found(home, "error")
+    assert "cron calls it" not in found(home)
+
+
+def test_an_entry_of_a_program_made_for_one_call_is_told(home, machine):
+    file = machine.root / ".cache/uv/archive-v0/a1/bin/taskrunner"
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    file.chmod(0o755)
+    by_cron(machine, home, [str(file)])
+    assert "made for one call, and will remove => install it with `pipx install" in found(home)
+
+
+def test_a_line_of_ours_and_one_of_somebody_are_taken_away_in_their_own_ways(home, machine):
+    by_cron(machine, home)
+    words = (*program.own(), "--home", str(home), "tick")
+    text = cron.with_block(machine.tab.read_text(), str(home), cron.entry(words))
+    machine.tab.write_text(text)
+    said = found(home)
+    assert f"keep one: `taskrunner --home {home} uninstall cron` for line 3 of crontab of" in said
+    by_cron(machine, home)
+    assert "remove line 5 of crontab of" in found(home)
+
+
+def test_what_there_is_of_it_is_told_with_how_to_take_it_away(well):
+    said = found(well, "ok")
+    assert "to take taskrunner away, with tasks and history: remove line 1 of crontab" in said
+    assert f"then `rm -r {well}`" in said
+
+
+def test_the_commands_name_a_home_that_is_not_found_by_itself(tmp_path, machine):
+    place = tmp_path / "another home"
+    with TaskRunner(place, clock=lambda: NOW) as made:
+        made.add("x", TRUE, Every("1d"), cwd="/nowhere")
+    said = found(place)
+    assert f"`taskrunner --home '{place}' install cron`" in said
+    assert f"`taskrunner --home '{place}' disable x`" in said
+    assert "`taskrunner install" not in said
+
+
 def test_what_holds_for_two_lines_is_told_once(well, machine):
     by_cron(machine, well)
     machine.cron = False
@@ -326,6 +479,91 @@ def test_a_file_of_another_user_in_the_home_is_an_error(well, monkeypatch):
     assert "heartbeat belongs to user id 4321" in found(well, "error")
 
 
+@pytest.mark.parametrize("name", ["output", "backups", "supervisors", "spool"])
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_a_folder_of_the_home_that_is_none_is_told_and_the_cure_works(well, name, what):
+    place = well / name
+    if place.exists():
+        shutil.rmtree(place)
+    place.write_text("") if what == "file" else place.symlink_to("nowhere")
+    (said,) = [each for each in found(well, "error").split("\n") if f"{place} is no folder" in each]
+    (command,) = re.findall("`([^`]*)`", said)
+    subprocess.run(["/bin/sh", "-c", command], check=True, env={"PATH": "/usr/bin:/bin"})
+    assert "is no folder" not in found(well)
+
+
+@pytest.mark.parametrize("name", ["heartbeat", "tick.lock"])
+def test_a_file_of_the_home_that_is_a_folder_is_told(well, name):
+    (well / name).unlink(missing_ok=True)
+    (well / name).mkdir()
+    assert f"{well / name} is no file => `mv " in found(well, "error")
+
+
+@pytest.mark.parametrize("make", [lambda log: log.mkdir(), lambda log: log.symlink_to("x")])
+def test_a_log_that_cannot_be_written_is_told(well, make):
+    log = well / "taskrunner.log"
+    log.unlink(missing_ok=True)
+    make(log)
+    assert f"the log {log} is no plain file that can be written" in found(well, "warning")
+    (well / "taskrunner.toml").write_text('log_to = "none"\n')
+    assert "the log" not in found(well)
+
+
+@pytest.mark.parametrize("to", ["journal", "syslog"])
+def test_a_log_target_that_nobody_listens_at_is_told(well, tmp_path, monkeypatch, to):
+    (well / "taskrunner.toml").write_text(f'log_to = "{to}"\n')
+    place = tmp_path / "socket"
+    monkeypatch.setattr(f"taskrunner.journal.{to.upper()}", str(place))
+    assert f'log_to = "{to}", but {place} is not there' in found(well, "warning")
+    place.touch()
+    assert "log_to" not in found(well)
+
+
+def test_a_metrics_file_that_cannot_be_written_is_told(well, tmp_path):
+    place = tmp_path / "new folder" / "t.prom"
+    (well / "taskrunner.toml").write_text(f'metrics_textfile = "{place}"\n')
+    said = found(well, "warning")
+    assert f"the metrics cannot be written to {place}: {place.parent} is no folder" in said
+    subprocess.run(
+        ["/bin/sh", "-c", re.findall("`(mkdir [^`]*)`", said)[0]],
+        check=True,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    assert "the metrics" not in found(well)
+    place.mkdir()
+    assert "it is a folder" in found(well, "warning")
+    if os.geteuid() != 0:
+        place.rmdir()
+        place.parent.chmod(stat.S_IRUSR | stat.S_IXUSR)
+        assert "cannot be written" in found(well, "warning")
+
+
+def test_what_cannot_start_and_what_cannot_be_told_are_two_kinds_of_finding(well):
+    with TaskRunner(well, clock=lambda: NOW) as made:
+        made.set("report", notify="@ops", on_failure="mial a@b", cwd="/nowhere")
+    said = found(well, "warning").split("\n")
+    start = [each for each in said if each.startswith("report cannot start as it stands")]
+    told = [each for each in said if each.startswith("report starts, but ")]
+    assert len(start) == 1
+    assert "/nowhere" in start[0]
+    assert len(told) == 2
+    assert "no channel 'ops'" in told[0] + told[1]
+    assert "'mial' is not found" in told[0] + told[1]
+
+
+def test_a_channel_whose_program_is_not_there_is_told(well):
+    (well / "taskrunner.toml").write_text(
+        '[notify.a]\nkind = "command"\nshell = "mial x"\n'
+        '[notify.b]\nkind = "mail"\nto = "x"\nsendmail = "/gone"\n'
+        '[notify.c]\nkind = "mail"\n'
+    )
+    said = found(well, "warning")
+    assert "the channel a cannot tell anybody: " in said
+    assert "the channel b cannot tell anybody: the program '/gone' is not there" in said
+    assert "nobody is told: the channel 'c' in " in said
+    assert found(well, "error") == ""
+
+
 def test_a_network_file_system_is_an_error_until_it_is_allowed(well, monkeypatch):
     monkeypatch.setattr("taskrunner.home.network_file_system", lambda _: "nfs4")
     assert "is on nfs4" in found(well, "error")
@@ -338,7 +576,7 @@ def test_runs_that_systemd_is_to_carry_and_cannot_are_a_warning(well, tmp_path, 
     assert "systemd answers" not in found(well)
     (well / "taskrunner.toml").write_text('carrier = "systemd"\n')
     told = found(well, "warning")
-    assert "no systemd answers here: runs are carried inline => take `carrier` out of" in told
+    assert "no systemd answers here: runs are carried inline => take carrier out of" in told
     (tmp_path / "systemd").mkdir()
     (tmp_path / "systemd/private").touch()
     assert found(well, "warning") == ""

@@ -1,16 +1,19 @@
 """What is found about the clock: whether a tick comes, from where, and from how many places."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 
-from taskrunner import clock, duration, entry, home, lock, outlook
+from taskrunner import clock, duration, entry, home, lock, outlook, runner
 from taskrunner.answers import Finding
 from taskrunner.clocks import cron, program, systemd
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.entry import units
 from taskrunner.entry.files import Entry
+from taskrunner.model import Severity
+from taskrunner.runner import programs
 
 MINUTE = timedelta(minutes=1)
 INSTALL = "`taskrunner install cron` or `taskrunner install systemd`"
@@ -21,11 +24,14 @@ def findings(seen: Seen) -> Iterator[Finding]:
     """Give what is found about the last tick and the entries that call it."""
     found = entry.entries()
     here = [each for each in found if each.home == seen.folder]
+    daemons = _daemons(seen.folder)
     yield from _last_tick(seen, here)
-    yield from _entries(seen, found, here)
+    yield from _entries(seen, found, here, daemons)
+    yield from _several_daemons(daemons)
     # Two lines of cron have one daemon of cron that does not run: that is told once.
     told = [finding for each in here for finding in _one(seen, each)]
     yield from dict.fromkeys(told)
+    yield from _left(seen, here)
 
 
 def _last_tick(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
@@ -48,21 +54,39 @@ def _last_tick(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
         )
 
 
-def _entries(seen: Seen, found: list[Entry], here: list[Entry]) -> Iterator[Finding]:
+def _entries(
+    seen: Seen, found: list[Entry], here: list[Entry], daemons: list[int]
+) -> Iterator[Finding]:
     ticking = seen.beat is not None and not outlook.is_silent(seen.beat, seen.now)
     if not here:
         others = [each for each in found if each.home != seen.folder]
         for each in others:
-            cure = f"{INSTALL} for this home, or use that one (--home {each.home})"
+            cure = f"{INSTALL} for this home, or use that one with --home {shlex.quote(each.home)}"
             yield warning(f"{each.place} calls taskrunner for another home, {each.home}", cure)
-        if not ticking:
+        if ticking and seen.beat is not None:
+            yield from _unfounded(seen, seen.beat.caller, daemons)
+        elif not daemons:
             yield error(f"nothing calls a tick of {seen.folder}", INSTALL)
-        elif seen.beat is not None and seen.beat.caller == home.HAND:
-            what = f"no crontab and no unit calls a tick of {seen.folder}: the last one was called by hand"
-            yield warning(what, f"{INSTALL}, unless something else calls one each minute")
         return
     yield from _several(here)
-    yield from _daemon_beside(seen, here)
+    yield from _daemon_beside(seen, here, daemons)
+
+
+def _unfounded(seen: Seen, caller: str, daemons: list[int]) -> Iterator[Finding]:
+    """Give that ticks came a moment ago from what is not there any more, and will come no longer."""
+    cure = f"{INSTALL}, unless something else calls one each minute"
+    if caller == home.HAND:
+        what = (
+            f"no crontab and no unit calls a tick of {seen.folder}: the last one was called by hand"
+        )
+        yield warning(what, cure)
+    elif caller in ("cron", "systemd"):
+        kind = "crontab" if caller == "cron" else "unit"
+        what = f"{caller} called the last tick, and no {kind} that can be read here calls one of {seen.folder}"
+        yield warning(f"{what} any more: has it just been removed?", cure)
+    elif caller == "daemon" and not daemons and not _somebody_lives(seen.folder):
+        what = f"a daemon did the last tick, and none is there any more: nothing else calls one of {seen.folder}"
+        yield warning(what, f"start it again, or {INSTALL}")
 
 
 def _several(here: list[Entry]) -> Iterator[Finding]:
@@ -73,7 +97,8 @@ def _several(here: list[Entry]) -> Iterator[Finding]:
             what = (
                 f"{name} calls a tick of this home from {len(places)} places: {', '.join(places)}"
             )
-            cure = f"remove all but one: `taskrunner uninstall {name}`, with --system or --user, takes one away"
+            others = [each for each in here if each.clock == name][1:]
+            cure = f"keep one: {', '.join(dict.fromkeys(map(_removal, others)))}"
             yield warning(f"{what}; harmless, but one is enough", cure)
     if len({each.clock for each in here}) > 1:
         cure = "`taskrunner uninstall cron` or `taskrunner uninstall systemd`"
@@ -82,26 +107,63 @@ def _several(here: list[Entry]) -> Iterator[Finding]:
         )
 
 
-def _daemon_beside(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
+def _removal(each: Entry) -> str:
+    """Return how an entry is taken away."""
+    system = "--system" if each.place.startswith("/") and "/user" not in each.place else "--user"
+    if each.clock == "systemd":
+        return f"`taskrunner uninstall systemd {system}` for {each.place}"
+    if not each.ours:
+        return f"remove {each.place}, with `crontab -e` if it is yours"
+    scope = " --system" if " /" in each.place else ""
+    return f"`taskrunner uninstall cron{scope}` for {each.place}"
+
+
+def _daemon_beside(seen: Seen, here: list[Entry], daemons: list[int]) -> Iterator[Finding]:
     """Give a daemon that no unit keeps, as it is started by hand or in a container, beside another clock."""
     if any(os.path.basename(each.place) == systemd.DAEMON for each in here):
         return
     last = seen.beat
     ticks = last is not None and last.caller == "daemon" and not outlook.is_silent(last, seen.now)
-    if ticks or _daemon_lives(seen.folder):
+    if ticks or daemons:
         names = " and ".join(sorted({each.clock for each in here}))
         what = f"a daemon ticks in this home, and {names} calls ticks, too"
-        cure = f"end the daemon, or `taskrunner uninstall {here[0].clock}`"
-        yield warning(f"{what}; harmless, but one is enough", cure)
+        end = f"`kill {daemons[0]}`" if daemons else "end the daemon"
+        yield warning(
+            f"{what}; harmless, but one is enough",
+            f"{end}, or `taskrunner uninstall {here[0].clock}`",
+        )
 
 
-def _daemon_lives(folder: str) -> bool:
-    """Return whether one of the living supervisors of a home was started as a daemon."""
+def _several_daemons(daemons: list[int]) -> Iterator[Finding]:
+    if len(daemons) > 1:
+        pids = ", ".join(map(str, daemons))
+        what = f"{len(daemons)} daemons tick in this home (processes {pids}); harmless, but one is enough"
+        cure = f"`kill {' '.join(map(str, daemons[1:]))}` ends all but one"
+        yield warning(what, cure)
+
+
+def _daemons(folder: str) -> list[int]:
+    """Return the processes that tick in a home as daemons; the one that a unit keeps first, then the oldest."""
+    names = [name.partition("-")[0] for name in _supervisors(folder)]
+    found = {int(pid) for pid in names if pid.isdigit() and _is_daemon(pid)}
+    return sorted(found, key=lambda pid: (not _kept_by_unit(pid), runner.started_ticks(pid) or 0))
+
+
+def _somebody_lives(folder: str) -> bool:
+    return bool(_supervisors(folder))
+
+
+def _supervisors(folder: str) -> list[str]:
+    """Return the names of the supervisors of a home that live, also in other containers."""
     place = home.path(folder, home.SUPERVISORS)
     with suppress(OSError):
-        for name in os.listdir(place):
-            if lock.is_held(os.path.join(place, name)) and _is_daemon(name.partition("-")[0]):
-                return True
+        return [name for name in os.listdir(place) if lock.is_held(os.path.join(place, name))]
+    return []
+
+
+def _kept_by_unit(pid: int) -> bool:
+    with suppress(OSError), open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+        return systemd.DAEMON in file.read()
     return False
 
 
@@ -112,14 +174,15 @@ def _is_daemon(pid: str) -> bool:
 
 
 def _one(seen: Seen, each: Entry) -> Iterator[Finding]:
+    about = list(_program(each))
     if each.alive is False:
         yield _asleep(each)
-    elif each.alive:
+    elif each.alive and all(finding.severity is not Severity.ERROR for finding in about):
         yield ok(f"{each.clock} calls it: {each.place}")
-    yield from _program(each)
+    yield from about
     rare = each.when not in (None, cron.EVERY_MINUTE)
     if rare and seen.settings.tick_period <= MINUTE:
-        cure = "write * * * * *, or set tick_period to how often it comes"
+        cure = "write * * * * * there (`crontab -e`), or set tick_period to how often it comes"
         yield warning(f"{each.place} calls a tick at {each.when} only", cure)
     if "/user" in each.place and each.clock == "systemd" and not units.lingers():
         what = "lingering is off: your units run only while you are logged in"
@@ -128,7 +191,9 @@ def _one(seen: Seen, each: Entry) -> Iterator[Finding]:
 
 def _asleep(each: Entry) -> Finding:
     if each.clock == "cron":
-        return error("no cron daemon runs", "`systemctl enable --now cron`, or start crond")
+        name = "crond" if programs.find("crond") and not programs.find("cron") else "cron"
+        other = programs.find(name) or name
+        return error("no cron daemon runs", f"`systemctl enable --now {name}`, or `{other}`")
     name = os.path.basename(each.place)
     scope = "systemctl --user" if "/user" in each.place else "systemctl"
     return error(f"{each.place} is not active", f"`{scope} enable --now {name}`")
@@ -141,15 +206,26 @@ def _program(each: Entry) -> Iterator[Finding]:
         cure = f"`taskrunner install {each.clock}` writes the whole path"
         yield warning(f"{each.place} calls {file} without its path: PATH is short there", cure)
     elif not os.access(file, os.X_OK):
-        cure = f"`taskrunner install {each.clock}` from the program that is to be called"
+        cure = f"`taskrunner install {each.clock}` has it call this one; or {_removal(each)}"
         yield error(f"{each.place} calls {file}, which is not there or cannot be executed", cure)
+    elif (fleeting := program.fleeting([file])) is not None:
+        what = f"{each.place} calls {file}, a copy that {fleeting[1]} made for one call, and will remove"
+        yield warning(what, f"{program.INSTALL}, then `taskrunner install {each.clock}`")
     elif not _same(file, _own_file()):
         cure = f"`taskrunner install {each.clock}` if this one is to be called: {_own_file()}"
         yield warning(f"{each.place} calls another program, {file}", cure)
     by = program.changeable_by(file) if os.geteuid() == 0 and os.path.isabs(file) else None
     if by is not None:
         who = "everybody" if by == 0 else f"user id {by}"
-        yield warning(f"{file} runs as root and can be changed by {who}", "use one that is root's")
+        cure = f"use one that is root's, or `chown root {shlex.quote(file)}` if all that leads to it is"
+        yield warning(f"{file} runs as root and can be changed by {who}", cure)
+
+
+def _left(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
+    """Give what there is of taskrunner besides the program, for who wants to be rid of it."""
+    if os.path.isdir(seen.folder):
+        steps = [*dict.fromkeys(map(_removal, here)), f"`rm -r {shlex.quote(seen.folder)}`"]
+        yield ok(f"to take taskrunner away, with tasks and history: {', then '.join(steps)}")
 
 
 def _same(file: str, own: str) -> bool:

@@ -1,5 +1,6 @@
 """All that is found about a home and its host, what is worst first, and the paths in use."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -9,6 +10,7 @@ from taskrunner.answers import Checkup, Finding
 from taskrunner.clocks import program
 from taskrunner.doctor import beats, places, stored, tasks, told
 from taskrunner.doctor.seen import Seen, look
+from taskrunner.record import like
 
 
 def examine(folder: str, now: datetime) -> Checkup:
@@ -16,7 +18,16 @@ def examine(folder: str, now: datetime) -> Checkup:
     seen = look(folder, now)
     order = ["error", "warning", "ok"]
     found = sorted(_findings(seen), key=lambda finding: order.index(finding.severity))
-    return Checkup(found, _paths(folder))
+    return Checkup([_for_home(folder, each) for each in found], _paths(folder))
+
+
+def _for_home(folder: str, found: Finding) -> Finding:
+    """Return a finding whose commands name the home, unless they find it by themselves."""
+    if home.find() == folder:
+        return found
+    named = f"`taskrunner --home {shlex.quote(folder)} "
+    what, cure = (text and text.replace("`taskrunner ", named) for text in (found.what, found.cure))
+    return like(found, what=what, cure=cure)
 
 
 def _findings(seen: Seen) -> Iterator[Finding]:

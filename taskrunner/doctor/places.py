@@ -1,19 +1,23 @@
 """What is found about the home and its host: modes, owners, disk room, who carries runs, versions."""
 
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Iterator
 
 import taskrunner
-from taskrunner import carrier, home, schedule
+from taskrunner import carrier, home, journal, schedule
 from taskrunner.answers import Finding
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.store.health import library
 
 LITTLE = 10_000_000  # bytes of disk; with less, claims and outcomes fail soon
 SOME = 200_000_000
+FOLDERS = (home.OUTPUT, home.BACKUPS, home.SUPERVISORS, home.SPOOL)
+FILES = (home.LOCK, home.HEARTBEAT, home.SENDER, home.BALLAST)
 OURS = (
+    home.LOG,
     home.LOCK,
     home.HEARTBEAT,
     home.OUTPUT,
@@ -31,8 +35,10 @@ def findings(seen: Seen) -> Iterator[Finding]:
     if os.path.isdir(seen.folder):
         yield from _modes(seen.folder)
         yield from _owners(seen.folder)
+        yield from _kinds(seen.folder)
+        yield from _written(seen)
     elif not seen.problems:
-        cure = "`taskrunner add` makes it with the first task; or name another one with --home"
+        cure = "it is made with the first task that is added; or name another one with --home"
         yield warning(f"there is no home {seen.folder} yet", cure)
     yield from _file_system(seen)
     yield from _carrier(seen)
@@ -44,7 +50,9 @@ def _modes(folder: str) -> Iterator[Finding]:
     found = os.stat(folder).st_mode
     if found & (stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH):
         mode = f"mode {stat.S_IMODE(found):04o}"
-        yield warning(f"others can look into the home ({mode})", f"chmod 700 {folder}")
+        yield warning(
+            f"others can look into the home ({mode})", f"`chmod 700 {shlex.quote(folder)}`"
+        )
     else:
         yield ok(f"the home {folder} is private")
 
@@ -58,8 +66,61 @@ def _owners(folder: str) -> Iterator[Finding]:
         except OSError:
             continue
         if owner != os.geteuid():
-            cure = f"chown -R {os.geteuid()} {folder}, and use this home as one user only"
+            cure = f"`chown -R {os.geteuid()} {shlex.quote(folder)}` as root, and use this home as one user only"
             yield error(f"{place} belongs to user id {owner}", cure)
+
+
+def _kinds(folder: str) -> Iterator[Finding]:
+    """Give what is no folder where one has to be, or no file, and what we cannot write."""
+    for name in (*FOLDERS, *FILES):
+        place, quoted = home.path(folder, name), shlex.quote(home.path(folder, name))
+        if not os.path.lexists(place):
+            continue
+        wanted, right = ("folder", os.path.isdir) if name in FOLDERS else ("file", os.path.isfile)
+        aside = f"`mv {quoted} {shlex.quote(f'{place}.aside')}`: it is made anew when it is needed"
+        if not right(place):
+            yield error(f"{place} is no {wanted}", aside)
+        elif not os.access(place, os.W_OK):
+            yield error(
+                f"{place} cannot be written",
+                f"`chmod u+rwX {quoted}`, or mount its disk for writing",
+            )
+
+
+def _written(seen: Seen) -> Iterator[Finding]:
+    """Give the places that settings have us write to, and that do not take it."""
+    config_file = home.path(seen.folder, home.CONFIG)
+    listeners = {"journal": journal.JOURNAL, "syslog": journal.SYSLOG}
+    place = listeners.get(seen.settings.log_to)
+    if place is not None and not os.path.exists(place):
+        what = f'the setting is log_to = "{seen.settings.log_to}", but {place} is not there: lines go into {home.LOG}'
+        yield warning(what, f'set log_to to "file" in {config_file}, or start what listens there')
+    log = home.path(seen.folder, home.LOG)
+    if seen.settings.log_to != "none" and os.path.lexists(log) and not _plain_and_ours(log):
+        cure = f"`mv {shlex.quote(log)} {shlex.quote(f'{log}.aside')}`: it is made anew"
+        yield warning(f"the log {log} is no plain file that can be written", cure)
+    metrics = seen.settings.metrics_textfile
+    if metrics is not None and (why := _unwritable(metrics)):
+        yield warning(
+            f"the metrics cannot be written to {metrics}: {why}",
+            f"`mkdir -p {shlex.quote(os.path.dirname(metrics))}`, or set metrics_textfile in {config_file}",
+        )
+
+
+def _plain_and_ours(place: str) -> bool:
+    return os.path.isfile(place) and not os.path.islink(place) and os.access(place, os.W_OK)
+
+
+def _unwritable(place: str) -> str | None:
+    """Return why a file cannot be put in a place; None when it can, as far as that can be told."""
+    folder = os.path.dirname(place)
+    if os.path.isdir(place):
+        return "it is a folder"
+    if not os.path.isdir(folder):
+        return f"{folder} is no folder"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder} cannot be written"
+    return None
 
 
 def _file_system(seen: Seen) -> Iterator[Finding]:
@@ -81,7 +142,7 @@ def _carrier(seen: Seen) -> Iterator[Finding]:
     what = (
         'the setting is carrier = "systemd", but no systemd answers here: runs are carried inline'
     )
-    cure = "take `carrier` out of taskrunner.toml, or let a systemd run here (your own: `loginctl enable-linger`)"
+    cure = "take carrier out of taskrunner.toml, or let a systemd run here (your own: `loginctl enable-linger`)"
     yield warning(what, cure)
 
 

@@ -1,7 +1,9 @@
 """What is found about the store, and about what waits to be written to it."""
 
 import os
+import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 
 from taskrunner import home, ledger
 from taskrunner.answers import Finding
@@ -11,7 +13,6 @@ from taskrunner.store.health import Health
 REFUSED = ".refused"  # what a tick has put aside, as `spool` says
 LARGE_LOG = 64_000_000  # bytes; a tick that works puts the log back into the store
 LARGE = 5_000_000_000
-KEPT = "`taskrunner restore COPY`, or salvage what is left with sqlite3(1) and its .recover"
 
 
 def findings(seen: Seen) -> Iterator[Finding]:
@@ -19,30 +20,43 @@ def findings(seen: Seen) -> Iterator[Finding]:
     yield from _spool(seen.folder)
     if seen.health is None:
         if os.path.isdir(seen.folder) and not seen.problems:
-            cure = "`taskrunner add` makes it with the first task; or name another home (--home)"
+            cure = "it is made with the first task that is added; or name another home (--home)"
             yield warning(f"there is no store in {seen.folder} yet", cure)
         return
     yield from _usable(seen.health, home.path(seen.folder, home.STORE))
-    yield from _sizes(seen.health)
+    yield from _sizes(seen.health, home.path(seen.folder, home.STORE))
     if seen.hold is not None:
         yield warning(ledger.sentence(seen.hold), "`taskrunner resume` ends that")
 
 
 def _usable(found: Health, place: str) -> Iterator[Finding]:
     if found.busy:
-        cure = "end what holds it (`fuser taskrunner.db` names it): a tick cannot claim meanwhile"
+        cure = f"end what holds it (`fuser {shlex.quote(place)}` names it): a tick cannot claim meanwhile"
         yield error("the store is locked by another program", cure)
     elif found.disk is not None:
         cure = "make room there, or mount it for writing: the store itself may be sound"
         yield error(f"the store cannot be used: {found.disk}", cure)
     elif found.error is not None:
         permitted = os.access(place, os.R_OK | os.W_OK)
-        cure = KEPT if permitted else f"chmod 600 {place}"
+        cure = _kept(place) if permitted else f"`chmod 600 {shlex.quote(place)}`"
         yield error(f"the store cannot be read: {found.error}", cure)
     elif found.faults:
-        yield error(f"the store is damaged: {'; '.join(found.faults)}", KEPT)
+        yield error(f"the store is damaged: {'; '.join(found.faults)}", _kept(place))
     else:
         yield from _schema(found)
+
+
+def _kept(place: str) -> str:
+    """Return how a store that is damaged is replaced: by the newest copy in the backups, if there is one."""
+    backups, copies = os.path.join(os.path.dirname(place), home.BACKUPS), []
+    with suppress(OSError):
+        names = [each for each in os.listdir(backups) if each.endswith(".db")]
+        copies = [os.path.join(backups, each) for each in names]
+    salvage = f"`sqlite3 {shlex.quote(place)} .recover` prints what can be salvaged"
+    if not copies:
+        return salvage
+    newest = max(copies, key=os.path.getmtime)
+    return f"`taskrunner restore {shlex.quote(newest)}`; {salvage}"
 
 
 def _schema(found: Health) -> Iterator[Finding]:
@@ -59,9 +73,9 @@ def _schema(found: Health) -> Iterator[Finding]:
         yield ok(f"the store is sound: schema {schema}, {found.size / 1e6:.1f} MB")
 
 
-def _sizes(found: Health) -> Iterator[Finding]:
+def _sizes(found: Health, place: str) -> Iterator[Finding]:
     if found.log > LARGE_LOG:
-        cure = "look for a program that keeps the store open (`fuser taskrunner.db`) and end it"
+        cure = f"look for a program that keeps the store open (`fuser {shlex.quote(place)}`) and end it"
         yield warning(f"the log of the store has grown to {found.log / 1e6:.0f} MB", cure)
     if found.size > LARGE:
         cure = "keep less (keep_age, keep_output), then `taskrunner prune`"

@@ -29,7 +29,7 @@ def _zones(seen: Seen) -> Iterator[Finding]:
     try:
         zone.zone(clock.local_zone())
     except ZoneError as exc:
-        cure = "set it with `timedatectl set-timezone`, or set tz in taskrunner.toml"
+        cure = "set it (`timedatectl list-timezones` shows the names), or set tz in taskrunner.toml"
         yield warning(f"the zone of this host is not known: {exc}", cure)
     try:
         name = config.default_zone(seen.settings)
@@ -45,16 +45,16 @@ def _path(seen: Seen) -> Iterator[Finding]:
     for folder in path.split(":"):
         if not os.path.isabs(folder):
             what = f"PATH of tasks has {folder!r}, which is another place in each directory"
-            yield warning(what, "write whole paths in `path` of taskrunner.toml")
+            yield warning(what, "write whole paths in path of taskrunner.toml")
     if not any(map(os.path.isdir, path.split(":"))):
         yield error(
-            f"PATH of tasks has no folder that exists: {path}", "mend `path` in taskrunner.toml"
+            f"PATH of tasks has no folder that exists: {path}", "mend path in taskrunner.toml"
         )
 
 
 def _one(seen: Seen, task: Task) -> Iterator[Finding]:
     problem = outlook.problem(task)
-    cure = f"`taskrunner set {task.name}` mends it, `taskrunner disable {task.name}` silences this"
+    cure = f"mend that, or `taskrunner disable {task.name}`"
     if problem is not None or task.error is not None:
         yield error(f"{task.name} cannot be evaluated: {problem or task.error}", cure)
     if task.enabled:

@@ -156,7 +156,8 @@ def entries() -> Iterator[Entry]:
         for line in cron.lines_that_call(text, users=users):
             place = f"line {line.number} of {name}"
             home_ = files.home_of(line.call.home, line.user)
-            yield Entry("cron", place, home_, line.call.program, line.when, alive)
+            program_ = line.call.program
+            yield Entry("cron", place, home_, program_, line.when, alive, line.ours)
 
 
 def _crontabs() -> Iterator[tuple[str, str, bool]]:

@@ -22,6 +22,7 @@ class Entry:
     program: str
     when: str | None = None  # the five fields, with cron
     alive: bool | None = None
+    ours: bool = True  # written by `install`, and removed by `uninstall`
 
 
 @record

@@ -173,8 +173,13 @@ def process_named(*names: str) -> bool | None:
     for number in _numbers():
         try:
             with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
-                if file.read().strip() in names:
-                    return True
+                found = file.read().strip() in names
+            fields = _stat(int(number)) if found else None
+            if fields is not None and fields[0] not in (
+                "Z",
+                "X",
+            ):  # one that has ended calls nobody
+                return True
         except OSError:  # gone meanwhile
             continue
     return False

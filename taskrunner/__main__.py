@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run the command line and end the process; only names for a shell, and help, return."""
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        _begin_in_utf8()
     words = sys.argv[1:]
     if words == ["tick"] or (len(words) == 3 and words[0] == "--home" and words[2] == "tick"):
         given = words[1] if len(words) == 3 else None
@@ -23,6 +25,16 @@ def main() -> int:
     from taskrunner.cli import main as command_line
 
     return _leave(command_line())
+
+
+def _begin_in_utf8() -> None:
+    """Begin anew with words, names of files and all else in UTF-8, as in a C locale Python does by itself (PEP 540).
+
+    A task is to be started by the same bytes whatever the locale of who adds it and of who starts it.
+    """
+    with contextlib.suppress(OSError):
+        argv = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execv(sys.executable, argv)  # noqa: S606  the same program, by the same words
 
 
 def _leave(code: int) -> "NoReturn":

@@ -191,7 +191,7 @@ def _opened_for(place: str, uid: int) -> int:
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
         with rights.of(uid):
-            return os.open(place, flags)
+            return os.open(place.encode(), flags)
     except PermissionError:
         ours = {0, os.geteuid()}
         if uid in ours:
@@ -199,7 +199,7 @@ def _opened_for(place: str, uid: int) -> int:
         fault = _astray(place, ours)
         if fault is not None:
             raise StateError(f"the environment file {shown(place)} is not read: {fault}") from None
-    return os.open(place, flags)
+    return os.open(place.encode(), flags)
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,7 @@ LEAST_STOP = 2.0  # seconds; until the recorder asks for more
 PLAIN = frozenset(
     string.ascii_letters + string.digits + "/._-=+@,"
 )  # what `begin` and `end` are given as it is
+UTF8 = ("-X", "utf8")  # whatever the locale of systemd
 EARLY = 0.02  # seconds that a timer may come too soon by the wall clock
 
 
@@ -49,7 +50,7 @@ class Transient:
         """Hand a run to systemd; return why it is refused, None when it is not. Raises LookupError for no such user."""
         place = self.here.supervisor(unit)
         _write_private(place, handed.plain(command))
-        begin = (sys.executable, "-I", "-S", BEGIN, _encoded(place))
+        begin = (sys.executable, "-I", "-S", *UTF8, BEGIN, _encoded(place))
         properties = self._properties(unit, run, command, slot)
         refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
         if refused is None:
@@ -77,7 +78,7 @@ class Transient:
         """
         settings = [f"{name}={value}" for name, value in config.own_variables().items()]
         words = (self.here.folder, unit, str(run.id), *settings, "--", *_own_path())
-        return " ".join((_quoted(sys.executable), "-I", _quoted(END), *map(_encoded, words)))
+        return " ".join((_quoted(sys.executable), "-I", *UTF8, _quoted(END), *map(_encoded, words)))
 
     def wake(self, ready: datetime, seconds: float) -> None:
         """Let a tick come at an instant that is so far away, for a run whose time comes then."""

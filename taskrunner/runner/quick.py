@@ -7,7 +7,6 @@ reason is found. It takes glibc 2.34; elsewhere everything is left to `spawn`.
 import ctypes
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -21,11 +20,15 @@ from taskrunner.runner.beside import Beside
 FLAGS = 0x80 | 0x04  # POSIX_SPAWN_SETSID and POSIX_SPAWN_SETSIGDEF (spawn.h)
 OPAQUE = 1024  # bytes, more than the C library takes for one of its types
 RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)  # ignored by Python, and not to be by its children
-ENCODING = sys.getfilesystemencoding()
 
 Strings = ctypes.Array[ctypes.c_char_p]  # they end with NULL
 LIBC = ctypes.CDLL(None)
 AVAILABLE = hasattr(LIBC, "posix_spawn_file_actions_addclosefrom_np")
+
+
+def encoded(text: str) -> bytes:
+    """Return the bytes of a word, a variable or a path for a command: UTF-8, whatever the locale of who starts it."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 class Plan(NamedTuple):
@@ -66,7 +69,7 @@ class Actions:
             flags = os.O_RDWR | (os.O_APPEND if number else 0)
             LIBC.posix_spawn_file_actions_addopen(self.made, number, place.encode(), flags, 0)
         LIBC.posix_spawn_file_actions_adddup2(self.made, 1, 2)
-        LIBC.posix_spawn_file_actions_addchdir_np(self.made, os.fsencode(cwd))
+        LIBC.posix_spawn_file_actions_addchdir_np(self.made, encoded(cwd))
         LIBC.posix_spawn_file_actions_addclosefrom_np(self.made, 3)
 
     def __del__(self) -> None:
@@ -105,21 +108,21 @@ def plan(command: Command, argv: tuple[str, ...], output: int) -> Plan | None:
     path = None if words is None else _program(argv[0], command.env.get("PATH", ""))
     if words is None or settings is None or path is None:
         return None
-    return Plan(os.fsencode(path), words, settings, actions(output, command.cwd))
+    return Plan(path, words, settings, actions(output, command.cwd))
 
 
-def _program(name: str, path: str) -> str | None:
+def _program(name: str, path: str) -> bytes | None:
     """Return the file of a program, which posix_spawnp(3) would look for on our own PATH."""
     if "/" in name:
-        return name
-    places = (f"{folder}/{name}" for folder in path.split(":") if folder.startswith("/"))
+        return encoded(name)
+    places = (encoded(f"{folder}/{name}") for folder in path.split(":") if folder.startswith("/"))
     return next((place for place in places if os.access(place, os.X_OK)), None)
 
 
 def _strings(texts: Iterable[str]) -> Strings | None:
     """Return texts as an array for C; None when one of them holds a NUL."""
     texts = list(texts)
-    found = "\0".join(texts).encode(ENCODING, "surrogateescape").split(b"\0")
+    found = encoded("\0".join(texts)).split(b"\0")
     if len(found) != len(texts):
         return None
     made = (ctypes.c_char_p * (len(found) + 1))()

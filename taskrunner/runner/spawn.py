@@ -13,6 +13,7 @@ from taskrunner import rights
 from taskrunner.model import Command, Outcome
 from taskrunner.runner import quick
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND, find
+from taskrunner.runner.quick import encoded
 
 # Our words for limits: the option of prlimit(1), and the resource of setrlimit(2).
 LIMITS = {
@@ -50,12 +51,12 @@ def spawn(command: Command, output: int) -> int:
         # that a link of the user leads to nothing that only we may see.
         with rights_of(become):
             process = subprocess.Popen(
-                arguments(command),
+                [*map(encoded, arguments(command))],
                 stdin=stdin,
                 stdout=own,
                 stderr=own,
-                cwd=command.cwd,
-                env=command.env,
+                cwd=encoded(command.cwd),
+                env={encoded(name): encoded(value) for name, value in command.env.items()},
                 umask=command.umask,
                 start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
                 **become,
@@ -191,7 +192,7 @@ def not_started(command: Command, exc: Exception) -> Outcome:
         return Outcome(
             error=f"could not start: as the user {command.user!r} it would keep privileges of ours"
         )
-    if isinstance(exc, OSError) and exc.filename == command.cwd and command.cwd != command.argv[0]:
+    if isinstance(exc, OSError) and _is_about(exc, command.cwd) and command.cwd != command.argv[0]:
         return Outcome(error=f"could not start: the directory {command.cwd!r}: {exc.strerror}")
     if isinstance(exc, FileNotFoundError):
         name = command.argv[0]
@@ -202,6 +203,10 @@ def not_started(command: Command, exc: Exception) -> Outcome:
             NOT_EXECUTABLE, error=f"could not start: {command.argv[0]!r}: {exc.strerror}"
         )
     return Outcome(error=f"could not start: {exc}")
+
+
+def _is_about(exc: OSError, place: str) -> bool:
+    return exc.filename is not None and os.fsencode(exc.filename) == encoded(place)
 
 
 def _path(command: Command) -> str:

@@ -97,7 +97,10 @@ class Calendar:
         return day.month in self.months and day.day in _days_of(self, day.year, day.month)
 
     def day_from(self, day: date) -> date | None:
-        """Return its first day that is not before `day`, or None when there is none in 41 years."""
+        """Return its first day that is not before `day`, or None when there is none in 41 years.
+
+        For counting over years, and to refuse what can never fire: slots are walked by a library (`schedule`).
+        """
         for year in range(day.year, min(day.year + SEARCH_YEARS, 9999) + 1):
             for month in self.months:
                 if (year, month) < (day.year, day.month):

@@ -457,20 +457,21 @@ def _walk(what: Expression, wall: datetime) -> datetime | None:
 
 @lru_cache(maxsize=1024)  # few calendars in a store, however many tasks it has
 def _day_from(calendar: Calendar, first: date) -> date | None:
-    """Return the first day that matches and is not before `first`; when that is `first`, nobody is asked.
+    """Return the first day that matches and is not before `first`: that day itself, or the one that croniter gives.
 
-    croniter is asked from the day before ours, since it searches decades slowly or gives up; it is handed
-    naive times only, as its own handling of clock changes is not Debian's.
+    It is handed naive times only, as its own handling of clock changes is not Debian's.
     """
-    day = calendar.day_from(first)
-    if day is None or day == first:
-        return day
-    from croniter import croniter
+    if calendar.matches(first):
+        return first
+    from croniter import CroniterBadDateError, croniter
 
-    before = datetime.combine(day, time()) - MINUTE
+    before = datetime.combine(first, time()) - MINUTE
     text = f"0 0 {calendar.canonical}"
     walker = croniter(text, before, ret_type=datetime, day_or=not calendar.both)
-    found: datetime = walker.get_next()
+    try:
+        found: datetime = walker.get_next()
+    except CroniterBadDateError:  # before 7.0 it gives up on the 31st or a weekday of short months
+        return calendar.day_from(first)
     return found.date()
 
 

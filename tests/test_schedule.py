@@ -240,6 +240,33 @@ def test_croniter_is_asked_once_for_the_days_that_many_expressions_share(monkeyp
     assert asked == [f"0 0 {days}"]
 
 
+def test_croniter_decides_which_day_comes_next(monkeypatch):
+    module = pytest.importorskip("croniter")
+
+    class Other(module.croniter):
+        def get_next(self, *given, **named):
+            return super().get_next(*given, **named) + timedelta(days=2)
+
+    cron, start = Cron("30 4 14 8 *", "UTC"), at("2031-01-05T00:00")
+    monkeypatch.setattr(module, "croniter", Other)
+    assert cron.next_after(start) == at("2031-08-16T04:30")
+
+
+@given(
+    st.sampled_from(["*", "31", "30,31", "29", "1-7", "*/13", "13"]),
+    st.sampled_from(["*", "2", "2,6", "4", "1,12", "*/5"]),
+    st.sampled_from(["*", "1", "*/7", "0-2", "5"]),
+    st.dates(date(1970, 1, 2), date(9790, 12, 31)),
+)
+def test_croniter_and_our_own_walk_over_the_calendar_find_the_same_days(day, month, weekday, first):
+    try:
+        cron = Cron(f"0 0 {day} {month} {weekday}", "UTC")
+    except ScheduleError:  # it can never fire
+        return
+    before = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(minutes=1)
+    assert cron.next_after(before).date() == cron.meaning.calendar.day_from(first)
+
+
 def test_years_of_missed_minutes_are_counted_quickly_and_as_at_least():
     cron, until = Cron("* * * * *", "Europe/Berlin"), NOW + 10 * YEAR
     start = time.perf_counter()

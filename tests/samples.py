@@ -136,3 +136,25 @@ def with_library(ours, library):
 def _python(code):
     argv = [sys.executable, "-I", "-c", code]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def command_lines():
+    """The words of all processes that can be seen, by their numbers; there may be no ps(1)."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (folder / "cmdline").read_bytes()
+        except OSError:  # it has ended, or is not ours to see
+            continue
+        found[int(folder.name)] = text.replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+def statuses():
+    """What the kernel says of each process that can be seen."""
+    for file in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = file.read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        yield {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}

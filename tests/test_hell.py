@@ -4,6 +4,7 @@ Each is a task of its own in one home, ended by one tick. What the supervisor co
 """
 
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from taskrunner import Manual, State, TaskRunner
 from tests.conftest import demanded
-from tests.samples import ROOT, call, program, start, wait_for
+from tests.samples import ROOT, call, program, start, statuses, wait_for
 
 LONG = bool(os.environ.get("TASKRUNNER_TEST_LONG"))
 ROOTS = os.geteuid() == 0
@@ -86,7 +87,8 @@ def test_a_fork_bomb_under_a_limit_is_put_out(door, home, tmp_path):
     run, _ = ended(door, home, "bomb", text, **limits)
     assert run.state in (State.TIMED_OUT, State.FAILED), run.reason
     assert door.history("other")[0].state is State.SUCCEEDED
-    wait_for(lambda: subprocess.run(["pgrep", "-U", STRANGER], capture_output=True).returncode == 1)
+    uid = pwd.getpwnam(STRANGER).pw_uid
+    wait_for(lambda: all(status["Uid"].split()[0] != str(uid) for status in statuses()))
 
 
 # ---- those that leave

@@ -6,6 +6,7 @@ import pwd
 import subprocess
 import sys
 import venv
+from glob import glob
 from pathlib import Path
 
 import dateutil
@@ -63,14 +64,18 @@ def test_it_imports_nothing_but_the_standard_library():
 
 def pythons():
     """Other interpreters of this machine, as pyenv keeps them or as they are called in /usr/bin."""
-    kept = Path(os.environ.get("PYENV_ROOT") or f"{pwd.getpwuid(os.getuid()).pw_dir}/.pyenv")
-    found = [*kept.glob("versions/3.*/bin/python"), *Path("/usr/bin").glob("python3.?*")]
+    kept = os.environ.get("PYENV_ROOT") or f"{pwd.getpwuid(os.getuid()).pw_dir}/.pyenv"
+    # glob(1) and not Path: a folder that we may not read has nothing for us.
+    found = [Path(each) for each in glob(f"{kept}/versions/3.*/bin/python")]
+    found += Path("/usr/bin").glob("python3.?*")
     fit = [str(each) for each in found if "-" not in each.name and os.access(each, os.X_OK)]
     return sorted(each for each in fit if _version(each) >= OLDEST)
 
 
 def _version(python):
     said = subprocess.run([python, "-V"], capture_output=True, text=True).stdout  # Python 3.8.18
+    if not said.startswith("Python 3."):  # a shim whose Python is gone
+        return (0, 0)
     return tuple(int(part) for part in said.split()[1].split(".")[:2])
 
 

@@ -125,9 +125,10 @@ def test_the_child_has_its_directory_umask_and_empty_stdin(children, out, tmp_pa
 
 
 def test_the_child_leads_a_session_and_group_of_its_own(children, out):
-    child = children.start(1, shell("ps -o sid=,pgid= -p $$"), out.fd)
+    child = children.start(1, shell("exec cat /proc/self/stat"), out.fd)
     ended(children)
-    assert out.text().split() == [str(child.pid), str(child.pid)]
+    *_, group, session = out.text().split()[:6]
+    assert (group, session) == (str(child.pid), str(child.pid))
 
 
 def test_the_child_inherits_no_descriptor_but_its_three(children, out):
@@ -323,7 +324,7 @@ def test_a_user_who_does_not_exist_is_an_outcome(children, out):
 
 def test_niceness_is_that_of_the_command_from_its_first_step(children, out):
     run(children, out, shell("nice", nice=7))
-    assert out.text() == "7\n"
+    assert out.text() == f"{min(19, os.nice(0) + 7)}\n"  # ours is not always 0
 
 
 def test_signals_are_collected_and_wake_the_loop(children, out):
@@ -448,7 +449,7 @@ def test_python_that_takes_too_long_is_interrupted_in_the_main_thread():
 
 
 def test_a_detached_program_is_not_our_child(tmp_path):
-    runner.detach(("/bin/sh", "-c", f"ps -o ppid= -p $$ > {tmp_path}/ppid"), "/")
+    runner.detach(("/bin/sh", "-c", f"echo $PPID > {tmp_path}/ppid"), "/")
     end = time.monotonic() + 100
     place = tmp_path / "ppid"
     while not (place.exists() and place.read_text().strip()):

@@ -17,7 +17,7 @@ from taskrunner import Cron, Every, Manual, State, TaskRunner
 from taskrunner.cli import progress, screen
 from taskrunner.errors import InputError, StateError
 from tests.history import ran
-from tests.samples import ROOT, call, program, wait_for
+from tests.samples import ROOT, call, command_lines, program, wait_for
 
 WIDTHS = (60, 80, 140)
 
@@ -156,10 +156,9 @@ def test_a_stop_by_a_signal_gives_the_screen_back_too(terminal, home):
     watched = terminal()
     watched.enter(home, "status", "--watch")
     watched.shows("q ends")
-    (child,) = subprocess.run(
-        ["pgrep", "-f", f"home {home} status --watch", "-n"], capture_output=True, text=True
-    ).stdout.split()
-    os.kill(int(child), signal.SIGTERM)
+    words = f"--home {home} status --watch"
+    children = [pid for pid, line in command_lines().items() if words in line and "-m " in line]
+    os.kill(max(children), signal.SIGTERM)  # the newest, as a shell has the same words
     assert "q ends" not in watched.shows("ended=0")
 
 

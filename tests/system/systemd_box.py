@@ -27,7 +27,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("systemd_box.sh")
 SYSTEMD = "/lib/systemd/systemd"
 UP = ("running", "degraded")
-PATIENCE = 30.0  # seconds for it to come up
+PATIENCE = 120.0  # seconds for it to come up, on a machine that has much else to do
 POWER_OFF = signal.SIGRTMIN + 4  # systemd(1)
 
 
@@ -64,7 +64,7 @@ class Box:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             **{"env": {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}, **options},
         )
         assert not check or done.returncode == 0, f"{argv}: {done.returncode}: {done.stdout}"

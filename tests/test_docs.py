@@ -105,7 +105,7 @@ def set_clock(folder: Path, start: time) -> None:
     ahead = datetime.combine(now.date(), start, UTC) - now
     (folder / "sitecustomize.py").write_text(
         "import time\n"
-        f"nanoseconds, ahead = time.time_ns, {round(ahead.total_seconds()) * 10**9}\n"
+        f"nanoseconds, ahead = time.time_ns, {round(ahead.total_seconds() + 1) * 10**9}\n"
         "time.time_ns = lambda: nanoseconds() + ahead\n"
         "time.time = lambda: time.time_ns() / 10**9\n"
     )

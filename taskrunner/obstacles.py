@@ -6,22 +6,17 @@ It looks with the environment and in the directory that the task will have. It m
 import os
 import pwd
 import re
+import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from taskrunner import channels, command, config, functions
+from taskrunner import channels, command, config, executable, functions, modules, rights
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model import Task
 
 # A word that a text for the shell begins with, after variables of its own, and that is no syntax.
 FIRST = re.compile(r"\s*(?:[A-Za-z_]\w*=[\w./:@%+-]*\s+)*([\w./+-]+)(?=[\s;&|<>]|$)", re.ASCII)
-OF_THE_SHELL = """
-. : alias bg break case cd command continue do done echo elif else esac eval exec exit export false fc fg fi for
-getopts hash if in jobs kill local printf pwd read readonly return set shift test then times trap true type ulimit
-umask unalias unset until wait while
-"""  # sh(1)
-BUILTINS = frozenset(OF_THE_SHELL.split())
 
 
 def obstacles(task: Task, settings: config.Config) -> list[str]:
@@ -30,17 +25,30 @@ def obstacles(task: Task, settings: config.Config) -> list[str]:
         user, folder = command.account(task.user)
     except StateError as exc:
         return [str(exc)]
-    found = []
-    if task.cwd is None and not os.path.isdir(folder):
-        found.append(
-            f"the task starts in the home of {user}, {shown(folder)}, which does not exist: give --cwd"
-        )
-    elif task.cwd is not None and not os.path.isdir(task.cwd):
-        found.append(f"the directory {shown(task.cwd)} does not exist")
+    found: list[str] = []
     if task.env_file is not None:
         found += _env_file_warnings(task.env_file, command.owner(task.user))
-    found += _program_warnings(task, settings, task.cwd or folder)
-    return [*found, *_python_warnings(task)]
+    path = _path(task, settings)
+    # What is closed to the task's user is not there for him.
+    with rights.of(command.owner(task.user)):
+        found = [*_folder_warnings(task, user, folder), *found]
+        found += _program_warnings(task, path, task.cwd or folder)
+        found += _python_warnings(task, settings, task.cwd or folder)
+    return found
+
+
+def _folder_warnings(task: Task, user: str, folder: str) -> Iterator[str]:
+    """Give what keeps the directory of a task from being entered."""
+    place = task.cwd or folder
+    try:
+        os.stat(os.path.join(place, "."))
+    except PermissionError:
+        yield f"{user} may not enter the directory {shown(place)}"
+    except OSError:
+        if task.cwd is None:
+            yield f"the task starts in the home of {user}, {shown(folder)}, which does not exist: give --cwd"
+        else:
+            yield f"the directory {shown(task.cwd)} does not exist"
 
 
 def untold(task: Task, settings: config.Config) -> list[str]:
@@ -83,19 +91,55 @@ def _env_file_warnings(place: str, uid: int) -> Iterator[str]:
             yield f"the environment file {shown(place)} is not read: {fault}"
 
 
-def _program_warnings(task: Task, settings: config.Config, folder: str) -> Iterator[str]:
+def _program_warnings(task: Task, path: str, folder: str) -> Iterator[str]:
     """Give what is wrong with the program of a task where the task will look for it."""
     program = command.argv(task)[0] if task.shell is None else _first_word(task.shell)
     if program is None:
         return
-    found = places(program, _path(task, settings), folder)
-    if not found:
-        where = "" if "/" in program else " on the PATH that the task will see"
-        yield f"the program {shown(program)} is not found{where}{_elsewhere(program)}"
-    elif not any(os.access(file, os.X_OK) for file in found):
-        yield f"the program {shown(found[0])} is not executable: run chmod +x on it"
-    elif closed := _closed_to(task.user, found[0], stat.S_IXOTH):
+    place = executable.chosen(program, path, folder)
+    where = "" if "/" in program else " on the PATH that the task will see"
+    if place is None and (closed := _closed_to_all(task.user, program)):
         yield f"{task.user} may not look into {shown(closed)}, where the program {shown(program)} is"
+    elif place is None:
+        more = _for_the_shell(task.command) or _elsewhere(program)
+        what = "interpreter" if program == task.interpreter else "program"
+        yield f"the {what} {shown(program)} is not found{where}{more}"
+    elif os.path.isdir(place):
+        yield f"the program {shown(program)} is not found{where}: {shown(place)} is a directory"
+    elif not os.stat(place).st_mode & 0o111:
+        yield f"the program {shown(place)} is not executable: run chmod +x on it"
+    elif closed := _closed_to(task.user, place, stat.S_IXOTH):
+        yield f"{task.user} may not look into {shown(closed)}, where the program {shown(program)} is"
+    elif why := executable.fault(place):
+        yield f"the program {shown(place)} cannot be executed: {why}"
+    elif (asked := executable.asked_of_env(place)) and not executable.chosen(asked, path, folder):
+        yield (
+            f"the program {shown(place)} cannot be executed: its first line has env look for {shown(asked)}, "
+            "which is not on the PATH that the task will see"
+        )
+
+
+def _closed_to_all(user: str | None, program: str) -> str | None:
+    """Return what keeps a user from a program that is given by its whole path and is there, None else."""
+    if user is None or not os.path.isabs(program):
+        return None
+    with rights.of(os.geteuid()), suppress(OSError):
+        return _closed_to(user, program, stat.S_IXOTH)
+    return None
+
+
+def _for_the_shell(words: Sequence[str]) -> str:
+    """Return the question whether words that name no program are a line for the shell, "" when they do not look so."""
+    if not words or not executable.is_line(tuple(words)):
+        return ""
+    line = words[0] if len(words) == 1 else " ".join(map(_word, words))
+    return f"; is this a line for the shell? write --shell {shlex.quote(line)}"
+
+
+def _word(word: str) -> str:
+    """Return a word as it is to be written in a line for the shell; an assignment keeps its name outside of quotes."""
+    found = executable.ASSIGNMENT.match(word)
+    return shlex.quote(word) if found is None else found[0] + shlex.quote(word[found.end() :])
 
 
 def _path(task: Task, settings: config.Config) -> str:
@@ -128,13 +172,23 @@ def _elsewhere(program: str) -> str:
 def _first_word(text: str) -> str | None:
     """Return the program that a text for the shell begins with, None when that cannot be told for sure."""
     found = FIRST.match(text)
-    if found is None or found[1] in BUILTINS or "PATH=" in text or f"{found[1]}()" in text:
+    if (
+        found is None
+        or found[1] in executable.BUILTINS
+        or "PATH=" in text
+        or f"{found[1]}()" in text
+    ):
         return None
     return found[1]
 
 
-def _python_warnings(task: Task) -> Iterator[str]:
+def _python_warnings(task: Task, settings: config.Config, folder: str) -> Iterator[str]:
     """Give what will keep the Python of a task from running, as far as can be seen without starting it."""
+    if task.python is not None:
+        given = task.env.get("PYTHONPATH", settings.env.get("PYTHONPATH", ""))
+        first = [folder, *(place for place in given.split(":") if place)]
+        if (gone := modules.missing(task.python, first, task.interpreter)) is not None:
+            yield gone
     file = task.code_file
     if file is not None and not os.path.isfile(file):
         yield f"the file {shown(file)} does not exist"

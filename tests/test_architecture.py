@@ -24,7 +24,7 @@ PACKAGE = ROOT / "taskrunner"
 # A folder (cli/, clocks/, ...) is one room.
 STREET = (
     "record errors clock home trust rights duration nearest foreign expression zone instant words dial model answers schedule channels functions journal lock logbook config values options "
-    "heartbeat ballast complaint migrations policy capacity verdict ledger explain excerpt output command obstacles runner store "
+    "heartbeat ballast complaint migrations policy capacity verdict ledger explain excerpt output executable modules command obstacles runner store "
     "opened names trace telling metrics announce sender claim ending spool slots render taskfile notify clocks entry doorman steps reconcile retention stops supervise carrier by_hand live_output rehearsal "
     "tick definition plan imported exchange stats graph agenda outlook inquiry doctor readiness safekeeping awaited daemon api refusal cli __init__ __main__ launcher"
 ).split()

@@ -587,7 +587,7 @@ def test_runs_that_systemd_is_to_carry_and_cannot_are_a_warning(well, tmp_path, 
     ("free", "files", "severity"), [(1, 1, "error"), (100_000, 1, "warning"), (10**9, 0, "error")]
 )
 def test_little_room_on_the_disk_is_told(well, monkeypatch, free, files, severity):
-    room = SimpleNamespace(f_bavail=free, f_frsize=1000, f_files=10, f_favail=files)
+    room = SimpleNamespace(f_bavail=free, f_frsize=1000, f_files=10, f_flag=0, f_favail=files)
     monkeypatch.setattr(places.os, "statvfs", lambda _: room)
     assert "the disk of" in found(well, severity)
 

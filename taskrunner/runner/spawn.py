@@ -5,11 +5,12 @@ import pwd
 import resource
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import IO, Any
 
 from taskrunner import rights
+from taskrunner.executable import chosen, fault, is_line
 from taskrunner.model import Command, Outcome
 from taskrunner.runner import quick
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND, find
@@ -194,15 +195,26 @@ def not_started(command: Command, exc: Exception) -> Outcome:
         )
     if isinstance(exc, OSError) and _is_about(exc, command.cwd) and command.cwd != command.argv[0]:
         return Outcome(error=f"could not start: the directory {command.cwd!r}: {exc.strerror}")
+    name = command.argv[0]
+    why = _why_not(command) if isinstance(exc, OSError) else None
     if isinstance(exc, FileNotFoundError):
-        name = command.argv[0]
+        if why is not None:
+            return Outcome(NOT_FOUND, error=f"could not start: {name!r}: {why}")
         where = "" if "/" in name else f" on PATH={_path(command)}"
-        return Outcome(NOT_FOUND, error=f"could not start: no program {name!r}{where}")
+        line = "; is this a line for the shell? use --shell" if is_line(command.argv) else ""
+        return Outcome(NOT_FOUND, error=f"could not start: no program {name!r}{where}{line}")
     if isinstance(exc, OSError) and exc.strerror:
-        return Outcome(
-            NOT_EXECUTABLE, error=f"could not start: {command.argv[0]!r}: {exc.strerror}"
-        )
+        more = "" if why is None else f": {why}"
+        return Outcome(NOT_EXECUTABLE, error=f"could not start: {name!r}: {exc.strerror}{more}")
     return Outcome(error=f"could not start: {exc}")
+
+
+def _why_not(command: Command) -> str | None:
+    """Return what is wrong with the program of a command, as far as its user can see it."""
+    with suppress(Exception), rights_of(as_user(command.user)):
+        place = chosen(command.argv[0], _path(command), command.cwd)
+        return None if place is None else fault(place)
+    return None
 
 
 def _is_about(exc: OSError, place: str) -> bool:

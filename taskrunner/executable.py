@@ -1,0 +1,100 @@
+"""Why the kernel does not execute a file, or the interpreter that its first line names (execve(2)).
+
+What it answers, "No such file or directory" of a script that is there, helps nobody. It must not know tasks.
+"""
+
+import os
+import re
+import stat
+
+HEAD = 256  # bytes of a file that the kernel looks at
+DEEPEST = 4  # scripts whose interpreters are scripts
+MARK = b"\xef\xbb\xbf"
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+OF_THE_SHELL = """
+. : alias bg break case cd command continue do done echo elif else esac eval exec exit export false fc fg fi for
+getopts hash if in jobs kill local printf pwd read readonly return set shift test then times trap true type ulimit
+umask unalias unset until wait while
+"""  # sh(1)
+BUILTINS = frozenset((*OF_THE_SHELL.split(), "source", "[[", "{", "(", "!"))
+
+
+def fault(place: str, depth: int = 0) -> str | None:
+    """Return why a file cannot be executed, None when nothing is seen to be wrong with it."""
+    try:
+        found = os.stat(place)
+        if stat.S_ISDIR(found.st_mode):
+            return "it is a directory"
+        if not stat.S_ISREG(found.st_mode):
+            return "it is no plain file"
+        if not found.st_mode & 0o111:
+            return "it is not executable: run chmod +x on it"
+        if os.statvfs(place).f_flag & os.ST_NOEXEC:
+            return "nothing is executed on its disk, which is mounted noexec: name its interpreter, or move it"
+        head = _head(place)
+    except OSError:  # a program need not be readable
+        return None
+    return _script_fault(place, head, depth)
+
+
+def _script_fault(place: str, head: bytes, depth: int) -> str | None:
+    if head.startswith(MARK + b"#!"):
+        return "it begins with a byte order mark, so that its #! is not seen: save it without"
+    if not head.startswith(b"#!"):
+        return _no_script(head)
+    line = head[2:].partition(b"\n")[0]
+    if line.endswith(b"\r"):
+        return f"its first line ends as on Windows (CRLF): run sed -i 's/\\r$//' {place}"
+    words = os.fsdecode(line).split()
+    if not words:
+        return "its first line, #!, names no interpreter"
+    if not os.path.exists(words[0]):
+        return f"its interpreter {words[0]!r}, of its first line, does not exist"
+    why = fault(words[0], depth + 1) if depth < DEEPEST else None
+    return None if why is None else f"its interpreter {words[0]!r} cannot be executed: {why}"
+
+
+def _no_script(head: bytes) -> str | None:
+    """Return what is wrong with a file that begins with no #!; what is no text may be a program of some kind."""
+    if not head:
+        return "it is empty"
+    if b"\0" in head or head.startswith(b"\x7fELF"):
+        return None
+    return "its first line is no #! with an interpreter: begin it with #!/bin/sh, or use --shell"
+
+
+def asked_of_env(place: str) -> str | None:
+    """Return the program that the first line of a script has env(1) look for, None when it does not."""
+    try:
+        head = _head(place)
+    except OSError:
+        return None
+    words = os.fsdecode(head[2:].partition(b"\n")[0]).split() if head.startswith(b"#!") else []
+    if len(words) < 2 or os.path.basename(words[0]) != "env":
+        return None
+    rest = [word for word in words[1:] if not word.startswith("-") and not ASSIGNMENT.match(word)]
+    return rest[0] if rest else None
+
+
+def _head(place: str) -> bytes:
+    with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        return file.read(HEAD)
+
+
+def is_line(argv: tuple[str, ...]) -> bool:
+    """Return whether words that name no program look like a line for the shell."""
+    first = argv[0]
+    spaced = len(argv) == 1 and len(first.split()) > 1
+    return spaced or first in BUILTINS or ASSIGNMENT.match(first) is not None
+
+
+def chosen(program: str, path: str, folder: str) -> str | None:
+    """Return the file that is executed for the name of a program, by a PATH and from a folder; None when there is none.
+
+    Without one that can be executed it is the first that is there by that name, which may be a folder.
+    """
+    where = [""] if "/" in program else path.split(":")
+    files = [os.path.join(folder, each, program) for each in where]
+    there = [file for file in files if os.path.exists(file)]
+    good = (file for file in there if os.path.isfile(file) and os.access(file, os.X_OK))
+    return next(good, there[0] if there else None)

@@ -33,6 +33,17 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 CODE = "<code>"  # the file name of a text without a file
+OF_DATES = (
+    "MAXYEAR",
+    "MINYEAR",
+    "UTC",
+    "date",
+    "datetime",
+    "time",
+    "timedelta",
+    "timezone",
+    "tzinfo",
+)
 LONGEST_VALUE = 1000  # characters of a returned value
 FLAGS = {"--python", "--args", "--django", "--dateutil", "--code", "--code-file"}
 OURS = (__file__, importlib.__file__, "<frozen importlib")  # where a traceback is not the task's
@@ -164,7 +175,7 @@ def _text(given: dict[str, str]) -> tuple[str, str]:
 def _names(text: str, given: dict[str, str]) -> dict[str, Any]:
     """Return the names that are ready in a text: those of Django win over ours of dates, ours of the run over all."""
     found: dict[str, Any] = {
-        "datetime": datetime,
+        "datetime": _datetime(),
         "date": date,
         "timedelta": timedelta,
         "timezone": timezone,
@@ -176,6 +187,33 @@ def _names(text: str, given: dict[str, str]) -> dict[str, Any]:
     task, run = os.environ.get("TASKRUNNER_TASK", ""), os.environ.get("TASKRUNNER_RUN", "")
     found.update(slot=_slot(), task=task, run=int(run or 0) or None, logger=_logger(task or "task"))
     return found
+
+
+class _Both(type):
+    """The class of a name that is a class of datetimes to everybody who asks."""
+
+    def __instancecheck__(cls, thing: object) -> bool:
+        return isinstance(thing, datetime)
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return issubclass(other, datetime)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is datetime
+
+    def __hash__(cls) -> int:
+        return hash(datetime)
+
+
+def _datetime() -> Any:
+    """Return the class `datetime` with what the module of that name has: people write datetime.datetime.now(), too.
+
+    It makes plain datetimes, so what it has of the module is in the way of none of their methods.
+    """
+    module = sys.modules["datetime"]
+    found = {name: getattr(module, name) for name in OF_DATES if hasattr(module, name)}
+    found["__new__"] = lambda _, *args, **named: datetime(*args, **named)  # noqa: DTZ001
+    return _Both("datetime", (datetime,), {**found, "__module__": "datetime"})
 
 
 def _slot() -> datetime:

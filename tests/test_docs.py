@@ -25,6 +25,7 @@ import os
 import re
 import runpy
 import shutil
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -256,6 +257,32 @@ def test_each_block_is_of_a_kind_that_is_known_and_data_can_be_read(
             assert config.load(str(tmp_path)) != config.Config()
         elif language == "json":
             json.loads(text)
+
+
+def test_rows_that_would_share_a_name_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    (script,) = [
+        text
+        for kind, text in blocks(ROOT / "docs/how-to/move-scheduled-code.md")
+        if kind == "python"
+    ]
+    rows = [("Send: mails", 1), ("send mails", 1), ("Other", 1), ("Other", 2)]
+    with sqlite3.connect(tmp_path / "tickets.db") as db:
+        db.execute("CREATE TABLE scheduled_tasks (name, number, unit, code, active)")
+        db.executemany("INSERT INTO scheduled_tasks VALUES (?, ?, 'days', 'pass', 1)", rows)
+    home = tmp_path / "home"
+    environment = {**os.environ, "TASKRUNNER_HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "these rows would share a name, so nothing is written: 'Other', 'Other', 'Send: mails', 'send mails'\n"
+    )
+    assert not home.exists()
 
 
 def test_the_generated_pages_are_fresh() -> None:

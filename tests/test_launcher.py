@@ -84,7 +84,7 @@ def test_other_pythons_run_functions_and_texts(launch, module, python):
     module("def double(n):\n    return n * 2\n")
     words = ("--python", "tasks:double", "--args", '{"n": 4}')
     assert launch(*words, python=python) == ("returned 8\n", "", 0)
-    text = "print(date(2026, 1, 31) + relativedelta(months=1), slot.tzname(), task, run)"
+    text = "print(datetime.date(2026, 1, 31) + relativedelta(months=1), slot.tzname(), task, run)"
     said = {
         "TASKRUNNER_SLOT": "2026-01-31T02:00:00Z",
         "TASKRUNNER_TASK": "x",
@@ -250,6 +250,36 @@ def test_the_names_of_a_text_are_ready(launch):
         "2025-12-31 00:00:00+00:00 2026-01-01",
         "'clean' 12 2026-11-20T01:00:00.500000+00:00 0:00:00",
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "datetime.datetime(2026, 1, 2) == datetime(2026, 1, 2)",
+        "datetime.datetime.now(datetime.timezone.utc) - datetime.now(timezone.utc) < datetime.timedelta(1)",
+        "datetime.date.today() - date.today() < timedelta(days=2)",
+        "datetime.time(12) == datetime(2026, 1, 2, 12).time()",
+        "datetime(2026, 1, 2).date() == datetime.date(2026, 1, 2)",
+        "isinstance(slot, datetime) and isinstance(slot, datetime.datetime) and type(slot) == datetime",
+        "not isinstance(date.today(), datetime) and issubclass(datetime.datetime, datetime)",
+        "type(datetime.now()) is datetime.datetime and type(datetime.strptime('1', '%d')) is datetime.datetime",
+        "datetime.combine(date(2026, 1, 2), datetime.time(3), tzinfo=timezone.utc).hour == 3",
+        "repr(datetime(2026, 1, 2)) == 'datetime.datetime(2026, 1, 2, 0, 0)'",
+        "datetime.fromisoformat('2026-01-02') == datetime.max.replace(2026, 1, 2, 0, 0, 0, 0)",
+        "datetime.MINYEAR == 1 and {datetime: 1}[datetime.datetime] == 1",
+        "__import__('pickle').loads(__import__('pickle').dumps(datetime(2026, 1, 2))) == datetime(2026, 1, 2)",
+    ],
+)
+def test_datetime_is_the_class_and_has_what_the_module_has(launch, text):
+    assert launch("--code", f"print(bool({text}))") == ("True\n", "", 0)
+
+
+def test_a_text_may_import_datetime_itself(launch):
+    assert (
+        launch("--code", "import datetime\nprint(datetime.date(2026, 1, 2))")[0] == "2026-01-02\n"
+    )
+    text = "from datetime import datetime\nprint(datetime(2026, 1, 2).date())"
+    assert launch("--code", text)[0] == "2026-01-02\n"
 
 
 def test_without_a_run_the_slot_is_this_minute(launch):

@@ -5,60 +5,39 @@ Pure: texts in, a name out.
 
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 from taskrunner.options import NAME
 
-# Words of a command line that are not what it is about.
+# Words of a command line that are not what it is about, each with its letters that take a value.
 WRAPPERS = {
-    *(
-        "sh",
-        "bash",
-        "dash",
-        "zsh",
-        "env",
-        "nice",
-        "ionice",
-        "chronic",
-        "nohup",
-        "sudo",
-        "exec",
-        "time",
-    ),
-    *(
-        "timeout",
-        "flock",
-        "setsid",
-        "perl",
-        "php",
-        "ruby",
-        "node",
-        "java",
-        "uv",
-        "run",
-        "poetry",
-        "command",
-    ),
+    **dict.fromkeys(("sh", "bash", "dash", "zsh", "ksh", "ash", "busybox", "exec", "time"), ""),
+    **dict.fromkeys(("chronic", "nohup", "setsid", "command", "builtin", "eval", "xvfb-run"), ""),
+    **dict.fromkeys(("perl", "php", "ruby", "node", "java", "uv", "run", "poetry"), ""),
+    "env": "uC",
+    "nice": "n",
+    "ionice": "cnp",
+    "sudo": "ugphCT",
+    "doas": "uC",
+    "su": "s",
+    "runuser": "ugs",
+    "timeout": "ks",
+    "flock": "wE",
 }
+ACCOUNTS = ("su", "runuser")  # whose first plain word is a user
 PYTHON = re.compile(r"python[0-9.]*|pypy[0-9.]*")
+INTERPRETERS = re.compile(rf"{PYTHON.pattern}|perl|php|ruby|node")
+# Words before a command that a shell knows, and commands that only prepare or guard another.
+SYNTAX = {"if", "then", "else", "elif", "while", "until", "do", "!", "{", "}", "fi", "done", "esac"}
 GUARDS = {
-    "cd",
-    "test",
-    "[",
-    "[[",
-    "export",
-    ".",
-    "source",
-    "umask",
-    "ulimit",
-    "set",
-    "{",
-    "(",
-    "sleep",
+    *("cd", "test", "[", "[[", "export", ".", "source", "umask", "ulimit", "set", "sleep", "true"),
+    *("for", "case", "select", "in", "local", "readonly", "unset", "trap", "pushd", "popd", ":"),
 }
-PARTS = re.compile(r"&&|\|\||;|\|")
+ASSIGNED = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
+TEXT_FOLLOWS = re.compile(r"-[a-z]*c")
 SUFFIX = re.compile(r"\.(?:sh|py|pl|php|rb|bash)$")
 LONGEST_NAME = 60
+DEEPEST = 5  # texts within texts
 
 
 def name(command: str, taken: Collection[str]) -> str:
@@ -75,37 +54,97 @@ def name(command: str, taken: Collection[str]) -> str:
 
 def _said(command: str) -> tuple[str, str]:
     """Return what a command line is about, as a name, and what tells it from others of the kind."""
-    parts = [_words(part) for part in PARTS.split(command)]
-    parts = [part for part in parts if part and part[0] not in GUARDS] or [
-        part for part in parts if part
-    ]
-    names = [_slug(word) for word in (parts[0] if parts else [])]
-    names = [each for each in names if each]
-    first = names[0] if names else "task"
-    return first, names[1] if len(names) > 1 else ""
+    parts = [words for part in _parts(command) if (words := _bare(part))]
+    chosen = next((part for part in parts if part[0] not in GUARDS), parts[0] if parts else [])
+    names = [each for each in map(_slug, _about(chosen, 0)) if each]
+    return names[0] if names else "task", names[1] if len(names) > 1 else ""
 
 
-def _words(part: str) -> list[str]:
-    """Return the words of a part of a command line, without variables, options and wrappers at its start."""
+def _parts(command: str) -> Iterator[list[str]]:
+    """Give the words of each simple command, without redirections and what stands in $( )."""
+    words: list[str] = []
+    inside, target = 0, False
+    for word in _tokens(command):
+        signs = not word.strip("();<>|&")
+        if inside:
+            inside += (word.count("(") - word.count(")")) if signs else 0
+        elif signs and word[0] == "(" and words and words[-1].endswith("$"):
+            inside = word.count("(") - word.count(")")
+        elif signs and ("<" in word or ">" in word):
+            if words and words[-1].isdigit():
+                words.pop()  # 2>
+            target = True
+        elif signs:
+            yield words
+            words, target = [], False
+        elif target:
+            target = False
+        else:
+            words.append(word)
+    yield words
+
+
+def _tokens(command: str) -> list[str]:
+    """Return the words and the signs of a text for the shell."""
+    text = command.replace("\n", ";")
+    reader = shlex.shlex(text, posix=True, punctuation_chars=True)
+    reader.whitespace_split, reader.commenters = True, ""
     try:
-        words = shlex.split(part)
-    except ValueError:
-        words = part.split()
-    while words and words[0] not in GUARDS and _wraps(words[0]):
-        words = words[1:]
-    return [word for word in words if not word.startswith("-")]
+        return list(reader)
+    except ValueError:  # a quote is not closed
+        return re.sub(r"([();<>|&]+)", r" \1 ", text).split()
 
 
-def _wraps(word: str) -> bool:
+def _bare(words: Sequence[str]) -> list[str]:
+    """Return the words of a command without what a shell sets or knows before it."""
+    found = list(words)
+    while found and (found[0] in SYNTAX or ASSIGNED.match(found[0])):
+        found = found[1:]
+    return found
+
+
+def _about(words: Sequence[str], depth: int) -> list[str]:
+    """Return the words of a command without options, and without the commands that only start it."""
+    rest, by = list(words), ""
+    while rest and rest[0] not in GUARDS and (inner := _unwrapped(rest, by)) is not None:
+        by, rest = inner
+        if TEXT_FOLLOWS.fullmatch(rest[0] if rest else ""):
+            if INTERPRETERS.fullmatch(by):
+                return [by]  # its code says no name
+            if len(rest) > 1 and depth < DEEPEST:
+                parts = [found for part in _parts(rest[1]) if (found := _bare(part))]
+                plain = [part for part in parts if part[0] not in GUARDS] or parts
+                return _about(plain[0], depth + 1) if plain else [by]
+    return [word for word in rest if not word.startswith("-")] or [by]
+
+
+def _unwrapped(words: Sequence[str], by: str) -> tuple[str, list[str]] | None:
+    """Return the words after one that only starts others, and the program that it belongs to; else None."""
+    word, rest = words[0], list(words[1:])
     program = word.rpartition("/")[2]
-    return (
-        word.startswith("-")
-        or "=" in word
-        or word.replace(".", "").rstrip("smhd").isdigit()
-        or program in WRAPPERS
-        or PYTHON.fullmatch(program) is not None
-        or word.endswith(".lock")
-    )
+    if program in WRAPPERS or PYTHON.fullmatch(program):
+        if program == "flock":
+            rest = _without_lock(rest)
+        return program, rest
+    if word.startswith("-") and word != "-":
+        takes = len(word) == 2 and word[1] in WRAPPERS.get(by, "")
+        return by, rest[1:] if takes else rest
+    of_account = by in ACCOUNTS and rest and any(map(TEXT_FOLLOWS.fullmatch, rest))
+    length = word.replace(".", "").rstrip("smhd").isdigit()
+    if word == "-" or ASSIGNED.match(word) or length or of_account:
+        return by, rest
+    return None
+
+
+def _without_lock(words: Sequence[str]) -> list[str]:
+    """Return the words after flock without the file that it locks."""
+    found, skip = list(words), False
+    for place, word in enumerate(found):
+        if skip or word.startswith("-"):
+            skip = not skip and word in ("-w", "-E")
+            continue
+        return found[:place] + found[place + 1 :]
+    return found
 
 
 def _slug(word: str) -> str:

@@ -51,10 +51,10 @@ def python(door, name, code, **options):
     text = (
         f"import fcntl, os, signal, sys, time\nfd = os.open('/proc/self/fd/1', os.O_RDWR)\n{code}"
     )
-    argv = [sys.executable, "-c", text]
+    argv, options = [sys.executable, "-c", text], {"cwd": "/", **options}
     if ROOTS:  # as somebody who can do nothing but this, nor reach our own Python
         argv[:1] = ["/usr/bin/env", "python3"]
-        options = {"user": "nobody", "cwd": "/", **options}
+        options["user"] = "nobody"
     return door.add(name, argv, Manual(), now=True, **options)
 
 
@@ -63,7 +63,7 @@ def goes_on(home, door):
     for words in (["tick"], ["history"], ["status"], ["prune", "--dry-run"], ["prune"], ["tick"]):
         out, err, code = call(home, *words)
         assert (code, err) == (0, ""), (words, out)
-    door.add("good", ["echo", "fine"], Every("1d"), now=True)
+    door.add("good", ["echo", "fine"], Every("1d"), now=True, cwd="/")
     door.tick()
     assert door.output(door.history("good")[0]) == b"fine\n"
 
@@ -137,7 +137,7 @@ def test_what_is_cut_without_holes_is_remembered_in_the_row(door, home, tmp_path
 
     monkeypatch.setattr(excerpt.lock, "punch_hole", no_hole)
     shell = f"head -c 2000000 /dev/zero; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
-    door.add("x", shell=shell, schedule=Manual(), now=True, max_output=LIMIT)
+    door.add("x", shell=shell, schedule=Manual(), now=True, max_output=LIMIT, cwd="/")
     with start(home, "tick") as supervisor:
         wait_for(lambda: any(found.pid for _, found in door._here().store.processes()))
         supervisor.kill()
@@ -371,7 +371,7 @@ def test_a_lease_that_a_task_holds_on_its_own_output_holds_up_no_tick(home, door
         supervisor.kill()
     wait_for((tmp_path / "up").exists)
     ((run, process),) = door._here().store.processes()
-    door.add("good", ["true"], Manual(), now=True)
+    door.add("good", ["true"], Manual(), now=True, cwd="/")
     with quick():
         door.tick()
         door.tick()

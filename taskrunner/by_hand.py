@@ -14,7 +14,7 @@ from taskrunner import claim, command, excerpt, obstacles, output, policy, recon
 from taskrunner.answers import Environment
 from taskrunner.errors import StateError, TaskBusy
 from taskrunner.excerpt import Gap
-from taskrunner.model import LIVE, End, Process, Run, State, Task, Trigger
+from taskrunner.model import LIVE, End, Kind, Process, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 from taskrunner.supervise import Supervisor, Wanted, supervisor
@@ -46,7 +46,7 @@ def request(
 def surroundings(here: OpenHome, task: Task) -> Environment:
     """Return what a run of a task would see that is asked for now; raises StateError when it could not start."""
     now, trigger = here.now(), Trigger.MANUAL
-    number = here.store.next_run_id()
+    number = here.store.next_id()
     asked = Run(number, task.name, now, now, State.PENDING, None, 1, trigger, 1, False)
     found = command.resolve(task, asked, here.config, now)
     files = obstacles.places(found.argv[0], found.env["PATH"], found.cwd)
@@ -223,6 +223,34 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
                 me.turn()
     here.log.write()
     return [here.store.run(run_id) for run_id in run_ids]
+
+
+def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:
+    """Let a task not come due that waits for its one time, or that was asked for and not claimed yet.
+
+    The row of that is one by hand, which leaves the slot free: the task can be enabled again.
+    """
+    now = here.now()
+    with here.store.transaction():
+        task = here.store.task(task.name)
+        once = task.enabled and task.kind is Kind.AT
+        due = task.requested or (task.next if once else None)
+        if due is None:
+            return []
+        values = {"next": None, "following": None} if once else {}
+        here.store.change_task(task.id, requested=None, **values)
+        run_id = here.store.add_run(
+            task.id,
+            State.CANCELLED,
+            now,
+            slot=due,
+            first_slot=due,
+            trigger=Trigger.MANUAL,
+            reason=f"{reason} before its time",
+        )
+        assert run_id is not None  # a manual run never meets the unique key
+        claim.conclude(here, here.store.run(run_id), now)
+        return [here.store.run(run_id)]
 
 
 def follow(here: OpenHome, run_id: int) -> Iterator[bytes]:

@@ -83,7 +83,7 @@ def _recorded(case: Case, attempts: Sequence[Run]) -> Explained:
 def _story(case: Case, attempts: Sequence[Run]) -> Iterator[str]:
     """Give what is to be said of the last attempt of a slot."""
     run = attempts[-1]
-    if run.trigger is Trigger.MANUAL:
+    if run.trigger is Trigger.MANUAL and not _called_off(run):
         yield "asked for by hand"
     yield _standing(case, run)
     if run.coalesced > 1:
@@ -103,6 +103,11 @@ def _story(case: Case, attempts: Sequence[Run]) -> Iterator[str]:
         yield f"that is {named([case.instead[run.id]])}"
     if run.trigger is not Trigger.MANUAL:
         yield from _delay(case, run)
+
+
+def _called_off(run: Run) -> bool:
+    """Whether a row tells of a slot that was cancelled before it came."""
+    return run.finished is not None and run.finished < run.slot
 
 
 def _odd(case: Case, run: Run) -> str | None:

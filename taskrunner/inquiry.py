@@ -78,9 +78,8 @@ def explain_between(
     return _explanation(case, told[-MOST:], since, until, cut=max(len(told), len(runs)) > MOST)
 
 
-def explain_run(here: OpenHome, run_id: int) -> Explanation:
-    """Return what became of a run and of the other attempts of its slot; raises UnknownRun."""
-    run = here.store.run(run_id)
+def explain_run(here: OpenHome, run: Run) -> Explanation:
+    """Return what became of a run and of the other attempts of its slot."""
     case = _case(here, run.task_id)
     kin = here.store.runs_between(run.task_id, run.slot, run.slot, MOST)
     kin = [each for each in kin if each.slot == run.slot and each.trigger is not Trigger.MANUAL]

@@ -292,6 +292,10 @@ ALTER TABLE processes ADD COLUMN left_out INTEGER; -- bytes that the mark stands
 ALTER TABLE runs ADD COLUMN cut_at INTEGER;        -- byte of the kept output where a mark stands; null when it is whole
 ALTER TABLE runs ADD COLUMN left_out INTEGER;      -- bytes of output that the mark stands for
 """,
+    """
+-- From here on tasks and runs take their ids from one sequence, the greater of these two: a number names one thing.
+UPDATE sqlite_sequence SET seq = (SELECT max(seq) FROM sqlite_sequence);
+""",
 )
 
 

@@ -596,13 +596,13 @@ def test_a_run_has_the_fields_of_the_design(runner):
     fields = "id task slot state reason attempt trigger coalesced started finished exit_code"
     fields += " signal output_size cpu_seconds peak_memory"
     assert set(fields.split()) <= {entry.name for entry in dataclasses.fields(Run)}
-    assert (run.id, run.task, run.slot, run.state) == (1, "x", NOON, State.FAILED)
+    assert (run.id, run.task, run.slot, run.state) == (2, "x", NOON, State.FAILED)
     assert (run.reason, run.attempt, run.trigger, run.coalesced) == ("exit code 3", 1, "manual", 1)
     assert (run.exit_code, run.signal, run.output_size) == (3, None, 3)
     assert run.slot.tzinfo is run.started.tzinfo is UTC
     assert run.duration == 0  # our clock stands still
     assert run.late is None  # asked for by hand
-    assert run == runner.history("x")[0] == runner.run_of(1) == runner.run_of("x")
+    assert run == runner.history("x")[0] == runner.run_of(2) == runner.run_of("x")
     assert runner.output(run) == b"hi\n"
 
 
@@ -686,24 +686,24 @@ def past(runner, clock):
 
 
 def test_history_is_newest_first_and_of_one_task_or_all(past):
-    assert [run.id for run in past.history()] == [4, 3, 2, 1]
-    assert [run.id for run in past.history("x")] == [3, 2, 1]
-    assert [run.id for run in past.history("x", limit=2)] == [3, 2]
-    assert [run.id for run in past.history(limit=1)] == [4]
+    assert [run.id for run in past.history()] == [6, 5, 4, 3]
+    assert [run.id for run in past.history("x")] == [5, 4, 3]
+    assert [run.id for run in past.history("x", limit=2)] == [5, 4]
+    assert [run.id for run in past.history(limit=1)] == [6]
 
 
 @pytest.mark.parametrize("state", ["failed", State.FAILED])
 def test_history_of_one_state(past, state):
-    assert [run.id for run in past.history("x", state=state)] == [1]
+    assert [run.id for run in past.history("x", state=state)] == [3]
 
 
 def test_history_since_and_until(past):
     two = NOON + timedelta(hours=2)
-    assert [run.id for run in past.history(since=two)] == [4, 3, 2]
-    assert [run.id for run in past.history(until=two)] == [2, 1]
-    assert [run.id for run in past.history(since=two, until=two)] == [2]
+    assert [run.id for run in past.history(since=two)] == [6, 5, 4]
+    assert [run.id for run in past.history(until=two)] == [4, 3]
+    assert [run.id for run in past.history(since=two, until=two)] == [4]
     berlin = two.astimezone(ZoneInfo(BERLIN))
-    assert [run.id for run in past.history(since=berlin, until=berlin)] == [2]
+    assert [run.id for run in past.history(since=berlin, until=berlin)] == [4]
 
 
 def test_history_outlives_its_task_and_an_unknown_name_is_refused(past):
@@ -722,9 +722,9 @@ def test_a_run_that_stands_in_the_way_is_named(home):
         asked = runner.run("x", detach=True)
         assert asked.state is State.PENDING
         wait_for(lambda: runner.history(state="running"))
-        with pytest.raises(TaskBusy, match="run 1"):
+        with pytest.raises(TaskBusy, match="run 2"):
             runner.run("x")
-        with pytest.raises(TaskBusy, match="run 1"):
+        with pytest.raises(TaskBusy, match="run 2"):
             runner.remove("x")
         (run,) = runner.cancel("x", reason="the test says so")
         assert run.state is State.CANCELLED

@@ -180,7 +180,7 @@ def test_a_run_by_hand_is_not_tried_again_behind_the_back_of_who_sees_it_fail(ru
 def test_a_run_by_hand_meets_a_waiting_attempt_as_it_would_a_running_one(runner, due):
     due("bad", command=["false"], retries=3, retry_delay="5m")
     runner.tick()
-    with pytest.raises(TaskBusy, match=r"run 2 \(pending\)"):
+    with pytest.raises(TaskBusy, match=r"run 3 \(pending\)"):
         runner.run("bad")
     assert runner.run("bad", force=True).state is State.FAILED
 

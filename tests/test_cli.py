@@ -741,7 +741,7 @@ def test_history_can_be_read_by_name_after_a_removal_and_the_name_is_free(tell, 
     assert "succeeded" in out
     assert tell("log", "x")[0] == "old\n"
     assert tell("show", "x")[2] == FAILED
-    assert tell("add", "x", "--manual", "--", "echo", "new")[0] == "2\n"
+    assert tell("add", "x", "--manual", "--", "echo", "new")[0] == "3\n"
     assert "succeeded" in tell("history", "x")[0]
 
 
@@ -859,7 +859,7 @@ def test_run_shows_the_output_and_only_that_on_stdout(tell):
     tell("add", "x", "--manual", "--shell", "echo out; echo err >&2; exit 1")
     out, err, _ = tell("run", "x")
     assert out == "out\nerr\n"
-    assert err == "taskrunner: run 1 of x failed: exit code 1\n"
+    assert err == "taskrunner: run 2 of x failed: exit code 1\n"
 
 
 def test_run_works_on_a_disabled_task(tell):
@@ -891,9 +891,9 @@ def test_a_forced_run_is_started_side_by_side_also_when_detached(tell, door):
 
 def test_run_detach_prints_the_id_and_does_not_wait(tell, door):
     tell("add", "x", "--manual", "--shell", "sleep 0.3; echo done")
-    assert tell("run", "x", "--detach") == ("1\n", "", DONE)
+    assert tell("run", "x", "--detach") == ("2\n", "", DONE)
     wait_for(lambda: door.history("x")[0].state is State.SUCCEEDED)
-    assert tell("log", "1")[0] == "done\n"
+    assert tell("log", "2")[0] == "done\n"
 
 
 def test_run_slot_does_an_older_slot_again(tell, door):
@@ -930,7 +930,7 @@ def test_a_run_whose_output_cannot_be_shown_goes_on(tell, home, door):
     assert code == 3
     assert err.splitlines() == [
         "taskrunner: stdout cannot be written: No space left on device; `taskrunner log` shows the output",
-        "taskrunner: run 1 of x failed: exit code 3",
+        "taskrunner: run 2 of x failed: exit code 3",
     ]
     assert door.output(door.history("x")[0]) == b"out\nmore\n"
 
@@ -1068,18 +1068,18 @@ def past(tell):
 @pytest.mark.parametrize(
     ("words", "runs"),
     [
-        ([], ["3", "2", "1"]),
-        (["x"], ["2", "1"]),
-        (["--task", "x"], ["2", "1"]),
-        (["-n", "1"], ["3"]),
-        (["--limit=2"], ["3", "2"]),
-        (["--state", "failed"], ["2"]),
-        (["x", "--state", "succeeded"], ["1"]),
-        (["--since", "1h"], ["3", "2", "1"]),
-        (["--since", "1mo"], ["3", "2", "1"]),
+        ([], ["5", "4", "3"]),
+        (["x"], ["4", "3"]),
+        (["--task", "x"], ["4", "3"]),
+        (["-n", "1"], ["5"]),
+        (["--limit=2"], ["5", "4"]),
+        (["--state", "failed"], ["4"]),
+        (["x", "--state", "succeeded"], ["3"]),
+        (["--since", "1h"], ["5", "4", "3"]),
+        (["--since", "1mo"], ["5", "4", "3"]),
         (["--until", "2020-01-01"], []),
         (["--until", "1h"], []),
-        (["--since", "2020-01-01T00:00Z", "--until", "now"], ["3", "2", "1"]),
+        (["--since", "2020-01-01T00:00Z", "--until", "now"], ["5", "4", "3"]),
     ],
     ids=" ".join,
 )
@@ -1112,11 +1112,11 @@ def test_a_count_that_is_none_says_what_would_be_right(refuses):
 
 @pytest.mark.usefixtures("past")
 def test_log_shows_the_run_of_an_id_or_the_newest_of_a_name(tell):
-    assert tell("log", "x") == ("2\n", "", DONE)
-    assert tell("log", "1") == ("1\n", "", DONE)
-    out, err, _ = tell("log", "1", "-v")
-    assert out == "1\n"
-    assert "run 1 of x, succeeded" in err
+    assert tell("log", "x") == ("4\n", "", DONE)
+    assert tell("log", "3") == ("3\n", "", DONE)
+    out, err, _ = tell("log", "3", "-v")
+    assert out == "3\n"
+    assert "run 3 of x, succeeded" in err
 
 
 def test_log_of_a_task_without_runs_is_refused(tell, refuses):
@@ -1566,7 +1566,7 @@ def test_cancel_ends_what_it_can_and_says_what_it_cannot(tell, door):
     door.run("busy", detach=True)
     wait_for(lambda: door.history("busy", state="running"))
     out, err, code = tell("cancel", "idle", "99", "busy")
-    assert code == FAILED and "run 1 of busy cancelled" in err + out
+    assert code == FAILED and "run 3 of busy cancelled" in err + out
     assert "no run of idle is live" in err and "there is no run 99" in err
     assert door.history("busy")[0].state is State.CANCELLED
 
@@ -1587,3 +1587,81 @@ def test_an_anchor_that_clocks_do_not_show_once_is_told(tell, anchor, said):
     assert (code, said in err) == (0, True)
     _, err, code = tell("next", *options, "-n", "1")
     assert (code, said in err) == (0, True)
+
+
+# ---- a number names one thing
+
+
+def test_tasks_and_runs_take_their_ids_from_one_sequence(tell):
+    assert tell("add", "a", "--manual", "--", "echo", "a")[0] == "1\n"
+    tell("run", "a")
+    assert tell("add", "b", "--manual", "--", "echo", "b")[0] == "3\n"
+    assert tell("run", "b", "--detach")[0] == "4\n"
+
+
+@pytest.fixture
+def pair(tell):
+    """The tasks 1 and 2, and a run of each: 3 and 4."""
+    for name in ("a", "b"):
+        tell("add", name, "--manual", "--shell", f"echo of {name}")
+    for name in ("a", "b"):
+        tell("run", name)
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_number_of_a_task_or_a_run_is_taken_where_it_has_a_meaning(tell):
+    assert tell("log", "2")[0] == tell("log", "4")[0] == "of b\n"
+    assert [line.split()[0] for line in tell("history", "2")[0].splitlines()[1:]] == ["4"]
+    assert [line.split()[0] for line in tell("history", "4")[0].splitlines()[1:]] == ["4"]
+    assert [line.split()[0] for line in tell("history", "1,4")[0].splitlines()[1:]] == ["4", "3"]
+    assert tell("explain", "2")[0].startswith("b: ")
+    assert tell("explain", "4")[0].startswith("b: ")
+    assert tell("show", "2")[0].splitlines()[0].split(maxsplit=1)[1] == "task 2, enabled"
+    assert tell("show", "4")[0].splitlines()[0].split(maxsplit=1)[1] == "run 4, succeeded"
+    assert tell("run", "2")[0] == "of b\n"
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("verb", ["run", "remove", "enable", "disable", "next", "stats"])
+def test_a_run_is_not_taken_for_its_task(refuses, door, verb):
+    code = REFUSED if verb == "run" else FAILED
+    assert "4 is a run of b, not a task: write b" in refuses(code, "4", verb, "4")
+    assert len(door.tasks()) == 2 and len(door.history()) == 2
+
+
+def test_cancel_of_a_tasks_id_ends_its_runs_and_no_others(tell, door):
+    for name in ("a", "b"):
+        tell("add", name, "--manual", "--", "sleep", "30")
+        door.run(name, detach=True)
+    wait_for(lambda: len(door.history(state="running")) == 2)
+    out, err, code = tell("cancel", str(door.task("a").id))
+    assert code == DONE and "of a cancelled" in out + err
+    assert door.history("a")[0].state is State.CANCELLED
+    assert door.history("b")[0].state is State.RUNNING
+    tell("cancel", "b")
+
+
+def test_a_number_of_neither_is_refused(tell, refuses):
+    tell("add", "a", "--manual", "--", "true")
+    for verb in ("log", "cancel", "explain", "history", "show"):
+        assert "there is no run 9, and no task" in refuses(FAILED, "9", verb, "9")
+
+
+def test_cancel_calls_off_a_one_off_that_waits_for_its_time(tell, door):
+    tell("add", "once", "--at", "+1h", "--", "true")
+    out, err, code = tell("cancel", "once")
+    assert code == DONE and "once cancelled: cancelled by" in out + err
+    task, (run,) = door.task("once"), door.history("once")
+    assert not task.enabled and task.next is None
+    assert run.state is State.CANCELLED and run.started is None
+    assert tell("enable", "once")[2] == DONE  # its slot is free
+    assert door.task("once").next == run.slot
+    assert tell("cancel", "once")[2] == DONE
+
+
+def test_cancel_withdraws_a_run_that_was_asked_for_and_not_started(tell, door):
+    tell("add", "x", "--every", "1h", "--now", "--", "true")
+    assert tell("cancel", "x")[2] == DONE
+    assert door.task("x").requested is None and door.task("x").next is not None
+    assert door.tick().runs == []
+    assert "taskrunner disable x" in tell("cancel", "x")[1]

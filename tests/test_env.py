@@ -29,8 +29,8 @@ def test_env_is_what_a_run_by_hand_sees(tell, home, tmp_path):
     tell("add", "x", "--manual", *words)
     told = lines(tell("env", "x", "--quiet")[0].replace("=''", "="))
     assert told == sorted(lines(tell("run", "x")[0]))
-    assert {"FROM_CONFIG=1", "FROM_FILE=2", "OWN=3", "TASKRUNNER_RUN=1"} <= set(told)
-    assert "TASKRUNNER_RUN=2" in tell("env", "x")[0]
+    assert {"FROM_CONFIG=1", "FROM_FILE=2", "OWN=3", "TASKRUNNER_RUN=2"} <= set(told)
+    assert "TASKRUNNER_RUN=3" in tell("env", "x")[0]
 
 
 def test_env_is_what_a_tick_gives_but_for_the_run_itself(runner, clock):
@@ -47,7 +47,7 @@ def test_env_writes_nothing_and_makes_no_run(runner, home):
     runner.add("x", ["true"], Manual())
     runner.environment("x")
     assert runner.history() == []
-    assert runner.environment("x").variables["TASKRUNNER_RUN"] == "1"
+    assert runner.environment("x").variables["TASKRUNNER_RUN"] == "2"
 
 
 def test_secrets_are_hidden_unless_asked_for(tell):

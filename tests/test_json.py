@@ -186,14 +186,14 @@ def test_text_comes_as_it_is(tell, ask):
 def test_a_run_has_the_keys_of_the_contract(tell, ask):
     tell("add", "x", "--manual", "--shell", "echo hi; exit 3")
     tell("run", "x")
-    for words in (["history", "--json"], ["log", "x", "--json"], ["log", "1", "--json"]):
+    for words in (["history", "--json"], ["log", "x", "--json"], ["log", "2", "--json"]):
         document = ask(*words)
         assert set(document) == {"version", "runs"}
         assert document["version"] == 1
         (run,) = document["runs"]
         assert set(run) == RUN
         check_instants(document)
-    assert (run["id"], run["task"], run["state"], run["trigger"]) == (1, "x", "failed", "manual")
+    assert (run["id"], run["task"], run["state"], run["trigger"]) == (2, "x", "failed", "manual")
     assert (run["exit_code"], run["signal"], run["reason"]) == (3, None, "exit code 3")
     assert (run["attempt"], run["coalesced"], run["coalesced_at_least"]) == (1, 1, False)
     assert run["output_size"] == 3

@@ -181,7 +181,7 @@ def test_defining_a_task_again_is_noted_only_when_that_changes_it(runner):
 def test_a_slot_that_ran_is_told_with_its_state_and_its_run(runner, clock):
     runner.add("report", ["false"], EACH_MINUTE)
     ticks(runner, clock, 1)
-    assert told(runner.explain("report")) == [("12:01", "failed", 1), ("12:02", None, None)]
+    assert told(runner.explain("report")) == [("12:01", "failed", 2), ("12:02", None, None)]
     assert reasons(runner.explain("report")) == ["exit code 1", "is due then"]
 
 
@@ -190,9 +190,9 @@ def test_several_slots_in_one_row_are_told_as_one(runner, clock):
     runner.tick()
     ticks(runner, clock, 1, minutes=30)
     each = only(runner.explain("report", since=NOON + MINUTE))
-    assert (each.first_slot, each.slot, each.run) == (at(12, 1), at(12, 30), 1)
+    assert (each.first_slot, each.slot, each.run) == (at(12, 1), at(12, 30), 2)
     assert "stands for 30 slots from 2026-11-20 12:01:00 UTC on" in each.reason
-    assert only(runner.explain("report", at=at(12, 7))).run == 1
+    assert only(runner.explain("report", at=at(12, 7))).run == 2
 
 
 def test_a_late_run_is_told_with_the_gap_before_it(runner, clock):
@@ -273,7 +273,7 @@ def test_a_run_that_waited_for_room_names_the_run_whose_end_gave_it(runner, cloc
     mine = write_run(runner, "report", claimed=at(12), started=at(12, 30), finished=at(12, 31))
     clock.at = at(12, 31)
     assert only(runner.explain(mine)).reason == (
-        "exit code 0; started 30m 00s late; it waited for run 1 of long to end, at 2026-11-20 12:30:00 UTC"
+        "exit code 0; started 30m 00s late; it waited for run 3 of long to end, at 2026-11-20 12:30:00 UTC"
     )
 
 
@@ -298,7 +298,7 @@ def test_a_run_by_hand_is_told_beside_the_slots(runner, clock):
     clock.forward(minutes=1)
     runner.run("report")
     found = runner.explain("report", since=NOON)
-    assert told(found) == [("12:00", None, None), ("12:01", "succeeded", 1)]
+    assert told(found) == [("12:00", None, None), ("12:01", "succeeded", 2)]
     assert found.slots[1].reason == "asked for by hand; exit code 0"
 
 
@@ -306,11 +306,11 @@ def test_the_attempts_of_a_slot_are_one_slot_and_by_run_each_their_own(runner, c
     runner.add("report", ["false"], HOURLY, retries=1, retry_delay="10m")
     ticks(runner, clock, 80)
     each = only(runner.explain("report", at=at(13)))
-    assert (each.state, each.run) == ("failed", 2)
-    assert "exit code 1; attempt 2, after run 1 (failed)" in each.reason
+    assert (each.state, each.run) == ("failed", 3)
+    assert "exit code 1; attempt 2, after run 2 (failed)" in each.reason
     assert "the retry was to start at 2026-11-20 13:10:00 UTC" in each.reason
-    assert [one.run for one in runner.explain("1").slots] == [1, 2]
-    assert runner.explain(2) == runner.explain("1")
+    assert [one.run for one in runner.explain("2").slots] == [2, 3]
+    assert runner.explain(3) == runner.explain("2")
 
 
 def test_a_run_that_was_replaced_names_the_one_that_took_its_place(runner, clock):
@@ -320,7 +320,7 @@ def test_a_run_that_was_replaced_names_the_one_that_took_its_place(runner, clock
     runner.tick()
     told = runner.explain(first).slots[0].reason
     assert "the slot of 2026-11-20 12:01:00 UTC took its place" in told
-    assert "that is run 2 (succeeded)" in told
+    assert "that is run 3 (succeeded)" in told
 
 
 def test_a_run_after_another_names_that(runner, clock):
@@ -328,7 +328,7 @@ def test_a_run_after_another_names_that(runner, clock):
     runner.add("clean", ["true"], After("backup"))
     clock.forward(hours=1)
     runner.tick()
-    said = "exit code 0; came after run 1 of backup, which succeeded at 2026-11-20 13:00:00 UTC"
+    said = "exit code 0; came after run 3 of backup, which succeeded at 2026-11-20 13:00:00 UTC"
     assert only(runner.explain("clean", at=at(13))).reason == said
 
 
@@ -343,7 +343,7 @@ def test_an_old_slot_that_is_done_again_by_hand_is_not_late(runner, clock):
     for _ in range(2):
         runner.run("report", slot=at(9))
     found = runner.explain("report", at=at(9))
-    assert [each.run for each in found.slots] == [None, 1, 2]
+    assert [each.run for each in found.slots] == [None, 2, 3]
     assert found.slots[1].reason == "asked for by hand; exit code 0"
 
 
@@ -391,7 +391,7 @@ def test_a_retry_that_waits_says_when_it_starts_and_until_when_it_may(runner, cl
     ticks(runner, clock, 60)
     assert only(runner.explain("report", at=at(13))).reason == (
         "it waits for its time by retry: 2026-11-20 13:10:00 UTC; "
-        "it is missed when it has not started by 2026-11-20 13:30:00 UTC; attempt 2, after run 1 (failed)"
+        "it is missed when it has not started by 2026-11-20 13:30:00 UTC; attempt 2, after run 2 (failed)"
     )
 
 
@@ -410,7 +410,7 @@ def test_a_run_without_room_names_the_runs_that_hold_it(runner, home, clock):
     write_run(runner, "long", claimed=NOON, started=NOON)
     number = write_run(runner, "report", claimed=NOON)
     assert only(runner.explain(number)).reason == (
-        "it waits: run 1 (running) hold all of max_parallel = 1"
+        "it waits: run 3 (running) hold all of max_parallel = 1"
     )
 
 
@@ -419,7 +419,7 @@ def test_a_run_whose_group_is_full_names_the_runs_of_it(runner, clock):
         runner.add(name, ["true"], HOURLY, group="db")
     write_run(runner, "long", claimed=NOON, started=NOON)
     number = write_run(runner, "report", claimed=NOON)
-    assert only(runner.explain(number)).reason.startswith("it waits for run 1 (running)")
+    assert only(runner.explain(number)).reason.startswith("it waits for run 3 (running)")
 
 
 def test_a_run_that_waits_while_the_store_is_held_says_who_holds_it(runner, clock):
@@ -574,9 +574,9 @@ def test_a_task_that_was_removed_can_still_be_explained(runner, clock):
     gone = f"the task was removed by {who(runner)} at 2026-11-20 13:01:00 UTC"
     assert only(runner.explain("report", at=at(14))).reason == gone
     found = runner.explain("report")
-    assert told(found) == [("13:00", "succeeded", 1), ("14:00", None, None), (None, None, None)]
+    assert told(found) == [("13:00", "succeeded", 2), ("14:00", None, None), (None, None, None)]
     assert found.slots[-1].reason == gone
-    assert runner.explain(1).slots[0].run == 1
+    assert runner.explain(2).slots[0].run == 2
 
 
 def test_a_name_that_is_used_again_means_the_new_task(runner, clock):
@@ -671,7 +671,7 @@ def test_without_a_time_the_newest_slots_and_the_next_are_told(runner, clock):
     found = runner.explain("report")
     times = [f"12:{minute:02}" for minute in range(4, 10)]
     assert [slot for slot, _, _ in told(found)] == times
-    assert [run for _, _, run in told(found)] == [4, 5, 6, 7, 8, None]
+    assert [run for _, _, run in told(found)] == [5, 6, 7, 8, 9, None]
 
 
 def with_attempts(runner, count):
@@ -689,14 +689,14 @@ def with_attempts(runner, count):
 def test_many_attempts_do_not_hide_the_rows_of_older_slots(runner, clock):
     with_attempts(runner, 9)
     clock.at = at(13, 1)
-    assert [each.run for each in runner.explain("report").slots] == [1, 2, 11, None]
+    assert [each.run for each in runner.explain("report").slots] == [2, 3, 12, None]
 
 
 def test_attempts_that_are_cut_do_not_make_older_slots_look_forgotten(runner, clock, monkeypatch):
     monkeypatch.setattr(inquiry, "MOST", 3)
     with_attempts(runner, 9)
     found = runner.explain("report", since=at(11), until=at(13))
-    assert ([each.run for each in found.slots], found.cut) == ([11], True)
+    assert ([each.run for each in found.slots], found.cut) == ([12], True)
 
 
 def test_every_slot_in_a_time_is_told(runner, clock):
@@ -707,9 +707,9 @@ def test_every_slot_in_a_time_is_told(runner, clock):
     assert [(slot, run) for slot, _, run in told(found)] == [
         ("11:59", None),
         ("12:00", None),
-        ("12:01", 1),
-        ("12:02", 2),
-        ("12:03", 3),
+        ("12:01", 2),
+        ("12:02", 3),
+        ("12:03", 4),
         ("12:04", None),
         ("12:05", None),
         ("12:06", None),
@@ -730,7 +730,7 @@ def test_rows_that_are_cut_do_not_look_like_slots_without_a_row(runner, clock, m
     runner.add("report", ["true"], EACH_MINUTE)
     ticks(runner, clock, 6)
     found = runner.explain("report", since=NOON)
-    assert told(found)[0] == ("12:04", "succeeded", 4)
+    assert told(found)[0] == ("12:04", "succeeded", 5)
     assert (len(found.slots), found.cut) == (3, True)
 
 
@@ -738,7 +738,7 @@ def test_an_instant_between_the_slots_of_one_row_is_no_slot(runner, clock):
     runner.add("report", ["true"], HOURLY)
     runner.tick()
     ticks(runner, clock, 1, hours=3)
-    assert only(runner.explain("report", at=at(14))).run == 1
+    assert only(runner.explain("report", at=at(14))).run == 2
     assert only(runner.explain("report", at=at(14, 30))).run is None
 
 
@@ -748,8 +748,8 @@ def test_a_run_is_explained_with_its_own_attempts_only(runner, clock):
     ticks(runner, clock, 1, hours=3)
     runner.run("report", slot=at(14))
     write_run(runner, "report", claimed=clock.at, slot=at(14), finished=clock.at)
+    assert [each.run for each in runner.explain(4).slots] == [4]
     assert [each.run for each in runner.explain(3).slots] == [3]
-    assert [each.run for each in runner.explain(2).slots] == [2]
 
 
 def test_a_run_is_explained_with_the_gaps_up_to_its_start_only(runner, clock):
@@ -757,7 +757,7 @@ def test_a_run_is_explained_with_the_gaps_up_to_its_start_only(runner, clock):
     runner.tick()
     ticks(runner, clock, 1, minutes=90)
     clock.forward(hours=5)
-    assert runner.explain(1).gaps == [Gap(NOON, at(13, 30), SILENT)]
+    assert runner.explain(2).gaps == [Gap(NOON, at(13, 30), SILENT)]
     assert runner.explain("report", at=at(13)).gaps == [Gap(NOON, at(13, 30), SILENT)]
 
 
@@ -781,10 +781,10 @@ def test_a_run_by_hand_is_found_by_its_second(runner, clock):
     clock.forward(seconds=5, milliseconds=250)
     runner.run("report")
     second = NOON + timedelta(seconds=5)
-    assert only(runner.explain("report", at=second)).run == 1
+    assert only(runner.explain("report", at=second)).run == 2
     assert only(runner.explain("report", at=second - timedelta(seconds=1))).run is None
     exact = timedelta(milliseconds=250)
-    assert only(runner.explain("report", at=second + exact)).run == 1
+    assert only(runner.explain("report", at=second + exact)).run == 2
     assert only(runner.explain("report", at=second + exact / 2)).run is None
 
 
@@ -866,7 +866,7 @@ def test_a_one_off_that_has_run_waits_for_nothing(runner, clock):
     assert told(runner.explain("report")) == [("13:00", None, None)]
     ticks(runner, clock, 1, hours=1)
     found = runner.explain("report")
-    assert told(found) == [("13:00", "succeeded", 1), (None, None, None)]
+    assert told(found) == [("13:00", "succeeded", 2), (None, None, None)]
     assert found.slots[-1].reason.startswith("the task is disabled: nothing comes due before")
 
 
@@ -880,7 +880,7 @@ def test_a_run_that_was_asked_for_waits_for_the_next_tick(runner, clock):
 def test_a_task_that_runs_waits_for_nothing_else(runner):
     runner.add("report", ["true"], Manual())
     write_run(runner, "report", claimed=NOON, started=NOON)
-    assert [each.run for each in runner.explain("report").slots] == [1]
+    assert [each.run for each in runner.explain("report").slots] == [2]
 
 
 def test_a_delay_comes_due_where_the_last_run_put_it(runner, clock):
@@ -897,7 +897,7 @@ def test_a_delay_waits_for_the_end_of_the_run_that_goes_on(runner, clock):
     store = runner._here().store
     with store.transaction():
         store.change_task(1, next=None)
-    assert [each.run for each in runner.explain("report").slots] == [1]
+    assert [each.run for each in runner.explain("report").slots] == [2]
 
 
 # ---- questions that are refused
@@ -906,7 +906,7 @@ def test_a_delay_waits_for_the_end_of_the_run_that_goes_on(runner, clock):
 @pytest.mark.parametrize(
     ("name", "times", "sentence"),
     [
-        ("1", {"at": NOON}, "1 is the id of one run: leave out the time, or name the task"),
+        ("2", {"at": NOON}, "2 is the id of one run: leave out the time, or name the task"),
         ("report", {"at": NOON, "since": NOON}, "2026-11-20T12:00:00Z is one slot"),
         ("report", {"until": NOON}, "until 2026-11-20T12:00:00Z has no beginning: give since"),
         ("report", {"since": NOON + MINUTE, "until": NOON}, "turn since and until round"),
@@ -914,6 +914,7 @@ def test_a_delay_waits_for_the_end_of_the_run_that_goes_on(runner, clock):
 )
 def test_a_time_that_contradicts_itself_is_refused(runner, name, times, sentence):
     runner.add("report", ["true"], HOURLY)
+    write_run(runner, "report", claimed=NOON)
     with pytest.raises(InputError, match=sentence):
         runner.explain(name, **times)
 
@@ -953,7 +954,7 @@ def test_the_document_has_the_keys_of_the_contract(runner, clock, tell):
         "slot": "2026-11-20T13:00:00Z",
         "first_slot": "2026-11-20T13:00:00Z",
         "state": "succeeded",
-        "run": 1,
+        "run": 2,
     }
     assert document["gaps"] == [
         {"from": "2026-11-20T12:00:00Z", "until": "2026-11-20T13:30:00Z", "cause": SILENT}

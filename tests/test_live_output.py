@@ -83,7 +83,7 @@ def test_a_log_follows_across_runs_of_some_tasks_or_of_all(door, home, words, na
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told[0].startswith("taskrunner: slow: run 1 started for ")
+    assert told[0].startswith("taskrunner: slow: run 4 started for ")
     found = {line.split()[0] for line in (text + rest).splitlines()}
     assert found == names
     assert text.count("| begin\n") == text.count("| end\n") == 2

@@ -270,10 +270,10 @@ def test_the_journal_gets_fields_to_search_by(home, clock, listener):
     last = entries[-1]
     assert last == {
         b"SYSLOG_IDENTIFIER": b"taskrunner",
-        b"MESSAGE": b"x: run 1 failed: exit code 1, after 0.000 s",
+        b"MESSAGE": b"x: run 2 failed: exit code 1, after 0.000 s",
         b"PRIORITY": b"4",
         b"TASKRUNNER_TASK": b"x",
-        b"TASKRUNNER_RUN": b"1",
+        b"TASKRUNNER_RUN": b"2",
         b"TASKRUNNER_STATE": b"failed",
         b"TASKRUNNER_TRIGGER": b"manual",
         b"TASKRUNNER_HOME": str(home).encode(),
@@ -291,7 +291,7 @@ def test_syslog_gets_lines(home, clock, listener):
     with TaskRunner(home, clock=clock) as runner:
         runner.add("x", ["false"], Manual())
         runner.run("x")
-    text = "x: run 1 failed: exit code 1, after 0.000 s"
+    text = "x: run 2 failed: exit code 1, after 0.000 s"
     assert listener()[-1] == f"<76>taskrunner[{os.getpid()}]: {text}".encode()
 
 
@@ -302,7 +302,7 @@ def test_where_nobody_listens_the_file_is_written(home, clock, monkeypatch, tmp_
     with TaskRunner(home, clock=clock) as runner:
         runner.add("x", ["true"], Manual())
         runner.run("x")
-    assert read(home)[-1] == ("info", "x: run 1 succeeded: exit code 0, after 0.000 s")
+    assert read(home)[-1] == ("info", "x: run 2 succeeded: exit code 0, after 0.000 s")
 
 
 # ---- the last success

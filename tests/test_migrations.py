@@ -243,3 +243,24 @@ def test_a_store_made_by_steps_from_an_old_one_is_as_one_made_anew(home, connect
         migrations.migrate(store)
         assert shape(store) == shape(connection)
         store.close()
+
+
+def test_in_an_older_store_a_number_of_two_things_is_refused_with_both(home, clock):
+    from taskrunner import TaskRunner
+    from taskrunner.errors import StateError
+
+    old_store(home, STORES[-1])
+    with TaskRunner(home, clock=clock) as door:
+        both = (
+            r"3 is the task once and a run of then, .* write once for the task, run:3 for the run"
+        )
+        for ask in (door.cancel, door.run_of, door.explain, door.either, door.remove, door.history):
+            with pytest.raises(StateError, match=both):
+                ask("3")
+        with pytest.raises(StateError, match=both):
+            door.cancel(3)
+        assert door.run_of("run:3").task == "then"
+        assert door.task(3).name == "once"  # from a program, which knows what it has
+        assert door.add("new", ["true"], manual()).id == 8
+        assert door.run("new").id == 9
+        assert door.add("newer", ["true"], manual()).id == 10

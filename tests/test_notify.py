@@ -326,7 +326,7 @@ def test_a_lost_run_is_a_failure_and_is_told_as_lost(told, clock, home):
         store.execute("UPDATE runs SET state = 'running', finished = NULL")
         store.execute(
             "INSERT INTO processes (run_id, supervisor, boot_id, output, inode) "
-            "VALUES (1, 'gone', 'another boot', 'x', 1)"
+            "VALUES (2, 'gone', 'another boot', 'x', 1)"
         )
     store.close()
     told.runner.tick()
@@ -386,7 +386,7 @@ def test_what_is_done_with_is_kept_up_to_a_number(told, monkeypatch, home):
     for _ in range(6):
         told.runner.run("x")
     told.runner.deliver()
-    assert [each.run_id for each in told.runner.outbox()] == [6, 5, 4]
+    assert [each.run_id for each in told.runner.outbox()] == [7, 6, 5]
 
 
 def test_a_task_that_is_gone_takes_its_messages_along(told, clock, home):

@@ -55,7 +55,7 @@ def test_a_command_gets_the_last_lines_on_its_input_and_all_else_in_variables(te
     run = runner.history()[0]
     expected = {
         "TASKRUNNER_TASK": "x",
-        "TASKRUNNER_RUN": "1",
+        "TASKRUNNER_RUN": "2",
         "TASKRUNNER_EVENT": "failure",
         "TASKRUNNER_STATE": "failed",
         "TASKRUNNER_REASON": "exit code 3",
@@ -137,7 +137,7 @@ def test_a_mail_goes_by_a_real_server(teller):
     assert (mail["To"], mail["From"]) == ("ops@example.org, b@example.org", "cron@example.org")
     assert mail["Auto-Submitted"] == "auto-generated" and mail["Message-ID"] and mail["Date"]
     text = mail.get_content().replace("\r\n", "\n")
-    for line in ("x failed: exit code 3", "x (the nightly one)", "hello\nwörld\n", "log 1"):
+    for line in ("x failed: exit code 3", "x (the nightly one)", "hello\nwörld\n", "log 2"):
         assert line in text
     assert re.search(r"state +failed: exit code 3\n", text)
 

@@ -193,9 +193,9 @@ def test_an_outcome_is_recorded_by_its_supervisor_once_the_store_is_free_again(
     (tmp_path / "up").unlink()
     (file,) = wait_for(lambda: list((home / "spool").glob("*.json")))
     other.close()
-    wait_for(lambda: door.run_of(1).state is State.FAILED)
+    wait_for(lambda: door.run_of(2).state is State.FAILED)
     wait_for(lambda: not file.exists())
-    assert door.output(door.run_of(1)) == b"done\n"
+    assert door.output(door.run_of(2)) == b"done\n"
 
 
 def test_an_upgrade_under_a_live_supervisor_loses_no_outcome(door, home, waiting, tmp_path):
@@ -272,14 +272,14 @@ def test_a_supervisor_needs_none_of_its_files_any_more(home, tmp_path):
 def test_a_run_that_was_being_cancelled_is_cancelled_also_through_the_spool(door, home, spooled):
     store = door._here().store
     with store.transaction():
-        store.ask_to_stop(1, State.CANCELLED, "cancelled by ann", door.now())
+        store.ask_to_stop(2, State.CANCELLED, "cancelled by ann", door.now())
     door.tick()
-    run = door.run_of(1)
+    run = door.run_of(2)
     assert (run.state, run.reason) == (State.CANCELLED, "cancelled by ann (exit code 3)")
 
 
 def test_cancel_finds_the_end_in_the_spool(door, spooled):
-    (run,) = door.cancel(1, reason="cancelled by ann")
+    (run,) = door.cancel(2, reason="cancelled by ann")
     assert (run.state, run.exit_code) == (State.CANCELLED, 3)
 
 

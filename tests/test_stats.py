@@ -267,9 +267,9 @@ def test_a_task_that_took_the_name_of_a_removed_one_has_its_runs_too(runner, sto
     ran(store, F)
     ran(store, F, NOON + MINUTE)
     runner.remove("x")
-    runner.add("x", ["true"], Manual())
+    new = runner.add("x", ["true"], Manual())
     assert of(runner).streak == -2
-    ran(store, S, NOON + DAY, task=3)
+    ran(store, S, NOON + DAY, task=new.id)
     found = of(runner)
     assert (found.runs, found.failed, found.streak, found.removed) == (3, 2, 1, False)
 

@@ -64,16 +64,16 @@ def test_tasks_that_are_added_together_have_ids_and_values_of_their_own(store):
 
 
 def test_a_slot_gets_one_row_and_no_second(store):
-    assert add_run(store) == 1
+    assert add_run(store) == 2
     assert add_run(store) is None
     assert add_run(store, attempt=2, trigger=Trigger.RETRY) is not None
     assert len(store.history()) == 2
 
 
 def test_a_manual_run_never_eats_a_slot(store):
-    assert add_run(store, trigger=Trigger.MANUAL) == 1
-    assert add_run(store) == 2
-    assert add_run(store, trigger=Trigger.MANUAL) == 3
+    assert add_run(store, trigger=Trigger.MANUAL) == 2
+    assert add_run(store) == 3
+    assert add_run(store, trigger=Trigger.MANUAL) == 4
 
 
 def test_the_database_itself_refuses_a_second_row_for_a_slot(store, home):
@@ -207,8 +207,8 @@ def test_history_is_paged_newest_first_and_filtered(store):
     for minute in range(5):
         state = State.SKIPPED if minute % 2 else State.MISSED
         add_run(store, NOON + timedelta(minutes=minute), state)
-    assert [run.id for run in store.history(limit=2)] == [5, 4]
-    assert [run.id for run in store.history(states=[State.SKIPPED])] == [4, 2]
+    assert [run.id for run in store.history(limit=2)] == [6, 5]
+    assert [run.id for run in store.history(states=[State.SKIPPED])] == [5, 3]
     assert store.history(store.ids_ever("x"), since=NOON + timedelta(milliseconds=1)) == []
     assert len(store.history([1], until=NOON)) == 5
 
@@ -325,11 +325,11 @@ def test_a_home_may_have_any_name(tmp_path, name, clock):
 
 
 def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch):
-    asked, run = [], store._run
+    asked, asks = [], store._run
 
     def listening(sql, values=()):
         asked.append((sql, values))
-        return run(sql, values)
+        return asks(sql, values)
 
     monkeypatch.setattr(store, "_run", listening)
     store.live()
@@ -345,9 +345,9 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
     store.history(store.ids_ever("x"))
     store.due(NOON, "boot", 200)
     store.task("x")
-    add_run(store)
-    store.concerned(store.run(1), tells=False)
-    store.any_concerned([store.run(1)], tells=False)
+    run = store.run(add_run(store))
+    store.concerned(run, tells=False)
+    store.any_concerned([run], tells=False)
     store.anything_to_send(NOON)
     store.told(1)
     store.long_since(1)
@@ -360,6 +360,7 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
         "SCAN tasks USING INDEX tasks_by_parent",  # up to the first one
         "SCAN runs USING INDEX runs_pending",
         "SCAN runs USING INDEX runs_waiting",
+        "SCAN sqlite_sequence",
     )
     for sql, values in asked:
         if sql.startswith("SELECT"):

@@ -60,7 +60,7 @@ def test_a_full_group_keeps_its_tasks_pending_and_others_go_on(runner, clock):
     told = {decision.task: (decision.action, decision.reason) for decision in visit.decisions}
     assert told["member"] == (
         Action.WAIT,
-        "waits for run 1 (running): the group db has room for 1",
+        "waits for run 4 (running): the group db has room for 1",
     )
 
 
@@ -94,7 +94,7 @@ def test_a_run_by_hand_does_not_break_into_a_full_group_unless_forced(runner):
     runner.add("a", ["true"], Manual(), group="db")
     runner.add("b", ["true"], Manual(), group="db")
     block(runner, "a")
-    with pytest.raises(TaskBusy, match=r"b is not run: its group db has room for 1, and run 1"):
+    with pytest.raises(TaskBusy, match=r"b is not run: its group db has room for 1, and run 3"):
         runner.run("b")
     assert runner.run("b", force=True).state is State.SUCCEEDED
 

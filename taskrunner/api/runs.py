@@ -10,7 +10,6 @@ from taskrunner.api.door import several, utc
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model import LIVE, Run, State
-from taskrunner.store import id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         Trace,
         Upcoming,
     )
+    from taskrunner.model import Task
     from taskrunner.opened import OpenHome
     from taskrunner.schedule import Schedule
 
@@ -102,11 +102,14 @@ class Runs(Tasks):
     ) -> list[Run]:
         """Return runs, newest first, also those of a task that was removed.
 
-        `name` and `state` may be several each. Raises UnknownTask or InputError.
+        `name` and `state` may be several each; the id of a run is that run alone. Raises UnknownTask, UnknownRun or
+        InputError.
         """
         here = self._here()
+        tasks, runs = _tasks_and_runs(here, name)
         return here.store.history(
-            _ever(here, name),
+            tasks,
+            run_ids=runs,
             states=_states(state),
             since=utc(since),
             until=utc(until),
@@ -170,12 +173,20 @@ class Runs(Tasks):
         here = self._here()
         return stats.stats(here, _ever(here, name), utc(since), utc(until))
 
-    def run_of(self, key: str | int) -> Run:
-        """Return a run by its id, or the newest of a task by name; raises UnknownRun or UnknownTask."""
+    def either(self, key: str | int) -> Task | Run:
+        """Return the task of a name or an id, or the run of an id; `run:ID` is a run in any case.
+
+        Tasks and runs share their ids, but for those of a store that is older than this: an id that is both is
+        refused. Raises UnknownTask, UnknownRun or StateError.
+        """
         here = self._here()
-        number = id_of(key)
-        if number is not None:
-            return here.store.run(number)
+        return here.store.run_meant(key) or here.store.task(key)
+
+    def run_of(self, key: str | int) -> Run:
+        """Return a run by its id, or the newest of a task by its name or id; raises UnknownRun or UnknownTask."""
+        meant = self._here().store.run_meant(key)
+        if meant is not None:
+            return meant
         for run in self.history(key, limit=1):
             return run
         raise StateError(f"{key} has no runs yet: `taskrunner next {key}` tells when it is due")
@@ -258,24 +269,30 @@ class Runs(Tasks):
         return by_hand.surroundings(here, here.store.task(name))
 
     def cancel(self, key: str | int, *, reason: str | None = None) -> list[Run]:
-        """End a run by its id, or all live runs of a task by name, and return them; waits until they have ended.
+        """End a run by its id, or all live runs of a task by its name or id, and return them; waits until they have ended.
 
-        Raises StateError when there is nothing to end.
+        A task that waits for its one time, or was asked for and not started yet, does not come due. Raises StateError
+        when there is nothing to end.
         """
-        from taskrunner import by_hand, command
-        from taskrunner.policy import named
+        from taskrunner import by_hand, command, policy
 
         here = self._here()
-        number = id_of(key)
-        if number is not None:
-            found = [here.store.run(number)]
-        else:
-            found = here.store.live(here.store.task(key).id)
-        live = [run.id for run in found if run.state in LIVE]
-        if not live:
-            told = f"{named(found)} has ended already" if found else f"no run of {key} is live"
-            raise StateError(f"there is nothing to cancel: {told}")
-        return by_hand.cancel(here, live, reason or f"cancelled by {command.account(None)[0]}")
+        why = reason or f"cancelled by {command.account(None)[0]}"
+        run = here.store.run_meant(key)
+        if run is not None:
+            if run.state not in LIVE:
+                raise StateError(
+                    f"there is nothing to cancel: {policy.named([run])} has ended already"
+                )
+            return by_hand.cancel(here, [run.id], why)
+        task = here.store.task(key)
+        ended = by_hand.call_off(here, task, why)
+        live = [each.id for each in here.store.live(task.id)]
+        if not live and not ended:
+            raise StateError(
+                f"there is nothing to cancel: no run of {task.name} is live{_disable(task)}"
+            )
+        return ended + by_hand.cancel(here, live, why)
 
     def explain(
         self,
@@ -285,7 +302,7 @@ class Runs(Tasks):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Explanation:
-        """Return why a task ran or did not, slot by slot; a number is the id of a run, which is explained.
+        """Return why a task ran or did not, slot by slot, or what became of the run of an id.
 
         `at` is one slot, `since` and `until` (now, unless given) a time, else the newest slots and what comes
         are told. Raises UnknownTask, also for a name that no task ever had, UnknownRun or InputError.
@@ -293,10 +310,10 @@ class Runs(Tasks):
         from taskrunner import inquiry
 
         here, at, since, until = self._here(), utc(at), utc(since), utc(until)
-        _check_question(name, at, since, until)
-        number = id_of(name)
-        if number is not None:
-            return inquiry.explain_run(here, number)
+        run = here.store.run_meant(name)
+        _check_question(run, at, since, until)
+        if run is not None:
+            return inquiry.explain_run(here, run)
         if at is not None:
             return inquiry.explain_at(here, name, at)
         if since is not None:
@@ -313,11 +330,35 @@ def _ever(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list
     return None if names is None else found
 
 
+def _tasks_and_runs(
+    here: OpenHome, given: str | int | Sequence[str | int] | None
+) -> tuple[list[int] | None, list[int]]:
+    """Return the ids of tasks as `_ever` does, and those that are of runs."""
+    tasks, runs = list[int](), list[int]()
+    names = several(given)
+    for name in names or ():
+        # A number is that of a task where a program gives it as one, which a person cannot.
+        ids = here.store.ids_ever(name) if isinstance(name, int) else []
+        run = None if ids else here.store.run_meant(name)
+        if run is None:
+            tasks += ids or _ever(here, name) or []
+        else:
+            runs.append(run.id)
+    return (None if names is None else tasks), runs
+
+
 def _states(given: str | Sequence[str] | None) -> list[State] | None:
     """Return the states that were given, None for all; raises InputError."""
     if given is None:
         return None
     return [_state(each) for each in ([given] if isinstance(given, str) else given)]
+
+
+def _disable(task: Task) -> str:
+    """Return what keeps a task from coming due, where that may be what is wanted."""
+    if not task.enabled or task.next is None:
+        return ""
+    return f"; `taskrunner disable {task.name}` keeps it from coming due"
 
 
 def _state(text: str) -> State:
@@ -330,11 +371,13 @@ def _state(text: str) -> State:
 
 
 def _check_question(
-    name: str | int, at: datetime | None, since: datetime | None, until: datetime | None
+    run: Run | None, at: datetime | None, since: datetime | None, until: datetime | None
 ) -> None:
     """Refuse a time that contradicts itself, or is asked for where one run is meant."""
-    if id_of(name) is not None and (at or since or until):
-        raise InputError(f"{name} is the id of one run: leave out the time, or name the task")
+    if run is not None and (at or since or until):
+        raise InputError(
+            f"{run.id} is the id of one run: leave out the time, or name the task {run.task}"
+        )
     if at is not None and (since is not None or until is not None):
         raise InputError(f"{clock.iso(at)} is one slot: leave out since and until, or it")
     if until is not None and since is None:

@@ -23,7 +23,7 @@ def _declare_log(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         metavar="RUN",
         nargs="*",
         action="several",
-        help="the id of a run, or the name of a task: its newest run",
+        help="the id of a run, or the name or id of a task: its newest run",
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
     parser.add_argument(

@@ -83,7 +83,7 @@ def _declare_cancel(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "runs",
         metavar="RUN",
         nargs="+",
-        help="the id of a run, or the name of a task: its live runs",
+        help="the id of a run, or the name or id of a task: its live runs, and what it waits for",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
 

@@ -6,26 +6,35 @@ from typing import Any
 from taskrunner import render
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, say_when, with_json
+from taskrunner.model import Run
 
 
 def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = declare(
-        verbs, common, "show", "show all about a task", _show, "  taskrunner show backup\n"
-    )
-    parser.add_argument("task", metavar="NAME", help="name or id")
+    examples = "  taskrunner show backup\n  taskrunner show 42\n"
+    parser = declare(verbs, common, "show", "show all about a task, or a run", _show, examples)
+    parser.add_argument("task", metavar="NAME", help="the name or id of a task, or the id of a run")
     with_json(parser)
 
 
 def _show(args: Any) -> int:
     with door(args) as runner:
-        task = runner.task(args.task)
-        if args.json:
+        task = runner.either(args.task)
+        if isinstance(task, Run):
+            _show_run(args, task)
+        elif args.json:
             out(render.document(tasks=[render.task_document(task)]))
         else:
-            runs = runner.history(str(task.id), limit=5)
+            runs = runner.history(task.id, limit=5)
             traces = runner.traces(runs)
             out(render.task_page(page(args), task, runner.describe(task), runs, traces))
     return 0
+
+
+def _show_run(args: Any, run: Run) -> None:
+    if args.json:
+        out(render.document(runs=[render.run_document(run)]))
+    else:
+        out(render.run_page(page(args), run, args.runner.traces([run])))
 
 
 def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -50,6 +50,7 @@ from taskrunner.render.tables import (
     plan_sentence as plan_sentence,
     plan_table as plan_table,
     pruned_sentence as pruned_sentence,
+    run_page as run_page,
     runs_table as runs_table,
     stats_table as stats_table,
     status_page as status_page,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from math import floor
 from typing import TYPE_CHECKING
@@ -207,6 +207,39 @@ def _retries(task: Task) -> str:
     backoff = "" if task.retry_backoff == 1 else f", times {task.retry_backoff:g} each time"
     only = f", for exit codes {codes(task.retry_codes)}" if task.retry_codes else ""
     return f"{task.retries}, after {length(task.retry_delay)}{backoff}{only}"
+
+
+def run_page(page: Page, run: Run, traces: Mapping[int, Trace]) -> str:
+    """Return all that is known of a run."""
+    lines: list[tuple[str, str | None]] = [
+        (run.task, f"run {run.id}, {run.state}"),
+        ("slot", _slot(page, run)),
+        ("trigger", str(run.trigger)),
+        ("attempt", str(run.attempt) if run.attempt > 1 else None),
+        ("due", None if run.ready is None else _moment(page, run.ready)),
+        ("started", _moment(page, run.started)),
+        ("finished", _moment(page, run.finished)),
+        ("late", None if run.late is None else duration.human(run.late)),
+        ("took", None if run.duration is None else duration.human(run.duration)),
+        ("exit code", None if run.exit_code is None else str(run.exit_code)),
+        ("signal", None if run.signal is None else str(run.signal)),
+        ("cpu", None if run.cpu_seconds is None else length(timedelta(seconds=run.cpu_seconds))),
+        ("peak memory", None if run.peak_memory is None else about(run.peak_memory)),
+        ("output", None if run.output_size is None else about(run.output_size)),
+        ("why", _why(run, traces)),
+    ]
+    told = [(name, value) for name, value in lines if value is not None]
+    width = max(len(name) for name, _ in told)
+    return "\n".join(f"{name:<{width}}  {visible(value)}" for name, value in told)
+
+
+def _slot(page: Page, run: Run) -> str:
+    if run.coalesced == 1:
+        return _moment(page, run.slot)
+    count = f"{'at least ' * run.coalesced_at_least}{run.coalesced}"
+    return (
+        f"{_moment(page, run.slot)}: stands for {count} slots from {page.time(run.first_slot)} on"
+    )
 
 
 def runs_table(page: Page, runs: Sequence[Run], traces: Mapping[int, Trace] = NO_TRACES) -> str:

@@ -14,6 +14,14 @@ NO_END = 2**63 - 1  # `held_until` of a hold that somebody has to end
 class Facts(Connection):
     """The queries about the store as a whole."""
 
+    def next_id(self) -> int:
+        """Return the id of the next task or run: one sequence, so that a number names one thing.
+
+        Whoever takes ids writes them in the same transaction.
+        """
+        ((last,),) = self._rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence")
+        return int(last) + 1
+
     def fact(self, name: str) -> str | None:
         """Return a thing that is true of the whole store."""
         for row in self._rows("SELECT value FROM facts WHERE name = ?", (name,)):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.errors import UnknownRun
+from taskrunner.errors import InputError, UnknownRun, shown
 from taskrunner.model import LIVE, End, Process, Run, State, Task, Trigger
 from taskrunner.record import like
 from taskrunner.store.rows import (
@@ -48,10 +48,12 @@ STARTABLE = f"""
 FEW = "+runs.id"
 
 
+RUN_ONLY = "run:"  # before the id of a run that is that of a task, too, as in an older store
 NEW_RUN = (
-    "INSERT INTO runs (task_id, state, slot, first_slot, trigger, reason, coalesced, at_least, "
+    "INSERT INTO runs (id, task_id, state, slot, first_slot, trigger, reason, coalesced, at_least, "
     "attempt, forced, ready, priority, claimed, finished) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (task_id, slot, attempt) WHERE trigger <> 'manual' DO NOTHING"
 )
 
 
@@ -63,22 +65,49 @@ class Runs(Tasks):
 
         `more` is what `_row` takes by name.
         """
-        made = self._run(NEW_RUN, _row(task_id, state, claimed, **more))
+        run_id = self.next_id()
+        made = self._run(NEW_RUN, (run_id, *_row(task_id, state, claimed, **more)))
         if not made.rowcount:
             return None
         if state not in LIVE:
             self._ended([(task_id, None, False)])
-        return int(made.lastrowid or 0)
+        return run_id
 
     def add_runs(self, runs: Iterable[Mapping[str, Any]]) -> None:
         """Write rows of live runs as `add_run` does, many at once."""
-        self._many(NEW_RUN, [_row(**values) for values in runs])
+        first = self.next_id()
+        self._many(
+            NEW_RUN, [(number, *_row(**values)) for number, values in enumerate(runs, first)]
+        )
 
     def run(self, run_id: int) -> Run:
         """Return a run; raises UnknownRun."""
         for found in self._runs("runs.id = ?", (run_id,), 1) if run_id <= LARGEST_ID else []:
             return found
         raise UnknownRun(f"there is no run {run_id}: `taskrunner history` shows the newest")
+
+    def run_meant(self, key: str | int) -> Run | None:
+        """Return the run that an id stands for, None when the key is that of a task; raises StateError when it is both.
+
+        `run:ID` is a run whatever else has its id. Raises UnknownRun for an id of neither.
+        """
+        text = str(key)
+        if text.startswith(RUN_ONLY):
+            number = id_of(text[len(RUN_ONLY) :])
+            if number is None:
+                raise InputError(f"{shown(text)} is no run: write {RUN_ONLY} and the id of one")
+            return self.run(number)
+        number = id_of(key)
+        if number is None:
+            return None
+        if number > LARGEST_ID:
+            raise _neither(key)
+        for (name,) in self._rows("SELECT name FROM tasks WHERE id = ?", (number,)):
+            self.check_one_meaning(name, number)
+            return None
+        for run in self._runs("runs.id = ?", (number,), 1):
+            return run
+        raise _neither(key)
 
     def _runs(
         self, where: str, values: Sequence[object] = (), limit: int = -1, order: str = "runs.id"
@@ -93,11 +122,6 @@ class Runs(Tasks):
     def runs_after(self, run_id: int) -> list[Run]:
         """Return the runs with a higher id, oldest first."""
         return self._runs("runs.id > ?", (run_id,))
-
-    def next_run_id(self) -> int:
-        """Return the id that the next run will have."""
-        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")
-        return (int(rows[0][0]) if rows else 0) + 1
 
     def live(self, task_id: int | None = None) -> list[Run]:
         """Return the runs that are running, then those that are pending, of one task or of all, oldest first."""
@@ -124,12 +148,16 @@ class Runs(Tasks):
         self,
         ids: Sequence[int] | None = None,
         *,
+        run_ids: Sequence[int] = (),
         states: Sequence[State] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = 20,
     ) -> list[Run]:
-        """Return runs, newest first, of the tasks with these ids or of all, in one of some states or in any."""
+        """Return runs, newest first, of the tasks with these ids or of all, in one of some states or in any.
+
+        `run_ids` are single runs beside those of the tasks.
+        """
         wanted: dict[str, object] = {}
         if since is not None:
             wanted["claimed >= ?"] = to_ms(since)
@@ -138,7 +166,10 @@ class Runs(Tasks):
         where = " AND ".join(wanted) or "1"
         if states is not None:
             where += f" AND state IN ({marks(states)})"
-        if ids is not None:
+        if run_ids:
+            tasks, runs = (", ".join(map(str, some)) for some in (ids or (), run_ids))
+            where += f" AND (task_id IN ({tasks}) OR runs.id IN ({runs}))"
+        elif ids is not None:
             # By ids: an index gives the newest first, also of a task with few runs among millions.
             where += f" AND task_id IN ({', '.join(map(str, ids))})"
         return self._runs(where, [*wanted.values(), *(states or ())], limit, "runs.id DESC")
@@ -149,7 +180,10 @@ class Runs(Tasks):
             return []
         number = id_of(key)
         clause, value = ("name = ?", key) if number is None else ("id = ?", number)
-        return [row[0] for row in self._rows(f"SELECT id FROM tasks WHERE {clause}", (value,))]
+        found = self._rows(f"SELECT id, name FROM tasks WHERE {clause}", (value,))
+        if found and number is not None and isinstance(key, str):
+            self.check_one_meaning(found[0][1], number)
+        return [task_id for task_id, _ in found]
 
     def startable(self, limit: int, now: datetime) -> list[Run]:
         """Return up to `limit` pending runs that may start, each alone, by priority, then oldest slot first."""
@@ -283,6 +317,13 @@ class Runs(Tasks):
         return None
 
 
+def _neither(key: str | int) -> UnknownRun:
+    return UnknownRun(
+        f"there is no run {key}, and no task of that id: `taskrunner history` shows the newest runs, "
+        "`taskrunner list` the tasks"
+    )
+
+
 def _row(
     task_id: int,
     state: State,
@@ -299,7 +340,7 @@ def _row(
     ready: datetime | None = None,
     priority: int = 0,
 ) -> tuple[Any, ...]:
-    """Return the values of `NEW_RUN`."""
+    """Return the values of `NEW_RUN` after the id."""
     at = to_ms(claimed)
     return (
         *(task_id, state, to_ms(slot), to_ms(first_slot), trigger, reason, coalesced),

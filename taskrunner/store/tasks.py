@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from taskrunner.clock import to_ms
-from taskrunner.errors import DuplicateTask, UnknownTask, shown
+from taskrunner.errors import DuplicateTask, StateError, UnknownTask, shown
 from taskrunner.migrations import NEW_BOOT
 from taskrunner.model import After, Run, Task
 from taskrunner.nearest import nearest
 from taskrunner.store.facts import Facts
 from taskrunner.store.rows import (
+    LARGEST_ID,
     TASK,
     can_be_stored,
     encoded,
@@ -40,8 +41,7 @@ class Tasks(Facts):
 
     def add_tasks(self, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
         """Write new tasks and return their ids; within a transaction, in which nobody else takes an id."""
-        found = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'")
-        first = found[0][0] + 1 if found else 1
+        first = self.next_id()
         rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
         before, written = NOTHING, NOTHING
         for task_id, values in enumerate(tasks, first):
@@ -75,14 +75,37 @@ class Tasks(Facts):
             self._many(f"UPDATE tasks SET {assignments} WHERE id = ?", same)
 
     def task(self, key: str | int) -> Task:
-        """Return the task of that name or id; raises UnknownTask."""
+        """Return the task of that name or id; raises UnknownTask.
+
+        An id as text is what a person has typed: in an older store it may be that of a run, too, and is refused.
+        """
         number = id_of(key)
         if can_be_stored(key):
             for task in self.tasks("name = ?" if number is None else "id = ?", (number or key,)):
+                if number is not None and isinstance(key, str):
+                    self.check_one_meaning(task.name, number)
                 return task
+        run_of = None if number is None else self.name_of_run(number)
+        if run_of is not None:
+            raise UnknownTask(f"{number} is a run of {run_of}, not a task: write {run_of}")
         near = nearest(str(key), self.names()) if number is None else None
         meant = "" if near is None else f"did you mean {near}? "
         raise UnknownTask(f"there is no task {shown(str(key))}: {meant}`taskrunner list` shows all")
+
+    def name_of_run(self, number: int) -> str | None:
+        """Return the name of the task that a run is of, None when no run has that id."""
+        sql = "SELECT name FROM runs JOIN tasks ON tasks.id = task_id WHERE runs.id = ?"
+        rows = self._rows(sql, (number,)) if number <= LARGEST_ID else []
+        return str(rows[0][0]) if rows else None
+
+    def check_one_meaning(self, name: str, number: int) -> None:
+        """Raise StateError when the id of a task is that of a run, too."""
+        run_of = self.name_of_run(number)
+        if run_of is not None:
+            raise StateError(
+                f"{number} is the task {name} and a run of {run_of}, as this store is older than the rule that a "
+                f"number is one thing: write {name} for the task, run:{number} for the run"
+            )
 
     def names(self) -> list[str]:
         """Return the names of the tasks that are not removed, in order."""

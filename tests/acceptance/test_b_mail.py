@@ -140,7 +140,7 @@ def test_a_failure_is_logged_and_the_schedule_goes_on(sender):
     sender.type("add", "mailer", "--every", "1s", "--", str(sender.folder / "send-mails"))
     sender.foreground()
     wait_for(lambda: "failed" in sender.states())
-    assert re.search(r"warning mailer: run 1 failed: exit code 75, after", sender.log())
+    assert re.search(r"warning mailer: run 2 failed: exit code 75, after", sender.log())
     sender.mood("good")
     wait_for(lambda: "succeeded" in sender.states())
     assert re.search(r"info +mailer: run \d+ succeeded: exit code 0, after", sender.log())

@@ -63,8 +63,8 @@ def _base(line: Line) -> str:
 
 # What a line has in common with what it was before, the closest first.
 ALIKE: Sequence[Callable[[Line], object]] = (
-    lambda line: (_said(line), dict(line.settings), line.number),
-    lambda line: (_said(line), dict(line.settings)),
+    lambda line: (_said(line), *sorted(line.settings.items()), line.number),
+    lambda line: (_said(line), *sorted(line.settings.items())),
     _said,
     _work,
     lambda line: (line.when, line.user, _base(line)),
@@ -78,13 +78,14 @@ def _pairs(lines: Sequence[Line], known: Sequence[Known]) -> tuple[dict[int, Kno
     found: dict[int, Known] = {}
     rest = list(known)
     for key in ALIKE:
-        for line in lines:
-            if line.number in found:
-                continue
-            meant = next((each for each in rest if key(each.line) == key(line)), None)
-            if meant is not None:
-                found[line.number] = meant
-                rest.remove(meant)
+        meant: dict[object, list[Known]] = {}
+        for each in reversed(rest):
+            meant.setdefault(key(each.line), []).append(each)
+        for line in lines if rest else ():
+            if line.number not in found and meant.get(same := key(line)):
+                found[line.number] = meant[same].pop()
+        taken = {each.task.id for each in found.values()}
+        rest = [each for each in rest if each.task.id not in taken]
     return found, rest
 
 

@@ -38,6 +38,7 @@ TEXT_FOLLOWS = re.compile(r"-[a-z]*c")
 SUFFIX = re.compile(r"\.(?:sh|py|pl|php|rb|bash)$")
 LONGEST_NAME = 60
 DEEPEST = 5  # texts within texts
+LONGEST_READ = 2000  # characters; cron takes half as many
 
 
 def name(command: str, taken: Collection[str]) -> str:
@@ -54,7 +55,7 @@ def name(command: str, taken: Collection[str]) -> str:
 
 def _said(command: str) -> tuple[str, str]:
     """Return what a command line is about, as a name, and what tells it from others of the kind."""
-    parts = [words for part in _parts(command) if (words := _bare(part))]
+    parts = [words for part in _parts(command[:LONGEST_READ]) if (words := _bare(part))]
     chosen = next((part for part in parts if part[0] not in GUARDS), parts[0] if parts else [])
     names = [each for each in map(_slug, _about(chosen, 0)) if each]
     return names[0] if names else "task", names[1] if len(names) > 1 else ""

@@ -230,9 +230,16 @@ def _chosen_zone(config: Config) -> tuple[str, str]:
     return clock.zone_of_file(name) or name, "$TZ"
 
 
-def colour_wanted() -> bool:
-    """Return whether a terminal may be shown colours (no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def colour_wanted(*, terminal: bool) -> bool:
+    """Return whether there are to be colours: on a terminal, unless who reads says otherwise.
+
+    NO_COLOR forbids them, else FORCE_COLOR wants them everywhere (no-color.org, force-color.org).
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "") not in ("", "0", "false"):
+        return True
+    return terminal and os.environ.get("TERM") != "dumb"
 
 
 def inherited() -> dict[str, str]:

@@ -71,13 +71,14 @@ def check_python(kind: str, given: Mapping[str, Any]) -> None:
             )
 
 
-def check_code(code: str | None, interpreter: str | None) -> None:
+def check_code(code: str | None, interpreter: str | None, name: str | None = None) -> None:
     """Raise InputError for code that does not compile; what another interpreter takes is not known here."""
     if code is not None and interpreter is None:
         try:
             functions.check(code)
         except InputError as exc:
-            raise InputError(f"--code cannot be run, {exc}") from exc
+            whose = "" if name is None else f"the task {shown(name)}: "
+            raise InputError(f"{whose}--code cannot be run, {exc}") from exc
 
 
 def schedule_of(whole: Schedule | None, said: Mapping[str, Any]) -> Schedule | None:

@@ -54,7 +54,7 @@ class Tasks(Door):
         values = options.of_new_task(options.usual(self._here().config.defaults), given)
         own = {key: values[key] for key in given}
         values |= definition.work(name, command, shell, own)
-        definition.check_code(values["code"], values["interpreter"])
+        definition.check_code(values["code"], values["interpreter"], name)
         if schedule is None:
             raise InputError(
                 f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual"
@@ -153,7 +153,7 @@ class Tasks(Door):
             definition.check_python(definition.kind_of_work(task), given)
             return {}
         found = definition.work(name, command, shell, given)
-        definition.check_code(found["code"], given.get("interpreter", task.interpreter))
+        definition.check_code(found["code"], given.get("interpreter", task.interpreter), name)
         return found
 
     def _new_timing(

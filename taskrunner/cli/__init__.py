@@ -125,7 +125,25 @@ class Parser(argparse.ArgumentParser):
         if unknown and "required" in message:  # NAME is missing when it was taken for an option
             verb = self.prog.rpartition(" ")[2]
             message = f"{errors.shown(unknown[0])} is no option of {verb}, and {message}"
+        missing = re.fullmatch("the following arguments are required: (.+)", message)
+        if missing:
+            message = f"{self.prog.rpartition(' ')[2]} needs {self._described(missing[1])}"
         raise errors.InputError(f"{message}\nsee {self.prog} --help")
+
+    def _described(self, names: str) -> str:
+        """Return arguments that are missing, each with what it is."""
+        helps = {str(each.metavar): each.help for each in self._actions if not each.option_strings}
+        told = [f"{each}, {helps[each]}" if helps.get(each) else each for each in names.split(", ")]
+        return "; and ".join(told)
+
+
+class Version(argparse.Action):
+    """Prints the version as data; argparse would not say that it could not."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print it and end."""
+        out(f"taskrunner {taskrunner.__version__}")
+        parser.exit()
 
 
 def _is_value(option: argparse.Action, word: str) -> bool:
@@ -148,7 +166,7 @@ def _common() -> argparse.ArgumentParser:
         "--color",
         metavar="WHEN",
         choices=("auto", "always", "never"),
-        help="auto (default: on a terminal, unless NO_COLOR is set), always or never",
+        help="auto (default: on a terminal, unless NO_COLOR is set; FORCE_COLOR also elsewhere), always or never",
     )
     common.add_argument("-v", "--verbose", action="store_true", help="say more")
     return common
@@ -165,7 +183,7 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     whole.add_argument(
-        "--version", action="version", version=f"taskrunner {taskrunner.__version__}"
+        "--version", action=Version, nargs=0, help="show program's version number and exit"
     )
     verbs = whole.add_subparsers(metavar="VERB", dest="verb", title="verbs", parser_class=Parser)
     for name in VERBS if verb is None else (verb,):

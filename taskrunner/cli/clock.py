@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from taskrunner import duration, errors, home, render
@@ -66,18 +66,37 @@ def _tick(args: Any) -> int:
         if visit.warning:
             say(visit.warning)
         if args.verbose:
-            out(_told(visit))
+            out(_told(visit, _why_nothing(runner, args, visit.at)))
             if visit.runs:
                 out(render.runs_table(page(args), visit.runs))
         return errors.EXIT_INTERRUPTED if visit.interrupted else errors.EXIT_DONE
 
 
-def _told(visit: "Visit") -> str:
+def _told(visit: "Visit", why: str | None) -> str:
     if visit.busy:
         return "another tick is at work"
-    if visit.idle:
-        return "nothing is due"
-    return f"{len(visit.decisions)} decided, {len(visit.runs)} ended"
+    if visit.runs or visit.decisions:
+        return f"{len(visit.decisions)} decided, {len(visit.runs)} ended"
+    return f"nothing is started: {why}" if why else "nothing is due"
+
+
+def _why_nothing(runner: Any, args: Any, at: datetime) -> str | None:
+    """Return why a tick starts nothing, where there is more to it than that nothing is due."""
+    hold = runner.held()
+    if hold is not None:
+        return f"the store is held by {hold.by}; `taskrunner resume` ends that"
+    return "; ".join(_why_not(runner, args, name, at) for name in args.task or ()) or None
+
+
+def _why_not(runner: Any, args: Any, name: str, at: datetime) -> str:
+    """Return why a task is not run by a tick at an instant."""
+    task = runner.task(name)
+    if not task.enabled:
+        return f"{task.name} is disabled; `taskrunner enable {task.name}` lets it come due again"
+    if task.next is not None and task.next > at:
+        sheet = page(args)
+        return f"{task.name} is not due before {sheet.time(task.next)} {sheet.tz}"
+    return f"{task.name} is not due: {runner.describe(task)}"
 
 
 def _dry_run(runner: Any, args: Any) -> int:
@@ -93,10 +112,10 @@ def _dry_run(runner: Any, args: Any) -> int:
     elif decisions:
         out(render.decisions_table(page(args), decisions))
     else:
-        hold = runner.held()
-        say(f"nothing would be done{'' if hold is None else f': the store is held by {hold.by}'}")
+        why = _why_nothing(runner, args, moment)
+        say(f"nothing would be done{f': {why}' if why else ''}")
     if args.verbose and not args.json:
-        for item in runner.next():
+        for item in runner.next(args.task):
             say(f"later: {item.task} at {render.instant(item.slot)}")
     return 0
 

@@ -208,7 +208,7 @@ def page(args: Any) -> render.Page:
     """Return the page to print on: as wide as the terminal, without a limit when piped."""
     runner, terminal = args.runner, sys.stdout is not None and sys.stdout.isatty()
     colour = args.color == "always" or (
-        args.color == "auto" and terminal and config.colour_wanted()
+        args.color == "auto" and config.colour_wanted(terminal=terminal)
     )
     return render.Page(_zone(runner), runner.now(), columns(sys.stdout), colour)
 

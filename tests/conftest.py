@@ -185,7 +185,15 @@ for _variable in ("DBUS_SESSION_BUS_ADDRESS", "NOTIFY_SOCKET", "INVOCATION_ID", 
 
 
 def pytest_configure() -> None:
-    """Heeds the signals that nohup(1) or a shell's & has set to be ignored: programs under test inherit that."""
+    """Says what no test can do without, and heeds the signals that nohup(1) or a shell's & has set to be ignored.
+
+    Programs under test inherit those.
+    """
+    own = pwd.getpwuid(os.getuid()).pw_dir
+    if not os.path.isdir(own):  # else each test that starts a task would fail by itself
+        raise pytest.UsageError(
+            f"tasks start in the home of their user, and {own} is no folder: make it, or run the tests as somebody else"
+        )
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             is_int = number == signal.SIGINT

@@ -1,4 +1,5 @@
-"""Writes what is taken from the code, so that it cannot differ from it: reference and manual pages, completions, units.
+"""Writes what is taken from the code, so that it cannot differ from it: reference and manual pages, completions, units,
+the drawing of the folders.
 
     python docs/generate.py            writes the pages
     python docs/generate.py --check    writes nothing; exit code 1 names the pages that are stale
@@ -19,10 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "taskrunner"
 REFERENCE = ROOT / "docs" / "reference"
+STRUCTURE = ROOT / "docs" / "explanation" / "structure.svg"
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout, whatever is installed
 
 import manual  # noqa: E402  the path comes first
 import shells  # noqa: E402
+import structure  # noqa: E402
 
 import taskrunner  # noqa: E402
 from taskrunner import cli, migrations  # noqa: E402
@@ -51,6 +54,7 @@ def main() -> int:
 def stale_pages() -> Iterator[tuple[Path, str]]:
     """Give each page that is missing or differs from the code, with the text it should have."""
     pages = [(REFERENCE / name, make()) for name, make in PAGES.items()]
+    pages.append((STRUCTURE, structure.drawing(PACKAGE)))
     for page, text in [*pages, *units(), *completions(), *manuals()]:
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             yield page, text

@@ -87,7 +87,7 @@ def test_a_log_follows_across_runs_of_some_tasks_or_of_all(door, home, words, na
     found = {line.split()[0] for line in (text + rest).splitlines()}
     assert found == names
     assert text.count("| begin\n") == text.count("| end\n") == 2
-    assert "slow: run 3 succeeded" in err or "slow: run 3 started" in err
+    assert "slow: run 6 succeeded" in err or "slow: run 6 started" in err
 
 
 def test_following_gives_what_goes_on_and_what_is_to_come(door):

@@ -278,10 +278,13 @@ def _no_default(defaults: Mapping[str, Any]) -> None:
             raise InputError(f"{name} can be no default: it says what one task runs")
 
 
-def usual(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a task that gives none: the config's `defaults`, else ours; raises InputError."""
+def usual(defaults: Mapping[str, Any], *, after: bool = False) -> dict[str, Any]:
+    """Return all options of a task that gives none: the config's `defaults`, else ours; raises InputError.
+
+    A task that comes `after` another queues: the newest run of that one is to be followed, however close two end.
+    """
     try:
-        found = read({**DEFAULTS, **defaults})
+        found = read({**DEFAULTS, **({"overlap": "queue"} if after else {}), **defaults})
         agree(found)
         _no_default(defaults)
     except InputError as exc:

@@ -73,12 +73,13 @@ def drafts(
     here: OpenHome, found: Found, moment: datetime, progress: Progress = untold
 ) -> tuple[list[Draft], Found]:
     """Return definitions with all options, and beside them what is wrong with those that cannot be tasks."""
-    usual = options.usual(here.config.defaults)  # else each task would have the config's fault
+    # Once: else each task would have the config's fault.
+    usual = {after: options.usual(here.config.defaults, after=after) for after in (False, True)}
     made, faults = [], [*found.faults, *_twice(found.definitions)]
     for number, each in enumerate(found.definitions):
         progress("definitions read", number, len(found.definitions))
         try:
-            made.append(draft(here, each, usual, moment))
+            made.append(draft(here, each, usual[isinstance(each.schedule, After)], moment))
         except TaskRunnerError as exc:
             faults.append(each.fault(str(exc), _key(str(exc)), known=isinstance(exc, InputError)))
     return made, like(found, faults=faults)

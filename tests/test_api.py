@@ -42,8 +42,11 @@ from taskrunner import (
     UnknownRun,
     UnknownTask,
     ZoneError,
+    by_hand,
+    claim,
     cli,
 )
+from taskrunner.model import End
 from tests.samples import NOON, ROOT, wait_for
 
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001  that is the point
@@ -743,3 +746,31 @@ def test_an_echo_that_raises_does_not_cost_the_run_its_outcome(home):
             runner.run("x", echo=echo)
         (run,) = runner.history("x")
         assert run.state in (State.SUCCEEDED, State.CANCELLED)
+
+
+def test_what_comes_after_a_task_queues_unless_it_or_the_settings_say_otherwise(home, clock):
+    with TaskRunner(home, clock=clock) as runner:
+        runner.add("a", ["true"], Manual())
+        runner.add("b", ["true"], After("a"))
+        runner.add("c", ["true"], After("a"), overlap="skip")
+        assert [runner.task(name).overlap for name in "abc"] == ["skip", "queue", "skip"]
+        text = runner.export().text
+        assert text.count('overlap = "queue"') == text.count('overlap = "skip"') == 1
+    (home / "taskrunner.toml").write_text('[defaults]\noverlap = "skip"\n')
+    with TaskRunner(home, clock=clock) as runner:
+        assert runner.add("d", ["true"], After("a")).overlap == "skip"
+
+
+def test_the_newest_of_two_quick_successes_is_followed(runner):
+    runner.add("a", ["true"], Manual())
+    runner.add("b", ["true"], After("a"))
+    store = runner._here().store
+    here = runner._here()
+    for second in range(2):  # without a moment in which b could start
+        slot = NOON - timedelta(seconds=2 - second)
+        with store.transaction():
+            run, _ = by_hand.request(here, runner.task("a"), slot, NOON, force=True)
+            claim.finish(here, End(run, State.SUCCEEDED, "", NOON))
+    newest, older = runner.history("b")  # one waits at a time, and that is the newest
+    assert (newest.state, older.state) == (State.PENDING, State.SKIPPED)
+    assert newest.slot == NOON - timedelta(seconds=1)

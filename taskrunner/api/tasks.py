@@ -51,7 +51,7 @@ class Tasks(Door):
         """
         from taskrunner import definition, ledger, options
 
-        values = options.of_new_task(options.usual(self._here().config.defaults), given)
+        values = options.of_new_task(self._usual(schedule), given)
         own = {key: values[key] for key in given}
         values |= definition.work(name, command, shell, own)
         definition.check_code(values["code"], values["interpreter"], name)
@@ -296,6 +296,11 @@ class Tasks(Door):
         from taskrunner import options
 
         return {**options.DEFAULTS, **self._here().config.defaults}
+
+    def _usual(self, given: Schedule | None) -> dict[str, Any]:
+        from taskrunner import options, schedule
+
+        return options.usual(self._here().config.defaults, after=isinstance(given, schedule.After))
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""

@@ -23,7 +23,7 @@ FLAGS = {
         "--catch-up WHAT": "last (default), all or none of the slots that passed",
         "--catch-up-limit N": "with --catch-up all: at most N (default: 100)",
         "--deadline LENGTH": "a slot that could start only later is missed",
-        "--overlap WHAT": "skip (default), queue, replace or allow",
+        "--overlap WHAT": "skip (default; with --after: queue), queue, replace or allow",
         "--max-instances N": "with --overlap allow: at most N side by side",
         "--jitter LENGTH": "delay each start by a share of this, the same for a slot",
         "--group NAME[:N]": "at most N (default: 1) tasks of a group run at a time",

@@ -47,7 +47,9 @@ def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
     found |= {} if task.shell is None else {"shell": task.shell}
     for name in options.READERS:
         value = _whole(name, vars(task))
-        if not value == _whole(name, ours) == _whole(name, usual):
+        # What comes after a task has another default, unless the settings say one for all.
+        own = name == "overlap" and task.kind is Kind.AFTER
+        if own or not value == _whole(name, ours) == _whole(name, usual):
             found[name] = _typed(name, task)
     return found
 

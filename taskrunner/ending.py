@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from taskrunner import excerpt, runner, verdict
+from taskrunner import clock, excerpt, lock, runner, verdict
 from taskrunner.errors import in_words
 from taskrunner.excerpt import Gap
 from taskrunner.model import End, Outcome, Process, Run, State, Terms
@@ -63,7 +63,9 @@ def collect(
     `note` is what is to be said before anything else, `full` that the disk of the output is; `note_gap` is told of
     what will be cut out of it, should we not live to record it.
     """
+    left = None
     try:
+        left = _left_running(watched, outcome)
         kept, small = gather(watched.slot.fd, watched.terms.max_output, watched.gap)
         fault = _fault(watched, outcome, kept)
         told = _told(watched, outcome, kept)
@@ -77,7 +79,23 @@ def collect(
     note = note or watched.slot.fault or told
     if note is None and full:
         note = "the disk of its output was full"
+    note = "; ".join(filter(None, (note, left))) or None
     return Ended(watched, at, outcome, kept.written, small, large, fault, note, kept.gap)
+
+
+def _left_running(watched: Watched, outcome: Outcome) -> str | None:
+    """Return how many processes a run has left behind, by the variables that they have from it; None when none are seen.
+
+    Each look goes through all processes: it is taken only where there may be some.
+    """
+    run = watched.run
+    stopped = outcome.timed_out or outcome.silent or outcome.stopped or outcome.signal is not None
+    hint = stopped or not lock.nobody_else_has_open(watched.slot.fd)
+    if outcome.error or run.started is None or not hint:
+        return None
+    started = f"TASKRUNNER_STARTED={clock.iso(run.started)}"
+    count = runner.marked(f"TASKRUNNER_RUN={run.id}".encode(), started.encode())
+    return f"left {count} process{'es' if count > 1 else ''} running" if count else None
 
 
 def judged(each: Ended, stopped: Process | None) -> End:

@@ -76,6 +76,11 @@ def asked_of_env(place: str) -> str | None:
     return rest[0] if rest else None
 
 
+def is_script(place: str) -> bool:
+    """Return whether the first line of a file names an interpreter."""
+    return _head(place).startswith(b"#!")
+
+
 def _head(place: str) -> bytes:
     with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         return file.read(HEAD)

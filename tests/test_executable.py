@@ -71,6 +71,16 @@ def test_a_script_on_the_path_and_by_a_path_from_its_folder_says_the_same(
     assert why in runner.run("folder").reason
 
 
+@pytest.mark.parametrize("name", ["gone", "windows"])
+@pytest.mark.parametrize("options", [{"nice": 5}, {"limit": {"files": 50}}], ids=str)
+def test_a_script_that_is_started_with_limits_says_so_too(runner, script, name, options):
+    text, why = SCRIPTS[name]
+    runner.add("a", [script(name, text)], Manual(), cwd="/", **options)
+    runner.add("b", ["no-such"], Manual(), cwd="/", **options)
+    assert why in runner.run("a").reason
+    assert "no program 'no-such' on PATH" in runner.run("b").reason
+
+
 def test_a_folder_and_a_file_without_its_bit_say_so(runner, script):
     place = script("plain", b"#!/bin/sh\n", 0o644)
     for name, word, why in (("d", "/etc", "is a directory"), ("p", place, "run chmod +x")):

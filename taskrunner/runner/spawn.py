@@ -1,5 +1,6 @@
 """How a command becomes a process: its limits, its user, its descriptors, and why it could not start."""
 
+import errno
 import os
 import pwd
 import resource
@@ -10,7 +11,7 @@ from functools import lru_cache
 from typing import IO, Any
 
 from taskrunner import rights
-from taskrunner.executable import chosen, fault, is_line
+from taskrunner.executable import chosen, fault, is_line, is_script
 from taskrunner.model import Command, Outcome
 from taskrunner.runner import quick
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND, find
@@ -43,6 +44,9 @@ def spawn(command: Command, output: int) -> int:
 
     Raises what `not_started` tells of: OSError, LookupError, ValueError or PrivilegesStay.
     """
+    hopeless = _hopeless(command)
+    if hopeless is not None:
+        raise hopeless
     with _opened_again(output) as own, _stdin(command.stdin) as stdin:
         # Never with a preexec_fn: Python code in the fork of a process with threads can wait for ever for a lock
         # that one of them held. But for another user CPython takes vfork(2): forking a large parent costs
@@ -70,7 +74,7 @@ def quickly(command: Command, umask: int | None, output: int) -> quick.Plan | No
     """Return how `quick` can start a command just so; None when it is to be left to `spawn`."""
     if not quick.AVAILABLE or command.umask != umask or command.stdin is not None:
         return None
-    if command.user is not None:
+    if command.user is not None or _hopeless(command) is not None:
         return None
     return quick.plan(command, arguments(command), output)
 
@@ -207,6 +211,17 @@ def not_started(command: Command, exc: Exception) -> Outcome:
         more = "" if why is None else f": {why}"
         return Outcome(NOT_EXECUTABLE, error=f"could not start: {name!r}: {exc.strerror}{more}")
     return Outcome(error=f"could not start: {exc}")
+
+
+def _hopeless(command: Command) -> OSError | None:
+    """Return what the kernel will say of a program behind others that set its limits: these would not tell us why."""
+    if command.nice is None and not command.limit:
+        return None
+    with suppress(Exception), rights_of(as_user(command.user)):
+        place = chosen(command.argv[0], _path(command), command.cwd)
+        if place is None or (is_script(place) and fault(place) is not None):
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return None
 
 
 def _why_not(command: Command) -> str | None:

@@ -1,0 +1,65 @@
+"""Processes that a run leaves behind in a session of their own, where nothing of ours reaches them."""
+
+import os
+import signal
+
+import pytest
+
+from taskrunner import Manual, State, TaskRunner
+from taskrunner.runner import processes
+
+AWAY = "setsid sleep 300 <&- >&- 2>&- & echo $! >{0}/pid{1}; "
+HOLDS = "setsid sleep 300 & echo $! >{0}/pid{1}; "
+
+
+@pytest.fixture
+def door(home):
+    """A taskrunner with the real clock: a run is known by its number and the instant it was started at."""
+    with TaskRunner(home) as made:
+        yield made
+
+
+@pytest.fixture
+def tidy(tmp_path):
+    """Where the processes write their ids, to be ended."""
+    yield tmp_path
+    for place in tmp_path.glob("pid*"):
+        for number in (int(place.read_text()),):
+            processes.kill(number)
+            while processes.started_ticks(number) is not None:
+                pass
+
+
+@pytest.mark.parametrize(
+    ("shell", "state", "words"),
+    [
+        (AWAY.format("{0}", 1) + "sleep 300", State.TIMED_OUT, "left 1 process running"),
+        (
+            AWAY.format("{0}", 1) + AWAY.format("{0}", 2) + "sleep 300",
+            State.TIMED_OUT,
+            "left 2 processes running",
+        ),
+        (
+            HOLDS.format("{0}", 1) + "sleep 0.2",
+            State.SUCCEEDED,
+            "exit code 0; left 1 process running",
+        ),
+        ("sleep 300", State.TIMED_OUT, None),
+        ("true", State.SUCCEEDED, None),
+    ],
+    ids=["timeout", "two", "end", "none-at-timeout", "none"],
+)
+def test_what_a_run_leaves_running_is_told(door, tidy, shell, state, words):
+    door.add("a", shell=shell.format(tidy), schedule=Manual(), timeout="1s")
+    run = door.run("a")
+    assert run.state is state
+    assert ("left" in run.reason) == (words is not None)
+    assert words is None or run.reason.endswith(words)
+
+
+def test_the_processes_of_another_run_are_not_counted(door, tidy):
+    door.add("a", shell=HOLDS.format(tidy, "$TASKRUNNER_RUN") + "sleep 0.2", schedule=Manual())
+    assert door.run("a").reason.endswith("left 1 process running")
+    assert door.run("a").reason.endswith("left 1 process running")
+    assert len(list(tidy.glob("pid*"))) == 2
+    os.kill(int(next(tidy.glob("pid*")).read_text()), signal.SIGCONT)

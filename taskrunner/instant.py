@@ -20,6 +20,9 @@ ISO = (
     r" ?(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
 DISTANCE = r"[+-].+"
+DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+CLOCK = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?"
+NEAR = rf"(?ai)(?:(yesterday|today|tomorrow)(?:[ T]({CLOCK}))?|({CLOCK}))"
 
 
 def moment(text: str, *, tz: str, now: datetime) -> datetime:
@@ -29,7 +32,17 @@ def moment(text: str, *, tz: str, now: datetime) -> datetime:
         return now.astimezone(UTC)
     if re.fullmatch(DISTANCE, typed):
         return _apart(typed, now)
-    return place_text(typed, tz)
+    return place_text(near(typed, tz=tz, now=now) or typed, tz)
+
+
+def near(text: str, *, tz: str, now: datetime) -> str | None:
+    """Return the wall time of `today`, `yesterday`, `tomorrow 09:00` or `18:00` as ISO 8601, None for other texts."""
+    found = re.fullmatch(NEAR, _checked(text))
+    if not found:
+        return None
+    day = local(now, zone(tz)).date() + timedelta(days=DAYS[(found[1] or "today").lower()])
+    clock = found[2] or found[3] or "00:00"
+    return f"{day}T{clock if clock[2] == ':' else f'0{clock}'}"
 
 
 def moment_note(text: str, *, tz: str) -> str | None:
@@ -133,9 +146,10 @@ def _advice(text: str) -> str:
     """Return what to write instead of a text that is no ISO 8601."""
     if re.fullmatch(r"[0-9]+[a-z0-9]*[a-z]", text.strip(), re.A):
         return f"for a distance from now write +{text.strip()} or -{text.strip()}"
-    if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?", text.strip(), re.A):
-        return "write the day too, such as 2026-12-01 22:00"
-    return "write ISO 8601 such as 2026-12-01 22:00 or 2026-12-01T22:00:00+01:00, or +30m from now"
+    return (
+        "write ISO 8601 such as 2026-12-01 22:00 or 2026-12-01T22:00:00+01:00, 18:00 or tomorrow 09:00, "
+        "or +30m from now"
+    )
 
 
 def _refused(text: str, advice: str) -> MomentError:

@@ -57,16 +57,28 @@ def status(here: OpenHome) -> Status:
 
 
 def upcoming(
-    here: OpenHome, names: Sequence[str | int] | None, count: int | None, until: datetime | None
+    here: OpenHome,
+    names: Sequence[str | int] | None,
+    count: int | None,
+    until: datetime | None,
+    since: datetime | None = None,
 ) -> list[Upcoming]:
-    """Return the next slots of some tasks, or of all, soonest first; all of them when there is no count."""
+    """Return the next slots of some tasks, or of all, soonest first; all of them when there is no count.
+
+    They are those from `since` on, else those that are still to come.
+    """
     now = here.now()
-    if names is None:
+    if names is None and since is not None:
+        chosen: Iterable[tuple[Task, Schedule]] = _valued(here.store.tasks())
+    elif names is None:
         chosen = _soonest(here.store.tasks(), now, count)
     else:
         found = {task.id: task for task in map(here.store.task, names)}
         chosen = [(task, claim.value_of(task)) for task in found.values()]
-    walks = [_of_task(task, value, max(now, task.evaluated), until) for task, value in chosen]
+    begin = None if since is None else since - clock.MILLISECOND  # a slot at that very instant, too
+    walks = [
+        _of_task(task, value, begin or max(now, task.evaluated), until) for task, value in chosen
+    ]
     return list(islice(merge(*walks, key=lambda item: item.slot), count))
 
 

@@ -232,7 +232,7 @@ def _local(slot: datetime | None, whole: Schedule) -> str:
     if slot is None:
         return "none"
     tz = getattr(whole, "tz", None) or "UTC"
-    return f"{instant.spell(zone.local(slot, zone.zone(tz)))} ({tz})"
+    return f"{instant.spell(zone.local(slot, zone.zone(tz)))} ({zone.told(tz)})"
 
 
 def _changed(here: OpenHome, draft: Draft, old: Task, moment: datetime) -> Step:

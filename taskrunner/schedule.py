@@ -17,14 +17,14 @@ from taskrunner.dial import DAY, LAST, Dial, count_slots, next_slot
 from taskrunner.duration import Interval, absolute, parse_interval
 from taskrunner.errors import MomentError, ScheduleError, shown
 from taskrunner.expression import LONG_MONTHS, SEARCH_YEARS, Calendar, Expression
-from taskrunner.instant import cut, moment, moment_note, note, place_text, read, spell
+from taskrunner.instant import cut, moment, moment_note, near, note, place_text, read, spell
 from taskrunner.record import like, record
 from taskrunner.words import unit, words
-from taskrunner.zone import MINUTE, SECOND, local, place, utc, zone
+from taskrunner.zone import MINUTE, SECOND, local, place, told, utc, zone
 
 __all__ = [
     "After", "At", "Boot", "Cron", "Every", "Manual", "Schedule", "complete", "count", "moment",
-    "moment_note", "newest", "newest_slots", "parse", "slot_note", "slots", "zone",
+    "moment_note", "near", "newest", "newest_slots", "parse", "slot_note", "slots", "zone",
 ]  # fmt: skip
 
 COUNTED = 10_000  # counts are exact up to here
@@ -543,7 +543,7 @@ def _is_name(value: object) -> bool:
 
 
 def _in_zone(tz: str | None) -> str:
-    return f" ({tz})" if tz else ""
+    return f" ({told(tz)})" if tz else ""
 
 
 def _at_text(when: str | datetime) -> str:

@@ -24,6 +24,10 @@ POSIX_RULE = re.compile(
 # Files that lie in a zone folder and are no zones, or mean another thing on each host.
 NOT_ZONES = {"localtime", "posixrules", "factory", "posix", "right"}
 
+UTC_NAMES = {
+    *("UTC", "Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu", "Universal", "Etc/Universal"),
+}
+
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 
@@ -46,6 +50,11 @@ def _load(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as exc:  # all three, depending on what the name hits
         raise ZoneError(_refusal(name)) from exc
+
+
+def told(name: str) -> str:
+    """Return a zone's name as people are told it: the many names of UTC are one."""
+    return "UTC" if name in UTC_NAMES else name
 
 
 def forget() -> None:

@@ -914,7 +914,7 @@ def test_run_slot_does_an_older_slot_again(tell, door):
 
 def test_run_slot_that_is_no_instant_is_refused(tell, refuses):
     tell("add", "x", "--manual", "--", "true")
-    refuses(REFUSED, "'yesterday'", "run", "x", "--slot", "yesterday")
+    refuses(REFUSED, "'someday'", "run", "x", "--slot", "someday")
 
 
 def test_run_slot_that_has_not_come_is_refused(tell, refuses, door):
@@ -1183,7 +1183,6 @@ def test_next_shows_five_unless_told(tell):
     ("value", "words"),
     [
         ("'x'", ["x", "--cron", "* * * * *"]),
-        ("--from", ["--from", "now"]),
         ("--tz", ["--tz", "UTC"]),
         ("'soon'", ["--until", "soon"]),
         ("'10001'", ["-n", "10001"]),
@@ -1665,3 +1664,27 @@ def test_cancel_withdraws_a_run_that_was_asked_for_and_not_started(tell, door):
     assert door.task("x").requested is None and door.task("x").next is not None
     assert door.tick().runs == []
     assert "taskrunner disable x" in tell("cancel", "x")[1]
+
+
+@pytest.mark.parametrize("names", [["x"], []])
+def test_next_looks_back_too(tell, names):
+    tell("add", "x", "--cron", "0 6 * * *", "--tz", "Etc/UTC", "--", "true")
+    out, err, code = tell("next", *names, "--from", "yesterday", "--until", "today 23:59", "--json")
+    assert (code, err) == (0, "")
+    slots = [each["slot"] for each in json.loads(out)["next"]]
+    assert len(slots) == 2 and all(each.endswith("T06:00:00Z") for each in slots)
+    out, _, _ = tell("next", *names, "--from", "yesterday", "-n", "1")
+    assert " ago" in out
+
+
+@pytest.mark.parametrize("when", ["+30m", "now", "tomorrow 09:00"])
+def test_a_one_off_by_hand_takes_each_way_to_give_an_instant(tell, when):
+    _, err, code = tell("next", "--at", when, "--tz", "UTC")
+    assert code == 0 and "bug" not in err
+
+
+def test_the_many_names_of_utc_are_told_as_one(tell):
+    out, err, _ = tell("add", "x", "--at", "tomorrow 09:00", "--tz", "Etc/UTC", "--", "true")
+    assert "09:00 (UTC)" in err and "Etc/" not in err
+    out, _, _ = tell("history", "--since", "yesterday", "--until", "18:00")
+    assert out == ""

@@ -61,8 +61,7 @@ def test_other_times_need_no_note(text):
     ("text", "advice"),
     [
         ("", "ISO 8601"),
-        ("tomorrow", "ISO 8601"),
-        ("22:00", "write the day too"),
+        ("someday", "ISO 8601"),
         ("30m", r"write \+30m or -30m"),
         ("2026-12-01 24:00", "no such date"),
         ("2026-02-30", "no such date"),
@@ -127,3 +126,30 @@ def test_any_text_is_an_instant_or_a_clear_error(text):
         assert str(exc).isprintable()
     else:
         assert found.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("text", "wall"),
+    [
+        ("today", "2026-11-20T00:00"),
+        ("yesterday", "2026-11-19T00:00"),
+        ("Tomorrow", "2026-11-21T00:00"),
+        ("tomorrow 09:00", "2026-11-21T09:00"),
+        ("yesterday 9:05", "2026-11-19T09:05"),
+        ("todayT18:00:30", "2026-11-20T18:00:30"),
+        ("18:00", "2026-11-20T18:00"),
+        (" 0:00 ", "2026-11-20T00:00"),
+    ],
+)
+def test_days_near_by_have_names_in_the_zone_of_the_text(text, wall):
+    late = datetime(2026, 11, 19, 23, 30, tzinfo=UTC)  # in Berlin it is the day after
+    found = moment(text, tz="Europe/Berlin", now=late)
+    assert found == moment(wall, tz="Europe/Berlin", now=late)
+
+
+@pytest.mark.parametrize(
+    "text", ["today18:00", "18:60", "25:00", "now 18:00", "tomorrow +1h", "noon"]
+)
+def test_what_only_looks_like_a_day_near_by_is_refused(text):
+    with pytest.raises(InputError, match="is no instant"):
+        moment(text, tz="UTC", now=datetime(2026, 11, 20, tzinfo=UTC))

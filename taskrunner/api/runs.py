@@ -39,16 +39,19 @@ class Runs(Tasks):
         self,
         name: str | int | Sequence[str | int] | None = None,
         *,
+        since: datetime | None = None,
         count: int | None = None,
         until: datetime | None = None,
     ) -> list[Upcoming]:
         """Return the next slots of a task, of several, or of all, soonest first.
 
-        `count` is 5 unless `until` is given. A task that is disabled has none.
+        `since` may be past: then it is what its schedule as it is now has from that instant on. `count` is 5 unless
+        `until` is given. A task that is disabled has none.
         """
         from taskrunner import outlook
 
-        return outlook.upcoming(self._here(), several(name), _count(count, until), utc(until))
+        many = _count(count, until)
+        return outlook.upcoming(self._here(), several(name), many, utc(until), utc(since))
 
     def agenda(
         self,

@@ -41,7 +41,10 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help="up to this instant; of several tasks, or all, that is an agenda, with what collides marked by !",
     )
     parser.add_argument(
-        "--from", metavar="WHEN", dest="since", help="of a schedule by hand: from this instant on"
+        "--from",
+        metavar="WHEN",
+        dest="since",
+        help="from this instant on, which may be past: yesterday, '2026-12-01 18:00' (default: now)",
     )
     by_hand = parser.add_argument_group("a schedule by hand")
     by_hand.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *'")
@@ -50,7 +53,7 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--tz", metavar="ZONE", help="its time zone (default: the host's)")
     parser.add_argument("--anchor", metavar="WHEN", help="with --every: slot 0")
     with_json(parser)
-    parser.set_defaults(after=None, boot=False, manual=False, from_finish=False)
+    parser.set_defaults(now=False, after=None, boot=False, manual=False, from_finish=False)
 
 
 def _next(args: Any) -> int:
@@ -60,21 +63,19 @@ def _next(args: Any) -> int:
             raise InputError(
                 f"next takes the task {args.tasks[0]!r} or a schedule by hand, not both"
             )
-        if given is None and (args.since is not None or args.tz is not None):
-            raise InputError(
-                "--from and --tz go only with a schedule by hand: --cron, --every or --at"
-            )
+        if given is None and args.tz is not None:
+            raise InputError("--tz goes only with a schedule by hand: --cron, --every or --at")
+        start = None if args.since is None else runner.moment(args.since, args.tz)
         until = None if args.until is None else runner.moment(_ahead(args.until), args.tz)
         many = given is None and len(args.tasks) != 1
-        if until is not None and many and args.limit is None:
+        if until is not None and many and args.limit is None and start is None:
             return _agenda(args, until)
         if given is not None:
             if isinstance(given, Cron) and (either := words.either(given.meaning)):
                 say(either)
-            start = None if args.since is None else runner.moment(args.since, args.tz)
             items = runner.upcoming(given, tz=args.tz, since=start, count=args.limit, until=until)
         else:
-            items = runner.next(args.tasks or None, count=args.limit, until=until)
+            items = runner.next(args.tasks or None, since=start, count=args.limit, until=until)
         if args.json:
             out(render.document(next=[render.upcoming_document(item) for item in items]))
         elif items:
@@ -103,7 +104,7 @@ def _agenda(args: Any, until: datetime) -> int:
 
 def _ahead(text: str) -> str:
     """Return an instant to come; a bare length of time is counted from now."""
-    return f"+{text}" if text[:1].isdigit() and "-" not in text else text
+    return f"+{text}" if text[:1].isdigit() and "-" not in text and ":" not in text else text
 
 
 VERBS: dict[str, Declare] = {"next": _declare_next}

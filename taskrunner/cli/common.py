@@ -247,7 +247,7 @@ def since(runner: TaskRunner, text: str | None) -> datetime | None:
     """Return the instant of --since or --until: a length of time ago, or an instant."""
     if text is None:
         return None
-    if text[:1].isdigit() and not text[:5].count("-"):
+    if text[:1].isdigit() and not text[:5].count("-") and ":" not in text:
         return duration.parse_ago(text, runner.now())
     try:
         return runner.moment(text)

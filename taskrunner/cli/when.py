@@ -7,7 +7,7 @@ from typing import Any
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import say
 from taskrunner.errors import InputError, shown
-from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule, moment_note
+from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule, moment_note, near
 
 SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
 
@@ -47,7 +47,10 @@ def schedule(runner: TaskRunner, args: Any) -> Schedule | None:
     if args.cron is not None:
         return Cron(args.cron)
     if args.at is not None:
-        return At(_whole(runner.moment(args.at), args) if args.at[:1] in "+-n" else args.at)
+        if args.at[:1] in "+-n":
+            return At(_whole(runner.moment(args.at), args))
+        where = args.tz or runner.default_zone()
+        return At(near(args.at, tz=where, now=runner.now()) or args.at)
     if args.after is not None:
         parent, _, how = args.after.partition(":")
         return After(parent, how or "succeeded")

@@ -233,7 +233,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using next' -l color -xka "auto alw
 complete -c taskrunner -n '_shtab_taskrunner_using next' -s v -l verbose -d 'say more'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -s n -l limit -x -d 'how many (default: 5)'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l until -x -d 'up to this instant; of several tasks, or all, that is an agenda, with what collides marked by !'
-complete -c taskrunner -n '_shtab_taskrunner_using next' -l from -x -d 'of a schedule by hand: from this instant on'
+complete -c taskrunner -n '_shtab_taskrunner_using next' -l from -x -d 'from this instant on, which may be past: yesterday, '"'"'2026-12-01 18:00'"'"' (default: now)'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l cron -x -d 'a cron expression: '"'"'30 2 * * *'"'"''
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l every -x -d 'an interval: 30m, 1d, 1mo'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l at -x -d 'once: '"'"'2030-12-01 22:00'"'"', or +30m'

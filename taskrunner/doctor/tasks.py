@@ -36,7 +36,7 @@ def _zones(seen: Seen) -> Iterator[Finding]:
     except ZoneError as exc:
         yield error(str(exc), "set tz to a name such as 'Europe/Berlin', or install tzdata")
     else:
-        yield ok(f"tasks without a zone count in {name}")
+        yield ok(f"tasks without a zone count in {zone.told(name)}")
 
 
 def _path(seen: Seen) -> Iterator[Finding]:

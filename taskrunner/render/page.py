@@ -59,7 +59,7 @@ class Page:
         self, tz: str, now: datetime, width: int | None = None, colour: bool = False
     ) -> None:
         """Take the zone's name, this instant, and the columns of the terminal or None for no limit."""
-        self.tz = tz
+        self.tz = zone.told(tz)
         self.now = now
         self.width = width
         self.colour = colour

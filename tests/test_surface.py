@@ -75,6 +75,31 @@ def test_bad_input_gets_a_sentence_that_names_it_and_its_exit_code(furnished, ca
     assert same, "something was written"
 
 
+# ---- exit codes
+
+CODES = {
+    "--version": 0,
+    "tick": 0,  # also when a task fails
+    "list": 0,
+    "status": 0,
+    "status --check": 1,  # a task fails
+    "run report": 0,
+    "run bad": 3,  # that of its command
+    "run gone": 127,
+    "cancel bad": 1,  # nothing to cancel
+    "resume": 0,
+    "apply tasks.toml --dry-run": 0,
+    "prune --dry-run": 0,
+}
+
+
+@pytest.mark.xdist_group("refusals")
+@pytest.mark.parametrize("line", CODES)
+def test_a_verb_ends_with_the_exit_code_that_scripts_rely_on(furnished, line):
+    code, _, err = surface.ask(furnished, *line.split())
+    assert code == CODES[line], err
+
+
 # ---- what is imported
 
 

@@ -7,6 +7,7 @@ rows come from the documented schema, so that this holds wherever the code lies.
 import json
 import marshal
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from contextlib import closing
 import pytest
 
 from tests import surface
-from tests.samples import ROOT
+from tests.samples import ROOT, wait_for
 
 PACKAGE = ROOT / "taskrunner"
 SUPERVISOR = "4711-0badc0de"
@@ -69,7 +70,7 @@ def test_the_end_of_a_run_that_an_older_program_spooled_is_taken_up(home, runnin
     run = the_run(home)
     assert (run["state"], run["exit_code"], run["output_size"]) == ("failed", 7, 3)
     assert (run["finished"], run["cpu_seconds"]) == ("2026-11-29T11:23:01.248Z", 0.25)
-    assert surface.must(home, "log", "1") == "hi\n"
+    assert surface.must(home, "log", "report") == "hi\n"
     assert not place.exists()
 
 
@@ -117,5 +118,34 @@ def test_a_unit_made_before_the_upgrade_has_the_end_of_its_run_recorded(home, ru
     assert (done.returncode, done.stderr) == (0, "")
     run = the_run(home)
     assert (run["state"], run["exit_code"], run["reason"]) == ("failed", 7, "exit code 7")
-    assert surface.must(home, "log", "1") == "hi\n"
+    assert surface.must(home, "log", "report") == "hi\n"
     assert not (home / "supervisors" / UNIT).exists()
+
+
+# ---- a supervisor that lives through the upgrade
+
+
+def test_a_supervisor_goes_on_when_its_program_is_no_longer_there(home, tmp_path):
+    """All modules are gone under it, which is the worst that an upgrade can do to their names."""
+    old = tmp_path / "old"
+    shutil.copytree(PACKAGE, old / "taskrunner", ignore=shutil.ignore_patterns("__pycache__"))
+    more = ("--timeout", "50s", "--retries", "1", "--retry-delay", "1s", "--on-failure", "true")
+    wait = f'while [ ! -e "{tmp_path}/go" ]; do sleep 0.05; done; yes | head -c 200000; exit 7'
+    surface.must(home, "add", "report", "--every", "1d", "--now", *more, "--shell", wait)
+    surface.must(home, "add", "then", "--after", "report:failed", "--", "echo", "later")
+    environment = {**os.environ, "PYTHONPATH": str(old)}
+    argv = [sys.executable, "-P", "-m", "taskrunner", "--home", home, "tick"]
+    with subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: any(run["state"] == "running" for run in runs(home)))
+        shutil.rmtree(old)
+        (tmp_path / "go").touch()
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    ends = [(run["task"], run["attempt"], run["state"]) for run in reversed(runs(home))]
+    assert ends[:2] == [("report", 1, "failed"), ("report", 2, "failed")]
+    wait_for(lambda: surface.must(home, "tick") == "" and runs(home)[0]["state"] == "succeeded")
+    assert {path.name for path in home.glob("spool/*")} == set()
+
+
+def runs(home):
+    return json.loads(surface.must(home, "history", "--json"))["runs"]

@@ -51,7 +51,18 @@ NUMBERS = {
     *("catch_up_limit", "deadline", "max_instances", "jitter", "retries", "retry_delay"),
     *("group_limit", "priority", "max_silence", "max_output", "late_after", "streak"),
     *("coalesced", "at_least", "attempt", "forced", "exit_code", "signal", "cpu", "peak_memory"),
-    *("output_size", "inode", "pid_namespace", "pid", "pid_started", "attempts", "runs", "slots"),
+    *(
+        "cut_at",
+        "left_out",
+        "output_size",
+        "inode",
+        "pid_namespace",
+        "pid",
+        "pid_started",
+        "attempts",
+        "runs",
+        "slots",
+    ),
     *("started_count", "duration", "punctual", "late", "last_duration", "last_late"),
 }
 

@@ -351,13 +351,22 @@ def docstring(node: ast.ClassDef | ast.FunctionDef) -> str:
 
 def library_page() -> str:
     """Return the page of the library, from its source."""
-    schedules, model = Module("schedule"), Module("model")
+    schedules, model = Module("schedule"), Module("model/values")
     door = Module("api/__init__").classes()["TaskRunner"]
     body = Module("api/door").classes()["Door"].body
     made = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
-    records = [("model", "Task"), ("model", "Run"), ("answers", "Upcoming"), ("answers", "Status")]
+    records = [
+        ("model/values", "Task"),
+        ("model/values", "Run"),
+        ("model/answers", "Upcoming"),
+        ("model/answers", "Status"),
+    ]
     records += [("tick", "Visit"), ("policy", "Decision"), ("policy", "Span")]
-    records += [("answers", "Checkup"), ("answers", "Finding"), ("entry/files", "Fitted")]
+    records += [
+        ("model/answers", "Checkup"),
+        ("model/answers", "Finding"),
+        ("entry/files", "Fitted"),
+    ]
     return page(
         "Library",
         "the source of `taskrunner/`",
@@ -380,7 +389,10 @@ def library_page() -> str:
         "## Records",
         "Frozen values. Instants are aware datetimes in UTC. The words for states, triggers and policies are on\n"
         "[States and other words](states.md).",
-        *(record_text(name, model if room == "model" else Module(room)) for room, name in records),
+        *(
+            record_text(name, model if room == "model/values" else Module(room))
+            for room, name in records
+        ),
         "## Errors",
         "All are importable from `taskrunner`. The number is the exit code of the command line.",
         fenced(errors_tree()),
@@ -578,10 +590,10 @@ What the tasks themselves see is on [The environment of a task](environment.md).
 
 def states_page() -> str:
     """Return the page of the small words, from the enums."""
-    model, policy = Module("model"), Module("policy")
+    model, policy = Module("model/values"), Module("policy")
     return page(
         "States and other words",
-        "the enums in `taskrunner/model.py` and `taskrunner/policy.py`",
+        "the enums in `taskrunner/model/values.py` and `taskrunner/policy.py`",
         STATES_HEAD,
         *(enum_text(model, name, title) for name, title in WORDS),
         enum_text(policy, "Action", "Decisions (`tick --dry-run`)"),

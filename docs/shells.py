@@ -11,7 +11,7 @@ from pathlib import Path
 
 import shtab
 
-from taskrunner.model import CatchUp, Kind, OnLost, Overlap, State
+from taskrunner.model.values import CatchUp, Kind, OnLost, Overlap, State
 
 ZONES = "awk '!/^#/ { print $3 } END { print \"UTC\" }' /usr/share/zoneinfo/zone.tab 2>/dev/null"
 TASKS = {"bash": "_taskrunner_tasks", "zsh": "_taskrunner_tasks", "fish": "(__taskrunner_tasks)"}

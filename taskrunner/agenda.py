@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from taskrunner.answers import Collision, Entry
-from taskrunner.model import Overlap, Task
-from taskrunner.record import like, mutable
+from taskrunner.model.answers import Collision, Entry
+from taskrunner.model.record import like, mutable
+from taskrunner.model.values import Overlap, Task
 
 
 @mutable

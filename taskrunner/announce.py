@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from taskrunner import channels
 from taskrunner.channels import OWN, Channel
-from taskrunner.model import Run, State, Task, Trigger
+from taskrunner.model.values import Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 
 FAILURES = (State.FAILED, State.TIMED_OUT, State.LOST)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.record import record
+from taskrunner.model.record import record
 
 PACE = 0.5  # seconds between two looks
 LOOK = 0.02  # seconds between two looks at a look

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from taskrunner import claim, command, excerpt, obstacles, output, policy, reconcile, runner
-from taskrunner.answers import Environment
 from taskrunner.errors import StateError, TaskBusy
 from taskrunner.excerpt import Gap
-from taskrunner.model import LIVE, End, Kind, Process, Run, State, Task, Trigger
+from taskrunner.model.answers import Environment
+from taskrunner.model.values import LIVE, End, Kind, Process, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 from taskrunner.supervise import Supervisor, Wanted, supervisor

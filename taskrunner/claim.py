@@ -10,7 +10,7 @@ from typing import Any
 
 from taskrunner import announce, clock, policy, schedule, telling, verdict, zone
 from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
-from taskrunner.model import After, End, Event, Kind, Run, State, Task, Trigger
+from taskrunner.model.values import After, End, Event, Kind, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 

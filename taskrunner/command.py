@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from taskrunner import clock, config, rights, trust
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.model import Command, Run, Task
+from taskrunner.model.values import Command, Run, Task
 
 UMASK = 0o022
 LARGEST_ENV_FILE = 1_000_000  # bytes

@@ -13,8 +13,8 @@ from typing import Any
 from taskrunner import channels, clock, duration, home, logbook, zone
 from taskrunner.channels import Channel
 from taskrunner.errors import InputError, ZoneError, shown
+from taskrunner.model.record import field, like, names_of, record
 from taskrunner.nearest import advice
-from taskrunner.record import field, like, names_of, record
 
 SIZE = r"(?ai)([0-9]{1,12}) ?((?:k|m|g)?b?)"
 UNITS = {"": 1, "b": 1} | {

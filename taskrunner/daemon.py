@@ -26,13 +26,13 @@ from taskrunner import (
     supervise,
     tick,
 )
-from taskrunner.answers import Piece
 from taskrunner.awaited import Awaited
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
 from taskrunner.journal import INFO, WARNING
+from taskrunner.model.answers import Piece
+from taskrunner.model.record import field, like, mutable, record
 from taskrunner.opened import OpenHome
 from taskrunner.readiness import Readiness
-from taskrunner.record import field, like, mutable, record
 
 Say = Callable[[str], None]
 

@@ -23,7 +23,7 @@ from taskrunner import (
     words,
 )
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
-from taskrunner.model import Kind, Task
+from taskrunner.model.values import Kind, Task
 from taskrunner.opened import OpenHome
 from taskrunner.schedule import After, At, Every, Schedule
 

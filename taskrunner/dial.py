@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from taskrunner.expression import Expression
-from taskrunner.record import record
+from taskrunner.model.record import record
 from taskrunner.zone import change, even, local, place, readings
 
 # Given an expression and a naive time: the first matching wall minute after it, or None.

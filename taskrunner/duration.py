@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from taskrunner.errors import DurationError, MomentError, shown
-from taskrunner.record import record
+from taskrunner.model.record import record
 
 SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 MONTHS = {"y": 12, "mo": 1}

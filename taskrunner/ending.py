@@ -6,9 +6,9 @@ from datetime import datetime
 from taskrunner import clock, excerpt, lock, runner, verdict
 from taskrunner.errors import in_words
 from taskrunner.excerpt import Gap
-from taskrunner.model import End, Outcome, Process, Run, State, Terms
+from taskrunner.model.record import mutable, record
+from taskrunner.model.values import End, Outcome, Process, Run, State, Terms
 from taskrunner.output import SMALL, Slot, Slots, gather, lost
-from taskrunner.record import mutable, record
 
 SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for what its task expects of it, ...
 SEARCH = 5.0  # ... and for how many seconds

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 
 from taskrunner import lock
-from taskrunner.record import record
+from taskrunner.model.record import record
 
 CHUNK = 256 * 1024
 SLACK = 256 * 1024  # bytes on the disk beyond the limit before it is worth a cut

@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from taskrunner import options, taskfile
-from taskrunner.answers import Exported, ImportedLine
 from taskrunner.clocks import crontab
 from taskrunner.entry import crontabs
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.imported import Tab
-from taskrunner.model import Task
+from taskrunner.model.answers import Exported, ImportedLine
+from taskrunner.model.values import Task
 from taskrunner.taskfile import Found, Reading
 
 STDIN = "-"

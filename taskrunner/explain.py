@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from taskrunner import clock, duration, ledger, schedule
-from taskrunner.answers import Explained
-from taskrunner.model import Event, Gap, Hold, Kind, Run, State, Task, Trigger
+from taskrunner.model.answers import Explained
+from taskrunner.model.record import field, record
+from taskrunner.model.values import Event, Gap, Hold, Kind, Run, State, Task, Trigger
 from taskrunner.policy import GRACE, Action, Decision, named, words
-from taskrunner.record import field, record
 from taskrunner.schedule import Schedule
 
 CAUSES = 3  # of a delay that are told one by one

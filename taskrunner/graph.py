@@ -10,10 +10,10 @@ from itertools import pairwise
 from math import gcd
 from zoneinfo import ZoneInfo
 
-from taskrunner.answers import Graph, Line
 from taskrunner.clock import to_ms
 from taskrunner.errors import InputError
-from taskrunner.model import State
+from taskrunner.model.answers import Graph, Line
+from taskrunner.model.values import State
 from taskrunner.opened import OpenHome
 from taskrunner.zone import place, zone
 

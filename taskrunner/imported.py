@@ -11,15 +11,15 @@ from datetime import datetime
 from typing import Any
 
 from taskrunner import claim, command, definition, obstacles, options, plan
-from taskrunner.answers import CALLS_US, ImportedLine
 from taskrunner.clocks import cron, crontab, crontab_doubts, crontab_names, proof
 from taskrunner.clocks.crontab import Line
 from taskrunner.entry import crontabs
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
-from taskrunner.model import Kind, Progress, Task, untold
+from taskrunner.model.answers import CALLS_US, ImportedLine
+from taskrunner.model.record import like, names_of, record
+from taskrunner.model.values import Kind, Progress, Task, untold
 from taskrunner.opened import OpenHome
 from taskrunner.plan import Draft
-from taskrunner.record import like, names_of, record
 from taskrunner.schedule import Cron, Schedule
 from taskrunner.taskfile import Definition, Found
 

@@ -18,12 +18,12 @@ from taskrunner import (
     rehearsal,
     schedule,
 )
-from taskrunner.answers import Explained, Explanation
 from taskrunner.errors import UnknownTask
 from taskrunner.explain import Case
-from taskrunner.model import Gap, Kind, Run, Task, Trigger
+from taskrunner.model.answers import Explained, Explanation
+from taskrunner.model.record import like
+from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
 from taskrunner.opened import OpenHome
-from taskrunner.record import like
 
 NEWEST = 5  # slots that are told of when nobody asks for a time
 MOST = 1_000  # slots that are told of at a time

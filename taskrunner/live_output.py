@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from taskrunner import by_hand, telling
-from taskrunner.answers import Piece
 from taskrunner.errors import TaskRunnerError, UnknownRun
-from taskrunner.model import Run
+from taskrunner.model.answers import Piece
+from taskrunner.model.values import Run
 from taskrunner.opened import OpenHome
 
 LOOK = 0.2  # seconds between two looks

@@ -14,9 +14,9 @@ import taskrunner
 from taskrunner import heartbeat, home
 from taskrunner.errors import StateError, TaskRunnerError, shown
 from taskrunner.journal import WARNING
-from taskrunner.model import LIVE, State
+from taskrunner.model.record import record
+from taskrunner.model.values import LIVE, State
 from taskrunner.opened import OpenHome
-from taskrunner.record import record
 from taskrunner.store import MISSING
 from taskrunner.store.figures import Standing, Tally
 

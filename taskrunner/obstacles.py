@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from taskrunner import channels, command, config, executable, functions, modules, rights
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.model import Task
+from taskrunner.model.values import Task
 
 # A word that a text for the shell begins with, after variables of its own, and that is no syntax.
 FIRST = re.compile(r"\s*(?:[A-Za-z_]\w*=[\w./:@%+-]*\s+)*([\w./+-]+)(?=[\s;&|<>]|$)", re.ASCII)

@@ -7,7 +7,7 @@ from taskrunner import clock as wall, config, home
 from taskrunner.config import Config
 from taskrunner.errors import MomentError, shown
 from taskrunner.logbook import Logbook
-from taskrunner.record import field, like, record
+from taskrunner.model.record import field, like, record
 from taskrunner.store import Store, open_store
 
 MILLISECOND = timedelta(milliseconds=1)

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 from taskrunner import channels, duration, functions, values
 from taskrunner.errors import InputError, TaskNameError, shown
-from taskrunner.model import CatchUp, OnLost, Overlap
+from taskrunner.model.values import CatchUp, OnLost, Overlap
 from taskrunner.schedule import After, Boot, Manual, Schedule
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,99}")

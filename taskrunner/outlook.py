@@ -20,9 +20,9 @@ from taskrunner import (
     schedule,
     zone,
 )
-from taskrunner.answers import Entry, Status, Upcoming
 from taskrunner.errors import InputError
-from taskrunner.model import FAILING, Hold, State, Task
+from taskrunner.model.answers import Entry, Status, Upcoming
+from taskrunner.model.values import FAILING, Hold, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.render.words import many
 from taskrunner.schedule import Schedule

@@ -19,7 +19,7 @@ from datetime import datetime
 from taskrunner import clock, excerpt, lock
 from taskrunner.errors import in_words
 from taskrunner.excerpt import Excerpt, Gap
-from taskrunner.record import field, mutable, record
+from taskrunner.model.record import field, mutable, record
 
 SMALL = 64 * 1024  # bytes; up to this the store keeps it
 

@@ -22,11 +22,11 @@ from taskrunner import (
     telling,
     zone,
 )
-from taskrunner.answers import Plan, Planned
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
-from taskrunner.model import Event, Kind, Progress, Run, State, Task, untold
+from taskrunner.model.answers import Plan, Planned
+from taskrunner.model.record import like, record
+from taskrunner.model.values import Event, Kind, Progress, Run, State, Task, untold
 from taskrunner.opened import OpenHome
-from taskrunner.record import like, record
 from taskrunner.schedule import After, At, Schedule
 from taskrunner.taskfile import Definition, Fault, Found
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 from zlib import crc32
 
 from taskrunner import clock, duration
-from taskrunner.model import After, CatchUp, Overlap, Run, State, Task, Trigger
-from taskrunner.record import like, record
+from taskrunner.model.record import like, record
+from taskrunner.model.values import After, CatchUp, Overlap, Run, State, Task, Trigger
 
 GRACE = timedelta(minutes=2)  # a slot this old at its claim is still in time
 CATCH_UP_LIMIT = 100  # slots that catch-up all runs, when no limit is given

@@ -10,7 +10,7 @@ import socket
 import time
 from contextlib import suppress
 
-from taskrunner.record import field, mutable
+from taskrunner.model.record import field, mutable
 
 PACE = 1.0  # seconds between two texts on how things stand
 STARTING = 30.0  # seconds more that a long start asks for, again and again

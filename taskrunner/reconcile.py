@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from taskrunner import claim, clock, excerpt, home, lock, output, runner, spool, telling, verdict
 from taskrunner.errors import StoreBusy, StoreRefused
-from taskrunner.model import NOTHING, End, Process, Run, State, Task, terms
+from taskrunner.model.values import NOTHING, End, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
 
 # Who wrote that a run is being stopped, and died before it sent the signal, has had this long.

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from taskrunner import capacity, clock, heartbeat, home, policy, reconcile, slots, verdict
 from taskrunner.errors import InputError
-from taskrunner.model import Run, State, Task, Trigger
+from taskrunner.model.record import like
+from taskrunner.model.values import Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Decision
-from taskrunner.record import like
 
 
 def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) -> list[Decision]:

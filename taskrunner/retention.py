@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from taskrunner import ballast, clock, heartbeat, home, output, telling
 from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
-from taskrunner.model import Progress, Pruned, untold
+from taskrunner.model.record import field, like, mutable, record
+from taskrunner.model.values import Progress, Pruned, untold
 from taskrunner.opened import OpenHome
-from taskrunner.record import field, like, mutable, record
 from taskrunner.store import MISSING
 from taskrunner.store.pruned import START, Place
 

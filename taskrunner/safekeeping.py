@@ -12,9 +12,9 @@ from datetime import datetime
 
 from taskrunner import command, home, lock, reconcile
 from taskrunner.errors import StateError, shown
-from taskrunner.model import Event, Progress, untold
+from taskrunner.model.record import record
+from taskrunner.model.values import Event, Progress, untold
 from taskrunner.opened import OpenHome
-from taskrunner.record import record
 from taskrunner.store import MISSING, Store, copies
 
 LOCK_WAIT = 5.0  # seconds

@@ -18,7 +18,7 @@ from taskrunner.duration import Interval, absolute, parse_interval
 from taskrunner.errors import MomentError, ScheduleError, shown
 from taskrunner.expression import LONG_MONTHS, SEARCH_YEARS, Calendar, Expression
 from taskrunner.instant import cut, moment, moment_note, near, note, place_text, read, spell
-from taskrunner.record import like, record
+from taskrunner.model.record import like, record
 from taskrunner.words import unit, words
 from taskrunner.zone import MINUTE, SECOND, local, place, told, utc, zone
 

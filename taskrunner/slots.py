@@ -6,7 +6,7 @@ from typing import Any
 
 from taskrunner import claim, clock, policy, schedule
 from taskrunner.errors import InputError
-from taskrunner.model import Kind, Run, Task
+from taskrunner.model.values import Kind, Run, Task
 from taskrunner.policy import Decision, Open, Span
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from taskrunner import claim, clock, ending, excerpt, home, lock, output, telling, verdict
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
-from taskrunner.model import End, Event, Outcome, Run, State, terms
+from taskrunner.model.record import record
+from taskrunner.model.values import End, Event, Outcome, Run, State, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import Rescued
-from taskrunner.record import record
 
 VERSION = 1
 KIND = ".json"

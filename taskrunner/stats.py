@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from taskrunner.answers import Figures, Stats
-from taskrunner.model import State
+from taskrunner.model.answers import Figures, Stats
+from taskrunner.model.record import field, like, mutable
+from taskrunner.model.values import State
 from taskrunner.opened import OpenHome
-from taskrunner.record import field, like, mutable
 from taskrunner.store.figures import Count, Known, Scope
 
 FAILED = (State.FAILED, State.TIMED_OUT, State.LOST)

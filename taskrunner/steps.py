@@ -10,7 +10,7 @@ from typing import Any
 
 from taskrunner import claim, clock, doorman, heartbeat, ledger, schedule
 from taskrunner.errors import InputError
-from taskrunner.model import Event, Task
+from taskrunner.model.values import Event, Task
 from taskrunner.opened import OpenHome
 from taskrunner.store import ahead
 

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 from taskrunner import lock, reconcile, runner, spool, telling
 from taskrunner.errors import StoreBusy, StoreRefused
-from taskrunner.model import Process, State
+from taskrunner.model.record import field, mutable
+from taskrunner.model.values import Process, State
 from taskrunner.opened import OpenHome
-from taskrunner.record import field, mutable
 
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
 PATIENCE = 2.0  # seconds that other writers keep a supervisor from looking after its runs

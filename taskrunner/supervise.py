@@ -33,10 +33,10 @@ from taskrunner import (
 from taskrunner.ending import Ended, Watched
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.excerpt import Gap
-from taskrunner.model import Command, End, Outcome, Process, Run, State, Task, terms
+from taskrunner.model.record import field, like, mutable, record
+from taskrunner.model.values import Command, End, Outcome, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot, Slots
-from taskrunner.record import field, like, mutable, record
 from taskrunner.stops import PATIENCE, Stops
 
 WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes

@@ -38,10 +38,10 @@ from taskrunner import (
     telling,
 )
 from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreRefused
-from taskrunner.model import Run, State, Task
+from taskrunner.model.record import field, mutable, record
+from taskrunner.model.values import Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
-from taskrunner.record import field, mutable, record
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long

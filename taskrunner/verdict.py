@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from taskrunner import clock, duration
 from taskrunner.errors import shown
-from taskrunner.model import OnLost, Outcome, Process, Run, State, Task, Terms
+from taskrunner.model.values import OnLost, Outcome, Process, Run, State, Task, Terms
 
 XCPU = 24  # the signal past the limit of CPU time, setrlimit(2); its number on Linux
 KILL = 9

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from taskrunner import State, Trigger
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.model import LIVE, NOT_RUN, End, Outcome, Process
+from taskrunner.model.values import LIVE, NOT_RUN, End, Outcome, Process
 from tests.samples import NOON
 
 SECOND = timedelta(seconds=1)

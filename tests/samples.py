@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from taskrunner.model import CatchUp, Kind, OnLost, Overlap, Run, Task, Trigger
+from taskrunner.model.values import CatchUp, Kind, OnLost, Overlap, Run, Task, Trigger
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from taskrunner import Cron, Every, InputError, agenda
-from taskrunner.answers import Entry
-from taskrunner.model import Overlap
+from taskrunner.model.answers import Entry
+from taskrunner.model.values import Overlap
 from taskrunner.render import Page
 from taskrunner.render.agenda import agenda_document, agenda_page, agenda_sentence
 from tests.history import ran

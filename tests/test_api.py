@@ -46,7 +46,7 @@ from taskrunner import (
     claim,
     cli,
 )
-from taskrunner.model import End
+from taskrunner.model.values import End
 from tests.samples import NOON, ROOT, wait_for
 
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001  that is the point

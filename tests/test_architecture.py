@@ -528,7 +528,7 @@ GOOD = [
     (walls, "tick", "def f(out):\n    out.print('x')"),
     (only_the_clock_reads_the_time, "render", "import time\ntime.localtime(0)"),
     (blind_rooms, "tick", "from . import policy, schedule"),
-    (runner_sees_no_task, "runner", "from taskrunner.model import Command"),
+    (runner_sees_no_task, "runner", "from taskrunner.model.values import Command"),
     (imports_stand_at_the_top, "schedule", "def f():\n    import croniter"),
     (imports_stand_at_the_top, "__init__", "def __getattr__(name):\n    from . import api"),
     (public_things_have_docstrings, "api", "def _add(): ..."),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from taskrunner import capacity, policy
-from taskrunner.model import CatchUp, Overlap, State
+from taskrunner.model.values import CatchUp, Overlap, State
 from taskrunner.policy import Action
 from tests.samples import MINUTE, NOON, TASK, run
 from tests.test_policy import slots

@@ -23,7 +23,7 @@ from hypothesis import given, strategies as st
 from taskrunner import Manual, TaskRunner, carrier
 from taskrunner.carrier import begin, end, transient
 from taskrunner.errors import InputError
-from taskrunner.model import Command, Outcome
+from taskrunner.model.values import Command, Outcome
 from taskrunner.runner import handed
 from tests.samples import ROOT, imported_by
 from tests.system import systemd_box

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from taskrunner import Boot, Every, Manual, State, TaskRunner, cli, clock, duration, runner
-from taskrunner.model import Command
+from taskrunner.model.values import Command
 from tests.samples import ROOT, program, start, wait_for
 
 PLACE = ROOT / "contrib" / "container"

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from taskrunner import Boot, Cron
 from taskrunner.clocks import crontab, crontab_names, crontab_writing, proof
-from taskrunner.model import Kind
+from taskrunner.model.values import Kind
 from tests.samples import NOON, TASK
 
 FRESH = """\

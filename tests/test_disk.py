@@ -22,7 +22,7 @@ from taskrunner import (
 )
 from taskrunner.doctor import seen, stored
 from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
-from taskrunner.model import Trigger
+from taskrunner.model.values import Trigger
 from tests.samples import NOON, ROOT, call, program, start, wait_for
 
 

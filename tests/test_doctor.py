@@ -23,7 +23,7 @@ from taskrunner.cli.common import Arguments
 from taskrunner.clocks import cron, program, systemd
 from taskrunner.doctor import places, stored
 from taskrunner.doctor.alive import alive
-from taskrunner.model import Severity
+from taskrunner.model.values import Severity
 from taskrunner.runner import processes
 from taskrunner.store.health import health
 from tests.samples import start, wait_for

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from taskrunner import Every, State, TaskRunner, Trigger, clock as clock_room, tick
-from taskrunner.model import Process
+from taskrunner.model.values import Process
 from taskrunner.runner import pid_namespace
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

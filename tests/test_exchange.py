@@ -6,7 +6,7 @@ import pytest
 
 from taskrunner import InputError, Manual, StateError
 from taskrunner.entry import crontabs
-from taskrunner.model import Kind
+from taskrunner.model.values import Kind
 
 TAB = """\
 MAILTO=ops

@@ -9,7 +9,7 @@ import pytest
 
 from taskrunner import Manual, State, executable, modules, obstacles
 from taskrunner.config import Config
-from taskrunner.model import Command
+from taskrunner.model.values import Command
 from taskrunner.runner import handed
 from taskrunner.runner.spawn import not_started
 from tests.samples import TASK

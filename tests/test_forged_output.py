@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 
 from taskrunner import Every, Manual, State, TaskRunner, clock, excerpt, output, retention, spool
-from taskrunner.model import Outcome
+from taskrunner.model.values import Outcome
 from taskrunner.output import SMALL, Rescued, Slots
 from taskrunner.store.rows import LARGEST_ID
 from tests.samples import NOON, call, start, wait_for

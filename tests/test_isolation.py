@@ -20,7 +20,7 @@ from taskrunner import (
     telling,
     tick,
 )
-from taskrunner.model import Outcome, Process
+from taskrunner.model.values import Outcome, Process
 from taskrunner.store import Store
 from tests.samples import MINUTE, ROOT, program
 

@@ -26,7 +26,7 @@ from taskrunner import (
     ledger,
     render,
 )
-from taskrunner.model import End, Event, Gap, Hold, Process, Trigger
+from taskrunner.model.values import End, Event, Gap, Hold, Process, Trigger
 from tests.samples import MINUTE, NOON, TASK
 
 EACH_MINUTE = Cron("* * * * *", tz="UTC")

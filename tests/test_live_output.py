@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from taskrunner import Manual, TaskRunner, cli, live_output
-from taskrunner.answers import Piece
 from taskrunner.cli.interleaved import LONGEST, Interleaved
-from taskrunner.model import State
+from taskrunner.model.answers import Piece
+from taskrunner.model.values import State
 from tests.samples import NOON, call, run, start, wait_for
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from taskrunner import migrations
 from taskrunner.errors import StoreRefused
-from taskrunner.model import Process, Run, Task
+from taskrunner.model.values import Process, Run, Task
 from taskrunner.store import Store, open_store, rows
 from tests.samples import STORES, old_store
 

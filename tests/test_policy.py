@@ -6,13 +6,7 @@ from datetime import timedelta
 import pytest
 
 from taskrunner import policy
-from taskrunner.model import (
-    After,
-    CatchUp,
-    Overlap,
-    State,
-    Trigger,
-)
+from taskrunner.model.values import After, CatchUp, Overlap, State, Trigger
 from taskrunner.policy import Action, Open, Span
 from tests.samples import MINUTE, NOON, TASK, run
 

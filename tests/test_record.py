@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from taskrunner.record import field, like, mutable, names_of, record
+from taskrunner.model.record import field, like, mutable, names_of, record
 
 
 @record
@@ -94,7 +94,7 @@ def test_a_record_cannot_be_changed():
 
 def test_without_dataclasses_a_change_is_refused_all_the_same():
     text = (
-        "import sys; from taskrunner.model import Outcome\n"
+        "import sys; from taskrunner.model.values import Outcome\n"
         "try: Outcome().error = 'x'\n"
         "except AttributeError: print('refused', 'dataclasses' in sys.modules)"
     )

@@ -24,7 +24,7 @@ from taskrunner import (
 )
 from taskrunner.errors import StateError
 from taskrunner.heartbeat import Beat
-from taskrunner.model import Event, Pruned
+from taskrunner.model.values import Event, Pruned
 from taskrunner.store import connection, open_store, pruned
 from taskrunner.supervise import supervisor
 from tests.conftest import Clock

@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from taskrunner import lock, runner
-from taskrunner.model import Command, Outcome
+from taskrunner.model.values import Command, Outcome
 from taskrunner.runner import Children
 
 ENV = {"PATH": "/usr/bin:/bin"}

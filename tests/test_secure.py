@@ -26,7 +26,7 @@ from taskrunner import (
 )
 from taskrunner.carrier import begin
 from taskrunner.errors import HomeRefused, StateError
-from taskrunner.model import Command
+from taskrunner.model.values import Command
 from taskrunner.runner import handed
 from tests.samples import ROOT, call, program, start
 

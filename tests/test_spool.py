@@ -14,7 +14,7 @@ import pytest
 
 from taskrunner import After, Every, Manual, State, TaskRunner, migrations, spool
 from taskrunner.carrier import record
-from taskrunner.model import Outcome
+from taskrunner.model.values import Outcome
 from taskrunner.store import Store
 from tests.samples import NOON, ROOT, start, wait_for
 

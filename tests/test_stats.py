@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner import Manual, State, Trigger, UnknownTask, cli, render, stats
-from taskrunner.answers import Figures
+from taskrunner.model.answers import Figures
 from taskrunner.store import open_store
 from taskrunner.store.figures import Count, Scope
 from tests.history import SECOND, ran

@@ -9,7 +9,7 @@ import pytest
 
 from taskrunner import Every, Manual, State, Trigger, store as room
 from taskrunner.errors import DuplicateTask, StateError, StoreBusy, StoreRefused, UnknownTask
-from taskrunner.model import End, Event, Outcome, Process
+from taskrunner.model.values import End, Event, Outcome, Process
 from taskrunner.store import connection, open_store
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -25,7 +25,7 @@ from taskrunner import (
     tick,
 )
 from taskrunner.errors import LockHeld
-from taskrunner.model import End
+from taskrunner.model.values import End
 from taskrunner.policy import Action
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -46,7 +46,7 @@ def block(runner, name, number=1):
     """Leave a task with a run that looks running, as a supervisor elsewhere would."""
     here = runner._here()
     store, task = here.store, here.store.task(name)
-    from taskrunner.model import Process
+    from taskrunner.model.values import Process
 
     with store.transaction():
         slot = here.now() - timedelta(seconds=number)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from taskrunner import verdict
-from taskrunner.model import OnLost, Outcome, Process, State, terms
+from taskrunner.model.values import OnLost, Outcome, Process, State, terms
 from tests.samples import MINUTE, NOON, TASK, run
 
 # ---- further attempts

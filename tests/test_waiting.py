@@ -9,7 +9,7 @@ import pytest
 
 from taskrunner import After, Cron, Every, Manual, State, TaskRunner, Trigger
 from taskrunner.errors import StateError, TaskBusy
-from taskrunner.model import End
+from taskrunner.model.values import End
 from taskrunner.policy import Action
 from tests.samples import start, wait_for
 from tests.test_tick import block

@@ -13,7 +13,7 @@ from fcntl import ioctl
 import pytest
 
 from taskrunner import Cron, Manual, TaskRunner, render
-from taskrunner.answers import (
+from taskrunner.model.answers import (
     Checkup,
     Explained,
     Explanation,
@@ -24,7 +24,7 @@ from taskrunner.answers import (
     Trace,
     Upcoming,
 )
-from taskrunner.model import Change, Gap, Severity, State, Trigger
+from taskrunner.model.values import Change, Gap, Severity, State, Trigger
 from taskrunner.policy import Action, Decision, Span
 from taskrunner.render import Page, notices
 from taskrunner.render.page import folded, wide

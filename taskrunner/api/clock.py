@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from taskrunner.api.door import Door, several, utc
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.model import Event, Hold, Task
+from taskrunner.model.values import Event, Hold, Task
 from taskrunner.store import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from taskrunner.answers import Checkup, Finding, Piece, Status
     from taskrunner.entry.files import Fitted
+    from taskrunner.model.answers import Checkup, Finding, Piece, Status
     from taskrunner.opened import OpenHome
     from taskrunner.policy import Decision
     from taskrunner.tick import Visit

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from taskrunner import clock, config, home, zone
-from taskrunner.model import Event
+from taskrunner.model.values import Event
 from taskrunner.opened import OpenHome, open_home
 from taskrunner.store import MISSING
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, shown
-from taskrunner.model import Progress, Task, untold
+from taskrunner.model.values import Progress, Task, untold
 from taskrunner.store import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from taskrunner.answers import Exported, Import, Plan
+    from taskrunner.model.answers import Exported, Import, Plan
     from taskrunner.opened import OpenHome
     from taskrunner.taskfile import Found
 
@@ -106,7 +106,7 @@ class TaskFiles(Tasks):
         or StateError.
         """
         from taskrunner import exchange, imported, plan
-        from taskrunner.answers import Import
+        from taskrunner.model.answers import Import
 
         file = exchange.STDIN if text is not None and file is None else file
         if comment_out and (file is not None or system):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taskrunner.api.door import Door
 from taskrunner.errors import InputError, shown
-from taskrunner.model import Progress, Pruned, untold
+from taskrunner.model.values import Progress, Pruned, untold
 
 if TYPE_CHECKING:
     from taskrunner.safekeeping import Backup, Restored

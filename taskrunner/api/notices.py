@@ -9,7 +9,7 @@ from taskrunner.errors import InputError, StateError, shown
 from taskrunner.store import MISSING
 
 if TYPE_CHECKING:
-    from taskrunner.answers import Delivery, Told
+    from taskrunner.model.answers import Delivery, Told
     from taskrunner.store.posted import Posted
 
 

@@ -9,13 +9,13 @@ from taskrunner import clock
 from taskrunner.api.door import several, utc
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.model import LIVE, Run, State
+from taskrunner.model.values import LIVE, Run, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from taskrunner.answers import (
+    from taskrunner.model.answers import (
         Entry,
         Environment,
         Explanation,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Trace,
         Upcoming,
     )
-    from taskrunner.model import Task
+    from taskrunner.model.values import Task
     from taskrunner.opened import OpenHome
     from taskrunner.schedule import Schedule
 

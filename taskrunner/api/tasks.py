@@ -14,7 +14,7 @@ from taskrunner.errors import (
     UnknownTask,
     shown,
 )
-from taskrunner.model import Kind, Task
+from taskrunner.model.values import Kind, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,7 +6,7 @@ It is written wherever systemd carries runs, also when the log of taskrunner goe
 """
 
 from taskrunner.journal import ERROR, INFO, NOTICE, WARNING, send
-from taskrunner.model import Run, State
+from taskrunner.model.values import Run, State
 from taskrunner.opened import OpenHome
 
 LONGEST = 4000  # characters of a line

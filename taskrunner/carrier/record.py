@@ -27,7 +27,7 @@ from taskrunner.carrier.transient import Transient
 from taskrunner.config import Config
 from taskrunner.ending import Watched
 from taskrunner.errors import TaskRunnerError, UnknownRun
-from taskrunner.model import Outcome, State, terms
+from taskrunner.model.values import Outcome, State, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot
 from taskrunner.runner import handed

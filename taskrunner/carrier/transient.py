@@ -13,10 +13,10 @@ from datetime import datetime
 from taskrunner import clock, config, home, lock, output, reconcile, runner, telling
 from taskrunner.carrier import journal
 from taskrunner.clocks import program
-from taskrunner.model import Command, Run
+from taskrunner.model.record import record
+from taskrunner.model.values import Command, Run
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot
-from taskrunner.record import record
 from taskrunner.runner import handed
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))

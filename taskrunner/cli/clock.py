@@ -20,10 +20,10 @@ from taskrunner.cli.common import (
 from taskrunner.cli.interleaved import Interleaved
 from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError
-from taskrunner.model import Severity
+from taskrunner.model.values import Severity
 
 if TYPE_CHECKING:
-    from taskrunner.answers import Piece
+    from taskrunner.model.answers import Piece
     from taskrunner.tick import Visit
 
 JUST_ENDED = timedelta(seconds=15)

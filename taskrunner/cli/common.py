@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from taskrunner import config, duration, render
 from taskrunner.api import TaskRunner
 from taskrunner.errors import MomentError, StateError, ZoneError, shown
-from taskrunner.model import Kind
+from taskrunner.model.values import Kind
 from taskrunner.refusal import PREFIX, drop, tell
 
 Verbs = Any  # argparse gives its type no public name

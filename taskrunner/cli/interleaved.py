@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from taskrunner.answers import Piece
+from taskrunner.model.answers import Piece
 
 LONGEST = 64 * 1024  # bytes of a line that is not waited for any longer
 NAME = 24  # columns that names are padded to at most

@@ -22,7 +22,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTask
-from taskrunner.model import Run, State
+from taskrunner.model.values import Run, State
 from taskrunner.refusal import tell
 from taskrunner.render import graph
 

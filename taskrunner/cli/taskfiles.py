@@ -6,11 +6,11 @@ import sys
 from typing import Any
 
 from taskrunner import errors, exchange, render
-from taskrunner.answers import Plan
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, out_text, page, say, with_json
 from taskrunner.cli.progress import Progress
 from taskrunner.errors import StateError, shown
 from taskrunner.exchange import STDIN
+from taskrunner.model.answers import Plan
 
 
 def _declare_apply(verbs: Verbs, common: argparse.ArgumentParser) -> None:

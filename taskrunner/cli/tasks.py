@@ -6,7 +6,7 @@ from typing import Any
 from taskrunner import render
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, say_when, with_json
-from taskrunner.model import Run
+from taskrunner.model.values import Run
 
 
 def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:

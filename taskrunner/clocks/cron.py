@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from taskrunner.clocks import program
 from taskrunner.clocks.program import Call
-from taskrunner.record import like, record
+from taskrunner.model.record import like, record
 
 EVERY_MINUTE = "* * * * *"
 FIRST = (

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from taskrunner.config import variable
 from taskrunner.errors import ScheduleError
-from taskrunner.record import field, record
+from taskrunner.model.record import field, record
 from taskrunner.schedule import Boot, Cron, Schedule
 from taskrunner.values import LONGEST_DESCRIPTION
 

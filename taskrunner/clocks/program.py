@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from taskrunner.errors import InputError, shown
-from taskrunner.record import record
+from taskrunner.model.record import record
 
 NAME = "taskrunner"
 UNFIT = re.compile(r"[\x00-\x1f\x7f\\]")  # what a crontab or a unit cannot hold in a path

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from taskrunner import clock, config, duration, heartbeat, home, outlook
-from taskrunner.answers import Finding, Status
 from taskrunner.errors import TaskRunnerError
-from taskrunner.model import Severity
+from taskrunner.model.answers import Finding, Status
+from taskrunner.model.values import Severity
 from taskrunner.opened import OpenHome
 from taskrunner.store import open_store
 from taskrunner.store.health import health

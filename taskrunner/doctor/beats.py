@@ -7,12 +7,12 @@ from contextlib import suppress
 from datetime import timedelta
 
 from taskrunner import clock, duration, entry, home, lock, outlook, runner
-from taskrunner.answers import Finding
 from taskrunner.clocks import cron, program, systemd
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.entry import units
 from taskrunner.entry.files import Entry
-from taskrunner.model import Severity
+from taskrunner.model.answers import Finding
+from taskrunner.model.values import Severity
 from taskrunner.runner import programs
 
 MINUTE = timedelta(minutes=1)

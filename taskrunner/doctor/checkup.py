@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from taskrunner import clock, home
-from taskrunner.answers import Checkup, Finding
 from taskrunner.clocks import program
 from taskrunner.doctor import beats, places, stored, tasks, told
 from taskrunner.doctor.seen import Seen, look
-from taskrunner.record import like
+from taskrunner.model.answers import Checkup, Finding
+from taskrunner.model.record import like
 
 
 def examine(folder: str, now: datetime) -> Checkup:

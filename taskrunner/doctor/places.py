@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import taskrunner
 from taskrunner import carrier, home, journal, schedule
-from taskrunner.answers import Finding
 from taskrunner.doctor.seen import Seen, error, ok, warning
+from taskrunner.model.answers import Finding
 from taskrunner.store.health import library
 
 LITTLE = 10_000_000  # bytes of disk; with less, claims and outcomes fail soon

@@ -3,11 +3,11 @@
 from datetime import datetime
 
 from taskrunner import config, heartbeat, home, options
-from taskrunner.answers import Finding
 from taskrunner.config import Config
 from taskrunner.errors import HomeRefused, InputError, TaskRunnerError
-from taskrunner.model import Event, Hold, Severity, Task
-from taskrunner.record import field, record
+from taskrunner.model.answers import Finding
+from taskrunner.model.record import field, record
+from taskrunner.model.values import Event, Hold, Severity, Task
 from taskrunner.store import ahead, open_store, posted
 from taskrunner.store.health import Health, health
 from taskrunner.store.posted import Posted

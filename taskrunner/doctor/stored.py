@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from taskrunner import home, ledger
-from taskrunner.answers import Finding
 from taskrunner.doctor.seen import Seen, error, ok, warning
+from taskrunner.model.answers import Finding
 from taskrunner.store.health import Health
 
 REFUSED = ".refused"  # what a tick has put aside, as `spool` says

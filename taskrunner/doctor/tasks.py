@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from taskrunner import claim, clock, config, obstacles, outlook, steps, zone
-from taskrunner.answers import Finding
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.errors import ZoneError
-from taskrunner.model import Task
+from taskrunner.model.answers import Finding
+from taskrunner.model.values import Task
 
 MOVED = "moved"
 LATELY = timedelta(days=7)

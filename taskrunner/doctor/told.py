@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from taskrunner import channels, home, obstacles
-from taskrunner.answers import Finding
 from taskrunner.doctor.seen import Seen, ok, warning
 from taskrunner.errors import shown
+from taskrunner.model.answers import Finding
 from taskrunner.render.words import many
 
 LATELY = timedelta(days=7)

@@ -11,7 +11,7 @@ from taskrunner.clocks import cron, program
 from taskrunner.entry import files
 from taskrunner.entry.files import Entry, Fitted
 from taskrunner.errors import StateError, shown
-from taskrunner.record import record
+from taskrunner.model.record import record
 
 CRON_FOLDER = "/etc/cron.d"
 CRON_FILE = f"{CRON_FOLDER}/taskrunner"

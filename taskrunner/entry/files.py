@@ -9,7 +9,7 @@ from datetime import datetime
 from taskrunner import home
 from taskrunner.clocks import program
 from taskrunner.errors import StateError, shown
-from taskrunner.record import field, record
+from taskrunner.model.record import field, record
 
 
 @record

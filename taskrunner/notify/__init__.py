@@ -13,10 +13,10 @@ from datetime import timedelta
 from itertools import groupby
 
 from taskrunner import channels, home, lock
-from taskrunner.answers import Delivery, Told
 from taskrunner.channels import OWN, Channel
 from taskrunner.errors import StateError, shown
 from taskrunner.journal import INFO, WARNING
+from taskrunner.model.answers import Delivery, Told
 from taskrunner.notify import local, message, remote
 from taskrunner.notify.message import Message
 from taskrunner.opened import OpenHome

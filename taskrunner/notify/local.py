@@ -5,7 +5,7 @@ import os
 from taskrunner import command, config, excerpt, runner
 from taskrunner.channels import Channel
 from taskrunner.errors import StateError
-from taskrunner.model import Command, Outcome
+from taskrunner.model.values import Command, Outcome
 from taskrunner.notify.message import Message
 from taskrunner.opened import OpenHome
 

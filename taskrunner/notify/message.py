@@ -11,9 +11,9 @@ from typing import Any
 
 from taskrunner import clock, duration, output, render
 from taskrunner.errors import UnknownRun
-from taskrunner.model import Run, State, Task
+from taskrunner.model.record import record
+from taskrunner.model.values import Run, State, Task
 from taskrunner.opened import OpenHome
-from taskrunner.record import record
 from taskrunner.store.posted import Posted
 
 LINES = 20  # of the output, the newest

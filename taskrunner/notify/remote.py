@@ -11,7 +11,7 @@ import sys
 from taskrunner import channels, command, config
 from taskrunner.channels import Channel
 from taskrunner.errors import StateError
-from taskrunner.model import Command
+from taskrunner.model.values import Command
 from taskrunner.notify import local
 from taskrunner.notify.message import Message, host
 from taskrunner.opened import OpenHome

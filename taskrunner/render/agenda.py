@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from taskrunner import duration
-from taskrunner.answers import Entry, Upcoming
+from taskrunner.model.answers import Entry, Upcoming
 from taskrunner.render.documents import document, instant, upcoming_document
 from taskrunner.render.page import Column, Page
 

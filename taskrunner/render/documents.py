@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from taskrunner import clock
-from taskrunner.model import Pruned, Run, Task
+from taskrunner.model.values import Pruned, Run, Task
 from taskrunner.render.page import escaped
 from taskrunner.render.words import group, masked
 
 if TYPE_CHECKING:
-    from taskrunner.answers import (
+    from taskrunner.model.answers import (
         Checkup,
         Explanation,
         Figures,

@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from taskrunner import duration
-from taskrunner.model import State
+from taskrunner.model.values import State
 from taskrunner.render.documents import document, instant
 from taskrunner.render.page import COLOURS, Page, cut, visible, wide
 
 if TYPE_CHECKING:
-    from taskrunner.answers import Graph, Line
+    from taskrunner.model.answers import Graph, Line
 
 # Signs that any terminal has, and that tell without colours.
 MARKS = {

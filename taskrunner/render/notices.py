@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from taskrunner.answers import Delivery, Told
+from taskrunner.model.answers import Delivery, Told
 from taskrunner.render.documents import document, instant
 from taskrunner.render.page import Column, Page
 from taskrunner.render.words import many

@@ -9,8 +9,8 @@ from itertools import accumulate, chain
 
 from taskrunner import duration, zone
 from taskrunner.errors import ZoneError
-from taskrunner.model import State
-from taskrunner.record import like, record
+from taskrunner.model.record import like, record
+from taskrunner.model.values import State
 
 IN_UTC = r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b"  # how reasons give an instant
 # Control characters, and signs without a shape that turn, break or hide what stands beside them.

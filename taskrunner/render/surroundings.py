@@ -10,7 +10,7 @@ from taskrunner.render.page import visible
 from taskrunner.render.words import MASK, masked
 
 if TYPE_CHECKING:
-    from taskrunner.answers import Environment
+    from taskrunner.model.answers import Environment
 
 
 def variables(found: Mapping[str, str], *, secrets: bool) -> str:

@@ -10,8 +10,8 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from taskrunner import duration
-from taskrunner.model import Gap, OnLost, Pruned, Run, Severity, State, Task
-from taskrunner.record import like
+from taskrunner.model.record import like
+from taskrunner.model.values import Gap, OnLost, Pruned, Run, Severity, State, Task
 from taskrunner.render.page import Column, Page, beside, cut, visible
 from taskrunner.render.words import (
     MASK,
@@ -29,7 +29,7 @@ from taskrunner.render.words import (
 )
 
 if TYPE_CHECKING:
-    from taskrunner.answers import (
+    from taskrunner.model.answers import (
         Checkup,
         Explained,
         Explanation,

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from taskrunner import duration
-from taskrunner.model import Kind, Task
+from taskrunner.model.values import Kind, Task
 
 # Whole words between underscores, the long ones also at the end of a word (PGPASSWORD): PWD alone is the
 # directory, MYSQL_PWD is a password, and AUTHOR, BYPASS and SSH_AUTH_SOCK are nothing of the kind.

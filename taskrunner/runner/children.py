@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from taskrunner.model import Command, Outcome
-from taskrunner.record import field, mutable, record
+from taskrunner.model.record import field, mutable, record
+from taskrunner.model.values import Command, Outcome
 from taskrunner.runner import quick
 from taskrunner.runner.ends import Ends
 from taskrunner.runner.processes import group_lives, signal_group, terminate

@@ -8,7 +8,7 @@ import os
 import signal
 from typing import Any
 
-from taskrunner.model import Command, Outcome
+from taskrunner.model.values import Command, Outcome
 from taskrunner.runner.programs import NOT_EXECUTABLE
 from taskrunner.runner.spawn import LIMITS, as_user, bounds, not_started
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 from functools import lru_cache
 
-from taskrunner.record import record
+from taskrunner.model.record import record
 
 NOT_FOUND = 127  # what sh(1) and env(1) give for a program that does not exist
 NOT_EXECUTABLE = 126  # and for one that cannot be executed

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from taskrunner.model import Command
+from taskrunner.model.values import Command
 from taskrunner.runner.beside import Beside
 
 FLAGS = 0x80 | 0x04  # POSIX_SPAWN_SETSID and POSIX_SPAWN_SETSIGDEF (spawn.h)

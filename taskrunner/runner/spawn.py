@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from taskrunner import rights
 from taskrunner.executable import chosen, fault, is_line, is_script
-from taskrunner.model import Command, Outcome
+from taskrunner.model.values import Command, Outcome
 from taskrunner.runner import quick
 from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND, find
 from taskrunner.runner.quick import encoded

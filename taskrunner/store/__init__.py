@@ -12,7 +12,7 @@ from datetime import datetime
 from taskrunner import home, lock, migrations
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import StateError, StoreRefused, shown
-from taskrunner.model import Event, Run
+from taskrunner.model.values import Event, Run
 from taskrunner.store.connection import BUSY_TIMEOUT, MISSING
 from taskrunner.store.outbox import Outbox
 from taskrunner.store.rows import EVENT, id_of, milliseconds, read_event

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.record import like, record
+from taskrunner.model.record import like, record
 from taskrunner.store import Store
 
 # What was written later than this is from a clock that was ahead, not from another process a moment ago.

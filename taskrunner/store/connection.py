@@ -18,7 +18,7 @@ from taskrunner.errors import (
     StoreRefused,
     shown,
 )
-from taskrunner.model import Progress, untold
+from taskrunner.model.values import Progress, untold
 
 MISSING = ":memory:"  # the place of the empty store that stands in for one that does not exist yet
 LOG_PAGES = 4000  # of 4 kB: a working tick puts its log back at its end, and until then need not stop for it

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 
 from taskrunner import migrations
 from taskrunner.errors import StoreBusy, StoreNewer, StoreRefused, shown
-from taskrunner.model import Progress, untold
+from taskrunner.model.values import Progress, untold
 from taskrunner.store.connection import BUSY_CODES, BUSY_TIMEOUT, COUNTS, DAMAGE, quoted
 
 PAGES = 8  # copied in one step: fewer than any store has, so that it begins before it ends

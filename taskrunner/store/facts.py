@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from taskrunner.clock import from_ms, is_new_boot, to_ms
-from taskrunner.model import Hold
+from taskrunner.model.values import Hold
 from taskrunner.store.connection import Connection
 
 # One fact each, so that the doorman can ask for `held_until` (milliseconds as text) in SQL alone.

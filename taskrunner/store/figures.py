@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.model import LIVE, State
-from taskrunner.record import record
+from taskrunner.model.record import record
+from taskrunner.model.values import LIVE, State
 from taskrunner.store.connection import Row
 from taskrunner.store.runs import Runs
 

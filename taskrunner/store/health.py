@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 
 from taskrunner import home, migrations
-from taskrunner.record import record
+from taskrunner.model.record import record
 from taskrunner.store.connection import BUSY_CODES, full, only_read, quoted
 
 PATIENCE = 2.0  # seconds; who asks how the store is does not want to wait for it

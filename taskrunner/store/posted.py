@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.record import like, record
+from taskrunner.model.record import like, record
 from taskrunner.store import Store
 from taskrunner.store.connection import Row
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.model import (
+from taskrunner.model.record import names_of
+from taskrunner.model.values import (
     CatchUp,
     Event,
     Kind,
@@ -20,7 +21,6 @@ from taskrunner.model import (
     Task,
     Trigger,
 )
-from taskrunner.record import names_of
 
 Record = TypeVar("Record")
 MILLISECOND = timedelta(milliseconds=1)

@@ -7,8 +7,8 @@ from typing import Any
 
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import InputError, UnknownRun, shown
-from taskrunner.model import LIVE, End, Process, Run, State, Task, Trigger
-from taskrunner.record import like
+from taskrunner.model.record import like
+from taskrunner.model.values import LIVE, End, Process, Run, State, Task, Trigger
 from taskrunner.store.rows import (
     LARGEST_ID,
     PROCESS,

@@ -8,7 +8,7 @@ from typing import Any
 from taskrunner.clock import to_ms
 from taskrunner.errors import DuplicateTask, StateError, UnknownTask, shown
 from taskrunner.migrations import NEW_BOOT
-from taskrunner.model import After, Run, Task
+from taskrunner.model.values import After, Run, Task
 from taskrunner.nearest import nearest
 from taskrunner.store.facts import Facts
 from taskrunner.store.rows import (

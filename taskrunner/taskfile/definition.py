@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskrunner import options
-from taskrunner.record import field, record
+from taskrunner.model.record import field, record
 from taskrunner.schedule import Schedule
 
 WHEN = ("every", "cron", "at", "after", "boot", "manual")

@@ -9,7 +9,7 @@ from typing import Any
 
 from taskrunner import instant, options, render, words, zone
 from taskrunner.errors import InputError, shown
-from taskrunner.record import field, mutable
+from taskrunner.model.record import field, mutable
 from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
 from taskrunner.taskfile.definition import KEYS, WHEN, WORK, Definition, Fault, underscored
 from taskrunner.taskfile.places import Path, lines

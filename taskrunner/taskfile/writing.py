@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from taskrunner import options, render
-from taskrunner.model import Kind, Task
+from taskrunner.model.values import Kind, Task
 from taskrunner.taskfile.definition import KEYS
 
 BARE = re.compile(r"[A-Za-z0-9_-]+")

@@ -37,7 +37,7 @@ from taskrunner import (
 from taskrunner.api import TaskRunner
 from taskrunner.clocks import crontab, crontab_names, program, proof, systemd
 from taskrunner.errors import InputError, StateError
-from taskrunner.model import Process
+from taskrunner.model.values import Process
 from taskrunner.schedule import Cron
 from tests.fuzz import typed
 

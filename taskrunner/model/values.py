@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from taskrunner.record import field, record
+from taskrunner.model.record import field, record
 
 
 class Kind(StrEnum):

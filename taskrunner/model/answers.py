@@ -6,8 +6,8 @@ They stand apart from `model` since making a record costs more time at a program
 from collections.abc import Mapping
 from datetime import datetime
 
-from taskrunner.model import Change, Gap, Run, Severity, State, Task
-from taskrunner.record import record
+from taskrunner.model.record import record
+from taskrunner.model.values import Change, Gap, Run, Severity, State, Task
 
 
 @record

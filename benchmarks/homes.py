@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from taskrunner import Cron, Every, TaskRunner, clock, heartbeat, home
-from taskrunner.schedule import Schedule
+from taskrunner.schedule.kinds import Schedule
 
 MINUTE = 60_000  # milliseconds
 HALF_A_DAY = 43_200  # seconds

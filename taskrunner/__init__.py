@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from taskrunner.api import (
         TaskRunner as TaskRunner,
     )
-    from taskrunner.duration import (
-        Interval as Interval,
-    )
     from taskrunner.entry.files import (
         Fitted as Fitted,
     )
@@ -37,10 +34,6 @@ if TYPE_CHECKING:
         UnknownRun as UnknownRun,
         UnknownTask as UnknownTask,
         ZoneError as ZoneError,
-    )
-    from taskrunner.expression import (
-        Calendar as Calendar,
-        Expression as Expression,
     )
     from taskrunner.model.answers import (
         Checkup as Checkup,
@@ -96,7 +89,9 @@ if TYPE_CHECKING:
         Backup as Backup,
         Restored as Restored,
     )
-    from taskrunner.schedule import (
+    from taskrunner.schedule.durations import Interval as Interval
+    from taskrunner.schedule.expression import Calendar as Calendar, Expression as Expression
+    from taskrunner.schedule.kinds import (
         After as After,
         At as At,
         Boot as Boot,
@@ -137,7 +132,7 @@ else:
         "Told": "model.answers",
         "Upcoming": "model.answers",
         "TaskRunner": "api",
-        "Interval": "duration",
+        "Interval": "schedule.durations",
         "Fitted": "entry.files",
         "DuplicateTask": "errors",
         "DurationError": "errors",
@@ -158,8 +153,8 @@ else:
         "UnknownRun": "errors",
         "UnknownTask": "errors",
         "ZoneError": "errors",
-        "Calendar": "expression",
-        "Expression": "expression",
+        "Calendar": "schedule.expression",
+        "Expression": "schedule.expression",
         "CatchUp": "model.values",
         "Change": "model.values",
         "Event": "model.values",
@@ -182,13 +177,13 @@ else:
         "Span": "policy",
         "Backup": "safekeeping",
         "Restored": "safekeeping",
-        "After": "schedule",
-        "At": "schedule",
-        "Boot": "schedule",
-        "Cron": "schedule",
-        "Every": "schedule",
-        "Manual": "schedule",
-        "Schedule": "schedule",
+        "After": "schedule.kinds",
+        "At": "schedule.kinds",
+        "Boot": "schedule.kinds",
+        "Cron": "schedule.kinds",
+        "Every": "schedule.kinds",
+        "Manual": "schedule.kinds",
+        "Schedule": "schedule.kinds",
         "Posted": "store.posted",
         "Visit": "tick",
     }

@@ -11,9 +11,9 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from taskrunner import duration
 from taskrunner.errors import InputError, shown
 from taskrunner.nearest import advice
+from taskrunner.schedule import durations
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,49}"
 # What can be told of a task, and when.
@@ -145,7 +145,7 @@ def _repeat(value: Any) -> timedelta | None:
 
 def _length(value: Any, what: str = "a duration such as 30s") -> timedelta:
     try:
-        return duration.parse(_text(value))
+        return durations.parse(_text(value))
     except InputError as exc:
         raise InputError(what) from exc
 

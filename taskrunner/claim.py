@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from taskrunner import announce, clock, policy, schedule, telling, verdict, zone
+from taskrunner import announce, clock, policy, telling, verdict
 from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
 from taskrunner.model.values import After, End, Event, Kind, Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
+from taskrunner.schedule import kinds, zones
 
 PUSHED_AHEAD = timedelta(hours=1)  # a task that cannot be evaluated is tried again after this
 WRITTEN = {Action.SKIP: State.SKIPPED, Action.MISS: State.MISSED}
@@ -39,7 +40,7 @@ def _go_on(here: OpenHome, task_id: int, now: datetime) -> None:
     (task,) = here.store.tasks_by_id([task_id]).values()
     if task.from_finish and task.next is None:
         value = value_of(task)
-        assert isinstance(value, schedule.Every)
+        assert isinstance(value, kinds.Every)
         here.store.change_task(task.id, next=value.after_finish(now))
 
 
@@ -193,7 +194,7 @@ def _set_in_motion(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
             write(here, decision, now)
     else:
         value = value_of(task)
-        assert isinstance(value, schedule.Every)
+        assert isinstance(value, kinds.Every)
         here.store.change_task(task.id, next=value.after_finish(now))
 
 
@@ -211,7 +212,7 @@ def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
     telling.put_off(here, task, now, reason)
 
 
-def value_of(task: Task) -> schedule.Schedule:
+def value_of(task: Task) -> kinds.Schedule:
     """Return the schedule of a task as a value."""
     return _value(task.kind, task.schedule, task.tz, task.anchor, task.from_finish)
 
@@ -219,12 +220,12 @@ def value_of(task: Task) -> schedule.Schedule:
 @lru_cache(maxsize=1024)
 def _value(
     kind: str, text: str, tz: str | None, anchor: datetime | None, from_finish: bool
-) -> schedule.Schedule:
-    return schedule.parse(kind, text, tz=tz, anchor=anchor, from_finish=from_finish)
+) -> kinds.Schedule:
+    return kinds.parse(kind, text, tz=tz, anchor=anchor, from_finish=from_finish)
 
 
 @lru_cache(maxsize=1024)
-def slot_after(value: schedule.Schedule, moment: datetime) -> datetime | None:
+def slot_after(value: kinds.Schedule, moment: datetime) -> datetime | None:
     """Return the first slot after an instant, remembered: many tasks have the same schedule."""
     return value.next_after(moment)
 
@@ -233,4 +234,4 @@ def forget() -> None:
     """Forget what was computed by zone data that have been replaced: a daemon outlives them."""
     _value.cache_clear()
     slot_after.cache_clear()
-    zone.forget()
+    zones.forget()

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from taskrunner import channels, clock, duration, home, logbook, zone
+from taskrunner import channels, clock, home, logbook
 from taskrunner.channels import Channel
 from taskrunner.errors import InputError, ZoneError, shown
 from taskrunner.model.record import field, like, names_of, record
 from taskrunner.nearest import advice
+from taskrunner.schedule import durations, zones
 
 SIZE = r"(?ai)([0-9]{1,12}) ?((?:k|m|g)?b?)"
 UNITS = {"": 1, "b": 1} | {
@@ -73,7 +74,7 @@ def _flag(value: object) -> bool:
 
 def _length(value: object) -> timedelta:
     try:
-        return duration.parse(_text(value))
+        return durations.parse(_text(value))
     except InputError as exc:
         raise InputError("a duration such as 60s") from exc
 
@@ -214,7 +215,7 @@ def default_zone(config: Config) -> str:
     """
     name, where = _chosen_zone(config)
     try:
-        zone.zone(name)
+        zones.zone(name)
     except ZoneError as exc:
         raise ZoneError(f"the zone of {where} cannot be used: {exc}") from exc
     return name

@@ -9,23 +9,12 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import (
-    channels,
-    claim,
-    clock,
-    command,
-    config,
-    functions,
-    options,
-    policy,
-    schedule,
-    slots,
-    words,
-)
+from taskrunner import channels, claim, clock, command, config, functions, options, policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
 from taskrunner.model.values import Kind, Task
 from taskrunner.opened import OpenHome
-from taskrunner.schedule import After, At, Every, Schedule
+from taskrunner.schedule import describe, kinds
+from taskrunner.schedule.kinds import After, At, Every, Schedule
 
 
 def work(
@@ -38,7 +27,7 @@ def work(
     said = {"command": argv, "shell": shell} | {each: given.get(each) for each in options.PYTHON}
     chosen = [each for each, value in said.items() if value is not None]
     if len(chosen) > 1:
-        both = words.join(options.WORK[each] for each in chosen)
+        both = describe.join(options.WORK[each] for each in chosen)
         raise InputError(f"the task {shown(name)} has {both}: give one of them")
     if not chosen or said[chosen[0]] == []:
         raise InputError(
@@ -85,11 +74,11 @@ def schedule_of(whole: Schedule | None, said: Mapping[str, Any]) -> Schedule | N
     """Return the schedule that is given whole, or in a word such as every="1d"; None when there is none."""
     words_said = {kind: value for kind, value in said.items() if value not in (None, False)}
     if len(words_said) + (whole is not None) > 1:
-        both = words.join([*words_said, *(["schedule"] if whole is not None else [])])
+        both = describe.join([*words_said, *(["schedule"] if whole is not None else [])])
         raise InputError(f"{both} are several schedules: give one of them")
     for kind, value in words_said.items():
         text = "" if value is True else value
-        return schedule.parse(Kind(kind), text, tz=None, anchor=None, from_finish=False)
+        return kinds.parse(Kind(kind), text, tz=None, anchor=None, from_finish=False)
     return whole
 
 
@@ -192,7 +181,7 @@ def completed(
             f"the zone {shown(tz)} contradicts the {shown(own)} of the schedule: give one of them"
         )
     where = own or tz or before or config.default_zone(here.config)
-    return schedule.complete(given, tz=where, now=moment)
+    return kinds.complete(given, tz=where, now=moment)
 
 
 def check_new(here: OpenHome, name: str, whole: Schedule, now: bool, moment: datetime) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from taskrunner import clock, duration, ledger, schedule
+from taskrunner import clock, ledger
 from taskrunner.model.answers import Explained
 from taskrunner.model.record import field, record
 from taskrunner.model.values import Event, Gap, Hold, Kind, Run, State, Task, Trigger
 from taskrunner.policy import GRACE, Action, Decision, named, words
-from taskrunner.schedule import Schedule
+from taskrunner.schedule import durations, kinds
+from taskrunner.schedule.kinds import Schedule
 
 CAUSES = 3  # of a delay that are told one by one
 LOOK_BACK = timedelta(days=40 * 366)  # slots can lie 40 years apart
@@ -116,7 +117,7 @@ def _odd(case: Case, run: Run) -> str | None:
         return None
     if case.value.next_after(run.slot - clock.MILLISECOND) != run.slot:
         return None
-    return schedule.slot_note(case.value, run.slot)
+    return kinds.slot_note(case.value, run.slot)
 
 
 def _standing(case: Case, run: Run) -> str:
@@ -170,7 +171,7 @@ def _delay(case: Case, run: Run) -> Iterator[str]:
         return
     causes = list(_causes(case, run, over))
     if run.started is not None:
-        yield f"started {duration.human((over - run.slot).total_seconds())} late"
+        yield f"started {durations.human((over - run.slot).total_seconds())} late"
     yield from causes[:CAUSES]
     if causes[CAUSES:]:
         yield f"and {len(causes) - CAUSES} more of the kind"
@@ -365,7 +366,7 @@ def no_slot(case: Case, moment: datetime) -> Explained:
     value, near = case.value, []
     if value is not None:
         start = max(clock.EPOCH, moment - LOOK_BACK)
-        before, after = schedule.newest(value, start, moment), value.next_after(moment)
+        before, after = kinds.newest(value, start, moment), value.next_after(moment)
         near += [] if before is None else [f"the slot before is {words(before)}"]
         near += [] if after is None else [f"the slot after is {words(after)}"]
     older = _under_another_schedule(case, moment)

@@ -20,7 +20,7 @@ from taskrunner.model.record import like, names_of, record
 from taskrunner.model.values import Kind, Progress, Task, untold
 from taskrunner.opened import OpenHome
 from taskrunner.plan import Draft
-from taskrunner.schedule import Cron, Schedule
+from taskrunner.schedule.kinds import Cron, Schedule
 from taskrunner.taskfile import Definition, Found
 
 GONE = "its line is gone"

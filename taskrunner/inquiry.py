@@ -7,23 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from taskrunner import (
-    claim,
-    clock,
-    explain as why,
-    heartbeat,
-    home,
-    ledger,
-    outlook,
-    rehearsal,
-    schedule,
-)
+from taskrunner import claim, clock, explain as why, heartbeat, home, ledger, outlook, rehearsal
 from taskrunner.errors import UnknownTask
 from taskrunner.explain import Case
 from taskrunner.model.answers import Explained, Explanation
 from taskrunner.model.record import like
 from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
 from taskrunner.opened import OpenHome
+from taskrunner.schedule import kinds
 
 NEWEST = 5  # slots that are told of when nobody asks for a time
 MOST = 1_000  # slots that are told of at a time
@@ -106,7 +97,7 @@ def _explanation(
 
 def _slots(case: Case, after: datetime, until: datetime, limit: int) -> list[datetime]:
     """Return the newest slots that the clock makes in a time."""
-    return [] if case.value is None else schedule.newest_slots(case.value, after, until, limit)
+    return [] if case.value is None else kinds.newest_slots(case.value, after, until, limit)
 
 
 def _case(here: OpenHome, key: str | int) -> Case:

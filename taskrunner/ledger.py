@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import clock, duration
+from taskrunner import clock
 from taskrunner.model.record import names_of, record
 from taskrunner.model.values import Change, Event, Gap, Hold, Task
 from taskrunner.policy import words
+from taskrunner.schedule import durations
 
 LONGEST_VALUE = 100  # characters of a value that was changed
 CLOCK_EVENTS = ("gap", "step back")
@@ -105,7 +106,7 @@ def _value(name: str, task: Task) -> str:
     if name == "umask" and value is not None:
         return f"{value:03o}"
     if isinstance(value, timedelta):
-        return duration.format(value)
+        return durations.format(value)
     if isinstance(value, tuple):
         return shlex.join(map(str, value)) or "none"
     return "none" if value is None else str(value)

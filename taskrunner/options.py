@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict
 
-from taskrunner import channels, duration, functions, values
+from taskrunner import channels, functions, values
 from taskrunner.errors import InputError, TaskNameError, shown
 from taskrunner.model.values import CatchUp, OnLost, Overlap
-from taskrunner.schedule import After, Boot, Manual, Schedule
+from taskrunner.schedule import durations
+from taskrunner.schedule.kinds import After, Boot, Manual, Schedule
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,99}")
 WORK = {  # what says what a task runs
@@ -170,7 +171,7 @@ def schedule(value: Schedule, tz: str | None) -> Schedule:
 
 READERS: Mapping[str, Callable[[Any], object]] = {
     "timeout": values.length_or_none,
-    "kill_after": duration.parse,
+    "kill_after": durations.parse,
     "cwd": values.place,
     "env": values.environment,
     "env_file": values.place,
@@ -185,7 +186,7 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "max_instances": values.number_or_none(1, 10_000),
     "jitter": values.length_or_none,
     "retries": values.number(0, 1000),
-    "retry_delay": duration.parse,
+    "retry_delay": durations.parse,
     "retry_backoff": values.factor,
     "retry_codes": values.codes,
     "on_lost": values.one_of(OnLost),
@@ -251,7 +252,7 @@ def agree(options: Mapping[str, Any]) -> None:
     jitter, deadline = options["jitter"], options["deadline"]
     if jitter is not None and deadline is not None and jitter >= deadline:
         raise InputError(
-            f"--jitter {duration.format(jitter)} delays a start past --deadline {duration.format(deadline)}: "
+            f"--jitter {durations.format(jitter)} delays a start past --deadline {durations.format(deadline)}: "
             "make the jitter shorter"
         )
     if options["max_instances"] is not None and options["overlap"] is not Overlap.ALLOW:

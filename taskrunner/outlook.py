@@ -9,23 +9,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from heapq import merge
 from itertools import chain, islice
 
-from taskrunner import (
-    agenda as plan_of_days,
-    channels,
-    claim,
-    clock,
-    heartbeat,
-    home,
-    ledger,
-    schedule,
-    zone,
-)
+from taskrunner import agenda as plan_of_days, channels, claim, clock, heartbeat, home, ledger
 from taskrunner.errors import InputError
 from taskrunner.model.answers import Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.render.words import many
-from taskrunner.schedule import Schedule
+from taskrunner.schedule import kinds, zones
+from taskrunner.schedule.kinds import Schedule
 from taskrunner.store import MISSING
 from taskrunner.store.connection import full
 
@@ -119,7 +110,7 @@ def agenda(
     load = plan_of_days.Load(tasks, usual, limits, here.config.max_parallel)
     told = list(plan_of_days.collided(listed, load))
     for task, value in often if len(told) <= LONGEST else ():
-        told += _each_day(task, value, now, until, zone.zone(tz), usual[task.name])
+        told += _each_day(task, value, now, until, zones.zone(tz), usual[task.name])
     told = [each for each in told if wanted is None or each.task in wanted]
     if len(told) > LONGEST:
         raise InputError(
@@ -132,7 +123,7 @@ def _count(task: Task, value: Schedule, after: datetime, until: datetime) -> int
     """Return how many slots a task has up to an instant, of very many as many as are counted."""
     if not task.enabled or task.next is None:
         return 0
-    return schedule.count(value, max(after, task.evaluated), until)[0]
+    return kinds.count(value, max(after, task.evaluated), until)[0]
 
 
 def _each_day(
@@ -149,8 +140,8 @@ def _each_day(
         day = first.astimezone(where).date()
         over = datetime.combine(day + DAY, datetime.min.time(), where).astimezone(UTC)
         end = min(until, over - clock.MILLISECOND)
-        many, more = schedule.count(value, begin, end)
-        last = schedule.newest(value, begin, end) or first
+        many, more = kinds.count(value, begin, end)
+        last = kinds.newest(value, begin, end) or first
         entry = Entry(task.name, first, last, many, more, usual, None)
         second = value.next_after(first)
         yield plan_of_days.too_long(entry, second - first) if second else entry
@@ -189,9 +180,9 @@ def walk(
     name: str | None, value: Schedule, slot: datetime | None, until: datetime | None
 ) -> Iterator[Upcoming]:
     """Give the slots of a schedule from a first one on."""
-    where = zone.zone(getattr(value, "tz", None) or "UTC")
+    where = zones.zone(getattr(value, "tz", None) or "UTC")
     while slot is not None and (until is None or slot <= until):
-        yield Upcoming(name, slot, slot.astimezone(where), schedule.slot_note(value, slot))
+        yield Upcoming(name, slot, slot.astimezone(where), kinds.slot_note(value, slot))
         slot = value.next_after(slot)
 
 

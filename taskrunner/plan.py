@@ -9,25 +9,14 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import (
-    claim,
-    command,
-    definition,
-    instant,
-    ledger,
-    options,
-    policy,
-    schedule,
-    taskfile,
-    telling,
-    zone,
-)
+from taskrunner import claim, command, definition, ledger, options, policy, taskfile, telling
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import Plan, Planned
 from taskrunner.model.record import like, record
 from taskrunner.model.values import Event, Kind, Progress, Run, State, Task, untold
 from taskrunner.opened import OpenHome
-from taskrunner.schedule import After, At, Schedule
+from taskrunner.schedule import instants, kinds, zones
+from taskrunner.schedule.kinds import After, At, Schedule
 from taskrunner.taskfile import Definition, Fault, Found
 
 # What a run has taken from its task when it started.
@@ -232,7 +221,7 @@ def _local(slot: datetime | None, whole: Schedule) -> str:
     if slot is None:
         return "none"
     tz = getattr(whole, "tz", None) or "UTC"
-    return f"{instant.spell(zone.local(slot, zone.zone(tz)))} ({zone.told(tz)})"
+    return f"{instants.spell(zones.local(slot, zones.zone(tz)))} ({zones.told(tz)})"
 
 
 def _changed(here: OpenHome, draft: Draft, old: Task, moment: datetime) -> Step:
@@ -301,7 +290,7 @@ def _lost(old: Task, was: Schedule, moment: datetime) -> str:
     """Return what becomes of slots that have come due and that no tick has seen yet."""
     if not old.enabled or old.next is None or old.next > moment:
         return "no slot lost"
-    count, more = schedule.count(was, old.evaluated, moment)
+    count, more = kinds.count(was, old.evaluated, moment)
     many = f"{'more than ' * more}{count} slot{'s' * (count != 1)}"
     return f"{many} that came due and that no tick has seen yet will not run"
 

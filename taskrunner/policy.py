@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from zlib import crc32
 
-from taskrunner import clock, duration
+from taskrunner import clock
 from taskrunner.model.record import like, record
 from taskrunner.model.values import After, CatchUp, Overlap, Run, State, Task, Trigger
+from taskrunner.schedule import durations
 
 GRACE = timedelta(minutes=2)  # a slot this old at its claim is still in time
 CATCH_UP_LIMIT = 100  # slots that catch-up all runs, when no limit is given
@@ -120,7 +121,7 @@ def _by_age(
 
 def _missed(task: Task, span: Span, now: datetime) -> Decision:
     if task.deadline is not None and now - span.slot > task.deadline:
-        why = f"later than its deadline of {duration.format(task.deadline)}"
+        why = f"later than its deadline of {durations.format(task.deadline)}"
     elif task.catch_up is CatchUp.NONE:
         why = "no tick came in time, and catch-up is none"
     else:
@@ -215,7 +216,7 @@ def _trigger(span: Span, now: datetime) -> Trigger:
 
 def _due(span: Span, now: datetime) -> str:
     late = now - span.slot
-    words = "due" if late <= GRACE else f"due, {duration.human(late.total_seconds())} late"
+    words = "due" if late <= GRACE else f"due, {durations.human(late.total_seconds())} late"
     if span.count == 1:
         return words
     return f"{words}, stands for {'at least ' * span.at_least}{span.count} slots"
@@ -278,4 +279,4 @@ def too_late(task: Task, run: Run, now: datetime) -> str | None:
     """Return why a pending run is not started any more, None when it is; a run asked for by hand always is."""
     if task.deadline is None or run.trigger is Trigger.MANUAL or now - run.slot <= task.deadline:
         return None
-    return f"it waited past its deadline of {duration.format(task.deadline)}"
+    return f"it waited past its deadline of {durations.format(task.deadline)}"

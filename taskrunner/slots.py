@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, clock, policy, schedule
+from taskrunner import claim, clock, policy
 from taskrunner.errors import InputError
 from taskrunner.model.values import Kind, Run, Task
 from taskrunner.policy import Decision, Open, Span
+from taskrunner.schedule import kinds
 
 
 def evaluate(
@@ -44,10 +45,10 @@ def open_slots(task: Task, now: datetime) -> tuple[Open | None, datetime | None]
     value = claim.value_of(task)
     if due is not None and task.from_finish:
         return Open(Span(due, due), [due]), None
-    newest = schedule.newest(value, task.evaluated, now)
+    newest = kinds.newest(value, task.evaluated, now)
     first = value.next_after(task.evaluated)
     if newest is None or first is None:
         return None, first
-    count, at_least = schedule.count(value, task.evaluated, now)
-    few = schedule.newest_slots(value, task.evaluated, now, min(policy.wanted(task), count))
+    count, at_least = kinds.count(value, task.evaluated, now)
+    few = kinds.newest_slots(value, task.evaluated, now, min(policy.wanted(task), count))
     return Open(Span(newest, first, count, at_least), few), claim.slot_after(value, now)

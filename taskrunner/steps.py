@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import claim, clock, doorman, heartbeat, ledger, schedule
+from taskrunner import claim, clock, doorman, heartbeat, ledger
 from taskrunner.errors import InputError
 from taskrunner.model.values import Event, Task
 from taskrunner.opened import OpenHome
+from taskrunner.schedule import kinds
 from taskrunner.store import ahead
 
 TASKS = 200  # computed anew in one transaction
@@ -109,12 +110,12 @@ def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
         return {"evaluated": min(task.evaluated, evaluated), "next": evaluated}
     value, anchor = claim.value_of(task), {}
     if (
-        isinstance(value, schedule.Every)
+        isinstance(value, kinds.Every)
         and value.anchor is not None
         and evaluated < value.anchor <= task.evaluated
     ):
         # It was added in a future that never was: the same grid goes on from a slot of the past.
-        value = schedule.begun_by(value, evaluated)
+        value = kinds.begun_by(value, evaluated)
         anchor = {"anchor": value.anchor}
     if task.from_finish:
         return {"evaluated": evaluated, **anchor, **_nearer(task, evaluated)}
@@ -129,6 +130,6 @@ def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
 def _nearer(task: Task, evaluated: datetime) -> dict[str, Any]:
     """Return a next slot of a delay that is no further away than the delay."""
     value = claim.value_of(task)
-    assert isinstance(value, schedule.Every)
+    assert isinstance(value, kinds.Every)
     latest = value.after_finish(evaluated)
     return {} if task.next is None else {"next": min(task.next, latest)}

@@ -24,7 +24,6 @@ from taskrunner import (
     output,
     policy,
     runner,
-    schedule,
     sender,
     spool,
     telling,
@@ -37,6 +36,7 @@ from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Command, End, Outcome, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot, Slots
+from taskrunner.schedule import kinds
 from taskrunner.stops import PATIENCE, Stops
 
 WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
@@ -278,7 +278,7 @@ class Supervisor:
     def _load(self) -> None:
         """Import what the end of a run may need, unless it has come already."""
         if self.watched and not self._ended:
-            schedule.load()
+            kinds.load()
             self._loaded = True
 
     def _look(self, timeout: float | None = 0) -> None:

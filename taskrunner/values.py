@@ -10,9 +10,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from taskrunner import duration, functions
+from taskrunner import functions
 from taskrunner.config import size, variables
 from taskrunner.errors import InputError, shown
+from taskrunner.schedule import durations
 
 GROUP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._@+-]{0,99})(?::([1-9][0-9]{0,4}))?")
 CODE = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
@@ -41,7 +42,7 @@ def length_or_none(value: Any) -> timedelta | None:
     if value in (None, "none"):
         return None
     try:
-        return duration.parse(value)
+        return durations.parse(value)
     except InputError as exc:
         raise InputError(f"{exc}, or none") from exc
 
@@ -214,7 +215,7 @@ def _whole_seconds(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         value = timedelta(seconds=value)
     try:
-        seconds = duration.parse(value).total_seconds()
+        seconds = durations.parse(value).total_seconds()
     except InputError as exc:
         raise InputError("a duration such as 10m") from exc
     return max(1, round(seconds))

@@ -6,9 +6,10 @@ It must not know the store, nor what other runs there are.
 import re
 from datetime import datetime, timedelta
 
-from taskrunner import clock, duration
+from taskrunner import clock
 from taskrunner.errors import shown
 from taskrunner.model.values import OnLost, Outcome, Process, Run, State, Task, Terms
+from taskrunner.schedule import durations
 
 XCPU = 24  # the signal past the limit of CPU time, setrlimit(2); its number on Linux
 KILL = 9
@@ -84,7 +85,7 @@ def _over_limit(terms: Terms, outcome: Outcome) -> str:
     killed = outcome.signal == KILL and not ours and (outcome.cpu_seconds or 0) >= terms.cpu
     if not past and not killed:
         return ""
-    return f", over its limit of {duration.format(timedelta(seconds=terms.cpu))} of CPU time"
+    return f", over its limit of {durations.format(timedelta(seconds=terms.cpu))} of CPU time"
 
 
 def reads_output(terms: Terms, outcome: Outcome) -> bool:
@@ -122,14 +123,14 @@ def told(text: str, exit_code: int | None) -> str | None:
 
 def silent(terms: Terms) -> str:
     """Return why a run that writes nothing is stopped."""
-    length = "" if terms.max_silence is None else f"{duration.format(terms.max_silence)} of "
+    length = "" if terms.max_silence is None else f"{durations.format(terms.max_silence)} of "
     return f"stopped after {length}silence"
 
 
 def overdue(terms: Terms) -> str:
     """Return why a run that takes too long is stopped."""
     return (
-        f"stopped at its timeout of {duration.format(terms.timeout)}"
+        f"stopped at its timeout of {durations.format(terms.timeout)}"
         if terms.timeout
         else "stopped"
     )

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taskrunner import Cron, Every, duration, expression, foreign
+from taskrunner import Cron, Every
 from taskrunner.errors import DurationError, ScheduleError, ZoneError
-from taskrunner.instant import moment
-from taskrunner.schedule import complete
-from taskrunner.zone import zone
+from taskrunner.schedule import dialects, durations, expression
+from taskrunner.schedule.instants import moment
+from taskrunner.schedule.kinds import complete
+from taskrunner.schedule.zones import zone
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 LENGTH = re.compile(r"\b(?:\d+(?:mo|[ywdhms]))+\b")
@@ -121,7 +122,7 @@ def test_the_last_day_is_advised_as_an_interval_that_has_it(text, days):
     ],
 )
 @pytest.mark.parametrize(
-    "read", [duration.parse_interval, duration.parse, lambda text: duration.parse_ago(text, NOW)]
+    "read", [durations.parse_interval, durations.parse, lambda text: durations.parse_ago(text, NOW)]
 )
 def test_a_length_that_is_advised_is_one(text, read):
     try:
@@ -136,11 +137,11 @@ def test_a_length_that_is_advised_is_one(text, read):
 
 def test_a_month_is_not_advised_as_a_minute():
     with pytest.raises(DurationError, match=r"write 1mo for months or 1m for minutes"):
-        duration.parse_interval("1M")
+        durations.parse_interval("1M")
     with pytest.raises(DurationError, match=r"write 1y6mo$"):
-        duration.parse_interval("1Y6M")
+        durations.parse_interval("1Y6M")
     with pytest.raises(DurationError, match=r"write 1m$"):
-        duration.parse("1M")
+        durations.parse("1M")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_an_interval_of_a_nickname_is_advised_as_it_was_asked():
 
 @pytest.mark.parametrize("item", ["5#2", "mon#1", "7#5"])
 def test_the_nth_weekday_is_advised_as_the_days_it_falls_on(item):
-    told = foreign.advice(item, "day of week")
+    told = dialects.advice(item, "day of week")
     low, high = map(int, re.search(r"and (\d+)-(\d+) as the day of month", told).groups())
     assert 1 <= low <= high <= 31
     number = 1 if item.startswith("mon") else int(item[0])

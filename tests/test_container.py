@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Boot, Every, Manual, State, TaskRunner, cli, clock, duration, runner
+from taskrunner import Boot, Every, Manual, State, TaskRunner, cli, clock, runner
 from taskrunner.model.values import Command
+from taskrunner.schedule import durations
 from tests.samples import ROOT, program, start, wait_for
 
 PLACE = ROOT / "contrib" / "container"
@@ -372,8 +373,8 @@ def test_the_health_check_finds_a_daemon_well_and_a_dead_one_not(home, tmp_path)
 @pytest.mark.parametrize("text", ["CMD", "compose"])
 def test_a_stop_waits_for_longer_than_the_daemon_does(text):
     words = json.loads(last("CMD")) if text == "CMD" else compose()["services.scheduler.command"]
-    grace = duration.parse(checked(words).grace).total_seconds()
-    period = duration.parse(compose()["services.scheduler.stop_grace_period"]).total_seconds()
+    grace = durations.parse(checked(words).grace).total_seconds()
+    period = durations.parse(compose()["services.scheduler.stop_grace_period"]).total_seconds()
     assert period > grace + 10  # --kill-after
 
 

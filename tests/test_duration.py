@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import duration
-from taskrunner.duration import Interval
 from taskrunner.errors import DurationError, InputError, MomentError
+from taskrunner.schedule import durations
+from taskrunner.schedule.durations import Interval
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,14 @@ from taskrunner.errors import DurationError, InputError, MomentError
     ],
 )
 def test_a_length_is_the_sum_of_its_parts(text, seconds):
-    assert duration.parse(text) == timedelta(seconds=seconds)
+    assert durations.parse(text) == timedelta(seconds=seconds)
 
 
 def test_a_timedelta_passes_through_when_it_is_positive():
-    assert duration.parse(timedelta(minutes=1)) == timedelta(minutes=1)
+    assert durations.parse(timedelta(minutes=1)) == timedelta(minutes=1)
     for wrong in (timedelta(0), timedelta(seconds=-1), timedelta(days=36_526)):
         with pytest.raises(DurationError):
-            duration.parse(wrong)
+            durations.parse(wrong)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_timedelta_passes_through_when_it_is_positive():
 )
 def test_what_is_no_length_is_refused_with_advice(text, advice):
     with pytest.raises(DurationError) as caught:
-        duration.parse(text)
+        durations.parse(text)
     message = str(caught.value)
     assert advice in message and "\n" not in message
     assert repr(text)[1:30] in message  # the value, with control characters shown
@@ -76,15 +76,15 @@ def test_what_is_no_length_is_refused_with_advice(text, advice):
 
 
 def test_a_hundred_years_is_the_longest():
-    assert duration.parse("36525d") == timedelta(days=36_525)
+    assert durations.parse("36525d") == timedelta(days=36_525)
     with pytest.raises(DurationError, match="over 100 years"):
-        duration.parse("36525d1s")
+        durations.parse("36525d1s")
 
 
 @pytest.mark.parametrize("value", [None, 5, 1.5, b"1h", ["1h"]])
 def test_only_text_is_read(value):
     with pytest.raises(DurationError):
-        duration.parse(value)
+        durations.parse(value)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_only_text_is_read(value):
     ],
 )
 def test_an_interval_is_of_one_family(text, interval):
-    assert duration.parse_interval(text) == interval
+    assert durations.parse_interval(text) == interval
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_an_interval_is_of_one_family(text, interval):
 )
 def test_an_interval_of_mixed_families_or_absurd_length_is_refused(text, advice):
     with pytest.raises(DurationError, match=advice):
-        duration.parse_interval(text)
+        durations.parse_interval(text)
 
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -139,22 +139,22 @@ NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
     ],
 )
 def test_ago_counts_months_by_the_calendar_and_the_rest_in_elapsed_time(text, then):
-    assert duration.parse_ago(text, NOW) == then
+    assert durations.parse_ago(text, NOW) == then
 
 
 def test_ago_takes_elapsed_hours_across_a_clock_change():
     now = datetime(2024, 3, 31, 12, tzinfo=ZoneInfo("Europe/Berlin"))
-    assert duration.parse_ago("24h", now) == datetime(2024, 3, 30, 10, tzinfo=UTC)
+    assert durations.parse_ago("24h", now) == datetime(2024, 3, 30, 10, tzinfo=UTC)
 
 
 def test_ago_needs_an_aware_now_and_a_sane_length():
     with pytest.raises(MomentError, match="no zone"):
-        duration.parse_ago("1d", datetime(2026, 1, 1))  # noqa: DTZ001
+        durations.parse_ago("1d", datetime(2026, 1, 1))  # noqa: DTZ001
     for text in ("101y", "999999d", "1d1y"):
         with pytest.raises(DurationError):
-            duration.parse_ago(text, NOW)
+            durations.parse_ago(text, NOW)
     with pytest.raises(DurationError, match="before the calendar"):
-        duration.parse_ago("100y", datetime(50, 1, 1, tzinfo=UTC))
+        durations.parse_ago("100y", datetime(50, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -171,22 +171,22 @@ def test_ago_needs_an_aware_now_and_a_sane_length():
     ],
 )
 def test_a_length_is_written_in_the_same_grammar(seconds, text):
-    assert duration.format(seconds) == text
-    assert duration.format(timedelta(seconds=seconds)) == text
+    assert durations.format(seconds) == text
+    assert durations.format(timedelta(seconds=seconds)) == text
 
 
 @given(st.integers(1, 36_525 * 86_400))
 def test_what_is_written_reads_back_as_the_same_length(seconds):
-    assert duration.parse(duration.format(seconds)) == timedelta(seconds=seconds)
+    assert durations.parse(durations.format(seconds)) == timedelta(seconds=seconds)
     if seconds < 999_999 * 3_600:
-        text = duration.absolute(timedelta(seconds=seconds))
-        assert duration.parse_interval(text) == Interval(seconds=seconds)
+        text = durations.absolute(timedelta(seconds=seconds))
+        assert durations.parse_interval(text) == Interval(seconds=seconds)
 
 
 @given(st.text(max_size=20))
 def test_any_text_is_a_length_or_a_clear_error(text):
     try:
-        assert duration.parse(text) > timedelta(0)
+        assert durations.parse(text) > timedelta(0)
     except DurationError as exc:
         assert "\n" not in str(exc)
 
@@ -210,4 +210,4 @@ def test_any_text_is_a_length_or_a_clear_error(text):
     ],
 )
 def test_tables_show_the_two_largest_units(seconds, text):
-    assert duration.human(seconds) == text
+    assert durations.human(seconds) == text

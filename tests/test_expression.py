@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner.errors import ScheduleError
-from taskrunner.expression import SEARCH_YEARS, normalise, read
+from taskrunner.schedule.expression import SEARCH_YEARS, normalise, read
 
 
 def plain(found):

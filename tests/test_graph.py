@@ -9,7 +9,7 @@ import pytest
 from taskrunner import Every, InputError, Manual, State, UnknownTask, graph
 from taskrunner.render import Page
 from taskrunner.render.graph import MARKS, graph_document, graph_page, room
-from taskrunner.zone import zone
+from taskrunner.schedule.zones import zone
 from tests.history import ran
 from tests.samples import NOON, call
 

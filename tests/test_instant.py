@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner.errors import DurationError, InputError, MomentError, ZoneError
-from taskrunner.instant import moment, moment_note
+from taskrunner.schedule.instants import moment, moment_note
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from cronsim import CronSim
 from hypothesis import given, settings, strategies as st
 
 from taskrunner.clocks import proof
-from taskrunner.schedule import Cron
+from taskrunner.schedule.kinds import Cron
 from tests.samples import NOON
 
 BERLIN = ZoneInfo("Europe/Berlin")

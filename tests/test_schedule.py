@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import clock, schedule
+from taskrunner import clock
 from taskrunner.errors import DurationError, InputError, MomentError, ScheduleError, ZoneError
-from taskrunner.schedule import (
+from taskrunner.schedule import kinds
+from taskrunner.schedule.kinds import (
     After,
     At,
     Boot,
@@ -37,7 +38,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def listed(what: schedule.Schedule, after: str, until: str) -> list[str]:
+def listed(what: kinds.Schedule, after: str, until: str) -> list[str]:
     return [f"{slot:%Y-%m-%d %H:%M}" for slot in slots(what, at(after), at(until))]
 
 
@@ -621,11 +622,11 @@ print([name for name in ("croniter", "dateutil") if name in sys.modules])
 def test_a_slot_moved_or_chosen_by_a_change_of_the_clocks_says_so(value, slot, said):
     moment = datetime(*slot, tzinfo=UTC)
     assert value.next_after(moment - timedelta(seconds=1)) == moment
-    note = schedule.slot_note(value, moment)
+    note = kinds.slot_note(value, moment)
     assert note is None if said is None else said in note
 
 
 def test_a_day_of_an_interval_that_falls_into_a_gap_says_so():
     daily = Every("1d", datetime(2026, 3, 27, 1, 30, tzinfo=UTC), "Europe/Berlin")
-    assert schedule.slot_note(daily, datetime(2026, 3, 28, 1, 30, tzinfo=UTC)) is None
-    assert "after the gap" in schedule.slot_note(daily, datetime(2026, 3, 29, 1, 0, tzinfo=UTC))
+    assert kinds.slot_note(daily, datetime(2026, 3, 28, 1, 30, tzinfo=UTC)) is None
+    assert "after the gap" in kinds.slot_note(daily, datetime(2026, 3, 29, 1, 0, tzinfo=UTC))

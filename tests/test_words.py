@@ -2,8 +2,8 @@
 
 import pytest
 
-from taskrunner.expression import read
-from taskrunner.words import words
+from taskrunner.schedule.describe import words
+from taskrunner.schedule.expression import read
 
 
 @pytest.mark.parametrize(

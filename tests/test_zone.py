@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import zone as room
 from taskrunner.errors import MomentError, ZoneError
-from taskrunner.zone import change, even, place, readings, utc, zone
+from taskrunner.schedule import zones as room
+from taskrunner.schedule.zones import change, even, place, readings, utc, zone
 
 BERLIN = zone("Europe/Berlin")
 

@@ -67,9 +67,10 @@ class Clock(Door):
         It lasts for `length`, else until `resume`; slots meanwhile are then handled by catch-up. A hold in force
         is replaced. Raises InputError, or StateError when there is no store.
         """
-        from taskrunner import command, duration, ledger
+        from taskrunner import command, ledger
+        from taskrunner.schedule import durations
 
-        lasting, why = None if length is None else duration.parse(length), _reason(reason)
+        lasting, why = None if length is None else durations.parse(length), _reason(reason)
         here = self._here()
         if here.store.place == MISSING:
             raise StateError(f"there is no store in {shown(self.home)} to hold: add a task first")

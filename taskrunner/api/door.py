@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Self
 
-from taskrunner import clock, config, home, zone
+from taskrunner import clock, config, home
 from taskrunner.model.values import Event
 from taskrunner.opened import OpenHome, open_home
+from taskrunner.schedule import zones
 from taskrunner.store import MISSING
 
 if TYPE_CHECKING:
@@ -87,10 +88,10 @@ class Door:
 
     def moment(self, text: str, tz: str | None = None) -> datetime:
         """Return the instant that a text means: ISO 8601, `now`, `+30m` or `-2h`; without offset in `tz`."""
-        from taskrunner import schedule
+        from taskrunner.schedule import kinds
 
         here = self._here()
-        return schedule.moment(text, tz=tz or config.default_zone(here.config), now=here.now())
+        return kinds.moment(text, tz=tz or config.default_zone(here.config), now=here.now())
 
     def default_zone(self) -> str:
         """Return the zone of tasks that name none."""
@@ -115,4 +116,4 @@ def several(
 
 def utc(moment: datetime | None) -> datetime | None:
     """Return an aware datetime in UTC; raises MomentError for one without a zone."""
-    return None if moment is None else zone.utc(moment)
+    return None if moment is None else zones.utc(moment)

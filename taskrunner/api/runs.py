@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from taskrunner.model.values import Task
     from taskrunner.opened import OpenHome
-    from taskrunner.schedule import Schedule
+    from taskrunner.schedule.kinds import Schedule
 
 GRAPH_SINCE = timedelta(days=30)
 

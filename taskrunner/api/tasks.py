@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from taskrunner.opened import OpenHome
     from taskrunner.options import Options
-    from taskrunner.schedule import Schedule
+    from taskrunner.schedule.kinds import Schedule
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -165,7 +165,8 @@ class Tasks(Door):
         now: bool,
         moment: datetime,
     ) -> dict[str, Any]:
-        from taskrunner import definition, schedule
+        from taskrunner import definition
+        from taskrunner.schedule import kinds as schedule
 
         if given is None:
             given = schedule.parse(
@@ -298,14 +299,16 @@ class Tasks(Door):
         return {**options.DEFAULTS, **self._here().config.defaults}
 
     def _usual(self, given: Schedule | None) -> dict[str, Any]:
-        from taskrunner import options, schedule
+        from taskrunner import options
+        from taskrunner.schedule import kinds as schedule
 
         return options.usual(self._here().config.defaults, after=isinstance(given, schedule.After))
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
-        from taskrunner import claim, clock, obstacles, outlook, words
-        from taskrunner.schedule import At, Boot, Cron, Every
+        from taskrunner import claim, clock, obstacles, outlook
+        from taskrunner.schedule import describe as words
+        from taskrunner.schedule.kinds import At, Boot, Cron, Every
 
         settings = self._here().config
         found = obstacles.obstacles(task, settings) + obstacles.untold(task, settings)
@@ -328,7 +331,7 @@ class Tasks(Door):
     def enable(self, name: str | int) -> Task:
         """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
         from taskrunner import claim, definition
-        from taskrunner.schedule import At
+        from taskrunner.schedule.kinds import At
 
         here = self._here()
         with here.store.transaction():

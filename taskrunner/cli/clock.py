@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from taskrunner import duration, errors, home, render
+from taskrunner import errors, home, render
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -21,6 +21,7 @@ from taskrunner.cli.interleaved import Interleaved
 from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError
 from taskrunner.model.values import Severity
+from taskrunner.schedule import durations
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import Piece
@@ -157,10 +158,10 @@ def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _daemon(args: Any) -> int:
-    interval, grace = duration.parse(args.interval), duration.parse(args.grace)
+    interval, grace = durations.parse(args.interval), durations.parse(args.grace)
     if args.wait_limit is not None and not args.wait_for:
         raise InputError(f"--wait-limit {args.wait_limit!r} goes only with --wait-for")
-    limit = duration.parse("5m" if args.wait_limit is None else args.wait_limit)
+    limit = durations.parse("5m" if args.wait_limit is None else args.wait_limit)
     with door(args) as runner:
         runner.daemon(
             interval=interval,

@@ -4,7 +4,7 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-from taskrunner import render, words
+from taskrunner import render
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -20,7 +20,8 @@ from taskrunner.cli.common import (
 from taskrunner.cli.when import schedule
 from taskrunner.errors import InputError
 from taskrunner.render import agenda
-from taskrunner.schedule import Cron
+from taskrunner.schedule import describe
+from taskrunner.schedule.kinds import Cron
 
 MOST = 10_000  # slots at a time: a cron expression needs about a second for them
 
@@ -71,7 +72,7 @@ def _next(args: Any) -> int:
         if until is not None and many and args.limit is None and start is None:
             return _agenda(args, until)
         if given is not None:
-            if isinstance(given, Cron) and (either := words.either(given.meaning)):
+            if isinstance(given, Cron) and (either := describe.either(given.meaning)):
                 say(either)
             items = runner.upcoming(given, tz=args.tz, since=start, count=args.limit, until=until)
         else:

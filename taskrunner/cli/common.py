@@ -10,11 +10,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
-from taskrunner import config, duration, render
+from taskrunner import config, render
 from taskrunner.api import TaskRunner
 from taskrunner.errors import MomentError, StateError, ZoneError, shown
 from taskrunner.model.values import Kind
 from taskrunner.refusal import PREFIX, drop, tell
+from taskrunner.schedule import durations
 
 Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
@@ -248,7 +249,7 @@ def since(runner: TaskRunner, text: str | None) -> datetime | None:
     if text is None:
         return None
     if text[:1].isdigit() and not text[:5].count("-") and ":" not in text:
-        return duration.parse_ago(text, runner.now())
+        return durations.parse_ago(text, runner.now())
     try:
         return runner.moment(text)
     except MomentError as exc:

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from taskrunner import duration, runner
+from taskrunner import runner
 from taskrunner.cli.common import on_stdout
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.render import ascii_only, visible
+from taskrunner.schedule import durations
 
 LOOK = 0.2  # seconds between two looks at the keys, the size, and whether anything has changed
 ENTER = "\033[?1049h\033[?25l\033[?7l"  # another screen, without cursor, lines cut at its edge
@@ -36,7 +37,7 @@ def seconds(text: str) -> float:
         if LEAST <= found <= MOST:
             return found
     with contextlib.suppress(InputError):
-        return duration.parse(text).total_seconds()
+        return durations.parse(text).total_seconds()
     raise InputError(f"{shown(text)} is no time for --watch: write seconds such as 5, or 1m")
 
 
@@ -80,7 +81,7 @@ def _told(ask: Callable[[], object]) -> str:
 def _show(page: str, every: float, height: int) -> None:
     """Draw a page from the top of the screen, as much of it as there is room for."""
     lines = page.split("\n")
-    head = f"every {duration.human(every)}; q ends"
+    head = f"every {durations.human(every)}; q ends"
     room = max(2, height - 1)
     if len(lines) > room:
         lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines"]

@@ -7,7 +7,17 @@ from typing import Any
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import say
 from taskrunner.errors import InputError, shown
-from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule, moment_note, near
+from taskrunner.schedule.kinds import (
+    After,
+    At,
+    Boot,
+    Cron,
+    Every,
+    Manual,
+    Schedule,
+    moment_note,
+    near,
+)
 
 SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
 

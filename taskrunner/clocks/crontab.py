@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from taskrunner.config import variable
 from taskrunner.errors import ScheduleError
 from taskrunner.model.record import field, record
-from taskrunner.schedule import Boot, Cron, Schedule
+from taskrunner.schedule.kinds import Boot, Cron, Schedule
 from taskrunner.values import LONGEST_DESCRIPTION
 
 SETTING = re.compile(

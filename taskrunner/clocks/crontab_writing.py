@@ -11,7 +11,7 @@ from taskrunner import command, render
 from taskrunner.clocks import crontab
 from taskrunner.errors import shown
 from taskrunner.model.values import Kind, Task
-from taskrunner.schedule import Every
+from taskrunner.schedule.kinds import Every
 
 LONGEST = 998  # bytes of a command; Debian's crontab(1) takes no file with a longer one
 

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from taskrunner import schedule
-from taskrunner.schedule import Cron
+from taskrunner.schedule import kinds
+from taskrunner.schedule.kinds import Cron
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
@@ -48,10 +48,10 @@ def differences(text: str, tz: str, start: datetime) -> tuple[int, tuple[str, ..
         before, after = _start(day, where), _start(day + DAY, where)
         theirs = sorted(instants(text, day, where))
         if many and number >= FIRST and _even(day, where):
-            apart = abs(schedule.count(ours, before - MINUTE, after - MINUTE)[0] - len(theirs))
+            apart = abs(kinds.count(ours, before - MINUTE, after - MINUTE)[0] - len(theirs))
             told = [f"{apart} on {day}"] if apart else []
         else:
-            mine = schedule.slots(ours, before - timedelta(seconds=1), after - timedelta(seconds=1))
+            mine = kinds.slots(ours, before - timedelta(seconds=1), after - timedelta(seconds=1))
             apart_instants = sorted({*mine} ^ {*theirs})
             apart = len(apart_instants)
             told = [f"{each:%Y-%m-%d %H:%M} UTC" for each in apart_instants]

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from taskrunner import clock, config, duration, heartbeat, home, outlook
+from taskrunner import clock, config, heartbeat, home, outlook
 from taskrunner.errors import TaskRunnerError
 from taskrunner.model.answers import Finding, Status
 from taskrunner.model.values import Severity
 from taskrunner.opened import OpenHome
+from taskrunner.schedule import durations
 from taskrunner.store import open_store
 from taskrunner.store.health import health
 
@@ -53,7 +54,7 @@ def _late(beat: heartbeat.Beat | None, now: datetime) -> list[str]:
         return []
     since = clock.from_ms(beat.at)
     return [
-        f"no tick for {duration.human((now - since).total_seconds())} (since {clock.iso(since)})"
+        f"no tick for {durations.human((now - since).total_seconds())} (since {clock.iso(since)})"
     ]
 
 
@@ -68,6 +69,6 @@ def _troubles(status: Status) -> Iterator[str]:
 
 def _well(status: Status, now: datetime) -> str:
     assert status.last_tick is not None
-    ago = duration.human(max(0.0, (now - status.last_tick).total_seconds()))
+    ago = durations.human(max(0.0, (now - status.last_tick).total_seconds()))
     runs = f"{len(status.running)} running, {len(status.pending)} pending"
     return f"last tick {ago} ago by {status.clock}; {runs}, none failing"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 
-from taskrunner import clock, duration, entry, home, lock, outlook, runner
+from taskrunner import clock, entry, home, lock, outlook, runner
 from taskrunner.clocks import cron, program, systemd
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.entry import units
@@ -14,6 +14,7 @@ from taskrunner.entry.files import Entry
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Severity
 from taskrunner.runner import programs
+from taskrunner.schedule import durations
 
 MINUTE = timedelta(minutes=1)
 INSTALL = "`taskrunner install cron` or `taskrunner install systemd`"
@@ -47,10 +48,10 @@ def _last_tick(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
         yield warning(f"the last tick was at {clock.iso(last)}, which is to come", cure)
     elif outlook.is_silent(seen.beat, seen.now):
         cure = "look at what calls it, below" if here else INSTALL
-        yield error(f"no tick has come for {duration.human(silent)}", cure)
+        yield error(f"no tick has come for {durations.human(silent)}", cure)
     else:
         yield ok(
-            f"the last tick came {duration.human(max(0.0, silent))} ago, by {seen.beat.caller}"
+            f"the last tick came {durations.human(max(0.0, silent))} ago, by {seen.beat.caller}"
         )
 
 

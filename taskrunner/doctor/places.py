@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator
 
 import taskrunner
-from taskrunner import carrier, home, journal, schedule
+from taskrunner import carrier, home, journal
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.model.answers import Finding
+from taskrunner.schedule import kinds
 from taskrunner.store.health import library
 
 LITTLE = 10_000_000  # bytes of disk; with less, claims and outcomes fail soon
@@ -164,7 +165,7 @@ def _room(folder: str) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    croniter = schedule.library_version()
+    croniter = kinds.library_version()
     if croniter is None:
         cure = "install taskrunner anew: pip brings it along"
         yield error("croniter is not installed, and cron expressions need it", cure)

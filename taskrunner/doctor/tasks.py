@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, config, obstacles, outlook, steps, zone
+from taskrunner import claim, clock, config, obstacles, outlook, steps
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.errors import ZoneError
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Task
+from taskrunner.schedule import zones
 
 MOVED = "moved"
 LATELY = timedelta(days=7)
@@ -27,7 +28,7 @@ def findings(seen: Seen) -> Iterator[Finding]:
 
 def _zones(seen: Seen) -> Iterator[Finding]:
     try:
-        zone.zone(clock.local_zone())
+        zones.zone(clock.local_zone())
     except ZoneError as exc:
         cure = "set it (`timedatectl list-timezones` shows the names), or set tz in taskrunner.toml"
         yield warning(f"the zone of this host is not known: {exc}", cure)
@@ -36,7 +37,7 @@ def _zones(seen: Seen) -> Iterator[Finding]:
     except ZoneError as exc:
         yield error(str(exc), "set tz to a name such as 'Europe/Berlin', or install tzdata")
     else:
-        yield ok(f"tasks without a zone count in {zone.told(name)}")
+        yield ok(f"tasks without a zone count in {zones.told(name)}")
 
 
 def _path(seen: Seen) -> Iterator[Finding]:

@@ -9,11 +9,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from taskrunner import clock, duration, output, render
+from taskrunner import clock, output, render
 from taskrunner.errors import UnknownRun
 from taskrunner.model.record import record
 from taskrunner.model.values import Run, State, Task
 from taskrunner.opened import OpenHome
+from taskrunner.schedule import durations
 from taskrunner.store.posted import Posted
 
 LINES = 20  # of the output, the newest
@@ -124,7 +125,7 @@ def _lines(message: Message) -> list[str]:
 
 
 def _about(run: Run) -> list[tuple[str, str]]:
-    took = "" if run.duration is None else f", took {duration.human(run.duration)}"
+    took = "" if run.duration is None else f", took {durations.human(run.duration)}"
     pairs = [
         ("run", f"{run.id}{f', attempt {run.attempt}' if run.attempt > 1 else ''}"),
         ("slot", clock.iso(run.slot)),
@@ -201,7 +202,7 @@ def _said(event: str, run: Run, now: datetime) -> str:
     if event == "missed":
         return f"missed its slot of {clock.iso(run.slot)}{why}"
     if event == "late":
-        return f"started late, {duration.human(run.late or 0)} after its slot"
+        return f"started late, {durations.human(run.late or 0)} after its slot"
     if event == "long":
         return _long(run, now)
     return {
@@ -214,9 +215,9 @@ def _said(event: str, run: Run, now: datetime) -> str:
 
 def _long(run: Run, now: datetime) -> str:
     if run.duration is not None:
-        return f"took longer than usual: {duration.human(run.duration)}"
+        return f"took longer than usual: {durations.human(run.duration)}"
     since = run.started or run.slot
-    return f"takes longer than usual: {duration.human((now - since).total_seconds())} so far"
+    return f"takes longer than usual: {durations.human((now - since).total_seconds())} so far"
 
 
 def last_lines(here: OpenHome, run: Run) -> str:

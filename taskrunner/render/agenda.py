@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from taskrunner import duration
 from taskrunner.model.answers import Entry, Upcoming
 from taskrunner.render.documents import document, instant, upcoming_document
 from taskrunner.render.page import Column, Page
+from taskrunner.schedule import durations
 
 MARK = "!"
 SERIOUS = {"itself", "group", "capacity"}  # a run that waits or does not come, not only a neighbour
@@ -48,7 +48,7 @@ def _time(page: Page, entry: Entry) -> str:
 
 
 def _usual(entry: Entry) -> str:
-    return "-" if entry.usual is None else duration.human(entry.usual)
+    return "-" if entry.usual is None else durations.human(entry.usual)
 
 
 def _mark(page: Page, entry: Entry) -> str:

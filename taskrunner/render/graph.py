@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from taskrunner import duration
 from taskrunner.model.values import State
 from taskrunner.render.documents import document, instant
 from taskrunner.render.page import COLOURS, Page, cut, visible, wide
+from taskrunner.schedule import durations
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import Graph, Line
@@ -95,7 +95,7 @@ def _legend(page: Page, graph: Graph) -> list[str]:
             lines.append(now.rstrip())
             now = ""
         now += f"{mark} {word}  "
-    what = f"{duration.format(usual)} ({page.tz}), the worst of its slots"
+    what = f"{durations.format(usual)} ({page.tz}), the worst of its slots"
     return [*lines, now.rstrip(), page.beside_title("a mark is ", what)]
 
 

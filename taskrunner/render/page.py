@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate, chain
 
-from taskrunner import duration, zone
 from taskrunner.errors import ZoneError
 from taskrunner.model.record import like, record
 from taskrunner.model.values import State
+from taskrunner.schedule import durations, zones
 
 IN_UTC = r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b"  # how reasons give an instant
 # Control characters, and signs without a shape that turn, break or hide what stands beside them.
@@ -59,11 +59,11 @@ class Page:
         self, tz: str, now: datetime, width: int | None = None, colour: bool = False
     ) -> None:
         """Take the zone's name, this instant, and the columns of the terminal or None for no limit."""
-        self.tz = zone.told(tz)
+        self.tz = zones.told(tz)
         self.now = now
         self.width = width
         self.colour = colour
-        self._zone = zone.zone(tz)
+        self._zone = zones.zone(tz)
 
     def time(self, moment: datetime | None) -> str:
         """Return an instant in the page's zone."""
@@ -92,7 +92,7 @@ class Page:
     def distance(self, moment: datetime) -> str:
         """Return how far an instant is from now: `in 5m`, `3h 20m ago`."""
         gap = (moment - self.now).total_seconds()
-        return f"in {duration.human(gap)}" if gap >= 0 else f"{duration.human(-gap)} ago"
+        return f"in {durations.human(gap)}" if gap >= 0 else f"{durations.human(-gap)} ago"
 
     def state(self, state: State | None) -> str:
         """Return a state, in its colour."""

@@ -9,7 +9,6 @@ from itertools import groupby
 from math import floor
 from typing import TYPE_CHECKING
 
-from taskrunner import duration
 from taskrunner.model.record import like
 from taskrunner.model.values import Gap, OnLost, Pruned, Run, Severity, State, Task
 from taskrunner.render.page import Column, Page, beside, cut, visible
@@ -27,6 +26,7 @@ from taskrunner.render.words import (
     size,
     when,
 )
+from taskrunner.schedule import durations
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import (
@@ -219,8 +219,8 @@ def run_page(page: Page, run: Run, traces: Mapping[int, Trace]) -> str:
         ("due", None if run.ready is None else _moment(page, run.ready)),
         ("started", _moment(page, run.started)),
         ("finished", _moment(page, run.finished)),
-        ("late", None if run.late is None else duration.human(run.late)),
-        ("took", None if run.duration is None else duration.human(run.duration)),
+        ("late", None if run.late is None else durations.human(run.late)),
+        ("took", None if run.duration is None else durations.human(run.duration)),
         ("exit code", None if run.exit_code is None else str(run.exit_code)),
         ("signal", None if run.signal is None else str(run.signal)),
         ("cpu", None if run.cpu_seconds is None else length(timedelta(seconds=run.cpu_seconds))),
@@ -265,8 +265,8 @@ def runs_table(page: Page, runs: Sequence[Run], traces: Mapping[int, Trace] = NO
 
 def _took(page: Page, run: Run) -> str:
     if run.state is State.RUNNING and run.started is not None:
-        return duration.human(max(0.0, (page.now - run.started).total_seconds())) + " so far"
-    return "-" if run.duration is None else duration.human(run.duration)
+        return durations.human(max(0.0, (page.now - run.started).total_seconds())) + " so far"
+    return "-" if run.duration is None else durations.human(run.duration)
 
 
 def _why(run: Run, traces: Mapping[int, Trace]) -> str:
@@ -424,7 +424,7 @@ def _rate(share: float | None) -> str:
 
 
 def _human(seconds: float | None) -> str:
-    return "-" if seconds is None else duration.human(seconds)
+    return "-" if seconds is None else durations.human(seconds)
 
 
 def _not_succeeded(found: Figures) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from taskrunner import duration
 from taskrunner.model.values import Kind, Task
+from taskrunner.schedule import durations
 
 # Whole words between underscores, the long ones also at the end of a word (PGPASSWORD): PWD alone is the
 # directory, MYSQL_PWD is a password, and AUTHOR, BYPASS and SSH_AUTH_SOCK are nothing of the kind.
@@ -51,7 +51,7 @@ def arguments(args: Any) -> str:
 
 def length(value: timedelta | None) -> str:
     """Return a length as it is typed."""
-    return "none" if value is None else duration.format(value)
+    return "none" if value is None else durations.format(value)
 
 
 def when(task: Task) -> str:

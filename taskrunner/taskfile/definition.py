@@ -6,7 +6,7 @@ from typing import Any
 
 from taskrunner import options
 from taskrunner.model.record import field, record
-from taskrunner.schedule import Schedule
+from taskrunner.schedule.kinds import Schedule
 
 WHEN = ("every", "cron", "at", "after", "boot", "manual")
 WORK = tuple(options.WORK)

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from taskrunner import instant, options, render, words, zone
+from taskrunner import options, render
 from taskrunner.errors import InputError, shown
 from taskrunner.model.record import field, mutable
-from taskrunner.schedule import After, At, Boot, Cron, Every, Manual, Schedule
+from taskrunner.schedule import describe, instants, zones
+from taskrunner.schedule.kinds import After, At, Boot, Cron, Every, Manual, Schedule
 from taskrunner.taskfile.definition import KEYS, WHEN, WORK, Definition, Fault, underscored
 from taskrunner.taskfile.places import Path, lines
 
@@ -299,7 +300,7 @@ def _work(values: dict[str, Any], refuse: Any) -> tuple[tuple[str, ...] | None, 
     given = [key for key in WORK if values.get(key, False) is not False]
     key = given[0] if given else ""
     if len(given) != 1:
-        which = words.join(options.WORK[each] for each in given) if given else "no command"
+        which = describe.join(options.WORK[each] for each in given) if given else "no command"
         advice = (
             "give one of them" if key else 'write command = ["program", "word"] or shell = "text"'
         )
@@ -331,7 +332,7 @@ def _schedule(
     given = [key for key in WHEN if values.get(key, False) is not False]
     if len(given) != 1:
         if given:
-            text = f"{words.join(given)} are {len(given)} schedules: give one of them"
+            text = f"{describe.join(given)} are {len(given)} schedules: give one of them"
         else:
             text = f"there is no schedule: give one of {', '.join(WHEN)}"
         refuse(given[0] if given else "", text)
@@ -352,7 +353,7 @@ def _schedule(
 def _check_zone(whole: Schedule, tz: Any) -> None:
     """Raise InputError for a zone that is none, or that this kind of schedule has not."""
     options.schedule(whole, tz)
-    zone.zone(tz)
+    zones.zone(tz)
 
 
 def _when(kind: str, values: dict[str, Any], flags: dict[str, bool], zone: str) -> Schedule:
@@ -364,7 +365,7 @@ def _when(kind: str, values: dict[str, Any], flags: dict[str, bool], zone: str) 
         return Boot() if kind == "boot" else Manual()
     if kind == "every":
         anchor = values.get("anchor")
-        start = None if anchor is None else instant.place_text(_moment(anchor), zone)
+        start = None if anchor is None else instants.place_text(_moment(anchor), zone)
         return Every(_text(kind, value), start, from_finish=flags.get("from_finish", False))
     if kind == "at":
         return At(_moment(value))

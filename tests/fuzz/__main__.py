@@ -40,7 +40,8 @@ def main() -> None:
 
 def dictionary(folder: str) -> str:
     """Write down the words of our own grammars, which a fuzzer would take long to find, and return the file."""
-    from taskrunner import expression, options, taskfile, zone  # noqa: F401
+    from taskrunner import options, taskfile  # noqa: F401
+    from taskrunner.schedule import expression, zones
     from tests.fuzz import typed
 
     words = {*options.READERS, *taskfile.KEYS, *typed.LENGTHS, *targets.ZONES}

@@ -21,24 +21,26 @@ from taskrunner import (
     clock,
     command,
     config,
-    duration,
-    expression,
     heartbeat,
     home,
-    instant,
     opened,
     options,
     spool,
     taskfile,
     tick,
-    words,
-    zone,
 )
 from taskrunner.api import TaskRunner
 from taskrunner.clocks import crontab, crontab_names, program, proof, systemd
 from taskrunner.errors import InputError, StateError
 from taskrunner.model.values import Process
-from taskrunner.schedule import Cron
+from taskrunner.schedule import (
+    describe,
+    durations as duration,
+    expression,
+    instants as instant,
+    zones,
+)
+from taskrunner.schedule.kinds import Cron
 from tests.fuzz import typed
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -113,7 +115,7 @@ def expressions(data: bytes) -> None:
         normal = expression.normalise(text(data))
         assert expression.normalise(normal) == normal
         assert expression.read(normal).hours == found.hours
-        assert words.words(found).isprintable()
+        assert describe.words(found).isprintable()
         chosen = ZONES[len(data) % len(ZONES)]
         slot, last = NOW, NOW
         for _ in range(3):
@@ -151,7 +153,7 @@ def instants(data: bytes) -> None:
             assert clock.from_ms(clock.to_ms(found)) == instant.cut(found)
             instant.moment_note(text(data), tz=where)
     with refusable():
-        assert zone.zone(text(data))
+        assert zones.zone(text(data))
 
 
 @target

@@ -10,9 +10,9 @@ import re
 from datetime import date
 from functools import lru_cache
 
-from taskrunner import foreign
 from taskrunner.errors import ScheduleError, shown
 from taskrunner.model.record import record
+from taskrunner.schedule import dialects as foreign
 
 LONGEST = 256  # characters; what is longer was not typed by a person
 SEARCH_YEARS = 41  # 29 February on a given weekday can be 40 years away (over 1900, 2100)

@@ -7,7 +7,7 @@ instant; it reads an `Expression` and returns one line.
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from taskrunner.expression import LONG_DAYS, LONG_MONTHS, Calendar, Expression
+from taskrunner.schedule.expression import LONG_DAYS, LONG_MONTHS, Calendar, Expression
 
 FEW = 6  # this many times of day are named one by one
 

@@ -12,15 +12,25 @@ from functools import lru_cache
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
-from taskrunner import clock, expression
-from taskrunner.dial import DAY, LAST, Dial, count_slots, next_slot
-from taskrunner.duration import Interval, absolute, parse_interval
+from taskrunner import clock
 from taskrunner.errors import MomentError, ScheduleError, shown
-from taskrunner.expression import LONG_MONTHS, SEARCH_YEARS, Calendar, Expression
-from taskrunner.instant import cut, moment, moment_note, near, note, place_text, read, spell
 from taskrunner.model.record import like, record
-from taskrunner.words import unit, words
-from taskrunner.zone import MINUTE, SECOND, local, place, told, utc, zone
+from taskrunner.schedule import expression
+from taskrunner.schedule.describe import unit, words
+from taskrunner.schedule.durations import Interval, absolute, parse_interval
+from taskrunner.schedule.expression import LONG_MONTHS, SEARCH_YEARS, Calendar, Expression
+from taskrunner.schedule.instants import (
+    cut,
+    moment,
+    moment_note,
+    near,
+    note,
+    place_text,
+    read,
+    spell,
+)
+from taskrunner.schedule.wall_time import DAY, LAST, Dial, count_slots, next_slot
+from taskrunner.schedule.zones import MINUTE, SECOND, local, place, told, utc, zone
 
 __all__ = [
     "After", "At", "Boot", "Cron", "Every", "Manual", "Schedule", "complete", "count", "moment",

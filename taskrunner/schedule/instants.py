@@ -7,9 +7,9 @@ stands in for a missing offset are passed in. This room knows nothing of schedul
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
-from taskrunner import duration
 from taskrunner.errors import MomentError, shown
-from taskrunner.zone import change, local, place, readings, zone
+from taskrunner.schedule import durations
+from taskrunner.schedule.zones import change, local, place, readings, zone
 
 LONGEST_TEXT = 64
 YEARS = range(1970, 10_000)
@@ -119,7 +119,7 @@ def _checked(text: str) -> str:
 
 def _apart(text: str, now: datetime) -> datetime:
     """Return the instant at a distance such as `+30m` or `-2h` from now."""
-    length = duration.parse(text[1:])
+    length = durations.parse(text[1:])
     try:
         found = now.astimezone(UTC) + (length if text[0] == "+" else -length)
     except OverflowError as exc:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from taskrunner.expression import Expression
 from taskrunner.model.record import record
-from taskrunner.zone import change, even, local, place, readings
+from taskrunner.schedule.expression import Expression
+from taskrunner.schedule.zones import change, even, local, place, readings
 
 # Given an expression and a naive time: the first matching wall minute after it, or None.
 Walk = Callable[[Expression, datetime], datetime | None]

@@ -10,7 +10,8 @@ from pathlib import Path
 from benchmarks import homes, places, rivals, timing
 from benchmarks.bench import Bench
 from benchmarks.timing import Step
-from taskrunner import Manual, TaskRunner, home as rooms
+from taskrunner import Manual, TaskRunner
+from taskrunner.home import paths as rooms
 
 WIDTH = 4  # commands at a time
 KILOBYTE = (

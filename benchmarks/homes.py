@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from taskrunner import Cron, Every, TaskRunner, clock, heartbeat, home
+from taskrunner import Cron, Every, TaskRunner, clock
+from taskrunner.home import heartbeat, paths
 from taskrunner.schedule.kinds import Schedule
 
 MINUTE = 60_000  # milliseconds
@@ -37,7 +38,7 @@ SELECT task_id, state, count(*), sum(coalesced), count(started), sum(finished - 
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[sqlite3.Connection]:
     """Have the store of a home open; what the block writes is one transaction, and moved out of the log."""
-    with contextlib.closing(sqlite3.connect(folder / home.STORE)) as store:
+    with contextlib.closing(sqlite3.connect(folder / paths.STORE)) as store:
         with store:
             yield store
         store.execute("PRAGMA wal_checkpoint(truncate)")
@@ -100,7 +101,7 @@ def due(template: Path, folder: Path, *, alike: bool) -> Path:
             rows,
         )
     beat = heartbeat.Beat(slot - MINUTE // 2, MINUTE, clock.boot_id(), "cron", None)
-    heartbeat.write(str(folder / home.HEARTBEAT), beat)
+    heartbeat.write(str(folder / paths.HEARTBEAT), beat)
     return folder
 
 
@@ -168,7 +169,7 @@ def outputs(folder: Path) -> int:
 
 def running(folder: Path) -> int:
     """Return how many runs of a home are running, with a process that is known."""
-    with contextlib.closing(sqlite3.connect(folder / home.STORE)) as store:
+    with contextlib.closing(sqlite3.connect(folder / paths.STORE)) as store:
         rows = store.execute("SELECT count(*) FROM processes WHERE pid IS NOT NULL")
         return int(rows.fetchone()[0])
 
@@ -184,6 +185,6 @@ def untouched(*folders: Path) -> Iterator[None]:
 
 
 def _newest(folder: Path) -> tuple[int | None, ...]:
-    with contextlib.closing(sqlite3.connect(folder / home.STORE)) as store:
+    with contextlib.closing(sqlite3.connect(folder / paths.STORE)) as store:
         rows = store.execute("SELECT (SELECT max(id) FROM runs), (SELECT max(id) FROM events)")
         return tuple(rows.fetchone())

@@ -13,7 +13,7 @@ from subprocess import Popen
 from benchmarks import commands, homes, machine, places, processes, rivals, timing
 from benchmarks.bench import Bench
 from benchmarks.mix import MINUTES, MIX, due_at
-from taskrunner import home as rooms
+from taskrunner.home import paths as rooms
 
 SETTLED = 2.0  # seconds after which a process has done what it does first
 OPEN_FILES = 2  # of a supervisor, for each child

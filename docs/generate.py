@@ -516,7 +516,7 @@ def errors_tree() -> str:
 
 def configuration_page() -> str:
     """Return the page of the settings, from the comments beside them."""
-    module = Module("config")
+    module = Module("home/config")
     rows = []
     for node in module.classes()["Config"].body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
@@ -528,7 +528,7 @@ def configuration_page() -> str:
             rows.append((f"`{name}`", variable, default, escaped(module.comment(node))))
     return page(
         "Configuration",
-        "`Config` in `taskrunner/config.py`",
+        "`Config` in `taskrunner/home/config.py`",
         CONFIGURATION_HEAD,
         table(("setting", "variable", "default", "meaning"), rows),
         CONFIGURATION_TAIL,
@@ -704,7 +704,7 @@ MANUAL_TAIL = """\
 
 def settings_manual() -> str:
     """Return the manual of the settings as Markdown, from the comments beside them."""
-    module = Module("config")
+    module = Module("home/config")
     lines = []
     for node in module.classes()["Config"].body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:

@@ -4,7 +4,8 @@ import contextlib
 import os
 import sys
 
-from taskrunner import clock, doorman, home
+from taskrunner import clock, doorman
+from taskrunner.home import paths
 
 TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _names(given: str | None) -> int:
 
 def _idle(given: str | None) -> bool:
     try:
-        return doorman.idle(home.find(given), clock.now_ms(), home.caller())
+        return doorman.idle(paths.find(given), clock.now_ms(), paths.caller())
     except Exception:  # noqa: BLE001  the full way meets it again, and says what is wrong
         return False
 
@@ -80,14 +81,14 @@ def _tick(given: str | None) -> int:
     def due(text: str) -> bool:
         # cron sends a mail for each sentence, and comes again in a minute.
         watched = sys.stderr is not None and sys.stderr.isatty()
-        return watched or complaint.due(home.find(given), text, clock.now_ms())
+        return watched or complaint.due(paths.find(given), text, clock.now_ms())
 
     def tell(text: str) -> None:
         if due(text):
             refusal.tell(text)
 
     try:
-        here = opened.open_home(home.find(given))
+        here = opened.open_home(paths.find(given))
         carried, warning = None, None
         if here.config.carrier == "systemd":
             from taskrunner import carrier
@@ -98,7 +99,7 @@ def _tick(given: str | None) -> int:
             from taskrunner import metrics
 
             publish = metrics.publish
-        visit = tick.tick(here, caller=home.caller(), carrier=carried, publish=publish)
+        visit = tick.tick(here, caller=paths.caller(), carrier=carried, publish=publish)
         here.store.close()
         if warning := warning or visit.warning:
             tell(warning)

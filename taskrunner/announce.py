@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from taskrunner import channels
-from taskrunner.channels import OWN, Channel
+from taskrunner.home import channels
+from taskrunner.home.channels import OWN, Channel
 from taskrunner.model.values import Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
 

@@ -6,7 +6,7 @@ SQLite needs room even to delete a row. The file must not know what the room is 
 import os
 from contextlib import suppress
 
-from taskrunner import home
+from taskrunner.home import paths
 
 SIZE = 240 * 1024  # bytes
 AMPLE = 16 * SIZE  # that have to be free before it is made
@@ -14,7 +14,7 @@ AMPLE = 16 * SIZE  # that have to be free before it is made
 
 def keep(folder: str) -> None:
     """Make the ballast of a home, unless it is there or the disk is short of room."""
-    place = home.path(folder, home.BALLAST)
+    place = paths.path(folder, paths.BALLAST)
     if os.path.lexists(place):
         return
     with suppress(OSError):
@@ -45,7 +45,7 @@ def needed(folder: str) -> bool:
 def give_up(folder: str) -> bool:
     """Remove the ballast of a home; whether there was one."""
     try:
-        os.unlink(home.path(folder, home.BALLAST))
+        os.unlink(paths.path(folder, paths.BALLAST))
     except OSError:
         return False
     return True

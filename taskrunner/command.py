@@ -13,8 +13,9 @@ from collections.abc import Iterator, Set
 from datetime import datetime
 from functools import lru_cache
 
-from taskrunner import clock, config, rights, trust
+from taskrunner import clock, rights
 from taskrunner.errors import InputError, StateError, shown
+from taskrunner.home import config, trust
 from taskrunner.model.values import Command, Run, Task
 
 UMASK = 0o022

@@ -10,7 +10,7 @@ import stat
 import zlib
 from contextlib import suppress
 
-from taskrunner import home
+from taskrunner.home import paths
 
 AGAIN = 3_600_000  # milliseconds
 AT = 128  # byte of the lock file; what stands before it is said by `tick`
@@ -35,7 +35,7 @@ def due(folder: str, text: str, now: int) -> bool:
 
 
 def _places(folder: str) -> list[tuple[str, int]]:
-    return [(home.path(folder, home.LOCK), AT), (_in_memory(folder), 0)]
+    return [(paths.path(folder, paths.LOCK), AT), (_in_memory(folder), 0)]
 
 
 def _in_memory(folder: str) -> str:

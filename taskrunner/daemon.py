@@ -16,7 +16,6 @@ from taskrunner import (
     ballast,
     carrier,
     clock,
-    config,
     doorman,
     live_output,
     metrics,
@@ -28,7 +27,8 @@ from taskrunner import (
 )
 from taskrunner.awaited import Awaited
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
-from taskrunner.journal import INFO, WARNING
+from taskrunner.home import config
+from taskrunner.home.syslog import INFO, WARNING
 from taskrunner.model.answers import Piece
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.opened import OpenHome

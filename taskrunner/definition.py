@@ -9,8 +9,9 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import channels, claim, clock, command, config, functions, options, policy, slots
+from taskrunner import claim, clock, command, functions, options, policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
+from taskrunner.home import channels, config
 from taskrunner.model.values import Kind, Task
 from taskrunner.opened import OpenHome
 from taskrunner.schedule import describe, kinds

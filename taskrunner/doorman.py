@@ -8,7 +8,8 @@ import os
 import sqlite3
 from contextlib import closing
 
-from taskrunner import clock, heartbeat, home, lock, migrations
+from taskrunner import clock, migrations
+from taskrunner.home import heartbeat, lock, paths
 
 GAP = 2.5  # tick periods without a tick are a gap
 # A run whose time comes before the next tick is waited for by this one.
@@ -33,11 +34,11 @@ def idle(folder: str, now: int, caller: str) -> bool:
 
     A home without a store has nothing to do. Raises HomeRefused.
     """
-    home.check(folder)
-    store = home.path(folder, home.STORE)
+    paths.check(folder)
+    store = paths.path(folder, paths.STORE)
     if not os.path.lexists(store):
         return True
-    place = home.path(folder, home.HEARTBEAT)
+    place = paths.path(folder, paths.HEARTBEAT)
     last = heartbeat.read(place)
     boot_id = clock.boot_id()
     if last is None or not steady(last, now, boot_id) or _spooled(folder):
@@ -56,7 +57,7 @@ def steady(last: heartbeat.Beat, now: int, boot_id: str) -> bool:
 def _spooled(folder: str) -> bool:
     """Return whether the end of a run waits to be recorded."""
     try:
-        names = os.listdir(home.path(folder, home.SPOOL))
+        names = os.listdir(paths.path(folder, paths.SPOOL))
     except FileNotFoundError:
         return False
     except OSError:
@@ -83,5 +84,5 @@ def _anything(folder: str, store: str, now: int, last: heartbeat.Beat, boot: str
     except sqlite3.Error:
         return True
     return not all(
-        lock.is_held(home.path(folder, home.SUPERVISORS, name)) for (name,) in supervisors
+        lock.is_held(paths.path(folder, paths.SUPERVISORS, name)) for (name,) in supervisors
     )

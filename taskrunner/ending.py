@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from taskrunner import clock, excerpt, lock, runner, verdict
+from taskrunner import clock, excerpt, runner, verdict
 from taskrunner.errors import in_words
 from taskrunner.excerpt import Gap
+from taskrunner.home import lock
 from taskrunner.model.record import mutable, record
 from taskrunner.model.values import End, Outcome, Process, Run, State, Terms
 from taskrunner.output import SMALL, Slot, Slots, gather, lost

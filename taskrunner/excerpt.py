@@ -13,7 +13,7 @@ import errno
 import os
 from collections.abc import Iterator
 
-from taskrunner import lock
+from taskrunner.home import lock
 from taskrunner.model.record import record
 
 CHUNK = 256 * 1024

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from taskrunner import claim, clock, explain as why, heartbeat, home, ledger, outlook, rehearsal
+from taskrunner import claim, clock, explain as why, ledger, outlook, rehearsal
 from taskrunner.errors import UnknownTask
 from taskrunner.explain import Case
+from taskrunner.home import heartbeat, paths
 from taskrunner.model.answers import Explained, Explanation
 from taskrunner.model.record import like
 from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
@@ -104,7 +105,7 @@ def _case(here: OpenHome, key: str | int) -> Case:
     """Return all that is known of a task, also of one that was removed, but for its runs."""
     task, removed = _ever(here, key)
     now, wrong = here.now(), outlook.problem(task)
-    beat = heartbeat.read(here.path(home.HEARTBEAT))
+    beat = heartbeat.read(here.path(paths.HEARTBEAT))
     decisions = [] if removed else rehearsal.dry_run(here, now, [task])
     return Case(
         task,

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import taskrunner
-from taskrunner import heartbeat, home
 from taskrunner.errors import StateError, TaskRunnerError, shown
-from taskrunner.journal import WARNING
+from taskrunner.home import heartbeat, paths
+from taskrunner.home.syslog import WARNING
 from taskrunner.model.record import record
 from taskrunner.model.values import LIVE, State
 from taskrunner.opened import OpenHome
@@ -68,7 +68,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 def _of_all(here: OpenHome, tasks: Sequence[Standing]) -> Iterator[Family]:
     """Give what is to be said of the home as a whole."""
-    beat = heartbeat.read(here.path(home.HEARTBEAT))
+    beat = heartbeat.read(here.path(paths.HEARTBEAT))
     coming = min((each.next for each in tasks if each.enabled and each.next), default=None)
     values: list[tuple[str, str, float | None]] = [
         (

@@ -3,14 +3,15 @@
 A shell asks at each press of a key, so nothing is imported that opening the store does not need.
 """
 
-from taskrunner import home, opened
+from taskrunner import opened
 from taskrunner.errors import TaskRunnerError
+from taskrunner.home import paths
 
 
 def names(given: str | None) -> list[str]:
     """Return the names of the tasks of a home; none where it cannot be opened."""
     try:
-        here = opened.open_home(home.find(given))
+        here = opened.open_home(paths.find(given))
         try:
             return here.store.names()
         finally:

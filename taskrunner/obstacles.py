@@ -11,8 +11,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from taskrunner import channels, command, config, executable, functions, modules, rights
+from taskrunner import command, executable, functions, modules, rights
 from taskrunner.errors import InputError, StateError, shown
+from taskrunner.home import channels, config
 from taskrunner.model.values import Task
 
 # A word that a text for the shell begins with, after variables of its own, and that is no syntax.

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from taskrunner import clock as wall, config, home
-from taskrunner.config import Config
+from taskrunner import clock as wall
 from taskrunner.errors import MomentError, shown
-from taskrunner.logbook import Logbook
+from taskrunner.home import config, paths
+from taskrunner.home.config import Config
+from taskrunner.home.log_file import Logbook
 from taskrunner.model.record import field, like, record
 from taskrunner.store import Store, open_store
 
@@ -38,16 +39,16 @@ class OpenHome:
 
     def path(self, *parts: str) -> str:
         """Return the path of something in this home."""
-        return home.path(self.folder, *parts)
+        return paths.path(self.folder, *parts)
 
     @property
     def output(self) -> str:
         """The folder of outputs."""
-        return self.path(home.OUTPUT)
+        return self.path(paths.OUTPUT)
 
     def supervisor(self, name: str) -> str:
         """Return the file that a supervisor keeps locked while it lives."""
-        return self.path(home.SUPERVISORS, name)
+        return self.path(paths.SUPERVISORS, name)
 
 
 def open_home(
@@ -57,7 +58,7 @@ def open_home(
 
     `clock` stands in for the wall clock. Raises InputError, HomeRefused, StoreRefused or StoreBusy.
     """
-    home.check(folder)
+    paths.check(folder)
     settings = config.load(folder)
     store = open_store(
         folder,
@@ -81,7 +82,7 @@ def _log(folder: str, settings: Config) -> Logbook:
 
 def read_again(here: OpenHome) -> OpenHome:
     """Return a home with its settings read anew; raises InputError or HomeRefused, and all is as it was."""
-    home.check(here.folder)
+    paths.check(here.folder)
     settings = config.load(here.folder)
     if settings.tz:
         config.default_zone(settings)

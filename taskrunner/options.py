@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict
 
-from taskrunner import channels, functions, values
+from taskrunner import functions, values
 from taskrunner.errors import InputError, TaskNameError, shown
+from taskrunner.home import channels
 from taskrunner.model.values import CatchUp, OnLost, Overlap
 from taskrunner.schedule import durations
 from taskrunner.schedule.kinds import After, Boot, Manual, Schedule

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from heapq import merge
 from itertools import chain, islice
 
-from taskrunner import agenda as plan_of_days, channels, claim, clock, heartbeat, home, ledger
+from taskrunner import agenda as plan_of_days, claim, clock, ledger
 from taskrunner.errors import InputError
+from taskrunner.home import channels, heartbeat, paths
 from taskrunner.model.answers import Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, State, Task
 from taskrunner.opened import OpenHome
@@ -27,7 +28,7 @@ SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
 
 def status(here: OpenHome) -> Status:
     """Return how things stand."""
-    beat = heartbeat.read(here.path(home.HEARTBEAT))
+    beat = heartbeat.read(here.path(paths.HEARTBEAT))
     live, tasks, hold = here.store.live(), here.store.tasks(), here.store.held(here.now())
     return Status(
         last_tick=None if beat is None else clock.from_ms(beat.at),
@@ -208,7 +209,7 @@ def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str
 
 def boot_of_container(here: OpenHome) -> str:
     """Return what a boot is in the container that we are in, by what calls the ticks of this home."""
-    beat = heartbeat.read(here.path(home.HEARTBEAT))
+    beat = heartbeat.read(here.path(paths.HEARTBEAT))
     if beat is not None and beat.caller == "daemon":
         return "this is a container: its boot is each start of the container with the daemon in it"
     return (

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
-from taskrunner import clock, excerpt, lock
+from taskrunner import clock, excerpt
 from taskrunner.errors import in_words
 from taskrunner.excerpt import Excerpt, Gap
+from taskrunner.home import lock
 from taskrunner.model.record import field, mutable, record
 
 SMALL = 64 * 1024  # bytes; up to this the store keeps it

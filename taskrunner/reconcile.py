@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, excerpt, home, lock, output, runner, spool, telling, verdict
+from taskrunner import claim, clock, excerpt, output, runner, spool, telling, verdict
 from taskrunner.errors import StoreBusy, StoreRefused
+from taskrunner.home import lock, paths
 from taskrunner.model.values import NOTHING, End, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
 
@@ -189,7 +190,7 @@ def reached(program: str) -> tuple[str, ...]:
     if os.geteuid() == 0:
         return (program,)
     # A shell that su(1) or cron(8) made does not have the variable.
-    return ("env", f"XDG_RUNTIME_DIR={home.runtime()}", program, "--user")
+    return ("env", f"XDG_RUNTIME_DIR={paths.runtime()}", program, "--user")
 
 
 def living_units(processes: Iterable[Process]) -> set[str] | None:
@@ -279,8 +280,8 @@ def sweep(here: OpenHome) -> None:
     needed = {process.supervisor for _, process in here.store.processes()}
     # A home may have come without its folders, or with something else in their place.
     with suppress(FileNotFoundError, NotADirectoryError):
-        for name in os.listdir(here.path(home.SUPERVISORS)):
-            with telling.apart(here, f"{home.SUPERVISORS}/{name} could not be removed"):
+        for name in os.listdir(here.path(paths.SUPERVISORS)):
+            with telling.apart(here, f"{paths.SUPERVISORS}/{name} could not be removed"):
                 if name not in needed:
                     lock.remove_if_free(here.supervisor(name))
         for owner, places in output.owners(here.output).items():

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from taskrunner import capacity, clock, heartbeat, home, policy, reconcile, slots, verdict
+from taskrunner import capacity, clock, policy, reconcile, slots, verdict
 from taskrunner.errors import InputError
+from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import like
 from taskrunner.model.values import Run, State, Task, Trigger
 from taskrunner.opened import OpenHome
@@ -37,7 +38,7 @@ def _due(here: OpenHome, at: datetime, only: Sequence[Task] | None) -> list[Task
 
 def _boot(here: OpenHome) -> str:
     """Return the boot that the next tick is in, if the clock that called the last one calls it."""
-    last = heartbeat.read(here.path(home.HEARTBEAT))
+    last = heartbeat.read(here.path(paths.HEARTBEAT))
     return clock.boot(daemon=last is not None and last.caller == "daemon")
 
 

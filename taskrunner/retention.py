@@ -13,8 +13,9 @@ from heapq import merge
 from itertools import islice, zip_longest
 from typing import TypeVar
 
-from taskrunner import ballast, clock, heartbeat, home, output, telling
+from taskrunner import ballast, clock, output, telling
 from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
+from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Progress, Pruned, untold
 from taskrunner.opened import OpenHome
@@ -163,7 +164,7 @@ def prune(
 
 def _clock_agrees(here: OpenHome, now: datetime) -> bool:
     beat = heartbeat.Beat(clock.to_ms(now), 0, clock.boot_id(), "", clock.since_boot())
-    return agrees(heartbeat.read(here.path(home.HEARTBEAT)), beat)
+    return agrees(heartbeat.read(here.path(paths.HEARTBEAT)), beat)
 
 
 def _plus(one: Pruned, other: Pruned) -> Pruned:

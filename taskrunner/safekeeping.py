@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from taskrunner import command, home, lock, reconcile
+from taskrunner import command, reconcile
 from taskrunner.errors import StateError, shown
+from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 from taskrunner.model.values import Event, Progress, untold
 from taskrunner.opened import OpenHome
@@ -55,7 +56,7 @@ def backup(
     """Write a checked copy of the store, then remove all but the newest `keep` of those we named ourselves."""
     if here.store.place == MISSING:
         raise StateError(f"there is no store in {shown(here.folder)} to copy: add a task first")
-    folder = here.path(home.BACKUPS)
+    folder = here.path(paths.BACKUPS)
     target = os.path.abspath(place) if place else _free(folder, _name(now))
     if os.path.lexists(target):
         raise StateError(f"{shown(target)} is there already: give another name")
@@ -139,13 +140,13 @@ def restore(
     progress: Progress = untold,
 ) -> Restored:
     """Put a copy in the place of the store, which is kept; nothing may run meanwhile."""
-    source, store = os.path.abspath(place), home.path(folder, home.STORE)
+    source, store = os.path.abspath(place), paths.path(folder, paths.STORE)
     counted = copies.examine(source)
     if os.path.lexists(store) and os.path.samefile(source, store):
         raise StateError(f"{shown(source)} is the store itself: give the file of a backup")
-    home.check(folder)
-    home.create(folder)
-    with lock.held(home.path(folder, home.LOCK), LOCK_WAIT) as fd:
+    paths.check(folder)
+    paths.create(folder)
+    with lock.held(paths.path(folder, paths.LOCK), LOCK_WAIT) as fd:
         if fd is None:
             raise StateError(f"a tick is at work in {shown(folder)}: try again in a moment")
         try:
@@ -158,8 +159,8 @@ def restore(
 
 def _check_alone(folder: str) -> None:
     """Raise StateError while runs go on: their supervisors would record them in the wrong store."""
-    names = os.listdir(home.path(folder, home.SUPERVISORS))
-    held = any(lock.is_held(home.path(folder, home.SUPERVISORS, name)) for name in names)
+    names = os.listdir(paths.path(folder, paths.SUPERVISORS))
+    held = any(lock.is_held(paths.path(folder, paths.SUPERVISORS, name)) for name in names)
     if held or reconcile.units_there([name for name in names if name.endswith(reconcile.UNIT)]):
         raise StateError(
             f"runs are going on in {shown(folder)}: wait or cancel them, and stop the daemon, if there is one"
@@ -172,7 +173,7 @@ def _replace(folder: str, source: str, store: str, now: datetime, progress: Prog
         os.rename(f"{store}.new", store)
         sync(folder)
         return None
-    kept = _free(home.path(folder, home.BACKUPS), f"before-restore-{_name(now)}")
+    kept = _free(paths.path(folder, paths.BACKUPS), f"before-restore-{_name(now)}")
     for spare in SPARE:
         # Who has the store open, as a program that only looks, goes on with what is put back.
         with suppress(IdsUsed):
@@ -230,7 +231,9 @@ def _move_away(store: str, kept: str) -> None:
 
 def _newest(folder: str) -> int:
     """Return the highest id of a run that a file in the home belongs to."""
-    names = os.listdir(home.path(folder, home.OUTPUT)) + os.listdir(home.path(folder, home.SPOOL))
+    names = os.listdir(paths.path(folder, paths.OUTPUT)) + os.listdir(
+        paths.path(folder, paths.SPOOL)
+    )
     found = [name.partition(".")[0] for name in names if not name.partition(".")[2].isdigit()]
     return max((int(text) for text in found if text.isascii() and text.isdigit()), default=0)
 

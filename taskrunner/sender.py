@@ -6,7 +6,8 @@ It must not know what is told, nor how.
 import os
 import sys
 
-from taskrunner import home, lock, runner
+from taskrunner import runner
+from taskrunner.home import lock, paths
 from taskrunner.opened import OpenHome
 
 PACKAGE = os.path.dirname(__file__)
@@ -22,7 +23,7 @@ def send_off(here: OpenHome) -> None:
         return
     argv = (sys.executable, "-m", "taskrunner", "--home", here.folder, "notify", "--send")
     try:
-        with lock.held(here.path(home.SENDER)) as fd:
+        with lock.held(here.path(paths.SENDER)) as fd:
             if fd is not None:
                 # -m looks into the working directory first, and finds the same program as ours there.
                 runner.detach(argv, cwd=os.path.dirname(PACKAGE), stdin=fd)

@@ -12,8 +12,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, clock, ending, excerpt, home, lock, output, telling, verdict
+from taskrunner import claim, clock, ending, excerpt, output, telling, verdict
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
+from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 from taskrunner.model.values import End, Event, Outcome, Run, State, terms
 from taskrunner.opened import OpenHome
@@ -56,7 +57,7 @@ class Spooled:
 
 def put(here: OpenHome, spooled: Spooled) -> None:
     """Write an outcome down, so that it survives us and a power cut; raises OSError."""
-    folder = here.path(home.SPOOL)
+    folder = here.path(paths.SPOOL)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     place = os.path.join(folder, spooled.name)
     text = json.dumps(
@@ -94,7 +95,7 @@ def _write(place: str, data: bytes) -> None:
 def drop(here: OpenHome, name: str) -> None:
     """Remove the file of an outcome that is in the store."""
     with suppress(FileNotFoundError):
-        os.unlink(here.path(home.SPOOL, name))
+        os.unlink(here.path(paths.SPOOL, name))
 
 
 def waiting(here: OpenHome) -> list[str]:
@@ -110,7 +111,7 @@ def holds(here: OpenHome, run_id: int) -> bool:
 
 def _names(here: OpenHome) -> list[str]:
     try:
-        return os.listdir(here.path(home.SPOOL))
+        return os.listdir(here.path(paths.SPOOL))
     except OSError:
         return []
 
@@ -118,11 +119,11 @@ def _names(here: OpenHome) -> list[str]:
 def take_up(here: OpenHome) -> None:
     """Record every outcome that waits, each in a transaction with what it brings about; then remove its file."""
     for name in waiting(here):
-        with telling.apart(here, f"{home.SPOOL}/{name} could not be taken up"):
+        with telling.apart(here, f"{paths.SPOOL}/{name} could not be taken up"):
             _take_up(here, name)
     for name in _names(here):
         owner = name.removesuffix(f"{KIND}{UNFINISHED}").partition(".")[2]
-        with telling.apart(here, f"{home.SPOOL}/{name} could not be removed"):
+        with telling.apart(here, f"{paths.SPOOL}/{name} could not be removed"):
             if name.endswith(UNFINISHED) and not lock.is_held(here.supervisor(owner)):
                 drop(here, name)
 
@@ -144,7 +145,7 @@ def _take_up(here: OpenHome, name: str) -> None:
 
 def _read(here: OpenHome, name: str) -> Spooled:
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # it might be a pipe
-    with open(os.open(here.path(home.SPOOL, name), flags), "rb") as file:
+    with open(os.open(here.path(paths.SPOOL, name), flags), "rb") as file:
         found: dict[str, Any] = json.load(file)
     if found.pop("version") != VERSION:
         raise ValueError("another version wrote it")
@@ -171,13 +172,13 @@ def _check_kinds(made: Any) -> None:
 
 def _refuse(here: OpenHome, name: str, exc: Exception) -> None:
     """Set a file aside that cannot be understood, so that it is told of once."""
-    place = shown(f"{home.SPOOL}/{name}")
+    place = shown(f"{paths.SPOOL}/{name}")
     text = (
         f"{place} cannot be read and was set aside under that name with {REFUSED}: {in_words(exc)}"
     )
     with here.store.transaction():
         here.store.note(Event(here.now(), "error", "tick", text=text))
-    os.rename(here.path(home.SPOOL, name), here.path(home.SPOOL, name + REFUSED))
+    os.rename(here.path(paths.SPOOL, name), here.path(paths.SPOOL, name + REFUSED))
 
 
 def _take(here: OpenHome, spooled: Spooled) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import claim, clock, doorman, heartbeat, ledger
+from taskrunner import claim, clock, doorman, ledger
 from taskrunner.errors import InputError
+from taskrunner.home import heartbeat
 from taskrunner.model.values import Event, Task
 from taskrunner.opened import OpenHome
 from taskrunner.schedule import kinds

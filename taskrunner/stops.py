@@ -4,8 +4,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from taskrunner import lock, reconcile, runner, spool, telling
+from taskrunner import reconcile, runner, spool, telling
 from taskrunner.errors import StoreBusy, StoreRefused
+from taskrunner.home import lock
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Process, State
 from taskrunner.opened import OpenHome

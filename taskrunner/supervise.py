@@ -19,8 +19,6 @@ from taskrunner import (
     command,
     ending,
     excerpt,
-    home,
-    lock,
     output,
     policy,
     runner,
@@ -32,6 +30,7 @@ from taskrunner import (
 from taskrunner.ending import Ended, Watched
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.excerpt import Gap
+from taskrunner.home import lock, paths
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Command, End, Outcome, Process, Run, State, Task, terms
 from taskrunner.opened import OpenHome
@@ -582,7 +581,7 @@ def supervisor(
 
     With a `name` we are the one that the row of a run tells already.
     """
-    home.create(here.folder)  # a store that was put back may have come without its folders
+    paths.create(here.folder)  # a store that was put back may have come without its folders
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from taskrunner import clock
 from taskrunner.errors import StoreBusy, StoreRefused, in_words, origin
-from taskrunner.journal import DEBUG, ERROR, INFO, WARNING
+from taskrunner.home.syslog import DEBUG, ERROR, INFO, WARNING
 from taskrunner.model.values import Run, State, Task
 from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision

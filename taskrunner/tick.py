@@ -23,9 +23,6 @@ from taskrunner import (
     claim,
     clock,
     doorman,
-    heartbeat,
-    home,
-    lock,
     policy,
     reconcile,
     rehearsal,
@@ -38,6 +35,7 @@ from taskrunner import (
     telling,
 )
 from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreRefused
+from taskrunner.home import heartbeat, lock, paths
 from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Run, State, Task
 from taskrunner.opened import OpenHome
@@ -212,7 +210,7 @@ def claims(
 
     A visit to some tasks `only` leaves no heartbeat, since it has not seen to the others.
     """
-    with lock.held(here.path(home.LOCK), LOCK_WAIT) as fd:
+    with lock.held(here.path(paths.LOCK), LOCK_WAIT) as fd:
         if fd is None:
             _name_the_holder(here)
             return Claims(Visit(here.now(), busy=True))
@@ -222,7 +220,7 @@ def claims(
         made = Claims(Visit(now))
         length = (period or here.config.tick_period) // MS
         beat = heartbeat.Beat(clock.to_ms(now), length, boot_id, caller, clock.since_boot())
-        last = heartbeat.read(here.path(home.HEARTBEAT))
+        last = heartbeat.read(here.path(paths.HEARTBEAT))
         made.agrees = retention.agrees(last, beat)
         if only is None:
             steps.notice(here, now, last, beat)
@@ -234,7 +232,7 @@ def claims(
         here.store.see_boot(boot)
         _decide(here, made, boot, only, caller)
         if only is None:
-            heartbeat.write(here.path(home.HEARTBEAT), beat)
+            heartbeat.write(here.path(paths.HEARTBEAT), beat)
         here.log.write()
         return made
 
@@ -257,7 +255,7 @@ def _name_the_holder(here: OpenHome) -> None:
     The first half of the lock file is written by its holder, the second by who complained last.
     """
     try:
-        with open(here.path(home.LOCK), "r+b", buffering=0) as file:
+        with open(here.path(paths.LOCK), "r+b", buffering=0) as file:
             pid, since = map(int, file.read(HALF).split())
             seconds = (here.now() - clock.from_ms(since)).total_seconds()
             told = [int(part) for part in file.read(HALF).split()]

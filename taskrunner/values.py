@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from taskrunner import functions
-from taskrunner.config import size, variables
 from taskrunner.errors import InputError, shown
+from taskrunner.home.config import size, variables
 from taskrunner.schedule import durations
 
 GROUP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._@+-]{0,99})(?::([1-9][0-9]{0,4}))?")

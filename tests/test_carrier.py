@@ -494,7 +494,7 @@ def test_the_carrier_is_never_guessed_and_not_used_with_a_clock_in_the_hand_of_a
 
 
 def test_without_a_systemd_the_tick_carries_its_runs_and_says_so(home, tmp_path, monkeypatch):
-    monkeypatch.setattr("taskrunner.home.runtime", lambda: str(tmp_path))
+    monkeypatch.setattr("taskrunner.home.paths.runtime", lambda: str(tmp_path))
     monkeypatch.setenv("TASKRUNNER_CARRIER", "systemd")
     with TaskRunner(home) as door:
         door.add("report", ["true"], Manual(), now=True)

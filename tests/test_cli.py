@@ -1042,7 +1042,7 @@ def test_at_and_json_go_only_with_a_dry_run(refuses):
 
 
 def test_a_tick_that_finds_another_at_work_is_quiet(tell, home, monkeypatch):
-    from taskrunner import lock
+    from taskrunner.home import lock
 
     tell("add", "x", "--every", "1h", "--now", "--", "true")
     monkeypatch.setattr("taskrunner.tick.LOCK_WAIT", 0.05)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner import cli, entry, errors, runner
-from taskrunner.clocks import cron, program
+from taskrunner.clocks import cron
+from taskrunner.home import program
 
 HOME = "/srv/tasks"
 LINE = "* * * * *  /usr/local/bin/taskrunner --home /srv/tasks tick"

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner import cli, entry
-from taskrunner.clocks import program, systemd
+from taskrunner.clocks import systemd
+from taskrunner.home import program
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ("/usr/local/bin/taskrunner",)

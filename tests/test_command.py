@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from taskrunner import State, command, obstacles
-from taskrunner.config import Config
 from taskrunner.errors import InputError, StateError
+from taskrunner.home.config import Config
 from tests.samples import NOON, TASK, run
 
 ME = pwd.getpwuid(os.geteuid())

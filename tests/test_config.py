@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Manual, cli, config
-from taskrunner.config import Config
+from taskrunner import Manual, cli
 from taskrunner.errors import InputError, ZoneError
+from taskrunner.home import config
+from taskrunner.home.config import Config
 
 
 def write(home, text):

@@ -34,7 +34,8 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import cli, config
+from taskrunner import cli
+from taskrunner.home import config
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

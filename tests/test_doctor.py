@@ -17,12 +17,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, claim, cli, clock, entry, heartbeat, migrations, runner
+from taskrunner import Cron, Every, Manual, claim, cli, clock, entry, migrations, runner
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Arguments
-from taskrunner.clocks import cron, program, systemd
+from taskrunner.clocks import cron, systemd
 from taskrunner.doctor import places, stored
 from taskrunner.doctor.alive import alive
+from taskrunner.home import heartbeat, program
 from taskrunner.model.values import Severity
 from taskrunner.runner import processes
 from taskrunner.store.health import health
@@ -565,14 +566,14 @@ def test_a_channel_whose_program_is_not_there_is_told(well):
 
 
 def test_a_network_file_system_is_an_error_until_it_is_allowed(well, monkeypatch):
-    monkeypatch.setattr("taskrunner.home.network_file_system", lambda _: "nfs4")
+    monkeypatch.setattr("taskrunner.home.paths.network_file_system", lambda _: "nfs4")
     assert "is on nfs4" in found(well, "error")
     (well / "taskrunner.toml").write_text("allow_network_home = true\n")
     assert "is on nfs4" in found(well, "warning")
 
 
 def test_runs_that_systemd_is_to_carry_and_cannot_are_a_warning(well, tmp_path, monkeypatch):
-    monkeypatch.setattr("taskrunner.home.runtime", lambda: str(tmp_path))
+    monkeypatch.setattr("taskrunner.home.paths.runtime", lambda: str(tmp_path))
     assert "systemd answers" not in found(well)
     (well / "taskrunner.toml").write_text('carrier = "systemd"\n')
     told = found(well, "warning")

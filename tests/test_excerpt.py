@@ -9,7 +9,8 @@ import threading
 import pytest
 from hypothesis import given, strategies as some
 
-from taskrunner import excerpt, lock
+from taskrunner import excerpt
+from taskrunner.home import lock
 
 LIMIT = 100_000
 MARK = re.compile(rb"\A\n\[taskrunner: (\d+) bytes left out\]\n")

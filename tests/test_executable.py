@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from taskrunner import Manual, State, executable, modules, obstacles
-from taskrunner.config import Config
+from taskrunner.home.config import Config
 from taskrunner.model.values import Command
 from taskrunner.runner import handed
 from taskrunner.runner.spawn import not_started

@@ -2,8 +2,8 @@
 
 import pytest
 
-from taskrunner import heartbeat
-from taskrunner.heartbeat import Beat
+from taskrunner.home import heartbeat
+from taskrunner.home.heartbeat import Beat
 
 
 def beat(**changes):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import home as room
 from taskrunner.errors import HomeRefused, InputError
+from taskrunner.home import paths as room
 
 
 def test_the_home_is_the_one_given_then_the_variable_then_the_users_own(monkeypatch, tmp_path):

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, clock as clock_room, doorman, heartbeat
+from taskrunner import Cron, Every, Manual, clock as clock_room, doorman
+from taskrunner.home import heartbeat
 from tests.samples import ROOT, imported_by, program, with_library
 
 # All that an idle tick imports, and what these bring along.
@@ -116,7 +117,7 @@ def test_a_run_whose_supervisor_is_gone_ends_the_idleness(idle, home):
         "INSERT INTO processes (run_id, supervisor, boot_id, output, inode) VALUES (1, 'gone', 'boot', 'x', 1)",
     )
     assert not idle()
-    from taskrunner import lock
+    from taskrunner.home import lock
 
     with lock.held_own(str(home / "supervisors" / "gone")):
         assert idle()

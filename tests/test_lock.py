@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from taskrunner import lock
+from taskrunner.home import lock
 
 HOLDER = (
     "import sys, fcntl, os\n"

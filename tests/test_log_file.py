@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taskrunner import Cron, InputError, Manual, TaskRunner, journal
-from taskrunner.logbook import Logbook
+from taskrunner import Cron, InputError, Manual, TaskRunner
+from taskrunner.home import syslog
+from taskrunner.home.log_file import Logbook
 from tests.samples import ROOT, call, start, wait_for
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, 5000, UTC)
@@ -166,7 +167,7 @@ def test_what_was_not_committed_is_not_told(runner, home):
 
 def test_a_line_is_one_line_whatever_it_tells(tmp_path):
     book = Logbook(str(tmp_path), "file")
-    book.say(journal.INFO, NOON, "one\ntwo\x1b[31m \u202e" + "x" * 2000)
+    book.say(syslog.INFO, NOON, "one\ntwo\x1b[31m \u202e" + "x" * 2000)
     book.write()
     (line,) = (tmp_path / "taskrunner.log").read_text().splitlines()
     assert line.startswith(f"2026-11-20T12:00:00.005Z {os.getpid()} info    one\\ntwo\\x1b[31m")
@@ -178,7 +179,7 @@ def test_many_lines_are_one_write(tmp_path, monkeypatch):
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: (writes.append(data), real(fd, data))[1])
     for number in range(500):
-        book.say(journal.INFO, NOON, f"line {number}")
+        book.say(syslog.INFO, NOON, f"line {number}")
     book.write()
     book.write()
     assert len(writes) == 1
@@ -188,10 +189,10 @@ def test_a_file_that_is_full_is_put_aside_and_five_are_kept(tmp_path):
     book = Logbook(str(tmp_path), "file")
     for number in range(9):
         for _ in range(1100):
-            book.say(journal.INFO, NOON, f"{number}" + "x" * 900)
+            book.say(syslog.INFO, NOON, f"{number}" + "x" * 900)
         book.write()
     assert sorted(os.listdir(tmp_path)) == [f"taskrunner.log.{number}" for number in range(1, 6)]
-    book.say(journal.INFO, NOON, "new")
+    book.say(syslog.INFO, NOON, "new")
     book.write()
     assert (tmp_path / "taskrunner.log").read_text().endswith("new\n")
     newest = [(tmp_path / f"taskrunner.log.{n}").read_text().split()[3][0] for n in range(1, 6)]
@@ -246,8 +247,8 @@ def listener(tmp_path, monkeypatch):
     heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     heard.bind(str(tmp_path / "socket"))
     heard.setblocking(False)
-    monkeypatch.setattr(journal, "JOURNAL", str(tmp_path / "socket"))
-    monkeypatch.setattr(journal, "SYSLOG", str(tmp_path / "socket"))
+    monkeypatch.setattr(syslog, "JOURNAL", str(tmp_path / "socket"))
+    monkeypatch.setattr(syslog, "SYSLOG", str(tmp_path / "socket"))
 
     def ask():
         found = []
@@ -282,7 +283,7 @@ def test_the_journal_gets_fields_to_search_by(home, clock, listener):
 
 
 def test_a_field_of_several_lines_goes_by_its_length(listener):
-    assert journal.send(MESSAGE="one\ntwo", PRIORITY=6)
+    assert syslog.send(MESSAGE="one\ntwo", PRIORITY=6)
     assert b"MESSAGE\n\x07\x00\x00\x00\x00\x00\x00\x00one\ntwo\nPRIORITY=6\n" in listener()[0]
 
 
@@ -297,7 +298,7 @@ def test_syslog_gets_lines(home, clock, listener):
 
 @pytest.mark.parametrize("place", ["journal", "syslog"])
 def test_where_nobody_listens_the_file_is_written(home, clock, monkeypatch, tmp_path, place):
-    monkeypatch.setattr(journal, place.upper(), str(tmp_path / "nobody"))
+    monkeypatch.setattr(syslog, place.upper(), str(tmp_path / "nobody"))
     (home / "taskrunner.toml").write_text(f'log_to = "{place}"')
     with TaskRunner(home, clock=clock) as runner:
         runner.add("x", ["true"], Manual())

@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from taskrunner import cli, config
+from taskrunner import cli
+from taskrunner.home import config
 from tests.samples import ROOT
 
 PAGES = sorted((ROOT / "contrib" / "man").iterdir())

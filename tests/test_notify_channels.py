@@ -10,9 +10,10 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from taskrunner import Every, InputError, Manual, StateError, TaskRunner, TaskRunnerError, channels
+from taskrunner import Every, InputError, Manual, StateError, TaskRunner, TaskRunnerError
 from taskrunner.doctor import told
 from taskrunner.doctor.seen import look
+from taskrunner.home import channels
 from taskrunner.runner import started_ticks
 from tests import servers
 

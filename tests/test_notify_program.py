@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Every, Manual, TaskRunner, lock
+from taskrunner import Every, Manual, TaskRunner
+from taskrunner.home import lock
 from tests.samples import ROOT, call, imported_by, start, wait_for
 
 

@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from taskrunner import Every, Manual, State, TaskRunner, config
+from taskrunner import Every, Manual, State, TaskRunner
+from taskrunner.home import config
 from taskrunner.readiness import Readiness
 from tests.samples import ROOT, program, wait_for
 

@@ -19,11 +19,11 @@ from taskrunner import (
     cli,
     clock as clock_room,
     daemon as loop,
-    heartbeat,
     retention,
 )
 from taskrunner.errors import StateError
-from taskrunner.heartbeat import Beat
+from taskrunner.home import heartbeat
+from taskrunner.home.heartbeat import Beat
 from taskrunner.model.values import Event, Pruned
 from taskrunner.store import connection, open_store, pruned
 from taskrunner.supervise import supervisor

@@ -12,7 +12,8 @@ from functools import partial
 
 import pytest
 
-from taskrunner import lock, runner
+from taskrunner import runner
+from taskrunner.home import lock
 from taskrunner.model.values import Command, Outcome
 from taskrunner.runner import Children
 

@@ -21,10 +21,10 @@ from taskrunner import (
     Trigger,
     claim,
     clock as clock_room,
-    lock,
     tick,
 )
 from taskrunner.errors import LockHeld
+from taskrunner.home import lock
 from taskrunner.model.values import End
 from taskrunner.policy import Action
 

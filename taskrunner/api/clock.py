@@ -35,7 +35,8 @@ class Clock(Door):
         The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id or several, only those tasks are looked at. A home without a store has nothing to do. Raises
         StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
         """
-        from taskrunner import carrier, home, metrics, tick as visits
+        from taskrunner import carrier, metrics, tick as visits
+        from taskrunner.home import paths
 
         here = self._here()
         only = _only(here, task)
@@ -43,7 +44,7 @@ class Clock(Door):
             return visits.Visit(here.now(), idle=True)
         carried, warning = carrier.of(here)
         visit = visits.tick(
-            here, caller=home.word(caller), only=only, carrier=carried, publish=metrics.publish
+            here, caller=paths.word(caller), only=only, carrier=carried, publish=metrics.publish
         )
         visit.warning = visit.warning or warning
         return visit

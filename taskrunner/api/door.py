@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Self
 
-from taskrunner import clock, config, home
+from taskrunner import clock
+from taskrunner.home import config, paths
 from taskrunner.model.values import Event
 from taskrunner.opened import OpenHome, open_home
 from taskrunner.schedule import zones
@@ -71,7 +72,7 @@ class Door:
     def _here(self, *, create: bool = False) -> OpenHome:
         """Return the opened home; a store that does not exist is an empty one until it has to be made."""
         if self._opened is not None and self._opened.store.place == MISSING:
-            if not create and not os.path.exists(home.path(self.home, home.STORE)):
+            if not create and not os.path.exists(paths.path(self.home, paths.STORE)):
                 return self._opened
             self._opened.store.close()
             self._opened = None
@@ -104,7 +105,7 @@ class Door:
 
 def find_home(given: str | os.PathLike[str] | None) -> str:
     """Return the path of the home."""
-    return home.find(None if given is None else os.fspath(given))
+    return paths.find(None if given is None else os.fspath(given))
 
 
 def several(

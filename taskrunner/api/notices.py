@@ -18,7 +18,8 @@ class Notices(Door):
 
     def channels(self) -> list[Told]:
         """Return the channels of the configuration, and what waits for each; raises InputError for a mistake in one."""
-        from taskrunner import channels, notify
+        from taskrunner import notify
+        from taskrunner.home import channels
 
         for wrong in channels.mistakes(self._here().config.notify).values():
             raise InputError(wrong)
@@ -39,7 +40,8 @@ class Notices(Door):
         It goes at once and past the outbox. A ping is sent as a line for the log of the switch, which changes
         nothing there.
         """
-        from taskrunner import channels, notify
+        from taskrunner import notify
+        from taskrunner.home import channels
 
         here = self._here()
         if name in (wrong := channels.mistakes(here.config.notify)):

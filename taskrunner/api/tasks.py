@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from taskrunner import config
 from taskrunner.api.door import Door
 from taskrunner.errors import (
     DuplicateTask,
@@ -14,6 +13,7 @@ from taskrunner.errors import (
     UnknownTask,
     shown,
 )
+from taskrunner.home import config
 from taskrunner.model.values import Kind, Task
 
 if TYPE_CHECKING:

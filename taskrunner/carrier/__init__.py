@@ -13,7 +13,7 @@ supervisor works.
 import os
 from typing import TYPE_CHECKING
 
-from taskrunner import home
+from taskrunner.home import paths
 from taskrunner.opened import OpenHome
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ NO_ANSWER = 'the setting is carrier = "systemd", but no systemd answers here: ru
 
 def answers() -> bool:
     """Return whether a systemd that is ours, the system's or the user's, takes units."""
-    return os.path.exists(os.path.join(home.runtime(), "systemd/private"))
+    return os.path.exists(os.path.join(paths.runtime(), "systemd/private"))
 
 
 def of(here: OpenHome) -> "tuple[Transient | None, str | None]":

@@ -5,7 +5,7 @@
 It is written wherever systemd carries runs, also when the log of taskrunner goes elsewhere.
 """
 
-from taskrunner.journal import ERROR, INFO, NOTICE, WARNING, send
+from taskrunner.home.syslog import ERROR, INFO, NOTICE, WARNING, send
 from taskrunner.model.values import Run, State
 from taskrunner.opened import OpenHome
 

@@ -10,23 +10,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from taskrunner import (
-    clock,
-    excerpt,
-    home,
-    metrics,
-    opened,
-    output,
-    reconcile,
-    runner,
-    spool,
-    supervise,
-)
+from taskrunner import clock, excerpt, metrics, opened, output, reconcile, runner, spool, supervise
 from taskrunner.carrier import journal
 from taskrunner.carrier.transient import Transient
-from taskrunner.config import Config
 from taskrunner.ending import Watched
 from taskrunner.errors import TaskRunnerError, UnknownRun
+from taskrunner.home import paths
+from taskrunner.home.config import Config
 from taskrunner.model.values import Outcome, State, terms
 from taskrunner.opened import OpenHome
 from taskrunner.output import Slot
@@ -68,7 +58,7 @@ def _told(folder: str, unit: str, run_id: int, outcome: Outcome) -> Told:
     """Put together what there is to know; we were started as soon as all of the command had ended."""
     at = clock.now() - timedelta(seconds=runner.age(os.getpid()) or 0)
     with open(
-        home.path(folder, home.SUPERVISORS, unit), "rb"
+        paths.path(folder, paths.SUPERVISORS, unit), "rb"
     ) as file:  # what `begin` has left of it
         fault = handed.begun(file.read())
     stopped, closing_down = _stop_asked(unit)

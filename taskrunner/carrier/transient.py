@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner import clock, config, home, lock, output, reconcile, runner, telling
+from taskrunner import clock, output, reconcile, runner, telling
 from taskrunner.carrier import journal
-from taskrunner.clocks import program
+from taskrunner.home import config, lock, paths, program
 from taskrunner.model.record import record
 from taskrunner.model.values import Command, Run
 from taskrunner.opened import OpenHome
@@ -42,7 +42,7 @@ class Transient:
     def unit(self, run_id: int) -> str:
         """Return the name of the unit that is to carry a run: `taskrunner-run-<id>.service`."""
         name = f"taskrunner-run-{run_id}"
-        if os.path.exists(os.path.join(home.runtime(), "systemd/transient", f"{name}.service")):
+        if os.path.exists(os.path.join(paths.runtime(), "systemd/transient", f"{name}.service")):
             name += f"-{os.urandom(4).hex()}"  # a run of another home has the same number
         return f"{name}.service"
 
@@ -90,7 +90,7 @@ class Transient:
     def send_off(self) -> None:
         """Let what is to be told be sent, by a unit of its own, unless one is at it."""
         self.here.store.posted = False
-        if not lock.is_held(self.here.path(home.SENDER)):
+        if not lock.is_held(self.here.path(paths.SENDER)):
             words = program.words(program.own(), self.here.folder, "notify", "--send")
             name = f"taskrunner-send-{os.urandom(4).hex()}"
             _run_unit(

@@ -234,9 +234,10 @@ def _due(args: Arguments, text: str) -> bool:
     """Return whether a fault is to be told of: a verb that is started again and again tells it once an hour."""
     if args.verb not in REPEATED or (sys.stderr is not None and sys.stderr.isatty()):
         return True
-    from taskrunner import clock, complaint, home
+    from taskrunner import clock, complaint
+    from taskrunner.home import paths
 
-    return complaint.due(home.find(args.home), text, clock.now_ms())
+    return complaint.due(paths.find(args.home), text, clock.now_ms())
 
 
 def _read(words: Sequence[str], args: Arguments) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from taskrunner import errors, home, render
+from taskrunner import errors, render
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -20,6 +20,7 @@ from taskrunner.cli.common import (
 from taskrunner.cli.interleaved import Interleaved
 from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError
+from taskrunner.home import paths
 from taskrunner.model.values import Severity
 from taskrunner.schedule import durations
 
@@ -63,7 +64,7 @@ def _tick(args: Any) -> int:
     with door(args) as runner:
         if args.dry_run:
             return _dry_run(runner, args)
-        visit = runner.tick(task=args.task, caller=home.caller())
+        visit = runner.tick(task=args.task, caller=paths.caller())
         if visit.warning:
             say(visit.warning)
         if args.verbose:

@@ -10,9 +10,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
-from taskrunner import config, render
+from taskrunner import render
 from taskrunner.api import TaskRunner
 from taskrunner.errors import MomentError, StateError, ZoneError, shown
+from taskrunner.home import config
 from taskrunner.model.values import Kind
 from taskrunner.refusal import PREFIX, drop, tell
 from taskrunner.schedule import durations

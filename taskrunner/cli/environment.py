@@ -3,8 +3,9 @@
 import argparse
 from typing import Any
 
-from taskrunner import config, render
+from taskrunner import render
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, with_json
+from taskrunner.home import config
 
 ENV = """\
   taskrunner env backup

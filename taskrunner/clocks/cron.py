@@ -8,8 +8,8 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from taskrunner.clocks import program
-from taskrunner.clocks.program import Call
+from taskrunner.home import program
+from taskrunner.home.program import Call
 from taskrunner.model.record import like, record
 
 EVERY_MINUTE = "* * * * *"

@@ -6,8 +6,8 @@ Pure: texts in, values out. It must not know where crontabs are kept, nor what b
 import re
 from collections.abc import Mapping, Sequence
 
-from taskrunner.config import variable
 from taskrunner.errors import ScheduleError
+from taskrunner.home.config import variable
 from taskrunner.model.record import field, record
 from taskrunner.schedule.kinds import Boot, Cron, Schedule
 from taskrunner.values import LONGEST_DESCRIPTION

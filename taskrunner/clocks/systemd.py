@@ -7,8 +7,8 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from taskrunner.clocks import program
-from taskrunner.clocks.program import Call
+from taskrunner.home import program
+from taskrunner.home.program import Call
 
 TIMER = "taskrunner.timer"
 TICK = "taskrunner.service"

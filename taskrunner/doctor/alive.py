@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from taskrunner import clock, config, heartbeat, home, outlook
+from taskrunner import clock, outlook
 from taskrunner.errors import TaskRunnerError
+from taskrunner.home import config, heartbeat, paths
 from taskrunner.model.answers import Finding, Status
 from taskrunner.model.values import Severity
 from taskrunner.opened import OpenHome
@@ -24,12 +25,12 @@ def alive(folder: str, now: datetime) -> Finding:
 
 
 def _judged(folder: str, now: datetime) -> Finding:
-    home.check(folder)
+    paths.check(folder)
     settings = config.load(folder)
     found = health(folder, thorough=False)
     if found is None:
         return Finding(Severity.WARNING, f"there is no store in {folder} yet", None)
-    beat = heartbeat.read(home.path(folder, home.HEARTBEAT))
+    beat = heartbeat.read(paths.path(folder, paths.HEARTBEAT))
     late = _late(beat, now)
     if found.busy or found.error:
         why = "is locked" if found.busy else f"cannot be read: {found.disk or found.error}"

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 
-from taskrunner import clock, entry, home, lock, outlook, runner
-from taskrunner.clocks import cron, program, systemd
+from taskrunner import clock, entry, outlook, runner
+from taskrunner.clocks import cron, systemd
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.entry import units
 from taskrunner.entry.files import Entry
+from taskrunner.home import lock, paths, program
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Severity
 from taskrunner.runner import programs
@@ -76,7 +77,7 @@ def _entries(
 def _unfounded(seen: Seen, caller: str, daemons: list[int]) -> Iterator[Finding]:
     """Give that ticks came a moment ago from what is not there any more, and will come no longer."""
     cure = f"{INSTALL}, unless something else calls one each minute"
-    if caller == home.HAND:
+    if caller == paths.HAND:
         what = (
             f"no crontab and no unit calls a tick of {seen.folder}: the last one was called by hand"
         )
@@ -156,7 +157,7 @@ def _somebody_lives(folder: str) -> bool:
 
 def _supervisors(folder: str) -> list[str]:
     """Return the names of the supervisors of a home that live, also in other containers."""
-    place = home.path(folder, home.SUPERVISORS)
+    place = paths.path(folder, paths.SUPERVISORS)
     with suppress(OSError):
         return [name for name in os.listdir(place) if lock.is_held(os.path.join(place, name))]
     return []

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 
-from taskrunner import clock, home
-from taskrunner.clocks import program
+from taskrunner import clock
 from taskrunner.doctor import beats, places, stored, tasks, told
 from taskrunner.doctor.seen import Seen, look
+from taskrunner.home import paths, program
 from taskrunner.model.answers import Checkup, Finding
 from taskrunner.model.record import like
 
@@ -23,7 +23,7 @@ def examine(folder: str, now: datetime) -> Checkup:
 
 def _for_home(folder: str, found: Finding) -> Finding:
     """Return a finding whose commands name the home, unless they find it by themselves."""
-    if home.find() == folder:
+    if paths.find() == folder:
         return found
     named = f"`taskrunner --home {shlex.quote(folder)} "
     what, cure = (text and text.replace("`taskrunner ", named) for text in (found.what, found.cure))
@@ -40,16 +40,16 @@ def _findings(seen: Seen) -> Iterator[Finding]:
 
 def _paths(folder: str) -> dict[str, str]:
     names = {
-        "store": home.STORE,
-        "config": home.CONFIG,
-        "heartbeat": home.HEARTBEAT,
-        "lock": home.LOCK,
-        "output": home.OUTPUT,
-        "backups": home.BACKUPS,
+        "store": paths.STORE,
+        "config": paths.CONFIG,
+        "heartbeat": paths.HEARTBEAT,
+        "lock": paths.LOCK,
+        "output": paths.OUTPUT,
+        "backups": paths.BACKUPS,
     }
     return {
         "home": folder,
-        **{key: home.path(folder, name) for key, name in names.items()},
+        **{key: paths.path(folder, name) for key, name in names.items()},
         "program": " ".join(program.own()),
         "python": sys.executable,
         "zone_data": clock.ZONEINFO,

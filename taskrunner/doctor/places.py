@@ -7,26 +7,27 @@ import sys
 from collections.abc import Iterator
 
 import taskrunner
-from taskrunner import carrier, home, journal
+from taskrunner import carrier
 from taskrunner.doctor.seen import Seen, error, ok, warning
+from taskrunner.home import paths, syslog
 from taskrunner.model.answers import Finding
 from taskrunner.schedule import kinds
 from taskrunner.store.health import library
 
 LITTLE = 10_000_000  # bytes of disk; with less, claims and outcomes fail soon
 SOME = 200_000_000
-FOLDERS = (home.OUTPUT, home.BACKUPS, home.SUPERVISORS, home.SPOOL)
-FILES = (home.LOCK, home.HEARTBEAT, home.SENDER, home.BALLAST)
+FOLDERS = (paths.OUTPUT, paths.BACKUPS, paths.SUPERVISORS, paths.SPOOL)
+FILES = (paths.LOCK, paths.HEARTBEAT, paths.SENDER, paths.BALLAST)
 OURS = (
-    home.LOG,
-    home.LOCK,
-    home.HEARTBEAT,
-    home.OUTPUT,
-    home.BACKUPS,
-    home.SUPERVISORS,
-    home.SPOOL,
-    f"{home.STORE}-wal",
-    f"{home.STORE}-shm",
+    paths.LOG,
+    paths.LOCK,
+    paths.HEARTBEAT,
+    paths.OUTPUT,
+    paths.BACKUPS,
+    paths.SUPERVISORS,
+    paths.SPOOL,
+    f"{paths.STORE}-wal",
+    f"{paths.STORE}-shm",
 )
 
 
@@ -61,7 +62,7 @@ def _modes(folder: str) -> Iterator[Finding]:
 def _owners(folder: str) -> Iterator[Finding]:
     """Give the files that another user has left here, most likely root: our ticks cannot write them."""
     for name in OURS:
-        place = home.path(folder, name)
+        place = paths.path(folder, name)
         try:
             owner = os.stat(place).st_uid
         except OSError:
@@ -74,7 +75,7 @@ def _owners(folder: str) -> Iterator[Finding]:
 def _kinds(folder: str) -> Iterator[Finding]:
     """Give what is no folder where one has to be, or no file, and what we cannot write."""
     for name in (*FOLDERS, *FILES):
-        place, quoted = home.path(folder, name), shlex.quote(home.path(folder, name))
+        place, quoted = paths.path(folder, name), shlex.quote(paths.path(folder, name))
         if not os.path.lexists(place):
             continue
         wanted, right = ("folder", os.path.isdir) if name in FOLDERS else ("file", os.path.isfile)
@@ -90,13 +91,13 @@ def _kinds(folder: str) -> Iterator[Finding]:
 
 def _written(seen: Seen) -> Iterator[Finding]:
     """Give the places that settings have us write to, and that do not take it."""
-    config_file = home.path(seen.folder, home.CONFIG)
-    listeners = {"journal": journal.JOURNAL, "syslog": journal.SYSLOG}
+    config_file = paths.path(seen.folder, paths.CONFIG)
+    listeners = {"journal": syslog.JOURNAL, "syslog": syslog.SYSLOG}
     place = listeners.get(seen.settings.log_to)
     if place is not None and not os.path.exists(place):
-        what = f'the setting is log_to = "{seen.settings.log_to}", but {place} is not there: lines go into {home.LOG}'
+        what = f'the setting is log_to = "{seen.settings.log_to}", but {place} is not there: lines go into {paths.LOG}'
         yield warning(what, f'set log_to to "file" in {config_file}, or start what listens there')
-    log = home.path(seen.folder, home.LOG)
+    log = paths.path(seen.folder, paths.LOG)
     if seen.settings.log_to != "none" and os.path.lexists(log) and not _plain_and_ours(log):
         cure = f"`mv {shlex.quote(log)} {shlex.quote(f'{log}.aside')}`: it is made anew"
         yield warning(f"the log {log} is no plain file that can be written", cure)
@@ -125,7 +126,7 @@ def _unwritable(place: str) -> str | None:
 
 
 def _file_system(seen: Seen) -> Iterator[Finding]:
-    kind = home.network_file_system(seen.folder)
+    kind = paths.network_file_system(seen.folder)
     if kind is None:
         return
     what = f"the home {seen.folder} is on {kind}, where locks cannot be relied on"

@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from taskrunner import config, heartbeat, home, options
-from taskrunner.config import Config
+from taskrunner import options
 from taskrunner.errors import HomeRefused, InputError, TaskRunnerError
+from taskrunner.home import config, heartbeat, paths
+from taskrunner.home.config import Config
 from taskrunner.model.answers import Finding
 from taskrunner.model.record import field, record
 from taskrunner.model.values import Event, Hold, Severity, Task
@@ -51,14 +52,14 @@ def look(folder: str, now: datetime) -> Seen:
     """Return what there is to see of a home."""
     problems: list[Finding] = []
     try:
-        home.check(folder)
+        paths.check(folder)
     except HomeRefused as exc:
         cure = "give it to its user alone (chown, chmod go-w), or use another home (--home)"
         refused = [error(str(exc), cure)]
         return Seen(folder, now, Config(), refused, None, None)
     settings = _settings(folder, problems)
     found = health(folder, thorough=True)
-    beat = heartbeat.read(home.path(folder, home.HEARTBEAT))
+    beat = heartbeat.read(paths.path(folder, paths.HEARTBEAT))
     if found is None or found.error or found.faults or found.schema != found.known:
         return Seen(folder, now, settings, problems, found, beat)
     return _opened(Seen(folder, now, settings, problems, found, beat))
@@ -68,12 +69,12 @@ def _settings(folder: str, problems: list[Finding]) -> Config:
     try:
         settings = config.load(folder)
     except InputError as exc:
-        problems.append(error(str(exc), f"mend {home.CONFIG}: nothing works without it"))
+        problems.append(error(str(exc), f"mend {paths.CONFIG}: nothing works without it"))
         return Config()
     try:
         options.usual(settings.defaults)  # nobody else looks at them before a task is added
     except InputError as exc:
-        problems.append(error(str(exc), f"mend {home.CONFIG}: no task can be added"))
+        problems.append(error(str(exc), f"mend {paths.CONFIG}: no task can be added"))
     return settings
 
 

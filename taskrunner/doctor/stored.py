@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 
-from taskrunner import home, ledger
+from taskrunner import ledger
 from taskrunner.doctor.seen import Seen, error, ok, warning
+from taskrunner.home import paths
 from taskrunner.model.answers import Finding
 from taskrunner.store.health import Health
 
@@ -23,8 +24,8 @@ def findings(seen: Seen) -> Iterator[Finding]:
             cure = "it is made with the first task that is added; or name another home (--home)"
             yield warning(f"there is no store in {seen.folder} yet", cure)
         return
-    yield from _usable(seen.health, home.path(seen.folder, home.STORE))
-    yield from _sizes(seen.health, home.path(seen.folder, home.STORE))
+    yield from _usable(seen.health, paths.path(seen.folder, paths.STORE))
+    yield from _sizes(seen.health, paths.path(seen.folder, paths.STORE))
     if seen.hold is not None:
         yield warning(ledger.sentence(seen.hold), "`taskrunner resume` ends that")
 
@@ -48,7 +49,7 @@ def _usable(found: Health, place: str) -> Iterator[Finding]:
 
 def _kept(place: str) -> str:
     """Return how a store that is damaged is replaced: by the newest copy in the backups, if there is one."""
-    backups, copies = os.path.join(os.path.dirname(place), home.BACKUPS), []
+    backups, copies = os.path.join(os.path.dirname(place), paths.BACKUPS), []
     with suppress(OSError):
         names = [each for each in os.listdir(backups) if each.endswith(".db")]
         copies = [os.path.join(backups, each) for each in names]
@@ -83,7 +84,7 @@ def _sizes(found: Health, place: str) -> Iterator[Finding]:
 
 
 def _spool(folder: str) -> Iterator[Finding]:
-    place = home.path(folder, home.SPOOL)
+    place = paths.path(folder, paths.SPOOL)
     try:
         names = os.listdir(place)
     except OSError:

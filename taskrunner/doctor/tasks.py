@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, config, obstacles, outlook, steps
+from taskrunner import claim, clock, obstacles, outlook, steps
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.errors import ZoneError
+from taskrunner.home import config
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Task
 from taskrunner.schedule import zones

@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Iterator
 from datetime import timedelta
 
-from taskrunner import channels, home, obstacles
+from taskrunner import obstacles
 from taskrunner.doctor.seen import Seen, ok, warning
 from taskrunner.errors import shown
+from taskrunner.home import channels, paths
 from taskrunner.model.answers import Finding
 from taskrunner.render.words import many
 
@@ -16,7 +17,7 @@ LATELY = timedelta(days=7)
 
 def findings(seen: Seen) -> Iterator[Finding]:
     """Give the channels that have not taken what was to be told lately."""
-    place = home.path(seen.folder, home.CONFIG)
+    place = paths.path(seen.folder, paths.CONFIG)
     for name, wrong in channels.mistakes(seen.settings.notify).items():
         test = f", then `taskrunner notify --test {shlex.quote(name)}`" if name else ""
         yield warning(f"nobody is told: {wrong}", f"mend it in {place}{test}")

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from taskrunner import runner
-from taskrunner.clocks import cron, program
+from taskrunner.clocks import cron
 from taskrunner.entry import files
 from taskrunner.entry.files import Entry, Fitted
 from taskrunner.errors import StateError, shown
+from taskrunner.home import program
 from taskrunner.model.record import record
 
 CRON_FOLDER = "/etc/cron.d"

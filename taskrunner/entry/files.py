@@ -6,9 +6,8 @@ import pwd
 from collections.abc import Sequence
 from datetime import datetime
 
-from taskrunner import home
-from taskrunner.clocks import program
 from taskrunner.errors import StateError, shown
+from taskrunner.home import paths, program
 from taskrunner.model.record import field, record
 
 
@@ -58,15 +57,15 @@ def program_warnings(words: Sequence[str]) -> list[str]:
 
 def make_home(folder: str) -> None:
     """Make a home that entries may call; raises HomeRefused."""
-    home.check(folder)
-    home.create(folder)
+    paths.check(folder)
+    paths.create(folder)
 
 
 def keep(folder: str, name: str, text: str, now: datetime) -> list[str]:
     """Keep a text in the home's backups, if there is a home, and say where; an empty one is not worth it."""
     if not text or not os.path.isdir(folder):
         return []
-    stem = home.path(folder, home.BACKUPS, f"{name}-{now:%Y%m%dT%H%M%SZ}")
+    stem = paths.path(folder, paths.BACKUPS, f"{name}-{now:%Y%m%dT%H%M%SZ}")
     place, number = stem, 1
     while os.path.lexists(place):
         number += 1
@@ -127,7 +126,7 @@ def given(folder: str) -> str | None:
 def own_default() -> str:
     """Return the home that a clock finds for ourselves."""
     entry = account()
-    return home.of_user("root" if os.geteuid() == 0 else entry[0], entry[1])
+    return paths.of_user("root" if os.geteuid() == 0 else entry[0], entry[1])
 
 
 def account() -> tuple[str, str]:
@@ -144,6 +143,6 @@ def home_of(named: str | None, user: str | None) -> str:
     if named:
         return os.path.abspath(os.path.expanduser(named))
     try:
-        return own_default() if user is None else home.of_user(user, pwd.getpwnam(user).pw_dir)
+        return own_default() if user is None else paths.of_user(user, pwd.getpwnam(user).pw_dir)
     except (KeyError, StateError):
         return f"the home of {user}"

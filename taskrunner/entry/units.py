@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner import home, runner
-from taskrunner.clocks import program, systemd
+from taskrunner import runner
+from taskrunner.clocks import systemd
 from taskrunner.entry import files
 from taskrunner.entry.files import Entry, Fitted
 from taskrunner.errors import InputError, StateError, shown
+from taskrunner.home import paths as home, program
 
 SYSTEM_UNITS = "/etc/systemd/system"
 UNIT_FOLDERS = (SYSTEM_UNITS, "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")

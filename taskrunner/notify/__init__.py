@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from itertools import groupby
 
-from taskrunner import channels, home, lock
-from taskrunner.channels import OWN, Channel
 from taskrunner.errors import StateError, shown
-from taskrunner.journal import INFO, WARNING
+from taskrunner.home import channels, lock, paths
+from taskrunner.home.channels import OWN, Channel
+from taskrunner.home.syslog import INFO, WARNING
 from taskrunner.model.answers import Delivery, Told
 from taskrunner.notify import local, message, remote
 from taskrunner.notify.message import Message
@@ -56,7 +56,7 @@ def _alone(here: OpenHome) -> Iterator[bool]:
 
     Whoever started us may have taken it already, and given it to us as our input.
     """
-    place = here.path(home.SENDER)
+    place = here.path(paths.SENDER)
     if lock.is_open_as(place, 0):
         try:
             yield True
@@ -142,7 +142,7 @@ def deliver(here: OpenHome, name: str, said: Message, own: str | None = None) ->
         if name in (wrong := channels.mistakes(here.config.notify)):
             raise StateError(wrong[name])
         known = ", ".join(here.config.notify) or "none"
-        raise StateError(f"there is no channel {shown(name)} in {home.CONFIG}: known are {known}")
+        raise StateError(f"there is no channel {shown(name)} in {paths.CONFIG}: known are {known}")
     if channel is None and (to := channels.addressed(own or "")):
         channel = channels.mailer(here.config.notify, to)
         if channel is None:

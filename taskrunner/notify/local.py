@@ -2,9 +2,10 @@
 
 import os
 
-from taskrunner import command, config, excerpt, runner
-from taskrunner.channels import Channel
+from taskrunner import command, excerpt, runner
 from taskrunner.errors import StateError
+from taskrunner.home import config
+from taskrunner.home.channels import Channel
 from taskrunner.model.values import Command, Outcome
 from taskrunner.notify.message import Message
 from taskrunner.opened import OpenHome

@@ -12,8 +12,8 @@ from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from typing import Any
 
-from taskrunner import channels
 from taskrunner.errors import StateError
+from taskrunner.home import channels
 from taskrunner.notify import secret
 
 PORTS = {"tls": 465, "starttls": 587, "none": 25}

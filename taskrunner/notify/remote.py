@@ -8,9 +8,10 @@ import json
 import os
 import sys
 
-from taskrunner import channels, command, config
-from taskrunner.channels import Channel
+from taskrunner import command
 from taskrunner.errors import StateError
+from taskrunner.home import channels, config
+from taskrunner.home.channels import Channel
 from taskrunner.model.values import Command
 from taskrunner.notify import local
 from taskrunner.notify.message import Message, host

@@ -5,9 +5,9 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
-from taskrunner import config
-from taskrunner.channels import MASK
 from taskrunner.errors import StateError, shown
+from taskrunner.home import config
+from taskrunner.home.channels import MASK
 
 LARGEST = 10_000  # bytes of such a file
 

@@ -16,8 +16,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 from uuid import NAMESPACE_URL, uuid5
 
-from taskrunner import channels
 from taskrunner.errors import StateError
+from taskrunner.home import channels
 from taskrunner.notify import secret
 
 READ = 2000  # bytes of an answer

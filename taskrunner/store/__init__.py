@@ -9,9 +9,10 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 
-from taskrunner import home, lock, migrations
+from taskrunner import migrations
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import StateError, StoreRefused, shown
+from taskrunner.home import lock, paths
 from taskrunner.model.values import Event, Run
 from taskrunner.store.connection import BUSY_TIMEOUT, MISSING
 from taskrunner.store.outbox import Outbox
@@ -77,13 +78,13 @@ def open_store(
 
     Raises HomeRefused, StoreRefused or StoreBusy.
     """
-    place = home.path(folder, home.STORE)
-    home.check(folder)
+    place = paths.path(folder, paths.STORE)
+    paths.check(folder)
     if not os.path.lexists(place):  # a dangling link is no store that could be made
         if not create:
             return Store(MISSING)
         _make(folder, place)
-    kind = None if network else home.network_file_system(folder)
+    kind = None if network else paths.network_file_system(folder)
     if kind:
         raise StateError(
             f"the home {shown(folder)} is on {kind}, where locks cannot be relied on: use a local folder, "
@@ -94,9 +95,9 @@ def open_store(
 
 def _make(folder: str, place: str) -> None:
     """Make an empty store, private from the start; under the tick lock, so that two at once make one."""
-    home.create(folder)
+    paths.create(folder)
     try:
-        with lock.held(home.path(folder, home.LOCK), wait=BUSY_TIMEOUT):
+        with lock.held(paths.path(folder, paths.LOCK), wait=BUSY_TIMEOUT):
             if os.path.exists(place):
                 return
             unfinished = f"{place}.new"

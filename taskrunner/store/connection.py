@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from taskrunner import home, migrations
+from taskrunner import migrations
 from taskrunner.errors import (
     StoreBusy,
     StoreFull,
@@ -18,6 +18,7 @@ from taskrunner.errors import (
     StoreRefused,
     shown,
 )
+from taskrunner.home import paths
 from taskrunner.model.values import Progress, untold
 
 MISSING = ":memory:"  # the place of the empty store that stands in for one that does not exist yet
@@ -154,11 +155,11 @@ class Connection:
 
     def _cure(self) -> str:
         """Return what helps a store that is not whole."""
-        folder = home.path(os.path.dirname(self.place), home.BACKUPS)
+        folder = paths.path(os.path.dirname(self.place), paths.BACKUPS)
         return f"put a copy back with `taskrunner restore FILE`; copies are in {shown(folder)}"
 
     def _keep_old(self, connection: sqlite3.Connection, found: int) -> None:
-        folder = home.path(os.path.dirname(self.place), home.BACKUPS)
+        folder = paths.path(os.path.dirname(self.place), paths.BACKUPS)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         place = os.path.join(folder, f"before-schema-{found + 1}.db")
         os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))

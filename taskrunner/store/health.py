@@ -4,7 +4,8 @@ import os
 import sqlite3
 from contextlib import closing
 
-from taskrunner import home, migrations
+from taskrunner import migrations
+from taskrunner.home import paths
 from taskrunner.model.record import record
 from taskrunner.store.connection import BUSY_CODES, full, only_read, quoted
 
@@ -28,7 +29,7 @@ class Health:
 
 def health(folder: str, *, thorough: bool) -> Health | None:
     """Return how the store of a home is, None when there is none; `thorough` reads every page of it."""
-    place = home.path(folder, home.STORE)
+    place = paths.path(folder, paths.STORE)
     if not os.path.lexists(place):
         return None
     size, log = _size(place), _size(f"{place}-wal")

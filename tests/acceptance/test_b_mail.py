@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from taskrunner import logbook
+from taskrunner.home import log_file
 from tests.samples import ROOT, wait_for
 
 SENDER = """\
@@ -182,4 +182,4 @@ def test_the_log_is_begun_anew_at_one_megabyte_and_five_are_kept(sender):
     names = {each.name for each in place.parent.glob("taskrunner.log*")}
     assert {f"taskrunner.log.{number}" for number in range(1, 6)} <= names
     assert "taskrunner.log.6" not in names
-    assert (logbook.LARGEST, logbook.KEPT) == (1_000_000, 5)
+    assert (log_file.LARGEST, log_file.KEPT) == (1_000_000, 5)

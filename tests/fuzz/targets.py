@@ -16,22 +16,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from unittest import mock
 
-from taskrunner import (
-    Every,
-    clock,
-    command,
-    config,
-    heartbeat,
-    home,
-    opened,
-    options,
-    spool,
-    taskfile,
-    tick,
-)
+from taskrunner import Every, clock, command, opened, options, spool, taskfile, tick
 from taskrunner.api import TaskRunner
-from taskrunner.clocks import crontab, crontab_names, program, proof, systemd
+from taskrunner.clocks import crontab, crontab_names, proof, systemd
 from taskrunner.errors import InputError, StateError
+from taskrunner.home import config, heartbeat, paths, program
 from taskrunner.model.values import Process
 from taskrunner.schedule import (
     describe,
@@ -178,7 +167,7 @@ def names(data: bytes) -> None:
 def settings(data: bytes) -> None:
     """The settings of a home."""
     with refusable():
-        folder = os.path.dirname(file(home.CONFIG, data))
+        folder = os.path.dirname(file(paths.CONFIG, data))
         found = config.load(folder)
         assert 1 <= found.max_parallel <= 100_000
         with refusable():
@@ -285,11 +274,11 @@ def outcomes(data: bytes) -> None:
         here = opened.open_home(folder, lambda: NOW)
         run = a_running_run(here)
         name = f"{run}.someone-1.json"
-        with open(here.path(home.SPOOL, name), "wb") as out:
+        with open(here.path(paths.SPOOL, name), "wb") as out:
             out.write(data.replace(b"RUN", str(run).encode()))
         spool.take_up(here)
         assert spool.waiting(here) == []
-        kept = os.path.exists(here.path(home.SPOOL, name + spool.REFUSED))
+        kept = os.path.exists(here.path(paths.SPOOL, name + spool.REFUSED))
         assert kept or runner.history(state="running") == [] or b"supervisor" in data
         here.store.close()
         typed.check_store(folder)

@@ -10,9 +10,9 @@ from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 
-from taskrunner import home, journal, lock
 from taskrunner.errors import HomeRefused
-from taskrunner.journal import DEBUG, ERROR, INFO, WARNING
+from taskrunner.home import lock, paths, syslog
+from taskrunner.home.syslog import DEBUG, ERROR, INFO, WARNING
 
 LEVELS = {"error": ERROR, "warning": WARNING, "info": INFO, "debug": DEBUG}
 WORDS = {level: word for word, level in LEVELS.items()}
@@ -63,16 +63,16 @@ class Logbook:
         if not self._true or self._folder is None:
             return
         lines, self._true = self._true, []
-        if self._to == "journal" and journal.send_all(self._entry(line) for line in lines):
+        if self._to == "journal" and syslog.send_all(self._entry(line) for line in lines):
             return
         if self._to == "syslog" and all(
-            journal.syslog(level, [_plain(text)], os.getpid()) for level, _, text, _ in lines
+            syslog.syslog(level, [_plain(text)], os.getpid()) for level, _, text, _ in lines
         ):
             return
         pid = os.getpid()
         data = "".join(_line(line, pid) for line in lines).encode(errors="backslashreplace")
         with suppress(OSError, HomeRefused):
-            _append(home.path(self._folder, home.LOG), data)
+            _append(paths.path(self._folder, paths.LOG), data)
 
     def _entry(self, line: Line) -> dict[str, object]:
         level, _, text, fields = line

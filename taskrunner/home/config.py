@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from taskrunner import channels, clock, home, logbook
-from taskrunner.channels import Channel
+from taskrunner import clock
 from taskrunner.errors import InputError, ZoneError, shown
+from taskrunner.home import channels, log_file, paths
+from taskrunner.home.channels import Channel
 from taskrunner.model.record import field, like, names_of, record
 from taskrunner.nearest import advice
 from taskrunner.schedule import durations, zones
@@ -153,8 +154,8 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "keep_age": _length,
     "keep_runs": _count,
     "keep_output": size,
-    "log_to": channels.one_of(*logbook.PLACES),
-    "log_level": channels.one_of(*logbook.LEVELS),
+    "log_to": channels.one_of(*log_file.PLACES),
+    "log_level": channels.one_of(*log_file.LEVELS),
     "metrics_textfile": _place,
     "env": variables,
     "defaults": _table,
@@ -163,7 +164,7 @@ READERS: Mapping[str, Callable[[Any], object]] = {
 
 def load(folder: str) -> Config:
     """Return the settings of a home; raises InputError that names the file or the variable."""
-    place = home.path(folder, home.CONFIG)
+    place = paths.path(folder, paths.CONFIG)
     given = _read(place)
     config = Config()
     channels_given = given.pop("notify", None)  # no value of theirs is part of a sentence
@@ -224,7 +225,7 @@ def default_zone(config: Config) -> str:
 def _chosen_zone(config: Config) -> tuple[str, str]:
     """Return a zone, not yet checked, and where it stands."""
     if config.tz:
-        return config.tz, "TASKRUNNER_TZ" if os.environ.get("TASKRUNNER_TZ") else home.CONFIG
+        return config.tz, "TASKRUNNER_TZ" if os.environ.get("TASKRUNNER_TZ") else paths.CONFIG
     name = os.environ.get("TZ", "").removeprefix(":")
     if not name or name == clock.LOCALTIME:
         return clock.local_zone(), "this host"

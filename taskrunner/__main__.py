@@ -76,7 +76,8 @@ def _idle(given: str | None) -> bool:
 def _tick(given: str | None) -> int:
     """Do what the verb does, without the parser of all verbs."""
     _be_patient()
-    from taskrunner import complaint, errors, opened, refusal, tick
+    from taskrunner import complaint, errors, refusal, tick
+    from taskrunner.store import open_home
 
     def due(text: str) -> bool:
         # cron sends a mail for each sentence, and comes again in a minute.
@@ -88,7 +89,7 @@ def _tick(given: str | None) -> int:
             refusal.tell(text)
 
     try:
-        here = opened.open_home(paths.find(given))
+        here = open_home.open_home(paths.find(given))
         carried, warning = None, None
         if here.config.carrier == "systemd":
             from taskrunner import carrier

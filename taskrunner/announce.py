@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from taskrunner.home import channels
 from taskrunner.home.channels import OWN, Channel
 from taskrunner.model.values import Run, State, Task, Trigger
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 FAILURES = (State.FAILED, State.TIMED_OUT, State.LOST)
 REPEAT = timedelta(days=1)  # before a task's own command is run again while it keeps failing

@@ -15,8 +15,8 @@ from taskrunner.errors import StateError, TaskBusy
 from taskrunner.excerpt import Gap
 from taskrunner.model.answers import Environment
 from taskrunner.model.values import LIVE, End, Kind, Process, Run, State, Task, Trigger
-from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
+from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import Supervisor, Wanted, supervisor
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours

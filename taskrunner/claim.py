@@ -11,9 +11,9 @@ from typing import Any
 from taskrunner import announce, clock, policy, telling, verdict
 from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
 from taskrunner.model.values import After, End, Event, Kind, Run, State, Task, Trigger
-from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
 from taskrunner.schedule import kinds, zones
+from taskrunner.store.open_home import OpenHome
 
 PUSHED_AHEAD = timedelta(hours=1)  # a task that cannot be evaluated is tried again after this
 WRITTEN = {Action.SKIP: State.SKIPPED, Action.MISS: State.MISSED}

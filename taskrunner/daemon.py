@@ -19,7 +19,6 @@ from taskrunner import (
     doorman,
     live_output,
     metrics,
-    opened,
     retention,
     runner,
     supervise,
@@ -31,8 +30,9 @@ from taskrunner.home import config
 from taskrunner.home.syslog import INFO, WARNING
 from taskrunner.model.answers import Piece
 from taskrunner.model.record import field, like, mutable, record
-from taskrunner.opened import OpenHome
 from taskrunner.readiness import Readiness
+from taskrunner.store import open_home
+from taskrunner.store.open_home import OpenHome
 
 Say = Callable[[str], None]
 
@@ -199,7 +199,7 @@ class Loop:
             return
         self.notice.reloading()
         try:
-            self.me.here = opened.read_again(self.me.here)
+            self.me.here = open_home.read_again(self.me.here)
             self.me.carrier = _carrier(self.me.here, self.wishes.say)
         except TaskRunnerError as exc:
             self.unread = f"the settings stay as they were: {exc}"

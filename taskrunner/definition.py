@@ -13,9 +13,9 @@ from taskrunner import claim, clock, command, functions, options, policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
 from taskrunner.home import channels, config
 from taskrunner.model.values import Kind, Task
-from taskrunner.opened import OpenHome
 from taskrunner.schedule import describe, kinds
 from taskrunner.schedule.kinds import After, At, Every, Schedule
+from taskrunner.store.open_home import OpenHome
 
 
 def work(

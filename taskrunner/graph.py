@@ -14,8 +14,8 @@ from taskrunner.clock import to_ms
 from taskrunner.errors import InputError
 from taskrunner.model.answers import Graph, Line
 from taskrunner.model.values import State
-from taskrunner.opened import OpenHome
 from taskrunner.schedule.zones import place, zone
+from taskrunner.store.open_home import OpenHome
 
 DAY = 24 * 60  # minutes
 STEPS = (5, 10, 15, 30, *(hours * 60 for hours in (1, 2, 3, 4, 6, 8, 12)), DAY)

@@ -18,9 +18,9 @@ from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import CALLS_US, ImportedLine
 from taskrunner.model.record import like, names_of, record
 from taskrunner.model.values import Kind, Progress, Task, untold
-from taskrunner.opened import OpenHome
 from taskrunner.plan import Draft
 from taskrunner.schedule.kinds import Cron, Schedule
+from taskrunner.store.open_home import OpenHome
 from taskrunner.taskfile import Definition, Found
 
 GONE = "its line is gone"

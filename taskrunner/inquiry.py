@@ -14,8 +14,8 @@ from taskrunner.home import heartbeat, paths
 from taskrunner.model.answers import Explained, Explanation
 from taskrunner.model.record import like
 from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
-from taskrunner.opened import OpenHome
 from taskrunner.schedule import kinds
+from taskrunner.store.open_home import OpenHome
 
 NEWEST = 5  # slots that are told of when nobody asks for a time
 MOST = 1_000  # slots that are told of at a time

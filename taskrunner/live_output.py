@@ -11,7 +11,7 @@ from taskrunner import by_hand, telling
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.model.answers import Piece
 from taskrunner.model.values import Run
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 LOOK = 0.2  # seconds between two looks
 AFTER_TROUBLE = 1.0  # seconds until a store that could not be read is looked at again

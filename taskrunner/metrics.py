@@ -16,9 +16,9 @@ from taskrunner.home import heartbeat, paths
 from taskrunner.home.syslog import WARNING
 from taskrunner.model.record import record
 from taskrunner.model.values import LIVE, State
-from taskrunner.opened import OpenHome
-from taskrunner.store import MISSING
 from taskrunner.store.figures import Standing, Tally
+from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import MISSING
 
 ENDS = tuple(state for state in State if state not in LIVE)
 BAD = (State.FAILED, State.TIMED_OUT, State.LOST)

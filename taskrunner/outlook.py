@@ -14,12 +14,12 @@ from taskrunner.errors import InputError
 from taskrunner.home import channels, heartbeat, paths
 from taskrunner.model.answers import Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, State, Task
-from taskrunner.opened import OpenHome
 from taskrunner.render.words import many
 from taskrunner.schedule import kinds, zones
 from taskrunner.schedule.kinds import Schedule
-from taskrunner.store import MISSING
 from taskrunner.store.connection import full
+from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import MISSING
 
 DAY = timedelta(days=1)
 UNDELIVERED = timedelta(days=7)  # after which nobody wants to know of a message any more

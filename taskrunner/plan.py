@@ -14,9 +14,9 @@ from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import Plan, Planned
 from taskrunner.model.record import like, record
 from taskrunner.model.values import Event, Kind, Progress, Run, State, Task, untold
-from taskrunner.opened import OpenHome
 from taskrunner.schedule import instants, kinds, zones
 from taskrunner.schedule.kinds import After, At, Schedule
+from taskrunner.store.open_home import OpenHome
 from taskrunner.taskfile import Definition, Fault, Found
 
 # What a run has taken from its task when it started.

@@ -13,7 +13,7 @@ from taskrunner import claim, clock, excerpt, output, runner, spool, telling, ve
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
 from taskrunner.model.values import NOTHING, End, Process, Run, State, Task, terms
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 # Who wrote that a run is being stopped, and died before it sent the signal, has had this long.
 UNHEARD = timedelta(seconds=30)

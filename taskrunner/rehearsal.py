@@ -9,8 +9,8 @@ from taskrunner.errors import InputError
 from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import like
 from taskrunner.model.values import Run, State, Task, Trigger
-from taskrunner.opened import OpenHome
 from taskrunner.policy import Decision
+from taskrunner.store.open_home import OpenHome
 
 
 def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) -> list[Decision]:

@@ -18,9 +18,9 @@ from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
 from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Progress, Pruned, untold
-from taskrunner.opened import OpenHome
-from taskrunner.store import MISSING
-from taskrunner.store.pruned import START, Place
+from taskrunner.store.open_home import OpenHome
+from taskrunner.store.pruning import START, Place
+from taskrunner.store.store import MISSING
 
 ROWS = 2000  # in one transaction, or ...
 LOCKED = 0.02  # ... seconds, whichever comes first

@@ -15,8 +15,9 @@ from taskrunner.errors import StateError, shown
 from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 from taskrunner.model.values import Event, Progress, untold
-from taskrunner.opened import OpenHome
-from taskrunner.store import MISSING, Store, copies
+from taskrunner.store import copies
+from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import MISSING, Store
 
 LOCK_WAIT = 5.0  # seconds
 SPARE = (0, 10, 1000, 100_000)  # ids left out, at each try, for those who use some meanwhile

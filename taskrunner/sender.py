@@ -8,7 +8,7 @@ import sys
 
 from taskrunner import runner
 from taskrunner.home import lock, paths
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 PACKAGE = os.path.dirname(__file__)
 

@@ -17,8 +17,8 @@ from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, sho
 from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 from taskrunner.model.values import End, Event, Outcome, Run, State, terms
-from taskrunner.opened import OpenHome
 from taskrunner.output import Rescued
+from taskrunner.store.open_home import OpenHome
 
 VERSION = 1
 KIND = ".json"

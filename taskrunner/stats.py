@@ -10,8 +10,8 @@ from datetime import datetime
 from taskrunner.model.answers import Figures, Stats
 from taskrunner.model.record import field, like, mutable
 from taskrunner.model.values import State
-from taskrunner.opened import OpenHome
 from taskrunner.store.figures import Count, Known, Scope
+from taskrunner.store.open_home import OpenHome
 
 FAILED = (State.FAILED, State.TIMED_OUT, State.LOST)
 JUDGED = (State.SUCCEEDED, *FAILED)  # a run that was cancelled tells nothing of its task

@@ -12,9 +12,9 @@ from taskrunner import claim, clock, doorman, ledger
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat
 from taskrunner.model.values import Event, Task
-from taskrunner.opened import OpenHome
 from taskrunner.schedule import kinds
 from taskrunner.store import ahead
+from taskrunner.store.open_home import OpenHome
 
 TASKS = 200  # computed anew in one transaction
 MS = timedelta(milliseconds=1)

@@ -9,7 +9,7 @@ from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Process, State
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
 PATIENCE = 2.0  # seconds that other writers keep a supervisor from looking after its runs

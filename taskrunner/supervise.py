@@ -33,10 +33,10 @@ from taskrunner.excerpt import Gap
 from taskrunner.home import lock, paths
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Command, End, Outcome, Process, Run, State, Task, terms
-from taskrunner.opened import OpenHome
 from taskrunner.output import Slot, Slots
 from taskrunner.schedule import kinds
 from taskrunner.stops import PATIENCE, Stops
+from taskrunner.store.open_home import OpenHome
 
 WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping

@@ -38,8 +38,8 @@ from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreR
 from taskrunner.home import heartbeat, lock, paths
 from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Run, State, Task
-from taskrunner.opened import OpenHome
 from taskrunner.policy import Action, Decision
+from taskrunner.store.open_home import OpenHome
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long

@@ -6,7 +6,7 @@ It must not write, nor wait for what is still written.
 from taskrunner import output
 from taskrunner.model.answers import Trace
 from taskrunner.model.values import FAILING, LIVE, Run
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 LAST = 4000  # bytes at the end of an output that its last line is looked for in
 NOTHING = Trace()

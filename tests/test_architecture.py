@@ -444,9 +444,9 @@ def module(name: str, text: str) -> Module:
 
 BAD = [
     (place_on_the_street, "shed", ""),
-    (imports_go_down_the_street, "model", "from taskrunner.store import Store"),
+    (imports_go_down_the_street, "model", "from taskrunner.store.store import Store"),
     (imports_go_down_the_street, "model", "from taskrunner import store"),
-    (imports_go_down_the_street, "model", "import taskrunner.store"),
+    (imports_go_down_the_street, "model", "import taskrunner.store.store"),
     (imports_go_down_the_street, "model", "from .store import Store"),
     (imports_go_down_the_street, "model", "from . import store"),
     (imports_go_down_the_street, "model", "from taskrunner import Task"),

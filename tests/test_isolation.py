@@ -21,7 +21,7 @@ from taskrunner import (
     tick,
 )
 from taskrunner.model.values import Outcome, Process
-from taskrunner.store import Store
+from taskrunner.store.store import Store
 from tests.samples import MINUTE, ROOT, program
 
 LIMIT = 4444  # the --max-output of the bad task, by which functions that know no task tell it

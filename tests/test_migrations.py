@@ -8,7 +8,8 @@ import pytest
 from taskrunner import migrations
 from taskrunner.errors import StoreRefused
 from taskrunner.model.values import Process, Run, Task
-from taskrunner.store import Store, open_store, rows
+from taskrunner.store import rows
+from taskrunner.store.store import Store, open_store
 from tests.samples import STORES, old_store
 
 

@@ -25,7 +25,8 @@ from taskrunner.errors import StateError
 from taskrunner.home import heartbeat
 from taskrunner.home.heartbeat import Beat
 from taskrunner.model.values import Event, Pruned
-from taskrunner.store import connection, open_store, pruned
+from taskrunner.store import connection, pruning
+from taskrunner.store.store import open_store
 from taskrunner.supervise import supervisor
 from tests.conftest import Clock
 from tests.history import SECOND, ran
@@ -498,7 +499,7 @@ def test_a_store_that_is_held_by_another_keeps_no_tick_from_its_end(door, store,
 
 def test_what_is_old_is_found_by_an_index(store):
     values = {"before": 1, "finished": 0, "id": 0, "rows": 10, "keep": 2}
-    steps = [row[3] for row in store._rows("EXPLAIN QUERY PLAN " + pruned.OLD, values)]
+    steps = [row[3] for row in store._rows("EXPLAIN QUERY PLAN " + pruning.OLD, values)]
     assert any("runs_ended" in step for step in steps)
     assert not any(step.startswith("SCAN runs") for step in steps)
 

@@ -15,7 +15,7 @@ import pytest
 from taskrunner import After, Every, Manual, State, TaskRunner, migrations, spool
 from taskrunner.carrier import record
 from taskrunner.model.values import Outcome
-from taskrunner.store import Store
+from taskrunner.store.store import Store
 from tests.samples import NOON, ROOT, start, wait_for
 
 WAITS = "touch {0}/up; while [ -e {0}/up ]; do sleep 0.02; done; echo done; exit 3"

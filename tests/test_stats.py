@@ -11,8 +11,8 @@ from hypothesis import given, strategies as st
 
 from taskrunner import Manual, State, Trigger, UnknownTask, cli, render, stats
 from taskrunner.model.answers import Figures
-from taskrunner.store import open_store
 from taskrunner.store.figures import Count, Scope
+from taskrunner.store.store import open_store
 from tests.history import SECOND, ran
 from tests.samples import MINUTE, NOON
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import Every, Manual, State, Trigger, store as room
+from taskrunner import Every, Manual, State, Trigger
 from taskrunner.errors import DuplicateTask, StateError, StoreBusy, StoreRefused, UnknownTask
 from taskrunner.model.values import End, Event, Outcome, Process
-from taskrunner.store import connection, open_store
+from taskrunner.store import connection, store as room
+from taskrunner.store.store import open_store
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskrunner.api.door import Door, several, utc
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.values import Event, Hold, Task
-from taskrunner.store import MISSING
+from taskrunner.store.store import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from taskrunner.entry.files import Fitted
     from taskrunner.model.answers import Checkup, Finding, Piece, Status
-    from taskrunner.opened import OpenHome
     from taskrunner.policy import Decision
+    from taskrunner.store.open_home import OpenHome
     from taskrunner.tick import Visit
 
 LONGEST_REASON = 200  # characters

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Self
 from taskrunner import clock
 from taskrunner.home import config, paths
 from taskrunner.model.values import Event
-from taskrunner.opened import OpenHome, open_home
 from taskrunner.schedule import zones
-from taskrunner.store import MISSING
+from taskrunner.store.open_home import OpenHome, open_home
+from taskrunner.store.store import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

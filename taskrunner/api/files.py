@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, shown
 from taskrunner.model.values import Progress, Task, untold
-from taskrunner.store import MISSING
+from taskrunner.store.store import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from taskrunner.model.answers import Exported, Import, Plan
-    from taskrunner.opened import OpenHome
+    from taskrunner.store.open_home import OpenHome
     from taskrunner.taskfile import Found
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
         Upcoming,
     )
     from taskrunner.model.values import Task
-    from taskrunner.opened import OpenHome
     from taskrunner.schedule.kinds import Schedule
+    from taskrunner.store.open_home import OpenHome
 
 GRAPH_SINCE = timedelta(days=30)
 

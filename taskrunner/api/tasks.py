@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
-    from taskrunner.opened import OpenHome
     from taskrunner.options import Options
     from taskrunner.schedule.kinds import Schedule
+    from taskrunner.store.open_home import OpenHome
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 

@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING
 
 from taskrunner.home import paths
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 if TYPE_CHECKING:
     from taskrunner.carrier.transient import Transient

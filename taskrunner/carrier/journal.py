@@ -7,7 +7,7 @@ It is written wherever systemd carries runs, also when the log of taskrunner goe
 
 from taskrunner.home.syslog import ERROR, INFO, NOTICE, WARNING, send
 from taskrunner.model.values import Run, State
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 LONGEST = 4000  # characters of a line
 LEVELS = {

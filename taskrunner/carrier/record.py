@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from taskrunner import clock, excerpt, metrics, opened, output, reconcile, runner, spool, supervise
+from taskrunner import clock, excerpt, metrics, output, reconcile, runner, spool, supervise
 from taskrunner.carrier import journal
 from taskrunner.carrier.transient import Transient
 from taskrunner.ending import Watched
@@ -18,11 +18,12 @@ from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.home import paths
 from taskrunner.home.config import Config
 from taskrunner.model.values import Outcome, State, terms
-from taskrunner.opened import OpenHome
 from taskrunner.output import Slot
 from taskrunner.runner import handed
 from taskrunner.spool import Spooled
-from taskrunner.store import MISSING, Store
+from taskrunner.store import open_home
+from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import MISSING, Store
 
 KILLED = 9  # SIGKILL
 FOR_MEMORY = "the kernel killed it for its memory"
@@ -107,7 +108,7 @@ def _lines(place: str) -> list[str]:
 def _record(folder: str, end: Told) -> None:
     """Record an end and start what comes next; a store that cannot even be read has it later, from the spool."""
     try:
-        here = opened.open_home(folder)
+        here = open_home.open_home(folder)
         with closing(here.store):
             found = _still_ours(here, end)
             if found is not None:

@@ -15,9 +15,9 @@ from taskrunner.carrier import journal
 from taskrunner.home import config, lock, paths, program
 from taskrunner.model.record import record
 from taskrunner.model.values import Command, Run
-from taskrunner.opened import OpenHome
 from taskrunner.output import Slot
 from taskrunner.runner import handed
+from taskrunner.store.open_home import OpenHome
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 BEGIN, END = (os.path.join(FOLDER, name) for name in ("begin.py", "end.py"))

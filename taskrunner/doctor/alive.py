@@ -8,10 +8,10 @@ from taskrunner.errors import TaskRunnerError
 from taskrunner.home import config, heartbeat, paths
 from taskrunner.model.answers import Finding, Status
 from taskrunner.model.values import Severity
-from taskrunner.opened import OpenHome
 from taskrunner.schedule import durations
-from taskrunner.store import open_store
 from taskrunner.store.health import health
+from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import open_store
 
 NAMED = 5  # tasks
 

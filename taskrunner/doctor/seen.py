@@ -9,9 +9,10 @@ from taskrunner.home.config import Config
 from taskrunner.model.answers import Finding
 from taskrunner.model.record import field, record
 from taskrunner.model.values import Event, Hold, Severity, Task
-from taskrunner.store import ahead, open_store, posted
+from taskrunner.store import ahead, posted
 from taskrunner.store.health import Health, health
 from taskrunner.store.posted import Posted
+from taskrunner.store.store import open_store
 
 
 @record

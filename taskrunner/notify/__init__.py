@@ -19,9 +19,10 @@ from taskrunner.home.syslog import INFO, WARNING
 from taskrunner.model.answers import Delivery, Told
 from taskrunner.notify import local, message, remote
 from taskrunner.notify.message import Message
-from taskrunner.opened import OpenHome
-from taskrunner.store import MISSING, posted
+from taskrunner.store import posted
+from taskrunner.store.open_home import OpenHome
 from taskrunner.store.posted import Posted
+from taskrunner.store.store import MISSING
 
 OWN_LIMIT = timedelta(seconds=30)  # for a command of a task's own
 FIRST_DELAY = timedelta(seconds=30)  # before the second attempt; doubled each time

@@ -8,7 +8,7 @@ from taskrunner.home import config
 from taskrunner.home.channels import Channel
 from taskrunner.model.values import Command, Outcome
 from taskrunner.notify.message import Message
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 KEPT = 100_000  # bytes of what such a program writes
 

@@ -13,8 +13,8 @@ from taskrunner import clock, output, render
 from taskrunner.errors import UnknownRun
 from taskrunner.model.record import record
 from taskrunner.model.values import Run, State, Task
-from taskrunner.opened import OpenHome
 from taskrunner.schedule import durations
+from taskrunner.store.open_home import OpenHome
 from taskrunner.store.posted import Posted
 
 LINES = 20  # of the output, the newest

@@ -15,7 +15,7 @@ from taskrunner.home.channels import Channel
 from taskrunner.model.values import Command
 from taskrunner.notify import local
 from taskrunner.notify.message import Message, host
-from taskrunner.opened import OpenHome
+from taskrunner.store.open_home import OpenHome
 
 WELL = "ok\n"  # what the process says before its answer when all went well
 LATER = 2.0  # seconds; its own limits come first, as they tell more

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.model.record import like, record
-from taskrunner.store import Store
+from taskrunner.store.store import Store
 
 # What was written later than this is from a clock that was ahead, not from another process a moment ago.
 SLACK = timedelta(minutes=1)

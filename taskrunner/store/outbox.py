@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.store.pruned import Pruning
+from taskrunner.store.pruning import Pruning
 
 USUAL_OF = 20  # the newest successes that tell how long a task usually takes
 USUAL_LEAST = 3  # fewer of them tell nothing

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.model.record import like, record
-from taskrunner.store import Store
 from taskrunner.store.connection import Row
+from taskrunner.store.store import Store
 
 KEPT = 1000  # messages that are done with, the newest
 COLUMNS = (

@@ -10,7 +10,7 @@ from taskrunner.errors import DuplicateTask, StateError, UnknownTask, shown
 from taskrunner.migrations import NEW_BOOT
 from taskrunner.model.values import After, Run, Task
 from taskrunner.nearest import nearest
-from taskrunner.store.facts import Facts
+from taskrunner.store.events import Facts
 from taskrunner.store.rows import (
     LARGEST_ID,
     TASK,

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from unittest import mock
 
-from taskrunner import Every, clock, command, opened, options, spool, taskfile, tick
+from taskrunner import Every, clock, command, options, spool, taskfile, tick
 from taskrunner.api import TaskRunner
 from taskrunner.clocks import crontab, crontab_names, proof, systemd
 from taskrunner.errors import InputError, StateError
@@ -30,6 +30,7 @@ from taskrunner.schedule import (
     zones,
 )
 from taskrunner.schedule.kinds import Cron
+from taskrunner.store import open_home
 from tests.fuzz import typed
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -271,7 +272,7 @@ def outcomes(data: bytes) -> None:
     """Files in the spool: what is no outcome is set aside, and what is one ends the run it is of."""
     with empty_home() as folder, TaskRunner(folder, clock=lambda: NOW) as runner:
         runner.add("a", ["true"], Every("1m"))
-        here = opened.open_home(folder, lambda: NOW)
+        here = open_home.open_home(folder, lambda: NOW)
         run = a_running_run(here)
         name = f"{run}.someone-1.json"
         with open(here.path(paths.SPOOL, name), "wb") as out:
@@ -284,7 +285,7 @@ def outcomes(data: bytes) -> None:
         typed.check_store(folder)
 
 
-def a_running_run(here: opened.OpenHome) -> int:
+def a_running_run(here: open_home.OpenHome) -> int:
     """Make a run that a supervisor of the name someone-1 is said to watch."""
     later = dataclasses.replace(here, clock=lambda: NOW + timedelta(minutes=1))
     tick.claims(later, "test")

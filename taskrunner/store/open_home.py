@@ -9,7 +9,7 @@ from taskrunner.home import config, paths
 from taskrunner.home.config import Config
 from taskrunner.home.log_file import Logbook
 from taskrunner.model.record import field, like, record
-from taskrunner.store import Store, open_store
+from taskrunner.store.store import Store, open_store
 
 MILLISECOND = timedelta(milliseconds=1)
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from taskrunner import claim, command, excerpt, obstacles, output, policy, reconcile, runner
+from taskrunner import claim, command, obstacles, policy, reconcile
 from taskrunner.errors import StateError, TaskBusy
-from taskrunner.excerpt import Gap
 from taskrunner.model.answers import Environment
 from taskrunner.model.values import LIVE, End, Kind, Process, Run, State, Task, Trigger
 from taskrunner.policy import Action, Decision
+from taskrunner.processes import alive, bounded_output, output, programs
+from taskrunner.processes.bounded_output import Gap
+from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import Supervisor, Wanted, supervisor
 
@@ -92,7 +94,7 @@ def run(
     with supervisor(here) as me:
         me.closing = True  # this one run and no other: the caller waits for it alone
         me.retries = False  # and sees himself how it ends
-        with runner.stop_signals(me.children) as signals:
+        with stop_signals(me.children) as signals:
             now = here.now()
             with here.store.transaction():
                 # As it is now that nobody can change or replace it.
@@ -185,7 +187,7 @@ def start_tick(here: OpenHome) -> None:
     """Let a tick of its own carry on what is pending, so that nobody has to wait for the clock."""
     # -m looks into the working directory first, and finds the same program as ours there.
     place = os.path.dirname(os.path.dirname(__file__))
-    runner.detach((sys.executable, "-m", "taskrunner", "--home", here.folder, "tick"), cwd=place)
+    programs.detach((sys.executable, "-m", "taskrunner", "--home", here.folder, "tick"), cwd=place)
 
 
 def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
@@ -197,7 +199,7 @@ def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
         if reconcile.carried(process):
             reconcile.stop_unit(process.supervisor)
         elif process.pid is not None and reconcile.alive(process):
-            runner.terminate(process.pid)
+            alive.terminate(process.pid)
 
 
 def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
@@ -276,7 +278,7 @@ def read(here: OpenHome, run_id: int) -> Iterator[bytes]:
 
 
 def _gap(noted: Process | Run) -> Gap | None:
-    return excerpt.noted(noted.cut_at, noted.left_out)
+    return bounded_output.noted(noted.cut_at, noted.left_out)
 
 
 def _part(here: OpenHome, run_id: int, sent: int) -> tuple[bytes, int]:
@@ -294,7 +296,7 @@ def _rest(here: OpenHome, run_id: int, sent: int) -> Iterator[bytes]:
     small, run = here.store.output(run_id), here.store.run(run_id)
     total = run.output_size
     if small is not None:
-        yield excerpt.rest_of(small, total, sent, _gap(run))
+        yield bounded_output.rest_of(small, total, sent, _gap(run))
     elif total and not sent and not os.path.exists(output.kept(here.output, run_id)):
         raise StateError(
             f"the output of run {run_id} was pruned: it wrote {total} bytes, and the oldest outputs go "

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Set
 from datetime import datetime
 from functools import lru_cache
 
-from taskrunner import clock, rights
+from taskrunner import clock
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.home import config, trust
 from taskrunner.model.values import Command, Run, Task
+from taskrunner.processes import rights
 
 UMASK = 0o022
 LARGEST_ENV_FILE = 1_000_000  # bytes

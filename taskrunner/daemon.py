@@ -20,7 +20,6 @@ from taskrunner import (
     live_output,
     metrics,
     retention,
-    runner,
     supervise,
     tick,
 )
@@ -30,6 +29,8 @@ from taskrunner.home import config
 from taskrunner.home.syslog import INFO, WARNING
 from taskrunner.model.answers import Piece
 from taskrunner.model.record import field, like, mutable, record
+from taskrunner.processes import alive, children
+from taskrunner.processes.signals import stop_signals
 from taskrunner.readiness import Readiness
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
@@ -56,21 +57,21 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
     What goes wrong is said, once until something else does. As process 1 it reaps whatever is left to it.
     """
     hangups: list[int] = []
-    first = runner.is_first()
+    first = alive.is_first()
     notice = Readiness(config.notify_socket(), config.watchdog())
-    gate = runner.Children()  # nobody's: what is waited at while there is no store
+    gate = children.Children()  # nobody's: what is waited at while there is no store
     with (
         closing(notice),
         closing(gate.selector),
         # From the start, as process 1 does not even die of a signal that it does not heed.
-        runner.stop_signals(gate, hangups, first=first) as early,
+        stop_signals(gate, hangups, first=first) as early,
     ):
         if not awaited.wait_for(wishes.wanted, wishes.limit, _pause(gate, early, notice)):
             return
         here = open_here()
         with (
             supervise.supervisor(here) as me,
-            runner.stop_signals(me.children, hangups, first=first) as signals,
+            stop_signals(me.children, hangups, first=first) as signals,
         ):
             signals.extend(early)
             wishes = _logged(me, wishes)
@@ -117,7 +118,7 @@ def _logged(me: supervise.Supervisor, wishes: Wishes) -> Wishes:
 
 
 def _pause(
-    gate: runner.Children, signals: list[int], notice: Readiness
+    gate: children.Children, signals: list[int], notice: Readiness
 ) -> Callable[[str, float], bool]:
     """Return how to wait for what is awaited: False when a signal says to end."""
 
@@ -141,7 +142,7 @@ class Loop:
     trouble: str | None = None
     unread: str | None = None  # why the settings are not those of the file
     visited: datetime | None = None
-    terminal: bool = field(default_factory=runner.has_terminal)
+    terminal: bool = field(default_factory=alive.has_terminal)
     changed: bool = False  # since the metrics were written
 
     def run(self) -> None:
@@ -181,7 +182,7 @@ class Loop:
     def _wait(self, seconds: float) -> None:
         """Wait until something happens, but no longer than those who watch us do."""
         following = self.notice.go_on(self._status())
-        self.me.wait(max(0.0, min(seconds, following, runner.FOREVER)))
+        self.me.wait(max(0.0, min(seconds, following, children.FOREVER)))
         if self.first:
             self.me.children.reap_strangers()
 
@@ -194,7 +195,7 @@ class Loop:
     def _heed_hangup(self) -> None:
         """Read the settings anew, unless the signal means that our terminal is gone."""
         self.hangups.clear()
-        if self.terminal and not runner.has_terminal():
+        if self.terminal and not alive.has_terminal():
             self.signals.append(signal.SIGHUP)
             return
         self.notice.reloading()

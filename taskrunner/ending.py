@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from taskrunner import clock, excerpt, runner, verdict
+from taskrunner import clock, verdict
 from taskrunner.errors import in_words
-from taskrunner.excerpt import Gap
 from taskrunner.home import lock
 from taskrunner.model.record import mutable, record
 from taskrunner.model.values import End, Outcome, Process, Run, State, Terms
-from taskrunner.output import SMALL, Slot, Slots, gather, lost
+from taskrunner.processes import alive, bounded_output, children, signals
+from taskrunner.processes.bounded_output import Gap
+from taskrunner.processes.output import SMALL, Slot, Slots, gather, lost
 
 SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for what its task expects of it, ...
 SEARCH = 5.0  # ... and for how many seconds
@@ -75,7 +76,7 @@ def collect(
             note_gap(watched, kept.gap)
             slots.keep(watched.slot, watched.run.id, kept)  # from here on it is not ours to read
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, it ends no other run
-        kept, small, fault, told, large = excerpt.NONE, b"", None, None, False
+        kept, small, fault, told, large = bounded_output.NONE, b"", None, None, False
         note = lost(exc)
     note = note or watched.slot.fault or told
     if note is None and full:
@@ -95,7 +96,7 @@ def _left_running(watched: Watched, outcome: Outcome) -> str | None:
     if outcome.error or run.started is None or not hint:
         return None
     started = f"TASKRUNNER_STARTED={clock.iso(run.started)}"
-    count = runner.marked(f"TASKRUNNER_RUN={run.id}".encode(), started.encode())
+    count = alive.marked(f"TASKRUNNER_RUN={run.id}".encode(), started.encode())
     return f"left {count} process{'es' if count > 1 else ''} running" if count else None
 
 
@@ -103,7 +104,7 @@ def judged(each: Ended, stopped: Process | None) -> End:
     """Return the end as it is recorded; `stopped` is the row of a run that somebody is stopping."""
     state, reason = judged_by(each.watched.terms, each.outcome, stopped, each.fault)
     why = verdict.with_note(reason, each.note)
-    size = (each.size, *excerpt.place_of(each.gap))
+    size = (each.size, *bounded_output.place_of(each.gap))
     return End(each.watched.run, state, why, each.at, each.outcome, each.small, *size)
 
 
@@ -112,26 +113,26 @@ def judged_by(
 ) -> tuple[State, str]:
     """Return state and reason of a run that ended so; a failure when that cannot be told, as the run has ended all the same."""
     try:
-        return verdict.of(terms, outcome, runner.in_words(outcome), stopped, fault)
+        return verdict.of(terms, outcome, children.in_words(outcome), stopped, fault)
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have ended too
         return State.FAILED, f"how it ended could not be judged: {in_words(exc)}"
 
 
-def _fault(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
+def _fault(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> str | None:
     """Return what the task says is wrong with an output, None when nothing is or nobody asks."""
     if not verdict.reads_output(watched.terms, outcome):
         return None
-    text = excerpt.newest(watched.slot.fd, kept, SEARCHED).decode(errors="replace")
+    text = bounded_output.newest(watched.slot.fd, kept, SEARCHED).decode(errors="replace")
     try:
-        with runner.time_limit(SEARCH):
+        with signals.time_limit(SEARCH):
             return verdict.fault_in(watched.terms, text)
     except TimeoutError:
         return f"its output could not be searched in {SEARCH:g} s"
 
 
-def _told(watched: Watched, outcome: Outcome, kept: excerpt.Excerpt) -> str | None:
+def _told(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> str | None:
     """Return what the output says came of a run, None when nobody asks."""
     if not verdict.tells(watched.terms, outcome):
         return None
-    text = excerpt.newest(watched.slot.fd, kept, TOLD).decode(errors="replace")
+    text = bounded_output.newest(watched.slot.fd, kept, TOLD).decode(errors="replace")
     return verdict.told(text, outcome.exit_code)

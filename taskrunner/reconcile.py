@@ -9,10 +9,12 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, excerpt, output, runner, spool, telling, verdict
+from taskrunner import claim, clock, spool, telling, verdict
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
 from taskrunner.model.values import NOTHING, End, Process, Run, State, Task, terms
+from taskrunner.processes import alive as alive_module, bounded_output, output, programs
+from taskrunner.processes.alive import is_same, pid_namespace, session_that_has_open, started_ticks
 from taskrunner.store.open_home import OpenHome
 
 # Who wrote that a run is being stopped, and died before it sent the signal, has had this long.
@@ -93,11 +95,11 @@ def _may_live(here: OpenHome, run: Run, process: Process, now: datetime) -> bool
 
 
 def _bound(here: OpenHome, task: Task, process: Process) -> None:
-    noted = excerpt.noted(process.cut_at, process.left_out)
+    noted = bounded_output.noted(process.cut_at, process.left_out)
     with suppress(OSError):  # the next tick tries again
         gap = output.bound(here.output, process.output, task.max_output, noted)
         if gap != noted:
-            here.store.note_cut(process.run_id, *excerpt.place_of(gap))
+            here.store.note_cut(process.run_id, *bounded_output.place_of(gap))
 
 
 def left_over(here: OpenHome, now: datetime) -> set[int]:
@@ -180,9 +182,9 @@ def carried(process: Process) -> bool:
     return process.supervisor.endswith(UNIT) and process.pid is None
 
 
-def systemctl(*words: str) -> runner.Said | None:
+def systemctl(*words: str) -> programs.Said | None:
     """Ask the systemd that carries our runs: the system's for root, else the user's own."""
-    return runner.tool(*reached("systemctl"), *words, patience=PATIENCE)
+    return programs.tool(*reached("systemctl"), *words, patience=PATIENCE)
 
 
 def reached(program: str) -> tuple[str, ...]:
@@ -227,7 +229,7 @@ def find_child(here: OpenHome, process: Process) -> bool:
     pid = _child_of(here, process)
     if pid is None:
         return False
-    here.store.note_child(process.run_id, pid, runner.started_ticks(pid))
+    here.store.note_child(process.run_id, pid, started_ticks(pid))
     return True
 
 
@@ -237,26 +239,26 @@ def _child_of(here: OpenHome, process: Process) -> int | None:
         found = os.stat(os.path.join(here.output, process.output))
     except OSError:
         return None
-    return runner.session_that_has_open(process.inode, found.st_dev)
+    return session_that_has_open(process.inode, found.st_dev)
 
 
 def seen_from_here(process: Process) -> bool:
     """Return whether its pid means the same process here: another pid namespace has numbers of its own."""
-    return process.pid_namespace == runner.pid_namespace()
+    return process.pid_namespace == pid_namespace()
 
 
 def alive(process: Process) -> bool:
     """Return whether this very process lives here: the pid, and the start time and boot that go with it."""
     if process.pid is None or process.pid_started is None or process.boot_id != clock.boot_id():
         return False
-    return seen_from_here(process) and runner.is_same(process.pid, process.pid_started)
+    return seen_from_here(process) and is_same(process.pid, process.pid_started)
 
 
 def _overdue(here: OpenHome, task: Task, run: Run, process: Process, now: datetime) -> bool:
     if task.timeout is None or run.started is None:
         return False
     by_itself = here.goes_on and process.pid is not None and alive(process)
-    age = runner.age(process.pid) if by_itself and process.pid is not None else None
+    age = alive_module.age(process.pid) if by_itself and process.pid is not None else None
     if age is not None:
         return age > task.timeout.total_seconds()  # nobody can set that clock
     return now - run.started > task.timeout
@@ -265,13 +267,13 @@ def _overdue(here: OpenHome, task: Task, run: Run, process: Process, now: dateti
 def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime) -> None:
     """Record the end of a run that nobody saw: as what it was stopped for, else as lost; its output is kept."""
     limit = here.store.task_of(run).max_output
-    gap = excerpt.noted(process.cut_at, process.left_out)
+    gap = bounded_output.noted(process.cut_at, process.left_out)
     found = output.rescue(here.output, process.output, run.id, limit, gap)
     state, reason = State.LOST, lost
     if process.stop_state is not None:
         state, reason = process.stop_state, process.stop_reason or lost
     why = verdict.with_note(reason, found.note)
-    size = (found.small, found.size, *excerpt.place_of(found.gap))
+    size = (found.small, found.size, *bounded_output.place_of(found.gap))
     claim.finish(here, End(run, state, why, now, NOTHING, *size))
 
 

@@ -13,11 +13,12 @@ from heapq import merge
 from itertools import islice, zip_longest
 from typing import TypeVar
 
-from taskrunner import ballast, clock, output, telling
+from taskrunner import ballast, clock, telling
 from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
 from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Progress, Pruned, untold
+from taskrunner.processes import output
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.pruning import START, Place
 from taskrunner.store.store import MISSING

@@ -6,8 +6,8 @@ It must not know what is told, nor how.
 import os
 import sys
 
-from taskrunner import runner
 from taskrunner.home import lock, paths
+from taskrunner.processes import programs
 from taskrunner.store.open_home import OpenHome
 
 PACKAGE = os.path.dirname(__file__)
@@ -26,6 +26,6 @@ def send_off(here: OpenHome) -> None:
         with lock.held(here.path(paths.SENDER)) as fd:
             if fd is not None:
                 # -m looks into the working directory first, and finds the same program as ours there.
-                runner.detach(argv, cwd=os.path.dirname(PACKAGE), stdin=fd)
+                programs.detach(argv, cwd=os.path.dirname(PACKAGE), stdin=fd)
     except Exception:  # noqa: BLE001  a message that is late is not worth a run
         return

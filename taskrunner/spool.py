@@ -12,12 +12,13 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, clock, ending, excerpt, output, telling, verdict
+from taskrunner import claim, clock, ending, telling, verdict
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
 from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 from taskrunner.model.values import End, Event, Outcome, Run, State, terms
-from taskrunner.output import Rescued
+from taskrunner.processes import bounded_output, output
+from taskrunner.processes.output import Rescued
 from taskrunner.store.open_home import OpenHome
 
 VERSION = 1
@@ -189,7 +190,7 @@ def _take(here: OpenHome, spooled: Spooled) -> None:
         if run is None or process is None or process.supervisor != spooled.supervisor:
             return  # it is known already, or the store is another than that of the file
         task = here.store.task_of(run)
-        gap = excerpt.noted(process.cut_at, process.left_out)
+        gap = bounded_output.noted(process.cut_at, process.left_out)
         found = output.rescue(here.output, process.output, run.id, task.max_output, gap)
         state, reason = ending.judged_by(terms(task), spooled.outcome, process, spooled.fault)
         why = verdict.with_note(reason, spooled.note or found.note)
@@ -204,7 +205,7 @@ def _size(spooled: Spooled, found: Rescued) -> tuple[bytes, int, int | None, int
     """Return the small output of a run, how much it wrote, and what was left out of that."""
     if spooled.large or found.size is None:
         return b"", spooled.size, spooled.cut_at, spooled.left_out
-    return found.small, found.size, *excerpt.place_of(found.gap)
+    return found.small, found.size, *bounded_output.place_of(found.gap)
 
 
 def _still_open(here: OpenHome, spooled: Spooled) -> Run | None:

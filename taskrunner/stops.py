@@ -4,11 +4,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from taskrunner import reconcile, runner, spool, telling
+from taskrunner import reconcile, spool, telling
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Process, State
+from taskrunner.processes import alive
 from taskrunner.store.open_home import OpenHome
 
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
@@ -94,7 +95,7 @@ def _left_to_systemd(here: OpenHome, run_id: int, stop: Stop, process: Process) 
 
 def _press(stop: Stop, group: int, over: float) -> None:
     if over >= 0:
-        runner.kill(group)
+        alive.kill(group)
     elif not stop.told:
         stop.told = True
-        runner.terminate(group)
+        alive.terminate(group)

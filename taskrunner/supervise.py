@@ -18,10 +18,7 @@ from taskrunner import (
     clock,
     command,
     ending,
-    excerpt,
-    output,
     policy,
-    runner,
     sender,
     spool,
     telling,
@@ -29,11 +26,13 @@ from taskrunner import (
 )
 from taskrunner.ending import Ended, Watched
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
-from taskrunner.excerpt import Gap
 from taskrunner.home import lock, paths
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Command, End, Outcome, Process, Run, State, Task, terms
-from taskrunner.output import Slot, Slots
+from taskrunner.processes import alive, bounded_output, output
+from taskrunner.processes.bounded_output import Gap
+from taskrunner.processes.children import Asked, Child, Children, room
+from taskrunner.processes.output import Slot, Slots
 from taskrunner.schedule import kinds
 from taskrunner.stops import PATIENCE, Stops
 from taskrunner.store.open_home import OpenHome
@@ -106,8 +105,8 @@ class Supervisor:
     carrier: Carrier | None = None  # None is ourselves
     known: Known = field(default_factory=Known)
     boot_id: str = field(default_factory=clock.boot_id)
-    namespace: int | None = field(default_factory=runner.pid_namespace)
-    children: runner.Children = field(default_factory=runner.Children)
+    namespace: int | None = field(default_factory=alive.pid_namespace)
+    children: Children = field(default_factory=Children)
     watched: dict[int, Watched] = field(default_factory=dict)
     stops: Stops = field(default_factory=Stops)  # of runs of others
     closing: bool = False  # start nothing any more
@@ -121,7 +120,7 @@ class Supervisor:
     _ended: list[Ended] = field(default_factory=list)
     _spooled: dict[int, str] = field(default_factory=dict)  # files of outcomes, by run
     _loaded: bool = False
-    _unnoted: list[runner.Child] = field(default_factory=list)
+    _unnoted: list[Child] = field(default_factory=list)
     _note_by: float = 0.0  # monotonic
     _trouble: float | None = None  # since when the store takes nothing, monotonic
     _unbounded: set[int] = field(default_factory=set)  # runs whose output cannot be bounded
@@ -190,7 +189,7 @@ class Supervisor:
                     each.fault,
                     each.note,
                     self.retries,
-                    *excerpt.place_of(each.gap),
+                    *bounded_output.place_of(each.gap),
                 )
                 with suppress(OSError):  # it stays with us, and is tried again
                     spool.put(self.here, spooled)
@@ -293,7 +292,7 @@ class Supervisor:
     def _bound(self, run_id: int) -> None:
         watched = self.watched[run_id]
         try:
-            gap = excerpt.bound(watched.slot.fd, watched.terms.max_output, watched.gap)
+            gap = bounded_output.bound(watched.slot.fd, watched.terms.max_output, watched.gap)
             self._note_gap(watched, gap)
         except OSError:  # the next look tries again
             pass
@@ -309,7 +308,7 @@ class Supervisor:
         watched.gap = gap
         store = self.here.store
         with suppress(StoreBusy, StoreRefused), store.transaction(durable=False, patience=0):
-            store.note_cut(watched.run.id, *excerpt.place_of(gap))
+            store.note_cut(watched.run.id, *bounded_output.place_of(gap))
 
     def take_end(self, watched: Watched, outcome: Outcome, at: datetime, note: str | None) -> None:
         """Make the end of a run ours to record that somebody else has carried; `note` is what else is to be said."""
@@ -364,7 +363,7 @@ class Supervisor:
         if self.closing:
             return
         free = self.here.config.max_parallel - self.here.store.running_count()
-        free = min(free, runner.room() - len(self.watched))
+        free = min(free, room() - len(self.watched))
         while free > 0 and (runs := self.here.store.startable(free, now)):
             before = len(taken)
             self._start_each(taken, runs, now)
@@ -431,7 +430,7 @@ class Supervisor:
         self, batch: Sequence[Wanted], now: datetime, first: Callable[[], None] | None = None
     ) -> None:
         """Start the processes of runs that were made running, once `first` is done; OSError keeps them from it."""
-        asked: list[tuple[int, runner.Asked]] = []
+        asked: list[tuple[int, Asked]] = []
         for each in batch:
             run, slot = each.run, each.slot
             watched = self.watched[run.id] = Watched(run, terms(each.task), slot, each.name)
@@ -476,7 +475,7 @@ class Supervisor:
             self.carrier.wake(ready, (ready - now).total_seconds())
         self.wake_at = None
 
-    def _started(self, child: runner.Child) -> None:
+    def _started(self, child: Child) -> None:
         if not self._unnoted:
             self._note_by = time.monotonic() + SOON
         self._unnoted.append(child)
@@ -489,7 +488,7 @@ class Supervisor:
                 with self.here.store.transaction(durable=False, patience=PATIENCE):
                     for child in living:
                         with telling.apart(self.here, f"the process of run {child.key}"):
-                            ticks = runner.started_ticks(child.pid)
+                            ticks = alive.started_ticks(child.pid)
                             self.here.store.note_child(child.key, child.pid, ticks)
         self._unnoted.clear()
 

@@ -27,7 +27,6 @@ from taskrunner import (
     reconcile,
     rehearsal,
     retention,
-    runner,
     slots,
     spool,
     steps,
@@ -39,6 +38,7 @@ from taskrunner.home import heartbeat, lock, paths
 from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Run, State, Task
 from taskrunner.policy import Action, Decision
+from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
@@ -166,7 +166,7 @@ def carry_out(
     """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
     with (
         supervise.supervisor(here, carrier=carrier) as me,
-        runner.stop_signals(me.children) as signals,
+        stop_signals(me.children) as signals,
     ):
         me.stop_some(made.stops)
         me.known = made.known

@@ -3,9 +3,9 @@
 It must not write, nor wait for what is still written.
 """
 
-from taskrunner import output
 from taskrunner.model.answers import Trace
 from taskrunner.model.values import FAILING, LIVE, Run
+from taskrunner.processes import output
 from taskrunner.store.open_home import OpenHome
 
 LAST = 4000  # bytes at the end of an output that its last line is looked for in

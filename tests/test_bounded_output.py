@@ -8,16 +8,8 @@ import threading
 
 import pytest
 
-from taskrunner import (
-    After,
-    Manual,
-    State,
-    TaskRunner,
-    ending,
-    excerpt,
-    output,
-    runner as processes,
-)
+from taskrunner import After, Manual, State, TaskRunner, ending
+from taskrunner.processes import alive, bounded_output, output
 from tests.samples import start, wait_for
 
 MB = 1_000_000
@@ -190,7 +182,7 @@ def test_without_holes_the_tail_is_moved_up(door, home, tmp_path, monkeypatch):
     def no_hole(fd, start, length):
         raise OSError(95, "no holes here")
 
-    monkeypatch.setattr(excerpt.lock, "punch_hole", no_hole)
+    monkeypatch.setattr(bounded_output.lock, "punch_hole", no_hole)
     shell = (
         f"yes | head -c 50MB; touch {tmp_path}/up; while [ -e {tmp_path}/up ]; do sleep 0.1; done"
     )
@@ -226,7 +218,7 @@ def orphan(door, home, tmp_path):
     pid = int((tmp_path / "pid").read_text())
     (run,) = door.history()
     yield run, pid, wait_for(lambda: live(home))
-    if processes.started_ticks(pid):
+    if alive.started_ticks(pid):
         os.killpg(pid, signal.SIGKILL)
 
 
@@ -244,7 +236,7 @@ def test_the_output_of_an_orphan_that_is_gone_is_bounded(door, home, orphan, cut
     if cut_before:
         door.tick()
     os.killpg(pid, signal.SIGKILL)
-    wait_for(lambda: not processes.started_ticks(pid))
+    wait_for(lambda: not alive.started_ticks(pid))
     door.tick()
     lost = door.run_of(run.id)
     assert (lost.state, lost.output_size) == (State.LOST, 10 * MB)
@@ -256,8 +248,8 @@ def test_the_output_of_an_orphan_that_is_gone_is_bounded(door, home, orphan, cut
 def test_an_output_that_was_put_away_before_its_supervisor_died_is_as_good(home):
     folder = home / "output"
     folder.mkdir()
-    (folder / "7.log").write_bytes(b"a" * 50_000 + excerpt.mark(12_345) + b"b" * 50_000)
-    gap = excerpt.Gap(50_000, 12_345)
+    (folder / "7.log").write_bytes(b"a" * 50_000 + bounded_output.mark(12_345) + b"b" * 50_000)
+    gap = bounded_output.Gap(50_000, 12_345)
     found = output.rescue(str(folder), "9-dead.1", 7, 100_000, gap)
     assert found == output.Rescued(112_345, gap=gap)
     assert list(output.rest(str(folder), 7, 112_345, 112_340, gap)) == [b"bbbbb"]

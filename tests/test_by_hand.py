@@ -8,16 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taskrunner import (
-    After,
-    Manual,
-    State,
-    TaskBusy,
-    TaskRunner,
-    Trigger,
-    by_hand,
-    runner as processes,
-)
+from taskrunner import After, Manual, State, TaskBusy, TaskRunner, Trigger, by_hand
+from taskrunner.processes import alive
 from tests.samples import call, start, wait_for
 
 
@@ -270,7 +262,7 @@ def test_a_cancel_ends_the_whole_group_also_what_ignores_term(door, home, tmp_pa
     left = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
     door.cancel("x")
     thread.join()
-    assert not processes.started_ticks(left)
+    assert not alive.started_ticks(left)
 
 
 def test_a_child_of_a_chain_that_replaces_is_stopped_at_once(door, tmp_path):

@@ -9,7 +9,7 @@ import sys
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import cli, entry, errors, runner
+from taskrunner import cli, entry, errors
 from taskrunner.clocks import cron
 from taskrunner.home import program
 
@@ -253,7 +253,7 @@ def tab(tmp_path, monkeypatch):
     (folder / "crontab").write_text(CRONTAB.format(folder=folder))
     (folder / "crontab").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(runner, "process_named", lambda *_: True)
+    monkeypatch.setattr("taskrunner.processes.alive.process_named", lambda *_: True)
     return folder / "tab"
 
 
@@ -319,7 +319,7 @@ def test_a_line_that_somebody_wrote_for_the_same_home_is_told(tab, home, capsys)
 
 def test_install_refuses_where_there_is_no_crontab(tmp_path, home, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("taskrunner.runner.programs.TOOLS", ())
+    monkeypatch.setattr("taskrunner.processes.programs.TOOLS", ())
     assert verb("--home", home, "install", "cron") == 1
     said = capsys.readouterr().err
     assert "cron is not installed" in said
@@ -389,7 +389,7 @@ def test_an_entry_of_a_program_that_is_there_for_one_call_can_be_removed(tab, ho
 
 
 def test_install_warns_when_no_cron_daemon_runs(tab, home, monkeypatch, capsys):
-    monkeypatch.setattr(runner, "process_named", lambda *_: False)
+    monkeypatch.setattr("taskrunner.processes.alive.process_named", lambda *_: False)
     assert verb("--home", home, "install", "cron", "--quiet") == 0
     assert "no cron daemon runs" in capsys.readouterr().err
 
@@ -447,7 +447,7 @@ def folder(tmp_path, monkeypatch):
     made.mkdir()
     monkeypatch.setattr(entry.crontabs, "CRON_FOLDER", str(made))
     monkeypatch.setattr(entry.crontabs, "CRON_FILE", str(made / "taskrunner"))
-    monkeypatch.setattr(runner, "process_named", lambda *_: True)
+    monkeypatch.setattr("taskrunner.processes.alive.process_named", lambda *_: True)
     monkeypatch.setattr(program, "changeable_by", lambda _: None)
     return made
 

@@ -165,7 +165,7 @@ def test_a_dry_run_prints_the_units_and_asks_systemd_nothing(machine, home, caps
 
 def test_install_refuses_where_there_is_no_systemctl(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("taskrunner.runner.programs.TOOLS", ())
+    monkeypatch.setattr("taskrunner.processes.programs.TOOLS", ())
     assert verb(home, "install", "systemd", "--user") == 1
     said = capsys.readouterr().err
     assert "systemd is not installed" in said

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Boot, Every, Manual, State, TaskRunner, cli, clock, runner
+from taskrunner import Boot, Every, Manual, State, TaskRunner, cli, clock
 from taskrunner.model.values import Command
+from taskrunner.processes.children import Children
 from taskrunner.schedule import durations
 from tests.samples import ROOT, program, start, wait_for
 
@@ -204,7 +205,7 @@ def test_a_daemon_that_is_not_process_1_reaps_no_strangers(door, home, tmp_path)
 
 
 def test_the_end_of_a_child_of_ours_is_left_to_its_own_wait(tmp_path):
-    ours = runner.Children()
+    ours = Children()
     with open(tmp_path / "out", "a+b") as out:
         shell = ("/bin/sh", "-c", "exit 3")
         child = ours.start(1, Command(argv=shell, env={}, cwd="/"), out.fileno())

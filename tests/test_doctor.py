@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, claim, cli, clock, entry, migrations, runner
+from taskrunner import Cron, Every, Manual, claim, cli, clock, entry, migrations
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Arguments
 from taskrunner.clocks import cron, systemd
@@ -25,7 +25,7 @@ from taskrunner.doctor import places, stored
 from taskrunner.doctor.alive import alive
 from taskrunner.home import heartbeat, program
 from taskrunner.model.values import Severity
-from taskrunner.runner import processes
+from taskrunner.processes import alive as processes
 from taskrunner.store.health import health
 from tests.samples import start, wait_for
 
@@ -44,9 +44,9 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(entry.units, "UNIT_FOLDERS", (str(root / "units"),))
     monkeypatch.setattr(entry.units, "LINGER", str(root / "linger"))
     monkeypatch.setenv("PATH", str(root / "tools"))
-    monkeypatch.setattr("taskrunner.runner.programs.TOOLS", ())
+    monkeypatch.setattr("taskrunner.processes.programs.TOOLS", ())
     seen = SimpleNamespace(root=root, cron=True, tab=root / "tab")
-    monkeypatch.setattr(runner, "process_named", lambda *_: seen.cron)
+    monkeypatch.setattr("taskrunner.processes.alive.process_named", lambda *_: seen.cron)
     tool(root, "crontab", f'[ ! -e {seen.tab} ] || while read -r x; do echo "$x"; done <{seen.tab}')
     return seen
 

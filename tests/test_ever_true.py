@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from taskrunner import Every, State, TaskRunner, Trigger, clock as clock_room, tick
 from taskrunner.model.values import Process
-from taskrunner.runner import pid_namespace
+from taskrunner.processes.alive import pid_namespace
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LIVE = (State.PENDING, State.RUNNING)

@@ -9,8 +9,8 @@ import threading
 import pytest
 from hypothesis import given, strategies as some
 
-from taskrunner import excerpt
 from taskrunner.home import lock
+from taskrunner.processes import bounded_output
 
 LIMIT = 100_000
 MARK = re.compile(rb"\A\n\[taskrunner: (\d+) bytes left out\]\n")
@@ -23,7 +23,7 @@ def no_hole(fd, start, length):
 @pytest.fixture(params=["with holes", "without holes"])
 def holes(request, monkeypatch):
     """The two ways to cut; and each byte too much is worth a cut."""
-    monkeypatch.setattr(excerpt, "SLACK", 0)
+    monkeypatch.setattr(bounded_output, "SLACK", 0)
     if request.param == "without holes":
         monkeypatch.setattr(lock, "punch_hole", no_hole)
 
@@ -48,7 +48,7 @@ def write(fd, start, end):
 
 
 def kept(fd, limit=LIMIT, gap=None):
-    return b"".join(excerpt.pieces(fd, excerpt.excerpt(fd, limit, gap)))
+    return b"".join(bounded_output.pieces(fd, bounded_output.excerpt(fd, limit, gap)))
 
 
 def expected(total, limit=LIMIT):
@@ -56,7 +56,7 @@ def expected(total, limit=LIMIT):
         return stream(0, total)
     half = limit // 2
     lost = total - limit
-    return stream(0, half) + excerpt.mark(lost) + stream(total - (limit - half), total)
+    return stream(0, half) + bounded_output.mark(lost) + stream(total - (limit - half), total)
 
 
 def true(block, start, end):
@@ -68,8 +68,8 @@ def true(block, start, end):
 
 def test_an_output_within_its_limit_is_not_touched(file):
     write(file, 0, LIMIT)
-    assert not excerpt.bound(file, LIMIT)
-    assert excerpt.excerpt(file, LIMIT).whole
+    assert not bounded_output.bound(file, LIMIT)
+    assert bounded_output.excerpt(file, LIMIT).whole
     assert kept(file) == stream(0, LIMIT)
 
 
@@ -77,9 +77,9 @@ def test_an_output_without_end_stays_small_on_the_disk(file, holes):
     written, gap = 0, None
     for _ in range(50):
         written = write(file, written, written + 70_000)
-        gap = excerpt.bound(file, LIMIT, gap)
+        gap = bounded_output.bound(file, LIMIT, gap)
         assert os.fstat(file).st_blocks * 512 < LIMIT + 80_000
-        assert excerpt.written(file, gap) == written
+        assert bounded_output.written(file, gap) == written
     assert kept(file, LIMIT, gap) == expected(written)
 
 
@@ -88,13 +88,13 @@ def test_a_limit_below_a_block_is_exact_in_the_end(file, holes, limit):
     written, gap = 0, None
     for _ in range(20):
         written = write(file, written, written + 9000)
-        gap = excerpt.bound(file, limit, gap)
+        gap = bounded_output.bound(file, limit, gap)
     assert kept(file, limit, gap) == expected(written, limit)
 
 
 def test_a_file_that_grew_by_a_little_is_not_worth_a_cut(file):
     write(file, 0, LIMIT + 5000)
-    assert not excerpt.bound(file, LIMIT)
+    assert not bounded_output.bound(file, LIMIT)
     assert kept(file) == expected(LIMIT + 5000)
 
 
@@ -106,8 +106,8 @@ def test_a_reader_gets_each_byte_once_or_is_told_of_it(tmp_path_factory, steps, 
     place = tmp_path_factory.mktemp("file") / "file"
     fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(excerpt, "SLACK", 0)
-        patch.setattr(excerpt, "CHUNK", 30_000)
+        patch.setattr(bounded_output, "SLACK", 0)
+        patch.setattr(bounded_output, "CHUNK", 30_000)
         if not holes_there:
             patch.setattr(lock, "punch_hole", no_hole)
         written, sent, gap = 0, 0, None
@@ -115,14 +115,14 @@ def test_a_reader_gets_each_byte_once_or_is_told_of_it(tmp_path_factory, steps, 
             if step == "w":
                 written = write(fd, written, written + number)
             elif step == "b":
-                gap = excerpt.bound(fd, LIMIT, gap)
+                gap = bounded_output.bound(fd, LIMIT, gap)
             else:
-                block, end = excerpt.part(fd, gap, sent)
+                block, end = bounded_output.part(fd, gap, sent)
                 assert true(block, sent, end)
                 sent = end
-        content, in_the_end = kept(fd, LIMIT, gap), excerpt.excerpt(fd, LIMIT, gap).gap
+        content, in_the_end = kept(fd, LIMIT, gap), bounded_output.excerpt(fd, LIMIT, gap).gap
         assert content == expected(written)
-        after = excerpt.rest_of(content, written, sent, in_the_end)
+        after = bounded_output.rest_of(content, written, sent, in_the_end)
         assert true(after, sent, written) or after == content[sent:]
     os.close(fd)
 
@@ -134,89 +134,89 @@ def test_what_is_kept_goes_on_where_a_reader_is(tmp_path, digits):
         content = expected(total, limit)
         (tmp_path / "kept").write_bytes(content)
         fd = os.open(tmp_path / "kept", os.O_RDONLY)
-        gap = excerpt.Gap(150, total - limit)
-        assert excerpt.written(fd, gap) == total
+        gap = bounded_output.Gap(150, total - limit)
+        assert bounded_output.written(fd, gap) == total
         for sent in {0, 1, 149, 150, 151, total - 152, total - 151, total - 150, total - 1, total}:
-            after = excerpt.rest_of(content, total, sent, gap)
-            assert b"".join(excerpt.rest(fd, total, sent, gap)) == after
+            after = bounded_output.rest_of(content, total, sent, gap)
+            assert b"".join(bounded_output.rest(fd, total, sent, gap)) == after
             assert after == content[sent:] if sent <= 150 else true(after, sent, total)
         assert (
-            excerpt.rest_of(content, total, total + 1, gap) == content
+            bounded_output.rest_of(content, total, total + 1, gap) == content
         )  # it was emptied meanwhile
         os.close(fd)
 
 
 def test_an_output_that_holds_a_mark_of_its_own_is_shown_as_it_is(file):
-    text = b"x" * 100 + excerpt.mark(77) + b"y" * 100
+    text = b"x" * 100 + bounded_output.mark(77) + b"y" * 100
     os.write(file, text)
     assert kept(file, len(text)) == text
-    assert excerpt.part(file, None, 0) == (text, len(text))
-    assert excerpt.written(file) == len(text)
-    assert b"".join(excerpt.rest(file, len(text), 0)) == text
-    assert excerpt.rest_of(text, len(text), 150) == text[150:]
+    assert bounded_output.part(file, None, 0) == (text, len(text))
+    assert bounded_output.written(file) == len(text)
+    assert b"".join(bounded_output.rest(file, len(text), 0)) == text
+    assert bounded_output.rest_of(text, len(text), 150) == text[150:]
 
 
 def test_any_bytes_are_kept_as_they_are(file, holes):
     head, tail = b"\0\xff\xfe" * 20_000, b"\xc3\0\x80" * 20_000
     os.write(file, head + b"m" * 500_000 + tail)
-    gap = excerpt.bound(file, LIMIT)
+    gap = bounded_output.bound(file, LIMIT)
     lost = len(head) + 500_000 + len(tail) - LIMIT
-    assert kept(file, LIMIT, gap) == head[:50_000] + excerpt.mark(lost) + tail[-50_000:]
+    assert kept(file, LIMIT, gap) == head[:50_000] + bounded_output.mark(lost) + tail[-50_000:]
 
 
 def test_a_command_that_empties_its_output_begins_anew(file, holes):
     write(file, 0, 500_000)
-    gap = excerpt.bound(file, LIMIT)
-    _, sent = excerpt.part(file, gap, 0)
+    gap = bounded_output.bound(file, LIMIT)
+    _, sent = bounded_output.part(file, gap, 0)
     os.ftruncate(file, 0)
     os.write(file, b"anew")
-    assert excerpt.part(file, gap, sent) == (b"anew", 4)
+    assert bounded_output.part(file, gap, sent) == (b"anew", 4)
     assert kept(file, LIMIT, gap) == b"anew"
-    assert excerpt.bound(file, LIMIT, gap) is None
+    assert bounded_output.bound(file, LIMIT, gap) is None
 
 
 def test_a_command_that_writes_far_behind_the_end_fills_no_disk(file):
     other = os.open(f"/proc/self/fd/{file}", os.O_RDWR)
     os.write(file, b"first")
     os.pwrite(other, b"last", 2**40)
-    excerpt.bound(file, LIMIT)
-    assert excerpt.excerpt(file, LIMIT).size < 10_000
-    block, sent = excerpt.part(file, None, 4096)
+    bounded_output.bound(file, LIMIT)
+    assert bounded_output.excerpt(file, LIMIT).size < 10_000
+    block, sent = bounded_output.part(file, None, 4096)
     assert (block[-4:], sent) == (b"last", 2**40 + 4)
     os.close(other)
 
 
 def test_a_writer_that_opened_the_file_again_does_not_notice_a_hole(file, tmp_path, monkeypatch):
-    monkeypatch.setattr(excerpt, "SLACK", 0)
+    monkeypatch.setattr(bounded_output, "SLACK", 0)
     with (tmp_path / "file").open("wb", buffering=0) as other:
         other.write(stream(0, 400_000))
-        excerpt.bound(file, LIMIT)
+        bounded_output.bound(file, LIMIT)
         other.write(stream(400_000, 500_000))
     assert kept(file) == expected(500_000)
 
 
 def test_only_the_newest_is_searched_of_what_is_very_large(file):
     write(file, 0, 400_000)
-    cut = excerpt.excerpt(file, LIMIT)
-    assert excerpt.newest(file, cut, 1000) == stream(399_000, 400_000)
-    assert excerpt.newest(file, cut, 60_000) == stream(350_000, 400_000)
-    assert excerpt.newest(file, cut, 200_000) == expected(400_000)
-    whole = excerpt.excerpt(file, 400_000)
-    assert excerpt.newest(file, whole, 1000) == stream(399_000, 400_000)
+    cut = bounded_output.excerpt(file, LIMIT)
+    assert bounded_output.newest(file, cut, 1000) == stream(399_000, 400_000)
+    assert bounded_output.newest(file, cut, 60_000) == stream(350_000, 400_000)
+    assert bounded_output.newest(file, cut, 200_000) == expected(400_000)
+    whole = bounded_output.excerpt(file, 400_000)
+    assert bounded_output.newest(file, whole, 1000) == stream(399_000, 400_000)
 
 
 def test_a_cut_in_the_midst_of_reading_spoils_nothing(file, tmp_path, monkeypatch):
-    monkeypatch.setattr(excerpt, "SLACK", 0)
+    monkeypatch.setattr(bounded_output, "SLACK", 0)
     command = ["seq", "-f", "%07.0f", "0", "4999999"]
     with subprocess.Popen(command, stdout=file) as child:
         cutting = threading.Thread(
-            target=lambda: [excerpt.bound(file, LIMIT) for _ in until(child)]
+            target=lambda: [bounded_output.bound(file, LIMIT) for _ in until(child)]
         )
         cutting.start()
         fd = os.open(tmp_path / "file", os.O_RDONLY)
         sent = 0
         for _ in until(child):
-            block, end = excerpt.part(fd, None, sent)
+            block, end = bounded_output.part(fd, None, sent)
             assert true(block, sent, end)
             sent = end
         os.close(fd)

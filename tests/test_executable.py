@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from taskrunner import Manual, State, executable, modules, obstacles
+from taskrunner import Manual, State, modules, obstacles
 from taskrunner.home.config import Config
 from taskrunner.model.values import Command
+from taskrunner.processes import executable
+from taskrunner.processes.spawn import not_started
 from taskrunner.runner import handed
-from taskrunner.runner.spawn import not_started
 from tests.samples import TASK
 
 SCRIPTS = {

@@ -12,9 +12,10 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Every, Manual, State, TaskRunner, clock, excerpt, output, retention, spool
+from taskrunner import Every, Manual, State, TaskRunner, clock, retention, spool
 from taskrunner.model.values import Outcome
-from taskrunner.output import SMALL, Rescued, Slots
+from taskrunner.processes import bounded_output, output
+from taskrunner.processes.output import SMALL, Rescued, Slots
 from taskrunner.store.rows import LARGEST_ID
 from tests.samples import NOON, call, start, wait_for
 
@@ -91,7 +92,7 @@ def test_a_mark_and_a_mode_of_its_own_do_not_count_for_what_was_left_out(home, d
     assert (run.left_out or 0) == left_out
     kept = door.output(run)
     if left_out:
-        mark = excerpt.mark(left_out)
+        mark = bounded_output.mark(left_out)
         assert kept == text[: limit // 2] + mark + text[len(text) - (limit - limit // 2) :]
     else:
         assert kept == text
@@ -101,7 +102,7 @@ def test_a_mark_and_a_mode_of_its_own_do_not_count_for_what_was_left_out(home, d
 @pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64, 10**30, 10**90, 0, 1])
 def test_no_number_in_a_text_is_believed_when_a_supervisor_has_died(folder, number):
     for size in (10, 30_000, 60_000):
-        text = b"x" * size + excerpt.mark(number) + b"y" * size
+        text = b"x" * size + bounded_output.mark(number) + b"y" * size
         for name, mode in (("9-dead.1", 0o1600), ("42.log", 0o600)):
             place = folder / name
             place.write_bytes(text)
@@ -122,12 +123,12 @@ def test_only_what_we_have_cut_ourselves_is_a_gap(tmp_path):
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o1600)
     os.write(fd, b"x" * 50_000 + FORGED + b"y" * 50_000)
     size = os.fstat(fd).st_size
-    other = excerpt.Gap(50_000, 77)
+    other = bounded_output.Gap(50_000, 77)
     for gap in (None, other):
-        assert excerpt.written(fd, gap) == size
-        assert excerpt.excerpt(fd, LIMIT, gap).written == size
-        assert excerpt.bound(fd, LIMIT, gap) is None
-    assert excerpt.part(fd, None, 0)[1] == size
+        assert bounded_output.written(fd, gap) == size
+        assert bounded_output.excerpt(fd, LIMIT, gap).written == size
+        assert bounded_output.bound(fd, LIMIT, gap) is None
+    assert bounded_output.part(fd, None, 0)[1] == size
     os.close(fd)
 
 
@@ -135,7 +136,7 @@ def test_what_is_cut_without_holes_is_remembered_in_the_row(door, home, tmp_path
     def no_hole(fd, start, length):
         raise OSError(errno.EOPNOTSUPP, "no holes here")
 
-    monkeypatch.setattr(excerpt.lock, "punch_hole", no_hole)
+    monkeypatch.setattr(bounded_output.lock, "punch_hole", no_hole)
     shell = f"head -c 2000000 /dev/zero; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
     door.add("x", shell=shell, schedule=Manual(), now=True, max_output=LIMIT, cwd="/")
     with start(home, "tick") as supervisor:
@@ -146,7 +147,7 @@ def test_what_is_cut_without_holes_is_remembered_in_the_row(door, home, tmp_path
     door.tick()  # this cuts it
     process = door._here().store.process(run.id)
     assert (process.cut_at, process.left_out) == (50_000, 2_000_000 - LIMIT)
-    middle = excerpt.mark(2_000_000 - LIMIT)
+    middle = bounded_output.mark(2_000_000 - LIMIT)
     half = bytes(50_000)
     assert b"".join(door.log(run)) == half + middle + half
     (tmp_path / "go").touch()
@@ -185,9 +186,13 @@ def test_a_file_of_any_size_is_an_output_like_others(home, door):
 
 def test_a_size_beyond_what_the_store_holds_is_the_largest_it_holds(tmp_path):
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    gap = excerpt.Gap(10, 2**63 - 20)
+    gap = bounded_output.Gap(10, 2**63 - 20)
     os.write(fd, b"x" * 10 + gap.mark + b"y" * 1000)
-    assert excerpt.written(fd, gap) == excerpt.excerpt(fd, 100, gap).written == LARGEST_ID
+    assert (
+        bounded_output.written(fd, gap)
+        == bounded_output.excerpt(fd, 100, gap).written
+        == LARGEST_ID
+    )
     os.close(fd)
 
 
@@ -203,7 +208,7 @@ def test_disk_that_is_reserved_behind_the_end_is_given_back(slots):
     slot = slots.take(os.geteuid())
     os.write(slot.fd, b"some")
     reserve(slot.fd, 60_000_000)
-    excerpt.bound(slot.fd, LIMIT)
+    bounded_output.bound(slot.fd, LIMIT)
     assert os.fstat(slot.fd).st_blocks * 512 < 1_000_000
     assert os.pread(slot.fd, 100, 0) == b"some"
     os.ftruncate(slot.fd, 0)

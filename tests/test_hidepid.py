@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from taskrunner import Manual, State, TaskRunner
-from taskrunner.runner import processes
+from taskrunner.processes import alive
 from tests.samples import ROOT, program, wait_for
 
 NOBODY_SEES = "--inh-caps=-sys_ptrace --bounding-set=-sys_ptrace"  # as root in a container
@@ -75,7 +75,7 @@ def test_a_hidden_run_outlives_its_supervisor_and_is_stopped_when_it_is_cancelle
         assert code == 0, (out, err)
         assert [run.state for run in door.history()] == [State.CANCELLED]
     finally:
-        processes.kill(process.pid)
+        alive.kill(process.pid)
 
 
 def noted(door):
@@ -89,22 +89,22 @@ def test_where_there_is_no_proc_a_group_lives_as_long_as_the_kernel_says_so(monk
 
     with subprocess.Popen(["sleep", "100"], start_new_session=True) as child:
         monkeypatch.setattr(os, "listdir", refuse)
-        assert processes.group_lives(child.pid)
-        assert processes.session_that_has_open(1, 1) is None
+        assert alive.group_lives(child.pid)
+        assert alive.session_that_has_open(1, 1) is None
         child.kill()
         child.wait()
-        assert not processes.group_lives(child.pid)
+        assert not alive.group_lives(child.pid)
 
 
 def test_a_process_that_is_hidden_is_not_taken_for_a_dead_one(monkeypatch):
     def refuse(pid):
         raise PermissionError
 
-    mine, started = os.getpid(), processes.started_ticks(os.getpid())
-    assert processes.is_same(mine, started)
-    assert not processes.is_same(mine, started + 1)
-    monkeypatch.setattr(processes, "_stat", refuse)
-    assert processes.is_same(mine, started)
-    assert processes.age(mine) is None
+    mine, started = os.getpid(), alive.started_ticks(os.getpid())
+    assert alive.is_same(mine, started)
+    assert not alive.is_same(mine, started + 1)
+    monkeypatch.setattr(alive, "_stat", refuse)
+    assert alive.is_same(mine, started)
+    assert alive.age(mine) is None
     monkeypatch.undo()
-    assert processes.is_same(mine, processes.UNSEEN)
+    assert alive.is_same(mine, alive.UNSEEN)

@@ -12,7 +12,6 @@ from taskrunner import (
     State,
     claim,
     ending,
-    output,
     reconcile,
     retention,
     spool,
@@ -21,6 +20,7 @@ from taskrunner import (
     tick,
 )
 from taskrunner.model.values import Outcome, Process
+from taskrunner.processes import output
 from taskrunner.store.store import Store
 from tests.samples import MINUTE, ROOT, program
 

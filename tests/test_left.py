@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from taskrunner import Manual, State, TaskRunner
-from taskrunner.runner import processes
+from taskrunner.processes import alive
 
 AWAY = "setsid sleep 300 <&- >&- 2>&- & echo $! >{0}/pid{1}; "
 HOLDS = "setsid sleep 300 & echo $! >{0}/pid{1}; "
@@ -25,8 +25,8 @@ def tidy(tmp_path):
     yield tmp_path
     for place in tmp_path.glob("pid*"):
         for number in (int(place.read_text()),):
-            processes.kill(number)
-            while processes.started_ticks(number) is not None:
+            alive.kill(number)
+            while alive.started_ticks(number) is not None:
                 pass
 
 

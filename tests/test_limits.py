@@ -7,7 +7,7 @@ import pytest
 
 from taskrunner import Manual, State, TaskRunner as Door
 from taskrunner.errors import InputError
-from taskrunner.runner import spawn
+from taskrunner.processes import spawn
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from taskrunner import Every, InputError, Manual, StateError, TaskRunner, TaskRu
 from taskrunner.doctor import told
 from taskrunner.doctor.seen import look
 from taskrunner.home import channels
-from taskrunner.runner import started_ticks
+from taskrunner.processes.alive import started_ticks
 from tests import servers
 
 
@@ -715,7 +715,7 @@ def test_the_certificate_of_these_tests_is_one():
 def no_clock(tmp_path, monkeypatch):
     """A machine without cron and systemd: what doctor would ask of the real ones is nobody's."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("taskrunner.runner.programs.TOOLS", ())
+    monkeypatch.setattr("taskrunner.processes.programs.TOOLS", ())
 
 
 def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock, no_clock):

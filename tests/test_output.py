@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from taskrunner import excerpt, output
-from taskrunner.output import SMALL, Rescued, Slots
+from taskrunner.processes import bounded_output, output
+from taskrunner.processes.output import SMALL, Rescued, Slots
 
 ME = os.geteuid()
 LIMIT = 1_000_000
@@ -158,7 +158,7 @@ def test_a_slot_file_that_somebody_removed_costs_no_output(slots, folder):
 
 
 def test_a_file_is_read_from_an_offset_in_pieces(folder, monkeypatch):
-    monkeypatch.setattr(excerpt, "CHUNK", 4)
+    monkeypatch.setattr(bounded_output, "CHUNK", 4)
     (folder / "42.log").write_bytes(b"0123456789")
     (folder / "s.1").write_bytes(b"0123456789")
     assert list(output.rest(str(folder), 42, 10, 3)) == [b"3456", b"789"]

@@ -7,17 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import (
-    After,
-    Every,
-    Manual,
-    State,
-    TaskRunner,
-    clock as clock_room,
-    reconcile,
-    runner as processes,
-    tick,
-)
+from taskrunner import After, Every, Manual, State, TaskRunner, clock as clock_room, reconcile, tick
+from taskrunner.processes import alive
 from tests.samples import start, wait_for
 
 FOREVER = 'echo $$ > "$PIDFILE"; echo started; exec sleep 300'
@@ -47,7 +38,7 @@ def orphan(door, home, tmp_path):
     made = []
     yield make
     for pid in made:
-        if processes.started_ticks(pid):
+        if alive.started_ticks(pid):
             os.killpg(pid, signal.SIGKILL)
 
 
@@ -73,7 +64,7 @@ def test_a_child_that_outlived_its_supervisor_keeps_its_slot_busy(door, orphan):
     run, pid = orphan()
     assert not door.tick().idle
     assert door.run_of(run).state is State.RUNNING
-    assert processes.started_ticks(pid)
+    assert alive.started_ticks(pid)
     with pytest.raises(Exception, match=f"run {run}"):
         door.run("slow")
 
@@ -82,7 +73,7 @@ def test_an_orphan_that_ends_is_lost_and_its_output_is_kept(door, orphan, home):
     run, pid = orphan()
     door.tick()
     os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not processes.started_ticks(pid))
+    wait_for(lambda: not alive.started_ticks(pid))
     door.tick()
     lost = door.run_of(run)
     assert (lost.state, lost.exit_code) == (State.LOST, None)
@@ -103,7 +94,7 @@ def test_an_orphan_is_stopped_at_its_timeout_by_a_later_tick(door, orphan):
         stopped = late.run_of(run)
     assert stopped.state is State.TIMED_OUT
     assert "timeout of 10m" in stopped.reason
-    assert not processes.started_ticks(pid)
+    assert not alive.started_ticks(pid)
 
 
 def test_an_orphan_that_ignores_term_is_killed(door, home, tmp_path):
@@ -116,14 +107,14 @@ def test_an_orphan_that_ignores_term_is_killed(door, home, tmp_path):
         supervisor.kill()
     (cancelled,) = door.cancel(run)
     assert cancelled.state is State.CANCELLED
-    assert not processes.started_ticks(pid)
+    assert not alive.started_ticks(pid)
 
 
 def test_what_comes_after_a_lost_run_is_told(door, orphan):
     _, pid = orphan()
     door.add("rescue", ["true"], After("slow", "failed"))
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not processes.started_ticks(pid))
+    wait_for(lambda: not alive.started_ticks(pid))
     door.tick()
     assert [(r.task, r.state) for r in door.history(limit=2)] == [
         ("rescue", State.SUCCEEDED),
@@ -144,7 +135,7 @@ def test_a_recycled_pid_is_not_mistaken_for_the_child(door, orphan):
     run, _ = orphan()
     store = door._here().store
     with store.transaction():  # the number now belongs to a process started at another time
-        store.note_child(run, os.getpid(), processes.started_ticks(os.getpid()) + 1)
+        store.note_child(run, os.getpid(), alive.started_ticks(os.getpid()) + 1)
     door.tick()
     assert door.run_of(run).state is State.LOST
 
@@ -159,7 +150,7 @@ def test_a_child_in_another_pid_namespace_is_waited_for_until_its_time_is_up(doo
     with later(door, hours=1, seconds=20) as late:
         late.tick()
         assert late.run_of(run).state is State.LOST
-    assert processes.started_ticks(pid)  # nobody sent a signal to a pid of another namespace
+    assert alive.started_ticks(pid)  # nobody sent a signal to a pid of another namespace
 
 
 def test_a_child_in_another_pid_namespace_without_timeout_is_lost_after_a_day(door, orphan):
@@ -186,7 +177,7 @@ def test_a_child_that_was_never_noted_is_found_by_its_output(door, orphan):
 def test_a_run_whose_child_was_never_made_is_lost(door, orphan):
     run, pid = orphan()
     os.killpg(pid, signal.SIGKILL)
-    wait_for(lambda: not processes.started_ticks(pid))
+    wait_for(lambda: not alive.started_ticks(pid))
     store = door._here().store
     with store.transaction():
         store._run("UPDATE processes SET pid = NULL, pid_started = NULL")
@@ -198,7 +189,7 @@ def test_a_run_cancelled_while_its_supervisor_is_dead_ends_as_cancelled(door, or
     run, pid = orphan()
     (cancelled,) = door.cancel(run, reason="cancelled by ann")
     assert (cancelled.state, cancelled.reason) == (State.CANCELLED, "cancelled by ann")
-    assert not processes.started_ticks(pid)
+    assert not alive.started_ticks(pid)
 
 
 def test_pending_runs_of_a_dead_tick_are_started_by_the_next(door, home):
@@ -268,11 +259,11 @@ def test_a_clock_that_is_set_does_not_end_a_healthy_orphan(door, orphan, home, n
     with start(home, "tick", env=fake) as ahead:
         assert ahead.wait(100) == 0
     assert door.run_of(run).state is State.RUNNING
-    assert processes.started_ticks(pid)
+    assert alive.started_ticks(pid)
 
 
 def test_an_orphan_past_its_timeout_by_its_age_is_stopped(door, orphan):
     run, pid = orphan(timeout="1s")
-    wait_for(lambda: processes.age(pid) > 1)
+    wait_for(lambda: alive.age(pid) > 1)
     door.tick()
     assert door.run_of(run).state is State.TIMED_OUT

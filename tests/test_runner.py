@@ -12,10 +12,10 @@ from functools import partial
 
 import pytest
 
-from taskrunner import runner
 from taskrunner.home import lock
 from taskrunner.model.values import Command, Outcome
-from taskrunner.runner import Children
+from taskrunner.processes import alive, programs, signals
+from taskrunner.processes.children import Children, in_words
 
 ENV = {"PATH": "/usr/bin:/bin"}
 
@@ -100,7 +100,7 @@ def test_an_exit_code_is_told(children, out, code):
 def test_a_signal_is_told(children, out):
     outcome = run(children, out, shell("kill -USR1 $$"))
     assert (outcome.exit_code, outcome.signal) == (None, signal.SIGUSR1)
-    assert runner.in_words(outcome) == "killed by SIGUSR1"
+    assert in_words(outcome) == "killed by SIGUSR1"
 
 
 def test_output_and_errors_go_to_the_file_in_order(children, out):
@@ -208,7 +208,7 @@ def test_a_timeout_stops_the_whole_group_with_term(children, out):
     assert outcome.timed_out
     assert outcome.signal == signal.SIGTERM
     assert told == [1]
-    assert not runner.started_ticks(int(out.text()))
+    assert not alive.started_ticks(int(out.text()))
 
 
 def test_who_ignores_term_is_killed_after_a_while(children, out):
@@ -219,7 +219,7 @@ def test_who_ignores_term_is_killed_after_a_while(children, out):
     outcome = run(children, out, command)
     assert 0.7 <= time.monotonic() - started < 10
     assert (outcome.timed_out, outcome.signal) == (True, signal.SIGKILL)
-    assert not runner.started_ticks(int(out.text()))
+    assert not alive.started_ticks(int(out.text()))
 
 
 def test_a_grandchild_that_ignores_term_outlives_its_leader_only_until_the_kill(children, out):
@@ -228,7 +228,7 @@ def test_a_grandchild_that_ignores_term_outlives_its_leader_only_until_the_kill(
     outcome = run(children, out, shell(text, timeout=0.5, kill_after=0.6))
     assert (outcome.timed_out, outcome.signal) == (True, signal.SIGTERM)
     assert time.monotonic() - started >= 1.1
-    assert not runner.started_ticks(int(out.text()))
+    assert not alive.started_ticks(int(out.text()))
 
 
 def test_a_stop_waits_for_the_clean_up_of_the_group(children, out):
@@ -247,9 +247,9 @@ def test_the_rest_of_a_group_that_somebody_else_stops_is_ended_too(children, out
     child = children.start(1, shell(text, kill_after=0.5), out.fd)
     children.stopped_elsewhere = lambda key: key == 1
     left = int(wait_for_line(out))
-    runner.terminate(child.pid)
+    alive.terminate(child.pid)
     assert ended(children)[1].signal == signal.SIGTERM
-    assert not runner.started_ticks(left)
+    assert not alive.started_ticks(left)
 
 
 def wait_for_line(out):
@@ -261,7 +261,7 @@ def test_what_a_command_leaves_behind_lives_on_when_it_ends_by_itself(children, 
     outcome = run(children, out, shell("sleep 100 & echo $!"))
     assert outcome.exit_code == 0
     left = int(out.text())
-    assert runner.started_ticks(left)
+    assert alive.started_ticks(left)
     os.kill(left, signal.SIGKILL)
 
 
@@ -330,7 +330,7 @@ def test_niceness_is_that_of_the_command_from_its_first_step(children, out):
 
 def test_signals_are_collected_and_wake_the_loop(children, out):
     children.start(1, shell("sleep 100"), out.fd)
-    with runner.stop_signals(children) as received:
+    with signals.stop_signals(children) as received:
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
         started = time.monotonic()
         while not received:
@@ -343,7 +343,7 @@ def test_signals_are_collected_and_wake_the_loop(children, out):
 def test_what_was_ignored_before_stays_ignored(children):
     old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with runner.stop_signals(children) as received:
+        with signals.stop_signals(children) as received:
             os.kill(os.getpid(), signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         assert received == []
@@ -355,7 +355,7 @@ def test_outside_the_main_thread_signals_are_left_alone(children):
     found = []
 
     def look():
-        with runner.stop_signals(children) as received:
+        with signals.stop_signals(children) as received:
             found.append((received, signal.getsignal(signal.SIGTERM)))
 
     thread = threading.Thread(target=look)
@@ -365,30 +365,30 @@ def test_outside_the_main_thread_signals_are_left_alone(children):
 
 
 def test_a_process_is_known_by_its_start_time(out):
-    mine = runner.started_ticks(os.getpid())
+    mine = alive.started_ticks(os.getpid())
     assert mine > 0
-    assert runner.started_ticks(os.getpid()) == mine
+    assert alive.started_ticks(os.getpid()) == mine
     dead = os.fork()
     if dead == 0:
         os._exit(0)
     os.waitid(os.P_PID, dead, os.WEXITED | os.WNOWAIT)
-    assert runner.started_ticks(dead) is None  # a zombie has ended
+    assert alive.started_ticks(dead) is None  # a zombie has ended
     os.waitpid(dead, 0)
-    assert runner.started_ticks(dead) is None
+    assert alive.started_ticks(dead) is None
 
 
 def test_a_session_is_found_by_the_file_it_has_open(children, out, tmp_path):
     child = children.start(1, shell("echo up; sleep 100 & wait"), out.fd)
     out.wait_for("up")
     found = (tmp_path / "out").stat()
-    assert runner.session_that_has_open(found.st_ino, found.st_dev) == child.pid
+    assert alive.session_that_has_open(found.st_ino, found.st_dev) == child.pid
     with (tmp_path / "other").open("wb"):
         pass
     with (tmp_path / "other").open("rb"):  # who only reads it is no child of ours
         other = (tmp_path / "other").stat()
-        assert runner.session_that_has_open(other.st_ino, other.st_dev) is None
+        assert alive.session_that_has_open(other.st_ino, other.st_dev) is None
     other = (tmp_path / "other").stat()
-    assert runner.session_that_has_open(other.st_ino, other.st_dev) is None
+    assert alive.session_that_has_open(other.st_ino, other.st_dev) is None
 
 
 def test_what_is_written_while_its_output_is_cut_is_seen_at_the_next_look(children, out):
@@ -429,9 +429,9 @@ def test_silence_is_told_before_a_child_is_stopped_for_it(children, out):
 
 def test_python_that_takes_too_long_is_interrupted_in_the_main_thread():
     before, (left, _) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
-    with pytest.raises(TimeoutError), runner.time_limit(0.2):
+    with pytest.raises(TimeoutError), signals.time_limit(0.2):
         re.search("(a+)+$", "a" * 60 + "b")
-    with runner.time_limit(10):
+    with signals.time_limit(10):
         pass
     assert signal.getsignal(signal.SIGALRM) == before
     # Who runs the test may have set a timer, which is still there.
@@ -439,7 +439,7 @@ def test_python_that_takes_too_long_is_interrupted_in_the_main_thread():
     found = []
 
     def elsewhere():
-        with runner.time_limit(0.01):
+        with signals.time_limit(0.01):
             time.sleep(0.05)
             found.append("not interrupted")
 
@@ -450,7 +450,7 @@ def test_python_that_takes_too_long_is_interrupted_in_the_main_thread():
 
 
 def test_a_detached_program_is_not_our_child(tmp_path):
-    runner.detach(("/bin/sh", "-c", f"echo $PPID > {tmp_path}/ppid"), "/")
+    programs.detach(("/bin/sh", "-c", f"echo $PPID > {tmp_path}/ppid"), "/")
     end = time.monotonic() + 100
     place = tmp_path / "ppid"
     while not (place.exists() and place.read_text().strip()):
@@ -467,7 +467,7 @@ def beside(out):
 
 
 def test_a_plain_command_is_started_while_we_go_on(beside, out, monkeypatch):
-    monkeypatch.setattr("taskrunner.runner.children.spawn", lambda *_: pytest.fail("in our way"))
+    monkeypatch.setattr("taskrunner.processes.children.spawn", lambda *_: pytest.fail("in our way"))
     beside.start_beside([(1, beside.prepare(shell("echo $0 here"), out.fd))])
     beside.settle()
     assert ended(beside)[1].exit_code == 0

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from taskrunner import Cron, Manual, State, StoreBusy, TaskRunner, supervise
-from taskrunner.runner import quick
+from taskrunner.processes import starter
 from taskrunner.store import connection
 from tests.samples import ROOT, wait_for
 
@@ -132,7 +132,7 @@ def pairs(home):
 
 
 def test_what_is_started_beside_others_is_on_the_disk_before(pairs, monkeypatch):
-    told, start, sync = [], quick.start, connection.Connection.sync
+    told, start, sync = [], starter.start, connection.Connection.sync
 
     def starting(wanted):
         told.append("start")
@@ -142,7 +142,7 @@ def test_what_is_started_beside_others_is_on_the_disk_before(pairs, monkeypatch)
         sync(self)
         told.append("sync")
 
-    monkeypatch.setattr(quick, "start", starting)
+    monkeypatch.setattr(starter, "start", starting)
     monkeypatch.setattr(connection.Connection, "sync", syncing)
     pairs.tick()
     assert {run.state for run in pairs.history()} == {State.SUCCEEDED}

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from taskrunner import clock, excerpt, metrics, output, reconcile, runner, spool, supervise
+from taskrunner import clock, metrics, reconcile, spool, supervise
 from taskrunner.carrier import journal
 from taskrunner.carrier.transient import Transient
 from taskrunner.ending import Watched
@@ -18,7 +18,8 @@ from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.home import paths
 from taskrunner.home.config import Config
 from taskrunner.model.values import Outcome, State, terms
-from taskrunner.output import Slot
+from taskrunner.processes import alive, bounded_output, output
+from taskrunner.processes.output import Slot
 from taskrunner.runner import handed
 from taskrunner.spool import Spooled
 from taskrunner.store import open_home
@@ -57,7 +58,7 @@ def main(folder: str, unit: str, run_id: int, result: str, code: str, status: st
 
 def _told(folder: str, unit: str, run_id: int, outcome: Outcome) -> Told:
     """Put together what there is to know; we were started as soon as all of the command had ended."""
-    at = clock.now() - timedelta(seconds=runner.age(os.getpid()) or 0)
+    at = clock.now() - timedelta(seconds=alive.age(os.getpid()) or 0)
     with open(
         paths.path(folder, paths.SUPERVISORS, unit), "rb"
     ) as file:  # what `begin` has left of it
@@ -135,7 +136,7 @@ def _still_ours(here: OpenHome, end: Told) -> Watched | None:
         return None
     if run.state is not State.RUNNING or process is None or process.supervisor != end.unit:
         return None
-    gap = excerpt.noted(process.cut_at, process.left_out)
+    gap = bounded_output.noted(process.cut_at, process.left_out)
     return Watched(run, terms(here.store.task_of(run)), _slot(here, process.output), end.unit, gap)
 
 

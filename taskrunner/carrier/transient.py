@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner import clock, output, reconcile, runner, telling
+from taskrunner import clock, reconcile, telling
 from taskrunner.carrier import journal
 from taskrunner.home import config, lock, paths, program
 from taskrunner.model.record import record
 from taskrunner.model.values import Command, Run
-from taskrunner.output import Slot
+from taskrunner.processes import output, programs
+from taskrunner.processes.output import Slot
 from taskrunner.runner import handed
 from taskrunner.store.open_home import OpenHome
 
@@ -108,7 +109,7 @@ def _run_unit(
     name: str, what: str, argv: Sequence[str], *properties: str, options: Sequence[str] = ()
 ) -> str | None:
     """Have systemd execute something in a unit of its own; return why it does not, None when it does."""
-    said = runner.tool(
+    said = programs.tool(
         *reconcile.reached("systemd-run"),
         *("--quiet", "--collect", "--no-block", f"--unit={name}"),
         *(f"--description=taskrunner: {what}", *options),

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from taskrunner import runner
 from taskrunner.cli.common import on_stdout
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
+from taskrunner.processes import signals
 from taskrunner.render import ascii_only, visible
 from taskrunner.schedule import durations
 
@@ -58,7 +58,7 @@ def watch(draw: Callable[[], str], changes: Callable[[], int], every: float) -> 
     begun = time.monotonic()
     page, last, seen = draw(), begun, None  # what is asked for wrongly is refused here
     pause = SHARE * (time.monotonic() - begun)
-    with contextlib.suppress(KeyboardInterrupt), _screen(), runner.ended_by_term():
+    with contextlib.suppress(KeyboardInterrupt), _screen(), signals.ended_by_term():
         while True:
             now = time.monotonic()
             state = (os.get_terminal_size(sys.stdout.fileno()), _told(changes))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 
-from taskrunner import clock, entry, outlook, runner
+from taskrunner import clock, entry, outlook
 from taskrunner.clocks import cron, systemd
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.entry import units
@@ -14,7 +14,7 @@ from taskrunner.entry.files import Entry
 from taskrunner.home import lock, paths, program
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Severity
-from taskrunner.runner import programs
+from taskrunner.processes import alive, programs
 from taskrunner.schedule import durations
 
 MINUTE = timedelta(minutes=1)
@@ -148,7 +148,7 @@ def _daemons(folder: str) -> list[int]:
     """Return the processes that tick in a home as daemons; the one that a unit keeps first, then the oldest."""
     names = [name.partition("-")[0] for name in _supervisors(folder)]
     found = {int(pid) for pid in names if pid.isdigit() and _is_daemon(pid)}
-    return sorted(found, key=lambda pid: (not _kept_by_unit(pid), runner.started_ticks(pid) or 0))
+    return sorted(found, key=lambda pid: (not _kept_by_unit(pid), alive.started_ticks(pid) or 0))
 
 
 def _somebody_lives(folder: str) -> bool:

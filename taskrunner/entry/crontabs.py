@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from taskrunner import runner
 from taskrunner.clocks import cron
 from taskrunner.entry import files
 from taskrunner.entry.files import Entry, Fitted
 from taskrunner.errors import StateError, shown
 from taskrunner.home import program
 from taskrunner.model.record import record
+from taskrunner.processes import programs
+from taskrunner.processes.alive import process_named
 
 CRON_FOLDER = "/etc/cron.d"
 CRON_FILE = f"{CRON_FOLDER}/taskrunner"
@@ -86,7 +87,7 @@ def _user_tab() -> Tab:
 
 def read_user_tab() -> str:
     """Return the user's crontab, "" when there is none; raises StateError."""
-    said = runner.tool("crontab", "-l")
+    said = programs.tool("crontab", "-l")
     if said is None:
         raise StateError(NO_CRON.format("crontab(1)"))
     if said.code == 0:
@@ -120,7 +121,7 @@ def replace_user_crontab(folder: str, old: str, new: str, now: datetime) -> list
 
 def _write_user_tab(text: str) -> None:
     words = ("crontab", "-") if text else ("crontab", "-r")
-    said = runner.tool(*words, stdin=text)
+    said = programs.tool(*words, stdin=text)
     if said is None or said.code != 0:
         why = "it is gone" if said is None else shown(said.err)
         raise StateError(f"{' '.join(words)} failed, so the crontab is as it was: {why}")
@@ -137,7 +138,7 @@ def _system_tab() -> Tab:
 
 
 def _cron_warnings() -> list[str]:
-    return [NO_CRON_DAEMON] if runner.process_named(*CRON_DAEMONS) is False else []
+    return [NO_CRON_DAEMON] if process_named(*CRON_DAEMONS) is False else []
 
 
 def _left_by_others(tab: Tab, text: str, folder: str) -> list[str]:
@@ -152,7 +153,7 @@ def _left_by_others(tab: Tab, text: str, folder: str) -> list[str]:
 
 def entries() -> Iterator[Entry]:
     """Give the lines of crontabs that call taskrunner, as far as we may see them."""
-    alive = runner.process_named(*CRON_DAEMONS)
+    alive = process_named(*CRON_DAEMONS)
     for name, text, users in _crontabs():
         for line in cron.lines_that_call(text, users=users):
             place = f"line {line.number} of {name}"

@@ -5,12 +5,12 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner import runner
 from taskrunner.clocks import systemd
 from taskrunner.entry import files
 from taskrunner.entry.files import Entry, Fitted
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.home import paths as home, program
+from taskrunner.processes import programs
 
 SYSTEM_UNITS = "/etc/systemd/system"
 UNIT_FOLDERS = (SYSTEM_UNITS, "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
@@ -77,7 +77,7 @@ def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) 
         files.write(os.path.join(place, name), "")
     _systemctl(user, "daemon-reload")
     # What failed last would be listed for ever; that nothing did is no error.
-    runner.tool("systemctl", *_scope(user), "reset-failed", *there)
+    programs.tool("systemctl", *_scope(user), "reset-failed", *there)
     dropped = [f"{name}.d" for name in wanted if os.path.isdir(os.path.join(place, f"{name}.d"))]
     warnings = [f"{os.path.join(place, name)} is yours and was left" for name in dropped]
     return Fitted(diff, [f"{', '.join(there)} removed from {place}", *kept], warnings)
@@ -94,7 +94,7 @@ def _unit_folder(user: bool, dry_run: bool) -> str:
 
 def check_systemd(user: bool) -> None:
     """Raise StateError, with what to do, unless systemd answers."""
-    said = runner.tool("systemctl", *_scope(user), "is-system-running")
+    said = programs.tool("systemctl", *_scope(user), "is-system-running")
     if said is None:
         raise StateError(
             "systemd is not installed: there is no systemctl; use `taskrunner install cron`, or `taskrunner daemon`"
@@ -120,7 +120,7 @@ def _verb(user: bool) -> str:
 
 
 def _systemctl(user: bool, *words: str) -> None:
-    said = runner.tool("systemctl", *_scope(user), *words)
+    said = programs.tool("systemctl", *_scope(user), *words)
     if said is None or said.code != 0:
         why = "it is gone" if said is None else shown(said.err)
         raise StateError(f"`{_verb(user)} {' '.join(words)}` failed: {why}")
@@ -217,6 +217,6 @@ def _units_in(folder: str, user: bool) -> Iterator[Entry]:
 
 def _active(name: str, user: bool) -> bool | None:
     """Return whether a unit is active, None where no systemd can tell."""
-    said = runner.tool("systemctl", *_scope(user), "is-active", name)
+    said = programs.tool("systemctl", *_scope(user), "is-active", name)
     state = "" if said is None else said.out.strip()
     return UNIT_STATES.get(state)

@@ -2,12 +2,14 @@
 
 import os
 
-from taskrunner import command, excerpt, runner
+from taskrunner import command
 from taskrunner.errors import StateError
 from taskrunner.home import config
 from taskrunner.home.channels import Channel
 from taskrunner.model.values import Command, Outcome
 from taskrunner.notify.message import Message
+from taskrunner.processes import bounded_output
+from taskrunner.processes.children import Child, Children, in_words
 from taskrunner.store.open_home import OpenHome
 
 KEPT = 100_000  # bytes of what such a program writes
@@ -28,7 +30,7 @@ def run(
 
 def carried_out(wanted: Command) -> str:
     """Carry out a command to its end, with all that it started, and return what it wrote; raises StateError."""
-    children = runner.Children()
+    children = Children()
     fd = os.memfd_create("said", os.MFD_CLOEXEC)
     try:
         children.on_output = lambda _: _bound(fd)
@@ -41,13 +43,13 @@ def carried_out(wanted: Command) -> str:
         raise StateError(f"it did not end within {wanted.timeout:g} s")
     if outcome.error or outcome.exit_code != 0:
         last = said.rpartition("\n")[2]
-        raise StateError(f"{runner.in_words(outcome)}{f': {last}' if last else ''}")
+        raise StateError(f"{in_words(outcome)}{f': {last}' if last else ''}")
     return said
 
 
-def _outcome(children: runner.Children, wanted: Command, fd: int) -> Outcome:
+def _outcome(children: Children, wanted: Command, fd: int) -> Outcome:
     child = children.start(0, wanted, fd)
-    if not isinstance(child, runner.Child):
+    if not isinstance(child, Child):
         return child
     while True:
         for _, outcome in children.wait(None):
@@ -55,7 +57,7 @@ def _outcome(children: runner.Children, wanted: Command, fd: int) -> Outcome:
 
 
 def _bound(fd: int) -> None:
-    excerpt.bound(fd, KEPT)
+    bounded_output.bound(fd, KEPT)
 
 
 def send(here: OpenHome, channel: Channel, message: Message) -> None:

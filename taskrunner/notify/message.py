@@ -9,10 +9,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from taskrunner import clock, output, render
+from taskrunner import clock, render
 from taskrunner.errors import UnknownRun
 from taskrunner.model.record import record
 from taskrunner.model.values import Run, State, Task
+from taskrunner.processes import output
 from taskrunner.schedule import durations
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.posted import Posted

@@ -9,8 +9,8 @@ import signal
 from typing import Any
 
 from taskrunner.model.values import Command, Outcome
-from taskrunner.runner.programs import NOT_EXECUTABLE
-from taskrunner.runner.spawn import LIMITS, as_user, bounds, not_started
+from taskrunner.processes.programs import NOT_EXECUTABLE
+from taskrunner.processes.spawn import LIMITS, as_user, bounds, not_started
 
 TIMEOUT = "timeout"  # what systemd calls a unit whose time is up
 

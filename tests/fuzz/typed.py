@@ -19,7 +19,7 @@ from contextlib import closing
 from typing import TypeVar
 from unittest import mock
 
-from taskrunner import cli, errors, runner
+from taskrunner import cli, errors
 from taskrunner.api import TaskRunner
 
 T = TypeVar("T")
@@ -253,7 +253,7 @@ def in_folder(folder: str) -> Iterator[None]:
     before = os.getcwd()
     os.chdir(folder)
     try:
-        with mock.patch.object(runner, "tool", return_value=None):
+        with mock.patch("taskrunner.processes.programs.tool", return_value=None):
             yield
     finally:
         os.chdir(before)

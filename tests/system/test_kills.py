@@ -18,7 +18,8 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Every, Manual, State, TaskRunner, migrations, runner
+from taskrunner import Every, Manual, State, TaskRunner, migrations
+from taskrunner.processes import alive
 from tests.samples import ROOT, STORES, call, old_store, program, start, wait_for
 
 pytestmark = pytest.mark.system
@@ -348,6 +349,6 @@ def test_no_child_of_a_killed_supervisor_is_forgotten(home, tmp_path):
             supervisor.kill()
         door.tick()
         ((_, process),) = door._here().store.processes()
-        assert runner.group_lives(process.pid)
+        assert alive.group_lives(process.pid)
         door.cancel("x")
-        assert not runner.group_lives(process.pid)
+        assert not alive.group_lives(process.pid)

@@ -12,11 +12,11 @@ from contextlib import suppress
 
 from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Command, Outcome
-from taskrunner.runner import quick
-from taskrunner.runner.ends import Ends
-from taskrunner.runner.processes import group_lives, signal_group, terminate
-from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND
-from taskrunner.runner.spawn import not_started, quickly, spawn
+from taskrunner.processes import starter as quick
+from taskrunner.processes.alive import group_lives, signal_group, terminate
+from taskrunner.processes.ends import Ends
+from taskrunner.processes.programs import NOT_EXECUTABLE, NOT_FOUND
+from taskrunner.processes.spawn import not_started, quickly, spawn
 
 SLOW = 1.0  # seconds between two looks at outputs that hardly grow
 FAST = 0.05  # at those that do

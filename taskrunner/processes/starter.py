@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from taskrunner.model.values import Command
-from taskrunner.runner.beside import Beside
+from taskrunner.processes.beside import Beside
 
 FLAGS = 0x80 | 0x04  # POSIX_SPAWN_SETSID and POSIX_SPAWN_SETSIGDEF (spawn.h)
 OPAQUE = 1024  # bytes, more than the C library takes for one of its types

@@ -10,12 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from functools import lru_cache
 from typing import IO, Any
 
-from taskrunner import rights
-from taskrunner.executable import chosen, fault, is_line, is_script
 from taskrunner.model.values import Command, Outcome
-from taskrunner.runner import quick
-from taskrunner.runner.programs import NOT_EXECUTABLE, NOT_FOUND, find
-from taskrunner.runner.quick import encoded
+from taskrunner.processes import rights, starter
+from taskrunner.processes.executable import chosen, fault, is_line, is_script
+from taskrunner.processes.programs import NOT_EXECUTABLE, NOT_FOUND, find
+from taskrunner.processes.starter import encoded
 
 # Our words for limits: the option of prlimit(1), and the resource of setrlimit(2).
 LIMITS = {
@@ -70,13 +69,13 @@ def spawn(command: Command, output: int) -> int:
     return process.pid
 
 
-def quickly(command: Command, umask: int | None, output: int) -> quick.Plan | None:
+def quickly(command: Command, umask: int | None, output: int) -> starter.Plan | None:
     """Return how `quick` can start a command just so; None when it is to be left to `spawn`."""
-    if not quick.AVAILABLE or command.umask != umask or command.stdin is not None:
+    if not starter.AVAILABLE or command.umask != umask or command.stdin is not None:
         return None
     if command.user is not None or _hopeless(command) is not None:
         return None
-    return quick.plan(command, arguments(command), output)
+    return starter.plan(command, arguments(command), output)
 
 
 def arguments(command: Command) -> tuple[str, ...]:
@@ -150,7 +149,7 @@ def _privileges_go() -> bool:
 
     It does when one of its three user ids was 0 and none of the bits of our process says otherwise.
     """
-    return 0 in os.getresuid() and not quick.LIBC.prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) & KEEPING
+    return 0 in os.getresuid() and not starter.LIBC.prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) & KEEPING
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 import os
 import select
 
-from taskrunner.runner.processes import descriptor
+from taskrunner.processes.alive import descriptor
 
 
 class Ends:

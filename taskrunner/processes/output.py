@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
-from taskrunner import clock, excerpt
+from taskrunner import clock
 from taskrunner.errors import in_words
-from taskrunner.excerpt import Excerpt, Gap
 from taskrunner.home import lock
 from taskrunner.model.record import field, mutable, record
+from taskrunner.processes import bounded_output
+from taskrunner.processes.bounded_output import Excerpt, Gap
 
 SMALL = 64 * 1024  # bytes; up to this the store keeps it
 
@@ -136,7 +137,7 @@ def _keep(fd: int, place: str, target: str, found: Excerpt) -> None:
         return
     try:
         with open(target, "wb", opener=_private) as file:
-            file.writelines(excerpt.pieces(fd, found))
+            file.writelines(bounded_output.pieces(fd, found))
     except OSError:  # the disk is full; with its hole the file needs no more of it
         if not _moved(place, target):
             raise
@@ -184,9 +185,9 @@ def slot(folder: str, name: str) -> str:
 
 def gather(fd: int, limit: int, gap: Gap | None = None) -> tuple[Excerpt, bytes]:
     """Return what is to be kept of an output, and all of that when it is small, else b""."""
-    found = excerpt.excerpt(fd, limit, gap)
+    found = bounded_output.excerpt(fd, limit, gap)
     small = 0 < found.size <= SMALL
-    return found, b"".join(excerpt.pieces(fd, found)) if small else b""
+    return found, b"".join(bounded_output.pieces(fd, found)) if small else b""
 
 
 @record
@@ -221,7 +222,7 @@ def _rescued(folder: str, name: str, run_id: int, limit: int, gap: Gap | None) -
     with opened(kept(folder, run_id)) as fd:  # it had been kept before its supervisor died
         if fd is None:
             return Rescued()
-        return Rescued(excerpt.written(fd, gap), gap=excerpt.standing(fd, gap))
+        return Rescued(bounded_output.written(fd, gap), gap=bounded_output.standing(fd, gap))
 
 
 def lost(exc: Exception) -> str:
@@ -234,7 +235,7 @@ def lost(exc: Exception) -> str:
 def bound(folder: str, name: str, limit: int, gap: Gap | None) -> Gap | None:
     """Cut an output that nobody watches while it grows; return the gap in it. Raises OSError."""
     with _opened(slot(folder, name), os.O_RDWR) as fd:
-        return excerpt.bound(fd, limit, gap)
+        return bounded_output.bound(fd, limit, gap)
 
 
 def heard(folder: str, name: str, now: datetime) -> datetime | None:
@@ -252,13 +253,13 @@ def touched(found: os.stat_result, now: datetime) -> datetime:
 def written(folder: str, name: str, gap: Gap | None) -> int:
     """Return how many bytes a running command has written."""
     with opened(slot(folder, name)) as fd:
-        return 0 if fd is None else excerpt.written(fd, gap)
+        return 0 if fd is None else bounded_output.written(fd, gap)
 
 
 def part(folder: str, name: str, gap: Gap | None, start: int) -> tuple[bytes, int]:
     """Return the next bytes that a running command has written, b"" when there are none, and where they end."""
     with opened(slot(folder, name)) as fd:
-        return (b"", start) if fd is None else excerpt.part(fd, gap, start)
+        return (b"", start) if fd is None else bounded_output.part(fd, gap, start)
 
 
 def rest(
@@ -267,13 +268,13 @@ def rest(
     """Give what is kept in a run's own file, of `total` bytes that were written, from `start` on."""
     with opened(kept(folder, run_id)) as fd:
         if fd is not None:
-            yield from excerpt.rest(fd, total, start, gap)
+            yield from bounded_output.rest(fd, total, start, gap)
 
 
 def end(folder: str, run_id: int, most: int) -> bytes:
     """Return the last bytes in a run's own file."""
     with opened(kept(folder, run_id)) as fd:
-        return b"" if fd is None else excerpt.end(fd, most)
+        return b"" if fd is None else bounded_output.end(fd, most)
 
 
 @contextmanager

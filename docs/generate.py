@@ -361,7 +361,7 @@ def library_page() -> str:
         ("model/answers", "Upcoming"),
         ("model/answers", "Status"),
     ]
-    records += [("tick", "Visit"), ("policy", "Decision"), ("policy", "Span")]
+    records += [("tick", "Visit"), ("decide/policy", "Decision"), ("decide/policy", "Span")]
     records += [
         ("model/answers", "Checkup"),
         ("model/answers", "Finding"),
@@ -590,10 +590,10 @@ What the tasks themselves see is on [The environment of a task](environment.md).
 
 def states_page() -> str:
     """Return the page of the small words, from the enums."""
-    model, policy = Module("model/values"), Module("policy")
+    model, policy = Module("model/values"), Module("decide/policy")
     return page(
         "States and other words",
-        "the enums in `taskrunner/model/values.py` and `taskrunner/policy.py`",
+        "the enums in `taskrunner/model/values.py` and `taskrunner/decide/policy.py`",
         STATES_HEAD,
         *(enum_text(model, name, title) for name, title in WORDS),
         enum_text(policy, "Action", "Decisions (`tick --dry-run`)"),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from taskrunner.api import (
         TaskRunner as TaskRunner,
     )
+    from taskrunner.decide.policy import Action as Action, Decision as Decision, Span as Span
     from taskrunner.entry.files import (
         Fitted as Fitted,
     )
@@ -79,11 +80,6 @@ if TYPE_CHECKING:
     )
     from taskrunner.options import (
         Options as Options,
-    )
-    from taskrunner.policy import (
-        Action as Action,
-        Decision as Decision,
-        Span as Span,
     )
     from taskrunner.safekeeping import (
         Backup as Backup,
@@ -172,9 +168,9 @@ else:
         "Task": "model.values",
         "Trigger": "model.values",
         "Options": "options",
-        "Action": "policy",
-        "Decision": "policy",
-        "Span": "policy",
+        "Action": "decide.policy",
+        "Decision": "decide.policy",
+        "Span": "decide.policy",
         "Backup": "safekeeping",
         "Restored": "safekeeping",
         "After": "schedule.kinds",

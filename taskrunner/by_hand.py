@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from taskrunner import claim, command, obstacles, policy, reconcile
+from taskrunner import claim, command, obstacles, reconcile
+from taskrunner.decide import policy
+from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import StateError, TaskBusy
 from taskrunner.model.answers import Environment
 from taskrunner.model.values import LIVE, End, Kind, Process, Run, State, Task, Trigger
-from taskrunner.policy import Action, Decision
 from taskrunner.processes import alive, bounded_output, output, programs
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.signals import stop_signals

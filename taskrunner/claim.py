@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from taskrunner import announce, clock, policy, telling, verdict
+from taskrunner import announce, clock, telling
+from taskrunner.decide import policy, verdict
+from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
 from taskrunner.model.values import After, End, Event, Kind, Run, State, Task, Trigger
-from taskrunner.policy import Action, Decision
 from taskrunner.schedule import kinds, zones
 from taskrunner.store.open_home import OpenHome
 

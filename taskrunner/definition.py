@@ -9,7 +9,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import claim, clock, command, functions, options, policy, slots
+from taskrunner import claim, clock, command, functions, options
+from taskrunner.decide import policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
 from taskrunner.home import channels, config
 from taskrunner.model.values import Kind, Task

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from taskrunner import clock, verdict
+from taskrunner import clock
+from taskrunner.decide import verdict
 from taskrunner.errors import in_words
 from taskrunner.home import lock
 from taskrunner.model.record import mutable, record

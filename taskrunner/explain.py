@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from taskrunner import clock, ledger
+from taskrunner import clock
+from taskrunner.decide import ledger
+from taskrunner.decide.policy import GRACE, Action, Decision, named, words
 from taskrunner.model.answers import Explained
 from taskrunner.model.record import field, record
 from taskrunner.model.values import Event, Gap, Hold, Kind, Run, State, Task, Trigger
-from taskrunner.policy import GRACE, Action, Decision, named, words
 from taskrunner.schedule import durations, kinds
 from taskrunner.schedule.kinds import Schedule
 

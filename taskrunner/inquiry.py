@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from taskrunner import claim, clock, explain as why, ledger, outlook, rehearsal
+from taskrunner import claim, clock, explain as why, outlook, rehearsal
+from taskrunner.decide import ledger
 from taskrunner.errors import UnknownTask
 from taskrunner.explain import Case
 from taskrunner.home import heartbeat, paths

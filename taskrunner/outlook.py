@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from heapq import merge
 from itertools import chain, islice
 
-from taskrunner import agenda as plan_of_days, claim, clock, ledger
+from taskrunner import agenda as plan_of_days, claim, clock
+from taskrunner.decide import ledger
 from taskrunner.errors import InputError
 from taskrunner.home import channels, heartbeat, paths
 from taskrunner.model.answers import Entry, Status, Upcoming

@@ -9,7 +9,8 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, command, definition, ledger, options, policy, taskfile, telling
+from taskrunner import claim, command, definition, options, taskfile, telling
+from taskrunner.decide import ledger, policy
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import Plan, Planned
 from taskrunner.model.record import like, record

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from taskrunner import capacity, clock, policy, reconcile, slots, verdict
+from taskrunner import clock, reconcile
+from taskrunner.decide import capacity, policy, slots, verdict
+from taskrunner.decide.policy import Decision
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import like
 from taskrunner.model.values import Run, State, Task, Trigger
-from taskrunner.policy import Decision
 from taskrunner.store.open_home import OpenHome
 
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, clock, ending, telling, verdict
+from taskrunner import claim, clock, ending, telling
+from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
 from taskrunner.home import lock, paths
 from taskrunner.model.record import record

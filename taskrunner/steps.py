@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import claim, clock, doorman, ledger
+from taskrunner import claim, clock, doorman
+from taskrunner.decide import ledger
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat
 from taskrunner.model.values import Event, Task

@@ -11,19 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
 
-from taskrunner import (
-    announce,
-    ballast,
-    claim,
-    clock,
-    command,
-    ending,
-    policy,
-    sender,
-    spool,
-    telling,
-    verdict,
-)
+from taskrunner import announce, ballast, claim, clock, command, ending, sender, spool, telling
+from taskrunner.decide import policy, verdict
 from taskrunner.ending import Ended, Watched
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.home import lock, paths

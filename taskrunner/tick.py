@@ -23,21 +23,20 @@ from taskrunner import (
     claim,
     clock,
     doorman,
-    policy,
     reconcile,
     rehearsal,
     retention,
-    slots,
     spool,
     steps,
     supervise,
     telling,
 )
+from taskrunner.decide import policy, slots
+from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreRefused
 from taskrunner.home import heartbeat, lock, paths
 from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Run, State, Task
-from taskrunner.policy import Action, Decision
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from taskrunner import capacity, policy
+from taskrunner.decide import capacity, policy
+from taskrunner.decide.policy import Action
 from taskrunner.model.values import CatchUp, Overlap, State
-from taskrunner.policy import Action
 from tests.samples import MINUTE, NOON, TASK, run
 from tests.test_policy import slots
 

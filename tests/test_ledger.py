@@ -23,9 +23,9 @@ from taskrunner import (
     clock as clock_room,
     explain,
     inquiry,
-    ledger,
     render,
 )
+from taskrunner.decide import ledger
 from taskrunner.model.values import End, Event, Gap, Hold, Process, Trigger
 from tests.samples import MINUTE, NOON, TASK
 

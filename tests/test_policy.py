@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import policy
+from taskrunner.decide import policy
+from taskrunner.decide.policy import Action, Open, Span
 from taskrunner.model.values import After, CatchUp, Overlap, State, Trigger
-from taskrunner.policy import Action, Open, Span
 from tests.samples import MINUTE, NOON, TASK, run
 
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from taskrunner import options, render
+from taskrunner.decide.policy import Action, Decision, Span
 from taskrunner.model.answers import Status, Upcoming
 from taskrunner.model.values import Kind, Overlap, State, Trigger
-from taskrunner.policy import Action, Decision, Span
 from taskrunner.render import Page
 from tests.samples import MINUTE, NOON, TASK, run
 

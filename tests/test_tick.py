@@ -23,10 +23,10 @@ from taskrunner import (
     clock as clock_room,
     tick,
 )
+from taskrunner.decide.policy import Action
 from taskrunner.errors import LockHeld
 from taskrunner.home import lock
 from taskrunner.model.values import End
-from taskrunner.policy import Action
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EACH_MINUTE = Cron("* * * * *", tz="UTC")

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import verdict
+from taskrunner.decide import verdict
 from taskrunner.model.values import OnLost, Outcome, Process, State, terms
 from tests.samples import MINUTE, NOON, TASK, run
 

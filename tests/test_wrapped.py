@@ -13,6 +13,7 @@ from fcntl import ioctl
 import pytest
 
 from taskrunner import Cron, Manual, TaskRunner, render
+from taskrunner.decide.policy import Action, Decision, Span
 from taskrunner.model.answers import (
     Checkup,
     Explained,
@@ -25,7 +26,6 @@ from taskrunner.model.answers import (
     Upcoming,
 )
 from taskrunner.model.values import Change, Gap, Severity, State, Trigger
-from taskrunner.policy import Action, Decision, Span
 from taskrunner.render import Page, notices
 from taskrunner.render.page import folded, wide
 from tests.samples import NOON, ROOT, TASK, program, run

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from taskrunner.decide.policy import Decision
     from taskrunner.entry.files import Fitted
     from taskrunner.model.answers import Checkup, Finding, Piece, Status
-    from taskrunner.policy import Decision
     from taskrunner.store.open_home import OpenHome
     from taskrunner.tick import Visit
 
@@ -68,7 +68,8 @@ class Clock(Door):
         It lasts for `length`, else until `resume`; slots meanwhile are then handled by catch-up. A hold in force
         is replaced. Raises InputError, or StateError when there is no store.
         """
-        from taskrunner import command, ledger
+        from taskrunner import command
+        from taskrunner.decide import ledger
         from taskrunner.schedule import durations
 
         lasting, why = None if length is None else durations.parse(length), _reason(reason)

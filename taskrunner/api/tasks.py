@@ -49,7 +49,8 @@ class Tasks(Door):
         redefines a task of that name, and keeps its place in time when the schedule is the same. Raises
         InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
         """
-        from taskrunner import definition, ledger, options
+        from taskrunner import definition, options
+        from taskrunner.decide import ledger
 
         values = options.of_new_task(self._usual(schedule), given)
         own = {key: values[key] for key in given}
@@ -184,7 +185,7 @@ class Tasks(Door):
 
     def _note_change(self, old: Task, new: Task, *, now: bool) -> None:
         """Write what a person has changed of a task, unless nothing has."""
-        from taskrunner import ledger
+        from taskrunner.decide import ledger
 
         told = [ledger.difference(old, new), "a run at once" if now else ""]
         if any(told):
@@ -369,7 +370,7 @@ class Tasks(Door):
         Its history stays, by its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels.
         """
         from taskrunner import by_hand, claim
-        from taskrunner.policy import named
+        from taskrunner.decide.policy import named
 
         here = self._here()
         task = here.store.task(name)

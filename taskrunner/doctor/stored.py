@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 
-from taskrunner import ledger
+from taskrunner.decide import ledger
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.home import paths
 from taskrunner.model.answers import Finding

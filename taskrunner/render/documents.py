@@ -12,6 +12,7 @@ from taskrunner.render.page import escaped
 from taskrunner.render.words import group, masked
 
 if TYPE_CHECKING:
+    from taskrunner.decide.policy import Decision
     from taskrunner.model.answers import (
         Checkup,
         Explanation,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         Status,
         Upcoming,
     )
-    from taskrunner.policy import Decision
 
 VERSION = 1  # of the documents
 

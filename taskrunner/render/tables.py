@@ -29,6 +29,7 @@ from taskrunner.render.words import (
 from taskrunner.schedule import durations
 
 if TYPE_CHECKING:
+    from taskrunner.decide.policy import Decision
     from taskrunner.model.answers import (
         Checkup,
         Explained,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
         Trace,
         Upcoming,
     )
-    from taskrunner.policy import Decision
 
 ACTIONS = {"add": "added", "change": "changed", "remove": "removed", "keep": "unchanged"}
 INDENT = "  "  # of a table inside a page

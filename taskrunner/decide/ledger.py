@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner import clock
+from taskrunner.decide.policy import words
 from taskrunner.model.record import names_of, record
 from taskrunner.model.values import Change, Event, Gap, Hold, Task
-from taskrunner.policy import words
 from taskrunner.schedule import durations
 
 LONGEST_VALUE = 100  # characters of a value that was changed

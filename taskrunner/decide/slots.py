@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, clock, policy
+from taskrunner import claim, clock
+from taskrunner.decide import policy
+from taskrunner.decide.policy import Decision, Open, Span
 from taskrunner.errors import InputError
 from taskrunner.model.values import Kind, Run, Task
-from taskrunner.policy import Decision, Open, Span
 from taskrunner.schedule import kinds
 
 

@@ -6,9 +6,9 @@ Pure: it tells beforehand what the store's own question (`startable`) then decid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from taskrunner.decide.policy import Action, Decision, named
 from taskrunner.model.record import like, mutable
 from taskrunner.model.values import Overlap, Run, Task
-from taskrunner.policy import Action, Decision, named
 
 NO_LIMIT = 1_000_000  # runs of a task side by side
 

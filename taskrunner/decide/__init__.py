@@ -1,0 +1,1 @@
+"""From slots to decisions: pure rules, given everything they need as arguments."""

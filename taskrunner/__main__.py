@@ -92,7 +92,7 @@ def _tick(given: str | None) -> int:
         here = open_home.open_home(paths.find(given))
         carried, warning = None, None
         if here.config.carrier == "systemd":
-            from taskrunner import carrier
+            from taskrunner.supervise.systemd import carrier
 
             carried, warning = carrier.of(here)
         publish: tick.Publish = tick.quietly

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from taskrunner import claim, command, obstacles, reconcile
+from taskrunner import obstacles
 from taskrunner.decide import policy
 from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import StateError, TaskBusy
@@ -20,7 +20,8 @@ from taskrunner.processes import alive, bounded_output, output, programs
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import Supervisor, Wanted, supervisor
+from taskrunner.supervise import command, follow_up, reconcile
+from taskrunner.supervise.supervisor import Supervisor, Wanted, supervisor
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
 NOT_STARTED = "cancelled before it started"
@@ -41,7 +42,7 @@ def request(
         _check_group(here, task)
     if slot is not None:
         decision = policy.again(decision, slot)
-    run_id = claim.write(here, decision, now, forced=force)
+    run_id = follow_up.write(here, decision, now, forced=force)
     assert run_id is not None  # a manual run never meets the unique key
     return here.store.run(run_id), decision
 
@@ -213,7 +214,9 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
         for run_id in run_ids:
             found = here.store.run(run_id)
             if found.state is State.PENDING:
-                claim.finish(here, End(found, State.CANCELLED, f"{reason} before it started", now))
+                follow_up.finish(
+                    here, End(found, State.CANCELLED, f"{reason} before it started", now)
+                )
             elif found.state is State.RUNNING:
                 here.store.ask_to_stop(run_id, State.CANCELLED, reason, now)
                 running.append(run_id)
@@ -252,7 +255,7 @@ def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:
             reason=f"{reason} before its time",
         )
         assert run_id is not None  # a manual run never meets the unique key
-        claim.conclude(here, here.store.run(run_id), now)
+        follow_up.conclude(here, here.store.run(run_id), now)
         return [here.store.run(run_id)]
 
 

@@ -11,18 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
-from taskrunner import (
-    awaited,
-    ballast,
-    carrier,
-    clock,
-    doorman,
-    live_output,
-    metrics,
-    retention,
-    supervise,
-    tick,
-)
+from taskrunner import awaited, ballast, clock, doorman, live_output, metrics, retention, tick
 from taskrunner.awaited import Awaited
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
 from taskrunner.home import config
@@ -34,6 +23,8 @@ from taskrunner.processes.signals import stop_signals
 from taskrunner.readiness import Readiness
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import supervisor
+from taskrunner.supervise.systemd import carrier
 
 Say = Callable[[str], None]
 
@@ -70,7 +61,7 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
             return
         here = open_here()
         with (
-            supervise.supervisor(here) as me,
+            supervisor.supervisor(here) as me,
             stop_signals(me.children, hangups, first=first) as signals,
         ):
             signals.extend(early)
@@ -95,7 +86,7 @@ def _watched(here: OpenHome, wishes: Wishes) -> Iterator[None]:
         watcher.finish()
 
 
-def _carrier(here: OpenHome, say: Say) -> supervise.Carrier | None:
+def _carrier(here: OpenHome, say: Say) -> supervisor.Carrier | None:
     """Return who carries the runs of a home, None for ourselves; it is said when that is not as it should be."""
     found, warning = carrier.of(here)
     if warning is not None:
@@ -103,7 +94,7 @@ def _carrier(here: OpenHome, say: Say) -> supervise.Carrier | None:
     return found
 
 
-def _logged(me: supervise.Supervisor, wishes: Wishes) -> Wishes:
+def _logged(me: supervisor.Supervisor, wishes: Wishes) -> Wishes:
     """Return wishes to be told things that are logged, too, where the settings of that moment say."""
 
     def both(level: int, say: Say) -> Say:
@@ -133,7 +124,7 @@ def _pause(
 class Loop:
     """One daemon at work: what reached it, and how its last visit went."""
 
-    me: supervise.Supervisor
+    me: supervisor.Supervisor
     wishes: Wishes
     notice: Readiness
     signals: list[int]
@@ -229,7 +220,7 @@ class Loop:
 
 
 def _visit(
-    here: OpenHome, me: supervise.Supervisor, interval: timedelta, *, first: bool
+    here: OpenHome, me: supervisor.Supervisor, interval: timedelta, *, first: bool
 ) -> tuple[bool, str | None]:
     """Claim what is due; return whether nothing was, and what is wrong, None when all is well: the next visit tries again."""
     try:
@@ -240,7 +231,7 @@ def _visit(
         me.stop_some(made.stops)
         me.known = made.known
         if here.store.posted or here.store.anything_to_send(here.now()):
-            supervise.send_off(here, me.carrier)
+            supervisor.send_off(here, me.carrier)
         for _ in tick.fill(here, made.claimed):
             pass
         retention.step(here, made.visit.at, by_age=made.agrees)
@@ -255,11 +246,11 @@ def _visit(
     return False, None
 
 
-def _turn(me: supervise.Supervisor, say: Say, before: str | None) -> str | None:
+def _turn(me: supervisor.Supervisor, say: Say, before: str | None) -> str | None:
     """Record and start; with nothing to lose, a store that takes nothing is no reason to end."""
     store = me.here.store
     try:
-        if me.busy or supervise.anything_to_start(
+        if me.busy or supervisor.anything_to_start(
             me.here
         ):  # else it would take the write lock for nothing
             me.turn()

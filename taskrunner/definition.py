@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import claim, clock, command, functions, options
+from taskrunner import clock, functions, options
 from taskrunner.decide import policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
 from taskrunner.home import channels, config
@@ -17,6 +17,7 @@ from taskrunner.model.values import Kind, Task
 from taskrunner.schedule import describe, kinds
 from taskrunner.schedule.kinds import After, At, Every, Schedule
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import command, follow_up
 
 
 def work(
@@ -129,7 +130,7 @@ def give_up(here: OpenHome, task: Task, moment: datetime) -> None:
         if found is not None:
             who = command.account(None)[0]
             why = f"no tick had come for it when {who} changed the schedule"
-            claim.write(here, policy.given_up(task, found.span, why, moment), moment)
+            follow_up.write(here, policy.given_up(task, found.span, why, moment), moment)
 
 
 def revived(task: Task) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, command, definition, obstacles, options, plan
+from taskrunner import definition, obstacles, options, plan
 from taskrunner.clocks import cron, crontab, crontab_doubts, crontab_names, proof
 from taskrunner.clocks.crontab import Line
 from taskrunner.entry import crontabs
@@ -21,6 +21,7 @@ from taskrunner.model.values import Kind, Progress, Task, untold
 from taskrunner.plan import Draft
 from taskrunner.schedule.kinds import Cron, Schedule
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import command, follow_up
 from taskrunner.taskfile import Definition, Found
 
 GONE = "its line is gone"
@@ -269,7 +270,7 @@ def _of(line: Line, what: str) -> str | None:
 def _as_it_is(task: Task, whole: Schedule) -> Schedule:
     """Return the schedule that a task has, the one that its line says where that cannot be read."""
     try:
-        return claim.value_of(task)
+        return follow_up.value_of(task)
     except InputError:
         return whole
 

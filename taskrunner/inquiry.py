@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from taskrunner import claim, clock, explain as why, outlook, rehearsal
+from taskrunner import clock, explain as why, outlook, rehearsal
 from taskrunner.decide import ledger
 from taskrunner.errors import UnknownTask
 from taskrunner.explain import Case
@@ -17,6 +17,7 @@ from taskrunner.model.record import like
 from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
 from taskrunner.schedule import kinds
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up
 
 NEWEST = 5  # slots that are told of when nobody asks for a time
 MOST = 1_000  # slots that are told of at a time
@@ -110,7 +111,7 @@ def _case(here: OpenHome, key: str | int) -> Case:
     decisions = [] if removed else rehearsal.dry_run(here, now, [task])
     return Case(
         task,
-        value=None if wrong else claim.value_of(task),
+        value=None if wrong else follow_up.value_of(task),
         now=now,
         events=here.store.events_about(task.id),
         removed=removed,

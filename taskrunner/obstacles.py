@@ -11,11 +11,12 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from taskrunner import command, functions, modules
+from taskrunner import functions, modules
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.home import channels, config
 from taskrunner.model.values import Task
 from taskrunner.processes import executable, rights
+from taskrunner.supervise import command
 
 # A word that a text for the shell begins with, after variables of its own, and that is no syntax.
 FIRST = re.compile(r"\s*(?:[A-Za-z_]\w*=[\w./:@%+-]*\s+)*([\w./+-]+)(?=[\s;&|<>]|$)", re.ASCII)

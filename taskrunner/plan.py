@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, command, definition, options, taskfile, telling
+from taskrunner import definition, options, taskfile, telling
 from taskrunner.decide import ledger, policy
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import Plan, Planned
@@ -18,6 +18,7 @@ from taskrunner.model.values import Event, Kind, Progress, Run, State, Task, unt
 from taskrunner.schedule import instants, kinds, zones
 from taskrunner.schedule.kinds import After, At, Schedule
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import command, follow_up
 from taskrunner.taskfile import Definition, Fault, Found
 
 # What a run has taken from its task when it started.
@@ -232,7 +233,7 @@ def _changed(here: OpenHome, draft: Draft, old: Task, moment: datetime) -> Step:
     moved = not definition.same_schedule(old, draft.given.schedule, draft.whole)
     enabled = _enabled(draft, old, moved, moment)
     if moved or (enabled and not old.enabled):
-        whole = draft.whole if moved else claim.value_of(old)
+        whole = draft.whole if moved else follow_up.value_of(old)
         values |= definition.timing(here, whole, moment, old.evaluated)
     if enabled != old.enabled:
         values |= {"enabled": enabled} | ({} if enabled else {"requested": None})
@@ -270,7 +271,7 @@ def _consequences(
 def _moves(old: Task, new: Task, whole: Schedule, moment: datetime) -> list[str]:
     """Return what another schedule brings about; the old one may be what cannot be read."""
     try:
-        was = claim.value_of(old)
+        was = follow_up.value_of(old)
     except InputError as exc:
         return [f"{whole.describe()}, instead of what could not be evaluated: {exc}"]
     now, before = whole.describe(), was.describe()
@@ -411,7 +412,7 @@ def _change(here: OpenHome, step: Step, moment: datetime) -> None:
         on = step.values["enabled"]
         _note(here, "enabled" if on else "disabled", old.id, moment)
         if not on:
-            claim.skip_pending(here, old, f"{old.name} was disabled", moment)
+            follow_up.skip_pending(here, old, f"{old.name} was disabled", moment)
 
 
 def _remove(here: OpenHome, step: Step, moment: datetime) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from taskrunner import clock, reconcile
+from taskrunner import clock
 from taskrunner.decide import capacity, policy, slots, verdict
 from taskrunner.decide.policy import Decision
 from taskrunner.errors import InputError
@@ -12,6 +12,7 @@ from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import like
 from taskrunner.model.values import Run, State, Task, Trigger
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import reconcile
 
 
 def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) -> list[Decision]:

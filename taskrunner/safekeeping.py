@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from taskrunner import command, reconcile
 from taskrunner.errors import StateError, shown
 from taskrunner.home import lock, paths
 from taskrunner.model.record import record
@@ -18,6 +17,7 @@ from taskrunner.model.values import Event, Progress, untold
 from taskrunner.store import copies
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import MISSING, Store
+from taskrunner.supervise import command, reconcile
 
 LOCK_WAIT = 5.0  # seconds
 SPARE = (0, 10, 1000, 100_000)  # ids left out, at each try, for those who use some meanwhile

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import claim, clock, doorman
+from taskrunner import clock, doorman
 from taskrunner.decide import ledger
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat
@@ -16,6 +16,7 @@ from taskrunner.model.values import Event, Task
 from taskrunner.schedule import kinds
 from taskrunner.store import ahead
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up
 
 TASKS = 200  # computed anew in one transaction
 MS = timedelta(milliseconds=1)
@@ -36,7 +37,7 @@ def notice(
     known, stamp = here.store.fact("zone_data"), clock.zone_stamp()
     if known != stamp:
         if known is not None:  # else the store is new, and so are its slots
-            claim.forget()
+            follow_up.forget()
             _move(here, now, here.store.with_slots())
         with here.store.transaction():
             here.store.set_fact("zone_data", stamp)
@@ -93,7 +94,9 @@ def _move(here: OpenHome, now: datetime, tasks: Sequence[Task]) -> None:
 def movement(task: Task) -> str | None:
     """Return from where to where new zone data move the next slot of a task, None when they do not."""
     try:
-        slot = task.next if task.from_finish else claim.value_of(task).next_after(task.evaluated)
+        slot = (
+            task.next if task.from_finish else follow_up.value_of(task).next_after(task.evaluated)
+        )
     except InputError:
         return None
     if slot == task.next or task.next is None:
@@ -106,11 +109,11 @@ def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
     if (
         task.error is not None
         and task.next is not None
-        and task.next > evaluated + claim.PUSHED_AHEAD
+        and task.next > evaluated + follow_up.PUSHED_AHEAD
     ):
         # It was put off by a clock that was ahead: it is tried again at once.
         return {"evaluated": min(task.evaluated, evaluated), "next": evaluated}
-    value, anchor = claim.value_of(task), {}
+    value, anchor = follow_up.value_of(task), {}
     if (
         isinstance(value, kinds.Every)
         and value.anchor is not None
@@ -131,7 +134,7 @@ def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
 
 def _nearer(task: Task, evaluated: datetime) -> dict[str, Any]:
     """Return a next slot of a delay that is no further away than the delay."""
-    value = claim.value_of(task)
+    value = follow_up.value_of(task)
     assert isinstance(value, kinds.Every)
     latest = value.after_finish(evaluated)
     return {} if task.next is None else {"next": min(task.next, latest)}

@@ -18,19 +18,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import (
-    ballast,
-    claim,
-    clock,
-    doorman,
-    reconcile,
-    rehearsal,
-    retention,
-    spool,
-    steps,
-    supervise,
-    telling,
-)
+from taskrunner import ballast, clock, doorman, rehearsal, retention, steps, telling
 from taskrunner.decide import policy, slots
 from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreRefused
@@ -39,6 +27,7 @@ from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Run, State, Task
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up, reconcile, spool, supervisor
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long
@@ -99,7 +88,7 @@ class Claims:
     stops: list[int] = field(default_factory=list)  # runs that are to be stopped
     agrees: bool = False
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)
-    known: supervise.Known = field(default_factory=supervise.Known)
+    known: supervisor.Known = field(default_factory=supervisor.Known)
 
 
 def tick(
@@ -107,7 +96,7 @@ def tick(
     *,
     caller: str = "library",
     only: Sequence[Task] | None = None,
-    carrier: supervise.Carrier | None = None,
+    carrier: supervisor.Carrier | None = None,
     publish: Publish = quietly,
 ) -> Visit:
     """Do one visit of the clock and return when everything it started has ended, or is with a `carrier`.
@@ -131,7 +120,7 @@ def _work(
     here: OpenHome,
     caller: str,
     only: Sequence[Task] | None,
-    carrier: supervise.Carrier | None,
+    carrier: supervisor.Carrier | None,
     publish: Publish,
 ) -> Visit:
     made = claims(here, caller, only=only)
@@ -139,9 +128,9 @@ def _work(
     if visit.busy:
         return visit
     if here.store.posted or here.store.anything_to_send(visit.at):
-        supervise.send_off(here, carrier)
+        supervisor.send_off(here, carrier)
     filling = fill(here, made.claimed)
-    if made.stops or supervise.anything_to_start(here):
+    if made.stops or supervisor.anything_to_start(here):
         carry_out(here, made, filling, carrier, publish)
     for _ in filling:
         pass
@@ -159,12 +148,12 @@ def carry_out(
     here: OpenHome,
     made: Claims,
     filling: Iterator[int],
-    carrier: supervise.Carrier | None = None,
+    carrier: supervisor.Carrier | None = None,
     publish: Publish = quietly,
 ) -> None:
     """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
     with (
-        supervise.supervisor(here, carrier=carrier) as me,
+        supervisor.supervisor(here, carrier=carrier) as me,
         stop_signals(me.children) as signals,
     ):
         me.stop_some(made.stops)
@@ -187,7 +176,7 @@ def carry_out(
             )
 
 
-def hurry(me: supervise.Supervisor, signals: Sequence[int], reason: str) -> None:
+def hurry(me: supervisor.Supervisor, signals: Sequence[int], reason: str) -> None:
     """Stop all children at the first signal, kill them at the second."""
     if not me.closing:
         me.stop_all(reason)
@@ -281,7 +270,7 @@ def _half(*numbers: int) -> bytes:
 def _claim_all(here: OpenHome, made: Claims, boot: str, only: Sequence[Task] | None) -> None:
     """Claim what is due."""
     ids, due = None if only is None else [task.id for task in only], True
-    made.known, now = supervise.Known(here.store.changes()), made.visit.at
+    made.known, now = supervisor.Known(here.store.changes()), made.visit.at
     while due:
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
@@ -307,7 +296,7 @@ def _evaluate(
         try:
             found.append(Evaluated(task, others, *slots.evaluate(task, others, now, boot)))
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
-            claim.put_off(here, task, now, f"{exc}")
+            follow_up.put_off(here, task, now, f"{exc}")
         if time.monotonic() > end:
             break
     return found
@@ -321,7 +310,7 @@ def _write(here: OpenHome, made: Claims, found: Sequence[Evaluated]) -> list[Dec
             here.store.change_tasks([(each.task.id, each.changes) for each in found])
             plain = [each for each in found if each.is_plain]
             rows = [decision for each in plain for decision in each.decisions]
-            claim.write_plain(here, rows, now)
+            follow_up.write_plain(here, rows, now)
             others = [each for each in found if not each.is_plain]
             stops = [run_id for each in others for run_id in _claimed(here, each, now)]
     except (StoreBusy, StoreRefused):
@@ -329,7 +318,7 @@ def _write(here: OpenHome, made: Claims, found: Sequence[Evaluated]) -> list[Dec
     except Exception as exc:  # noqa: BLE001  as above
         if len(found) > 1:
             return [decision for each in found for decision in _write(here, made, [each])]
-        claim.put_off(here, found[0].task, now, f"{exc}")
+        follow_up.put_off(here, found[0].task, now, f"{exc}")
         return []
     made.stops += stops
     moved = ((each.task, each.changes.get("next")) for each in found)
@@ -340,7 +329,7 @@ def _write(here: OpenHome, made: Claims, found: Sequence[Evaluated]) -> list[Dec
 def _claimed(here: OpenHome, each: Evaluated, now: datetime) -> Iterator[int]:
     """Write the rows of a task and give the runs that have to stop for them."""
     for decision in each.decisions:
-        run_id = claim.write(here, decision, now)
+        run_id = follow_up.write(here, decision, now)
         if decision.action is Action.REPLACE and run_id is not None:
             yield from (run.id for run in each.live if run.id in decision.stops)
 
@@ -360,4 +349,4 @@ def _following(
 ) -> Iterator[tuple[Task, datetime, datetime | None]]:
     for task, slot in batch:
         with contextlib.suppress(InputError):  # its zone may be gone: its next claim says so
-            yield task, slot, claim.slot_after(claim.value_of(task), slot)
+            yield task, slot, follow_up.slot_after(follow_up.value_of(task), slot)

@@ -43,10 +43,10 @@ from taskrunner import (
     UnknownTask,
     ZoneError,
     by_hand,
-    claim,
     cli,
 )
 from taskrunner.model.values import End
+from taskrunner.supervise import follow_up
 from tests.samples import NOON, ROOT, wait_for
 
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001  that is the point
@@ -770,7 +770,7 @@ def test_the_newest_of_two_quick_successes_is_followed(runner):
         slot = NOON - timedelta(seconds=2 - second)
         with store.transaction():
             run, _ = by_hand.request(here, runner.task("a"), slot, NOON, force=True)
-            claim.finish(here, End(run, State.SUCCEEDED, "", NOON))
+            follow_up.finish(here, End(run, State.SUCCEEDED, "", NOON))
     newest, older = runner.history("b")  # one waits at a time, and that is the newest
     assert (newest.state, older.state) == (State.PENDING, State.SKIPPED)
     assert newest.slot == NOON - timedelta(seconds=1)

@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
-from taskrunner import After, Manual, State, TaskRunner, ending
+from taskrunner import After, Manual, State, TaskRunner
 from taskrunner.processes import alive, bounded_output, output
+from taskrunner.supervise import outcomes
 from tests.samples import start, wait_for
 
 MB = 1_000_000
@@ -349,7 +350,7 @@ def test_other_codes_that_are_ok_are_judged_by_the_output_too(door):
 
 
 def test_a_search_that_does_not_end_is_given_up(door, monkeypatch):
-    monkeypatch.setattr(ending, "SEARCH", 0.3)
+    monkeypatch.setattr(outcomes, "SEARCH", 0.3)
     add(door, "printf '%060dx' 0", expect="(0+)+$")
     run = door.run("x")
     assert run.state is State.FAILED

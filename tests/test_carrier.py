@@ -20,11 +20,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import Manual, TaskRunner, carrier
-from taskrunner.carrier import begin, end, transient
+from taskrunner import Manual, TaskRunner
 from taskrunner.errors import InputError
 from taskrunner.model.values import Command, Outcome
-from taskrunner.runner import handed
+from taskrunner.supervise.systemd import begin, carrier, end, handed, transient
 from tests.samples import ROOT, imported_by
 from tests.system import systemd_box
 
@@ -513,7 +512,9 @@ def test_a_tick_that_carries_its_runs_itself_imports_nothing_of_this(home):
     with TaskRunner(home) as door:
         door.add("report", ["true"], Manual(), now=True)
     loaded = imported_by(home, "tick")
-    assert "taskrunner.supervise" in loaded
+    assert "taskrunner.supervise.supervisor" in loaded
     assert not [
-        each for each in loaded if each.startswith(("taskrunner.carrier", "taskrunner.clocks"))
+        each
+        for each in loaded
+        if each.startswith(("taskrunner.supervise.systemd.carrier", "taskrunner.clocks"))
     ]

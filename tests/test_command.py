@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import State, command, obstacles
+from taskrunner import State, obstacles
 from taskrunner.errors import InputError, StateError
 from taskrunner.home.config import Config
+from taskrunner.supervise import command
 from tests.samples import NOON, TASK, run
 
 ME = pwd.getpwuid(os.geteuid())

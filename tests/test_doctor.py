@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, claim, cli, clock, entry, migrations
+from taskrunner import Cron, Every, Manual, cli, clock, entry, migrations
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Arguments
 from taskrunner.clocks import cron, systemd
@@ -27,6 +27,7 @@ from taskrunner.home import heartbeat, program
 from taskrunner.model.values import Severity
 from taskrunner.processes import alive as processes
 from taskrunner.store.health import health
+from taskrunner.supervise import follow_up
 from tests.samples import start, wait_for
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -738,13 +739,13 @@ def zones(tmp_path, monkeypatch):
         shutil.copy(f"/usr/share/zoneinfo/{name}", folder / "Test" / "Town")
         (folder / "tzdata.zi").write_text(name)
 
-    claim.forget()
+    follow_up.forget()
     to("Europe/Berlin")
     monkeypatch.setattr("zoneinfo.TZPATH", (str(folder),))
     monkeypatch.setattr("zoneinfo._tzpath.TZPATH", (str(folder),))
     monkeypatch.setattr(clock, "ZONEINFO", str(folder))
     yield SimpleNamespace(to=to, folder=folder)
-    claim.forget()
+    follow_up.forget()
 
 
 @pytest.fixture

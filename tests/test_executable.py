@@ -12,7 +12,7 @@ from taskrunner.home.config import Config
 from taskrunner.model.values import Command
 from taskrunner.processes import executable
 from taskrunner.processes.spawn import not_started
-from taskrunner.runner import handed
+from taskrunner.supervise.systemd import handed
 from tests.samples import TASK
 
 SCRIPTS = {

@@ -12,11 +12,12 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Every, Manual, State, TaskRunner, clock, retention, spool
+from taskrunner import Every, Manual, State, TaskRunner, clock, retention
 from taskrunner.model.values import Outcome
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import SMALL, Rescued, Slots
 from taskrunner.store.rows import LARGEST_ID
+from taskrunner.supervise import spool
 from tests.samples import NOON, call, start, wait_for
 
 ROOTS = os.geteuid() == 0

@@ -7,21 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from taskrunner import (
-    Manual,
-    State,
-    claim,
-    ending,
-    reconcile,
-    retention,
-    spool,
-    supervise,
-    telling,
-    tick,
-)
+from taskrunner import Manual, State, retention, telling, tick
 from taskrunner.model.values import Outcome, Process
 from taskrunner.processes import output
 from taskrunner.store.store import Store
+from taskrunner.supervise import follow_up, outcomes, reconcile, spool, supervisor
 from tests.samples import MINUTE, ROOT, program
 
 LIMIT = 4444  # the --max-output of the bad task, by which functions that know no task tell it
@@ -84,9 +74,9 @@ def check(runner, home, *, told=True):
 @pytest.mark.parametrize(
     "place",
     [
-        (ending, "gather"),
-        (ending.verdict, "of"),
-        (claim, "_next_attempt"),
+        (outcomes, "gather"),
+        (outcomes.verdict, "of"),
+        (follow_up, "_next_attempt"),
         (telling, "ended"),
     ],
     ids=lambda place: place[1],
@@ -126,9 +116,9 @@ def test_a_trigger_in_the_store_is_one_run_s_fault_too(three, home):
 @pytest.mark.parametrize(
     "place",
     [
-        (supervise.command, "resolve"),
-        (supervise.policy, "too_late"),
-        (supervise.announce, "started"),
+        (supervisor.command, "resolve"),
+        (supervisor.policy, "too_late"),
+        (supervisor.announce, "started"),
         (telling, "started"),
     ],
     ids=lambda place: place[1],
@@ -142,7 +132,7 @@ def test_a_run_that_cannot_be_prepared_is_one_failed_row(three, home, spoil, pla
 
 
 def test_an_output_that_cannot_be_bounded_ends_no_supervisor(three, home, spoil):
-    spoil(supervise.excerpt, "bound")
+    spoil(supervisor.excerpt, "bound")
     three.set("bad", shell="echo bad; sleep 0.3; echo bad")
     three.tick()
     check(three, home, told=False)
@@ -177,7 +167,7 @@ def left(three, home, clock):
         (output, "rescue"),
         (reconcile, "_why_lost"),
         (reconcile, "settle"),
-        (claim, "_next_attempt"),
+        (follow_up, "_next_attempt"),
     ],
     ids=lambda place: place[1],
 )
@@ -247,8 +237,8 @@ def spooled(left):
     ("place", "state"),
     [
         ((output, "gather"), State.SUCCEEDED),
-        ((ending.verdict, "of"), State.FAILED),
-        ((claim, "_next_attempt"), State.SUCCEEDED),
+        ((outcomes.verdict, "of"), State.FAILED),
+        ((follow_up, "_next_attempt"), State.SUCCEEDED),
         ((telling, "ended"), State.SUCCEEDED),
         ((spool, "_still_open"), State.LOST),
     ],

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Cron, DuplicateTask, Every, InputError, Manual, State, TaskRunner, command
+from taskrunner import Cron, DuplicateTask, Every, InputError, Manual, State, TaskRunner
 from taskrunner.errors import StateError
+from taskrunner.supervise import command
 from tests.samples import ROOT, TASK, call, imported_by
 
 FOLDER = "from taskrunner import TaskRunner\nrunner = TaskRunner({home!r})\n"
@@ -116,7 +117,7 @@ def test_a_tick_imports_nothing_more_for_python(runner, home, work):
     runner.close()
     loaded = imported_by(home, "tick")
     ours = {f"taskrunner.{room}" for room in ("functions", "obstacles", "launcher", "options")}
-    assert "taskrunner.supervise" in loaded and not ours & {*loaded}
+    assert "taskrunner.supervise.supervisor" in loaded and not ours & {*loaded}
     assert runner.history("t")[0].state is State.SUCCEEDED
 
 

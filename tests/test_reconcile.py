@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Every, Manual, State, TaskRunner, clock as clock_room, reconcile, tick
+from taskrunner import After, Every, Manual, State, TaskRunner, clock as clock_room, tick
 from taskrunner.processes import alive
+from taskrunner.supervise import reconcile
 from tests.samples import start, wait_for
 
 FOREVER = 'echo $$ > "$PIDFILE"; echo started; exec sleep 300'

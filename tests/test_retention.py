@@ -27,7 +27,7 @@ from taskrunner.home.heartbeat import Beat
 from taskrunner.model.values import Event, Pruned
 from taskrunner.store import connection, pruning
 from taskrunner.store.store import open_store
-from taskrunner.supervise import supervisor
+from taskrunner.supervise.supervisor import supervisor
 from tests.conftest import Clock
 from tests.history import SECOND, ran
 from tests.samples import MINUTE, NOON

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Every, Manual, State, TaskRunner, command
-from taskrunner.carrier import begin
+from taskrunner import Every, Manual, State, TaskRunner
 from taskrunner.errors import HomeRefused, StateError
 from taskrunner.home import paths as home_room, trust
 from taskrunner.model.values import Command
 from taskrunner.processes import rights
-from taskrunner.runner import handed
+from taskrunner.supervise import command
+from taskrunner.supervise.systemd import begin, handed
 from tests.samples import ROOT, call, program, start
 
 ROOTS = os.geteuid() == 0

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Every, Manual, State, TaskRunner, migrations, spool
-from taskrunner.carrier import record
+from taskrunner import After, Every, Manual, State, TaskRunner, migrations
 from taskrunner.model.values import Outcome
 from taskrunner.store.store import Store
+from taskrunner.supervise import spool
+from taskrunner.supervise.systemd import record
 from tests.samples import NOON, ROOT, start, wait_for
 
 WAITS = "touch {0}/up; while [ -e {0}/up ]; do sleep 0.02; done; echo done; exit 3"

@@ -48,7 +48,7 @@ def test_a_verb_imports_what_is_listed_and_nothing_else(at_work, verb, form):
 
 def test_a_busy_tick_imports_no_parser_of_what_is_not_there(at_work):
     loaded = imported_by(at_work, "tick")
-    assert "taskrunner.supervise" in loaded
+    assert "taskrunner.supervise.supervisor" in loaded
     assert not loaded & NEVER_IN_A_TICK
 
 

@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from taskrunner import Cron, Manual, State, StoreBusy, TaskRunner, supervise
+from taskrunner import Cron, Manual, State, StoreBusy, TaskRunner
 from taskrunner.processes import starter
 from taskrunner.store import connection
+from taskrunner.supervise import supervisor
 from tests.samples import ROOT, wait_for
 
 
@@ -19,8 +20,8 @@ from tests.samples import ROOT, wait_for
 def busy(home, monkeypatch):
     """Lets another program hold the store for writing: `begin()` and `end()`."""
     monkeypatch.setattr(connection, "BUSY_TIMEOUT", 0.05)
-    monkeypatch.setattr(supervise, "PATIENCE", 0.05)
-    monkeypatch.setattr(supervise, "RETRY", 0.05)
+    monkeypatch.setattr(supervisor, "PATIENCE", 0.05)
+    monkeypatch.setattr(supervisor, "RETRY", 0.05)
 
     class Busy:
         def begin(self):
@@ -72,7 +73,7 @@ def test_an_outcome_waits_for_a_store_that_stays_busy(home, busy, tmp_path):
 def test_a_store_that_stays_busy_for_good_is_left_with_the_outcome_in_the_spool(
     home, busy, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(supervise, "LEAVE", 0.3)
+    monkeypatch.setattr(supervisor, "LEAVE", 0.3)
     with TaskRunner(home) as door:
         shell = (
             f"touch {tmp_path}/up; while [ -e {tmp_path}/up ]; do sleep 0.02; done; echo hi; exit 3"

@@ -19,7 +19,6 @@ from taskrunner import (
     State,
     TaskRunner,
     Trigger,
-    claim,
     clock as clock_room,
     tick,
 )
@@ -27,6 +26,7 @@ from taskrunner.decide.policy import Action
 from taskrunner.errors import LockHeld
 from taskrunner.home import lock
 from taskrunner.model.values import End
+from taskrunner.supervise import follow_up
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EACH_MINUTE = Cron("* * * * *", tz="UTC")
@@ -333,7 +333,7 @@ def test_a_pending_run_past_its_deadline_is_missed_when_it_could_start(runner, c
 def test_a_task_whose_rows_cannot_be_written_does_not_keep_the_others(runner, clock, monkeypatch):
     for name in ("one", "broken", "two"):
         runner.add(name, ["true"], Cron("0 * * * *", tz="UTC"))
-    write = claim.write_plain
+    write = follow_up.write_plain
 
     def failing(here, decisions, now):
         decisions = list(decisions)
@@ -341,7 +341,7 @@ def test_a_task_whose_rows_cannot_be_written_does_not_keep_the_others(runner, cl
         if "broken" in [decision.task for decision in decisions]:
             raise OverflowError("too large")
 
-    monkeypatch.setattr(claim, "write_plain", failing)
+    monkeypatch.setattr(follow_up, "write_plain", failing)
     clock.forward(hours=1)
     assert sorted(run.task for run in runner.tick().runs) == ["one", "two"]
     assert runner.task("broken").error == "too large"
@@ -362,7 +362,7 @@ def test_a_task_that_cannot_be_evaluated_is_pushed_ahead_and_says_why(runner, cl
     runner.tick()
     assert told(runner.history()) == [("good", "12:01", State.SUCCEEDED, 1)]
     assert "'Gone/Zone'" in runner.task("broken").error
-    assert runner.task("broken").next == clock() + claim.PUSHED_AHEAD
+    assert runner.task("broken").next == clock() + follow_up.PUSHED_AHEAD
     assert any("broken cannot be evaluated" in text for text in runner.status().problems)
     with raw:
         raw.execute("UPDATE tasks SET tz = 'UTC' WHERE name = 'broken'")

@@ -35,8 +35,9 @@ class Clock(Door):
         The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id or several, only those tasks are looked at. A home without a store has nothing to do. Raises
         StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
         """
-        from taskrunner import carrier, metrics, tick as visits
+        from taskrunner import metrics, tick as visits
         from taskrunner.home import paths
+        from taskrunner.supervise.systemd import carrier
 
         here = self._here()
         only = _only(here, task)
@@ -68,9 +69,9 @@ class Clock(Door):
         It lasts for `length`, else until `resume`; slots meanwhile are then handled by catch-up. A hold in force
         is replaced. Raises InputError, or StateError when there is no store.
         """
-        from taskrunner import command
         from taskrunner.decide import ledger
         from taskrunner.schedule import durations
+        from taskrunner.supervise import command
 
         lasting, why = None if length is None else durations.parse(length), _reason(reason)
         here = self._here()
@@ -85,7 +86,7 @@ class Clock(Door):
 
     def resume(self) -> Hold | None:
         """End the hold of the store and return what it was, None when there was none."""
-        from taskrunner import command
+        from taskrunner.supervise import command
 
         here = self._here()
         with here.store.transaction():

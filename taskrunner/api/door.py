@@ -81,7 +81,8 @@ class Door:
         return self._opened
 
     def _note(self, what: str, key: int, text: str | None = None) -> None:
-        from taskrunner import command, telling
+        from taskrunner import telling
+        from taskrunner.supervise import command
 
         here, who = self._here(), command.account(None)[0]
         here.store.note(Event(here.now(), what, who, text=text), key)

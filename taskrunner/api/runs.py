@@ -277,8 +277,9 @@ class Runs(Tasks):
         A task that waits for its one time, or was asked for and not started yet, does not come due. Raises StateError
         when there is nothing to end.
         """
-        from taskrunner import by_hand, command
+        from taskrunner import by_hand
         from taskrunner.decide import policy
+        from taskrunner.supervise import command
 
         here = self._here()
         why = reason or f"cancelled by {command.account(None)[0]}"

@@ -264,7 +264,8 @@ class Tasks(Door):
         given: Options,
     ) -> None:
         """Make a function a task, unless it is that task already."""
-        from taskrunner import command, functions, options
+        from taskrunner import functions, options
+        from taskrunner.supervise import command
 
         spelled = functions.spelled(function)
         wanted = options.name(function.__name__ if name is None else name)
@@ -307,16 +308,17 @@ class Tasks(Door):
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
-        from taskrunner import claim, clock, obstacles, outlook
+        from taskrunner import clock, obstacles, outlook
         from taskrunner.schedule import describe as words
         from taskrunner.schedule.kinds import At, Boot, Cron, Every
+        from taskrunner.supervise import follow_up
 
         settings = self._here().config
         found = obstacles.obstacles(task, settings) + obstacles.untold(task, settings)
         problem = outlook.problem(task)
         if problem is not None:
             return [*found, f"{task.name} cannot be evaluated: {problem}"]
-        value = claim.value_of(task)
+        value = follow_up.value_of(task)
         if isinstance(value, Every) and 0 < value.length.seconds < 60:
             found.append(
                 "cron ticks once a minute: an interval under a minute needs `taskrunner daemon`"
@@ -331,15 +333,16 @@ class Tasks(Door):
 
     def enable(self, name: str | int) -> Task:
         """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
-        from taskrunner import claim, definition
+        from taskrunner import definition
         from taskrunner.schedule.kinds import At
+        from taskrunner.supervise import follow_up
 
         here = self._here()
         with here.store.transaction():
             task = here.store.task(name)
             if task.enabled:
                 return task
-            value = claim.value_of(task)
+            value = follow_up.value_of(task)
             if isinstance(value, At) and value.instant <= here.now():
                 raise StateError(
                     f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at"
@@ -352,7 +355,7 @@ class Tasks(Door):
 
     def disable(self, name: str | int) -> Task:
         """Let a task come due no more; what runs goes on, what waits is skipped."""
-        from taskrunner import claim
+        from taskrunner.supervise import follow_up
 
         here = self._here()
         with here.store.transaction():
@@ -360,7 +363,7 @@ class Tasks(Door):
             if not task.enabled:
                 return task
             here.store.change_task(task.id, enabled=False, requested=None)
-            claim.skip_pending(here, task, f"{task.name} was disabled", here.now())
+            follow_up.skip_pending(here, task, f"{task.name} was disabled", here.now())
             self._note("disabled", task.id)
             return here.store.task(task.id)
 
@@ -369,8 +372,9 @@ class Tasks(Door):
 
         Its history stays, by its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels.
         """
-        from taskrunner import by_hand, claim
+        from taskrunner import by_hand
         from taskrunner.decide.policy import named
+        from taskrunner.supervise import follow_up
 
         here = self._here()
         task = here.store.task(name)
@@ -382,16 +386,17 @@ class Tasks(Door):
                 raise TaskBusy(
                     f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
                 )
-            claim.skip_pending(here, task, f"{task.name} was removed", here.now())
+            follow_up.skip_pending(here, task, f"{task.name} was removed", here.now())
             here.store.change_task(task.id, enabled=False, removed=here.now())
             self._note("removed", task.id)
             return [follower.name for follower in here.store.followers(task.name)]
 
     def describe(self, task: Task) -> str:
         """Return the schedule of a task in words, or what is wrong with it."""
-        from taskrunner import claim, outlook
+        from taskrunner import outlook
+        from taskrunner.supervise import follow_up
 
-        return outlook.problem(task) or claim.value_of(task).describe()
+        return outlook.problem(task) or follow_up.value_of(task).describe()
 
 
 def _is_so(task: Task, values: Mapping[str, Any]) -> bool:

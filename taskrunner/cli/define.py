@@ -3,13 +3,14 @@
 import argparse
 from typing import Any
 
-from taskrunner import command, render
+from taskrunner import render
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, say_when, with_json
 from taskrunner.cli.when import schedule, typed, with_schedule
 from taskrunner.errors import InputError
 from taskrunner.home import config
 from taskrunner.options import PYTHON, READERS
+from taskrunner.supervise import command
 
 ADD = """\
   taskrunner add report --every 1d -- /opt/report.sh --full

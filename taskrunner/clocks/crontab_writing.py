@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Sequence
 from datetime import timedelta
 
-from taskrunner import command, render
+from taskrunner import render
 from taskrunner.clocks import crontab
 from taskrunner.errors import shown
 from taskrunner.model.values import Kind, Task
 from taskrunner.schedule.kinds import Every
+from taskrunner.supervise import command
 
 LONGEST = 998  # bytes of a command; Debian's crontab(1) takes no file with a longer one
 

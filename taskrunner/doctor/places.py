@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 
 import taskrunner
-from taskrunner import carrier
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.home import paths, syslog
 from taskrunner.model.answers import Finding
 from taskrunner.schedule import kinds
 from taskrunner.store.health import library
+from taskrunner.supervise.systemd import carrier
 
 LITTLE = 10_000_000  # bytes of disk; with less, claims and outcomes fail soon
 SOME = 200_000_000

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, obstacles, outlook, steps
+from taskrunner import clock, obstacles, outlook, steps
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.errors import ZoneError
 from taskrunner.home import config
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Task
 from taskrunner.schedule import zones
+from taskrunner.supervise import follow_up
 
 MOVED = "moved"
 LATELY = timedelta(days=7)
@@ -71,7 +72,7 @@ def _to_move(seen: Seen) -> Iterator[Finding]:
     """Give the slots that the next tick will move, when the zone data are not those of the last one."""
     if not seen.open or seen.zone_stamp in (None, clock.zone_stamp()):
         return
-    claim.forget()
+    follow_up.forget()
     told = [f"{task.name} {text}" for task in seen.tasks if (text := steps.movement(task))]
     what = (
         f"the zone data have changed since the last tick, and move {'; '.join(told) or 'no slot'}"

@@ -2,7 +2,6 @@
 
 import os
 
-from taskrunner import command
 from taskrunner.errors import StateError
 from taskrunner.home import config
 from taskrunner.home.channels import Channel
@@ -11,6 +10,7 @@ from taskrunner.notify.message import Message
 from taskrunner.processes import bounded_output
 from taskrunner.processes.children import Child, Children, in_words
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import command
 
 KEPT = 100_000  # bytes of what such a program writes
 

@@ -8,7 +8,6 @@ import json
 import os
 import sys
 
-from taskrunner import command
 from taskrunner.errors import StateError
 from taskrunner.home import channels, config
 from taskrunner.home.channels import Channel
@@ -16,6 +15,7 @@ from taskrunner.model.values import Command
 from taskrunner.notify import local
 from taskrunner.notify.message import Message, host
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import command
 
 WELL = "ok\n"  # what the process says before its answer when all went well
 LATER = 2.0  # seconds; its own limits come first, as they tell more

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from unittest import mock
 
-from taskrunner import Every, clock, command, options, spool, taskfile, tick
+from taskrunner import Every, clock, options, taskfile, tick
 from taskrunner.api import TaskRunner
 from taskrunner.clocks import crontab, crontab_names, proof, systemd
 from taskrunner.errors import InputError, StateError
@@ -31,6 +31,7 @@ from taskrunner.schedule import (
 )
 from taskrunner.schedule.kinds import Cron
 from taskrunner.store import open_home
+from taskrunner.supervise import command, spool
 from tests.fuzz import typed
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

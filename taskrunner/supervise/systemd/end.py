@@ -25,7 +25,7 @@ def end(folder: str, unit: str, run_id: str, *words: str) -> int:
     cut = words.index("--")
     os.environ.update(dict(word.split("=", 1) for word in words[:cut]))
     sys.path += [each for each in words[cut + 1 :] if each not in sys.path]
-    from taskrunner.carrier import record
+    from taskrunner.supervise.systemd import record
 
     told = (os.environ.get(name, "") for name in TOLD)
     return record.main(folder, unit, int(run_id), *told)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from taskrunner import claim, clock, ending, telling
+from taskrunner import clock, telling
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
 from taskrunner.home import lock, paths
@@ -21,6 +21,7 @@ from taskrunner.model.values import End, Event, Outcome, Run, State, terms
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import Rescued
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up, outcomes
 
 VERSION = 1
 KIND = ".json"
@@ -193,11 +194,11 @@ def _take(here: OpenHome, spooled: Spooled) -> None:
         task = here.store.task_of(run)
         gap = bounded_output.noted(process.cut_at, process.left_out)
         found = output.rescue(here.output, process.output, run.id, task.max_output, gap)
-        state, reason = ending.judged_by(terms(task), spooled.outcome, process, spooled.fault)
+        state, reason = outcomes.judged_by(terms(task), spooled.outcome, process, spooled.fault)
         why = verdict.with_note(reason, spooled.note or found.note)
         size = _size(spooled, found)
         end = End(run, state, why, spooled.at, spooled.outcome, *size)
-        claim.finish(here, end, retry=spooled.retry)
+        follow_up.finish(here, end, retry=spooled.retry)
     with suppress(OSError):  # the name is not used again, even by a supervisor that lives
         os.unlink(output.slot(here.output, process.output))
 

@@ -4,13 +4,14 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from taskrunner import reconcile, spool, telling
+from taskrunner import telling
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Process, State
 from taskrunner.processes import alive
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import reconcile, spool
 
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
 PATIENCE = 2.0  # seconds that other writers keep a supervisor from looking after its runs

@@ -22,7 +22,7 @@ from taskrunner.processes import rights
 UMASK = 0o022
 LARGEST_ENV_FILE = 1_000_000  # bytes
 SHELL = "/bin/sh"
-LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
+LAUNCHER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launcher.py")
 ASSIGNMENT = "NAME=VALUE, with letters, digits and _ in the name and a value in UTF-8"
 
 

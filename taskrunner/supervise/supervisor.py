@@ -11,9 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
 
-from taskrunner import announce, ballast, claim, clock, command, ending, sender, spool, telling
+from taskrunner import announce, ballast, clock, telling
 from taskrunner.decide import policy, verdict
-from taskrunner.ending import Ended, Watched
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.home import lock, paths
 from taskrunner.model.record import field, like, mutable, record
@@ -23,8 +22,10 @@ from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.children import Asked, Child, Children, room
 from taskrunner.processes.output import Slot, Slots
 from taskrunner.schedule import kinds
-from taskrunner.stops import PATIENCE, Stops
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import command, follow_up, outcomes, sender, spool
+from taskrunner.supervise.outcomes import Ended, Watched
+from taskrunner.supervise.stops import PATIENCE, Stops
 
 WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
@@ -313,7 +314,7 @@ class Supervisor:
         *,
         full: bool = False,
     ) -> None:
-        ended = ending.collect(
+        ended = outcomes.collect(
             *(watched, outcome, at, self.slots), note=note, full=full, note_gap=self._note_gap
         )
         self._ended.append(ended)
@@ -400,7 +401,7 @@ class Supervisor:
                 return [each for one in wanted for each in self._running([one], now)]
             (each,) = wanted
             self.slots.drop(each.slot)
-            claim.finish(self.here, _unstarted(each.run, in_words(exc), now))
+            follow_up.finish(self.here, _unstarted(each.run, in_words(exc), now))
             return []
 
     def _want_or_not(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
@@ -412,7 +413,7 @@ class Supervisor:
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have to start
             what = "its output file: " if isinstance(exc, OSError) else ""
             end = _unstarted(run, f"{what}{in_words(exc)}", now)
-        claim.finish(self.here, end)
+        follow_up.finish(self.here, end)
         return []
 
     def spawn(
@@ -483,8 +484,8 @@ class Supervisor:
 
     def _record(self, ended: Sequence[Ended], stopped: Mapping[int, Process]) -> None:
         """Write how runs ended, in the transaction of the caller."""
-        ends = [ending.judged(each, stopped.get(each.watched.run.id)) for each in ended]
-        self.finished += claim.finish(self.here, *ends, retry=self.retries)
+        ends = [outcomes.judged(each, stopped.get(each.watched.run.id)) for each in ended]
+        self.finished += follow_up.finish(self.here, *ends, retry=self.retries)
 
     def _stopped_elsewhere(self, run_id: int) -> bool:
         try:

@@ -10,7 +10,7 @@ from taskrunner.home import lock, paths
 from taskrunner.processes import programs
 from taskrunner.store.open_home import OpenHome
 
-PACKAGE = os.path.dirname(__file__)
+PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 def send_off(here: OpenHome) -> None:

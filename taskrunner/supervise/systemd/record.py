@@ -10,21 +10,21 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from taskrunner import clock, metrics, reconcile, spool, supervise
-from taskrunner.carrier import journal
-from taskrunner.carrier.transient import Transient
-from taskrunner.ending import Watched
+from taskrunner import clock, metrics
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.home import paths
 from taskrunner.home.config import Config
 from taskrunner.model.values import Outcome, State, terms
 from taskrunner.processes import alive, bounded_output, output
 from taskrunner.processes.output import Slot
-from taskrunner.runner import handed
-from taskrunner.spool import Spooled
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import MISSING, Store
+from taskrunner.supervise import reconcile, spool, supervisor
+from taskrunner.supervise.outcomes import Watched
+from taskrunner.supervise.spool import Spooled
+from taskrunner.supervise.systemd import handed, journal
+from taskrunner.supervise.systemd.transient import Transient
 
 KILLED = 9  # SIGKILL
 FOR_MEMORY = "the kernel killed it for its memory"
@@ -157,14 +157,14 @@ def _slot(here: OpenHome, name: str) -> Slot:
 
 
 @contextmanager
-def _supervisor(here: OpenHome, end: Told) -> Iterator[supervise.Supervisor]:
+def _supervisor(here: OpenHome, end: Told) -> Iterator[supervisor.Supervisor]:
     carried = Transient(here, falls_back=False)  # we are about to end
-    with supervise.supervisor(here, name=end.unit, carrier=carried) as me:
+    with supervisor.supervisor(here, name=end.unit, carrier=carried) as me:
         me.closing = end.closing_down  # what waits does so until the machine is up again
         yield me
 
 
-def _see_through(me: supervise.Supervisor, watched: Watched, end: Told) -> None:
+def _see_through(me: supervisor.Supervisor, watched: Watched, end: Told) -> None:
     me.take_end(watched, end.outcome, _not_before(watched.run.started, end.at), end.note)
     me.turn()
     me.hand_on()

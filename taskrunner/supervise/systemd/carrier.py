@@ -17,7 +17,7 @@ from taskrunner.home import paths
 from taskrunner.store.open_home import OpenHome
 
 if TYPE_CHECKING:
-    from taskrunner.carrier.transient import Transient
+    from taskrunner.supervise.systemd.transient import Transient
 
 SYSTEMD = "systemd"  # the value of the setting `carrier`; it is never guessed
 NO_ANSWER = 'the setting is carrier = "systemd", but no systemd answers here: runs are carried by this process instead'
@@ -37,6 +37,6 @@ def of(here: OpenHome) -> "tuple[Transient | None, str | None]":
         return None, None
     if not answers():
         return None, NO_ANSWER
-    from taskrunner.carrier.transient import Transient
+    from taskrunner.supervise.systemd.transient import Transient
 
     return Transient(here), None

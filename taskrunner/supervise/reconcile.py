@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskrunner import claim, clock, spool, telling
+from taskrunner import clock, telling
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
@@ -17,6 +17,7 @@ from taskrunner.model.values import NOTHING, End, Process, Run, State, Task, ter
 from taskrunner.processes import alive as alive_module, bounded_output, output, programs
 from taskrunner.processes.alive import is_same, pid_namespace, session_that_has_open, started_ticks
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up, spool
 
 # Who wrote that a run is being stopped, and died before it sent the signal, has had this long.
 UNHEARD = timedelta(seconds=30)
@@ -80,7 +81,7 @@ def _end_if_gone(here: OpenHome, run: Run, process: Process, exc: Exception, now
             "its supervisor died, and nobody saw how it ended", output.lost(exc)
         )
         with here.store.savepoint():
-            claim.finish(here, End(run, State.LOST, why, now))
+            follow_up.finish(here, End(run, State.LOST, why, now))
 
 
 def _may_live(here: OpenHome, run: Run, process: Process, now: datetime) -> bool:
@@ -275,7 +276,7 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
         state, reason = process.stop_state, process.stop_reason or lost
     why = verdict.with_note(reason, found.note)
     size = (found.small, found.size, *bounded_output.place_of(found.gap))
-    claim.finish(here, End(run, state, why, now, NOTHING, *size))
+    follow_up.finish(here, End(run, state, why, now, NOTHING, *size))
 
 
 def sweep(here: OpenHome) -> None:

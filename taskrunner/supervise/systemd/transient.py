@@ -10,15 +10,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner import clock, reconcile, telling
-from taskrunner.carrier import journal
+from taskrunner import clock, telling
 from taskrunner.home import config, lock, paths, program
 from taskrunner.model.record import record
 from taskrunner.model.values import Command, Run
 from taskrunner.processes import output, programs
 from taskrunner.processes.output import Slot
-from taskrunner.runner import handed
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import reconcile
+from taskrunner.supervise.systemd import handed, journal
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 BEGIN, END = (os.path.join(FOLDER, name) for name in ("begin.py", "end.py"))

@@ -1,0 +1,1 @@
+"""Claimed runs are started and watched, and their ends recorded; left-over runs are settled."""

@@ -1,0 +1,1 @@
+"""Runs that systemd carries, each in a transient unit of its own."""

@@ -361,7 +361,7 @@ def library_page() -> str:
         ("model/answers", "Upcoming"),
         ("model/answers", "Status"),
     ]
-    records += [("tick", "Visit"), ("decide/policy", "Decision"), ("decide/policy", "Span")]
+    records += [("tick/visit", "Visit"), ("decide/policy", "Decision"), ("decide/policy", "Span")]
     records += [
         ("model/answers", "Checkup"),
         ("model/answers", "Finding"),

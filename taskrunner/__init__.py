@@ -99,9 +99,7 @@ if TYPE_CHECKING:
     from taskrunner.store.posted import (
         Posted as Posted,
     )
-    from taskrunner.tick import (
-        Visit as Visit,
-    )
+    from taskrunner.tick.visit import Visit as Visit
 else:
     # Each public name with the module it is looked up in.
     _MODULES = {
@@ -181,7 +179,7 @@ else:
         "Manual": "schedule.kinds",
         "Schedule": "schedule.kinds",
         "Posted": "store.posted",
-        "Visit": "tick",
+        "Visit": "tick.visit",
     }
     __all__ = ["__version__", *_MODULES]  # noqa: PLE0604  the names are text
 

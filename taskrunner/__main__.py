@@ -4,8 +4,9 @@ import contextlib
 import os
 import sys
 
-from taskrunner import clock, doorman
+from taskrunner import clock
 from taskrunner.home import paths
+from taskrunner.tick import idle_check
 
 TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _names(given: str | None) -> int:
 
 def _idle(given: str | None) -> bool:
     try:
-        return doorman.idle(paths.find(given), clock.now_ms(), paths.caller())
+        return idle_check.idle(paths.find(given), clock.now_ms(), paths.caller())
     except Exception:  # noqa: BLE001  the full way meets it again, and says what is wrong
         return False
 
@@ -76,8 +77,9 @@ def _idle(given: str | None) -> bool:
 def _tick(given: str | None) -> int:
     """Do what the verb does, without the parser of all verbs."""
     _be_patient()
-    from taskrunner import complaint, errors, refusal, tick
+    from taskrunner import complaint, errors, refusal
     from taskrunner.store import open_home
+    from taskrunner.tick import visit as tick
 
     def due(text: str) -> bool:
         # cron sends a mail for each sentence, and comes again in a minute.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from taskrunner import clock, explain as why, outlook, rehearsal
+from taskrunner import clock, explain as why, outlook
 from taskrunner.decide import ledger
 from taskrunner.errors import UnknownTask
 from taskrunner.explain import Case
@@ -18,6 +18,7 @@ from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
 from taskrunner.schedule import kinds
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
+from taskrunner.tick import dry_run
 
 NEWEST = 5  # slots that are told of when nobody asks for a time
 MOST = 1_000  # slots that are told of at a time
@@ -108,7 +109,7 @@ def _case(here: OpenHome, key: str | int) -> Case:
     task, removed = _ever(here, key)
     now, wrong = here.now(), outlook.problem(task)
     beat = heartbeat.read(here.path(paths.HEARTBEAT))
-    decisions = [] if removed else rehearsal.dry_run(here, now, [task])
+    decisions = [] if removed else dry_run.dry_run(here, now, [task])
     return Case(
         task,
         value=None if wrong else follow_up.value_of(task),

@@ -42,11 +42,11 @@ from taskrunner import (
     UnknownRun,
     UnknownTask,
     ZoneError,
-    by_hand,
     cli,
 )
 from taskrunner.model.values import End
 from taskrunner.supervise import follow_up
+from taskrunner.tick import by_hand
 from tests.samples import NOON, ROOT, wait_for
 
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001  that is the point

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, At, Cron, Every, Manual, State, TaskRunner, Trigger, by_hand
+from taskrunner import After, At, Cron, Every, Manual, State, TaskRunner, Trigger
 from taskrunner.errors import TaskBusy
+from taskrunner.tick import by_hand
 from tests.samples import call, start, wait_for
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import awaited
-from taskrunner.awaited import Awaited
 from taskrunner.errors import InputError, StateError
+from taskrunner.tick import wait_for as awaited
+from taskrunner.tick.wait_for import Awaited
 from tests.samples import ROOT, call, program, start, wait_for
 from tests.test_readiness import Listener
 

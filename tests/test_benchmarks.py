@@ -29,7 +29,8 @@ from benchmarks import (
     timing,
 )
 from benchmarks.__main__ import PARTS
-from taskrunner import Cron, State, TaskRunner, doorman
+from taskrunner import Cron, State, TaskRunner
+from taskrunner.tick import idle_check
 from tests.samples import ROOT
 
 ROW = aims.ROWS[0]
@@ -194,7 +195,7 @@ def test_the_committed_page_is_that_of_the_committed_figures():
 def test_an_idle_home_is_idle_however_many_tasks_it_has(tmp_path):
     folder = homes.idle(tmp_path / "home", 300)
     now = int(time.time() * 1000)
-    assert doorman.idle(str(folder), now, "cron")
+    assert idle_check.idle(str(folder), now, "cron")
     with TaskRunner(folder) as runner:
         assert len(runner.tasks()) == 300
         with homes.untouched(folder):

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taskrunner import After, Manual, State, TaskBusy, TaskRunner, Trigger, by_hand
+from taskrunner import After, Manual, State, TaskBusy, TaskRunner, Trigger
 from taskrunner.processes import alive
+from taskrunner.tick import by_hand
 from tests.samples import call, start, wait_for
 
 

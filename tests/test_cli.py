@@ -1045,7 +1045,7 @@ def test_a_tick_that_finds_another_at_work_is_quiet(tell, home, monkeypatch):
     from taskrunner.home import lock
 
     tell("add", "x", "--every", "1h", "--now", "--", "true")
-    monkeypatch.setattr("taskrunner.tick.LOCK_WAIT", 0.05)
+    monkeypatch.setattr("taskrunner.tick.visit.LOCK_WAIT", 0.05)
     with lock.held(str(home / "tick.lock"), wait=1):
         assert tell("tick") == ("", "", DONE)
 

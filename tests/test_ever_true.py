@@ -14,9 +14,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from taskrunner import Every, State, TaskRunner, Trigger, clock as clock_room, tick
+from taskrunner import Every, State, TaskRunner, Trigger, clock as clock_room
 from taskrunner.model.values import Process
 from taskrunner.processes.alive import pid_namespace
+from taskrunner.tick import visit
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LIVE = (State.PENDING, State.RUNNING)
@@ -100,7 +101,7 @@ class Whatever(RuleBasedStateMachine):
 
     @rule()
     def tick_dies_between_claim_and_start(self):
-        tick.claims(self.runner._here(), "test")
+        visit.claims(self.runner._here(), "test")
         self.decided()
 
     @rule()

@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, clock as clock_room, doorman
+from taskrunner import Cron, Every, Manual, clock as clock_room
 from taskrunner.home import heartbeat
+from taskrunner.tick import idle_check
 from tests.samples import ROOT, imported_by, program, with_library
 
 # All that an idle tick imports, and what these bring along.
@@ -66,7 +67,7 @@ def idle(runner, home, clock):
     clock.forward(minutes=1)
 
     def ask():
-        return doorman.idle(str(home), clock_room.to_ms(clock()), "test")
+        return idle_check.idle(str(home), clock_room.to_ms(clock()), "test")
 
     assert ask()
     return ask
@@ -161,7 +162,7 @@ def test_the_question_is_answered_from_indexes(runner, home):
     runner.close()
     connection = sqlite3.connect(home / "taskrunner.db")
     values = {"now": 1, "soon": 2, "boot": "", "zone_data": ""}
-    plan = connection.execute("EXPLAIN QUERY PLAN " + doorman.QUESTION, values)
+    plan = connection.execute("EXPLAIN QUERY PLAN " + idle_check.QUESTION, values)
     steps = [row[3] for row in plan]
     connection.close()
     # The one table that is walked holds no more rows than runs are running.

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from taskrunner import Manual, State, retention, telling, tick
+from taskrunner import Manual, State, retention, telling
 from taskrunner.model.values import Outcome, Process
 from taskrunner.processes import output
 from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up, outcomes, reconcile, spool, supervisor
+from taskrunner.tick import visit
 from tests.samples import MINUTE, ROOT, program
 
 LIMIT = 4444  # the --max-output of the bad task, by which functions that know no task tell it
@@ -143,7 +144,7 @@ def test_an_output_that_cannot_be_bounded_ends_no_supervisor(three, home, spoil)
 def left(three, home, clock):
     """The three runs when their supervisor is dead: running in the store, with an output each."""
     here = three._here()
-    tick.claims(here, "test")
+    visit.claims(here, "test")
     runs = here.store.live()
     for run in runs:
         with open(home / "output" / f"gone-{run.id}.1", "w") as file:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from taskrunner import Manual, TaskRunner, cli, live_output
+from taskrunner import Manual, TaskRunner, cli
 from taskrunner.cli.interleaved import LONGEST, Interleaved
 from taskrunner.model.answers import Piece
 from taskrunner.model.values import State
+from taskrunner.tick import live_output
 from tests.samples import NOON, call, run, start, wait_for
 
 

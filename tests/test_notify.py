@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from taskrunner import Cron, Every, InputError, Manual, TaskRunner, clock as clock_room, doorman
+from taskrunner import Cron, Every, InputError, Manual, TaskRunner, clock as clock_room
 from taskrunner.store import posted
+from taskrunner.tick import idle_check
 from tests.samples import wait_for
 
 CHANNELS = """
@@ -275,7 +276,7 @@ def test_the_idle_path_wakes_up_when_a_run_begins_to_take_long(told, clock, tmp_
     with_usual_time(told, clock, 60, **LONG)
     with running(told, clock, tmp_path):
         for expected in (True, True, True, False):
-            assert doorman.idle(str(home), clock_room.to_ms(clock()), "test") is expected
+            assert idle_check.idle(str(home), clock_room.to_ms(clock()), "test") is expected
             clock.forward(minutes=1)
 
 

@@ -116,7 +116,7 @@ def test_a_tick_is_idle_while_a_message_waits_for_its_time(living, home):
     wait_for(lambda: not senders(home))
     call(home, "tick")
     code = "import sys; sys.argv[1:] = ['--home', %r, 'tick']\nimport os\nreal = os._exit\n"
-    code += "def leave(code):\n  print('taskrunner.tick' in sys.modules, flush=True); real(code)\n"
+    code += "def leave(code):\n  print('taskrunner.tick.visit' in sys.modules, flush=True); real(code)\n"
     code += "os._exit = leave\nfrom taskrunner.__main__ import main; main()"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
 

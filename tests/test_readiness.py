@@ -15,7 +15,7 @@ import pytest
 
 from taskrunner import Every, Manual, State, TaskRunner
 from taskrunner.home import config
-from taskrunner.readiness import Readiness
+from taskrunner.tick.sd_notify import Readiness
 from tests.samples import ROOT, program, wait_for
 
 

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Every, Manual, State, TaskRunner, clock as clock_room, tick
+from taskrunner import After, Every, Manual, State, TaskRunner, clock as clock_room
 from taskrunner.processes import alive
 from taskrunner.supervise import reconcile
+from taskrunner.tick import visit
 from tests.samples import start, wait_for
 
 FOREVER = 'echo $$ > "$PIDFILE"; echo started; exec sleep 300'
@@ -195,7 +196,7 @@ def test_a_run_cancelled_while_its_supervisor_is_dead_ends_as_cancelled(door, or
 
 def test_pending_runs_of_a_dead_tick_are_started_by_the_next(door, home):
     door.add("one", ["true"], Every("1d"), now=True)
-    tick.claims(door._here(), "test")  # and then it dies
+    visit.claims(door._here(), "test")  # and then it dies
     assert door.history()[0].state is State.PENDING
     door.tick()
     assert door.history()[0].state is State.SUCCEEDED

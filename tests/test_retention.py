@@ -18,7 +18,6 @@ from taskrunner import (
     UnknownRun,
     cli,
     clock as clock_room,
-    daemon as loop,
     retention,
 )
 from taskrunner.errors import StateError
@@ -28,6 +27,7 @@ from taskrunner.model.values import Event, Pruned
 from taskrunner.store import connection, pruning
 from taskrunner.store.store import open_store
 from taskrunner.supervise.supervisor import supervisor
+from taskrunner.tick import daemon as loop
 from tests.conftest import Clock
 from tests.history import SECOND, ran
 from tests.samples import MINUTE, NOON

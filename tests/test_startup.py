@@ -57,7 +57,12 @@ def test_a_busy_tick_imports_no_parser_of_what_is_not_there(at_work):
 )
 def test_no_verb_imports_what_only_another_one_needs(at_work, words):
     loaded = imported_by(at_work, *words)
-    others = {"taskrunner.daemon", "taskrunner.doctor", "taskrunner.entry", "taskrunner.exchange"}
+    others = {
+        "taskrunner.tick.daemon",
+        "taskrunner.doctor",
+        "taskrunner.entry",
+        "taskrunner.exchange",
+    }
     assert "taskrunner.cli" in loaded
     assert not loaded & {*others, "taskrunner.notify", "taskrunner.cli.screen", "tomllib", "shutil"}
 

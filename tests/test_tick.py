@@ -20,13 +20,13 @@ from taskrunner import (
     TaskRunner,
     Trigger,
     clock as clock_room,
-    tick,
 )
 from taskrunner.decide.policy import Action
 from taskrunner.errors import LockHeld
 from taskrunner.home import lock
 from taskrunner.model.values import End
 from taskrunner.supervise import follow_up
+from taskrunner.tick import visit as tick
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EACH_MINUTE = Cron("* * * * *", tz="UTC")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from taskrunner.entry.files import Fitted
     from taskrunner.model.answers import Checkup, Finding, Piece, Status
     from taskrunner.store.open_home import OpenHome
-    from taskrunner.tick import Visit
+    from taskrunner.tick.visit import Visit
 
 LONGEST_REASON = 200  # characters
 
@@ -35,9 +35,10 @@ class Clock(Door):
         The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id or several, only those tasks are looked at. A home without a store has nothing to do. Raises
         StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
         """
-        from taskrunner import metrics, tick as visits
+        from taskrunner import metrics
         from taskrunner.home import paths
         from taskrunner.supervise.systemd import carrier
+        from taskrunner.tick import visit as visits
 
         here = self._here()
         only = _only(here, task)
@@ -57,7 +58,7 @@ class Clock(Door):
         task: str | int | Sequence[str | int] | None = None,
     ) -> tuple[datetime, list[Decision]]:
         """Return the instant, and what a tick then would decide, slot by slot; writes nothing."""
-        from taskrunner import rehearsal
+        from taskrunner.tick import dry_run as rehearsal
 
         here = self._here()
         moment = utc(at) or here.now()
@@ -199,7 +200,7 @@ class Clock(Door):
         something awaited is not there within `wait_limit`. `watch` is called, in a thread of its own, with what all
         runs write, and when each starts and ends.
         """
-        from taskrunner import awaited, daemon as loop
+        from taskrunner.tick import daemon as loop, wait_for as awaited
 
         tell = say if verbose else lambda _: None
         wanted = [awaited.parse(text) for text in wait_for]

@@ -196,7 +196,7 @@ class Runs(Tasks):
 
     def log(self, run: Run, *, follow: bool = False) -> Iterator[bytes]:
         """Give the output of a run in pieces; with `follow` as it grows, b"" when there is nothing new yet."""
-        from taskrunner import by_hand
+        from taskrunner.tick import by_hand
 
         return (
             by_hand.follow(self._here(), run.id) if follow else by_hand.read(self._here(), run.id)
@@ -208,7 +208,7 @@ class Runs(Tasks):
         Those that go on are given from their beginning, then all to come, without end; None when there is nothing
         new yet. Raises UnknownTask.
         """
-        from taskrunner import live_output
+        from taskrunner.tick import live_output
 
         return live_output.follow(self._here, _ever(self._here(), name))
 
@@ -246,7 +246,8 @@ class Runs(Tasks):
         It returns when the run has ended, its output having gone to `echo`, which is called in a thread of its
         own; with `detach` at once. `slot` does an older slot again. Obeys the task's overlap unless `force`; raises TaskBusy.
         """
-        from taskrunner import by_hand, metrics
+        from taskrunner import metrics
+        from taskrunner.tick import by_hand
 
         here = self._here()
         task, slot = here.store.task(name), utc(slot)
@@ -266,7 +267,7 @@ class Runs(Tasks):
 
         Its values are shown as they are, secrets too. Raises UnknownTask, or StateError when it could not start.
         """
-        from taskrunner import by_hand
+        from taskrunner.tick import by_hand
 
         here = self._here()
         return by_hand.surroundings(here, here.store.task(name))
@@ -277,9 +278,9 @@ class Runs(Tasks):
         A task that waits for its one time, or was asked for and not started yet, does not come due. Raises StateError
         when there is nothing to end.
         """
-        from taskrunner import by_hand
         from taskrunner.decide import policy
         from taskrunner.supervise import command
+        from taskrunner.tick import by_hand
 
         here = self._here()
         why = reason or f"cancelled by {command.account(None)[0]}"

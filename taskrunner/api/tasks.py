@@ -372,9 +372,9 @@ class Tasks(Door):
 
         Its history stays, by its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels.
         """
-        from taskrunner import by_hand
         from taskrunner.decide.policy import named
         from taskrunner.supervise import follow_up
+        from taskrunner.tick import by_hand
 
         here = self._here()
         task = here.store.task(name)

@@ -26,7 +26,7 @@ from taskrunner.schedule import durations
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import Piece
-    from taskrunner.tick import Visit
+    from taskrunner.tick.visit import Visit
 
 JUST_ENDED = timedelta(seconds=15)
 MOST_ENDED = 10  # of them, in a page that is drawn again and again

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from taskrunner import clock, obstacles, outlook, steps
+from taskrunner import clock, obstacles, outlook
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.errors import ZoneError
 from taskrunner.home import config
@@ -12,6 +12,7 @@ from taskrunner.model.answers import Finding
 from taskrunner.model.values import Task
 from taskrunner.schedule import zones
 from taskrunner.supervise import follow_up
+from taskrunner.tick import clock_changes
 
 MOVED = "moved"
 LATELY = timedelta(days=7)
@@ -73,7 +74,7 @@ def _to_move(seen: Seen) -> Iterator[Finding]:
     if not seen.open or seen.zone_stamp in (None, clock.zone_stamp()):
         return
     follow_up.forget()
-    told = [f"{task.name} {text}" for task in seen.tasks if (text := steps.movement(task))]
+    told = [f"{task.name} {text}" for task in seen.tasks if (text := clock_changes.movement(task))]
     what = (
         f"the zone data have changed since the last tick, and move {'; '.join(told) or 'no slot'}"
     )

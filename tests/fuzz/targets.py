@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from unittest import mock
 
-from taskrunner import Every, clock, options, taskfile, tick
+from taskrunner import Every, clock, options, taskfile
 from taskrunner.api import TaskRunner
 from taskrunner.clocks import crontab, crontab_names, proof, systemd
 from taskrunner.errors import InputError, StateError
@@ -32,6 +32,7 @@ from taskrunner.schedule import (
 from taskrunner.schedule.kinds import Cron
 from taskrunner.store import open_home
 from taskrunner.supervise import command, spool
+from taskrunner.tick import visit
 from tests.fuzz import typed
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -289,7 +290,7 @@ def outcomes(data: bytes) -> None:
 def a_running_run(here: open_home.OpenHome) -> int:
     """Make a run that a supervisor of the name someone-1 is said to watch."""
     later = dataclasses.replace(here, clock=lambda: NOW + timedelta(minutes=1))
-    tick.claims(later, "test")
+    visit.claims(later, "test")
     run = later.store.startable(1, later.now())[0]
     process = Process(run.id, "someone-1", clock.boot_id(), "someone-1.1", 1, None)
     with here.store.transaction():

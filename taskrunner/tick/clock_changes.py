@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import clock, doorman
+from taskrunner import clock
 from taskrunner.decide import ledger
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat
@@ -17,6 +17,7 @@ from taskrunner.schedule import kinds
 from taskrunner.store import ahead
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
+from taskrunner.tick import idle_check
 
 TASKS = 200  # computed anew in one transaction
 MS = timedelta(milliseconds=1)
@@ -47,7 +48,7 @@ def _clock_event(last: heartbeat.Beat, beat: heartbeat.Beat) -> Event | None:
     at, since = clock.from_ms(beat.at), clock.from_ms(last.at)
     if beat.at < last.at:
         return ledger.step_back(since, at)
-    if beat.at - last.at > doorman.GAP * last.period:
+    if beat.at - last.at > idle_check.GAP * last.period:
         return ledger.gap(since, at, rebooted=last.boot_id != beat.boot_id)
     return None
 

@@ -188,7 +188,7 @@ def _when_free(here: OpenHome, me: Supervisor, task: Task, asked: Run) -> list[W
 def start_tick(here: OpenHome) -> None:
     """Let a tick of its own carry on what is pending, so that nobody has to wait for the clock."""
     # -m looks into the working directory first, and finds the same program as ours there.
-    place = os.path.dirname(os.path.dirname(__file__))
+    place = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     programs.detach((sys.executable, "-m", "taskrunner", "--home", here.folder, "tick"), cwd=place)
 
 

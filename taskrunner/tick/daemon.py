@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
-from taskrunner import awaited, ballast, clock, doorman, live_output, metrics, retention, tick
-from taskrunner.awaited import Awaited
+from taskrunner import ballast, clock, metrics, retention
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
 from taskrunner.home import config
 from taskrunner.home.syslog import INFO, WARNING
@@ -20,11 +19,13 @@ from taskrunner.model.answers import Piece
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.processes import alive, children
 from taskrunner.processes.signals import stop_signals
-from taskrunner.readiness import Readiness
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import supervisor
 from taskrunner.supervise.systemd import carrier
+from taskrunner.tick import idle_check, live_output, visit, wait_for
+from taskrunner.tick.sd_notify import Readiness
+from taskrunner.tick.wait_for import Awaited
 
 Say = Callable[[str], None]
 
@@ -57,7 +58,7 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
         # From the start, as process 1 does not even die of a signal that it does not heed.
         stop_signals(gate, hangups, first=first) as early,
     ):
-        if not awaited.wait_for(wishes.wanted, wishes.limit, _pause(gate, early, notice)):
+        if not wait_for.wait_for(wishes.wanted, wishes.limit, _pause(gate, early, notice)):
             return
         here = open_here()
         with (
@@ -225,14 +226,14 @@ def _visit(
     """Claim what is due; return whether nothing was, and what is wrong, None when all is well: the next visit tries again."""
     try:
         # The first visit may be the first of a boot, which is kept for tasks that are added later.
-        if not first and doorman.idle(here.folder, clock.to_ms(here.now()), "daemon"):
+        if not first and idle_check.idle(here.folder, clock.to_ms(here.now()), "daemon"):
             return True, None
-        made = tick.claims(here, "daemon", period=interval)
+        made = visit.claims(here, "daemon", period=interval)
         me.stop_some(made.stops)
         me.known = made.known
         if here.store.posted or here.store.anything_to_send(here.now()):
             supervisor.send_off(here, me.carrier)
-        for _ in tick.fill(here, made.claimed):
+        for _ in visit.fill(here, made.claimed):
             pass
         retention.step(here, made.visit.at, by_age=made.agrees)
         ballast.keep(here.folder)

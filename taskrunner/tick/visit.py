@@ -18,7 +18,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import ballast, clock, doorman, rehearsal, retention, steps, telling
+from taskrunner import ballast, clock, retention, telling
 from taskrunner.decide import policy, slots
 from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreRefused
@@ -28,6 +28,7 @@ from taskrunner.model.values import Run, State, Task
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up, reconcile, spool, supervisor
+from taskrunner.tick import clock_changes, dry_run, idle_check
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long
@@ -105,7 +106,7 @@ def tick(
     Raises LockHeld, StoreBusy, StoreRefused or HomeRefused.
     """
     now = here.now()
-    if only is None and doorman.idle(here.folder, clock.to_ms(now), caller):
+    if only is None and idle_check.idle(here.folder, clock.to_ms(now), caller):
         return Visit(now, idle=True)
     try:
         return _work(here, caller, only, carrier, publish)
@@ -211,7 +212,7 @@ def claims(
         last = heartbeat.read(here.path(paths.HEARTBEAT))
         made.agrees = retention.agrees(last, beat)
         if only is None:
-            steps.notice(here, now, last, beat)
+            clock_changes.notice(here, now, last, beat)
         spool.take_up(here)
         with here.store.transaction():
             made.stops = reconcile.reconcile(here, now)
@@ -234,7 +235,7 @@ def _decide(
     if here.store.held(visit.at) is None:
         _claim_all(here, made, boot, only)
     telling.decided(here, visit.decisions, visit.at, caller)
-    visit.decisions = rehearsal.with_room(here, visit.decisions, live, made.known.tasks)
+    visit.decisions = dry_run.with_room(here, visit.decisions, live, made.known.tasks)
 
 
 def _name_the_holder(here: OpenHome) -> None:
@@ -275,7 +276,7 @@ def _claim_all(here: OpenHome, made: Claims, boot: str, only: Sequence[Task] | N
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
             tasks = here.store.due(now, boot, BATCH, ids)
-            live = rehearsal.by_task(here.store.live_of(tasks))
+            live = dry_run.by_task(here.store.live_of(tasks))
             found = _evaluate(here, now, tasks, live, boot)
             made.visit.decisions += _write(here, made, found)
         made.known.tasks.update((task.id, task) for task in tasks)

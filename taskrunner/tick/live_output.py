@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from taskrunner import by_hand, telling
+from taskrunner import telling
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.model.answers import Piece
 from taskrunner.model.values import Run
 from taskrunner.store.open_home import OpenHome
+from taskrunner.tick import by_hand
 
 LOOK = 0.2  # seconds between two looks
 AFTER_TROUBLE = 1.0  # seconds until a store that could not be read is looked at again

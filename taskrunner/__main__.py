@@ -99,7 +99,7 @@ def _tick(given: str | None) -> int:
             carried, warning = carrier.of(here)
         publish: tick.Publish = tick.quietly
         if here.config.metrics_textfile is not None:
-            from taskrunner import metrics
+            from taskrunner.notify import metrics
 
             publish = metrics.publish
         visit = tick.tick(here, caller=paths.caller(), carrier=carried, publish=publish)

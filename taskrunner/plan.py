@@ -9,12 +9,13 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import definition, options, taskfile, telling
+from taskrunner import definition, options, taskfile
 from taskrunner.decide import ledger, policy
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import Plan, Planned
 from taskrunner.model.record import like, record
 from taskrunner.model.values import Event, Kind, Progress, Run, State, Task, untold
+from taskrunner.notify import log_lines
 from taskrunner.schedule import instants, kinds, zones
 from taskrunner.schedule.kinds import After, At, Schedule
 from taskrunner.store.open_home import OpenHome
@@ -396,7 +397,7 @@ def _add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) -
     ]
     here.store.note_all(added)
     for event, key in added:
-        telling.changed(here, key, event.what, who, event.text, moment)
+        log_lines.changed(here, key, event.what, who, event.text, moment)
 
 
 def _change(here: OpenHome, step: Step, moment: datetime) -> None:
@@ -424,7 +425,7 @@ def _remove(here: OpenHome, step: Step, moment: datetime) -> None:
 def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:
     who = command.account(None)[0]
     here.store.note(Event(moment, what, who, text=text), key)
-    telling.changed(here, key, what, who, text, moment)
+    log_lines.changed(here, key, what, who, text, moment)
 
 
 def told(steps: Sequence[Step], *, dry_run: bool) -> Plan:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from taskrunner import Manual, State, retention, telling
+from taskrunner import Manual, State, retention
 from taskrunner.model.values import Outcome, Process
+from taskrunner.notify import log_lines
 from taskrunner.processes import output
 from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up, outcomes, reconcile, spool, supervisor
@@ -78,7 +79,7 @@ def check(runner, home, *, told=True):
         (outcomes, "gather"),
         (outcomes.verdict, "of"),
         (follow_up, "_next_attempt"),
-        (telling, "ended"),
+        (log_lines, "ended"),
     ],
     ids=lambda place: place[1],
 )
@@ -120,7 +121,7 @@ def test_a_trigger_in_the_store_is_one_run_s_fault_too(three, home):
         (supervisor.command, "resolve"),
         (supervisor.policy, "too_late"),
         (supervisor.announce, "started"),
-        (telling, "started"),
+        (log_lines, "started"),
     ],
     ids=lambda place: place[1],
 )
@@ -240,7 +241,7 @@ def spooled(left):
         ((output, "gather"), State.SUCCEEDED),
         ((outcomes.verdict, "of"), State.FAILED),
         ((follow_up, "_next_attempt"), State.SUCCEEDED),
-        ((telling, "ended"), State.SUCCEEDED),
+        ((log_lines, "ended"), State.SUCCEEDED),
         ((spool, "_still_open"), State.LOST),
     ],
     ids=["gather", "of", "_next_attempt", "ended", "_still_open"],

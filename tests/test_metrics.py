@@ -15,7 +15,8 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as textfile_families
 
-from taskrunner import Cron, Every, Manual, State, TaskRunner, cli, metrics, migrations
+from taskrunner import Cron, Every, Manual, State, TaskRunner, cli, migrations
+from taskrunner.notify import metrics
 from tests.history import SECOND, ran
 from tests.samples import NOON, ROOT, call, start, wait_for
 

@@ -133,9 +133,9 @@ def test_a_tick_imports_nothing_that_speaks_to_servers(living, home):
     channel(home, "true")
     living.add("x", ["false"], Every("1d"), now=True, notify="@c")
     loaded = imported_by(home, "tick")
-    assert "taskrunner.announce" in loaded
+    assert "taskrunner.notify.announce" in loaded
     never = {"smtplib", "ssl", "socket", "email", "urllib.request", "http.client", "logging"}
-    assert not loaded & {*never, "taskrunner.notify", "taskrunner.store.posted"}
+    assert not loaded & {*never, "taskrunner.notify.deliver", "taskrunner.store.posted"}
     wait_for(lambda: [each.state for each in living.outbox()] == ["sent"])
 
 

@@ -35,8 +35,8 @@ class Clock(Door):
         The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id or several, only those tasks are looked at. A home without a store has nothing to do. Raises
         StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
         """
-        from taskrunner import metrics
         from taskrunner.home import paths
+        from taskrunner.notify import metrics
         from taskrunner.supervise.systemd import carrier
         from taskrunner.tick import visit as visits
 
@@ -109,7 +109,7 @@ class Clock(Door):
 
     def metrics(self) -> str:
         """Return what a monitoring system asks of this home, as OpenMetrics 1.0."""
-        from taskrunner import metrics
+        from taskrunner.notify import metrics
 
         return metrics.openmetrics(self._here())
 
@@ -118,7 +118,7 @@ class Clock(Door):
 
         The file can be read by everybody.
         """
-        from taskrunner import metrics
+        from taskrunner.notify import metrics
 
         path = os.fspath(place)
         if not path:

@@ -81,12 +81,12 @@ class Door:
         return self._opened
 
     def _note(self, what: str, key: int, text: str | None = None) -> None:
-        from taskrunner import telling
+        from taskrunner.notify import log_lines
         from taskrunner.supervise import command
 
         here, who = self._here(), command.account(None)[0]
         here.store.note(Event(here.now(), what, who, text=text), key)
-        telling.changed(here, key, what, who, text, here.now())
+        log_lines.changed(here, key, what, who, text, here.now())
 
     def moment(self, text: str, tz: str | None = None) -> datetime:
         """Return the instant that a text means: ISO 8601, `now`, `+30m` or `-2h`; without offset in `tz`."""

@@ -18,8 +18,8 @@ class Notices(Door):
 
     def channels(self) -> list[Told]:
         """Return the channels of the configuration, and what waits for each; raises InputError for a mistake in one."""
-        from taskrunner import notify
         from taskrunner.home import channels
+        from taskrunner.notify import deliver as notify
 
         for wrong in channels.mistakes(self._here().config.notify).values():
             raise InputError(wrong)
@@ -40,8 +40,8 @@ class Notices(Door):
         It goes at once and past the outbox. A ping is sent as a line for the log of the switch, which changes
         nothing there.
         """
-        from taskrunner import notify
         from taskrunner.home import channels
+        from taskrunner.notify import deliver as notify
 
         here = self._here()
         if name in (wrong := channels.mistakes(here.config.notify)):
@@ -56,7 +56,7 @@ class Notices(Door):
 
         Ticks have this done by a process of its own. Raises StoreBusy or StoreRefused.
         """
-        from taskrunner import notify
+        from taskrunner.notify import deliver as notify
 
         here = self._here()
         return [] if here.store.place == MISSING else notify.send(here)

@@ -246,7 +246,7 @@ class Runs(Tasks):
         It returns when the run has ended, its output having gone to `echo`, which is called in a thread of its
         own; with `detach` at once. `slot` does an older slot again. Obeys the task's overlap unless `force`; raises TaskBusy.
         """
-        from taskrunner import metrics
+        from taskrunner.notify import metrics
         from taskrunner.tick import by_hand
 
         here = self._here()

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from taskrunner import announce, clock, telling
+from taskrunner import clock
 from taskrunner.decide import policy, verdict
 from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
 from taskrunner.model.values import After, End, Event, Kind, Run, State, Task, Trigger
+from taskrunner.notify import announce, log_lines
 from taskrunner.schedule import kinds, zones
 from taskrunner.store.open_home import OpenHome
 
@@ -98,7 +99,9 @@ def finish(here: OpenHome, *ends: End, retry: bool = True) -> list[Run]:
 def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) -> list[Run]:
     """Record the end of a run without its output, or at least that it has ended; that failing, leave it as it is."""
     run, reason = end.run, storable(end.reason)
-    telling.fault(here, f"{run.task}: the end of run {run.id} could not be recorded as it was", exc)
+    log_lines.fault(
+        here, f"{run.task}: the end of run {run.id} could not be recorded as it was", exc
+    )
     why = f"its output was not kept, as its end could not be recorded with it: {in_words(exc)}"
     bare = End(run, end.state, verdict.with_note(reason, why), end.at, end.outcome)
     why = f"nothing else of its end could be recorded: {in_words(exc)}"
@@ -114,7 +117,7 @@ def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) ->
         except (StoreBusy, StoreRefused):
             raise
         except Exception as again:  # noqa: BLE001  as above
-            telling.fault(here, f"{run.task}: the end of run {run.id}, without its output", again)
+            log_lines.fault(here, f"{run.task}: the end of run {run.id}, without its output", again)
     return []
 
 
@@ -123,7 +126,7 @@ def _finish(here: OpenHome, ends: Sequence[End], *, retry: bool) -> list[Run]:
     ended = here.store.finish(ends, [run_id for run_id, at in ready.items() if at is not None])
     concern = here.store.any_concerned(ended, tells=bool(here.config.notify))
     for run in ended:
-        telling.ended(here, run)
+        log_lines.ended(here, run)
         at = ready[run.id]
         if at is not None:
             _try_again(here, run, at)
@@ -210,7 +213,7 @@ def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
         error=reason,
     )
     here.store.note(Event(now, "error", "tick", text=reason), task.id)
-    telling.put_off(here, task, now, reason)
+    log_lines.put_off(here, task, now, reason)
 
 
 def value_of(task: Task) -> kinds.Schedule:

@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskrunner import clock, telling
+from taskrunner import clock
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
 from taskrunner.model.values import NOTHING, End, Process, Run, State, Task, terms
+from taskrunner.notify import log_lines
 from taskrunner.processes import alive as alive_module, bounded_output, output, programs
 from taskrunner.processes.alive import is_same, pid_namespace, session_that_has_open, started_ticks
 from taskrunner.store.open_home import OpenHome
@@ -42,8 +43,8 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
         except (StoreBusy, StoreRefused):
             raise
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are looked after
-            telling.fault(here, f"{run.task}: run {run.id} could not be looked after", exc)
-            with telling.apart(here, f"{run.task}: run {run.id} could not be ended"):
+            log_lines.fault(here, f"{run.task}: run {run.id} could not be looked after", exc)
+            with log_lines.apart(here, f"{run.task}: run {run.id} could not be ended"):
                 _end_if_gone(here, run, process, exc, now)
     return stops
 
@@ -88,7 +89,7 @@ def _may_live(here: OpenHome, run: Run, process: Process, now: datetime) -> bool
     """Return whether a run may go on, by what can be told without its task or its output."""
     if process.boot_id != clock.boot_id():
         return False
-    with telling.apart(here, f"{run.task}: the lock of the supervisor of run {run.id}"):
+    with log_lines.apart(here, f"{run.task}: the lock of the supervisor of run {run.id}"):
         if lock.is_held(here.supervisor(process.supervisor)):
             return True
     if process.pid is None or not seen_from_here(process):
@@ -110,7 +111,7 @@ def left_over(here: OpenHome, now: datetime) -> set[int]:
     units = living_units(process for _, process in found)
     gone = set()
     for run, process in found:
-        with telling.apart(here, f"{run.task}: run {run.id} could not be looked at"):
+        with log_lines.apart(here, f"{run.task}: run {run.id} could not be looked at"):
             if lock.is_held(here.supervisor(process.supervisor)):
                 continue
             task = here.store.task_of(run)
@@ -285,11 +286,11 @@ def sweep(here: OpenHome) -> None:
     # A home may have come without its folders, or with something else in their place.
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(here.path(paths.SUPERVISORS)):
-            with telling.apart(here, f"{paths.SUPERVISORS}/{name} could not be removed"):
+            with log_lines.apart(here, f"{paths.SUPERVISORS}/{name} could not be removed"):
                 if name not in needed:
                     lock.remove_if_free(here.supervisor(name))
         for owner, places in output.owners(here.output).items():
-            with telling.apart(here, f"what {owner} left behind could not be removed"):
+            with log_lines.apart(here, f"what {owner} left behind could not be removed"):
                 if owner not in needed and not lock.is_held(here.supervisor(owner)):
                     _remove(places)
 

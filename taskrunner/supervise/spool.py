@@ -12,12 +12,13 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from taskrunner import clock, telling
+from taskrunner import clock
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
 from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 from taskrunner.model.values import End, Event, Outcome, Run, State, terms
+from taskrunner.notify import log_lines
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import Rescued
 from taskrunner.store.open_home import OpenHome
@@ -122,11 +123,11 @@ def _names(here: OpenHome) -> list[str]:
 def take_up(here: OpenHome) -> None:
     """Record every outcome that waits, each in a transaction with what it brings about; then remove its file."""
     for name in waiting(here):
-        with telling.apart(here, f"{paths.SPOOL}/{name} could not be taken up"):
+        with log_lines.apart(here, f"{paths.SPOOL}/{name} could not be taken up"):
             _take_up(here, name)
     for name in _names(here):
         owner = name.removesuffix(f"{KIND}{UNFINISHED}").partition(".")[2]
-        with telling.apart(here, f"{paths.SPOOL}/{name} could not be removed"):
+        with log_lines.apart(here, f"{paths.SPOOL}/{name} could not be removed"):
             if name.endswith(UNFINISHED) and not lock.is_held(here.supervisor(owner)):
                 drop(here, name)
 

@@ -4,11 +4,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from taskrunner import telling
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Process, State
+from taskrunner.notify import log_lines
 from taskrunner.processes import alive
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile, spool
@@ -35,7 +35,7 @@ class Stops:
     def begin(self, here: OpenHome, run_ids: Sequence[int]) -> None:
         """Begin to end runs whose rows say that they are being stopped."""
         for run_id in run_ids:
-            with telling.apart(here, f"run {run_id} could not be stopped"):
+            with log_lines.apart(here, f"run {run_id} could not be stopped"):
                 if run_id not in self.going:
                     task = here.store.task_of(here.store.run(run_id))
                     self.going[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
@@ -50,7 +50,7 @@ class Stops:
                 raise
             except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are ended
                 self.going.pop(run_id, None)  # the next tick begins anew
-                telling.fault(here, f"run {run_id} could not be stopped", exc)
+                log_lines.fault(here, f"run {run_id} could not be stopped", exc)
 
     def _look(self, here: OpenHome, run_id: int, stop: Stop) -> None:
         process = here.store.process(run_id)

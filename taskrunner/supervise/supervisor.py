@@ -11,12 +11,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
 
-from taskrunner import announce, ballast, clock, telling
+from taskrunner import ballast, clock
 from taskrunner.decide import policy, verdict
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.home import lock, paths
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Command, End, Outcome, Process, Run, State, Task, terms
+from taskrunner.notify import announce, log_lines
 from taskrunner.processes import alive, bounded_output, output
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.children import Asked, Child, Children, room
@@ -216,7 +217,7 @@ class Supervisor:
             raise
         del self._ended[: len(ended)]
         for each in ended:
-            with telling.apart(self.here, f"what run {each.watched.run.id} leaves behind"):
+            with log_lines.apart(self.here, f"what run {each.watched.run.id} leaves behind"):
                 self._let_go(each)
         self.spawn(batch, now, self.here.store.sync if later else None)
         self.stop_some(list(marked))  # by what the ends above have set in motion
@@ -289,7 +290,7 @@ class Supervisor:
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, the others grow on
             if run_id not in self._unbounded:  # it is looked at each second
                 self._unbounded.add(run_id)
-                telling.fault(self.here, f"the output of run {run_id} could not be bounded", exc)
+                log_lines.fault(self.here, f"the output of run {run_id} could not be bounded", exc)
 
     def _note_gap(self, watched: Watched, gap: Gap | None) -> None:
         """Remember what is cut out of an output, for others in its row; a store that takes nothing is not waited for."""
@@ -425,7 +426,7 @@ class Supervisor:
             run, slot = each.run, each.slot
             watched = self.watched[run.id] = Watched(run, terms(each.task), slot, each.name)
             try:
-                telling.started(self.here, run, now)
+                log_lines.started(self.here, run, now)
                 resolved = command.resolve(each.task, run, self.here.config, now)
                 if self.carrier is None or not self._handed_over(watched, resolved):
                     asked.append((run.id, self.children.prepare(resolved, slot.fd)))
@@ -477,7 +478,7 @@ class Supervisor:
             if living:
                 with self.here.store.transaction(durable=False, patience=PATIENCE):
                     for child in living:
-                        with telling.apart(self.here, f"the process of run {child.key}"):
+                        with log_lines.apart(self.here, f"the process of run {child.key}"):
                             ticks = alive.started_ticks(child.pid)
                             self.here.store.note_child(child.key, child.pid, ticks)
         self._unnoted.clear()
@@ -508,7 +509,7 @@ class Supervisor:
         store = self.here.store
         with suppress(StoreBusy, StoreRefused), store.transaction(patience=PATIENCE):
             for run_id in run_ids:
-                with telling.apart(self.here, f"why run {run_id} is stopped"):
+                with log_lines.apart(self.here, f"why run {run_id} is stopped"):
                     store.ask_to_stop(run_id, state, reason, now)
 
     def stop_all(self, reason: str) -> None:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
-from taskrunner import ballast, clock, metrics, retention
+from taskrunner import ballast, clock, retention
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
 from taskrunner.home import config
 from taskrunner.home.syslog import INFO, WARNING
 from taskrunner.model.answers import Piece
 from taskrunner.model.record import field, like, mutable, record
+from taskrunner.notify import metrics
 from taskrunner.processes import alive, children
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store import open_home

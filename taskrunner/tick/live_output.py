@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from taskrunner import telling
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.model.answers import Piece
 from taskrunner.model.values import Run
+from taskrunner.notify import log_lines
 from taskrunner.store.open_home import OpenHome
 from taskrunner.tick import by_hand
 
@@ -42,7 +42,7 @@ def follow(
                 if run.started is None:
                     yield _ended(run)
                 else:
-                    yield Piece("started", run, told=telling.start_of(run))
+                    yield Piece("started", run, told=log_lines.start_of(run))
                     known[run.id] = by_hand.follow(here, run.id)
         for run_id in [*known]:
             yield from _told(here, known, run_id)
@@ -83,7 +83,7 @@ def _told(here: OpenHome, known: dict[int, Iterator[bytes]], run_id: int) -> Ite
 
 
 def _ended(run: Run) -> Piece:
-    return Piece("ended", run, told=telling.end_of(run))
+    return Piece("ended", run, told=log_lines.end_of(run))
 
 
 class Watcher(threading.Thread):

@@ -18,13 +18,14 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import ballast, clock, retention, telling
+from taskrunner import ballast, clock, retention
 from taskrunner.decide import policy, slots
 from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreRefused
 from taskrunner.home import heartbeat, lock, paths
 from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Run, State, Task
+from taskrunner.notify import log_lines
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up, reconcile, spool, supervisor
@@ -234,7 +235,7 @@ def _decide(
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
     if here.store.held(visit.at) is None:
         _claim_all(here, made, boot, only)
-    telling.decided(here, visit.decisions, visit.at, caller)
+    log_lines.decided(here, visit.decisions, visit.at, caller)
     visit.decisions = dry_run.with_room(here, visit.decisions, live, made.known.tasks)
 
 

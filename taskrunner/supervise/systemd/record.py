@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from taskrunner import clock, metrics
+from taskrunner import clock
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.home import paths
 from taskrunner.home.config import Config
 from taskrunner.model.values import Outcome, State, terms
+from taskrunner.notify import metrics
 from taskrunner.processes import alive, bounded_output, output
 from taskrunner.processes.output import Slot
 from taskrunner.store import open_home

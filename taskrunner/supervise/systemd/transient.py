@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner import clock, telling
+from taskrunner import clock
 from taskrunner.home import config, lock, paths, program
 from taskrunner.model.record import record
 from taskrunner.model.values import Command, Run
+from taskrunner.notify import log_lines
 from taskrunner.processes import output, programs
 from taskrunner.processes.output import Slot
 from taskrunner.store.open_home import OpenHome
@@ -55,7 +56,7 @@ class Transient:
         properties = self._properties(unit, run, command, slot)
         refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
         if refused is None:
-            with telling.apart(self.here, f"the journal did not take run {run.id}"):
+            with log_lines.apart(self.here, f"the journal did not take run {run.id}"):
                 journal.tell(self.here, run)  # it runs, whatever is said of it
         else:
             os.unlink(place)
@@ -101,7 +102,7 @@ class Transient:
     def tell(self, runs: Sequence[Run]) -> None:
         """Write the states of runs into the journal."""
         for run in runs:
-            with telling.apart(self.here, f"the journal did not take run {run.id}"):
+            with log_lines.apart(self.here, f"the journal did not take run {run.id}"):
                 journal.tell(self.here, run)
 
 

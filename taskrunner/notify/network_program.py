@@ -12,7 +12,7 @@ from typing import Any
 
 from taskrunner.errors import TaskRunnerError
 from taskrunner.notify import mail, web
-from taskrunner.notify.remote import WELL
+from taskrunner.notify.by_network import WELL
 
 WAYS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], float], str | None]] = {
     "letter": mail.letter,

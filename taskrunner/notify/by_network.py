@@ -12,7 +12,7 @@ from taskrunner.errors import StateError
 from taskrunner.home import channels, config
 from taskrunner.home.channels import Channel
 from taskrunner.model.values import Command
-from taskrunner.notify import local
+from taskrunner.notify import by_command
 from taskrunner.notify.message import Message, host
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command
@@ -40,7 +40,7 @@ def mail(here: OpenHome, channel: Channel, said: Message) -> None:
     to = map(channels.bare, channel.more["to"])
     argv = (program, "-i", "-f", channels.bare(_sender(channel)), "--", *to)
     text = carry(channel, said, "letter")
-    local.run(here, argv, text, channel.time_limit.total_seconds(), {})
+    by_command.run(here, argv, text, channel.time_limit.total_seconds(), {})
 
 
 def carry(channel: Channel, said: Message, kind: str) -> str:
@@ -49,7 +49,7 @@ def carry(channel: Channel, said: Message, kind: str) -> str:
     more = {**channel.more, "from": (_sender(channel),)} if channel.kind == "mail" else channel.more
     given = {"kind": kind, "more": more, "told": said.told(), "patience": patience}
     # -m looks into the working directory first, and finds the same program as ours there.
-    argv = (sys.executable, "-m", "taskrunner.notify.carried")
+    argv = (sys.executable, "-m", "taskrunner.notify.network_program")
     wanted = Command(
         argv,
         config.inherited(),
@@ -59,7 +59,7 @@ def carry(channel: Channel, said: Message, kind: str) -> str:
         kill_after=1.0,
     )
     try:
-        answer = local.carried_out(wanted)
+        answer = by_command.carried_out(wanted)
     except StateError as exc:
         raise StateError(f"it was not taken: {exc}") from exc
     if not f"{answer}\n".startswith(WELL):

@@ -81,10 +81,6 @@ if TYPE_CHECKING:
     from taskrunner.options import (
         Options as Options,
     )
-    from taskrunner.safekeeping import (
-        Backup as Backup,
-        Restored as Restored,
-    )
     from taskrunner.schedule.durations import Interval as Interval
     from taskrunner.schedule.expression import Calendar as Calendar, Expression as Expression
     from taskrunner.schedule.kinds import (
@@ -100,6 +96,7 @@ if TYPE_CHECKING:
         Posted as Posted,
     )
     from taskrunner.tick.visit import Visit as Visit
+    from taskrunner.upkeep.backup import Backup as Backup, Restored as Restored
 else:
     # Each public name with the module it is looked up in.
     _MODULES = {
@@ -169,8 +166,8 @@ else:
         "Action": "decide.policy",
         "Decision": "decide.policy",
         "Span": "decide.policy",
-        "Backup": "safekeeping",
-        "Restored": "safekeeping",
+        "Backup": "upkeep.backup",
+        "Restored": "upkeep.backup",
         "After": "schedule.kinds",
         "At": "schedule.kinds",
         "Boot": "schedule.kinds",

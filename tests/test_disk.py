@@ -9,20 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import (
-    After,
-    Cron,
-    Every,
-    Manual,
-    State,
-    TaskRunner,
-    ballast,
-    complaint,
-    migrations,
-)
+from taskrunner import After, Cron, Every, Manual, State, TaskRunner, complaint, migrations
 from taskrunner.doctor import seen, stored
 from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
 from taskrunner.model.values import Trigger
+from taskrunner.upkeep import disk_reserve
 from tests.samples import NOON, ROOT, call, program, start, wait_for
 
 
@@ -115,8 +106,8 @@ def test_the_ballast_is_made_when_there_is_room_and_given_up_when_there_is_none(
         place = disk.home / "ballast"
         door.tick()
         assert not place.exists()  # the disk is too small to spare any
-        ballast._make(str(place))
-        assert place.stat().st_size == ballast.SIZE <= 256_000
+        disk_reserve._make(str(place))
+        assert place.stat().st_size == disk_reserve.SIZE <= 256_000
         assert place.stat().st_mode & 0o777 == 0o600
         door.set("x", now=True)
         door.close()
@@ -129,7 +120,7 @@ def test_the_ballast_is_made_when_there_is_room_and_given_up_when_there_is_none(
 def test_the_ballast_comes_with_the_first_working_tick(runner, home):
     runner.add("x", ["true"], Manual(), now=True)
     runner.tick()
-    assert (home / "ballast").stat().st_blocks * 512 >= ballast.SIZE
+    assert (home / "ballast").stat().st_blocks * 512 >= disk_reserve.SIZE
 
 
 def test_a_full_disk_can_be_pruned_by_the_ballast(disk, monkeypatch):
@@ -138,7 +129,7 @@ def test_a_full_disk_can_be_pruned_by_the_ballast(disk, monkeypatch):
         door.add("x", shell="head -c 60000 /dev/urandom", schedule=Manual())
         for _ in range(4):
             door.run("x")
-        ballast._make(str(disk.home / "ballast"))
+        disk_reserve._make(str(disk.home / "ballast"))
         door.close()
         disk.fill()
         pruned = door.prune()
@@ -148,7 +139,7 @@ def test_a_full_disk_can_be_pruned_by_the_ballast(disk, monkeypatch):
 def test_an_outcome_is_recorded_by_the_ballast_when_the_disk_fills_up_meanwhile(disk, tmp_path):
     with TaskRunner(disk.home) as door:
         door.add("x", shell=WAITS.format(tmp_path), schedule=Manual(), now=True)
-        ballast._make(str(disk.home / "ballast"))
+        disk_reserve._make(str(disk.home / "ballast"))
         with start(disk.home, "tick") as supervisor:
             wait_for((tmp_path / "up").exists)
             wait_for(lambda: [p for _, p in door._here().store.processes() if p.pid])
@@ -318,7 +309,7 @@ def test_a_disk_that_is_full_at_any_stage_is_named_and_all_goes_on_once_there_is
 def test_a_run_whose_output_fills_the_disk_ends_and_says_so(disk):
     with TaskRunner(disk.home) as door:
         door.add("x", shell="head -c 5000000 /dev/zero; echo done >&2; true", schedule=Manual())
-        ballast._make(str(disk.home / "ballast"))
+        disk_reserve._make(str(disk.home / "ballast"))
         door.close()
         call(disk.home, "set", "x", "--now")
         assert call(disk.home, "tick")[1:] == ("", 0)

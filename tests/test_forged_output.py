@@ -12,12 +12,13 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Every, Manual, State, TaskRunner, clock, retention
+from taskrunner import Every, Manual, State, TaskRunner, clock
 from taskrunner.model.values import Outcome
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import SMALL, Rescued, Slots
 from taskrunner.store.rows import LARGEST_ID
 from taskrunner.supervise import spool
+from taskrunner.upkeep import retention
 from tests.samples import NOON, call, start, wait_for
 
 ROOTS = os.geteuid() == 0

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from taskrunner import Manual, State, retention
+from taskrunner import Manual, State
 from taskrunner.model.values import Outcome, Process
 from taskrunner.notify import log_lines
 from taskrunner.processes import output
 from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up, outcomes, reconcile, spool, supervisor
 from taskrunner.tick import visit
+from taskrunner.upkeep import retention
 from tests.samples import MINUTE, ROOT, program
 
 LIMIT = 4444  # the --max-output of the bad task, by which functions that know no task tell it

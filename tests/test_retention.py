@@ -10,16 +10,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from taskrunner import (
-    Every,
-    Manual,
-    State,
-    TaskRunner,
-    UnknownRun,
-    cli,
-    clock as clock_room,
-    retention,
-)
+from taskrunner import Every, Manual, State, TaskRunner, UnknownRun, cli, clock as clock_room
 from taskrunner.errors import StateError
 from taskrunner.home import heartbeat
 from taskrunner.home.heartbeat import Beat
@@ -28,6 +19,7 @@ from taskrunner.store import connection, pruning
 from taskrunner.store.store import open_store
 from taskrunner.supervise.supervisor import supervisor
 from taskrunner.tick import daemon as loop
+from taskrunner.upkeep import retention
 from tests.conftest import Clock
 from tests.history import SECOND, ran
 from tests.samples import MINUTE, NOON

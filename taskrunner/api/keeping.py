@@ -10,7 +10,7 @@ from taskrunner.errors import InputError, shown
 from taskrunner.model.values import Progress, Pruned, untold
 
 if TYPE_CHECKING:
-    from taskrunner.safekeeping import Backup, Restored
+    from taskrunner.upkeep.backup import Backup, Restored
 
 
 class Keeping(Door):
@@ -22,7 +22,7 @@ class Keeping(Door):
         Ticks do the same, a little each. Nothing is removed for its age while the clock may be wrong; `refused`
         says so then. Raises StoreBusy or StoreRefused.
         """
-        from taskrunner import retention
+        from taskrunner.upkeep import retention
 
         here = self._here()
         return retention.prune(here, here.now(), dry_run=dry_run, progress=progress)
@@ -39,7 +39,7 @@ class Keeping(Door):
         Ticks may run meanwhile. Without a place it goes to `backups/` in the home, under the time; of the
         copies named so only the newest `keep` are left, if that is given. Raises StateError or InputError.
         """
-        from taskrunner import safekeeping
+        from taskrunner.upkeep import backup as safekeeping
 
         if keep is not None and keep < 1:
             raise InputError(f"{shown(keep)} is no count of copies: give 1 or more")
@@ -52,7 +52,7 @@ class Keeping(Door):
         The copy is checked, and upgraded when it is older. Slots that came due since it was made are handled by
         catch-up at the next tick; runs that ran in it are lost. Raises StateError, as while runs go on.
         """
-        from taskrunner import safekeeping
+        from taskrunner.upkeep import backup as safekeeping
 
         self.close()
         return safekeeping.restore(self.home, _path(place) or "", self._wall(), progress=progress)

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from typing import Protocol
 
-from taskrunner import ballast, clock
+from taskrunner import clock
 from taskrunner.decide import policy, verdict
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.home import lock, paths
@@ -27,6 +27,7 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up, outcomes, sender, spool
 from taskrunner.supervise.outcomes import Ended, Watched
 from taskrunner.supervise.stops import PATIENCE, Stops
+from taskrunner.upkeep import disk_reserve
 
 WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
@@ -145,7 +146,7 @@ class Supervisor:
             if self.here.store.posted:
                 send_off(self.here, self.carrier)
         except (StoreBusy, StoreRefused) as exc:
-            if isinstance(exc, StoreFull) and ballast.give_up(self.here.folder):
+            if isinstance(exc, StoreFull) and disk_reserve.give_up(self.here.folder):
                 self.turn()
             else:
                 self._bear(exc)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
-from taskrunner import ballast, clock, retention
+from taskrunner import clock
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
 from taskrunner.home import config
 from taskrunner.home.syslog import INFO, WARNING
@@ -27,6 +27,7 @@ from taskrunner.supervise.systemd import carrier
 from taskrunner.tick import idle_check, live_output, visit, wait_for
 from taskrunner.tick.sd_notify import Readiness
 from taskrunner.tick.wait_for import Awaited
+from taskrunner.upkeep import disk_reserve, retention
 
 Say = Callable[[str], None]
 
@@ -237,11 +238,11 @@ def _visit(
         for _ in visit.fill(here, made.claimed):
             pass
         retention.step(here, made.visit.at, by_age=made.agrees)
-        ballast.keep(here.folder)
+        disk_reserve.keep(here.folder)
         here.store.checkpoint()
     except TaskRunnerError as exc:
         if isinstance(exc, StoreFull):  # so that the next visit has room
-            ballast.give_up(here.folder)
+            disk_reserve.give_up(here.folder)
         if isinstance(exc, StoreNewer) and not me.watched:  # the new program has to go on
             raise
         return False, str(exc)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import ballast, clock, retention
+from taskrunner import clock
 from taskrunner.decide import policy, slots
 from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import InputError, LockHeld, StoreBusy, StoreFull, StoreRefused
@@ -30,6 +30,7 @@ from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up, reconcile, spool, supervisor
 from taskrunner.tick import clock_changes, dry_run, idle_check
+from taskrunner.upkeep import disk_reserve, retention
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long
@@ -112,7 +113,7 @@ def tick(
     try:
         return _work(here, caller, only, carrier, publish)
     except StoreFull:
-        if not ballast.give_up(here.folder):
+        if not disk_reserve.give_up(here.folder):
             raise
     retention.step(here, now, by_age=False)
     return _work(here, caller, only, carrier, publish)
@@ -138,7 +139,7 @@ def _work(
         pass
     if visit.interrupted is None:
         retention.step(here, visit.at, by_age=made.agrees)
-    ballast.keep(here.folder)
+    disk_reserve.keep(here.folder)
     if carrier is not None:
         carrier.tell([*visit.runs, *here.store.ended_unseen(visit.at)])
     visit.warning = visit.warning or publish(here)

@@ -13,7 +13,7 @@ from heapq import merge
 from itertools import islice, zip_longest
 from typing import TypeVar
 
-from taskrunner import ballast, clock
+from taskrunner import clock
 from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
 from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import field, like, mutable, record
@@ -23,6 +23,7 @@ from taskrunner.processes import output
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.pruning import START, Place
 from taskrunner.store.store import MISSING
+from taskrunner.upkeep import disk_reserve
 
 ROWS = 2000  # in one transaction, or ...
 LOCKED = 0.02  # ... seconds, whichever comes first
@@ -145,8 +146,8 @@ def prune(
     """Prune all that is due, step by step, and return what that was; raises StoreBusy or StoreRefused."""
     if here.store.place == MISSING:
         return Pruned(dry_run=dry_run)
-    if not dry_run and ballast.needed(here.folder):
-        ballast.give_up(here.folder)
+    if not dry_run and disk_reserve.needed(here.folder):
+        disk_reserve.give_up(here.folder)
     sweep, size = Sweep(here, now, dry_run), here.store.size()
     by_age = _clock_agrees(here, now)
     with sweep.writing():
@@ -160,7 +161,7 @@ def prune(
     if not dry_run:
         with suppress(StoreFull):  # even that needs room; what is free in the file is used again
             _give_all_back(here, progress)
-        ballast.keep(here.folder)
+        disk_reserve.keep(here.folder)
     return like(found, freed=size - here.store.size() + sweep.unlinked)
 
 

@@ -1,0 +1,1 @@
+"""The store kept small and safe: retention, backups, a reserve for a full disk."""

@@ -365,7 +365,7 @@ def library_page() -> str:
     records += [
         ("model/answers", "Checkup"),
         ("model/answers", "Finding"),
-        ("entry/files", "Fitted"),
+        ("clocks/entry", "Fitted"),
     ]
     return page(
         "Library",

@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from taskrunner.api import (
         TaskRunner as TaskRunner,
     )
+    from taskrunner.clocks.entry import Fitted as Fitted
     from taskrunner.decide.policy import Action as Action, Decision as Decision, Span as Span
-    from taskrunner.entry.files import (
-        Fitted as Fitted,
-    )
     from taskrunner.errors import (
         DuplicateTask as DuplicateTask,
         DurationError as DurationError,
@@ -124,7 +122,7 @@ else:
         "Upcoming": "model.answers",
         "TaskRunner": "api",
         "Interval": "schedule.durations",
-        "Fitted": "entry.files",
+        "Fitted": "clocks.entry",
         "DuplicateTask": "errors",
         "DurationError": "errors",
         "HomeRefused": "errors",

@@ -12,8 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from taskrunner import options, taskfile
-from taskrunner.clocks import crontab
-from taskrunner.entry import crontabs
+from taskrunner.clocks import crontab, install_cron
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.imported import Tab
 from taskrunner.model.answers import Exported, ImportedLine
@@ -134,9 +133,9 @@ def export(tasks: Sequence[Task], defaults: Mapping[str, Any], *, secrets: bool)
 def tab(file: Place | None, text: str | None, *, system: bool) -> Tab:
     """Return the crontab of a file, of `text` for `-`, or without either our own, or the system's."""
     if file is None and not system:
-        name, content = crontabs.user_crontab()
+        name, content = install_cron.user_crontab()
         return Tab(name, content)
-    place = crontabs.CRONTAB if file is None else os.fspath(file)
+    place = install_cron.CRONTAB if file is None else os.fspath(file)
     if place == STDIN:
         return Tab("crontab on stdin", text or "", system)
     return Tab(f"crontab {os.path.realpath(place)}", tab_text(_bytes(place)), system)
@@ -157,7 +156,7 @@ def comment_out(
     if not moved:
         return []
     new = crontab.commented_out(found.text, moved)
-    kept = crontabs.replace_user_crontab(folder, found.text, new, moment)
+    kept = install_cron.replace_user_crontab(folder, found.text, new, moment)
     return [
         f"{len(moved)} line{'s' * (len(moved) != 1)} of the {found.source} made comments",
         *kept,
@@ -169,7 +168,7 @@ def remarks(found: Tab) -> list[str]:
     told = [WINDOWS] if "\r\n" in found.text else []
     place = found.source.removeprefix("crontab ")
     if not found.system and (
-        place == crontabs.CRONTAB or os.path.dirname(place) == crontabs.CRON_FOLDER
+        place == install_cron.CRONTAB or os.path.dirname(place) == install_cron.CRON_FOLDER
     ):
         told.append(f"{place} is a crontab of the system, whose lines have a user: give --system")
     return told

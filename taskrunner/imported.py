@@ -11,9 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from taskrunner import definition, obstacles, options, plan
-from taskrunner.clocks import cron, crontab, crontab_doubts, crontab_names, proof
+from taskrunner.clocks import cron, crontab, crontab_doubts, crontab_names, install_cron, proof
 from taskrunner.clocks.crontab import Line
-from taskrunner.entry import crontabs
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import CALLS_US, ImportedLine
 from taskrunner.model.record import like, names_of, record
@@ -131,7 +130,7 @@ def _given(here: OpenHome, line: Line) -> dict[str, Any]:
     given: dict[str, Any] = {"env": env, "timeout": None}  # cron has no timeout
     given |= {"stdin": line.stdin} if line.stdin is not None else {}
     given |= {"description": line.description} if line.description else {}
-    given |= {"user": line.user} if line.user not in (None, crontabs.own_name()) else {}
+    given |= {"user": line.user} if line.user not in (None, install_cron.own_name()) else {}
     home = line.settings.get("HOME", "")
     given |= {"cwd": home} if os.path.isabs(home) else {}
     return given
@@ -145,7 +144,7 @@ class Importing:
         self._here, self._tab, self._moment = here, found, moment
         self._usual = options.usual(here.config.defaults)
         self._taken = {task.name for task in here.store.tasks()}
-        lines, left = crontab.read(found.text, system=found.system, halves=crontabs.halves())
+        lines, left = crontab.read(found.text, system=found.system, halves=install_cron.halves())
         called = cron.lines_that_call(found.text.removeprefix(crontab.MARK), users=found.system)
         own = {each.number for each in called}
         self._lines = [each for each in lines if each.number not in own]
@@ -306,7 +305,7 @@ def _is_user(name: str) -> bool:
 
 def _unproved(line: Line) -> list[str]:
     """Return a sentence when what a line becomes is not what cron runs."""
-    found = proof.work(line.text, users=line.user is not None, halves=crontabs.halves())
+    found = proof.work(line.text, users=line.user is not None, halves=install_cron.halves())
     same = found == (line.command, line.stdin)
     return [] if same else [f"its command is not cron's, which is {shown(found[0])}"]
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import At, Cron, Every, Manual, State, TaskRunner, entry, migrations
+from taskrunner import At, Cron, Every, Manual, State, TaskRunner, migrations
+from taskrunner.clocks import entries
 from taskrunner.store import ahead
 from tests.test_tick import EACH_MINUTE, NOON
 
@@ -276,7 +277,7 @@ def test_nothing_of_a_right_clock_is_moved(failing, clock):
 
 
 def test_doctor_names_what_waits_longer_than_its_setting_allows(home, clock, monkeypatch):
-    monkeypatch.setattr(entry, "entries", list)
+    monkeypatch.setattr(entries, "entries", list)
     with TaskRunner(home, clock=clock) as runner:
         clock.at = AHEAD
         runner.add("once", ["true"], At("2036-12-24T18:00", tz="UTC"))

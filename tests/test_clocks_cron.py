@@ -9,8 +9,8 @@ import sys
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import cli, entry, errors
-from taskrunner.clocks import cron
+from taskrunner import cli, errors
+from taskrunner.clocks import cron, entries
 from taskrunner.home import program
 
 HOME = "/srv/tasks"
@@ -306,7 +306,7 @@ def test_quiet_says_nothing_when_all_is_well(tab, home, capsys):
 
 
 def test_the_home_that_cron_finds_by_itself_is_not_named(tab, monkeypatch, tmp_path):
-    monkeypatch.setattr(entry.files, "own_default", lambda: str(tmp_path / "own"))
+    monkeypatch.setattr(entries.files, "own_default", lambda: str(tmp_path / "own"))
     assert verb("--home", tmp_path / "own", "install", "cron") == 0
     assert "--home" not in tab.read_text()
 
@@ -445,8 +445,8 @@ def folder(tmp_path, monkeypatch):
     """A folder that stands for /etc/cron.d, as root sees it."""
     made = tmp_path / "cron.d"
     made.mkdir()
-    monkeypatch.setattr(entry.crontabs, "CRON_FOLDER", str(made))
-    monkeypatch.setattr(entry.crontabs, "CRON_FILE", str(made / "taskrunner"))
+    monkeypatch.setattr(entries.crontabs, "CRON_FOLDER", str(made))
+    monkeypatch.setattr(entries.crontabs, "CRON_FILE", str(made / "taskrunner"))
     monkeypatch.setattr("taskrunner.processes.alive.process_named", lambda *_: True)
     monkeypatch.setattr(program, "changeable_by", lambda _: None)
     return made

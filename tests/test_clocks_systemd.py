@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import cli, entry
-from taskrunner.clocks import systemd
+from taskrunner import cli
+from taskrunner.clocks import entries, systemd
 from taskrunner.home import program
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,7 +117,7 @@ def machine(tmp_path, monkeypatch):
     calls.write_text("")
     answers(folder, "echo running")
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(entry.units, "SYSTEM_UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(entries.units, "SYSTEM_UNITS", str(tmp_path / "units"))
     monkeypatch.setattr(program, "changeable_by", lambda _: None)
     monkeypatch.setattr(os, "geteuid", os.getuid)
     return folder

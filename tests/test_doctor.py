@@ -17,10 +17,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, cli, clock, entry, migrations
+from taskrunner import Cron, Every, Manual, cli, clock, migrations
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Arguments
-from taskrunner.clocks import cron, systemd
+from taskrunner.clocks import cron, entries, systemd
 from taskrunner.doctor import places, stored
 from taskrunner.doctor.alive import alive
 from taskrunner.home import heartbeat, program
@@ -40,10 +40,10 @@ def machine(tmp_path, monkeypatch):
     root = tmp_path / "machine"
     for name in ("cron.d", "units", "tools", "linger"):
         (root / name).mkdir(parents=True)
-    monkeypatch.setattr(entry.crontabs, "CRON_FOLDER", str(root / "cron.d"))
-    monkeypatch.setattr(entry.crontabs, "CRONTAB", str(root / "crontab"))
-    monkeypatch.setattr(entry.units, "UNIT_FOLDERS", (str(root / "units"),))
-    monkeypatch.setattr(entry.units, "LINGER", str(root / "linger"))
+    monkeypatch.setattr(entries.crontabs, "CRON_FOLDER", str(root / "cron.d"))
+    monkeypatch.setattr(entries.crontabs, "CRONTAB", str(root / "crontab"))
+    monkeypatch.setattr(entries.units, "UNIT_FOLDERS", (str(root / "units"),))
+    monkeypatch.setattr(entries.units, "LINGER", str(root / "linger"))
     monkeypatch.setenv("PATH", str(root / "tools"))
     monkeypatch.setattr("taskrunner.processes.programs.TOOLS", ())
     seen = SimpleNamespace(root=root, cron=True, tab=root / "tab")
@@ -455,7 +455,7 @@ def test_user_units_without_lingering_are_told(well, machine):
         for name, text in texts.items():
             (folder / name).write_text(text)
         assert "lingering is off" in found(well, "warning")
-        (machine.root / "linger" / entry.files.account()[0]).write_text("")
+        (machine.root / "linger" / entries.files.account()[0]).write_text("")
         assert "lingering" not in found(well)
     finally:
         del os.environ["XDG_CONFIG_HOME"]

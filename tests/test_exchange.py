@@ -5,7 +5,7 @@ import os
 import pytest
 
 from taskrunner import InputError, Manual, StateError
-from taskrunner.entry import crontabs
+from taskrunner.clocks import install_cron
 from taskrunner.model.values import Kind
 
 TAB = """\
@@ -162,8 +162,8 @@ def test_a_task_runs_the_command_that_cron_runs(runner):
 
 
 def test_where_cronie_is_the_cron_backslashes_stay(runner, monkeypatch):
-    monkeypatch.setattr(crontabs, "DEBIANS", "/nonexistent")
-    monkeypatch.setattr(crontabs, "CRONIES", ("/bin/sh",))
+    monkeypatch.setattr(install_cron, "DEBIANS", "/nonexistent")
+    monkeypatch.setattr(install_cron, "CRONIES", ("/bin/sh",))
     found = runner.import_crontab(text="0 1 * * * sed 's/\\\\./x/'\n")
     assert runner.task("sed").shell == "sed 's/\\\\./x/'"
     assert found.lines[0].notes[0].endswith("the task has both")
@@ -244,7 +244,7 @@ def test_a_line_that_is_as_usual_is_not_spoken_of(runner, text):
 
 
 def test_a_system_crontab_that_is_read_as_a_users_is_told(runner, tmp_path, monkeypatch):
-    monkeypatch.setattr(crontabs, "CRON_FOLDER", str(tmp_path))
+    monkeypatch.setattr(install_cron, "CRON_FOLDER", str(tmp_path))
     place = tmp_path / "tab"
     place.write_text("@daily root true\n")
     assert runner.import_crontab(place, dry_run=True).told[0].endswith("give --system")

@@ -60,7 +60,7 @@ def test_no_verb_imports_what_only_another_one_needs(at_work, words):
     others = {
         "taskrunner.tick.daemon",
         "taskrunner.doctor",
-        "taskrunner.entry",
+        "taskrunner.clocks.entries",
         "taskrunner.exchange",
     }
     assert "taskrunner.cli" in loaded

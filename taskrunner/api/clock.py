@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from taskrunner.clocks.entry import Fitted
     from taskrunner.decide.policy import Decision
-    from taskrunner.entry.files import Fitted
     from taskrunner.model.answers import Checkup, Finding, Piece, Status
     from taskrunner.store.open_home import OpenHome
     from taskrunner.tick.visit import Visit
@@ -149,13 +149,13 @@ class Clock(Door):
         Only what stands between our markers is touched, and what was there is kept in the home's backups. Raises
         StateError where there is no cron, HomeRefused, InputError.
         """
-        from taskrunner.entry import crontabs
+        from taskrunner.clocks import install_cron as crontabs
 
         return crontabs.install_cron(self.home, self._wall(), system=system, dry_run=dry_run)
 
     def uninstall_cron(self, *, system: bool = False, dry_run: bool = False) -> Fitted:
         """Take away what `install_cron` wrote for this home; raises StateError."""
-        from taskrunner.entry import crontabs
+        from taskrunner.clocks import install_cron as crontabs
 
         return crontabs.uninstall_cron(self.home, self._wall(), system=system, dry_run=dry_run)
 
@@ -167,7 +167,7 @@ class Clock(Door):
         `user` is for the user's own systemd; unless it is given, root gets system units and others their own.
         Raises StateError where no systemd answers, HomeRefused, InputError.
         """
-        from taskrunner.entry import units
+        from taskrunner.clocks import install_systemd as units
 
         own = os.geteuid() != 0 if user is None else user
         return units.install_systemd(
@@ -176,7 +176,7 @@ class Clock(Door):
 
     def uninstall_systemd(self, *, user: bool | None = None, dry_run: bool = False) -> Fitted:
         """Stop and remove the units of this home; raises StateError."""
-        from taskrunner.entry import units
+        from taskrunner.clocks import install_systemd as units
 
         own = os.geteuid() != 0 if user is None else user
         return units.uninstall_systemd(self.home, self._wall(), user=own, dry_run=dry_run)

@@ -10,7 +10,7 @@ from taskrunner.cli.common import Declare, Verbs, columns, declare, door, out, s
 from taskrunner.errors import InputError
 
 if TYPE_CHECKING:
-    from taskrunner.entry.files import Fitted
+    from taskrunner.clocks.entry import Fitted
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 
-from taskrunner import clock, entry, outlook
-from taskrunner.clocks import cron, systemd
+from taskrunner import clock, outlook
+from taskrunner.clocks import cron, entries, install_systemd, systemd
+from taskrunner.clocks.entry import Entry
 from taskrunner.doctor.seen import Seen, error, ok, warning
-from taskrunner.entry import units
-from taskrunner.entry.files import Entry
 from taskrunner.home import lock, paths, program
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Severity
@@ -24,7 +23,7 @@ AHEAD = timedelta(minutes=1)
 
 def findings(seen: Seen) -> Iterator[Finding]:
     """Give what is found about the last tick and the entries that call it."""
-    found = entry.entries()
+    found = entries.entries()
     here = [each for each in found if each.home == seen.folder]
     daemons = _daemons(seen.folder)
     yield from _last_tick(seen, here)
@@ -186,7 +185,7 @@ def _one(seen: Seen, each: Entry) -> Iterator[Finding]:
     if rare and seen.settings.tick_period <= MINUTE:
         cure = "write * * * * * there (`crontab -e`), or set tick_period to how often it comes"
         yield warning(f"{each.place} calls a tick at {each.when} only", cure)
-    if "/user" in each.place and each.clock == "systemd" and not units.lingers():
+    if "/user" in each.place and each.clock == "systemd" and not install_systemd.lingers():
         what = "lingering is off: your units run only while you are logged in"
         yield warning(what, "`loginctl enable-linger`")
 

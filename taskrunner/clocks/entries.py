@@ -3,10 +3,10 @@
 It must not know tasks, nor the store. The texts are those of `clocks`.
 """
 
-from taskrunner.entry import crontabs, units
-from taskrunner.entry.files import Entry
+from taskrunner.clocks import install_cron, install_systemd
+from taskrunner.clocks.entry import Entry
 
 
 def entries() -> list[Entry]:
     """Return every entry on this host that calls taskrunner, as far as we may see it."""
-    return [*crontabs.entries(), *units.entries()]
+    return [*install_cron.entries(), *install_systemd.entries()]

@@ -5,9 +5,8 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner.clocks import systemd
-from taskrunner.entry import files
-from taskrunner.entry.files import Entry, Fitted
+from taskrunner.clocks import entry as files, systemd
+from taskrunner.clocks.entry import Entry, Fitted
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.home import paths as home, program
 from taskrunner.processes import programs

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from taskrunner.clocks import cron
-from taskrunner.entry import files
-from taskrunner.entry.files import Entry, Fitted
+from taskrunner.clocks import cron, entry
+from taskrunner.clocks.entry import Entry, Fitted
 from taskrunner.errors import StateError, shown
 from taskrunner.home import program
 from taskrunner.model.record import record
@@ -40,23 +39,23 @@ class Tab:
 
 def install_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> Fitted:
     """Let cron call a tick of a home every minute; raises StateError, HomeRefused or InputError."""
-    files.check_lasting(program.own())
+    entry.check_lasting(program.own())
     tab = _system_tab() if system else _user_tab()
-    words = program.words(program.own(), files.given(folder), "tick")
+    words = program.words(program.own(), entry.given(folder), "tick")
     old = tab.read()
     new = cron.with_block(old, folder, cron.entry(words, tab.user))
     if not dry_run:
-        files.make_home(folder)
+        entry.make_home(folder)
     kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
     told = [] if old != new else [f"{tab.name} calls it already"]
     if not dry_run:
         told.append(f"cron calls `{' '.join(words)}` every minute ({tab.name})")
     warnings = [
         *_cron_warnings(),
-        *files.program_warnings(words),
+        *entry.program_warnings(words),
         *_left_by_others(tab, new, folder),
     ]
-    return Fitted(files.diff(tab.name, old, new), told + kept, warnings)
+    return Fitted(entry.diff(tab.name, old, new), told + kept, warnings)
 
 
 def uninstall_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> Fitted:
@@ -67,12 +66,12 @@ def uninstall_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -
     kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
     told = "calls it no more" if old != new else "has no entry of this home"
     said = [] if dry_run and old != new else [f"{tab.name} {told}"]
-    return Fitted(files.diff(tab.name, old, new), said + kept, _left_by_others(tab, new, folder))
+    return Fitted(entry.diff(tab.name, old, new), said + kept, _left_by_others(tab, new, folder))
 
 
 def _replace(tab: Tab, folder: str, old: str, new: str, now: datetime) -> list[str]:
     """Write a crontab after keeping what it was, and return where that is kept, as a sentence."""
-    kept = files.keep(folder, os.path.basename(tab.name.replace(" ", "-")), old, now)
+    kept = entry.keep(folder, os.path.basename(tab.name.replace(" ", "-")), old, now)
     tab.write(new)
     found = tab.read()
     if found.split() != new.split():
@@ -81,7 +80,7 @@ def _replace(tab: Tab, folder: str, old: str, new: str, now: datetime) -> list[s
 
 
 def _user_tab() -> Tab:
-    name = f"crontab of {files.account()[0]}"
+    name = f"crontab of {entry.account()[0]}"
     return Tab(name, read_user_tab, _write_user_tab)
 
 
@@ -105,7 +104,7 @@ def halves() -> bool:
 
 def own_name() -> str:
     """Return the name of the user we are; raises StateError."""
-    return files.account()[0]
+    return entry.account()[0]
 
 
 def user_crontab() -> tuple[str, str]:
@@ -133,7 +132,7 @@ def _system_tab() -> Tab:
     if not os.path.isdir(CRON_FOLDER):
         raise StateError(NO_CRON.format(CRON_FOLDER))
     return Tab(
-        CRON_FILE, lambda: files.read(CRON_FILE), lambda text: files.write(CRON_FILE, text), "root"
+        CRON_FILE, lambda: entry.read(CRON_FILE), lambda text: entry.write(CRON_FILE, text), "root"
     )
 
 
@@ -147,7 +146,7 @@ def _left_by_others(tab: Tab, text: str, folder: str) -> list[str]:
     return [
         f"line {line.number} of {tab.name} calls taskrunner, too, and was not written by it: one is enough"
         for line in lines
-        if not line.ours and files.home_of(line.call.home, line.user) == folder
+        if not line.ours and entry.home_of(line.call.home, line.user) == folder
     ]
 
 
@@ -157,7 +156,7 @@ def entries() -> Iterator[Entry]:
     for name, text, users in _crontabs():
         for line in cron.lines_that_call(text, users=users):
             place = f"line {line.number} of {name}"
-            home_ = files.home_of(line.call.home, line.user)
+            home_ = entry.home_of(line.call.home, line.user)
             program_ = line.call.program
             yield Entry("cron", place, home_, program_, line.when, alive, line.ours)
 
@@ -165,7 +164,7 @@ def entries() -> Iterator[Entry]:
 def _crontabs() -> Iterator[tuple[str, str, bool]]:
     """Give the name and the text of each crontab that we may read, and whether its lines have a user."""
     with contextlib.suppress(StateError):
-        yield f"crontab of {files.account()[0]}", read_user_tab(), False
+        yield f"crontab of {entry.account()[0]}", read_user_tab(), False
     places: list[str] = []
     with contextlib.suppress(OSError):
         # As Debian's cron does: a name with a dot is a file that a package manager left.
@@ -173,4 +172,4 @@ def _crontabs() -> Iterator[tuple[str, str, bool]]:
         places = [os.path.join(CRON_FOLDER, name) for name in sorted(names)]
     for place in (CRONTAB, *places):
         with contextlib.suppress(StateError):
-            yield place, files.read(place), True
+            yield place, entry.read(place), True

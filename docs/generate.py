@@ -451,7 +451,7 @@ def method_text(node: ast.FunctionDef, name: str) -> str:
 
 def options_table() -> str:
     """Return the options with their types and defaults."""
-    module = Module("options")
+    module = Module("tasks/options")
     types = fields(module.classes()["Options"])
     defaults: dict[str, str] = {}
     for node in module.tree.body:

@@ -76,9 +76,6 @@ if TYPE_CHECKING:
         Task as Task,
         Trigger as Trigger,
     )
-    from taskrunner.options import (
-        Options as Options,
-    )
     from taskrunner.schedule.durations import Interval as Interval
     from taskrunner.schedule.expression import Calendar as Calendar, Expression as Expression
     from taskrunner.schedule.kinds import (
@@ -93,6 +90,7 @@ if TYPE_CHECKING:
     from taskrunner.store.posted import (
         Posted as Posted,
     )
+    from taskrunner.tasks.options import Options as Options
     from taskrunner.tick.visit import Visit as Visit
     from taskrunner.upkeep.backup import Backup as Backup, Restored as Restored
 else:
@@ -160,7 +158,7 @@ else:
         "State": "model.values",
         "Task": "model.values",
         "Trigger": "model.values",
-        "Options": "options",
+        "Options": "tasks.options",
         "Action": "decide.policy",
         "Decision": "decide.policy",
         "Span": "decide.policy",

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import State, obstacles
+from taskrunner import State
 from taskrunner.errors import InputError, StateError
 from taskrunner.home.config import Config
 from taskrunner.supervise import command
+from taskrunner.tasks import obstacles
 from tests.samples import NOON, TASK, run
 
 ME = pwd.getpwuid(os.geteuid())

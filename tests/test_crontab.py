@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner import Boot, Cron
-from taskrunner.clocks import crontab, crontab_names, crontab_writing, proof
 from taskrunner.model.values import Kind
+from taskrunner.tasks import crontab, crontab_names, crontab_writing, proof
 from tests.samples import NOON, TASK
 
 FRESH = """\
@@ -288,7 +288,7 @@ def test_names_are_told_apart_by_what_follows_and_then_by_numbers():
 
 @given(st.text(max_size=30))
 def test_any_command_has_a_name_that_a_task_can_have(command):
-    from taskrunner import options
+    from taskrunner.tasks import options
 
     assert options.name(crontab_names.name(command, ()))
 

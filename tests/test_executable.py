@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from taskrunner import Manual, State, modules, obstacles
+from taskrunner import Manual, State
 from taskrunner.home.config import Config
 from taskrunner.model.values import Command
 from taskrunner.processes import executable
 from taskrunner.processes.spawn import not_started
 from taskrunner.supervise.systemd import handed
+from taskrunner.tasks import modules, obstacles
 from tests.samples import TASK
 
 SCRIPTS = {

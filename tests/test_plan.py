@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from taskrunner import Every, InputError, Manual, StateError, TaskRunner
-from taskrunner.options import DEFAULTS
+from taskrunner.tasks.options import DEFAULTS
 
 HOURLY = '[tasks.a]\nevery = "1h"\ntz = "UTC"\ncommand = ["true"]\n'
 

@@ -7,8 +7,8 @@ import pytest
 from cronsim import CronSim
 from hypothesis import given, settings, strategies as st
 
-from taskrunner.clocks import proof
 from taskrunner.schedule.kinds import Cron
+from taskrunner.tasks import proof
 from tests.samples import NOON
 
 BERLIN = ZoneInfo("Europe/Berlin")

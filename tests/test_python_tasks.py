@@ -175,8 +175,8 @@ def test_a_file_of_code_that_is_not_there_is_a_warning(tell, tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs tasks as others")
 def test_a_user_who_cannot_read_the_launcher_is_a_warning(monkeypatch, tmp_path):
-    from taskrunner import obstacles
     from taskrunner.home.config import Config
+    from taskrunner.tasks import obstacles
 
     place = tmp_path / "launcher.py"
     place.write_text("")
@@ -189,8 +189,8 @@ def test_a_user_who_cannot_read_the_launcher_is_a_warning(monkeypatch, tmp_path)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs tasks as others")
 def test_a_program_that_the_user_cannot_reach_is_a_warning(tmp_path):
-    from taskrunner import obstacles
     from taskrunner.home.config import Config
+    from taskrunner.tasks import obstacles
 
     (tmp_path / "closed").mkdir(mode=0o700)
     (tmp_path / "closed" / "tool").write_text("#!/bin/sh\n")

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import options, render
+from taskrunner import render
 from taskrunner.decide.policy import Action, Decision, Span
 from taskrunner.model.answers import Status, Upcoming
 from taskrunner.model.values import Kind, Overlap, State, Trigger
 from taskrunner.render import Page
+from taskrunner.tasks import options
 from tests.samples import MINUTE, NOON, TASK, run
 
 PLAIN = Page("UTC", NOON)

@@ -61,7 +61,7 @@ def test_no_verb_imports_what_only_another_one_needs(at_work, words):
         "taskrunner.tick.daemon",
         "taskrunner.doctor",
         "taskrunner.clocks.entries",
-        "taskrunner.exchange",
+        "taskrunner.tasks.exchange",
     }
     assert "taskrunner.cli" in loaded
     assert not loaded & {

@@ -5,14 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import After, At, Boot, Cron, Every, Manual, options, taskfile
+from taskrunner import After, At, Boot, Cron, Every, Manual
+from taskrunner.tasks import options, places, reading, writing
+from taskrunner.tasks.taskfile import KEYS
 from tests.samples import TASK
 
 USUAL = options.usual({})
 
 
 def read(text, profile=None, zone="UTC"):
-    return taskfile.read(text, "t.toml", "/t.toml", zone=zone, profile=profile)
+    return reading.read(text, "t.toml", "/t.toml", zone=zone, profile=profile)
 
 
 def one(text, profile=None, zone="UTC"):
@@ -79,7 +81,7 @@ def test_options_are_under_the_names_of_their_flags():
 
 
 def test_every_option_of_a_task_is_a_key():
-    assert set(options.READERS) <= set(taskfile.KEYS)
+    assert set(options.READERS) <= set(KEYS)
 
 
 def test_false_takes_a_default_away():
@@ -242,7 +244,7 @@ VALUES += [
 VALUES += ["9223372036854775808", "'\\u0000'", "[[1]]", "'2026-01-01'", "'UTC'", "'a:b'", "''"]
 
 
-@given(st.dictionaries(st.sampled_from(taskfile.KEYS), st.sampled_from(VALUES), max_size=6))
+@given(st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=6))
 def test_whatever_a_key_is_given_is_a_task_or_a_fault(values):
     body = "".join(f"{key} = {value}\n" for key, value in values.items())
     for head in ("[defaults]\n", "[tasks.a]\n", "[profiles.p.tasks.a]\n", ""):
@@ -255,7 +257,7 @@ def test_whatever_a_key_is_given_is_a_task_or_a_fault(values):
 def test_any_text_is_read_or_refused_at_a_line(text):
     found = read(text)
     assert all(1 <= fault.line <= text.count("\n") + 1 for fault in found.faults)
-    taskfile.lines(text)
+    places.lines(text)
 
 
 def test_a_description_is_short():
@@ -267,8 +269,8 @@ def test_a_description_is_short():
 
 
 def test_a_file_that_is_too_long_is_refused_before_it_is_read():
-    assert faults("#" * (taskfile.LARGEST + 1)) == [
-        (1, f"a task file has at most {taskfile.LARGEST} characters: split it")
+    assert faults("#" * (reading.LARGEST + 1)) == [
+        (1, f"a task file has at most {reading.LARGEST} characters: split it")
     ]
 
 
@@ -280,7 +282,7 @@ def test_the_line_of_each_key_is_found():
         "# a comment [tasks.no]\n[tasks]\nx.every = '1h'\n\n[tasks.'a.b'] # c\nshell = '''\n[tasks.c]\n"
         "every = 1\n'''\nenv = { A = '1',\n B = '2' }\ncommand = [\n 'a',\n]\n'a = b' = 1\n[tasks.d.e]\n"
     )
-    found = taskfile.lines(text.replace(",\n B", ", B"))
+    found = places.lines(text.replace(",\n B", ", B"))
     assert found[("tasks", "x", "every")] == 3
     assert found[("tasks", "a.b")] == 5
     assert found[("tasks", "a.b", "shell")] == 6
@@ -295,9 +297,9 @@ def test_the_line_of_each_key_is_found():
 
 
 def test_a_text_of_several_lines_is_written_as_such():
-    text, _ = taskfile.write([model(command=(), shell="a 'b'\n\tc \\ \"d\"\n")], USUAL)
+    text, _ = writing.write([model(command=(), shell="a 'b'\n\tc \\ \"d\"\n")], USUAL)
     assert "shell = \"a 'b'\\n\\tc" in text
-    text, _ = taskfile.write([model(command=(), shell="a 'b'\nc \\ \"d\"\n")], USUAL)
+    text, _ = writing.write([model(command=(), shell="a 'b'\nc \\ \"d\"\n")], USUAL)
     assert "shell = '''\na 'b'\nc \\ \"d\"\n'''" in text
 
 
@@ -308,22 +310,22 @@ def model(**values):
 
 
 def test_only_what_differs_from_the_usual_is_written():
-    assert taskfile.write([TASK], USUAL)[0] == (
+    assert writing.write([TASK], USUAL)[0] == (
         '[tasks.report]\ncron = "* * * * *"\ntz = "UTC"\ncommand = ["true"]\n'
     )
     usual = options.usual({"timeout": "5m", "group": "db:2"})
-    text, _ = taskfile.write([TASK], usual)
+    text, _ = writing.write([TASK], usual)
     assert 'timeout = "1h"\ngroup = false\n' in text  # else they would be those of the config
-    text, _ = taskfile.write([model(timeout=timedelta(minutes=5))], usual)
+    text, _ = writing.write([model(timeout=timedelta(minutes=5))], usual)
     assert 'timeout = "5m"' in text  # else they would be ours where there is no such config
 
 
 def test_secret_values_are_hidden_unless_asked_for():
     tasks = [model(env={"TOKEN": "geheim", "PLAIN": "x"})]
-    text, hiding = taskfile.write(tasks, USUAL)
+    text, hiding = writing.write(tasks, USUAL)
     assert 'env = { PLAIN = "x", TOKEN = "***" }' in text
     assert hiding == ["report"]
-    text, hiding = taskfile.write(tasks, USUAL, secrets=True)
+    text, hiding = writing.write(tasks, USUAL, secrets=True)
     assert "geheim" in text
     assert hiding == []
 
@@ -332,7 +334,7 @@ def test_secret_values_are_hidden_unless_asked_for():
 def test_any_text_comes_back(text):
     if not text.strip():
         return
-    written, _ = taskfile.write([model(command=(), shell=text, stdin=text)], USUAL)
+    written, _ = writing.write([model(command=(), shell=text, stdin=text)], USUAL)
     found = one(written)
     assert found.shell == text
     assert found.given["stdin"] == text

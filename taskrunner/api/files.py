@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from taskrunner.model.answers import Exported, Import, Plan
     from taskrunner.store.open_home import OpenHome
-    from taskrunner.taskfile import Found
+    from taskrunner.tasks.taskfile import Found
 
 
 class TaskFiles(Tasks):
@@ -36,7 +36,7 @@ class TaskFiles(Tasks):
         files. `prune` removes tasks that came from these files and are in them no more. Tasks that are as the files
         have them keep their place in time. Raises InputError or StateError that tells all faults, a line each.
         """
-        from taskrunner import exchange
+        from taskrunner.tasks import exchange
 
         here = self._here()
         places = files or ((exchange.STDIN,) if text is not None else ())
@@ -53,7 +53,7 @@ class TaskFiles(Tasks):
         dry_run: bool,
         progress: Progress,
     ) -> Plan:
-        from taskrunner import plan
+        from taskrunner.tasks import plan
 
         moment = here.now()
         made, found = plan.drafts(here, found, moment, progress)
@@ -74,14 +74,14 @@ class TaskFiles(Tasks):
 
         Values of variables whose names look secret are `***` without `secrets`. Raises UnknownTask.
         """
-        from taskrunner import exchange
+        from taskrunner.tasks import exchange
 
         here = self._here()
         return exchange.export(self._chosen(names), here.config.defaults, secrets=secrets)
 
     def export_crontab(self, *names: str | int) -> str:
         """Return tasks, or all of them, as lines of a crontab; what cron cannot express stands in comments."""
-        from taskrunner.clocks import crontab_writing
+        from taskrunner.tasks import crontab_writing
 
         settings = self._here().config
         return crontab_writing.write(self._chosen(names), settings.path, self.default_zone())
@@ -105,8 +105,8 @@ class TaskFiles(Tasks):
         `comment_out` turns the lines of our own crontab that are tasks into comments, with a backup. Raises InputError
         or StateError.
         """
-        from taskrunner import exchange, imported, plan
         from taskrunner.model.answers import Import
+        from taskrunner.tasks import crontab_lines, exchange, plan
 
         file = exchange.STDIN if text is not None and file is None else file
         if comment_out and (file is not None or system):
@@ -115,7 +115,7 @@ class TaskFiles(Tasks):
             )
         here, found = self._here(), exchange.tab(file, text, system=system)
         moment = here.now()
-        reading = imported.Importing(here, found, moment)
+        reading = crontab_lines.Importing(here, found, moment)
         reading.take_all(progress)
         if not dry_run and (reading.made or reading.known):
             here = self._here(create=True)
@@ -131,10 +131,10 @@ class TaskFiles(Tasks):
         told += [] if dry_run else exchange.advice(lines, commented=done)
         if prune:
             lines = sorted(
-                [*lines, *map(imported.removed, reading.gone)], key=lambda each: each.line
+                [*lines, *map(crontab_lines.removed, reading.gone)], key=lambda each: each.line
             )
         else:
-            told += map(imported.still_there, reading.gone)
+            told += map(crontab_lines.still_there, reading.gone)
         return Import(found.source, lines, tuple(told), dry_run)
 
     def _chosen(self, names: Sequence[str | int]) -> list[Task]:

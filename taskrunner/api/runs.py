@@ -85,7 +85,8 @@ class Runs(Tasks):
         """Return the next slots of a schedule that is in no store, from `since` or now on."""
         from itertools import islice
 
-        from taskrunner import definition, outlook
+        from taskrunner import outlook
+        from taskrunner.tasks import definition
 
         start = utc(since) or self.now()
         whole = definition.completed(self._here(), given, tz, start)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
-    from taskrunner.options import Options
     from taskrunner.schedule.kinds import Schedule
     from taskrunner.store.open_home import OpenHome
+    from taskrunner.tasks.options import Options
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -49,8 +49,8 @@ class Tasks(Door):
         redefines a task of that name, and keeps its place in time when the schedule is the same. Raises
         InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
         """
-        from taskrunner import definition, options
         from taskrunner.decide import ledger
+        from taskrunner.tasks import definition, options
 
         values = options.of_new_task(self._usual(schedule), given)
         own = {key: values[key] for key in given}
@@ -110,7 +110,7 @@ class Tasks(Door):
 
         `rename` is its new name. Raises InputError, UnknownTask or DuplicateTask.
         """
-        from taskrunner import definition, options
+        from taskrunner.tasks import definition, options
 
         here = self._here()
         values = options.read(given)
@@ -148,7 +148,7 @@ class Tasks(Door):
         given: dict[str, Any],
     ) -> dict[str, Any]:
         """Return what becomes of a task by what it is to run instead, if anything else."""
-        from taskrunner import definition, options
+        from taskrunner.tasks import definition, options
 
         if command is None and shell is None and not given.keys() & {*options.PYTHON}:
             definition.check_python(definition.kind_of_work(task), given)
@@ -166,8 +166,8 @@ class Tasks(Door):
         now: bool,
         moment: datetime,
     ) -> dict[str, Any]:
-        from taskrunner import definition
         from taskrunner.schedule import kinds as schedule
+        from taskrunner.tasks import definition
 
         if given is None:
             given = schedule.parse(
@@ -242,7 +242,7 @@ class Tasks(Door):
         bare = all(each in (None, False) for each in (schedule, tz, *said.values())) and not given
         if bare and isinstance(name, str | int):
             return self._here().store.task(name)
-        from taskrunner import definition
+        from taskrunner.tasks import definition
 
         when = definition.schedule_of(schedule, said)
         if when is None:
@@ -264,10 +264,10 @@ class Tasks(Door):
         given: Options,
     ) -> None:
         """Make a function a task, unless it is that task already."""
-        from taskrunner import functions, options
         from taskrunner.supervise import command
+        from taskrunner.tasks import options, python
 
-        spelled = functions.spelled(function)
+        spelled = python.spelled(function)
         wanted = options.name(function.__name__ if name is None else name)
         if config.inside_run():  # which may have another home, and another user
             return
@@ -278,7 +278,7 @@ class Tasks(Door):
                 f"there is already a task {shown(wanted)}, which {runs} and not {spelled}: "
                 "give this one another name, or remove that task"
             )
-        own: Options = {"interpreter": command.own_python(), "cwd": functions.folder(function)}
+        own: Options = {"interpreter": command.own_python(), "cwd": python.folder(function)}
         given = {**own, **given, "python": spelled}
         self.add(wanted, None, when, tz=tz, now=now and old is None, replace=True, **given)
 
@@ -296,22 +296,23 @@ class Tasks(Door):
 
     def defaults(self) -> dict[str, Any]:
         """Return the options of a task that gives none: the config's `defaults`, else ours."""
-        from taskrunner import options
+        from taskrunner.tasks import options
 
         return {**options.DEFAULTS, **self._here().config.defaults}
 
     def _usual(self, given: Schedule | None) -> dict[str, Any]:
-        from taskrunner import options
         from taskrunner.schedule import kinds as schedule
+        from taskrunner.tasks import options
 
         return options.usual(self._here().config.defaults, after=isinstance(given, schedule.After))
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
-        from taskrunner import clock, obstacles, outlook
+        from taskrunner import clock, outlook
         from taskrunner.schedule import describe as words
         from taskrunner.schedule.kinds import At, Boot, Cron, Every
         from taskrunner.supervise import follow_up
+        from taskrunner.tasks import obstacles
 
         settings = self._here().config
         found = obstacles.obstacles(task, settings) + obstacles.untold(task, settings)
@@ -333,9 +334,9 @@ class Tasks(Door):
 
     def enable(self, name: str | int) -> Task:
         """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
-        from taskrunner import definition
         from taskrunner.schedule.kinds import At
         from taskrunner.supervise import follow_up
+        from taskrunner.tasks import definition
 
         here = self._here()
         with here.store.transaction():

@@ -9,8 +9,8 @@ from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, say_w
 from taskrunner.cli.when import schedule, typed, with_schedule
 from taskrunner.errors import InputError
 from taskrunner.home import config
-from taskrunner.options import PYTHON, READERS
 from taskrunner.supervise import command
+from taskrunner.tasks.options import PYTHON, READERS
 
 ADD = """\
   taskrunner add report --every 1d -- /opt/report.sh --full

@@ -5,12 +5,13 @@ import os
 import sys
 from typing import Any
 
-from taskrunner import errors, exchange, render
+from taskrunner import errors, render
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, out_text, page, say, with_json
 from taskrunner.cli.progress import Progress
 from taskrunner.errors import StateError, shown
-from taskrunner.exchange import STDIN
 from taskrunner.model.answers import Plan
+from taskrunner.tasks import exchange
+from taskrunner.tasks.exchange import STDIN
 
 
 def _declare_apply(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from taskrunner import options
 from taskrunner.errors import HomeRefused, InputError, TaskRunnerError
 from taskrunner.home import config, heartbeat, paths
 from taskrunner.home.config import Config
@@ -13,6 +12,7 @@ from taskrunner.store import ahead, posted
 from taskrunner.store.health import Health, health
 from taskrunner.store.posted import Posted
 from taskrunner.store.store import open_store
+from taskrunner.tasks import options
 
 
 @record

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from taskrunner import clock, obstacles, outlook
+from taskrunner import clock, outlook
 from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.errors import ZoneError
 from taskrunner.home import config
@@ -12,6 +12,7 @@ from taskrunner.model.answers import Finding
 from taskrunner.model.values import Task
 from taskrunner.schedule import zones
 from taskrunner.supervise import follow_up
+from taskrunner.tasks import obstacles
 from taskrunner.tick import clock_changes
 
 MOVED = "moved"

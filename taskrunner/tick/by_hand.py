@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from taskrunner import obstacles
 from taskrunner.decide import policy
 from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import StateError, TaskBusy
@@ -22,6 +21,7 @@ from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up, reconcile
 from taskrunner.supervise.supervisor import Supervisor, Wanted, supervisor
+from taskrunner.tasks import obstacles
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
 NOT_STARTED = "cancelled before it started"

@@ -40,11 +40,12 @@ def main() -> None:
 
 def dictionary(folder: str) -> str:
     """Write down the words of our own grammars, which a fuzzer would take long to find, and return the file."""
-    from taskrunner import options, taskfile  # noqa: F401
     from taskrunner.schedule import expression, zones
+    from taskrunner.tasks import options
+    from taskrunner.tasks.taskfile import KEYS
     from tests.fuzz import typed
 
-    words = {*options.READERS, *taskfile.KEYS, *typed.LENGTHS, *targets.ZONES}
+    words = {*options.READERS, *KEYS, *typed.LENGTHS, *targets.ZONES}
     words |= {each for some in (*typed.VALUES.values(), *typed.FLAGS.values()) for each in some}
     place = os.path.join(folder, "words")
     with open(place, "w", encoding="utf-8") as file:

@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from unittest import mock
 
-from taskrunner import Every, clock, options, taskfile
+from taskrunner import Every, clock
 from taskrunner.api import TaskRunner
-from taskrunner.clocks import crontab, crontab_names, proof, systemd
+from taskrunner.clocks import systemd
 from taskrunner.errors import InputError, StateError
 from taskrunner.home import config, heartbeat, paths, program
 from taskrunner.model.values import Process
@@ -32,6 +32,7 @@ from taskrunner.schedule import (
 from taskrunner.schedule.kinds import Cron
 from taskrunner.store import open_home
 from taskrunner.supervise import command, spool
+from taskrunner.tasks import crontab, crontab_names, options, proof, reading
 from taskrunner.tick import visit
 from tests.fuzz import typed
 
@@ -205,7 +206,7 @@ def task_files(data: bytes) -> None:
         content = data.decode()
     except UnicodeDecodeError:
         return
-    found = taskfile.read(content, "f.toml", "f", zone="UTC", profile=profile)
+    found = reading.read(content, "f.toml", "f", zone="UTC", profile=profile)
     for fault in found.faults:
         assert str(fault).isprintable() and fault.line >= 0, str(fault)
     if found.faults:

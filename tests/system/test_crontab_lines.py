@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner.clocks import crontab, crontab_writing, proof
+from taskrunner.tasks import crontab, crontab_writing, proof
 from tests.samples import TASK
 from tests.system import cronbox
 

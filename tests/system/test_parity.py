@@ -24,7 +24,7 @@ import pytest
 from croniter import croniter
 
 from taskrunner import Cron, InputError, TaskRunner
-from taskrunner.clocks import proof
+from taskrunner.tasks import proof
 from tests.system import cronbox
 
 pytestmark = [

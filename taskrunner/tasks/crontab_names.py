@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 
-from taskrunner.options import NAME
+from taskrunner.tasks.options import NAME
 
 # Words of a command line that are not what it is about, each with its letters that take a value.
 WRAPPERS = {

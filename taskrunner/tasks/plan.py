@@ -9,7 +9,6 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import definition, options, taskfile
 from taskrunner.decide import ledger, policy
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import Plan, Planned
@@ -20,7 +19,8 @@ from taskrunner.schedule import instants, kinds, zones
 from taskrunner.schedule.kinds import After, At, Schedule
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up
-from taskrunner.taskfile import Definition, Fault, Found
+from taskrunner.tasks import definition, options
+from taskrunner.tasks.taskfile import DASHED, Definition, Fault, Found
 
 # What a run has taken from its task when it started.
 AT_START = (
@@ -92,7 +92,7 @@ def draft(here: OpenHome, given: Definition, usual: Mapping[str, Any], moment: d
 
 def _key(sentence: str) -> str:
     """Return the key that a sentence about an option is about."""
-    flag = taskfile.DASHED.search(sentence)
+    flag = DASHED.search(sentence)
     return flag[1].replace("-", "_") if flag else "user" * (" user " in sentence)
 
 

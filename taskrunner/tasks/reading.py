@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from taskrunner import options, render
+from taskrunner import render
 from taskrunner.errors import InputError, shown
 from taskrunner.model.record import field, mutable
 from taskrunner.schedule import describe, instants, zones
 from taskrunner.schedule.kinds import After, At, Boot, Cron, Every, Manual, Schedule
-from taskrunner.taskfile.definition import KEYS, WHEN, WORK, Definition, Fault, underscored
-from taskrunner.taskfile.places import Path, lines
+from taskrunner.tasks import options
+from taskrunner.tasks.places import Path, lines
+from taskrunner.tasks.taskfile import KEYS, WHEN, WORK, Definition, Fault, underscored
 
 TIMING = (*WHEN, "anchor", "from_finish")
 NO_DEFAULTS = {*TIMING, *WORK, "args", "now", "enabled", "description"}

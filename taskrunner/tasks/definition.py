@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import clock, functions, options
+from taskrunner import clock
 from taskrunner.decide import policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
 from taskrunner.home import channels, config
@@ -18,6 +18,7 @@ from taskrunner.schedule import describe, kinds
 from taskrunner.schedule.kinds import After, At, Every, Schedule
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up
+from taskrunner.tasks import options, python
 
 
 def work(
@@ -67,7 +68,7 @@ def check_code(code: str | None, interpreter: str | None, name: str | None = Non
     """Raise InputError for code that does not compile; what another interpreter takes is not known here."""
     if code is not None and interpreter is None:
         try:
-            functions.check(code)
+            python.check(code)
         except InputError as exc:
             whose = "" if name is None else f"the task {shown(name)}: "
             raise InputError(f"{whose}--code cannot be run, {exc}") from exc

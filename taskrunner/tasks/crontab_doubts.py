@@ -6,9 +6,9 @@ Pure: lines in, sentences out.
 import re
 from collections.abc import Callable, Iterator
 
-from taskrunner.clocks import crontab, proof
-from taskrunner.clocks.crontab import Line
 from taskrunner.errors import shown
+from taskrunner.tasks import crontab, proof
+from taskrunner.tasks.crontab import Line
 
 NAMES = "|".join(["l", "lw", *proof.NAMES[0], *proof.NAMES[1]])
 NUMBER = rf"(?:\d+|{NAMES}|[*?])"

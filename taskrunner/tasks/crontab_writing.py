@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from taskrunner import render
-from taskrunner.clocks import crontab
 from taskrunner.errors import shown
 from taskrunner.model.values import Kind, Task
 from taskrunner.schedule.kinds import Every
 from taskrunner.supervise import command
+from taskrunner.tasks import crontab
 
 LONGEST = 998  # bytes of a command; Debian's crontab(1) takes no file with a longer one
 

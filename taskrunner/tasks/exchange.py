@@ -11,17 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import options, taskfile
-from taskrunner.clocks import crontab, install_cron
+from taskrunner.clocks import install_cron
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.imported import Tab
 from taskrunner.model.answers import Exported, ImportedLine
 from taskrunner.model.values import Task
-from taskrunner.taskfile import Found, Reading
+from taskrunner.tasks import crontab, options, reading as reading_module, writing
+from taskrunner.tasks.crontab_lines import Tab
+from taskrunner.tasks.reading import LARGEST, Reading
+from taskrunner.tasks.taskfile import Found
 
 STDIN = "-"
 SUFFIX = ".toml"
-MOST = 4 * taskfile.LARGEST  # bytes
+MOST = 4 * LARGEST  # bytes
 STILL_THERE = "the lines are still in the crontab: cron runs them, too, until they are comments"
 WINDOWS = (
     "lines end in CRLF, as on Windows: cron gives the CR to commands and settings as their last sign; "
@@ -37,7 +38,7 @@ def read(files: Sequence[Place], text: str | None, zone: str, profile: str | Non
     if not files:
         raise InputError("there is no task file: name one, a folder, or - for stdin")
     readings = [
-        taskfile.read(content, place, source, zone=zone, profile=profile)
+        reading_module.read(content, place, source, zone=zone, profile=profile)
         for place, source, content in _contents(files, text)
     ]
     faults = [fault for reading in readings for fault in reading.faults]
@@ -123,7 +124,7 @@ def owner(files: Sequence[Place]) -> Callable[[str], bool]:
 
 def export(tasks: Sequence[Task], defaults: Mapping[str, Any], *, secrets: bool) -> Exported:
     """Return tasks as the text of a task file."""
-    text, hiding = taskfile.write(tasks, options.usual(defaults), secrets=secrets)
+    text, hiding = writing.write(tasks, options.usual(defaults), secrets=secrets)
     return Exported(text, tuple(hiding))
 
 

@@ -10,10 +10,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from taskrunner import functions
 from taskrunner.errors import InputError, shown
 from taskrunner.home.config import size, variables
 from taskrunner.schedule import durations
+from taskrunner.tasks import python
 
 GROUP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._@+-]{0,99})(?::([1-9][0-9]{0,4}))?")
 CODE = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
@@ -245,4 +245,4 @@ def place(value: Any) -> str | None:
 
 def interpreter(value: Any) -> str | None:
     """Return a Python: the name of a program, or a path."""
-    return str(value) if functions.is_program(value) else place(value)
+    return str(value) if python.is_program(value) else place(value)

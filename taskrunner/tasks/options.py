@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict
 
-from taskrunner import functions, values
 from taskrunner.errors import InputError, TaskNameError, shown
 from taskrunner.home import channels
 from taskrunner.model.values import CatchUp, OnLost, Overlap
 from taskrunner.schedule import durations
 from taskrunner.schedule.kinds import After, Boot, Manual, Schedule
+from taskrunner.tasks import python as functions, values
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,99}")
 WORK = {  # what says what a task runs

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taskrunner import options
 from taskrunner.model.record import field, record
 from taskrunner.schedule.kinds import Schedule
+from taskrunner.tasks import options
 
 WHEN = ("every", "cron", "at", "after", "boot", "manual")
 WORK = tuple(options.WORK)

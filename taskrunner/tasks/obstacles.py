@@ -11,12 +11,12 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from taskrunner import functions, modules
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.home import channels, config
 from taskrunner.model.values import Task
 from taskrunner.processes import executable, rights
 from taskrunner.supervise import command
+from taskrunner.tasks import modules, python
 
 # A word that a text for the shell begins with, after variables of its own, and that is no syntax.
 FIRST = re.compile(r"\s*(?:[A-Za-z_]\w*=[\w./:@%+-]*\s+)*([\w./+-]+)(?=[\s;&|<>]|$)", re.ASCII)
@@ -197,7 +197,7 @@ def _python_warnings(task: Task, settings: config.Config, folder: str) -> Iterat
         yield f"the file {shown(file)} does not exist"
     if task.code is not None and task.interpreter is not None:
         try:
-            functions.check(task.code)
+            python.check(task.code)
         except InputError as exc:
             yield f"the code does not compile for this Python, {exc}; {shown(task.interpreter)} may take it"
     by_us = not task.command and task.shell is None

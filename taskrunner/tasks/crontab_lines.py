@@ -10,18 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import definition, obstacles, options, plan
-from taskrunner.clocks import cron, crontab, crontab_doubts, crontab_names, install_cron, proof
-from taskrunner.clocks.crontab import Line
+from taskrunner.clocks import cron, install_cron
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import CALLS_US, ImportedLine
 from taskrunner.model.record import like, names_of, record
 from taskrunner.model.values import Kind, Progress, Task, untold
-from taskrunner.plan import Draft
 from taskrunner.schedule.kinds import Cron, Schedule
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up
-from taskrunner.taskfile import Definition, Found
+from taskrunner.tasks import (
+    crontab,
+    crontab_doubts,
+    crontab_names,
+    definition,
+    obstacles,
+    options,
+    plan,
+    proof,
+)
+from taskrunner.tasks.crontab import Line
+from taskrunner.tasks.plan import Draft
+from taskrunner.tasks.taskfile import Definition, Found
 
 GONE = "its line is gone"
 AS_IT_WAS = "{} stays as it was"

@@ -7,9 +7,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from taskrunner import options, render
+from taskrunner import render
 from taskrunner.model.values import Kind, Task
-from taskrunner.taskfile.definition import KEYS
+from taskrunner.tasks import options
+from taskrunner.tasks.taskfile import KEYS
 
 BARE = re.compile(r"[A-Za-z0-9_-]+")
 

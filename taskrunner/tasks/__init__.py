@@ -1,0 +1,1 @@
+"""Definitions of tasks: options, task files, crontabs, and the changes they make."""

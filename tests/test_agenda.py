@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Cron, Every, InputError, agenda
+from taskrunner import Cron, Every, InputError
 from taskrunner.model.answers import Entry
 from taskrunner.model.values import Overlap
 from taskrunner.render import Page
 from taskrunner.render.agenda import agenda_document, agenda_page, agenda_sentence
+from taskrunner.report import agenda
 from tests.history import ran
 from tests.samples import NOON, TASK, call
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskrunner import After, Cron, Every, Manual, State, TaskRunner, complaint, migrations
-from taskrunner.doctor import seen, stored
 from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
 from taskrunner.model.values import Trigger
+from taskrunner.report.doctor import seen, store as stored
 from taskrunner.upkeep import disk_reserve
 from tests.samples import NOON, ROOT, call, program, start, wait_for
 

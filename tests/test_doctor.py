@@ -21,11 +21,11 @@ from taskrunner import Cron, Every, Manual, cli, clock, migrations
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Arguments
 from taskrunner.clocks import cron, entries, systemd
-from taskrunner.doctor import places, stored
-from taskrunner.doctor.alive import alive
 from taskrunner.home import heartbeat, program
 from taskrunner.model.values import Severity
 from taskrunner.processes import alive as processes
+from taskrunner.report.doctor import host, store as stored
+from taskrunner.report.doctor.alive import alive
 from taskrunner.store.health import health
 from taskrunner.supervise import follow_up
 from tests.samples import start, wait_for
@@ -590,7 +590,7 @@ def test_runs_that_systemd_is_to_carry_and_cannot_are_a_warning(well, tmp_path, 
 )
 def test_little_room_on_the_disk_is_told(well, monkeypatch, free, files, severity):
     room = SimpleNamespace(f_bavail=free, f_frsize=1000, f_files=10, f_flag=0, f_favail=files)
-    monkeypatch.setattr(places.os, "statvfs", lambda _: room)
+    monkeypatch.setattr(host.os, "statvfs", lambda _: room)
     assert "the disk of" in found(well, severity)
 
 

@@ -21,12 +21,11 @@ from taskrunner import (
     UnknownTask,
     cli,
     clock as clock_room,
-    explain,
-    inquiry,
     render,
 )
 from taskrunner.decide import ledger
 from taskrunner.model.values import End, Event, Gap, Hold, Process, Trigger
+from taskrunner.report import explain, why
 from tests.samples import MINUTE, NOON, TASK
 
 EACH_MINUTE = Cron("* * * * *", tz="UTC")
@@ -693,7 +692,7 @@ def test_many_attempts_do_not_hide_the_rows_of_older_slots(runner, clock):
 
 
 def test_attempts_that_are_cut_do_not_make_older_slots_look_forgotten(runner, clock, monkeypatch):
-    monkeypatch.setattr(inquiry, "MOST", 3)
+    monkeypatch.setattr(why, "MOST", 3)
     with_attempts(runner, 9)
     found = runner.explain("report", since=at(11), until=at(13))
     assert ([each.run for each in found.slots], found.cut) == ([12], True)
@@ -726,7 +725,7 @@ def test_a_thousand_slots_are_told_at_most_the_newest(runner, clock):
 
 
 def test_rows_that_are_cut_do_not_look_like_slots_without_a_row(runner, clock, monkeypatch):
-    monkeypatch.setattr(inquiry, "MOST", 3)
+    monkeypatch.setattr(why, "MOST", 3)
     runner.add("report", ["true"], EACH_MINUTE)
     ticks(runner, clock, 6)
     found = runner.explain("report", since=NOON)

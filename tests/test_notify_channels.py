@@ -11,10 +11,10 @@ from email import message_from_bytes, policy
 import pytest
 
 from taskrunner import Every, InputError, Manual, StateError, TaskRunner, TaskRunnerError
-from taskrunner.doctor import told
-from taskrunner.doctor.seen import look
 from taskrunner.home import channels
 from taskrunner.processes.alive import started_ticks
+from taskrunner.report.doctor import told
+from taskrunner.report.doctor.seen import look
 from tests import servers
 
 

@@ -59,7 +59,7 @@ def test_no_verb_imports_what_only_another_one_needs(at_work, words):
     loaded = imported_by(at_work, *words)
     others = {
         "taskrunner.tick.daemon",
-        "taskrunner.doctor",
+        "taskrunner.report.doctor",
         "taskrunner.clocks.entries",
         "taskrunner.tasks.exchange",
     }

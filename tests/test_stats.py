@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import Manual, State, Trigger, UnknownTask, cli, render, stats
+from taskrunner import Manual, State, Trigger, UnknownTask, cli, render
 from taskrunner.model.answers import Figures
+from taskrunner.report import stats
 from taskrunner.store.figures import Count, Scope
 from taskrunner.store.store import open_store
 from tests.history import SECOND, ran

@@ -103,7 +103,7 @@ class Clock(Door):
 
     def status(self) -> Status:
         """Return how things stand."""
-        from taskrunner import outlook
+        from taskrunner.report import status as outlook
 
         return outlook.status(self._here())
 
@@ -130,7 +130,7 @@ class Clock(Door):
 
         It works when the home is refused and when the store is locked or broken.
         """
-        from taskrunner.doctor.alive import alive
+        from taskrunner.report.doctor.alive import alive
 
         return alive(self.home, self._wall())
 
@@ -139,7 +139,7 @@ class Clock(Door):
 
         It works when the home is refused and when the store is missing, locked, broken or newer.
         """
-        from taskrunner.doctor.checkup import examine
+        from taskrunner.report.doctor.checkup import examine
 
         return examine(self.home, self._wall())
 

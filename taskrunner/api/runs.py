@@ -48,10 +48,10 @@ class Runs(Tasks):
         `since` may be past: then it is what its schedule as it is now has from that instant on. `count` is 5 unless
         `until` is given. A task that is disabled has none.
         """
-        from taskrunner import outlook
+        from taskrunner.report import status
 
         many = _count(count, until)
-        return outlook.upcoming(self._here(), several(name), many, utc(until), utc(since))
+        return status.upcoming(self._here(), several(name), many, utc(until), utc(since))
 
     def agenda(
         self,
@@ -67,11 +67,11 @@ class Runs(Tasks):
         A task that comes very often has one entry for each day of a zone, that of tasks which name none unless it is
         given. How long a task usually takes is the median of its newest successes. Raises InputError.
         """
-        from taskrunner import outlook
+        from taskrunner.report import status
 
         here, end = self._here(), utc(until)
         assert end is not None
-        return outlook.agenda(here, end, tz or self.default_zone(), several(name))
+        return status.agenda(here, end, tz or self.default_zone(), several(name))
 
     def upcoming(
         self,
@@ -85,7 +85,7 @@ class Runs(Tasks):
         """Return the next slots of a schedule that is in no store, from `since` or now on."""
         from itertools import islice
 
-        from taskrunner import outlook
+        from taskrunner.report import status
         from taskrunner.tasks import definition
 
         start = utc(since) or self.now()
@@ -93,7 +93,7 @@ class Runs(Tasks):
         first = whole.next_after(
             start - clock.MILLISECOND
         )  # a slot at this very instant is meant too
-        return list(islice(outlook.walk(None, whole, first, utc(until)), _count(count, until)))
+        return list(islice(status.walk(None, whole, first, utc(until)), _count(count, until)))
 
     def history(
         self,
@@ -145,7 +145,7 @@ class Runs(Tasks):
         From 30 days ago to now, unless `since` and `until` are given, by the days of a zone. Raises UnknownTask or
         InputError.
         """
-        from taskrunner import graph
+        from taskrunner.report import graph
 
         here = self._here()
         end = utc(until) or here.now()
@@ -172,7 +172,7 @@ class Runs(Tasks):
         second attempt succeeded has failed once and succeeded once. Those cancelled do not count against the
         success rate. Raises UnknownTask, or MomentError for a datetime without a zone.
         """
-        from taskrunner import stats
+        from taskrunner.report import stats
 
         here = self._here()
         return stats.stats(here, _ever(here, name), utc(since), utc(until))
@@ -228,7 +228,7 @@ class Runs(Tasks):
         written = [run for run in asked if run.output_size]
         if not written:
             return {}
-        from taskrunner import trace
+        from taskrunner.report import trace
 
         found = {run.id: trace.trace(here, run) for run in written}
         return {key: each for key, each in found.items() if each != trace.NOTHING}
@@ -314,7 +314,7 @@ class Runs(Tasks):
         `at` is one slot, `since` and `until` (now, unless given) a time, else the newest slots and what comes
         are told. Raises UnknownTask, also for a name that no task ever had, UnknownRun or InputError.
         """
-        from taskrunner import inquiry
+        from taskrunner.report import why as inquiry
 
         here, at, since, until = self._here(), utc(at), utc(since), utc(until)
         run = here.store.run_meant(name)

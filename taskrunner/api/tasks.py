@@ -308,7 +308,8 @@ class Tasks(Door):
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
-        from taskrunner import clock, outlook
+        from taskrunner import clock
+        from taskrunner.report import status
         from taskrunner.schedule import describe as words
         from taskrunner.schedule.kinds import At, Boot, Cron, Every
         from taskrunner.supervise import follow_up
@@ -316,7 +317,7 @@ class Tasks(Door):
 
         settings = self._here().config
         found = obstacles.obstacles(task, settings) + obstacles.untold(task, settings)
-        problem = outlook.problem(task)
+        problem = status.problem(task)
         if problem is not None:
             return [*found, f"{task.name} cannot be evaluated: {problem}"]
         value = follow_up.value_of(task)
@@ -329,7 +330,7 @@ class Tasks(Door):
         if isinstance(value, Cron) and (either := words.either(value.meaning)):
             found.append(either)
         if isinstance(value, Boot) and clock.in_container():
-            found.append(outlook.boot_of_container(self._here()))
+            found.append(status.boot_of_container(self._here()))
         return found
 
     def enable(self, name: str | int) -> Task:
@@ -394,10 +395,10 @@ class Tasks(Door):
 
     def describe(self, task: Task) -> str:
         """Return the schedule of a task in words, or what is wrong with it."""
-        from taskrunner import outlook
+        from taskrunner.report import status
         from taskrunner.supervise import follow_up
 
-        return outlook.problem(task) or follow_up.value_of(task).describe()
+        return status.problem(task) or follow_up.value_of(task).describe()
 
 
 def _is_so(task: Task, values: Mapping[str, Any]) -> bool:

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from heapq import merge
 from itertools import chain, islice
 
-from taskrunner import agenda as plan_of_days, clock
+from taskrunner import clock
 from taskrunner.decide import ledger
 from taskrunner.errors import InputError
 from taskrunner.home import channels, heartbeat, paths
 from taskrunner.model.answers import Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, State, Task
 from taskrunner.render.words import many
+from taskrunner.report import agenda as plan_of_days
 from taskrunner.schedule import kinds, zones
 from taskrunner.schedule.kinds import Schedule
 from taskrunner.store.connection import full

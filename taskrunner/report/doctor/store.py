@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from taskrunner.decide import ledger
-from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.home import paths
 from taskrunner.model.answers import Finding
+from taskrunner.report.doctor.seen import Seen, error, ok, warning
 from taskrunner.store.health import Health
 
 REFUSED = ".refused"  # what a tick has put aside, as `spool` says

@@ -5,11 +5,11 @@ import shlex
 from collections.abc import Iterator
 from datetime import timedelta
 
-from taskrunner.doctor.seen import Seen, ok, warning
 from taskrunner.errors import shown
 from taskrunner.home import channels, paths
 from taskrunner.model.answers import Finding
 from taskrunner.render.words import many
+from taskrunner.report.doctor.seen import Seen, ok, warning
 from taskrunner.tasks import obstacles
 
 LATELY = timedelta(days=7)

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 
 import taskrunner
-from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.home import paths, syslog
 from taskrunner.model.answers import Finding
+from taskrunner.report.doctor.seen import Seen, error, ok, warning
 from taskrunner.schedule import kinds
 from taskrunner.store.health import library
 from taskrunner.supervise.systemd import carrier

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 
-from taskrunner import clock, outlook
+from taskrunner import clock
 from taskrunner.clocks import cron, entries, install_systemd, systemd
 from taskrunner.clocks.entry import Entry
-from taskrunner.doctor.seen import Seen, error, ok, warning
 from taskrunner.home import lock, paths, program
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Severity
 from taskrunner.processes import alive, programs
+from taskrunner.report import status
+from taskrunner.report.doctor.seen import Seen, error, ok, warning
 from taskrunner.schedule import durations
 
 MINUTE = timedelta(minutes=1)
@@ -46,7 +47,7 @@ def _last_tick(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
     if last - seen.now > AHEAD:
         cure = "set the clock of the machine right: nothing comes due before it gets there"
         yield warning(f"the last tick was at {clock.iso(last)}, which is to come", cure)
-    elif outlook.is_silent(seen.beat, seen.now):
+    elif status.is_silent(seen.beat, seen.now):
         cure = "look at what calls it, below" if here else INSTALL
         yield error(f"no tick has come for {durations.human(silent)}", cure)
     else:
@@ -58,7 +59,7 @@ def _last_tick(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
 def _entries(
     seen: Seen, found: list[Entry], here: list[Entry], daemons: list[int]
 ) -> Iterator[Finding]:
-    ticking = seen.beat is not None and not outlook.is_silent(seen.beat, seen.now)
+    ticking = seen.beat is not None and not status.is_silent(seen.beat, seen.now)
     if not here:
         others = [each for each in found if each.home != seen.folder]
         for each in others:
@@ -124,7 +125,7 @@ def _daemon_beside(seen: Seen, here: list[Entry], daemons: list[int]) -> Iterato
     if any(os.path.basename(each.place) == systemd.DAEMON for each in here):
         return
     last = seen.beat
-    ticks = last is not None and last.caller == "daemon" and not outlook.is_silent(last, seen.now)
+    ticks = last is not None and last.caller == "daemon" and not status.is_silent(last, seen.now)
     if ticks or daemons:
         names = " and ".join(sorted({each.clock for each in here}))
         what = f"a daemon ticks in this home, and {names} calls ticks, too"

@@ -7,14 +7,15 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from taskrunner import clock, explain as why, outlook
+from taskrunner import clock
 from taskrunner.decide import ledger
 from taskrunner.errors import UnknownTask
-from taskrunner.explain import Case
 from taskrunner.home import heartbeat, paths
 from taskrunner.model.answers import Explained, Explanation
 from taskrunner.model.record import like
 from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
+from taskrunner.report import explain as why, status
+from taskrunner.report.explain import Case
 from taskrunner.schedule import kinds
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
@@ -107,7 +108,7 @@ def _slots(case: Case, after: datetime, until: datetime, limit: int) -> list[dat
 def _case(here: OpenHome, key: str | int) -> Case:
     """Return all that is known of a task, also of one that was removed, but for its runs."""
     task, removed = _ever(here, key)
-    now, wrong = here.now(), outlook.problem(task)
+    now, wrong = here.now(), status.problem(task)
     beat = heartbeat.read(here.path(paths.HEARTBEAT))
     decisions = [] if removed else dry_run.dry_run(here, now, [task])
     return Case(
@@ -139,7 +140,7 @@ def _ever(here: OpenHome, key: str | int) -> tuple[Task, bool]:
 
 def _silence(beat: heartbeat.Beat, now: datetime) -> Gap | None:
     """Return the time without ticks that is not over yet."""
-    if not outlook.is_silent(beat, now):
+    if not status.is_silent(beat, now):
         return None
     return Gap(clock.from_ms(beat.at), None, ledger.silent(clock.boot_id() != beat.boot_id))
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from taskrunner import clock, outlook
+from taskrunner import clock
 from taskrunner.errors import TaskRunnerError
 from taskrunner.home import config, heartbeat, paths
 from taskrunner.model.answers import Finding, Status
 from taskrunner.model.values import Severity
+from taskrunner.report import status as outlook
 from taskrunner.schedule import durations
 from taskrunner.store.health import health
 from taskrunner.store.open_home import OpenHome

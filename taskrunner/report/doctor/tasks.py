@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from taskrunner import clock, outlook
-from taskrunner.doctor.seen import Seen, error, ok, warning
+from taskrunner import clock
 from taskrunner.errors import ZoneError
 from taskrunner.home import config
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Task
+from taskrunner.report import status
+from taskrunner.report.doctor.seen import Seen, error, ok, warning
 from taskrunner.schedule import zones
 from taskrunner.supervise import follow_up
 from taskrunner.tasks import obstacles
@@ -58,7 +59,7 @@ def _path(seen: Seen) -> Iterator[Finding]:
 
 
 def _one(seen: Seen, task: Task) -> Iterator[Finding]:
-    problem = outlook.problem(task)
+    problem = status.problem(task)
     cure = f"mend that, or `taskrunner disable {task.name}`"
     if problem is not None or task.error is not None:
         yield error(f"{task.name} cannot be evaluated: {problem or task.error}", cure)

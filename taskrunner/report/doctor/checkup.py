@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from taskrunner import clock
-from taskrunner.doctor import beats, places, stored, tasks, told
-from taskrunner.doctor.seen import Seen, look
 from taskrunner.home import paths, program
 from taskrunner.model.answers import Checkup, Finding
 from taskrunner.model.record import like
+from taskrunner.report.doctor import clock as beats, host, store, tasks, told
+from taskrunner.report.doctor.seen import Seen, look
 
 
 def examine(folder: str, now: datetime) -> Checkup:
@@ -31,8 +31,8 @@ def _for_home(folder: str, found: Finding) -> Finding:
 
 
 def _findings(seen: Seen) -> Iterator[Finding]:
-    yield from places.findings(seen)
-    yield from stored.findings(seen)
+    yield from host.findings(seen)
+    yield from store.findings(seen)
     yield from beats.findings(seen)
     yield from tasks.findings(seen)
     yield from told.findings(seen)

@@ -1,0 +1,1 @@
+"""Answers about the past and the future: explain, statistics, the agenda, the graph, status."""

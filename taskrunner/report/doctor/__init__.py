@@ -1,0 +1,1 @@
+"""What may keep taskrunner from working on this host, each finding with its cure."""

@@ -9,8 +9,8 @@ import pytest
 from taskrunner import Cron, Every, InputError
 from taskrunner.model.answers import Entry
 from taskrunner.model.values import Overlap
-from taskrunner.render import Page
 from taskrunner.render.agenda import agenda_document, agenda_page, agenda_sentence
+from taskrunner.render.page import Page
 from taskrunner.report import agenda
 from tests.history import ran
 from tests.samples import NOON, TASK, call

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from taskrunner import Every, InputError, Manual, State, UnknownTask
-from taskrunner.render import Page
 from taskrunner.render.graph import MARKS, graph_document, graph_page, room
+from taskrunner.render.page import Page
 from taskrunner.report import graph
 from taskrunner.schedule.zones import zone
 from tests.history import ran

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Hold, InputError, Manual, StateError, cli, render
+from taskrunner import Hold, InputError, Manual, StateError, cli
 from taskrunner.clock import to_ms
+from taskrunner.render import tables
+from taskrunner.render.page import Page
 
 
 @pytest.fixture
@@ -105,10 +107,10 @@ def test_status_says_that_the_store_is_held(runner, store):
 
 
 def test_the_page_of_the_status_begins_with_the_hold(runner, store, clock):
-    page = render.Page("UTC", clock.at)
-    assert render.status_page(page, runner.status()).startswith("last tick")
+    page = Page("UTC", clock.at)
+    assert tables.status_page(page, runner.status()).startswith("last tick")
     runner.hold()
-    top = render.status_page(page, runner.status()).splitlines()[0]
+    top = tables.status_page(page, runner.status()).splitlines()[0]
     assert top == f"held       {runner.status().held}"
 
 

@@ -21,10 +21,10 @@ from taskrunner import (
     UnknownTask,
     cli,
     clock as clock_room,
-    render,
 )
 from taskrunner.decide import ledger
 from taskrunner.model.values import End, Event, Gap, Hold, Process, Trigger
+from taskrunner.render import documents, page, tables
 from taskrunner.report import explain, why
 from tests.samples import MINUTE, NOON, TASK
 
@@ -967,7 +967,7 @@ def test_a_gap_that_is_open_has_no_end_in_the_document(runner, clock):
     runner.add("report", ["true"], HOURLY)
     runner.tick()
     clock.forward(hours=1)
-    document = json.loads(render.explanation_document(runner.explain("report")))
+    document = json.loads(documents.explanation_document(runner.explain("report")))
     assert document["gaps"][0]["until"] is None
 
 
@@ -990,7 +990,7 @@ def test_a_page_speaks_in_the_zone_of_the_task(runner, tell):
 def test_slots_with_the_same_story_are_one_line_of_the_page(runner, tell):
     runner.add("report", ["true"], EACH_MINUTE)
     found = runner.explain("report", since=at(11), until=at(11, 59))
-    lines = render.explanation_page(render.Page("UTC", NOON), found).splitlines()
+    lines = tables.explanation_page(page.Page("UTC", NOON), found).splitlines()
     (line,) = [line for line in lines if "added only later" in line]
     assert line.startswith("2026-11-20 11:59:00")
     assert line.endswith("[60 slots from 2026-11-20 11:00:00 on]")
@@ -1001,11 +1001,11 @@ def test_long_stories_are_wrapped_on_a_terminal_and_whole_in_a_pipe(runner, cloc
     runner.tick()
     ticks(runner, clock, 1, minutes=90)
     found = runner.explain("report", at=at(13))
-    narrow = render.explanation_page(render.Page("UTC", NOON, width=70), found)
+    narrow = tables.explanation_page(page.Page("UTC", NOON, width=70), found)
     assert all(len(line) <= 70 for line in narrow.splitlines())
     assert " ".join(narrow.split()).count(SILENT.partition(",")[0]) == 2
     assert "…" not in narrow
-    wide = render.explanation_page(render.Page("UTC", NOON), found)
+    wide = tables.explanation_page(page.Page("UTC", NOON), found)
     assert found.slots[0].reason in wide
 
 

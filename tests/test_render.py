@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import render
 from taskrunner.decide.policy import Action, Decision, Span
 from taskrunner.model.answers import Status, Upcoming
 from taskrunner.model.values import Kind, Overlap, State, Trigger
-from taskrunner.render import Page
+from taskrunner.render import documents, spelling, tables
+from taskrunner.render.page import COLOURS, ESCAPE, Column, Page, ascii_only, visible
 from taskrunner.tasks import options
 from tests.samples import MINUTE, NOON, TASK, run
 
@@ -68,7 +68,7 @@ def test_a_first_column_wider_than_the_terminal_is_whole_and_the_last_keeps_some
 def test_colours_take_no_room():
     plain = PLAIN.table(("s", "t"), [("failed", "1"), ("succeeded", "2")])
     rows = [(COLOURED.state(State.FAILED), "1"), (COLOURED.state(State.SUCCEEDED), "2")]
-    assert render.ESCAPE.sub("", COLOURED.table(("s", "t"), rows)) == plain
+    assert ESCAPE.sub("", COLOURED.table(("s", "t"), rows)) == plain
 
 
 @pytest.mark.parametrize(
@@ -85,15 +85,15 @@ def test_colours_take_no_room():
     ],
 )
 def test_control_characters_are_made_visible(text, shown):
-    assert render.visible(text) == shown
+    assert visible(text) == shown
     assert PLAIN.table(("a",), [(text,)]).split("\n") == ["a", shown]
 
 
 @pytest.mark.parametrize("sign", ["\x1b[31m", "\x1b[0m", "\x1b[m", "\x1b[8m"])
 def test_a_colour_of_the_users_text_is_made_visible_too(sign):
     task = replace(TASK, command=("echo", f"{sign}x"))
-    assert "\x1b" not in render.tasks_table(PLAIN, [task])
-    assert "\x1b" not in render.runs_table(PLAIN, [replace(DONE, reason=f"{sign}x")])
+    assert "\x1b" not in tables.tasks_table(PLAIN, [task])
+    assert "\x1b" not in tables.runs_table(PLAIN, [replace(DONE, reason=f"{sign}x")])
 
 
 def test_wide_signs_count_twice():
@@ -103,13 +103,13 @@ def test_wide_signs_count_twice():
 
 def test_only_our_own_colours_reach_a_terminal():
     task = replace(TASK, last_state=State.FAILED, command=("echo", "\x1b[31mx"))
-    text = render.tasks_table(COLOURED, [task])
-    assert render.ESCAPE.findall(text) == ["\x1b[31m", "\x1b[0m"]
+    text = tables.tasks_table(COLOURED, [task])
+    assert ESCAPE.findall(text) == ["\x1b[31m", "\x1b[0m"]
     assert "\x1b[31mfailed\x1b[0m" in text
 
 
 def test_a_problem_of_the_status_cannot_steer_the_terminal():
-    text = render.status_page(PLAIN, replace(EMPTY, problems=["it \x1b[2J hurts"]))
+    text = tables.status_page(PLAIN, replace(EMPTY, problems=["it \x1b[2J hurts"]))
     assert "\x1b" not in text
 
 
@@ -127,7 +127,7 @@ def test_a_mark_on_the_sign_before_it_takes_no_column():
 
 @pytest.mark.parametrize("sign", ["\u202e", "\u2028", "\u2066", "\ufeff"])
 def test_signs_that_turn_or_break_the_line_are_made_visible(sign):
-    assert sign not in render.visible(f"a{sign}b")
+    assert sign not in visible(f"a{sign}b")
 
 
 # ---- pages
@@ -160,7 +160,7 @@ def test_states_have_colours_only_where_wanted():
     assert PLAIN.state(State.FAILED) == "failed"
     assert COLOURED.state(State.FAILED) == "\033[31mfailed\033[0m"
     assert COLOURED.state(None) == "-"
-    assert set(render.COLOURS) == set(State)
+    assert set(COLOURS) == set(State)
 
 
 # ---- columns that fit
@@ -170,10 +170,10 @@ def narrowed(width):
     """The head of a table of four columns on a terminal of some width."""
     page = Page("UTC", NOON, width)
     columns = [
-        render.Column("name", ["n" * 40], least=12),
-        render.Column("when", ["2026-11-20"], rank=2, short=["today"]),
-        render.Column("more", ["m" * 20], rank=1),
-        render.Column("why", ["because"]),
+        Column("name", ["n" * 40], least=12),
+        Column("when", ["2026-11-20"], rank=2, short=["today"]),
+        Column("more", ["m" * 20], rank=1),
+        Column("why", ["because"]),
     ]
     return page.columns(columns).split("\n")
 
@@ -188,7 +188,7 @@ def test_a_table_gives_up_columns_by_rank_and_then_cuts_names():
 
 
 def test_what_is_for_the_screen_is_not_in_a_pipe():
-    columns = [render.Column("a", ["1"]), render.Column("ago", ["3s ago"], screen=True)]
+    columns = [Column("a", ["1"]), Column("ago", ["3s ago"], screen=True)]
     assert PLAIN.columns(columns) == "a\n1"
     assert NARROW.columns(columns) == "a  ago\n1  3s ago"
 
@@ -208,12 +208,12 @@ def test_short_times(apart, told):
 def test_show_begins_with_how_it_went():
     page = Page("UTC", NOON)
     task = replace(TASK, last_run=NOON - MINUTE, last_state=State.FAILED, streak=-3)
-    lines = dict(line.split("  ", 1) for line in render.task_page(page, task, "x", []).split("\n"))
+    lines = dict(line.split("  ", 1) for line in tables.task_page(page, task, "x", []).split("\n"))
     assert lines["last run"].strip() == (
         "2026-11-20 11:59:00 (UTC), 1m 00s ago: failed, 3 in a row"
     )
     assert lines["last success"].strip() == "never"
-    text = render.task_page(page, replace(task, last_success=NOON - MINUTE * 2), "x", [])
+    text = tables.task_page(page, replace(task, last_success=NOON - MINUTE * 2), "x", [])
     assert "last success  2026-11-20 11:58:00 (UTC), 2m 00s ago" in text
 
 
@@ -235,7 +235,7 @@ def test_the_table_of_tasks():
         last_run=NOON - MINUTE,
     )
     ready = replace(TASK, next=NOON + MINUTE, command=("echo", "two words"))
-    assert render.tasks_table(PLAIN, [ready, other]).split("\n") == [
+    assert tables.tasks_table(PLAIN, [ready, other]).split("\n") == [
         "id  task    schedule              next (UTC)           last    last run             command",
         "1   report  * * * * *             2026-11-20 12:01:00  -       -                    echo 'two words'",
         "12  x       every 1h from finish  disabled             failed  2026-11-20 11:59:00  a | b",
@@ -244,7 +244,7 @@ def test_the_table_of_tasks():
 
 def test_the_page_of_a_task_masks_its_secrets():
     task = replace(TASK, env={"DB_PASSWORD": "geheim", "PLAIN": "two words"})
-    text = render.task_page(PLAIN, task, "every minute (UTC)", [])
+    text = tables.task_page(PLAIN, task, "every minute (UTC)", [])
     assert "geheim" not in text
     assert "PLAIN='two words'" in text
     assert "***" in text
@@ -252,7 +252,7 @@ def test_the_page_of_a_task_masks_its_secrets():
 
 def test_the_mask_is_not_in_quotes():
     task = replace(TASK, env={"DB_PASSWORD": "geheim"})
-    text = render.task_page(PLAIN, task, "every minute (UTC)", [])
+    text = tables.task_page(PLAIN, task, "every minute (UTC)", [])
     assert "DB_PASSWORD=***" in text
 
 
@@ -269,7 +269,7 @@ def test_the_page_of_a_task_tells_its_options_in_the_words_of_the_flags():
         stdin="geheim",
         next=NOON + MINUTE,
     )
-    text = render.task_page(PLAIN, task, "every minute (UTC)", [])
+    text = tables.task_page(PLAIN, task, "every minute (UTC)", [])
     lines = dict(line.split(None, 1) for line in text.split("\n") if len(line.split(None, 1)) > 1)
     assert lines["report"] == "task 1, enabled"
     assert lines["schedule"] == "* * * * *: every minute (UTC)"
@@ -283,18 +283,18 @@ def test_the_page_of_a_task_tells_its_options_in_the_words_of_the_flags():
 
 def test_the_page_of_a_task_tells_its_times_in_its_own_zone():
     task = replace(TASK, tz="Europe/Berlin", next=NOON + MINUTE, last_success=NOON - MINUTE)
-    text = render.task_page(PLAIN, task, "every minute", [])
+    text = tables.task_page(PLAIN, task, "every minute", [])
     assert "next          2026-11-20 13:01:00 (Europe/Berlin), in 1m 00s" in text
     assert "last success  2026-11-20 12:59:00 (Europe/Berlin), 1m 00s ago" in text
-    gone = render.task_page(PLAIN, replace(task, tz="Mars/Phobos"), "broken", [])
+    gone = tables.task_page(PLAIN, replace(task, tz="Mars/Phobos"), "broken", [])
     assert "next          2026-11-20 12:01:00 (UTC), in 1m 00s" in gone
 
 
 def test_the_page_of_a_task_shows_what_is_wrong_with_it_and_its_last_runs():
     task = replace(TASK, error="the zone is gone")
-    text = render.task_page(PLAIN, task, "every minute (UTC)", [DONE])
+    text = tables.task_page(PLAIN, task, "every minute (UTC)", [DONE])
     assert "the zone is gone" in text
-    assert text.split("\n\n")[1] == render.runs_table(PLAIN, [DONE])
+    assert text.split("\n\n")[1] == tables.runs_table(PLAIN, [DONE])
 
 
 @pytest.mark.parametrize(
@@ -304,26 +304,26 @@ def test_the_page_of_a_task_shows_what_is_wrong_with_it_and_its_last_runs():
     "DB_PASSWORD_FILE secrets".split(),
 )
 def test_names_that_look_secret(name):
-    assert render.masked({name: "v"}) == {name: "***"}
+    assert spelling.masked({name: "v"}) == {name: "***"}
 
 
 @pytest.mark.parametrize("name", "PATH HOME LANG KEYBOARD A MONKEY TOKYO EDITOR".split())
 def test_names_that_do_not_look_secret(name):
-    assert render.masked({name: "v"}) == {name: "v"}
+    assert spelling.masked({name: "v"}) == {name: "v"}
 
 
 @pytest.mark.parametrize(
     "name", "PWD OLDPWD GIT_AUTHOR_NAME PASSENGERS BYPASS SSH_AUTH_SOCK".split()
 )
 def test_everyday_names_that_only_hold_a_secret_word(name):
-    assert render.masked({name: "v"}) == {name: "v"}
+    assert spelling.masked({name: "v"}) == {name: "v"}
 
 
 # ---- runs
 
 
 def test_the_table_of_runs():
-    rows = render.runs_table(PLAIN, [DONE, run(8, State.SKIPPED)]).split("\n")
+    rows = tables.runs_table(PLAIN, [DONE, run(8, State.SKIPPED)]).split("\n")
     assert rows == [
         "run  task    slot (UTC)           state      late  took    why",
         "7    report  2026-11-20 12:00:00  succeeded  3s    1m 10s  because",
@@ -333,17 +333,17 @@ def test_the_table_of_runs():
 
 def test_a_run_by_hand_is_never_late():
     by_hand = replace(DONE, trigger=Trigger.MANUAL)
-    assert render.runs_table(PLAIN, [by_hand]).split("\n")[1].split()[5] == "-"
+    assert tables.runs_table(PLAIN, [by_hand]).split("\n")[1].split()[5] == "-"
 
 
 def test_a_run_that_still_runs_says_for_how_long():
     going = replace(run(7, State.RUNNING), started=NOON - timedelta(minutes=5), reason=None)
-    assert "5m 00s so far  -" in render.runs_table(PLAIN, [going])
+    assert "5m 00s so far  -" in tables.runs_table(PLAIN, [going])
 
 
 def test_a_clock_that_went_back_gives_no_negative_time():
     going = replace(run(7, State.RUNNING), started=NOON + timedelta(minutes=5))
-    assert "0s so far" in render.runs_table(PLAIN, [going])
+    assert "0s so far" in tables.runs_table(PLAIN, [going])
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_a_clock_that_went_back_gives_no_negative_time():
 )
 def test_a_run_that_stands_for_several_slots_says_so(count, at_least, told):
     row = replace(DONE, coalesced=count, coalesced_at_least=at_least)
-    assert render.runs_table(PLAIN, [row]).endswith(f"  {told}")
+    assert tables.runs_table(PLAIN, [row]).endswith(f"  {told}")
 
 
 # ---- what comes, what would be done, how things stand
@@ -365,11 +365,11 @@ def test_a_run_that_stands_for_several_slots_says_so(count, at_least, told):
 def test_slots_to_come_are_shown_in_their_own_zone():
     local = NOON.astimezone(Page("Asia/Kolkata", NOON)._zone)
     by_hand, named = Upcoming(None, NOON, local), Upcoming("x", NOON, local, "odd")
-    assert render.upcoming_table(PLAIN, [by_hand]).split("\n") == [
+    assert tables.upcoming_table(PLAIN, [by_hand]).split("\n") == [
         "slot                         when",
         "Fri 2026-11-20 17:30:00 IST  in 0s",
     ]
-    assert render.upcoming_table(PLAIN, [named]).split("\n")[1] == (
+    assert tables.upcoming_table(PLAIN, [named]).split("\n")[1] == (
         "x     Fri 2026-11-20 17:30:00 IST  in 0s  odd"
     )
 
@@ -380,7 +380,7 @@ def decision(action, count=1):
 
 
 def test_decisions_say_what_and_why():
-    text = render.decisions_table(PLAIN, [decision(Action.RUN, 2), decision(Action.SKIP)])
+    text = tables.decisions_table(PLAIN, [decision(Action.RUN, 2), decision(Action.SKIP)])
     assert text.split("\n") == [
         "task    slot (UTC)           slots  decision  why",
         "report  2026-11-20 12:00:00  2      run       why not",
@@ -390,7 +390,7 @@ def test_decisions_say_what_and_why():
 
 def test_the_words_for_decisions_are_those_of_the_contract():
     assert set(Action) == {"run", "queue", "skip", "miss", "replace", "wait"}
-    document = render.decision_document(decision(Action.RUN, 2))
+    document = documents.decision_document(decision(Action.RUN, 2))
     assert (document["slot"], document["first_slot"]) == (
         "2026-11-20T12:00:00Z",
         "2026-11-20T11:59:00Z",
@@ -401,7 +401,7 @@ EMPTY = Status(None, None, None, [], [], [], [], [])
 
 
 def test_status_where_there_is_nothing():
-    assert render.status_page(PLAIN, EMPTY).split("\n") == [
+    assert tables.status_page(PLAIN, EMPTY).split("\n") == [
         "last tick  never",
         "running    nothing",
         "pending    nothing",
@@ -420,7 +420,7 @@ def test_status_names_what_fails_runs_and_hurts():
         running=[run(7, State.RUNNING, started=NOON)],
         problems=["it hurts"],
     )
-    lines = render.status_page(PLAIN, status).split("\n")
+    lines = tables.status_page(PLAIN, status).split("\n")
     assert lines[0] == "last tick  1m 00s ago, called by cron"
     assert lines[1] == "running    1"
     assert lines[2].startswith("  run  task")
@@ -429,15 +429,15 @@ def test_status_names_what_fails_runs_and_hurts():
 
 
 def test_a_document_is_one_json_text_with_its_version_first():
-    text = render.document(a=["ü"], b=None)
+    text = documents.document(a=["ü"], b=None)
     assert json.loads(text) == {"version": 1, "a": ["ü"], "b": None}
     assert text.index("version") < text.index('"a"')
     assert "ü" in text
 
 
 def test_a_document_in_ascii_means_the_same():
-    text = render.document(a="ü 漢 😀 \n")
-    plain = render.ascii_only(text)
+    text = documents.document(a="ü 漢 😀 \n")
+    plain = ascii_only(text)
     assert plain.isascii()
     assert json.loads(plain) == json.loads(text)
 
@@ -447,10 +447,10 @@ def test_a_document_in_ascii_means_the_same():
     [(timedelta(hours=1), 3600), (timedelta(milliseconds=1500), 1.5), (None, None)],
 )
 def test_lengths_are_seconds_whole_ones_as_integers(length, number):
-    found = render.seconds(length)
+    found = documents.seconds(length)
     assert found == number
     assert type(found) is type(number)
 
 
 def test_the_size_of_output_that_is_not_shown_is_that_of_a_task_which_gives_none():
-    assert options.read(options.DEFAULTS)["max_output"] == render.MAX_OUTPUT
+    assert options.read(options.DEFAULTS)["max_output"] == spelling.MAX_OUTPUT

@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import Manual, State, Trigger, UnknownTask, cli, render
+from taskrunner import Manual, State, Trigger, UnknownTask, cli
 from taskrunner.model.answers import Figures
+from taskrunner.render import documents, page, tables
 from taskrunner.report import stats
 from taskrunner.store.figures import Count, Scope
 from taskrunner.store.store import open_store
@@ -280,7 +281,7 @@ def test_a_task_that_took_the_name_of_a_removed_one_has_its_runs_too(runner, sto
 
 def test_the_document_has_its_keys_in_their_order(runner, store):
     ran(store, ended=NOON + timedelta(milliseconds=500))
-    text = render.stats_document(runner.stats(since=NOON))
+    text = documents.stats_document(runner.stats(since=NOON))
     document = json.loads(text)
     assert list(document) == ["version", "since", "until", "tasks", "total"]
     assert (document["version"], document["since"]) == (1, "2026-11-20T12:00:00Z")
@@ -320,8 +321,8 @@ def figures(**more):
     ("share", "shown"), [(1.0, "100%"), (0.99999, "99.9%"), (0.5, "50%"), (0.0, "0%"), (None, "-")]
 )
 def test_only_when_all_succeeded_it_is_100_percent(share, shown):
-    table = render.stats_table(
-        render.Page("UTC", NOON), stats.Stats(None, None, [figures(success_rate=share)], figures())
+    table = tables.stats_table(
+        page.Page("UTC", NOON), stats.Stats(None, None, [figures(success_rate=share)], figures())
     )
     assert table.splitlines()[1].split()[2] == shown
 
@@ -333,10 +334,10 @@ def test_the_table_fits_a_terminal_of_80_columns():
         late_median=1.5, last_success=NOON - DAY,
     )  # fmt: skip
     told = stats.Stats(None, None, [busy], busy)
-    table = render.stats_table(render.Page("UTC", NOON, width=80), told)
+    table = tables.stats_table(page.Page("UTC", NOON, width=80), told)
     assert max(map(len, table.splitlines())) <= 80
-    assert "12 failed, 6 timed out, 7 lost, 8 skipped" in render.stats_table(
-        render.Page("UTC", NOON), told
+    assert "12 failed, 6 timed out, 7 lost, 8 skipped" in tables.stats_table(
+        page.Page("UTC", NOON), told
     )
 
 

@@ -12,7 +12,7 @@ from fcntl import ioctl
 
 import pytest
 
-from taskrunner import Cron, Manual, TaskRunner, render
+from taskrunner import Cron, Manual, TaskRunner
 from taskrunner.decide.policy import Action, Decision, Span
 from taskrunner.model.answers import (
     Checkup,
@@ -26,8 +26,18 @@ from taskrunner.model.answers import (
     Upcoming,
 )
 from taskrunner.model.values import Change, Gap, Severity, State, Trigger
-from taskrunner.render import Page, notices
-from taskrunner.render.page import folded, wide
+from taskrunner.render import notices
+from taskrunner.render.page import Page, folded, wide
+from taskrunner.render.tables import (
+    checkup_page,
+    decisions_table,
+    explanation_page,
+    import_table,
+    plan_table,
+    runs_table,
+    task_page,
+    upcoming_table,
+)
 from tests.samples import NOON, ROOT, TASK, program, run
 
 FAR = "America/Argentina/ComodRivadavia"
@@ -56,17 +66,17 @@ def tables(page, text, name=NAME):
     line = ImportedLine(1, "leave", name, "* * * * *", "true", None, (text,))
     local = NOON.astimezone(page._zone)
     return {
-        "history": render.runs_table(page, [failed]),
-        "tick --dry-run": render.decisions_table(page, [given]),
-        "next": render.upcoming_table(page, [Upcoming(name, NOON, local, text)]),
-        "explain": render.explanation_page(page, told),
-        "doctor": render.checkup_page(checkup, page.width),
-        "apply": render.plan_table(page, [Planned(name, "change", (text,))]),
-        "import": render.import_table(page, [line]),
+        "history": runs_table(page, [failed]),
+        "tick --dry-run": decisions_table(page, [given]),
+        "next": upcoming_table(page, [Upcoming(name, NOON, local, text)]),
+        "explain": explanation_page(page, told),
+        "doctor": checkup_page(checkup, page.width),
+        "apply": plan_table(page, [Planned(name, "change", (text,))]),
+        "import": import_table(page, [line]),
         "notify": notices.channels_table(
             page, [Told("ops", "mail", "m" * 90, ("failure",), ("*",), 1, text)]
         ),
-        "show": render.task_page(page, replace(TASK, error=text, description=text), text, [failed]),
+        "show": task_page(page, replace(TASK, error=text, description=text), text, [failed]),
     }
 
 
@@ -88,7 +98,7 @@ def test_a_pipe_has_the_reason_in_one_piece(what):
 
 def test_a_reason_goes_on_under_itself():
     skipped = replace(run(7, State.SKIPPED), reason="one two " * 12)
-    text = render.runs_table(Page("UTC", NOON, 80), [skipped])
+    text = runs_table(Page("UTC", NOON, 80), [skipped])
     head, first, *more = text.split("\n")
     place = head.index("why")
     assert more

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from taskrunner import errors, render
+from taskrunner import errors
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -22,6 +22,7 @@ from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError
 from taskrunner.home import paths
 from taskrunner.model.values import Severity
+from taskrunner.render import documents, tables
 from taskrunner.schedule import durations
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _tick(args: Any) -> int:
         if args.verbose:
             out(_told(visit, _why_nothing(runner, args, visit.at)))
             if visit.runs:
-                out(render.runs_table(page(args), visit.runs))
+                out(tables.runs_table(page(args), visit.runs))
         return errors.EXIT_INTERRUPTED if visit.interrupted else errors.EXIT_DONE
 
 
@@ -106,19 +107,19 @@ def _dry_run(runner: Any, args: Any) -> int:
     moment, decisions = runner.dry_run(at=at, task=args.task)
     if args.json:
         out(
-            render.document(
-                at=render.instant(moment),
-                decisions=[render.decision_document(decision) for decision in decisions],
+            documents.document(
+                at=documents.instant(moment),
+                decisions=[documents.decision_document(decision) for decision in decisions],
             )
         )
     elif decisions:
-        out(render.decisions_table(page(args), decisions))
+        out(tables.decisions_table(page(args), decisions))
     else:
         why = _why_nothing(runner, args, moment)
         say(f"nothing would be done{f': {why}' if why else ''}")
     if args.verbose and not args.json:
         for item in runner.next(args.task):
-            say(f"later: {item.task} at {render.instant(item.slot)}")
+            say(f"later: {item.task} at {documents.instant(item.slot)}")
     return 0
 
 
@@ -218,17 +219,21 @@ def _status(args: Any) -> int:
             return 0
         if args.check:
             found = runner.check()
-            out(render.check_line(found))
+            out(tables.check_line(found))
             return CHECK_CODES[found.severity]
         status = runner.status()
-        out(render.status_document(status) if args.json else render.status_page(page(args), status))
+        out(
+            documents.status_document(status)
+            if args.json
+            else tables.status_page(page(args), status)
+        )
     return 0
 
 
 def _status_screen(args: Any) -> str:
     """Return how things stand, with the runs that have just ended: one of a moment may fall between two looks."""
     ended = args.runner.ended(args.runner.now() - JUST_ENDED, limit=MOST_ENDED)
-    return render.status_page(page(args), args.runner.status(), ended)
+    return tables.status_page(page(args), args.runner.status(), ended)
 
 
 def _declare_hold(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -248,7 +253,7 @@ def _hold(args: Any) -> int:
         before = runner.held()
         hold = runner.hold(args.length, reason=args.reason)
         if not args.quiet:
-            until = "" if hold.until is None else f" until {render.instant(hold.until)}"
+            until = "" if hold.until is None else f" until {documents.instant(hold.until)}"
             instead = "" if before is None else f", in place of the hold by {before.by}"
             say(f"nothing is started{until}{instead}: `taskrunner resume` ends it")
     return 0

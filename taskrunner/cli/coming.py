@@ -4,7 +4,6 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-from taskrunner import render
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -19,7 +18,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.cli.when import schedule
 from taskrunner.errors import InputError
-from taskrunner.render import agenda
+from taskrunner.render import agenda, documents, tables
 from taskrunner.schedule import describe
 from taskrunner.schedule.kinds import Cron
 
@@ -78,9 +77,9 @@ def _next(args: Any) -> int:
         else:
             items = runner.next(args.tasks or None, since=start, count=args.limit, until=until)
         if args.json:
-            out(render.document(next=[render.upcoming_document(item) for item in items]))
+            out(documents.document(next=[documents.upcoming_document(item) for item in items]))
         elif items:
-            out(render.upcoming_table(page(args), items))
+            out(tables.upcoming_table(page(args), items))
         else:
             say(_nothing(args))
     return 0

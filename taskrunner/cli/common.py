@@ -10,12 +10,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
-from taskrunner import render
 from taskrunner.api import TaskRunner
 from taskrunner.errors import MomentError, StateError, ZoneError, shown
 from taskrunner.home import config
 from taskrunner.model.values import Kind
 from taskrunner.refusal import PREFIX, drop, tell
+from taskrunner.render.page import Page, ascii_only, beside, on_screen, visible
 from taskrunner.schedule import durations
 
 Verbs = Any  # argparse gives its type no public name
@@ -126,20 +126,20 @@ def out(text: str) -> None:
         try:
             print(text)
         except UnicodeEncodeError:
-            print(render.ascii_only(text))
+            print(ascii_only(text))
 
 
 def out_text(text: str) -> None:
     """Print a text of the user's: as it is, but on a terminal so that it cannot steer it."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    out(render.on_screen(text) if on_terminal else text)
+    out(on_screen(text) if on_terminal else text)
 
 
 def write(block: bytes, *, last: bool = False) -> None:
     """Print output of a task at once: as it is, but on a terminal so that it cannot steer it."""
     with on_stdout():
         if sys.stdout.isatty():
-            text = render.on_screen(_signs().decode(block, final=last))
+            text = on_screen(_signs().decode(block, final=last))
             block = text.encode(sys.stdout.encoding, "backslashreplace")
         sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
@@ -182,15 +182,15 @@ def drop_stdout() -> None:
 
 def say(text: str) -> None:
     """Print what is not data."""
-    tell(fitted(render.visible(text)))
+    tell(fitted(visible(text)))
 
 
 def fitted(message: str) -> str:
     """Return what is to be said with its lines as wide as the terminal; as it is where there is none."""
     first, *rest = message.split("\n")
     width = columns(sys.stderr)
-    told = render.beside(PREFIX, first, width).removeprefix(PREFIX)
-    return "\n".join([told, *(render.beside("", line, width) for line in rest)])
+    told = beside(PREFIX, first, width).removeprefix(PREFIX)
+    return "\n".join([told, *(beside("", line, width) for line in rest)])
 
 
 def columns(stream: TextIO | None) -> int | None:
@@ -206,13 +206,13 @@ def door(args: Arguments) -> TaskRunner:
     return args.runner
 
 
-def page(args: Any) -> render.Page:
+def page(args: Any) -> Page:
     """Return the page to print on: as wide as the terminal, without a limit when piped."""
     runner, terminal = args.runner, sys.stdout is not None and sys.stdout.isatty()
     colour = args.color == "always" or (
         args.color == "auto" and config.colour_wanted(terminal=terminal)
     )
-    return render.Page(_zone(runner), runner.now(), columns(sys.stdout), colour)
+    return Page(_zone(runner), runner.now(), columns(sys.stdout), colour)
 
 
 @lru_cache(maxsize=1)  # the warning comes once, however many pages there are

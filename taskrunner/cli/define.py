@@ -3,12 +3,12 @@
 import argparse
 from typing import Any
 
-from taskrunner import render
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, say_when, with_json
 from taskrunner.cli.when import schedule, typed, with_schedule
 from taskrunner.errors import InputError
 from taskrunner.home import config
+from taskrunner.render import documents, spelling
 from taskrunner.supervise import command
 from taskrunner.tasks.options import PYTHON, READERS
 
@@ -106,8 +106,8 @@ def _variable(text: str) -> tuple[str, str]:
     """Return name and value of an --env; a wrong one is told without the value when that may be secret."""
     name = text.partition("=")[0]
     alike = name.upper().replace("-", "_")
-    if render.masked({alike: text})[alike] != text:
-        command.assignment(text if config.variable(name, "") else f"{name}={render.MASK}")
+    if spelling.masked({alike: text})[alike] != text:
+        command.assignment(text if config.variable(name, "") else f"{name}={spelling.MASK}")
     return command.assignment(text)
 
 
@@ -161,7 +161,7 @@ def _add(args: Any) -> int:
             **_new_options(args),
         )
         if args.json:
-            out(render.document(tasks=[render.task_document(task)]))
+            out(documents.document(tasks=[documents.task_document(task)]))
         elif not args.quiet:
             out(str(task.id))
             say_when(args, task.name)
@@ -196,7 +196,7 @@ def _set(args: Any) -> int:
             **_changed_options(runner, args),
         )
         if args.json:
-            out(render.document(tasks=[render.task_document(task)]))
+            out(documents.document(tasks=[documents.task_document(task)]))
         elif not args.quiet:
             say_when(args, task.name)
         for advice in runner.advice(task):

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from taskrunner import render
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, with_json
 from taskrunner.home import config
+from taskrunner.render import documents, surroundings
 
 ENV = """\
   taskrunner env backup
@@ -36,18 +36,18 @@ def _env(args: Any) -> int:
     caller = config.calling_environment()
     if args.json:
         given = caller if args.diff else None
-        made = render.environment_document(found, given, secrets=args.show_secrets)
-        out(render.document(**made))
+        made = surroundings.environment_document(found, given, secrets=args.show_secrets)
+        out(documents.document(**made))
         return 0
     if args.diff:
-        text = render.differences(found.variables, caller, secrets=args.show_secrets)
+        text = surroundings.differences(found.variables, caller, secrets=args.show_secrets)
     else:
-        text = render.variables(found.variables, secrets=args.show_secrets)
+        text = surroundings.variables(found.variables, secrets=args.show_secrets)
     if text:
         out(text)
     if not args.quiet:
-        say(render.environment_sentence(found))
-        missing = render.missing_places(found.variables, caller) if args.diff else []
+        say(surroundings.environment_sentence(found))
+        missing = surroundings.missing_places(found.variables, caller) if args.diff else []
         if missing:
             say(f"not on the PATH of the task: {', '.join(missing)}")
     return 0

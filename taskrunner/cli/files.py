@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from taskrunner import errors, render
+from taskrunner import errors
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -16,6 +16,7 @@ from taskrunner.cli.common import (
     with_json,
 )
 from taskrunner.cli.progress import Progress
+from taskrunner.render import documents, spelling, tables
 
 
 def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _prune(args: Any) -> int:
     with door(args) as runner, Progress() as progress:
         pruned = runner.prune(dry_run=args.dry_run, progress=progress)
-    out(render.pruned_document(pruned) if args.json else render.pruned_sentence(pruned))
+    out(documents.pruned_document(pruned) if args.json else tables.pruned_sentence(pruned))
     if pruned.refused is None:
         return errors.EXIT_DONE
     say(pruned.refused)
@@ -73,7 +74,7 @@ def _backup(args: Any) -> int:
 
 
 def _told(copy: Any) -> str:
-    return f"{render.size(copy.size)}, tasks {copy.tasks}, runs {copy.runs}"
+    return f"{spelling.size(copy.size)}, tasks {copy.tasks}, runs {copy.runs}"
 
 
 def _declare_restore(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -4,10 +4,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from taskrunner import errors, render
+from taskrunner import errors
 from taskrunner.cli.clock import CHECK_CODES
 from taskrunner.cli.common import Declare, Verbs, columns, declare, door, out, say, with_json
 from taskrunner.errors import InputError
+from taskrunner.render import documents, page, tables
 
 if TYPE_CHECKING:
     from taskrunner.clocks.entry import Fitted
@@ -81,7 +82,7 @@ def _user(args: Any) -> bool | None:
 def _tell(args: Any, fitted: "Fitted") -> int:
     if args.dry_run and fitted.diff:
         for line in fitted.diff.splitlines():
-            out("\t".join(map(render.visible, line.split("\t"))))
+            out("\t".join(map(page.visible, line.split("\t"))))
     elif args.dry_run and not args.quiet:
         say("nothing would change")
     for sentence in fitted.warnings:
@@ -101,9 +102,9 @@ def _doctor(args: Any) -> int:
     with door(args) as runner:
         found = runner.doctor()
     out(
-        render.checkup_document(found)
+        documents.checkup_document(found)
         if args.json
-        else render.checkup_page(found, columns(sys.stdout))
+        else tables.checkup_page(found, columns(sys.stdout))
     )
     return CHECK_CODES[found.severity]
 

@@ -4,10 +4,10 @@ import argparse
 import time
 from typing import Any
 
-from taskrunner import render
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, with_json, write
 from taskrunner.cli.interleaved import Interleaved
 from taskrunner.errors import InputError
+from taskrunner.render import documents
 
 FOLLOW = 0.2  # seconds between two looks at a log that is quiet
 
@@ -45,7 +45,7 @@ def _log(args: Any) -> int:
     with door(args) as runner:
         run = runner.run_of(args.runs[0])
         if args.json:
-            out(render.document(runs=[render.run_document(run)]))
+            out(documents.document(runs=[documents.run_document(run)]))
             return 0
         if args.verbose:
             say(f"run {run.id} of {run.task}, {run.state}: {run.reason or 'no reason yet'}")

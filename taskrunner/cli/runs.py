@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from taskrunner import errors, render
+from taskrunner import errors
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -24,7 +24,8 @@ from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTask
 from taskrunner.model.values import Run, State
 from taskrunner.refusal import tell
-from taskrunner.render import graph
+from taskrunner.render import documents, graph, tables
+from taskrunner.render.page import Page
 
 WIDE = 100  # columns of a terminal on which a line has room for what an output says, too
 MOST_TRACED = 1000  # runs whose outputs are looked at
@@ -187,11 +188,11 @@ def _runs(args: Any) -> str:
     """Return runs as they were asked for, "" when a person is to be told that there are none."""
     runs = args.runner.history(**_asked(args), limit=args.limit or 20)
     if args.json:
-        return render.document(runs=[render.run_document(run) for run in runs])
+        return documents.document(runs=[documents.run_document(run) for run in runs])
     sheet = page(args)
     wide = args.wide or sheet.width is None or sheet.width >= WIDE
     traces = args.runner.traces(runs[:MOST_TRACED]) if wide else {}
-    return render.runs_table(sheet, runs, traces) if runs else ""
+    return tables.runs_table(sheet, runs, traces) if runs else ""
 
 
 def _graph(args: Any) -> str:
@@ -233,7 +234,7 @@ def _explain(args: Any) -> int:
     with door(args) as runner:
         told = [_explained(args, key) for key in dict.fromkeys(args.tasks)]
         if args.json:
-            out(render.explanation_document(*told))
+            out(documents.explanation_document(*told))
         else:
             sheet = page(args)
             pages = (_page_of(runner, sheet.beside(each.tz), each) for each in told)
@@ -241,9 +242,9 @@ def _explain(args: Any) -> int:
     return 0
 
 
-def _page_of(runner: Any, sheet: render.Page, found: Any) -> str:
+def _page_of(runner: Any, sheet: Page, found: Any) -> str:
     traces = runner.traces(each.run for each in found.slots if each.run is not None)
-    return render.explanation_page(sheet, found, traces)
+    return tables.explanation_page(sheet, found, traces)
 
 
 def _explained(args: Any, key: str) -> Any:
@@ -298,9 +299,9 @@ def _stats(args: Any) -> int:
             args.tasks or None, since=since(runner, args.since), until=since(runner, args.until)
         )
         if args.json:
-            out(render.stats_document(stats))
+            out(documents.stats_document(stats))
         elif stats.tasks:
-            out(render.stats_table(page(args), stats))
+            out(tables.stats_table(page(args), stats))
         else:
             say("there are no tasks yet: taskrunner add NAME --every 1d -- COMMAND")
     return 0

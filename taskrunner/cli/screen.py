@@ -15,7 +15,7 @@ from typing import Any
 from taskrunner.cli.common import on_stdout
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.processes import signals
-from taskrunner.render import ascii_only, visible
+from taskrunner.render.page import ascii_only, visible
 from taskrunner.schedule import durations
 
 LOOK = 0.2  # seconds between two looks at the keys, the size, and whether anything has changed

@@ -5,11 +5,12 @@ import os
 import sys
 from typing import Any
 
-from taskrunner import errors, render
+from taskrunner import errors
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, out_text, page, say, with_json
 from taskrunner.cli.progress import Progress
 from taskrunner.errors import StateError, shown
 from taskrunner.model.answers import Plan
+from taskrunner.render import documents, spelling, tables
 from taskrunner.tasks import exchange
 from taskrunner.tasks.exchange import STDIN
 
@@ -49,7 +50,7 @@ def _apply(args: Any) -> int:
                 progress=progress,
             )
         if args.json:
-            out(render.plan_document(plan))
+            out(documents.plan_document(plan))
         elif not args.quiet:
             _tell(args, plan)
             _advise(runner, plan)
@@ -69,8 +70,8 @@ def _tell(args: Any, plan: Plan) -> None:
         each for each in plan.tasks if args.verbose or plan.dry_run or each.action != "keep"
     ]
     if shown_ones:
-        out(render.plan_table(page(args), shown_ones))
-    say(render.plan_sentence(plan))
+        out(tables.plan_table(page(args), shown_ones))
+    say(tables.plan_sentence(plan))
 
 
 def _advise(runner: Any, plan: Plan) -> None:
@@ -104,7 +105,7 @@ def _export(args: Any) -> int:
     with door(args) as runner:
         if args.json:
             tasks = map(runner.task, args.tasks) if args.tasks else runner.tasks()
-            out(render.document(tasks=[render.task_document(task) for task in tasks]))
+            out(documents.document(tasks=[documents.task_document(task) for task in tasks]))
         elif args.crontab:
             out_text(runner.export_crontab(*args.tasks).rstrip("\n"))
         elif args.with_secrets is not None:
@@ -119,7 +120,7 @@ def _export(args: Any) -> int:
 def _tell_hidden(hiding: tuple[str, ...]) -> None:
     if hiding:
         say(
-            f"values that look secret are {render.MASK} in {', '.join(hiding)}: apply refuses that; "
+            f"values that look secret are {spelling.MASK} in {', '.join(hiding)}: apply refuses that; "
             "--with-secrets FILE writes them"
         )
 
@@ -189,11 +190,11 @@ def _import(args: Any) -> int:
                 progress=progress,
             )
         if args.json:
-            out(render.import_document(found))
+            out(documents.import_document(found))
         elif found.lines:
-            out(render.import_table(page(args), found.lines))
+            out(tables.import_table(page(args), found.lines))
         if not args.json:
-            say(render.import_sentence(found))
+            say(tables.import_sentence(found))
         for sentence in found.told:
             say(sentence)
     return errors.EXIT_FAILED if found.nothing else errors.EXIT_DONE

@@ -3,10 +3,10 @@
 import argparse
 from typing import Any
 
-from taskrunner import render
 from taskrunner.api import TaskRunner
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, say_when, with_json
 from taskrunner.model.values import Run
+from taskrunner.render import documents, tables
 
 
 def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -22,19 +22,19 @@ def _show(args: Any) -> int:
         if isinstance(task, Run):
             _show_run(args, task)
         elif args.json:
-            out(render.document(tasks=[render.task_document(task)]))
+            out(documents.document(tasks=[documents.task_document(task)]))
         else:
             runs = runner.history(task.id, limit=5)
             traces = runner.traces(runs)
-            out(render.task_page(page(args), task, runner.describe(task), runs, traces))
+            out(tables.task_page(page(args), task, runner.describe(task), runs, traces))
     return 0
 
 
 def _show_run(args: Any, run: Run) -> None:
     if args.json:
-        out(render.document(runs=[render.run_document(run)]))
+        out(documents.document(runs=[documents.run_document(run)]))
     else:
-        out(render.run_page(page(args), run, args.runner.traces([run])))
+        out(tables.run_page(page(args), run, args.runner.traces([run])))
 
 
 def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -59,9 +59,9 @@ def _list(args: Any) -> int:
     with door(args) as runner:
         tasks = runner.tasks(kind=args.kind)
         if args.json:
-            out(render.document(tasks=[render.task_document(task) for task in tasks]))
+            out(documents.document(tasks=[documents.task_document(task) for task in tasks]))
         elif tasks:
-            out(render.tasks_table(page(args), tasks))
+            out(tables.tasks_table(page(args), tasks))
         else:
             what = "tasks yet" if args.kind is None else f"tasks of kind {' or '.join(args.kind)}"
             say(f"there are no {what}: taskrunner add NAME --every 1d -- COMMAND")

@@ -9,11 +9,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from taskrunner import clock, render
+from taskrunner import clock
 from taskrunner.errors import UnknownRun
 from taskrunner.model.record import record
 from taskrunner.model.values import Run, State, Task
 from taskrunner.processes import output
+from taskrunner.render import documents, page
 from taskrunner.schedule import durations
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.posted import Posted
@@ -54,7 +55,7 @@ class Message:
     @cached_property
     def document(self) -> dict[str, Any]:
         """The whole of it, for programs."""
-        run = None if self.run is None else render.run_document(self.run)
+        run = None if self.run is None else documents.run_document(self.run)
         return {
             "version": 1,
             "event": self.event,
@@ -122,7 +123,7 @@ def _lines(message: Message) -> list[str]:
         pairs += _about(message.run)
     if message.task is not None and message.task.last_success is not None:
         pairs.append(("last success", clock.iso(message.task.last_success)))
-    return [f"{name:<13} {render.visible(value)}" for name, value in pairs]
+    return [f"{name:<13} {page.visible(value)}" for name, value in pairs]
 
 
 def _about(run: Run) -> list[tuple[str, str]]:
@@ -184,7 +185,7 @@ def together(messages: Sequence[Message]) -> Message:
 
 def _short(text: str) -> str:
     """Return a text as one line that is not too long."""
-    line = " ".join(render.visible(text).split())
+    line = " ".join(page.visible(text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskrunner import clock
 from taskrunner.model.values import Pruned, Run, Task
 from taskrunner.render.page import escaped
-from taskrunner.render.words import group, masked
+from taskrunner.render.spelling import group, masked
 
 if TYPE_CHECKING:
     from taskrunner.decide.policy import Decision

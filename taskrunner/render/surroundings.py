@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskrunner.render.page import visible
-from taskrunner.render.words import MASK, masked
+from taskrunner.render.spelling import MASK, masked
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import Environment

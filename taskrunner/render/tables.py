@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from taskrunner.model.record import like
 from taskrunner.model.values import Gap, OnLost, Pruned, Run, Severity, State, Task
 from taskrunner.render.page import Column, Page, beside, cut, visible
-from taskrunner.render.words import (
+from taskrunner.render.spelling import (
     MASK,
     MAX_OUTPUT,
     about,

@@ -15,7 +15,7 @@ from taskrunner.errors import InputError
 from taskrunner.home import channels, heartbeat, paths
 from taskrunner.model.answers import Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, State, Task
-from taskrunner.render.words import many
+from taskrunner.render.spelling import many
 from taskrunner.report import agenda as plan_of_days
 from taskrunner.schedule import kinds, zones
 from taskrunner.schedule.kinds import Schedule

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Sequence
 from datetime import timedelta
 
-from taskrunner import render
 from taskrunner.errors import shown
 from taskrunner.model.values import Kind, Task
+from taskrunner.render import page, spelling
 from taskrunner.schedule.kinds import Every
 from taskrunner.supervise import command
 from taskrunner.tasks import crontab
@@ -38,7 +38,7 @@ def write(tasks: Sequence[Task], path: str, zone: str) -> str:
 
 
 def _flat(text: str) -> str:
-    return " ".join(render.visible(text).replace("\\x0a", " ").split())
+    return " ".join(page.visible(text).replace("\\x0a", " ").split())
 
 
 def _when(task: Task) -> str | None:
@@ -69,7 +69,7 @@ def _lost(task: Task, path: str) -> list[str]:
     """Return what a line of a crontab leaves out of a task, a phrase each."""
     found = []
     if _when(task) is None:
-        found.append(f"its schedule, {render.when(task)}, so the line is a comment")
+        found.append(f"its schedule, {spelling.when(task)}, so the line is a comment")
     if not task.enabled:
         found.append("that it is disabled, so the line is a comment")
     if _too_long(task, path):
@@ -79,7 +79,7 @@ def _lost(task: Task, path: str) -> list[str]:
         found.append(
             "Python by itself: the line calls the launcher of taskrunner, which has to stay"
         )
-    masked = [name for name, value in render.masked(task.env).items() if value != task.env[name]]
+    masked = [name for name, value in spelling.masked(task.env).items() if value != task.env[name]]
     if masked:
         found.append(f"the value of {', '.join(masked)}, which looks secret")
     return found
@@ -107,7 +107,7 @@ def _options(task: Task) -> list[tuple[str, str]]:
     )
     values = {name: getattr(task, name) for name in known}
     said = {
-        name: render.length(value) if isinstance(value, timedelta) else str(value)
+        name: spelling.length(value) if isinstance(value, timedelta) else str(value)
         for name, value in values.items()
         if value not in (None, 0)
     }
@@ -126,7 +126,7 @@ def _command(task: Task, path: str) -> str:
     """Return the command line of a task, with directory, umask, variables and input, for one line of a crontab."""
     parts = [f"cd {shlex.quote(task.cwd)} &&"] if task.cwd is not None else []
     parts += [f"umask {task.umask:03o};"] if task.umask is not None else []
-    pairs = [f"{name}={shlex.quote(value)}" for name, value in render.masked(task.env).items()]
+    pairs = [f"{name}={shlex.quote(value)}" for name, value in spelling.masked(task.env).items()]
     if task.shell is None:
         pairs += _of_python(task, path)
         parts += [*pairs, shlex.join(command.argv(task))]

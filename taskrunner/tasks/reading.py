@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from taskrunner import render
 from taskrunner.errors import InputError, shown
 from taskrunner.model.record import field, mutable
+from taskrunner.render import spelling
 from taskrunner.schedule import describe, instants, zones
 from taskrunner.schedule.kinds import After, At, Boot, Cron, Every, Manual, Schedule
 from taskrunner.tasks import options
@@ -287,10 +287,10 @@ def _checked(key: str, value: Any) -> Any:
         value = timedelta(seconds=value) if 0 < value < 1e10 else value
     if key == "umask" and isinstance(value, int):
         raise InputError('it must be text in octal, such as "022"')
-    if key == "env" and isinstance(value, dict) and render.MASK in value.values():
-        hidden = next(name for name, text in value.items() if text == render.MASK)
+    if key == "env" and isinstance(value, dict) and spelling.MASK in value.values():
+        hidden = next(name for name, text in value.items() if text == spelling.MASK)
         raise InputError(
-            f"{hidden} is {render.MASK}, which stands for a value that export did not show: write the value"
+            f"{hidden} is {spelling.MASK}, which stands for a value that export did not show: write the value"
         )
     options.READERS[key](value)
     return value

@@ -7,8 +7,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from taskrunner import render
 from taskrunner.model.values import Kind, Task
+from taskrunner.render import documents, page, spelling
 from taskrunner.tasks import options
 from taskrunner.tasks.taskfile import KEYS
 
@@ -26,7 +26,7 @@ def write(
     for task in tasks:
         values = _values(task, usual)
         if "env" in values and not secrets:
-            masked = render.masked(task.env)
+            masked = spelling.masked(task.env)
             hiding += [task.name] if masked != task.env else []
             values["env"] = masked
         body = [f"{key} = {_written(key, values[key])}" for key in KEYS if key in values]
@@ -41,7 +41,7 @@ def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
     if task.kind in (Kind.CRON, Kind.EVERY, Kind.AT):
         found["tz"] = task.tz
     if task.anchor is not None:
-        found["anchor"] = render.instant(task.anchor)
+        found["anchor"] = documents.instant(task.anchor)
     found |= {"from_finish": True} if task.from_finish else {}
     found |= {} if task.enabled else {"enabled": False}
     found |= {"command": task.command} if task.command else {}
@@ -67,17 +67,17 @@ def _typed(name: str, task: Task) -> Any:
         return "none" if name == "timeout" else False
     if isinstance(value, timedelta):
         whole = not value % timedelta(seconds=1)
-        return render.length(value) if whole else value.total_seconds()
+        return spelling.length(value) if whole else value.total_seconds()
     if name == "umask":
         return f"{task.umask:03o}"
     if name == "group":
-        return render.group(task)
+        return spelling.group(task)
     if name == "args" and not _in_toml(value):
-        return render.arguments(value)
+        return spelling.arguments(value)
     if name == "limit":
-        return render.limits(task.limit) or False
+        return spelling.limits(task.limit) or False
     if name == "max_output":
-        return render.size(task.max_output)
+        return spelling.size(task.max_output)
     return str(value) if isinstance(value, StrEnum) else value
 
 
@@ -113,4 +113,4 @@ def _key(name: str) -> str:
 def _quoted(text: str) -> str:
     """Return a basic string of TOML, in which nothing is unseen; JSON escapes the rest alike."""
     plain = json.dumps(text, ensure_ascii=False)
-    return render.UNSEEN.sub(lambda found: f"\\U{ord(found.group()):08x}", plain)
+    return page.UNSEEN.sub(lambda found: f"\\U{ord(found.group()):08x}", plain)

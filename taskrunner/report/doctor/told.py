@@ -8,7 +8,7 @@ from datetime import timedelta
 from taskrunner.errors import shown
 from taskrunner.home import channels, paths
 from taskrunner.model.answers import Finding
-from taskrunner.render.words import many
+from taskrunner.render.spelling import many
 from taskrunner.report.doctor.seen import Seen, ok, warning
 from taskrunner.tasks import obstacles
 

@@ -352,7 +352,7 @@ def docstring(node: ast.ClassDef | ast.FunctionDef) -> str:
 def library_page() -> str:
     """Return the page of the library, from its source."""
     schedules, model = Module("schedule/kinds"), Module("model/values")
-    door = Module("api/__init__").classes()["TaskRunner"]
+    door = Module("api/task_runner").classes()["TaskRunner"]
     body = Module("api/door").classes()["Door"].body
     made = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
     records = [

@@ -8,9 +8,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
-    from taskrunner.api import (
-        TaskRunner as TaskRunner,
-    )
+    from taskrunner.api.task_runner import TaskRunner as TaskRunner
     from taskrunner.clocks.entry import Fitted as Fitted
     from taskrunner.decide.policy import Action as Action, Decision as Decision, Span as Span
     from taskrunner.errors import (
@@ -118,7 +116,7 @@ else:
         "Status": "model.answers",
         "Told": "model.answers",
         "Upcoming": "model.answers",
-        "TaskRunner": "api",
+        "TaskRunner": "api.task_runner",
         "Interval": "schedule.durations",
         "Fitted": "clocks.entry",
         "DuplicateTask": "errors",

@@ -1474,7 +1474,7 @@ def test_a_bug_is_one_sentence_and_a_report(tell, monkeypatch, words, code):
     def broken(self):
         raise ZeroDivisionError("seven by nothing")
 
-    monkeypatch.setattr("taskrunner.api.TaskRunner._here", broken)
+    monkeypatch.setattr("taskrunner.api.task_runner.TaskRunner._here", broken)
     out, err, found = tell(*words)
     assert (out, found) == ("", code)
     one_sentence(err)
@@ -1488,7 +1488,7 @@ def test_an_interruption_has_its_code(tell, monkeypatch):
     def interrupted(self, **_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("taskrunner.api.TaskRunner.tasks", interrupted)
+    monkeypatch.setattr("taskrunner.api.task_runner.TaskRunner.tasks", interrupted)
     assert tell("list") == ("", "taskrunner: interrupted\n", INTERRUPTED)
 
 

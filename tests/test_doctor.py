@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from taskrunner import Cron, Every, Manual, cli, clock, migrations
-from taskrunner.api import TaskRunner
+from taskrunner.api.task_runner import TaskRunner
 from taskrunner.cli.common import Arguments
 from taskrunner.clocks import cron, entries, systemd
 from taskrunner.home import heartbeat, program

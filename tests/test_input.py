@@ -112,7 +112,7 @@ def test_a_traceback_is_told_from_a_sentence(tmp_path, monkeypatch):
     def broken(_):
         raise KeyError("x")
 
-    monkeypatch.setattr("taskrunner.api.TaskRunner.tasks", lambda *_, **__: broken(0))
+    monkeypatch.setattr("taskrunner.api.task_runner.TaskRunner.tasks", lambda *_, **__: broken(0))
     (tmp_path / "home").mkdir(mode=0o700)
     with pytest.raises(AssertionError, match="this is a bug"):
         typed.type_one(str(tmp_path), ["list"])

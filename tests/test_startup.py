@@ -26,7 +26,7 @@ OWN = {"list": "cli.tasks", "history": "cli.runs cli.watch render.graph"}
 # What a tick that has something to do needs no more than an idle one.
 NEVER_IN_A_TICK = {
     *("argparse", "croniter", "dateutil", "difflib", "logging", "tomllib"),
-    *("taskrunner.api", "taskrunner.cli", "taskrunner.render"),
+    *("taskrunner.api.task_runner", "taskrunner.cli", "taskrunner.render"),
 }
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
-from taskrunner.api import TaskRunner
+from taskrunner.api.task_runner import TaskRunner
 from taskrunner.errors import MomentError, StateError, ZoneError, shown
 from taskrunner.home import config
 from taskrunner.model.values import Kind

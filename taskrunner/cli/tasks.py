@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from taskrunner.api import TaskRunner
+from taskrunner.api.task_runner import TaskRunner
 from taskrunner.cli.common import Declare, Verbs, declare, door, out, page, say, say_when, with_json
 from taskrunner.model.values import Run
 from taskrunner.render import documents, tables

@@ -6,7 +6,7 @@ The door to `screen`, which is imported where somebody watches, and nowhere else
 import argparse
 from collections.abc import Callable
 
-from taskrunner.api import TaskRunner
+from taskrunner.api.task_runner import TaskRunner
 
 
 def with_watch(parser: argparse.ArgumentParser) -> None:

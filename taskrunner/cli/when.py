@@ -4,7 +4,7 @@ import argparse
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner.api import TaskRunner
+from taskrunner.api.task_runner import TaskRunner
 from taskrunner.cli.common import say
 from taskrunner.errors import InputError, shown
 from taskrunner.schedule.kinds import (

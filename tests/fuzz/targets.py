@@ -17,7 +17,7 @@ from itertools import islice
 from unittest import mock
 
 from taskrunner import Every, clock
-from taskrunner.api import TaskRunner
+from taskrunner.api.task_runner import TaskRunner
 from taskrunner.clocks import systemd
 from taskrunner.errors import InputError, StateError
 from taskrunner.home import config, heartbeat, paths, program

@@ -20,7 +20,7 @@ from typing import TypeVar
 from unittest import mock
 
 from taskrunner import cli, errors
-from taskrunner.api import TaskRunner
+from taskrunner.api.task_runner import TaskRunner
 
 T = TypeVar("T")
 

@@ -1,0 +1,27 @@
+"""The one door: everything taskrunner can do, for the command line, for web applications and for strangers.
+
+    runner = TaskRunner()
+    runner.add("report", ["/opt/report.sh"], Every("1d"))
+    runner.tick()
+    for run in runner.history("report"):
+        print(run.slot, run.state)
+
+Here a request is checked and put into words of the model; the work is done in the rooms below.
+"""
+
+from taskrunner.api.clock import Clock
+from taskrunner.api.door import find_home
+from taskrunner.api.files import TaskFiles
+from taskrunner.api.keeping import Keeping
+from taskrunner.api.notices import Notices
+from taskrunner.api.runs import Runs
+
+__all__ = ["TaskRunner", "find_home"]
+
+
+class TaskRunner(TaskFiles, Runs, Clock, Keeping, Notices):
+    """One taskrunner in one home; a context manager.
+
+    `home` is a path; without it $TASKRUNNER_HOME, else the user's default. `clock` returns an aware datetime
+    and stands in for the wall clock, for tests.
+    """

@@ -28,7 +28,8 @@ import shells  # noqa: E402
 import structure  # noqa: E402
 
 import taskrunner  # noqa: E402
-from taskrunner import cli, migrations  # noqa: E402
+from taskrunner import migrations  # noqa: E402
+from taskrunner.cli import main as cli
 from taskrunner.cli.common import ALIASES  # noqa: E402
 from taskrunner.clocks import systemd  # noqa: E402
 

@@ -24,7 +24,7 @@ def main() -> int:
     if words[-2:] == ["completion", "--tasks"] and (len(words) == 2 or words[:-3] == ["--home"]):
         return _names(words[1] if len(words) == 4 else None)
     _be_patient(kept=words[:1] == ["apply"])
-    from taskrunner.cli import main as command_line
+    from taskrunner.cli.main import main as command_line
 
     return _leave(command_line())
 

@@ -42,8 +42,8 @@ from taskrunner import (
     UnknownRun,
     UnknownTask,
     ZoneError,
-    cli,
 )
+from taskrunner.cli import main
 from taskrunner.model.values import End
 from taskrunner.supervise import follow_up
 from taskrunner.tick import by_hand
@@ -334,7 +334,9 @@ def test_each_flag_of_add_is_a_keyword():
     import inspect
 
     (verbs,) = (
-        action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)
+        action
+        for action in main.parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
     )
     flags = {action.dest for action in verbs.choices["add"]._actions}
     flags -= {"help", "home", "verbose", "json", "quiet", "color"}

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import State, TaskRunner, cli
+from taskrunner import State, TaskRunner
+from taskrunner.cli import main
 from tests.samples import ROOT, call, program, start, wait_for
 
 DONE, FAILED, USAGE, BUG, BUSY, REFUSED, INTERRUPTED = 0, 1, 2, 3, 75, 125, 130
@@ -53,7 +54,7 @@ def tell(home, capsys):
     """Do what a command line asks for, in this process; returns stdout, stderr and the exit code."""
 
     def tell(*words, home=home):
-        code = cli.main(["--home", str(home), *words])
+        code = main.main(["--home", str(home), *words])
         out, err = capsys.readouterr()
         return out, err, code
 
@@ -174,9 +175,9 @@ def test_a_relative_home_is_taken_from_the_current_folder(tell, tmp_path, monkey
 def test_the_home_can_be_named_before_and_after_the_verb_and_by_a_variable(
     home, capsys, monkeypatch
 ):
-    assert cli.main(["add", "x", "--manual", "--home", str(home), "--", "true"]) == DONE
+    assert main.main(["add", "x", "--manual", "--home", str(home), "--", "true"]) == DONE
     monkeypatch.setenv("TASKRUNNER_HOME", str(home))
-    assert cli.main(["show", "x"]) == DONE
+    assert main.main(["show", "x"]) == DONE
     assert "only by hand" in capsys.readouterr().out
 
 
@@ -1249,14 +1250,14 @@ def test_words_without_a_verb_are_refused_without_a_dump(refuses, words):
 
 
 def test_no_words_at_all_give_the_help(capsys):
-    assert cli.main([]) == DONE
+    assert main.main([]) == DONE
     assert "tick" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("words", "told"), [(["help"], "verbs:"), (["help", "add"], "--every")])
 def test_help_is_also_a_word(capsys, words, told):
     with pytest.raises(SystemExit) as ended:
-        cli.main(words)
+        main.main(words)
     assert ended.value.code == DONE
     assert told in capsys.readouterr().out
 
@@ -1266,12 +1267,12 @@ def test_help_is_also_a_word(capsys, words, told):
 
 def parsers():
     """Each verb with its parser."""
-    whole = cli.parser()
+    whole = main.parser()
     (verbs,) = (a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
     return verbs
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", main.VERBS)
 def test_the_help_of_a_verb_has_an_example_and_each_option_a_text(verb):
     verbs = parsers()
     parser = verbs.choices[verb]
@@ -1280,7 +1281,7 @@ def test_the_help_of_a_verb_has_an_example_and_each_option_a_text(verb):
     assert [action.dest for action in parser._actions if not action.help] == []
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", main.VERBS)
 def test_every_example_is_understood(verb):
     """Only the words are checked: what they do is tested above."""
     import shlex
@@ -1291,11 +1292,11 @@ def test_every_example_is_understood(verb):
         words = shlex.split(match[1])
         for end in ("--", ">"):
             words = words[: words.index(end)] if end in words else words
-        _, left = cli.parser().parse_known_args(words)
+        _, left = main.parser().parse_known_args(words)
         assert left == []
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", main.VERBS)
 def test_options_and_names_are_taken_in_any_order(verb):
     actions = parsers().choices[verb]._actions
     plain = [word for each in actions if not each.option_strings for word in sample(each)]
@@ -1319,8 +1320,8 @@ def sample(action):
 
 
 def read(verb, *words):
-    args = cli.Arguments()
-    cli._read([verb, *words], args)
+    args = main.Arguments()
+    main._read([verb, *words], args)
     return {**vars(args), "do": None}
 
 
@@ -1340,7 +1341,7 @@ def test_a_command_after_the_dashes_is_intact_whatever_stands_before(tell, door)
 @pytest.mark.parametrize("words", [["--help"], ["add", "--help"], ["--version"]], ids=" ".join)
 def test_help_and_version_are_data(words, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(words)
+        main.main(words)
     out, err = capsys.readouterr()
     assert (ended.value.code, err) == (DONE, "")
     assert "taskrunner" in out
@@ -1522,11 +1523,11 @@ def test_two_ticks_at_once_run_a_slot_once(tell, home, door):
 
 def test_tasks_of_one_kind_are_listed_apart(home, capsys):
     for words in (["once", "--at", "+1d"], ["daily", "--every", "1d"]):
-        assert cli.main(["--home", str(home), "add", *words, "--quiet", "--", "true"]) == 0
-    assert cli.main(["--home", str(home), "list", "--kind", "at"]) == 0
+        assert main.main(["--home", str(home), "add", *words, "--quiet", "--", "true"]) == 0
+    assert main.main(["--home", str(home), "list", "--kind", "at"]) == 0
     out = capsys.readouterr().out
     assert "once" in out and "daily" not in out
-    assert cli.main(["--home", str(home), "list", "--kind", "often"]) == 2
+    assert main.main(["--home", str(home), "list", "--kind", "often"]) == 2
     assert "'often' is no kind of schedule: use one of cron, every" in capsys.readouterr().err
 
 

@@ -9,7 +9,8 @@ import sys
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import cli, errors
+from taskrunner import errors
+from taskrunner.cli import main
 from taskrunner.clocks import cron, entries
 from taskrunner.home import program
 
@@ -258,7 +259,7 @@ def tab(tmp_path, monkeypatch):
 
 
 def verb(*words) -> int:
-    return cli.main([str(word) for word in words])
+    return main.main([str(word) for word in words])
 
 
 def test_install_makes_a_crontab_where_there_is_none_and_uninstall_removes_it(tab, home, capsys):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import cli
+from taskrunner.cli import main
 from taskrunner.clocks import entries, systemd
 from taskrunner.home import program
 
@@ -130,7 +130,7 @@ def answers(folder: Path, does: str) -> None:
 
 
 def verb(home, *words: str) -> int:
-    return cli.main(["--home", str(home), *words])
+    return main.main(["--home", str(home), *words])
 
 
 def calls(machine: Path) -> list[str]:

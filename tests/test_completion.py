@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Manual, TaskRunner, cli
-from taskrunner.cli import completion, meant
+from taskrunner import Manual, TaskRunner
+from taskrunner.cli import completion, main, meant
 from tests.samples import ROOT, call
 
 FOLDER = ROOT / "taskrunner" / "completions"
@@ -226,7 +226,7 @@ def test_asking_for_names_needs_no_parser():
     )
     argv = [sys.executable, "-I", "-c", code]
     loaded = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
-    assert not {"argparse", "taskrunner.api.task_runner", "taskrunner.cli", "croniter"} & set(
+    assert not {"argparse", "taskrunner.api.task_runner", "taskrunner.cli.main", "croniter"} & set(
         loaded
     )
 
@@ -234,13 +234,13 @@ def test_asking_for_names_needs_no_parser():
 # ---- short forms, and what was meant
 
 
-@pytest.mark.parametrize(("alias", "verb"), cli.ALIASES.items())
+@pytest.mark.parametrize(("alias", "verb"), main.ALIASES.items())
 def test_short_forms_do_what_the_verb_does_and_stand_in_the_help(home, places, alias, verb, capsys):
     words, said = (["quo"], "quo") if verb == "remove" else ([], SAID[verb])
     out, err, code = call(home, alias, *words)
     assert code == 0
     assert said in out + err
-    assert cli.main([]) == 0
+    assert main.main([]) == 0
     (listed,) = re.findall(rf"^ +{verb} \((.*)\)", capsys.readouterr().out, re.MULTILINE)
     assert alias in listed.split(", ")
     assert call(home, "help", alias) == call(home, "help", verb)
@@ -298,9 +298,11 @@ def test_the_word_of_another_program_is_answered_with_the_verb_here(home, places
 
 
 def test_every_verb_in_such_an_answer_is_one(home):
-    answers = [meant.advice(word, (*cli.VERBS,)) for word in (*meant.ANSWERS, "new", "purge", "ps")]
+    answers = [
+        meant.advice(word, (*main.VERBS,)) for word in (*meant.ANSWERS, "new", "purge", "ps")
+    ]
     named = [verb for each in answers for verb in re.findall("`taskrunner ([a-z]+)", each)]
-    assert {*named} <= {*cli.VERBS}
+    assert {*named} <= {*main.VERBS}
 
 
 @pytest.mark.parametrize(

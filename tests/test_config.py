@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Manual, cli
+from taskrunner import Manual
+from taskrunner.cli import main
 from taskrunner.errors import InputError, ZoneError
 from taskrunner.home import config
 from taskrunner.home.config import Config
@@ -177,7 +178,7 @@ def test_a_default_that_cannot_be_is_refused_with_where_it_stands(home, runner, 
 def test_an_option_taken_back_has_the_default_of_the_config(home, runner):
     write(home, '[defaults]\ntimeout = "5m"\n')
     runner.add("x", ["true"], Manual(), timeout="1h")
-    assert cli.main(["--home", str(home), "set", "x", "--timeout", "", "--quiet"]) == 0
+    assert main.main(["--home", str(home), "set", "x", "--timeout", "", "--quiet"]) == 0
     assert runner.task("x").timeout == timedelta(minutes=5)
 
 

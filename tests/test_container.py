@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Boot, Every, Manual, State, TaskRunner, cli, clock
+from taskrunner import Boot, Every, Manual, State, TaskRunner, clock
+from taskrunner.cli import main
 from taskrunner.model.values import Command
 from taskrunner.processes.children import Children
 from taskrunner.schedule import durations
@@ -314,7 +315,7 @@ def compose() -> dict[str, list[str] | str]:
 
 def checked(words: list[str]) -> object:
     """The words of a command line of ours, as our parser understands them."""
-    return cli.parser().parse_args(words)
+    return main.parser().parse_args(words)
 
 
 def test_what_the_image_starts_is_a_command_line_of_ours():

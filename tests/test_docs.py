@@ -34,7 +34,7 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import cli
+from taskrunner.cli import main
 from taskrunner.home import config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -350,7 +350,7 @@ def test_the_index_leads_to_every_page() -> None:
     assert not set(DOCS.rglob("*.md")) - seen
 
 
-@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+@pytest.mark.parametrize("verb", sorted(main.VERBS))
 def test_each_verb_has_a_section_and_is_mentioned_where_a_person_would_look(verb: str) -> None:
     assert verb in anchors(DOCS / "reference/cli.md")
     guides = [DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
@@ -405,7 +405,7 @@ def test_the_daemons_unit_waits_for_longer_than_the_daemon_does() -> None:
 def test_what_the_units_start_is_a_command_line_of_ours(unit: Path) -> None:
     program, *words = settings(unit.name)["ExecStart"].split()
     assert program == "/usr/local/bin/taskrunner"
-    assert cli.parser().parse_args(words).verb in ("tick", "daemon")
+    assert main.parser().parse_args(words).verb in ("tick", "daemon")
 
 
 @pytest.mark.parametrize(("file", "fields"), [("taskrunner", 6), ("crontab.example", 5)])

@@ -17,8 +17,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, cli, clock, migrations
+from taskrunner import Cron, Every, Manual, clock, migrations
 from taskrunner.api.task_runner import TaskRunner
+from taskrunner.cli import main
 from taskrunner.cli.common import Arguments
 from taskrunner.clocks import cron, entries, systemd
 from taskrunner.home import heartbeat, program
@@ -100,7 +101,7 @@ def works_as_printed(cure):
         first, *words = shlex.split(command)
         assert not [word for word in words if re.fullmatch("[A-Z]{2,}", word)], command
         if first == "taskrunner":
-            cli._read(words, Arguments())
+            main._read(words, Arguments())
         else:
             assert os.path.basename(first) in PROGRAMS, command
 
@@ -141,17 +142,17 @@ def test_what_is_well_is_told_with_the_versions_and_the_paths(well):
 def test_the_exit_code_is_the_worst_that_was_found(well, monkeypatch, capsys):
     monkeypatch.setattr(program, "changeable_by", lambda _: None)
     monkeypatch.setattr(clock, "now", lambda: NOW)
-    assert cli.main(["--home", str(well), "doctor"]) == 0
+    assert main.main(["--home", str(well), "doctor"]) == 0
     well.chmod(0o755)
-    assert cli.main(["--home", str(well), "doctor"]) == 1
+    assert main.main(["--home", str(well), "doctor"]) == 1
     (well / "heartbeat").unlink()
-    assert cli.main(["--home", str(well), "doctor"]) == 2
+    assert main.main(["--home", str(well), "doctor"]) == 2
     assert capsys.readouterr().out.splitlines()[-1].startswith("zone_data")
 
 
 def test_the_document_has_findings_with_cures_and_paths(well, capsys):
     (well / "heartbeat").unlink()
-    assert cli.main(["--home", str(well), "doctor", "--json"]) == 2
+    assert main.main(["--home", str(well), "doctor", "--json"]) == 2
     document = json.loads(capsys.readouterr().out)
     assert document["version"] == 1
     assert set(document) == {"version", "findings", "paths"}
@@ -850,14 +851,14 @@ def test_the_check_is_critical_when_the_store_is_broken_newer_or_locked(well, mo
 
 
 def test_the_check_is_one_line_with_a_word_and_an_exit_code(well, capsys):
-    assert cli.main(["--home", str(well), "status", "--check"]) == 2  # the beat is of another year
+    assert main.main(["--home", str(well), "status", "--check"]) == 2  # the beat is of another year
     said = capsys.readouterr().out
     assert said.startswith("CRITICAL - ")
     assert said.count("\n") == 1
 
 
 def test_the_check_has_no_document(home, capsys):
-    assert cli.main(["--home", str(home), "status", "--check", "--json"]) == 2
+    assert main.main(["--home", str(home), "status", "--check", "--json"]) == 2
     assert "--json goes only without --check" in capsys.readouterr().err
 
 

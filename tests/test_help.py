@@ -7,7 +7,8 @@ import stat
 
 import pytest
 
-from taskrunner import Cron, State, TaskRunner, cli
+from taskrunner import Cron, State, TaskRunner
+from taskrunner.cli import main
 from tests.history import ran
 
 # Those that never end by themselves, and those whose work is on the host; their verbs have tests of their own.
@@ -28,8 +29,8 @@ FILE = (
 
 
 def examples():
-    (verbs,) = (a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
-    for verb in cli.VERBS:
+    (verbs,) = (a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for verb in main.VERBS:
         lines = verbs.choices[verb].epilog.splitlines()[1:]
         for line in (re.split(r" {3,}", each.strip())[0] for each in lines):
             if verb not in ELSEWHERE and not any(each in line for each in NOT_HERE):
@@ -80,15 +81,15 @@ def test_an_example_of_the_help_does_what_it_says(furnished, home, capsys, verb,
     if line.startswith("eval"):
         words = ["completion", "zsh"]
     if verb != "cancel":  # nothing is to be waited for
-        assert cli.main(["--home", str(home), "cancel", "backup"]) == 0
+        assert main.main(["--home", str(home), "cancel", "backup"]) == 0
     if verb == "add" and words[1] == "backup":
-        assert cli.main(["--home", str(home), "remove", "backup"]) == 0
+        assert main.main(["--home", str(home), "remove", "backup"]) == 0
     if verb in ("enable", "resume"):
-        assert cli.main(["--home", str(home), "hold"]) == 0
+        assert main.main(["--home", str(home), "hold"]) == 0
     if "--detach" in words:
         words.remove("--detach")  # it would leave a process behind
     capsys.readouterr()
-    code = cli.main(["--home", str(home), *words])
+    code = main.main(["--home", str(home), *words])
     out, err = capsys.readouterr()
     assert code in MAY_WARN.get(verb, {0}), err
     assert "Traceback" not in out + err
@@ -96,12 +97,12 @@ def test_an_example_of_the_help_does_what_it_says(furnished, home, capsys, verb,
 
 def test_every_verb_has_examples_that_are_done_or_says_where_else():
     done = {each.values[0] for each in examples()}
-    assert done | set(ELSEWHERE) == set(cli.VERBS)
+    assert done | set(ELSEWHERE) == set(main.VERBS)
 
 
 def test_a_file_with_secrets_of_an_example_is_private(furnished, home, tmp_path):
     words = furnished("export", "taskrunner export --with-secrets tasks.toml")
-    assert cli.main(["--home", str(home), *words]) == 0
+    assert main.main(["--home", str(home), *words]) == 0
     assert stat.S_IMODE((tmp_path / "tasks.toml").stat().st_mode) == 0o600
 
 
@@ -109,7 +110,7 @@ def test_a_file_with_secrets_of_an_example_is_private(furnished, home, tmp_path)
 def test_the_help_is_as_wide_as_the_terminal(width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
     with pytest.raises(SystemExit):
-        cli.main(["add", "--help"])
+        main.main(["add", "--help"])
     flags = capsys.readouterr().out.partition("when (exactly one):")[2].partition("examples:")[0]
     longest = max(map(len, flags.splitlines()))
     assert longest <= width

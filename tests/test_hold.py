@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Hold, InputError, Manual, StateError, cli
+from taskrunner import Hold, InputError, Manual, StateError
+from taskrunner.cli import main
 from taskrunner.clock import to_ms
 from taskrunner.render import tables
 from taskrunner.render.page import Page
@@ -122,7 +123,7 @@ def tell(home, capsys):
     """Do what a command line asks for, in this process; returns stdout, stderr and the exit code."""
 
     def tell(*words):
-        code = cli.main(["--home", str(home), *words])
+        code = main.main(["--home", str(home), *words])
         return *capsys.readouterr(), code
 
     return tell
@@ -163,13 +164,13 @@ def test_a_length_that_is_none_is_wrong_usage(tell, store):
 
 
 def test_a_length_that_is_none_is_wrong_also_where_there_is_no_store(home, capsys):
-    assert cli.main(["--home", str(home), "hold", "--for", "soon"]) == 2
+    assert main.main(["--home", str(home), "hold", "--for", "soon"]) == 2
     assert "'soon' is no length of time" in capsys.readouterr().err
     assert list(home.iterdir()) == []
 
 
 def test_a_dry_run_says_that_the_store_is_held(home, runner, capsys):
     runner.add("x", ["true"], Manual())
-    assert cli.main(["--home", str(home), "hold", "--quiet"]) == 0
-    assert cli.main(["--home", str(home), "tick", "--dry-run"]) == 0
+    assert main.main(["--home", str(home), "hold", "--quiet"]) == 0
+    assert main.main(["--home", str(home), "tick", "--dry-run"]) == 0
     assert "nothing would be done: the store is held by " in capsys.readouterr().err

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from taskrunner import Every, Manual, TaskRunner, cli
+from taskrunner import Every, Manual, TaskRunner
+from taskrunner.cli import main
 from tests.samples import call, wait_for
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
@@ -44,7 +45,7 @@ def ask(home, capsys):
     """Do a command line in this process and return the one document it prints."""
 
     def ask(*words):
-        code = cli.main(["--home", str(home), *words])
+        code = main.main(["--home", str(home), *words])
         out, err = capsys.readouterr()
         assert code == 0, err
         return json.loads(out)  # raises for anything before or after one document
@@ -55,7 +56,7 @@ def ask(home, capsys):
 @pytest.fixture
 def tell(home, capsys):
     def tell(*words):
-        code = cli.main(["--home", str(home), *words])
+        code = main.main(["--home", str(home), *words])
         capsys.readouterr()
         return code
 
@@ -82,7 +83,7 @@ def check_instants(value, name=""):
 
 def options():
     """The names of the options of `add`, with an underscore."""
-    whole = cli.parser()
+    whole = main.parser()
     (verbs,) = (a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
     return {action.dest for action in verbs.choices["add"]._actions} - NO_OPTIONS
 

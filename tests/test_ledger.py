@@ -19,9 +19,9 @@ from taskrunner import (
     State,
     UnknownRun,
     UnknownTask,
-    cli,
     clock as clock_room,
 )
+from taskrunner.cli import main
 from taskrunner.decide import ledger
 from taskrunner.model.values import End, Event, Gap, Hold, Process, Trigger
 from taskrunner.render import documents, page, tables
@@ -933,7 +933,7 @@ def tell(home, capsys):
     """Do what a command line asks for, in this process; returns stdout, stderr and the exit code."""
 
     def tell(*words):
-        code = cli.main(["--home", str(home), *words])
+        code = main.main(["--home", str(home), *words])
         return *capsys.readouterr(), code
 
     return tell

@@ -98,12 +98,12 @@ def test_a_program_that_asks_for_too_much_memory_is_refused_it(way, door):
 
 
 def test_limits_are_shown_as_they_are_typed(door, home, capsys):
-    from taskrunner import cli
+    from taskrunner.cli import main
 
     words = ["add", "x", "--manual", "--limit", "memory=512MB,cpu=90s,files=10", "--", "true"]
-    assert cli.main(["--home", str(home), *words]) == 0
+    assert main.main(["--home", str(home), *words]) == 0
     assert door.task("x").limit == {"memory": 512_000_000, "cpu": 90, "files": 10}
-    cli.main(["--home", str(home), "show", "x"])
+    main.main(["--home", str(home), "show", "x"])
     assert "limit         memory=512MB,cpu=1m30s,files=10\n" in capsys.readouterr().out
 
 

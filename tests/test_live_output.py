@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from taskrunner import Manual, TaskRunner, cli
+from taskrunner import Manual, TaskRunner
+from taskrunner.cli import main
 from taskrunner.cli.interleaved import LONGEST, Interleaved
 from taskrunner.model.answers import Piece
 from taskrunner.model.values import State
@@ -140,7 +141,7 @@ def test_who_listens_may_be_slow_and_gets_the_rest_in_the_end(door):
     "words", [["log"], ["log", "slow", "quick"], ["log", "--all"], ["log", "-f", "--all", "--json"]]
 )
 def test_a_log_of_no_run_or_of_several_says_what_would_be_right(home, capsys, words):
-    assert cli.main(["--home", str(home), *words]) == 2
+    assert main.main(["--home", str(home), *words]) == 2
     err = capsys.readouterr().err
     assert "-f --all" in err
     assert len(err.splitlines()) == 1

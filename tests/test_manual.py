@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from taskrunner import cli
+from taskrunner.cli import main
 from taskrunner.home import config
 from tests.samples import ROOT
 
@@ -57,7 +57,7 @@ def test_man_shows_the_page_without_a_warning(needs, page):
 def test_the_page_of_the_program_has_each_verb_and_flag(needs):
     needs("man", shutil.which("man"), "man is not here")
     text = shown(ROOT / "contrib/man/taskrunner.1")
-    for verb in cli.VERBS:
+    for verb in main.VERBS:
         assert re.search(rf"^   {verb}$", text, re.M), verb
     for flag in ("--catch-up WHAT", "--max-silence LENGTH", "--textfile FILE", "--home DIR"):
         assert flag in text

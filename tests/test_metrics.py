@@ -15,7 +15,8 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as textfile_families
 
-from taskrunner import Cron, Every, Manual, State, TaskRunner, cli, migrations
+from taskrunner import Cron, Every, Manual, State, TaskRunner, migrations
+from taskrunner.cli import main
 from taskrunner.notify import metrics
 from tests.history import SECOND, ran
 from tests.samples import NOON, ROOT, call, start, wait_for
@@ -380,7 +381,7 @@ def test_who_reads_while_others_write_sees_a_whole_file(runner, home, tmp_path):
 @pytest.mark.parametrize("value", ["t.prom", "/var/lib/", ""])
 def test_a_setting_that_is_no_path_from_the_root_on_is_refused(home, value, capsys):
     (home / "taskrunner.toml").write_text(f'metrics_textfile = "{value}"\n')
-    assert cli.main(["--home", str(home), "metrics"]) == 2
+    assert main.main(["--home", str(home), "metrics"]) == 2
     assert "it must be the path of a file, from / on" in capsys.readouterr().err
 
 

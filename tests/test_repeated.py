@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from taskrunner import At, Every, Manual, TaskRunner, cli
+from taskrunner import At, Every, Manual, TaskRunner
+from taskrunner.cli import main
 from taskrunner.cli.common import Several
 from taskrunner.errors import InputError, UnknownTask
 
@@ -17,7 +18,7 @@ def tell(home, capsys):
     """Do what a command line asks for; returns stdout, stderr and the exit code."""
 
     def tell(*words):
-        code = cli.main(["--home", str(home), *words])
+        code = main.main(["--home", str(home), *words])
         return *capsys.readouterr(), code
 
     return tell
@@ -36,7 +37,7 @@ def three(home):
 
 def options():
     """Each option that takes a value, of each verb."""
-    whole = cli.parser()
+    whole = main.parser()
     (verbs,) = (a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
     for verb, parser in verbs.choices.items():
         for action in parser._actions:

@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from taskrunner import Every, Manual, State, TaskRunner, UnknownRun, cli, clock as clock_room
+from taskrunner import Every, Manual, State, TaskRunner, UnknownRun, clock as clock_room
+from taskrunner.cli import main
 from taskrunner.errors import StateError
 from taskrunner.home import heartbeat
 from taskrunner.home.heartbeat import Beat
@@ -258,11 +259,11 @@ def test_a_log_says_that_its_output_was_pruned(door, store, settle, home, capsys
     )
     settle(keep_output=1500)
     again(door).prune()
-    assert cli.main(["--home", str(home), "log", str(first)]) == 1
+    assert main.main(["--home", str(home), "log", str(first)]) == 1
     told = capsys.readouterr()
     assert told.out == ""
     assert f"the output of run {first} was pruned: it wrote 1000 bytes" in told.err
-    assert cli.main(["--home", str(home), "log", str(silent)]) == 0
+    assert main.main(["--home", str(home), "log", str(silent)]) == 0
     assert capsys.readouterr() == ("", "")
     with pytest.raises(StateError, match="was pruned"):
         door.output(door.run_of(first))
@@ -605,16 +606,16 @@ def test_the_command_line_says_what_was_removed(door, store, home, boot, capsys,
         ran(store, ended=OLD + number * MINUTE, output=b"some output")
     # The program has the real clock: by it all of this is as old, or older.
     monkeypatch.setattr("taskrunner.clock.now", door._clock)
-    assert cli.main(["--home", str(home), "prune", "--dry-run"]) == 0
+    assert main.main(["--home", str(home), "prune", "--dry-run"]) == 0
     assert capsys.readouterr().out.startswith("3 runs, 3 outputs (")
-    assert cli.main(["--home", str(home), "prune", "--json"]) == 0
+    assert main.main(["--home", str(home), "prune", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told) == [
         *("version", "dry_run", "runs", "outputs", "bytes", "events", "freed", "refused"),
     ]
     assert (told["runs"], told["outputs"], told["refused"]) == (3, 3, None)
     boot.off = 3_600_000
-    assert cli.main(["--home", str(home), "prune"]) == 1
+    assert main.main(["--home", str(home), "prune"]) == 1
     out, err = capsys.readouterr()
     assert out.startswith("0 runs, 0 outputs (0 bytes) and 0 events removed")
     assert "the clock" in err

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from taskrunner import Every, InputError, Manual, TaskRunner, cli
+from taskrunner import Every, InputError, Manual, TaskRunner
+from taskrunner.cli import main
 from tests.samples import ROOT, call
 
 
@@ -100,7 +101,7 @@ def test_what_cannot_be_printed_is_an_error(home, words):
 
 def test_the_version_is_printed_as_before(capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["--version"])
+        main.main(["--version"])
     assert not ended.value.code
     assert capsys.readouterr().out.startswith("taskrunner ")
 

@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import Manual, State, Trigger, UnknownTask, cli
+from taskrunner import Manual, State, Trigger, UnknownTask
+from taskrunner.cli import main
 from taskrunner.model.answers import Figures
 from taskrunner.render import documents, page, tables
 from taskrunner.report import stats
@@ -295,19 +296,19 @@ def test_the_document_has_its_keys_in_their_order(runner, store):
 
 def test_the_command_line_prints_a_table_and_a_document(runner, store, home, capsys):
     ran(store, ended=NOON - DAY)
-    assert cli.main(["--home", str(home), "stats", "x"]) == 0
+    assert main.main(["--home", str(home), "stats", "x"]) == 0
     head, row = capsys.readouterr().out.splitlines()
     assert head.split()[:4] == ["task", "runs", "ok", "streak"]
     assert row.split()[:5] == ["x", "1", "100%", "+1", "10s"]
     words = ["stats", "--since", "2026-11-18", "--until", "2026-11-19T11:00Z", "--json"]
-    assert cli.main(["--home", str(home), *words]) == 0
+    assert main.main(["--home", str(home), *words]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["until"] == "2026-11-19T11:00:00Z"
     assert document["total"]["runs"] == 0
 
 
 def test_without_tasks_the_command_line_says_so(home, capsys):
-    assert cli.main(["--home", str(home), "stats"]) == 0
+    assert main.main(["--home", str(home), "stats"]) == 0
     told = capsys.readouterr()
     assert (told.out, "there are no tasks yet" in told.err) == ("", True)
 

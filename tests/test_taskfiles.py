@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from taskrunner import cli
+from taskrunner.cli import main
 from tests.samples import call
 
 GOOD = '[tasks.a]\nmanual = true\ncommand = ["true"]\n'
@@ -16,7 +16,7 @@ GOOD = '[tasks.a]\nmanual = true\ncommand = ["true"]\n'
 @pytest.fixture
 def tell(home, capsys):
     def tell(*words):
-        code = cli.main(["--home", str(home), *map(str, words)])
+        code = main.main(["--home", str(home), *map(str, words)])
         out, err = capsys.readouterr()
         return out, err, code
 

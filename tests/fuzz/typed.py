@@ -19,8 +19,9 @@ from contextlib import closing
 from typing import TypeVar
 from unittest import mock
 
-from taskrunner import cli, errors
+from taskrunner import errors
 from taskrunner.api.task_runner import TaskRunner
+from taskrunner.cli import main
 
 T = TypeVar("T")
 
@@ -172,7 +173,7 @@ class Bytes:
 @functools.cache
 def verbs() -> dict[str, list[argparse.Action]]:
     """Return the flags and places of each verb, as its parser has them."""
-    whole = cli.parser()
+    whole = main.parser()
     found = next(each for each in whole._actions if isinstance(each, argparse._SubParsersAction))
     return {
         verb: [each for each in parser._actions if not WITHHELD & {*each.option_strings}]
@@ -294,7 +295,7 @@ def said(words: Sequence[str], stdin: bytes = b"") -> tuple[int, str, str]:
     before = sys.stdout, sys.stderr, sys.stdin
     sys.stdout, sys.stderr, sys.stdin = out, err, given
     try:
-        code = cli.main(words)
+        code = main.main(words)
     except SystemExit as exc:
         code = int(exc.code or 0)
     finally:

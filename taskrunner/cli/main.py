@@ -1,0 +1,315 @@
+"""The command line: a parser, one call on the door, text, an exit code.
+
+Each verb is declared beside what it does, in the module of its kind, which is imported when the verb is called. Data
+goes to stdout, everything else to stderr; an error is one sentence with an exit code of `errors`.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any, NoReturn
+
+import taskrunner
+from taskrunner import errors, nearest
+from taskrunner.cli.common import (
+    ALIASES,
+    Arguments,
+    Declare,
+    Once,
+    Several,
+    drop_stdout,
+    fitted,
+    flush,
+    out,
+    say,
+)
+from taskrunner.refusal import refuse, report
+
+# The verbs in the order of the help, each with the module it is declared in.
+VERBS = {
+    "add": "define",
+    "set": "define",
+    "show": "tasks",
+    "list": "tasks",
+    "next": "coming",
+    "enable": "tasks",
+    "disable": "tasks",
+    "remove": "tasks",
+    "run": "runs",
+    "cancel": "runs",
+    "history": "runs",
+    "log": "log",
+    "explain": "runs",
+    "stats": "runs",
+    "env": "environment",
+    "tick": "clock",
+    "daemon": "clock",
+    "status": "clock",
+    "hold": "clock",
+    "resume": "clock",
+    "metrics": "metrics",
+    "notify": "notify",
+    "backup": "files",
+    "restore": "files",
+    "prune": "files",
+    "apply": "taskfiles",
+    "export": "taskfiles",
+    "import": "taskfiles",
+    "install": "install",
+    "uninstall": "install",
+    "doctor": "install",
+    "completion": "completion",
+}
+REPEATED = ("tick", "daemon")  # they are started again and again
+# Verbs for the whole store, with those for one task.
+OF_ALL = {"hold": "disable", "resume": "enable"}
+BACK = re.compile(r"-[0-9]+[a-z][0-9a-z]*")
+SEE = "\nsee taskrunner --help"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, without a dump of the usage."""
+
+    words: Sequence[str] = ()
+    given: dict[str, object] | None = (
+        None  # options that were read, by what they are; None: not noted
+    )
+
+    def __init__(
+        self,
+        prog: str | None = None,
+        formatter_class: type[argparse.HelpFormatter] = argparse.HelpFormatter,
+        **options: Any,
+    ) -> None:
+        """Take what argparse takes."""
+        # Each argument is tried on a formatter; one without a width imports `shutil` to ask the terminal for it.
+        super().__init__(prog, formatter_class=partial(formatter_class, width=80), **options)
+        self._as_wide_as_the_terminal = formatter_class
+        for action, does in ((None, Once), ("store", Once), ("several", Several)):
+            self.register("action", action, does)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Keep the words for the sentence of an error; options may stand anywhere."""
+        self.words = args or ()
+        return super().parse_known_args(args and self._ordered(args), namespace)
+
+    def _ordered(self, words: Sequence[str]) -> list[str]:
+        """Return the words with what is no option first: argparse takes NAME and FILE only side by side."""
+        if not any(each.nargs != argparse.PARSER for each in self._get_positional_actions()):
+            return list(words)  # a verb with its words stays where it is
+        plain, options, takes = [], [], None
+        for word in words:
+            if takes is not None and _is_value(takes, word):
+                options.append(word)
+                takes = None
+            elif word[:1] == "-" and word != "-" and not self._negative_number_matcher.match(word):
+                options.append(word)
+                takes = self._option_string_actions.get(word)
+            else:
+                plain.append(word)
+                takes = None
+        return plain + options
+
+    def print_help(self, file: Any = None) -> None:  # noqa: ARG002  the signature is argparse's
+        """Print the help as data, and not in silence when that fails."""
+        self.formatter_class = self._as_wide_as_the_terminal
+        out(self.format_help().rstrip())
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError, with where to read on."""
+        known = self._option_string_actions
+        options = [word for word in self.words if word[:1] == "-" and not word[1:2].isdigit()]
+        unknown = [word for word in options if word.partition("=")[0] not in known]
+        if unknown and "required" in message:  # NAME is missing when it was taken for an option
+            verb = self.prog.rpartition(" ")[2]
+            message = f"{errors.shown(unknown[0])} is no option of {verb}, and {message}"
+        missing = re.fullmatch("the following arguments are required: (.+)", message)
+        if missing:
+            message = f"{self.prog.rpartition(' ')[2]} needs {self._described(missing[1])}"
+        raise errors.InputError(f"{message}\nsee {self.prog} --help")
+
+    def _described(self, names: str) -> str:
+        """Return arguments that are missing, each with what it is."""
+        helps = {str(each.metavar): each.help for each in self._actions if not each.option_strings}
+        told = [f"{each}, {helps[each]}" if helps.get(each) else each for each in names.split(", ")]
+        return "; and ".join(told)
+
+
+class Version(argparse.Action):
+    """Prints the version as data; argparse would not say that it could not."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print it and end."""
+        out(f"taskrunner {taskrunner.__version__}")
+        parser.exit()
+
+
+def _is_value(option: argparse.Action, word: str) -> bool:
+    """Whether a word after an option is its value; those that need not have one take a number."""
+    if option.nargs == argparse.OPTIONAL:
+        return word[:1].isdigit()
+    return option.nargs != 0
+
+
+@cache
+def _common() -> argparse.ArgumentParser:
+    """Return the parser of what can stand before and after any verb."""
+    common = Parser(
+        "taskrunner", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
+    common.add_argument(
+        "--home", metavar="DIR", help="the home to use (default: $TASKRUNNER_HOME, else the user's)"
+    )
+    common.add_argument(
+        "--color",
+        metavar="WHEN",
+        choices=("auto", "always", "never"),
+        help="auto (default: on a terminal, unless NO_COLOR is set; FORCE_COLOR also elsewhere), always or never",
+    )
+    common.add_argument("-v", "--verbose", action="store_true", help="say more")
+    return common
+
+
+def parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all verbs, or of one: the others need not be made then."""
+    common = _common()
+    whole = Parser(
+        prog="taskrunner",
+        description="Cron with a memory: remembers every task, every slot and every run.",
+        epilog="taskrunner VERB --help tells more, with examples.",
+        parents=[common],
+        allow_abbrev=False,
+    )
+    whole.add_argument(
+        "--version", action=Version, nargs=0, help="show program's version number and exit"
+    )
+    verbs = whole.add_subparsers(metavar="VERB", dest="verb", title="verbs", parser_class=Parser)
+    for name in VERBS if verb is None else (verb,):
+        _declare(name)(verbs, common)
+    whole.given = {}
+    for each in verbs.choices.values():
+        each.given = whole.given  # what stands before the verb is not to be given after it again
+    return whole
+
+
+def _declare(verb: str) -> Declare:
+    """Return what declares a verb, from the module of its kind."""
+    from importlib import import_module
+
+    found: Declare = import_module(f"taskrunner.cli.{VERBS[verb]}").VERBS[verb]
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the words of a command line ask for and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    args = Arguments()
+    try:
+        if words:
+            _read(words, args)
+            code = args.do(args)
+            if args.runner is not None and args.runner.snapshot is not None:
+                say(args.runner.snapshot)
+        else:
+            parser().print_help()
+            code = errors.EXIT_DONE
+        flush()
+        return code
+    except errors.TaskRunnerError as exc:
+        return refuse(fitted(str(exc)), _code(args, exc.exit_code))
+    except KeyboardInterrupt:
+        return refuse("interrupted", errors.EXIT_INTERRUPTED)
+    except BrokenPipeError:  # who read our output has seen enough
+        drop_stdout()
+        return errors.EXIT_DONE
+    except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
+        return _code(args, report(partial(_due, args)))
+
+
+def _due(args: Arguments, text: str) -> bool:
+    """Return whether a fault is to be told of: a verb that is started again and again tells it once an hour."""
+    if args.verb not in REPEATED or (sys.stderr is not None and sys.stderr.isatty()):
+        return True
+    from taskrunner import clock, complaint
+    from taskrunner.home import paths
+
+    return complaint.due(paths.find(args.home), text, clock.now_ms())
+
+
+def _read(words: Sequence[str], args: Arguments) -> None:
+    """Read the words of a command line into `args`; raises InputError."""
+    # What follows -- is the task's, to the letter; argparse would take options out of it.
+    cut = words.index("--") if "--" in words else len(words)
+    args.after_dashes = list(words[cut + 1 :]) if cut < len(words) else None
+    typed = _with_lengths(words[:cut])
+    try:
+        whole = parser(_verb(typed))
+        _, left = whole.parse_known_args(typed, args)
+    except SystemExit:  # the help or the version has been printed
+        flush()
+        raise
+    if left:
+        _refuse_left(args, left, whole)
+    if args.verb is None:
+        said = " ".join(map(errors.shown, words))
+        raise errors.InputError(f"there is no verb in {said}: write one, such as list{SEE}")
+    if args.after_dashes is not None and not args.takes_command:
+        raise errors.InputError(f"{args.verb} takes no command after --")
+
+
+def _with_lengths(words: Sequence[str]) -> list[str]:
+    """Return words with a length back in time, such as -2h, joined to its flag: argparse takes it for another flag."""
+    found: list[str] = []
+    for word in words:
+        flag = found[-1] if found else ""
+        if BACK.fullmatch(word) and flag.startswith("--") and "=" not in flag:
+            found[-1] = f"{flag}={word}"
+        else:
+            found.append(word)
+    return found
+
+
+def _verb(words: Sequence[str]) -> str | None:
+    """Return the verb among the words, None when there is none; raises InputError for one we do not have."""
+    _, rest = _common().parse_known_args(words)
+    verb = next((word for word in rest if not word.startswith("-")), None)
+    if verb is None or verb in VERBS:
+        return verb
+    if verb in ALIASES:
+        return ALIASES[verb]
+    from taskrunner.cli import meant
+
+    raise errors.InputError(
+        f"{errors.shown(verb)} is no verb: {meant.advice(verb, (*VERBS,))}{SEE}"
+    )
+
+
+def _refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParser) -> NoReturn:
+    """Refuse words that no verb knows, with the likeliest reason."""
+    # Names come before options once they are in order: an option that is unknown explains what is left of its value.
+    option = next((word for word in left if word.startswith("-")), None)
+    why = ": a command follows --" if args.takes_command and option is None else ""
+    if args.verb in OF_ALL and option is None:
+        why = f": it is for all tasks; for one `taskrunner {OF_ALL[args.verb]} {left[0]}`"
+    if option is not None and option.startswith("--"):
+        meant = nearest.nearest(option.partition("=")[0], _flags(whole, args.verb))
+        why = "" if meant is None else f": did you mean {meant}?"
+    raise errors.InputError(
+        f"{args.verb or 'taskrunner'} does not know {' '.join(map(errors.shown, left))}{why}\n"
+        f"see taskrunner {args.verb or ''} --help".replace("  ", " ")
+    )
+
+
+def _flags(whole: argparse.ArgumentParser, verb: str | None) -> list[str]:
+    """Return the long flags of a verb."""
+    (verbs,) = (a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
+    asked = whole if verb is None else verbs.choices[verb]
+    return [flag for flag in asked._option_string_actions if flag.startswith("--")]
+
+
+def _code(args: Arguments, code: int) -> int:
+    return errors.EXIT_RUN_REFUSED if getattr(args, "verb", None) == "run" else code

@@ -28,7 +28,7 @@ import shells  # noqa: E402
 import structure  # noqa: E402
 
 import taskrunner  # noqa: E402
-from taskrunner import migrations  # noqa: E402
+from taskrunner import schema  # noqa: E402
 from taskrunner.cli import main as cli
 from taskrunner.cli.common import ALIASES  # noqa: E402
 from taskrunner.clocks import systemd  # noqa: E402
@@ -218,7 +218,7 @@ def option_list(actions: list[argparse.Action]) -> str:
 def schema_page() -> str:
     """Return the page of the schema, from a store made by all steps."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrations.migrate(connection)
+    schema.migrate(connection)
     rows = connection.execute(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
         " AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
@@ -230,10 +230,10 @@ def schema_page() -> str:
             indexes = [each for k, _, of, each in rows if k in ("index", "trigger") and of == name]
             text = ";\n\n".join([sql, *indexes]) + ";"
             parts += [f"## {name}", fenced(text, "sql")]
-    version = len(migrations.STEPS)
+    version = len(schema.STEPS)
     return page(
         "The store",
-        "a store made by `taskrunner/migrations.py`",
+        "a store made by `taskrunner/schema.py`",
         SCHEMA_HEAD.format(version=version),
         *parts,
     )

@@ -77,7 +77,7 @@ def _idle(given: str | None) -> bool:
 def _tick(given: str | None) -> int:
     """Do what the verb does, without the parser of all verbs."""
     _be_patient()
-    from taskrunner import complaint, errors, refusal
+    from taskrunner import complaint, errors, report_error
     from taskrunner.store import open_home
     from taskrunner.tick import visit as tick
 
@@ -88,7 +88,7 @@ def _tick(given: str | None) -> int:
 
     def tell(text: str) -> None:
         if due(text):
-            refusal.tell(text)
+            report_error.tell(text)
 
     try:
         here = open_home.open_home(paths.find(given))
@@ -111,9 +111,9 @@ def _tick(given: str | None) -> int:
         tell(str(exc))
         return exc.exit_code
     except KeyboardInterrupt:
-        return refusal.refuse("interrupted", errors.EXIT_INTERRUPTED)
+        return report_error.refuse("interrupted", errors.EXIT_INTERRUPTED)
     except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
-        return refusal.report(due)
+        return report_error.report(due)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import At, Cron, Every, Manual, State, TaskRunner, migrations
+from taskrunner import At, Cron, Every, Manual, State, TaskRunner, schema
 from taskrunner.clocks import entries
 from taskrunner.store import ahead
 from tests.test_tick import EACH_MINUTE, NOON
@@ -78,7 +78,7 @@ def failing(runner, clock):
 def columns():
     """Every column of the schema that holds a whole number."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        migrations.migrate(connection)
+        schema.migrate(connection)
         tables = [
             row[0]
             for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Cron, Every, Manual, State, TaskRunner, complaint, migrations
+from taskrunner import After, Cron, Every, Manual, State, TaskRunner, complaint, schema
 from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
 from taskrunner.model.values import Trigger
 from taskrunner.report.doctor import seen, store as stored
@@ -433,7 +433,7 @@ def test_a_store_without_its_log_is_what_was_written_before(store, home):
 def test_a_store_of_the_first_schema_is_upgraded_with_a_copy_of_what_it_was(home):
     place = home / "taskrunner.db"
     old = sqlite3.connect(place, isolation_level=None)
-    for statement in migrations.statements(migrations.STEPS[0]):
+    for statement in schema.statements(schema.STEPS[0]):
         old.execute(statement)
     old.execute("PRAGMA user_version = 1")
     old.executescript(
@@ -451,7 +451,7 @@ def test_a_store_of_the_first_schema_is_upgraded_with_a_copy_of_what_it_was(home
         assert door.run("x").id == 2
     (kept,) = (home / "backups").iterdir()
     copy = sqlite3.connect(kept)
-    assert migrations.version(copy) == 1
+    assert schema.version(copy) == 1
     copy.close()
 
 

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, clock, migrations
+from taskrunner import Cron, Every, Manual, clock, schema
 from taskrunner.api.task_runner import TaskRunner
 from taskrunner.cli import main
 from taskrunner.cli.common import Arguments
@@ -657,12 +657,12 @@ def version(home, number: int) -> None:
 
 
 def test_a_newer_store_is_a_finding(well):
-    version(well, len(migrations.STEPS) + 1)
+    version(well, len(schema.STEPS) + 1)
     assert "newer than the" in found(well, "error")
 
 
 def test_an_older_store_is_no_fault_and_stays_as_it_is(well):
-    version(well, len(migrations.STEPS) - 1)
+    version(well, len(schema.STEPS) - 1)
     assert "the next verb brings it to" in found(well, "ok")
     assert not list((well / "backups").iterdir())
 
@@ -837,9 +837,9 @@ def test_the_check_is_critical_when_the_home_is_refused(well):
 
 
 def test_the_check_is_critical_when_the_store_is_broken_newer_or_locked(well, monkeypatch):
-    version(well, len(migrations.STEPS) + 1)
+    version(well, len(schema.STEPS) + 1)
     assert line(well)[0] == "error"
-    version(well, len(migrations.STEPS))
+    version(well, len(schema.STEPS))
     monkeypatch.setattr("taskrunner.store.health.PATIENCE", 0.05)
     with_lock = sqlite3.connect(well / "taskrunner.db", isolation_level=None)
     with_lock.execute("PRAGMA locking_mode = exclusive")

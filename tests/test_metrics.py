@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as textfile_families
 
-from taskrunner import Cron, Every, Manual, State, TaskRunner, migrations
+from taskrunner import Cron, Every, Manual, State, TaskRunner, schema
 from taskrunner.cli import main
 from taskrunner.notify import metrics
 from tests.history import SECOND, ran
@@ -219,7 +219,7 @@ def test_a_task_that_was_removed_has_no_metrics_and_a_new_one_of_its_name_starts
 def test_the_tallies_of_an_older_store_are_those_of_its_runs(tmp_path):
     place = tmp_path / "old.db"
     with closing(sqlite3.connect(place, isolation_level=None)) as old:
-        for statement in migrations.statements(migrations.STEPS[0]):
+        for statement in schema.statements(schema.STEPS[0]):
             old.execute(statement)
         old.execute("PRAGMA user_version = 1")
         old.execute(
@@ -231,7 +231,7 @@ def test_the_tallies_of_an_older_store_are_those_of_its_runs(tmp_path):
         old.execute(row + "3000, 3000, 1, 'manual', 'succeeded', 3000, 9000, 10000)")
         old.execute(row + "9000, 4000, 6, 'schedule', 'missed', 9000, NULL, 9000)")
         old.execute(row + "9500, 9500, 1, 'schedule', 'running', 9000, 9500, NULL)")
-        migrations.migrate(old)
+        schema.migrate(old)
         old.execute("UPDATE runs SET state = 'succeeded', finished = 10500 WHERE finished IS NULL")
         found = {row[1]: row[2:] for row in old.execute("SELECT * FROM tallies")}
     assert found == {

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from taskrunner import migrations
+from taskrunner import schema
 from taskrunner.errors import StoreRefused
 from taskrunner.model.values import Process, Run, Task
 from taskrunner.store import rows
@@ -16,7 +16,7 @@ from tests.samples import STORES, old_store
 @pytest.fixture
 def connection():
     made = sqlite3.connect(":memory:", isolation_level=None)
-    migrations.migrate(made)
+    schema.migrate(made)
     yield made
     made.close()
 
@@ -27,7 +27,7 @@ def names(connection, kind):
 
 
 def test_all_steps_make_the_whole_schema(connection):
-    assert migrations.version(connection) == len(migrations.STEPS)
+    assert schema.version(connection) == len(schema.STEPS)
     assert names(connection, "table") == [
         "events",
         "facts",
@@ -55,29 +55,29 @@ def test_every_table_and_view_opens_with_what_one_row_is(connection):
 
 def test_migrating_twice_changes_nothing(connection):
     before = list(connection.iterdump())
-    migrations.migrate(connection)
+    schema.migrate(connection)
     assert list(connection.iterdump()) == before
 
 
 def test_a_step_that_fails_leaves_nothing_of_itself(monkeypatch):
     steps = ("CREATE TABLE one (a);", "CREATE TABLE two (a); CREATE TABLE one (a);")
-    monkeypatch.setattr(migrations, "STEPS", steps)
+    monkeypatch.setattr(schema, "STEPS", steps)
     made = sqlite3.connect(":memory:", isolation_level=None)
     with pytest.raises(sqlite3.OperationalError):
-        migrations.migrate(made)
-    assert migrations.version(made) == 1
+        schema.migrate(made)
+    assert schema.version(made) == 1
     assert names(made, "table") == ["one"]
     made.close()
 
 
 def test_a_statement_may_hold_semicolons_in_texts_and_comments():
     text = "-- a; b\nCREATE TABLE a (b); -- c; d\nINSERT INTO a\n VALUES (';'); DELETE FROM a;\n"
-    found = [statement.splitlines()[-1].split()[0] for statement in migrations.statements(text)]
+    found = [statement.splitlines()[-1].split()[0] for statement in schema.statements(text)]
     assert found == ["CREATE", "VALUES", "DELETE"]
 
 
 def test_two_who_migrate_at_once_do_it_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(migrations, "STEPS", ("CREATE TABLE one (a);", "CREATE TABLE two (a);"))
+    monkeypatch.setattr(schema, "STEPS", ("CREATE TABLE one (a);", "CREATE TABLE two (a);"))
     place, faults = tmp_path / "store.db", []
     start = threading.Barrier(4)
 
@@ -85,7 +85,7 @@ def test_two_who_migrate_at_once_do_it_once(tmp_path, monkeypatch):
         made = sqlite3.connect(place, timeout=20, isolation_level=None)
         try:
             start.wait()
-            migrations.migrate(made)
+            schema.migrate(made)
         except sqlite3.Error as exc:
             faults.append(exc)
         finally:
@@ -104,7 +104,7 @@ def test_a_newer_store_is_refused_and_not_touched(runner, home):
     runner.close()
     place = home / "taskrunner.db"
     made = sqlite3.connect(place)
-    made.execute(f"PRAGMA user_version = {len(migrations.STEPS) + 1}")
+    made.execute(f"PRAGMA user_version = {len(schema.STEPS) + 1}")
     made.close()
     before = place.read_bytes()
     for attempt in (runner.tasks, runner.tick, lambda: runner.add("y", ["true"], manual())):
@@ -117,7 +117,7 @@ def test_a_newer_store_is_refused_and_not_touched(runner, home):
 def test_an_older_store_is_kept_before_it_is_migrated(runner, home, monkeypatch):
     runner.add("x", ["true"], manual())
     runner.close()
-    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, "CREATE TABLE more (a);"))
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, "CREATE TABLE more (a);"))
     assert [task.name for task in runner.tasks()] == ["x"]
     (backup,) = (home / "backups").iterdir()
     assert backup.stat().st_mode & 0o777 == 0o600
@@ -185,11 +185,11 @@ def test_the_empty_store_answers_and_keeps_nothing(tmp_path):
 
 def test_a_store_with_outputs_knows_what_they_come_to():
     made = sqlite3.connect(":memory:", isolation_level=None)
-    for statement in migrations.statements(migrations.STEPS[0]):
+    for statement in schema.statements(schema.STEPS[0]):
         made.execute(statement)
     made.execute("PRAGMA user_version = 1")
     made.execute("INSERT INTO outputs VALUES (1, x'0102'), (2, x'030405')")
-    migrations.migrate(made)
+    schema.migrate(made)
     size = "SELECT value FROM facts WHERE name = 'output_bytes'"
     assert made.execute(size).fetchall() == [("5",)]
     made.execute("INSERT INTO outputs VALUES (3, x'06')")
@@ -199,7 +199,7 @@ def test_a_store_with_outputs_knows_what_they_come_to():
 
 
 def test_there_is_a_store_of_every_schema_that_was_released():
-    assert [int(file.stem.split("-")[1]) for file in STORES] == [*range(1, len(migrations.STEPS))]
+    assert [int(file.stem.split("-")[1]) for file in STORES] == [*range(1, len(schema.STEPS))]
 
 
 @pytest.mark.parametrize("file", STORES, ids=lambda file: file.stem)
@@ -227,7 +227,7 @@ def test_a_store_of_every_past_schema_is_upgraded_with_all_that_is_in_it(home, f
         assert min(run.id for run in made.runs) > 7
     store = sqlite3.connect(home / "taskrunner.db")
     assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert migrations.version(store) == len(migrations.STEPS)
+    assert schema.version(store) == len(schema.STEPS)
     store.close()
 
 
@@ -241,7 +241,7 @@ def test_a_store_made_by_steps_from_an_old_one_is_as_one_made_anew(home, connect
     for file in STORES:
         old_store(home / file.stem, file)
         store = sqlite3.connect(home / file.stem / "taskrunner.db", isolation_level=None)
-        migrations.migrate(store)
+        schema.migrate(store)
         assert shape(store) == shape(connection)
         store.close()
 

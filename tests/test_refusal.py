@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Manual, refusal
+from taskrunner import Manual, report_error
 from taskrunner.errors import EXIT_BUG, EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED
 from tests.samples import ROOT, call, program
 
@@ -90,8 +90,8 @@ def test_what_the_machine_refuses_is_no_bug_of_ours(capsys, error, said):
     try:
         raise error
     except (OSError, MemoryError):
-        assert refusal.report() == EXIT_FAILED
+        assert report_error.report() == EXIT_FAILED
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1 and "bug" not in err
-    assert refusal.of_the_machine(FileNotFoundError(errno.ENOENT, "No such file")) is None
-    assert refusal.of_the_machine(ValueError("x")) is None
+    assert report_error.of_the_machine(FileNotFoundError(errno.ENOENT, "No such file")) is None
+    assert report_error.of_the_machine(ValueError("x")) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Cron, Manual, State, TaskRunner, migrations
+from taskrunner import Cron, Manual, State, TaskRunner, schema
 from taskrunner.errors import InputError, StateError, StoreBusy, StoreRefused, UnknownTask
 from taskrunner.store import copies
 from tests.samples import call, start, wait_for
@@ -163,7 +163,7 @@ def test_slots_since_the_copy_are_caught_up_with_and_its_live_runs_are_lost(
 
 def test_an_older_copy_is_upgraded(runner, home, tmp_path):
     old = sqlite3.connect(tmp_path / "old.db", isolation_level=None)
-    for statement in migrations.statements(migrations.STEPS[0]):
+    for statement in schema.statements(schema.STEPS[0]):
         old.execute(statement)
     old.execute("PRAGMA user_version = 1")
     old.execute(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Every, Manual, State, TaskRunner, migrations
+from taskrunner import After, Every, Manual, State, TaskRunner, schema
 from taskrunner.model.values import Outcome
 from taskrunner.store.store import Store
 from taskrunner.supervise import spool
@@ -201,7 +201,7 @@ def test_an_outcome_is_recorded_by_its_supervisor_once_the_store_is_free_again(
 
 def test_an_upgrade_under_a_live_supervisor_loses_no_outcome(door, home, waiting, tmp_path):
     raw = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
-    raw.execute(f"PRAGMA user_version = {len(migrations.STEPS) + 1}")
+    raw.execute(f"PRAGMA user_version = {len(schema.STEPS) + 1}")
     raw.execute("UPDATE tasks SET retries = 0")
     raw.execute(  # what would be started if it went on
         "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed) "
@@ -216,7 +216,7 @@ def test_an_upgrade_under_a_live_supervisor_loses_no_outcome(door, home, waiting
     (file,) = (home / "spool").iterdir()
     assert json.loads(file.read_text())["outcome"]["exit_code"] == 3
     raw.execute("DELETE FROM runs WHERE state = 'pending'")
-    raw.execute(f"PRAGMA user_version = {len(migrations.STEPS)}")  # the newer program comes
+    raw.execute(f"PRAGMA user_version = {len(schema.STEPS)}")  # the newer program comes
     raw.close()
     door.tick()
     assert states(door) == [("x", State.FAILED, 1)]
@@ -228,11 +228,11 @@ def test_a_daemon_ends_when_the_store_is_upgraded(door, home):
     with start(home, "daemon", "--interval", "1s") as process:
         wait_for(lambda: door.status().running)
         raw = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
-        raw.execute(f"PRAGMA user_version = {len(migrations.STEPS) + 1}")
+        raw.execute(f"PRAGMA user_version = {len(schema.STEPS) + 1}")
         _, err = process.communicate(timeout=100)
         assert process.returncode == 1
         assert "newer than the" in err and "Traceback" not in err
-        raw.execute(f"PRAGMA user_version = {len(migrations.STEPS)}")
+        raw.execute(f"PRAGMA user_version = {len(schema.STEPS)}")
         raw.close()
     door.tick()
     assert states(door) == [("x", State.SUCCEEDED, 1)]

@@ -14,8 +14,8 @@ from taskrunner.api.task_runner import TaskRunner
 from taskrunner.errors import MomentError, StateError, ZoneError, shown
 from taskrunner.home import config
 from taskrunner.model.values import Kind
-from taskrunner.refusal import PREFIX, drop, tell
 from taskrunner.render.page import Page, ascii_only, beside, on_screen, visible
+from taskrunner.report_error import PREFIX, drop, tell
 from taskrunner.schedule import durations
 
 Verbs = Any  # argparse gives its type no public name

@@ -25,7 +25,7 @@ from taskrunner.cli.common import (
     out,
     say,
 )
-from taskrunner.refusal import refuse, report
+from taskrunner.report_error import refuse, report
 
 # The verbs in the order of the help, each with the module it is declared in.
 VERBS = {

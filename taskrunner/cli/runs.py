@@ -23,9 +23,9 @@ from taskrunner.cli.common import (
 from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTask
 from taskrunner.model.values import Run, State
-from taskrunner.refusal import tell
 from taskrunner.render import documents, graph, tables
 from taskrunner.render.page import Page
+from taskrunner.report_error import tell
 
 WIDE = 100  # columns of a terminal on which a line has room for what an output says, too
 MOST_TRACED = 1000  # runs whose outputs are looked at

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from taskrunner import migrations
+from taskrunner import schema
 from taskrunner.errors import (
     StoreBusy,
     StoreFull,
@@ -137,7 +137,7 @@ class Connection:
 
     def _upgrade(self, connection: sqlite3.Connection) -> None:
         """Bring the schema up to date, after a backup; refuse a store that is newer than we are."""
-        found, known = migrations.version(connection), len(migrations.STEPS)
+        found, known = schema.version(connection), len(schema.STEPS)
         if found > known:
             raise self._newer(found)
         if found == 0 and self.place != MISSING:  # one is made whole and then put in its place
@@ -145,11 +145,11 @@ class Connection:
         if 0 < found < known:
             self._keep_old(connection, found)
         if found < known:
-            migrations.migrate(connection)
+            schema.migrate(connection)
 
     def _newer(self, found: int) -> StoreNewer:
         return StoreNewer(
-            f"the store {shown(self.place)} has schema {found}, newer than the {len(migrations.STEPS)} "
+            f"the store {shown(self.place)} has schema {found}, newer than the {len(schema.STEPS)} "
             "this taskrunner knows: use the newer taskrunner"
         )
 
@@ -305,8 +305,8 @@ class Connection:
             self.close()
         self._wait_for_others(BUSY_TIMEOUT if patience is None else patience)
         self._run("BEGIN IMMEDIATE")
-        found = migrations.version(self._connection)
-        if found > len(migrations.STEPS):
+        found = schema.version(self._connection)
+        if found > len(schema.STEPS):
             raise self._newer(found)
 
     def _wait_for_others(self, seconds: float) -> None:

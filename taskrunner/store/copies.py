@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 
-from taskrunner import migrations
+from taskrunner import schema
 from taskrunner.errors import StoreBusy, StoreNewer, StoreRefused, shown
 from taskrunner.model.values import Progress, untold
 from taskrunner.store.connection import BUSY_CODES, BUSY_TIMEOUT, COUNTS, DAMAGE, quoted
@@ -47,7 +47,7 @@ def _opened(place: str) -> sqlite3.Connection:
 
 def _check(copy: sqlite3.Connection, place: str) -> None:
     tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_master")}
-    version, known = migrations.version(copy), len(migrations.STEPS)
+    version, known = schema.version(copy), len(schema.STEPS)
     if version > known:
         raise StoreNewer(
             f"{shown(place)} has schema {version}, newer than the {known} this taskrunner knows: "
@@ -80,7 +80,7 @@ def prepare(source: str, place: str, least: Mapping[str, int], progress: Progres
             pages, each_step = stepwise(progress, "pages made ready")
             copy.backup(made, pages=pages, progress=each_step)
             made.execute("PRAGMA journal_mode = WAL")
-            migrations.migrate(made)
+            schema.migrate(made)
             for table, last in least.items():
                 _raise_sequence(made, table, last)
     except sqlite3.Error as exc:

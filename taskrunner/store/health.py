@@ -4,7 +4,7 @@ import os
 import sqlite3
 from contextlib import closing
 
-from taskrunner import migrations
+from taskrunner import schema as migrations
 from taskrunner.home import paths
 from taskrunner.model.record import record
 from taskrunner.store.connection import BUSY_CODES, full, only_read, quoted

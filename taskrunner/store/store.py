@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 
-from taskrunner import migrations
+from taskrunner import schema
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import StateError, StoreRefused, shown
 from taskrunner.home import lock, paths
@@ -107,7 +107,7 @@ def _make(folder: str, place: str) -> None:
                 "PRAGMA auto_vacuum = INCREMENTAL"
             )  # has to come before the first table
             connection.execute("PRAGMA journal_mode = WAL")
-            migrations.migrate(connection)
+            schema.migrate(connection)
             connection.close()
             os.rename(unfinished, place)
     except OSError as exc:

@@ -7,9 +7,9 @@ from typing import Any
 
 from taskrunner.clock import to_ms
 from taskrunner.errors import DuplicateTask, StateError, UnknownTask, shown
-from taskrunner.migrations import NEW_BOOT
 from taskrunner.model.values import After, Run, Task
 from taskrunner.nearest import nearest
+from taskrunner.schema import NEW_BOOT
 from taskrunner.store.events import Facts
 from taskrunner.store.rows import (
     LARGEST_ID,

@@ -8,7 +8,7 @@ import os
 import sqlite3
 from contextlib import closing
 
-from taskrunner import clock, migrations
+from taskrunner import clock, schema
 from taskrunner.home import heartbeat, lock, paths
 
 GAP = 2.5  # tick periods without a tick are a gap
@@ -20,7 +20,7 @@ SELECT iif(EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value 
     EXISTS (SELECT 1 FROM tasks WHERE enabled AND removed IS NULL AND next <= :now)
     OR EXISTS (SELECT 1 FROM tasks WHERE requested IS NOT NULL AND enabled AND removed IS NULL)
     OR EXISTS (SELECT 1 FROM tasks
-        WHERE kind = 'boot' AND removed IS NULL AND {migrations.NEW_BOOT} AND enabled)
+        WHERE kind = 'boot' AND removed IS NULL AND {schema.NEW_BOOT} AND enabled)
     OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND ready IS NULL)
     OR EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND ready IS NOT NULL AND ready <= :soon))
     OR EXISTS (SELECT 1 FROM processes WHERE stop_at IS NOT NULL)
@@ -69,7 +69,7 @@ def _anything(folder: str, store: str, now: int, last: heartbeat.Beat, boot: str
     """Return whether something is due, pending or left behind, or the store cannot tell."""
     try:
         with closing(sqlite3.connect(store, isolation_level=None)) as connection:
-            if migrations.version(connection) != len(migrations.STEPS):
+            if schema.version(connection) != len(schema.STEPS):
                 return True
             values = {
                 "now": now,

@@ -18,7 +18,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Every, Manual, State, TaskRunner, migrations
+from taskrunner import Every, Manual, State, TaskRunner, schema
 from taskrunner.processes import alive
 from tests.samples import ROOT, STORES, call, old_store, program, start, wait_for
 
@@ -240,7 +240,7 @@ def test_an_upgrade_killed_at_each_of_its_calls_leaves_the_old_store_or_the_new(
         assert whole(home / "taskrunner.db")
         with closing(sqlite3.connect(home / "taskrunner.db")) as connection:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
-            assert found in (int(file.stem.split("-")[1]), len(migrations.STEPS))
+            assert found in (int(file.stem.split("-")[1]), len(schema.STEPS))
         with TaskRunner(home) as door:
             assert (len(door.tasks()), len(door.history(limit=None))) == (6, 7)
         for kept in (home / "backups").glob("*.db"):

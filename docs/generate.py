@@ -29,7 +29,7 @@ import structure  # noqa: E402
 
 import taskrunner  # noqa: E402
 from taskrunner import schema  # noqa: E402
-from taskrunner.cli import main as cli
+from taskrunner.cli import main as cli  # noqa: E402
 from taskrunner.cli.common import ALIASES  # noqa: E402
 from taskrunner.clocks import systemd  # noqa: E402
 
@@ -362,7 +362,7 @@ def library_page() -> str:
         ("model/answers", "Upcoming"),
         ("model/answers", "Status"),
     ]
-    records += [("tick/visit", "Visit"), ("decide/policy", "Decision"), ("decide/policy", "Span")]
+    records += [("tick/claim", "Visit"), ("model/values", "Decision"), ("model/values", "Span")]
     records += [
         ("model/answers", "Checkup"),
         ("model/answers", "Finding"),
@@ -591,13 +591,13 @@ What the tasks themselves see is on [The environment of a task](environment.md).
 
 def states_page() -> str:
     """Return the page of the small words, from the enums."""
-    model, policy = Module("model/values"), Module("decide/policy")
+    model = Module("model/values")
     return page(
         "States and other words",
-        "the enums in `taskrunner/model/values.py` and `taskrunner/decide/policy.py`",
+        "the enums in `taskrunner/model/values.py`",
         STATES_HEAD,
         *(enum_text(model, name, title) for name, title in WORDS),
-        enum_text(policy, "Action", "Decisions (`tick --dry-run`)"),
+        enum_text(model, "Action", "Decisions (`tick --dry-run`)"),
     )
 
 

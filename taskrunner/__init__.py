@@ -4,13 +4,16 @@ The names below are looked up when they are first used (PEP 562), so that an idl
 checker reads the imports, and nothing of how names are looked up: it refuses a name that is not there.
 """
 
+from taskrunner.model.answers import Posted as Posted
+from taskrunner.model.values import Action as Action, Decision as Decision, Span as Span
+from taskrunner.tick.claim import Visit as Visit
+
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
     from taskrunner.api.task_runner import TaskRunner as TaskRunner
     from taskrunner.clocks.entry import Fitted as Fitted
-    from taskrunner.decide.policy import Action as Action, Decision as Decision, Span as Span
     from taskrunner.errors import (
         DuplicateTask as DuplicateTask,
         DurationError as DurationError,
@@ -85,11 +88,7 @@ if TYPE_CHECKING:
         Manual as Manual,
         Schedule as Schedule,
     )
-    from taskrunner.store.posted import (
-        Posted as Posted,
-    )
     from taskrunner.tasks.options import Options as Options
-    from taskrunner.tick.visit import Visit as Visit
     from taskrunner.upkeep.backup import Backup as Backup, Restored as Restored
 else:
     # Each public name with the module it is looked up in.
@@ -157,9 +156,9 @@ else:
         "Task": "model.values",
         "Trigger": "model.values",
         "Options": "tasks.options",
-        "Action": "decide.policy",
-        "Decision": "decide.policy",
-        "Span": "decide.policy",
+        "Action": "model.values",
+        "Decision": "model.values",
+        "Span": "model.values",
         "Backup": "upkeep.backup",
         "Restored": "upkeep.backup",
         "After": "schedule.kinds",
@@ -169,8 +168,8 @@ else:
         "Every": "schedule.kinds",
         "Manual": "schedule.kinds",
         "Schedule": "schedule.kinds",
-        "Posted": "store.posted",
-        "Visit": "tick.visit",
+        "Posted": "model.answers",
+        "Visit": "tick.claim",
     }
     __all__ = ["__version__", *_MODULES]  # noqa: PLE0604  the names are text
 

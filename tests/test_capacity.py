@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from taskrunner.decide import capacity, policy
-from taskrunner.decide.policy import Action
-from taskrunner.model.values import CatchUp, Overlap, State
+from taskrunner.model.values import Action, CatchUp, Overlap, State
 from tests.samples import MINUTE, NOON, TASK, run
 from tests.test_policy import slots
 

@@ -10,6 +10,7 @@ import pytest
 from taskrunner import State
 from taskrunner.errors import InputError, StateError
 from taskrunner.home.config import Config
+from taskrunner.processes import account
 from taskrunner.supervise import command
 from taskrunner.tasks import obstacles
 from tests.samples import NOON, TASK, run
@@ -173,6 +174,6 @@ def test_an_environment_file_that_is_a_pipe_or_huge_keeps_nobody_waiting(tmp_pat
 def test_a_number_without_a_name_is_its_own_name_and_its_home_is_the_root(monkeypatch):
     """As in a container that was started with `--user 12345`."""
     monkeypatch.setattr("os.geteuid", lambda: 4_000_000_000)
-    command.account.cache_clear()
-    assert command.account(None) == ("4000000000", "/")
-    command.account.cache_clear()
+    account.account.cache_clear()
+    assert account.account(None) == ("4000000000", "/")
+    account.account.cache_clear()

@@ -27,8 +27,8 @@ from taskrunner.model.values import Severity
 from taskrunner.processes import alive as processes
 from taskrunner.report.doctor import host, store as stored
 from taskrunner.report.doctor.alive import alive
+from taskrunner.schedule import of_task
 from taskrunner.store.health import health
-from taskrunner.supervise import follow_up
 from tests.samples import start, wait_for
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -740,13 +740,13 @@ def zones(tmp_path, monkeypatch):
         shutil.copy(f"/usr/share/zoneinfo/{name}", folder / "Test" / "Town")
         (folder / "tzdata.zi").write_text(name)
 
-    follow_up.forget()
+    of_task.forget()
     to("Europe/Berlin")
     monkeypatch.setattr("zoneinfo.TZPATH", (str(folder),))
     monkeypatch.setattr("zoneinfo._tzpath.TZPATH", (str(folder),))
     monkeypatch.setattr(clock, "ZONEINFO", str(folder))
     yield SimpleNamespace(to=to, folder=folder)
-    follow_up.forget()
+    of_task.forget()
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from datetime import timedelta
 import pytest
 
 from taskrunner.decide import policy
-from taskrunner.decide.policy import Action, Open, Span
-from taskrunner.model.values import After, CatchUp, Overlap, State, Trigger
+from taskrunner.model.values import Action, After, CatchUp, Open, Overlap, Span, State, Trigger
 from tests.samples import MINUTE, NOON, TASK, run
 
 

@@ -21,10 +21,9 @@ from taskrunner import (
     Trigger,
     clock as clock_room,
 )
-from taskrunner.decide.policy import Action
 from taskrunner.errors import LockHeld
 from taskrunner.home import lock
-from taskrunner.model.values import End
+from taskrunner.model.values import Action, End
 from taskrunner.supervise import follow_up
 from taskrunner.tick import visit as tick
 

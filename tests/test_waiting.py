@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskrunner import After, Cron, Every, Manual, State, TaskRunner, Trigger
-from taskrunner.decide.policy import Action
 from taskrunner.errors import StateError, TaskBusy
-from taskrunner.model.values import End
+from taskrunner.model.values import Action, End
 from tests.samples import start, wait_for
 from tests.test_tick import block
 

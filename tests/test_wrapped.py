@@ -13,7 +13,6 @@ from fcntl import ioctl
 import pytest
 
 from taskrunner import Cron, Manual, TaskRunner
-from taskrunner.decide.policy import Action, Decision, Span
 from taskrunner.model.answers import (
     Checkup,
     Explained,
@@ -25,7 +24,7 @@ from taskrunner.model.answers import (
     Trace,
     Upcoming,
 )
-from taskrunner.model.values import Change, Gap, Severity, State, Trigger
+from taskrunner.model.values import Action, Change, Decision, Gap, Severity, Span, State, Trigger
 from taskrunner.render import notices
 from taskrunner.render.page import Page, folded, wide
 from taskrunner.render.tables import (

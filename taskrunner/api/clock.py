@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from taskrunner.api.door import Door, several, utc
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.model.values import Event, Hold, Task
+from taskrunner.model.values import Decision, Event, Hold, Task
+from taskrunner.processes import account
 from taskrunner.store.store import MISSING
+from taskrunner.tick import claim
+from taskrunner.tick.claim import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from taskrunner.clocks.entry import Fitted
-    from taskrunner.decide.policy import Decision
     from taskrunner.model.answers import Checkup, Finding, Piece, Status
     from taskrunner.store.open_home import OpenHome
-    from taskrunner.tick.visit import Visit
 
 LONGEST_REASON = 200  # characters
 
@@ -43,7 +44,7 @@ class Clock(Door):
         here = self._here()
         only = _only(here, task)
         if here.store.place == MISSING:
-            return visits.Visit(here.now(), idle=True)
+            return claim.Visit(here.now(), idle=True)
         carried, warning = carrier.of(here)
         visit = visits.tick(
             here, caller=paths.word(caller), only=only, carrier=carried, publish=metrics.publish
@@ -72,14 +73,13 @@ class Clock(Door):
         """
         from taskrunner.decide import ledger
         from taskrunner.schedule import durations
-        from taskrunner.supervise import command
 
         lasting, why = None if length is None else durations.parse(length), _reason(reason)
         here = self._here()
         if here.store.place == MISSING:
             raise StateError(f"there is no store in {shown(self.home)} to hold: add a task first")
         until = None if lasting is None else here.now() + lasting
-        made = Hold(here.now(), until, command.account(None)[0], why)
+        made = Hold(here.now(), until, account.account(None)[0], why)
         with here.store.transaction():
             here.store.hold(made)
             here.store.note(ledger.held(made))
@@ -87,14 +87,12 @@ class Clock(Door):
 
     def resume(self) -> Hold | None:
         """End the hold of the store and return what it was, None when there was none."""
-        from taskrunner.supervise import command
-
         here = self._here()
         with here.store.transaction():
             ended = here.store.held(here.now())
             if ended is not None:
                 here.store.resume()
-                here.store.note(Event(here.now(), "resumed", command.account(None)[0]))
+                here.store.note(Event(here.now(), "resumed", account.account(None)[0]))
         return ended
 
     def held(self) -> Hold | None:

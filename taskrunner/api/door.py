@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from taskrunner import clock
 from taskrunner.home import config, paths
 from taskrunner.model.values import Event
+from taskrunner.processes import account
 from taskrunner.schedule import zones
 from taskrunner.store.open_home import OpenHome, open_home
 from taskrunner.store.store import MISSING
@@ -82,9 +83,8 @@ class Door:
 
     def _note(self, what: str, key: int, text: str | None = None) -> None:
         from taskrunner.notify import log_lines
-        from taskrunner.supervise import command
 
-        here, who = self._here(), command.account(None)[0]
+        here, who = self._here(), account.account(None)[0]
         here.store.note(Event(here.now(), what, who, text=text), key)
         log_lines.changed(here, key, what, who, text, here.now())
 

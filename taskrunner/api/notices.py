@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from taskrunner.api.door import Door
 from taskrunner.errors import InputError, StateError, shown
+from taskrunner.model.answers import Posted
 from taskrunner.store.store import MISSING
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import Delivery, Told
-    from taskrunner.store.posted import Posted
 
 
 class Notices(Door):

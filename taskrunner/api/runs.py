@@ -10,6 +10,7 @@ from taskrunner.api.door import several, utc
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.values import LIVE, Run, State
+from taskrunner.processes import account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -280,11 +281,10 @@ class Runs(Tasks):
         when there is nothing to end.
         """
         from taskrunner.decide import policy
-        from taskrunner.supervise import command
         from taskrunner.tick import by_hand
 
         here = self._here()
-        why = reason or f"cancelled by {command.account(None)[0]}"
+        why = reason or f"cancelled by {account.account(None)[0]}"
         run = here.store.run_meant(key)
         if run is not None:
             if run.state not in LIVE:

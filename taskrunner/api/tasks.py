@@ -15,6 +15,7 @@ from taskrunner.errors import (
 )
 from taskrunner.home import config
 from taskrunner.model.values import Kind, Task
+from taskrunner.schedule import of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -312,7 +313,6 @@ class Tasks(Door):
         from taskrunner.report import status
         from taskrunner.schedule import describe as words
         from taskrunner.schedule.kinds import At, Boot, Cron, Every
-        from taskrunner.supervise import follow_up
         from taskrunner.tasks import obstacles
 
         settings = self._here().config
@@ -320,7 +320,7 @@ class Tasks(Door):
         problem = status.problem(task)
         if problem is not None:
             return [*found, f"{task.name} cannot be evaluated: {problem}"]
-        value = follow_up.value_of(task)
+        value = of_task.value_of(task)
         if isinstance(value, Every) and 0 < value.length.seconds < 60:
             found.append(
                 "cron ticks once a minute: an interval under a minute needs `taskrunner daemon`"
@@ -336,7 +336,6 @@ class Tasks(Door):
     def enable(self, name: str | int) -> Task:
         """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
         from taskrunner.schedule.kinds import At
-        from taskrunner.supervise import follow_up
         from taskrunner.tasks import definition
 
         here = self._here()
@@ -344,7 +343,7 @@ class Tasks(Door):
             task = here.store.task(name)
             if task.enabled:
                 return task
-            value = follow_up.value_of(task)
+            value = of_task.value_of(task)
             if isinstance(value, At) and value.instant <= here.now():
                 raise StateError(
                     f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at"
@@ -396,9 +395,8 @@ class Tasks(Door):
     def describe(self, task: Task) -> str:
         """Return the schedule of a task in words, or what is wrong with it."""
         from taskrunner.report import status
-        from taskrunner.supervise import follow_up
 
-        return status.problem(task) or follow_up.value_of(task).describe()
+        return status.problem(task) or of_task.value_of(task).describe()
 
 
 def _is_so(task: Task, values: Mapping[str, Any]) -> bool:

@@ -24,10 +24,10 @@ from taskrunner.home import paths
 from taskrunner.model.values import Severity
 from taskrunner.render import documents, tables
 from taskrunner.schedule import durations
+from taskrunner.tick.claim import Visit
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import Piece
-    from taskrunner.tick.visit import Visit
 
 JUST_ENDED = timedelta(seconds=15)
 MOST_ENDED = 10  # of them, in a page that is drawn again and again

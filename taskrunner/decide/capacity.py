@@ -6,9 +6,10 @@ Pure: it tells beforehand what the store's own question (`startable`) then decid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from taskrunner.decide.policy import Action, Decision, named
+from taskrunner.decide.policy import named
 from taskrunner.model.record import like, mutable
-from taskrunner.model.values import Overlap, Run, Task
+from taskrunner.model.values import Action, Decision, Overlap, Run, State, Task
+from taskrunner.store.open_home import OpenHome
 
 NO_LIMIT = 1_000_000  # runs of a task side by side
 
@@ -73,3 +74,25 @@ def within_capacity(decisions: Sequence[Decision], room: Room) -> list[Decision]
     refused = {id(decision): room.refuses(decision) for decision in starts}
     found = ((decision, refused.get(id(decision))) for decision in decisions)
     return [d if why is None else like(d, action=Action.WAIT, reason=why) for d, why in found]
+
+
+def with_room(
+    here: OpenHome,
+    decisions: Sequence[Decision],
+    live: Sequence[Run],
+    known: Mapping[int, Task],
+) -> list[Decision]:
+    """Return the decisions with those as waits that find no room; tasks that are `known` are not read again."""
+    running = [run for run in live if run.state is State.RUNNING]
+    needed = {decision.task_id for decision in decisions} | {run.task_id for run in running}
+    tasks = {**known, **here.store.tasks_by_id(needed - known.keys())}
+    room = Room(running, tasks, here.config.max_parallel, here.store.group_limits())
+    return within_capacity(decisions, room)
+
+
+def by_task(runs: Sequence[Run]) -> dict[int, list[Run]]:
+    """Return runs by the ids of their tasks."""
+    found: dict[int, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.task_id, []).append(run)
+    return found

@@ -5,68 +5,16 @@ Values in, values out: it knows no store, no clock and no process. The rules are
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 from zlib import crc32
 
 from taskrunner import clock
-from taskrunner.model.record import like, record
+from taskrunner.model import values
+from taskrunner.model.record import like
 from taskrunner.model.values import After, CatchUp, Overlap, Run, State, Task, Trigger
 from taskrunner.schedule import durations
 
 GRACE = timedelta(minutes=2)  # a slot this old at its claim is still in time
 CATCH_UP_LIMIT = 100  # slots that catch-up all runs, when no limit is given
-
-
-class Action(StrEnum):
-    """What a tick does about a slot."""
-
-    RUN = "run"  # it starts at once
-    WAIT = "wait"  # it starts when there is room for it, or when its delay is over
-    QUEUE = "queue"  # it starts when the run before it has ended
-    REPLACE = "replace"  # it starts when the runs it replaces are stopped
-    SKIP = "skip"  # the task still runs
-    MISS = "miss"  # it is too late
-
-
-@record
-class Span:
-    """One slot, or several that are handled as one; `slot` is the newest of `count`."""
-
-    slot: datetime
-    first: datetime
-    count: int = 1
-    at_least: bool = False
-
-
-@record
-class Open:
-    """The open slots of a task: all of them as a span, and the newest few one by one, oldest first."""
-
-    span: Span
-    newest: Sequence[datetime]
-
-
-@record
-class Decision:
-    """What is done about a span of slots of one task, and why.
-
-    `stops` are the runs that end for it; a run that it makes does not start before `ready`.
-    """
-
-    task_id: int
-    task: str
-    span: Span
-    action: Action
-    reason: str
-    trigger: Trigger
-    stops: tuple[int, ...] = ()
-    ready: datetime | None = None
-    priority: int = 0
-
-    @property
-    def claims(self) -> bool:
-        """Whether it makes a run that will start."""
-        return self.action not in (Action.SKIP, Action.MISS)
 
 
 def wanted(task: Task) -> int:
@@ -85,24 +33,28 @@ def limit(task: Task) -> int:
     return task.catch_up_limit or CATCH_UP_LIMIT
 
 
-def decide(task: Task, slots: Open, live: Sequence[Run], now: datetime) -> list[Decision]:
+def decide(
+    task: Task, slots: values.Open, live: Sequence[Run], now: datetime
+) -> list[values.Decision]:
     """Return what becomes of the open slots of a task while its `live` runs are pending or running."""
     missed, chosen = _catch_up(task, slots, now)
     return [*(_missed(task, span, now) for span in missed), *_overlap(task, chosen, live, now)]
 
 
-def _catch_up(task: Task, slots: Open, now: datetime) -> tuple[list[Span], list[Span]]:
+def _catch_up(
+    task: Task, slots: values.Open, now: datetime
+) -> tuple[list[values.Span], list[values.Span]]:
     """Part the open slots into what is missed and what should run."""
     keep, oldest = _kept(task)
     if task.catch_up is CatchUp.LAST:
         return _by_age([slots.span], oldest, now)
     whole, newest = slots.span, list(slots.newest)
-    late, chosen = _by_age([Span(slot, slot) for slot in newest[-keep:]], oldest, now)
+    late, chosen = _by_age([values.Span(slot, slot) for slot in newest[-keep:]], oldest, now)
     left = whole.count - len(chosen)
     if not left:
         return [], chosen
     last = late[-1].slot if late else newest[-keep - 1]
-    return [Span(last, whole.first, left, whole.at_least)], chosen
+    return [values.Span(last, whole.first, left, whole.at_least)], chosen
 
 
 def _kept(task: Task) -> tuple[int, timedelta | None]:
@@ -113,33 +65,37 @@ def _kept(task: Task) -> tuple[int, timedelta | None]:
 
 
 def _by_age(
-    spans: list[Span], limit: timedelta | None, now: datetime
-) -> tuple[list[Span], list[Span]]:
+    spans: list[values.Span], limit: timedelta | None, now: datetime
+) -> tuple[list[values.Span], list[values.Span]]:
     late = [span for span in spans if limit is not None and now - span.slot > limit]
     return late, spans[len(late) :]
 
 
-def _missed(task: Task, span: Span, now: datetime) -> Decision:
+def _missed(task: Task, span: values.Span, now: datetime) -> values.Decision:
     if task.deadline is not None and now - span.slot > task.deadline:
         why = f"later than its deadline of {durations.format(task.deadline)}"
     elif task.catch_up is CatchUp.NONE:
         why = "no tick came in time, and catch-up is none"
     else:
         why = f"no tick came in time, and catch-up runs the newest {limit(task)} only"
-    return Decision(task.id, task.name, span, Action.MISS, why, _trigger(span, now))
+    return values.Decision(task.id, task.name, span, values.Action.MISS, why, _trigger(span, now))
 
 
-def given_up(task: Task, span: Span, why: str, now: datetime) -> Decision:
+def given_up(task: Task, span: values.Span, why: str, now: datetime) -> values.Decision:
     """Return that slots are missed which came due, and which no tick had seen when a person changed the task."""
-    return Decision(task.id, task.name, span, Action.MISS, why, _trigger(span, now))
+    return values.Decision(task.id, task.name, span, values.Action.MISS, why, _trigger(span, now))
 
 
-def _overlap(task: Task, chosen: list[Span], live: Sequence[Run], now: datetime) -> list[Decision]:
+def _overlap(
+    task: Task, chosen: list[values.Span], live: Sequence[Run], now: datetime
+) -> list[values.Decision]:
     """Decide what should run against what is live; the chosen ones do not overlap each other."""
 
-    def made(span: Span, action: Action, reason: str, stops: tuple[int, ...] = ()) -> Decision:
+    def made(
+        span: values.Span, action: values.Action, reason: str, stops: tuple[int, ...] = ()
+    ) -> values.Decision:
         trigger, ready = _trigger(span, now), _ready(task, span.slot)
-        decision = Decision(
+        decision = values.Decision(
             task.id, task.name, span, action, reason, trigger, stops, ready, task.priority
         )
         return _delayed(decision, now)
@@ -150,22 +106,28 @@ def _overlap(task: Task, chosen: list[Span], live: Sequence[Run], now: datetime)
         and len(live) >= task.max_instances
     ):
         full = f"{named(live)} hold all {task.max_instances} instances"
-        return [made(span, Action.SKIP, full) for span in chosen]
+        return [made(span, values.Action.SKIP, full) for span in chosen]
     if not live or task.overlap is Overlap.ALLOW:
-        return [made(span, Action.RUN, _due(span, now)) for span in chosen]
+        return [made(span, values.Action.RUN, _due(span, now)) for span in chosen]
     ids = tuple(run.id for run in live)
     match task.overlap:
         case Overlap.QUEUE:
             displaced = _displaced(task, live)
             waits = f"waits for {named(run for run in live if run.id not in displaced)}"
-            return [made(span, Action.QUEUE, waits, displaced) for span in chosen]
+            return [made(span, values.Action.QUEUE, waits, displaced) for span in chosen]
         case Overlap.REPLACE:
             first = [
-                made(span, Action.REPLACE, f"replaces {named(live)}", ids) for span in chosen[:1]
+                made(span, values.Action.REPLACE, f"replaces {named(live)}", ids)
+                for span in chosen[:1]
             ]
-            return [*first, *(made(span, Action.RUN, _due(span, now)) for span in chosen[1:])]
+            return [
+                *first,
+                *(made(span, values.Action.RUN, _due(span, now)) for span in chosen[1:]),
+            ]
         case _:
-            return [made(span, Action.SKIP, f"{named(live)} had not ended") for span in chosen]
+            return [
+                made(span, values.Action.SKIP, f"{named(live)} had not ended") for span in chosen
+            ]
 
 
 def _ready(task: Task, slot: datetime) -> datetime | None:
@@ -176,11 +138,11 @@ def _ready(task: Task, slot: datetime) -> datetime | None:
     return clock.from_ms(clock.to_ms(slot + task.jitter * share))
 
 
-def _delayed(decision: Decision, now: datetime) -> Decision:
+def _delayed(decision: values.Decision, now: datetime) -> values.Decision:
     """Turn into a wait what would start now, but is not ready yet."""
-    if decision.ready is None or decision.ready <= now or decision.action is not Action.RUN:
+    if decision.ready is None or decision.ready <= now or decision.action is not values.Action.RUN:
         return decision
-    return like(decision, action=Action.WAIT, reason=f"starts at {words(decision.ready)}")
+    return like(decision, action=values.Action.WAIT, reason=f"starts at {words(decision.ready)}")
 
 
 def words(moment: datetime) -> str:
@@ -209,12 +171,12 @@ def named(runs: Iterable[Run]) -> str:
     return f"runs {head} and {words[-1]}" if head else f"run {words[-1]}" if words else "no run"
 
 
-def _trigger(span: Span, now: datetime) -> Trigger:
+def _trigger(span: values.Span, now: datetime) -> Trigger:
     late = span.count > 1 or now - span.slot > GRACE
     return Trigger.CATCH_UP if late else Trigger.SCHEDULE
 
 
-def _due(span: Span, now: datetime) -> str:
+def _due(span: values.Span, now: datetime) -> str:
     late = now - span.slot
     words = "due" if late <= GRACE else f"due, {durations.human(late.total_seconds())} late"
     if span.count == 1:
@@ -222,32 +184,32 @@ def _due(span: Span, now: datetime) -> str:
     return f"{words}, stands for {'at least ' * span.at_least}{span.count} slots"
 
 
-def requested(task: Task, at: datetime, live: Sequence[Run]) -> Decision:
+def requested(task: Task, at: datetime, live: Sequence[Run]) -> values.Decision:
     """Return what becomes of a run asked for by hand; a skip is the caller's to refuse."""
-    decision = _overlap(like(task, jitter=None), [Span(at, at)], live, at)[0]
-    reason = "asked for" if decision.action is Action.RUN else decision.reason
+    decision = _overlap(like(task, jitter=None), [values.Span(at, at)], live, at)[0]
+    reason = "asked for" if decision.action is values.Action.RUN else decision.reason
     return like(decision, trigger=Trigger.MANUAL, reason=reason)
 
 
-def again(decision: Decision, slot: datetime) -> Decision:
+def again(decision: values.Decision, slot: datetime) -> values.Decision:
     """Return a request for a run that does an older slot again."""
     return like(
         decision,
-        span=Span(slot, slot),
+        span=values.Span(slot, slot),
         reason=f"asked for, does the slot of {words(slot)} again",
     )
 
 
 def follows(
     task: Task, on: After, parent: Run, live: Sequence[Run], now: datetime
-) -> list[Decision]:
+) -> list[values.Decision]:
     """Return what the end of a parent's run means for a task that comes after it; [] when nothing."""
-    span = Span(parent.slot, parent.first_slot, parent.coalesced, parent.coalesced_at_least)
+    span = values.Span(parent.slot, parent.first_slot, parent.coalesced, parent.coalesced_at_least)
     if parent.state in (State.SKIPPED, State.MISSED):
         if on is After.FAILED:
             return []
         why = f"run {parent.id} of {parent.task} was {parent.state}: {parent.reason}"
-        return [Decision(task.id, task.name, span, Action.SKIP, why, Trigger.AFTER)]
+        return [values.Decision(task.id, task.name, span, values.Action.SKIP, why, Trigger.AFTER)]
     failed = parent.state in (State.FAILED, State.TIMED_OUT, State.LOST)
     met = {After.SUCCEEDED: parent.state is State.SUCCEEDED, After.FAILED: failed}.get(
         on, parent.started is not None
@@ -259,18 +221,26 @@ def follows(
         like(
             decision,
             trigger=Trigger.AFTER,
-            reason=why if decision.action is Action.RUN else decision.reason,
+            reason=why if decision.action is values.Action.RUN else decision.reason,
         )
         for decision in _overlap(task, [span], live, now)
     ]
 
 
-def waiting(run: Run, now: datetime) -> Decision:
+def waiting(run: Run, now: datetime) -> values.Decision:
     """Return a run that an earlier tick has claimed as a decision: it starts as soon as it may."""
-    span = Span(run.slot, run.first_slot, run.coalesced, run.coalesced_at_least)
+    span = values.Span(run.slot, run.first_slot, run.coalesced, run.coalesced_at_least)
     why = f"run {run.id} waits: {run.reason}"
-    decision = Decision(
-        run.task_id, run.task, span, Action.RUN, why, run.trigger, (), run.ready, run.priority
+    decision = values.Decision(
+        run.task_id,
+        run.task,
+        span,
+        values.Action.RUN,
+        why,
+        run.trigger,
+        (),
+        run.ready,
+        run.priority,
     )
     return _delayed(decision, now)
 

@@ -6,11 +6,9 @@ from typing import Any
 
 from taskrunner import clock
 from taskrunner.decide import policy
-from taskrunner.decide.policy import Decision, Open, Span
 from taskrunner.errors import InputError
-from taskrunner.model.values import Kind, Run, Task
-from taskrunner.schedule import kinds
-from taskrunner.supervise import follow_up
+from taskrunner.model.values import Decision, Kind, Open, Run, Span, Task
+from taskrunner.schedule import kinds, of_task
 
 
 def evaluate(
@@ -44,7 +42,7 @@ def open_slots(task: Task, now: datetime) -> tuple[Open | None, datetime | None]
     due = task.next
     if due is not None and task.following is not None and due <= now < task.following:
         return Open(Span(due, due), [due]), task.following
-    value = follow_up.value_of(task)
+    value = of_task.value_of(task)
     if due is not None and task.from_finish:
         return Open(Span(due, due), [due]), None
     newest = kinds.newest(value, task.evaluated, now)
@@ -53,4 +51,4 @@ def open_slots(task: Task, now: datetime) -> tuple[Open | None, datetime | None]
         return None, first
     count, at_least = kinds.count(value, task.evaluated, now)
     few = kinds.newest_slots(value, task.evaluated, now, min(policy.wanted(task), count))
-    return Open(Span(newest, first, count, at_least), few), follow_up.slot_after(value, now)
+    return Open(Span(newest, first, count, at_least), few), of_task.slot_after(value, now)

@@ -7,10 +7,9 @@ from taskrunner.home import config
 from taskrunner.home.channels import Channel
 from taskrunner.model.values import Command, Outcome
 from taskrunner.notify.message import Message
-from taskrunner.processes import bounded_output
+from taskrunner.processes import account, bounded_output
 from taskrunner.processes.children import Child, Children, in_words
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command
 
 KEPT = 100_000  # bytes of what such a program writes
 
@@ -22,7 +21,7 @@ def run(
 
     Raises StateError when it fails.
     """
-    user, folder = command.account(None)
+    user, folder = account.account(None)
     env = {**config.base_environment(here.config, user, folder), **more}
     where = folder if os.path.isdir(folder) else "/"
     return carried_out(Command(argv, env, where, stdin=stdin, timeout=limit, kill_after=1.0))

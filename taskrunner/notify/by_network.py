@@ -14,8 +14,8 @@ from taskrunner.home.channels import Channel
 from taskrunner.model.values import Command
 from taskrunner.notify import by_command
 from taskrunner.notify.message import Message, host
+from taskrunner.processes import account
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command
 
 WELL = "ok\n"  # what the process says before its answer when all went well
 LATER = 2.0  # seconds; its own limits come first, as they tell more
@@ -70,4 +70,4 @@ def carry(channel: Channel, said: Message, kind: str) -> str:
 def _sender(channel: Channel) -> str:
     """Return the address that mails are from."""
     given: tuple[str, ...] = channel.more.get("from", ())
-    return given[0] if given else f"{command.account(None)[0]}@{host()}"
+    return given[0] if given else f"{account.account(None)[0]}@{host()}"

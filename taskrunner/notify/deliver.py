@@ -16,12 +16,11 @@ from taskrunner.errors import StateError, shown
 from taskrunner.home import channels, lock, paths
 from taskrunner.home.channels import OWN, Channel
 from taskrunner.home.syslog import INFO, WARNING
-from taskrunner.model.answers import Delivery, Told
+from taskrunner.model.answers import Delivery, Posted, Told
 from taskrunner.notify import by_command, by_network, message
 from taskrunner.notify.message import Message
 from taskrunner.store import posted
 from taskrunner.store.open_home import OpenHome
-from taskrunner.store.posted import Posted
 from taskrunner.store.store import MISSING
 
 OWN_LIMIT = timedelta(seconds=30)  # for a command of a task's own

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from taskrunner import clock
-from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import StoreBusy, StoreRefused, in_words, origin
 from taskrunner.home.syslog import DEBUG, ERROR, INFO, WARNING
-from taskrunner.model.values import Run, State, Task
+from taskrunner.model.values import Action, Decision, Run, State, Task
 from taskrunner.store.open_home import OpenHome
 
 URGENT = (State.FAILED, State.TIMED_OUT, State.LOST, State.MISSED)

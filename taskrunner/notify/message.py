@@ -11,13 +11,13 @@ from typing import Any
 
 from taskrunner import clock
 from taskrunner.errors import UnknownRun
+from taskrunner.model.answers import Posted
 from taskrunner.model.record import record
 from taskrunner.model.values import Run, State, Task
 from taskrunner.processes import output
 from taskrunner.render import documents, page
 from taskrunner.schedule import durations
 from taskrunner.store.open_home import OpenHome
-from taskrunner.store.posted import Posted
 
 LINES = 20  # of the output, the newest
 BYTES = 10_000  # of them at most

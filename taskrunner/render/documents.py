@@ -7,12 +7,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from taskrunner import clock
-from taskrunner.model.values import Pruned, Run, Task
+from taskrunner.model.values import Decision, Pruned, Run, Task
 from taskrunner.render.page import escaped
 from taskrunner.render.spelling import group, masked
 
 if TYPE_CHECKING:
-    from taskrunner.decide.policy import Decision
     from taskrunner.model.answers import (
         Checkup,
         Explanation,

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from taskrunner.model.answers import Delivery, Told
+from taskrunner.model.answers import Delivery, Posted, Told
 from taskrunner.render.documents import document, instant
 from taskrunner.render.page import Column, Page
 from taskrunner.render.spelling import many
-from taskrunner.store.posted import Posted
 
 OWN = "(its command)"
 

@@ -10,7 +10,7 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from taskrunner.model.record import like
-from taskrunner.model.values import Gap, OnLost, Pruned, Run, Severity, State, Task
+from taskrunner.model.values import Decision, Gap, OnLost, Pruned, Run, Severity, State, Task
 from taskrunner.render.page import Column, Page, beside, cut, visible
 from taskrunner.render.spelling import (
     MASK,
@@ -29,7 +29,6 @@ from taskrunner.render.spelling import (
 from taskrunner.schedule import durations
 
 if TYPE_CHECKING:
-    from taskrunner.decide.policy import Decision
     from taskrunner.model.answers import (
         Checkup,
         Explained,

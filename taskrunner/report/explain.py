@@ -11,10 +11,21 @@ from itertools import groupby
 
 from taskrunner import clock
 from taskrunner.decide import ledger
-from taskrunner.decide.policy import GRACE, Action, Decision, named, words
+from taskrunner.decide.policy import GRACE, named, words
 from taskrunner.model.answers import Explained
 from taskrunner.model.record import field, record
-from taskrunner.model.values import Event, Gap, Hold, Kind, Run, State, Task, Trigger
+from taskrunner.model.values import (
+    Action,
+    Decision,
+    Event,
+    Gap,
+    Hold,
+    Kind,
+    Run,
+    State,
+    Task,
+    Trigger,
+)
 from taskrunner.schedule import durations, kinds
 from taskrunner.schedule.kinds import Schedule
 

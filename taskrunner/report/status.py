@@ -17,12 +17,11 @@ from taskrunner.model.answers import Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, State, Task
 from taskrunner.render.spelling import many
 from taskrunner.report import agenda as plan_of_days
-from taskrunner.schedule import kinds, zones
+from taskrunner.schedule import kinds, of_task, zones
 from taskrunner.schedule.kinds import Schedule
 from taskrunner.store.connection import full
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import MISSING
-from taskrunner.supervise import follow_up
 
 DAY = timedelta(days=1)
 UNDELIVERED = timedelta(days=7)  # after which nobody wants to know of a message any more
@@ -69,7 +68,7 @@ def upcoming(
         chosen = _soonest(here.store.tasks(), now, count)
     else:
         found = {task.id: task for task in map(here.store.task, names)}
-        chosen = [(task, follow_up.value_of(task)) for task in found.values()]
+        chosen = [(task, of_task.value_of(task)) for task in found.values()]
     begin = None if since is None else since - clock.MILLISECOND  # a slot at that very instant, too
     walks = [
         _of_task(task, value, begin or max(now, task.evaluated), until) for task, value in chosen
@@ -168,7 +167,7 @@ def _valued(tasks: Iterable[Task]) -> Iterator[tuple[Task, Schedule]]:
     """Give tasks with their schedules; one that cannot be evaluated has no slots to show, and `status` tells why."""
     for task in tasks:
         with suppress(InputError):
-            yield task, follow_up.value_of(task)
+            yield task, of_task.value_of(task)
 
 
 def _of_task(
@@ -247,7 +246,7 @@ def _message_problems(here: OpenHome) -> Iterator[str]:
 def problem(task: Task) -> str | None:
     """Return why the schedule of a task means nothing any more, as when its zone is gone from the host."""
     try:
-        follow_up.value_of(task)
+        of_task.value_of(task)
     except InputError as exc:
         return str(exc)
     return None

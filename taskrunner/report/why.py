@@ -16,9 +16,8 @@ from taskrunner.model.record import like
 from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
 from taskrunner.report import explain as why, status
 from taskrunner.report.explain import Case
-from taskrunner.schedule import kinds
+from taskrunner.schedule import kinds, of_task
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import follow_up
 from taskrunner.tick import dry_run
 
 NEWEST = 5  # slots that are told of when nobody asks for a time
@@ -113,7 +112,7 @@ def _case(here: OpenHome, key: str | int) -> Case:
     decisions = [] if removed else dry_run.dry_run(here, now, [task])
     return Case(
         task,
-        value=None if wrong else follow_up.value_of(task),
+        value=None if wrong else of_task.value_of(task),
         now=now,
         events=here.store.events_about(task.id),
         removed=removed,

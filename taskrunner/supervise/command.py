@@ -6,18 +6,16 @@ know the store.
 
 import json
 import os
-import pwd
 import stat
 import sys
 from collections.abc import Iterator, Set
 from datetime import datetime
-from functools import lru_cache
 
 from taskrunner import clock
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.home import config, trust
 from taskrunner.model.values import Command, Run, Task
-from taskrunner.processes import rights
+from taskrunner.processes import account, rights
 
 UMASK = 0o022
 LARGEST_ENV_FILE = 1_000_000  # bytes
@@ -28,7 +26,7 @@ ASSIGNMENT = "NAME=VALUE, with letters, digits and _ in the name and a value in 
 
 def resolve(task: Task, run: Run, settings: config.Config, started: datetime) -> Command:
     """Return what is executed for a run of a task; raises StateError when it cannot be resolved on this host."""
-    _, folder = account(task.user)
+    _, folder = account.account(task.user)
     return Command(
         argv=argv(task),
         env=environment(task, run, settings, started),
@@ -90,11 +88,11 @@ def activation(task: Task, path: str) -> dict[str, str]:
 
 def environment(task: Task, run: Run, settings: config.Config, started: datetime) -> dict[str, str]:
     """Return what the child sees: the base, the config's, the file's, the task's own, ours; later ones win."""
-    user, folder = account(task.user)
+    user, folder = account.account(task.user)
     found = config.base_environment(settings, user, folder)
     found |= activation(task, found["PATH"])
     if task.env_file is not None:
-        found |= read_env_file(task.env_file, owner(task.user))
+        found |= read_env_file(task.env_file, account.owner(task.user))
     return (
         found
         | dict(task.env)
@@ -110,32 +108,6 @@ def environment(task: Task, run: Run, settings: config.Config, started: datetime
         }
         | ({} if task.django is None else {"DJANGO_SETTINGS_MODULE": task.django})
     )
-
-
-@lru_cache(maxsize=64)
-def account(user: str | None) -> tuple[str, str]:
-    """Return the name and home folder of a user, of our own for None; raises StateError.
-
-    We may have a number without a name, as in a container: it is the name then, and / the home.
-    """
-    try:
-        entry = pwd.getpwuid(os.geteuid()) if user is None else pwd.getpwnam(user)
-    except KeyError as exc:
-        if user is None:
-            return str(os.geteuid()), "/"
-        raise StateError(f"there is no user {shown(user)} on this host") from exc
-    return entry.pw_name, entry.pw_dir
-
-
-def owner(user: str | None) -> int:
-    """Return the user id that the output of a task belongs to: our own unless we are root and may change it."""
-    own = os.geteuid()
-    if user is None or own != 0:
-        return own
-    try:
-        return pwd.getpwnam(user).pw_uid
-    except KeyError:  # the run cannot start either, and says so
-        return own
 
 
 def read_env_file(place: str, uid: int | None = None) -> dict[str, str]:
@@ -223,3 +195,10 @@ def assignment(text: str, *, quoted: bool = False) -> tuple[str, str]:
     if quoted and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     return name, value
+
+
+def places(program: str, path: str, folder: str) -> list[str]:
+    """Return the files of a program, the first is the one that is executed, by a PATH and from a folder."""
+    where = [""] if "/" in program else path.split(":")
+    files = [os.path.join(folder, place, program) for place in where]
+    return [file for file in files if os.path.isfile(file)]

@@ -5,16 +5,25 @@ Everything here runs inside a transaction of the caller.
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from taskrunner import clock
 from taskrunner.decide import policy, verdict
-from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
-from taskrunner.model.values import After, End, Event, Kind, Run, State, Task, Trigger
+from taskrunner.model.values import (
+    Action,
+    After,
+    Decision,
+    End,
+    Event,
+    Kind,
+    Run,
+    State,
+    Task,
+    Trigger,
+)
 from taskrunner.notify import announce, log_lines
-from taskrunner.schedule import kinds, zones
+from taskrunner.schedule import kinds, of_task
 from taskrunner.store.open_home import OpenHome
 
 PUSHED_AHEAD = timedelta(hours=1)  # a task that cannot be evaluated is tried again after this
@@ -41,7 +50,7 @@ def _go_on(here: OpenHome, task_id: int, now: datetime) -> None:
     """Give a task its next slot that waited for a run which is not made: the clock was set back over its slots."""
     (task,) = here.store.tasks_by_id([task_id]).values()
     if task.from_finish and task.next is None:
-        value = value_of(task)
+        value = of_task.value_of(task)
         assert isinstance(value, kinds.Every)
         here.store.change_task(task.id, next=value.after_finish(now))
 
@@ -197,7 +206,7 @@ def _set_in_motion(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
         for decision in policy.follows(task, on, run, here.store.live(task.id), now):
             write(here, decision, now)
     else:
-        value = value_of(task)
+        value = of_task.value_of(task)
         assert isinstance(value, kinds.Every)
         here.store.change_task(task.id, next=value.after_finish(now))
 
@@ -214,28 +223,3 @@ def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
     )
     here.store.note(Event(now, "error", "tick", text=reason), task.id)
     log_lines.put_off(here, task, now, reason)
-
-
-def value_of(task: Task) -> kinds.Schedule:
-    """Return the schedule of a task as a value."""
-    return _value(task.kind, task.schedule, task.tz, task.anchor, task.from_finish)
-
-
-@lru_cache(maxsize=1024)
-def _value(
-    kind: str, text: str, tz: str | None, anchor: datetime | None, from_finish: bool
-) -> kinds.Schedule:
-    return kinds.parse(kind, text, tz=tz, anchor=anchor, from_finish=from_finish)
-
-
-@lru_cache(maxsize=1024)
-def slot_after(value: kinds.Schedule, moment: datetime) -> datetime | None:
-    """Return the first slot after an instant, remembered: many tasks have the same schedule."""
-    return value.next_after(moment)
-
-
-def forget() -> None:
-    """Forget what was computed by zone data that have been replaced: a daemon outlives them."""
-    _value.cache_clear()
-    slot_after.cache_clear()
-    zones.forget()

@@ -5,7 +5,7 @@ together, never by a pid alone. Runs under the tick lock, inside a transaction o
 """
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
 from taskrunner.model.values import NOTHING, End, Process, Run, State, Task, terms
 from taskrunner.notify import log_lines
-from taskrunner.processes import alive as alive_module, bounded_output, output, programs
+from taskrunner.processes import alive as alive_module, bounded_output, output, systemctl
 from taskrunner.processes.alive import is_same, pid_namespace, session_that_has_open, started_ticks
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up, spool
@@ -27,8 +27,6 @@ UNSEEN = timedelta(hours=24)
 # Between the row of a run that systemd is to carry and its unit lies no more than this.
 UNIT_SLOW = timedelta(seconds=60)
 FIRST_PROCESS = "1-"  # how the supervisor is called that is process 1 of its pid namespace
-PATIENCE = 5.0  # seconds for systemd to answer
-UNIT = ".service"  # how the supervisor of a run is called that systemd carries
 
 
 def reconcile(here: OpenHome, now: datetime) -> list[int]:
@@ -182,49 +180,12 @@ def _look_after_unit(here: OpenHome, task: Task, run: Run, process: Process, now
 
 def carried(process: Process) -> bool:
     """Return whether systemd carries the run of a process, and nobody has noted a child of ours for it."""
-    return process.supervisor.endswith(UNIT) and process.pid is None
-
-
-def systemctl(*words: str) -> programs.Said | None:
-    """Ask the systemd that carries our runs: the system's for root, else the user's own."""
-    return programs.tool(*reached("systemctl"), *words, patience=PATIENCE)
-
-
-def reached(program: str) -> tuple[str, ...]:
-    """Return the words that start a program of systemd for the one that carries our runs."""
-    if os.geteuid() == 0:
-        return (program,)
-    # A shell that su(1) or cron(8) made does not have the variable.
-    return ("env", f"XDG_RUNTIME_DIR={paths.runtime()}", program, "--user")
+    return process.supervisor.endswith(systemctl.UNIT) and process.pid is None
 
 
 def living_units(processes: Iterable[Process]) -> set[str] | None:
     """Return which of the units that carry runs are there; None when systemd does not say."""
-    return units_there([process.supervisor for process in processes if carried(process)])
-
-
-def units_there(names: Sequence[str]) -> set[str] | None:
-    """Return which of the units of these names are there; None when systemd does not say."""
-    if not names:
-        return set()
-    said = systemctl("show", "-p", "Id", "-p", "ActiveState", *names)
-    if said is None or said.code != 0:
-        return None
-    blocks = [dict(_fields(block)) for block in said.out.split("\n\n")]
-    gone = ("inactive", "failed")
-    return {block.get("Id", "") for block in blocks if block.get("ActiveState") not in gone}
-
-
-def _fields(block: str) -> list[tuple[str, str]]:
-    return [
-        (name, value) for name, sign, value in (line.partition("=") for line in block.splitlines())
-    ]
-
-
-def stop_unit(name: str) -> bool:
-    """Have systemd stop a unit, which it does with TERM, and KILL later; False when there is none."""
-    said = systemctl("stop", "--no-block", name)
-    return said is not None and said.code == 0
+    return systemctl.units_there([process.supervisor for process in processes if carried(process)])
 
 
 def find_child(here: OpenHome, process: Process) -> bool:

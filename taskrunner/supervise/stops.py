@@ -9,7 +9,7 @@ from taskrunner.home import lock
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Process, State
 from taskrunner.notify import log_lines
-from taskrunner.processes import alive
+from taskrunner.processes import alive, systemctl
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile, spool
 
@@ -89,7 +89,7 @@ class Stops:
 
 def _left_to_systemd(here: OpenHome, run_id: int, stop: Stop, process: Process) -> bool:
     """Have systemd stop the unit of a run; False when there is none, and none is to come."""
-    stop.unit = stop.unit or reconcile.stop_unit(process.supervisor)
+    stop.unit = stop.unit or systemctl.stop_unit(process.supervisor)
     started = here.store.run(run_id).started or here.now()
     return stop.unit or here.now() - started < reconcile.UNIT_SLOW
 

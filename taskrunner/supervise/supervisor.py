@@ -18,7 +18,7 @@ from taskrunner.home import lock, paths
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Command, End, Outcome, Process, Run, State, Task, terms
 from taskrunner.notify import announce, log_lines
-from taskrunner.processes import alive, bounded_output, output
+from taskrunner.processes import account, alive, bounded_output, output
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.children import Asked, Child, Children, room
 from taskrunner.processes.output import Slot, Slots
@@ -335,7 +335,7 @@ class Supervisor:
             name = self.carrier.unit(run.id)
             slots = Slots(self.here.output, name)  # a file that goes by the unit, not by us
         started = like(run, state=State.RUNNING, started=now, reason=None)
-        return Wanted(started, task, slots.take(command.owner(task.user)), name)
+        return Wanted(started, task, slots.take(account.owner(task.user)), name)
 
     def _make_running(self, wanted: Sequence[Wanted], now: datetime) -> None:
         """Write that pending runs are running."""

@@ -15,9 +15,10 @@ from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import CALLS_US, ImportedLine
 from taskrunner.model.record import like, names_of, record
 from taskrunner.model.values import Kind, Progress, Task, untold
+from taskrunner.processes import account
+from taskrunner.schedule import of_task
 from taskrunner.schedule.kinds import Cron, Schedule
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command, follow_up
 from taskrunner.tasks import (
     crontab,
     crontab_doubts,
@@ -278,7 +279,7 @@ def _of(line: Line, what: str) -> str | None:
 def _as_it_is(task: Task, whole: Schedule) -> Schedule:
     """Return the schedule that a task has, the one that its line says where that cannot be read."""
     try:
-        return follow_up.value_of(task)
+        return of_task.value_of(task)
     except InputError:
         return whole
 
@@ -307,7 +308,7 @@ def _task(here: OpenHome, draft: Draft, moment: datetime) -> Task:
 
 def _is_user(name: str) -> bool:
     try:
-        return options.NAME.fullmatch(name) is not None and bool(command.account(name))
+        return options.NAME.fullmatch(name) is not None and bool(account.account(name))
     except StateError:
         return False
 

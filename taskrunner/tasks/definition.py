@@ -14,10 +14,11 @@ from taskrunner.decide import policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
 from taskrunner.home import channels, config
 from taskrunner.model.values import Kind, Task
+from taskrunner.processes import account
 from taskrunner.schedule import describe, kinds
 from taskrunner.schedule.kinds import After, At, Every, Schedule
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command, follow_up
+from taskrunner.supervise import follow_up
 from taskrunner.tasks import options, python
 
 
@@ -129,7 +130,7 @@ def give_up(here: OpenHome, task: Task, moment: datetime) -> None:
     with suppress(InputError):  # what cannot be evaluated has no slots that could be told
         found, _ = slots.open_slots(task, moment)
         if found is not None:
-            who = command.account(None)[0]
+            who = account.account(None)[0]
             why = f"no tick had come for it when {who} changed the schedule"
             follow_up.write(here, policy.given_up(task, found.span, why, moment), moment)
 
@@ -212,8 +213,8 @@ def check_account(user: str | None) -> None:
     """Raise StateError unless tasks of ours can run as this user."""
     if user is None:
         return
-    command.account(user)
-    if os.geteuid() != 0 and user != command.account(None)[0]:
+    account.account(user)
+    if os.geteuid() != 0 and user != account.account(None)[0]:
         raise StateError(f"only root can run tasks as {shown(user)}: add the task as that user")
 
 

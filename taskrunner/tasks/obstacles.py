@@ -14,7 +14,7 @@ from contextlib import suppress
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.home import channels, config
 from taskrunner.model.values import Task
-from taskrunner.processes import executable, rights
+from taskrunner.processes import account, executable, rights
 from taskrunner.supervise import command
 from taskrunner.tasks import modules, python
 
@@ -25,15 +25,15 @@ FIRST = re.compile(r"\s*(?:[A-Za-z_]\w*=[\w./:@%+-]*\s+)*([\w./+-]+)(?=[\s;&|<>]
 def obstacles(task: Task, settings: config.Config) -> list[str]:
     """Return what on this host will keep a task from starting as it stands, one sentence each."""
     try:
-        user, folder = command.account(task.user)
+        user, folder = account.account(task.user)
     except StateError as exc:
         return [str(exc)]
     found: list[str] = []
     if task.env_file is not None:
-        found += _env_file_warnings(task.env_file, command.owner(task.user))
+        found += _env_file_warnings(task.env_file, account.owner(task.user))
     path = _path(task, settings)
     # What is closed to the task's user is not there for him.
-    with rights.of(command.owner(task.user)):
+    with rights.of(account.owner(task.user)):
         found = [*_folder_warnings(task, user, folder), *found]
         found += _program_warnings(task, path, task.cwd or folder)
         found += _python_warnings(task, settings, task.cwd or folder)
@@ -68,12 +68,12 @@ def untold(task: Task, settings: config.Config) -> list[str]:
 
 def command_warnings(text: str, settings: config.Config) -> Iterator[str]:
     """Give what is wrong with the program that a command for messages begins with, as the sender looks for it."""
-    user, folder = command.account(None)
+    user, folder = account.account(None)
     program = _first_word(text)
     if program is None:
         return
     path = config.base_environment(settings, user, folder)["PATH"]
-    found = places(program, path, folder if os.path.isdir(folder) else "/")
+    found = command.places(program, path, folder if os.path.isdir(folder) else "/")
     if not found:
         where = "" if "/" in program else " on the PATH of tasks"
         yield f"nobody is told by the command {shown(text)}: the program {shown(program)} is not found{where}"
@@ -147,28 +147,23 @@ def _word(word: str) -> str:
 
 def _path(task: Task, settings: config.Config) -> str:
     """Return the PATH that a task will see."""
-    user, folder = command.account(task.user)
+    user, folder = account.account(task.user)
     found = config.base_environment(settings, user, folder)
     found |= command.activation(task, found["PATH"])
     with suppress(StateError):  # it is told of already
         found |= (
-            command.read_env_file(task.env_file, command.owner(task.user))
+            command.read_env_file(task.env_file, account.owner(task.user))
             if task.env_file is not None
             else {}
         )
     return {**found, **task.env}["PATH"]
 
 
-def places(program: str, path: str, folder: str) -> list[str]:
-    """Return the files of a program, the first is the one that is executed, by a PATH and from a folder."""
-    where = [""] if "/" in program else path.split(":")
-    files = [os.path.join(folder, place, program) for place in where]
-    return [file for file in files if os.path.isfile(file)]
-
-
 def _elsewhere(program: str) -> str:
     """Return where who asks has a program that the task has not."""
-    mine = [] if "/" in program else places(program, ":".join(os.get_exec_path()), os.getcwd())
+    mine = (
+        [] if "/" in program else command.places(program, ":".join(os.get_exec_path()), os.getcwd())
+    )
     return f"; you have it as {mine[0]}: write that, or set --env PATH" if mine else ""
 
 

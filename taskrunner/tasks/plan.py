@@ -15,10 +15,11 @@ from taskrunner.model.answers import Plan, Planned
 from taskrunner.model.record import like, record
 from taskrunner.model.values import Event, Kind, Progress, Run, State, Task, untold
 from taskrunner.notify import log_lines
-from taskrunner.schedule import instants, kinds, zones
+from taskrunner.processes import account
+from taskrunner.schedule import instants, kinds, of_task, zones
 from taskrunner.schedule.kinds import After, At, Schedule
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command, follow_up
+from taskrunner.supervise import follow_up
 from taskrunner.tasks import definition, options
 from taskrunner.tasks.taskfile import DASHED, Definition, Fault, Found
 
@@ -234,7 +235,7 @@ def _changed(here: OpenHome, draft: Draft, old: Task, moment: datetime) -> Step:
     moved = not definition.same_schedule(old, draft.given.schedule, draft.whole)
     enabled = _enabled(draft, old, moved, moment)
     if moved or (enabled and not old.enabled):
-        whole = draft.whole if moved else follow_up.value_of(old)
+        whole = draft.whole if moved else of_task.value_of(old)
         values |= definition.timing(here, whole, moment, old.evaluated)
     if enabled != old.enabled:
         values |= {"enabled": enabled} | ({} if enabled else {"requested": None})
@@ -272,7 +273,7 @@ def _consequences(
 def _moves(old: Task, new: Task, whole: Schedule, moment: datetime) -> list[str]:
     """Return what another schedule brings about; the old one may be what cannot be read."""
     try:
-        was = follow_up.value_of(old)
+        was = of_task.value_of(old)
     except InputError as exc:
         return [f"{whole.describe()}, instead of what could not be evaluated: {exc}"]
     now, before = whole.describe(), was.describe()
@@ -390,7 +391,7 @@ def carry_out(
 
 
 def _add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) -> None:
-    ids, who = here.store.add_tasks(tasks), command.account(None)[0]
+    ids, who = here.store.add_tasks(tasks), account.account(None)[0]
     added = [
         (Event(moment, "added", who, text=ledger.when(values)), key)
         for key, values in zip(ids, tasks, strict=True)
@@ -423,7 +424,7 @@ def _remove(here: OpenHome, step: Step, moment: datetime) -> None:
 
 
 def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:
-    who = command.account(None)[0]
+    who = account.account(None)[0]
     here.store.note(Event(moment, what, who, text=text), key)
     log_lines.changed(here, key, what, who, text, moment)
 

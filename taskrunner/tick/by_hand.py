@@ -11,17 +11,26 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from taskrunner.decide import policy
-from taskrunner.decide.policy import Action, Decision
 from taskrunner.errors import StateError, TaskBusy
 from taskrunner.model.answers import Environment
-from taskrunner.model.values import LIVE, End, Kind, Process, Run, State, Task, Trigger
-from taskrunner.processes import alive, bounded_output, output, programs
+from taskrunner.model.values import (
+    LIVE,
+    Action,
+    Decision,
+    End,
+    Kind,
+    Process,
+    Run,
+    State,
+    Task,
+    Trigger,
+)
+from taskrunner.processes import account, alive, bounded_output, output, programs, systemctl
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up, reconcile
 from taskrunner.supervise.supervisor import Supervisor, Wanted, supervisor
-from taskrunner.tasks import obstacles
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
 NOT_STARTED = "cancelled before it started"
@@ -53,14 +62,14 @@ def surroundings(here: OpenHome, task: Task) -> Environment:
     number = here.store.next_id()
     asked = Run(number, task.name, now, now, State.PENDING, None, 1, trigger, 1, False)
     found = command.resolve(task, asked, here.config, now)
-    files = obstacles.places(found.argv[0], found.env["PATH"], found.cwd)
+    files = command.places(found.argv[0], found.env["PATH"], found.cwd)
     files = [file for file in files if os.access(file, os.X_OK)]
     return Environment(
         task.name,
         found.argv,
         files[0] if files else None,
         found.cwd,
-        command.account(task.user)[0],
+        account.account(task.user)[0],
         found.umask,
         found.env,
     )
@@ -199,7 +208,7 @@ def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
         if process is None or not reconcile.seen_from_here(process):
             continue
         if reconcile.carried(process):
-            reconcile.stop_unit(process.supervisor)
+            systemctl.stop_unit(process.supervisor)
         elif process.pid is not None and reconcile.alive(process):
             alive.terminate(process.pid)
 

@@ -13,7 +13,7 @@ from taskrunner.decide import ledger
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat
 from taskrunner.model.values import Event, Task
-from taskrunner.schedule import kinds
+from taskrunner.schedule import kinds, of_task
 from taskrunner.store import ahead
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
@@ -38,7 +38,7 @@ def notice(
     known, stamp = here.store.fact("zone_data"), clock.zone_stamp()
     if known != stamp:
         if known is not None:  # else the store is new, and so are its slots
-            follow_up.forget()
+            of_task.forget()
             _move(here, now, here.store.with_slots())
         with here.store.transaction():
             here.store.set_fact("zone_data", stamp)
@@ -95,9 +95,7 @@ def _move(here: OpenHome, now: datetime, tasks: Sequence[Task]) -> None:
 def movement(task: Task) -> str | None:
     """Return from where to where new zone data move the next slot of a task, None when they do not."""
     try:
-        slot = (
-            task.next if task.from_finish else follow_up.value_of(task).next_after(task.evaluated)
-        )
+        slot = task.next if task.from_finish else of_task.value_of(task).next_after(task.evaluated)
     except InputError:
         return None
     if slot == task.next or task.next is None:
@@ -114,7 +112,7 @@ def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
     ):
         # It was put off by a clock that was ahead: it is tried again at once.
         return {"evaluated": min(task.evaluated, evaluated), "next": evaluated}
-    value, anchor = follow_up.value_of(task), {}
+    value, anchor = of_task.value_of(task), {}
     if (
         isinstance(value, kinds.Every)
         and value.anchor is not None
@@ -135,7 +133,7 @@ def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
 
 def _nearer(task: Task, evaluated: datetime) -> dict[str, Any]:
     """Return a next slot of a delay that is no further away than the delay."""
-    value = follow_up.value_of(task)
+    value = of_task.value_of(task)
     assert isinstance(value, kinds.Every)
     latest = value.after_finish(evaluated)
     return {} if task.next is None else {"next": min(task.next, latest)}

@@ -24,7 +24,7 @@ from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import supervisor
 from taskrunner.supervise.systemd import carrier
-from taskrunner.tick import idle_check, live_output, visit, wait_for
+from taskrunner.tick import claim, idle_check, live_output, visit, wait_for
 from taskrunner.tick.sd_notify import Readiness
 from taskrunner.tick.wait_for import Awaited
 from taskrunner.upkeep import disk_reserve, retention
@@ -235,7 +235,7 @@ def _visit(
         me.known = made.known
         if here.store.posted or here.store.anything_to_send(here.now()):
             supervisor.send_off(here, me.carrier)
-        for _ in visit.fill(here, made.claimed):
+        for _ in claim.fill(here, made.claimed):
             pass
         retention.step(here, made.visit.at, by_age=made.agrees)
         disk_reserve.keep(here.folder)

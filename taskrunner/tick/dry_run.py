@@ -1,16 +1,15 @@
 """What a tick would decide at an instant: the same decisions, and nothing written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
 from taskrunner import clock
 from taskrunner.decide import capacity, policy, slots, verdict
-from taskrunner.decide.policy import Decision
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import like
-from taskrunner.model.values import Run, State, Task, Trigger
+from taskrunner.model.values import Decision, Run, State, Task, Trigger
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile
 
@@ -21,7 +20,7 @@ def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) ->
     decisions = [policy.waiting(run, at) for run in live if run.state is State.PENDING]
     due = [] if here.store.held(at) is not None else _due(here, at, only)
     decisions += _would_claim(here, due, live, at)
-    return with_room(here, decisions, live, {task.id: task for task in due})
+    return capacity.with_room(here, decisions, live, {task.id: task for task in due})
 
 
 def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
@@ -47,31 +46,9 @@ def _boot(here: OpenHome) -> str:
 def _would_claim(
     here: OpenHome, due: Sequence[Task], live: Sequence[Run], at: datetime
 ) -> list[Decision]:
-    mine, boot = by_task(live), _boot(here)
+    mine, boot = capacity.by_task(live), _boot(here)
     found: list[Decision] = []
     for task in due:
         with suppress(InputError):  # the tick would push it ahead, and say why
             found += slots.evaluate(task, mine.get(task.id, []), at, boot)[0]
-    return found
-
-
-def with_room(
-    here: OpenHome,
-    decisions: Sequence[Decision],
-    live: Sequence[Run],
-    known: Mapping[int, Task],
-) -> list[Decision]:
-    """Return the decisions with those as waits that find no room; tasks that are `known` are not read again."""
-    running = [run for run in live if run.state is State.RUNNING]
-    needed = {decision.task_id for decision in decisions} | {run.task_id for run in running}
-    tasks = {**known, **here.store.tasks_by_id(needed - known.keys())}
-    room = capacity.Room(running, tasks, here.config.max_parallel, here.store.group_limits())
-    return capacity.within_capacity(decisions, room)
-
-
-def by_task(runs: Sequence[Run]) -> dict[int, list[Run]]:
-    """Return runs by the ids of their tasks."""
-    found: dict[int, list[Run]] = {}
-    for run in runs:
-        found.setdefault(run.task_id, []).append(run)
     return found

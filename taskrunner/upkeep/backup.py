@@ -14,10 +14,10 @@ from taskrunner.errors import StateError, shown
 from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 from taskrunner.model.values import Event, Progress, untold
+from taskrunner.processes import account, systemctl
 from taskrunner.store import copies
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import MISSING, Store
-from taskrunner.supervise import command, reconcile
 
 LOCK_WAIT = 5.0  # seconds
 SPARE = (0, 10, 1000, 100_000)  # ids left out, at each try, for those who use some meanwhile
@@ -162,7 +162,7 @@ def _check_alone(folder: str) -> None:
     """Raise StateError while runs go on: their supervisors would record them in the wrong store."""
     names = os.listdir(paths.path(folder, paths.SUPERVISORS))
     held = any(lock.is_held(paths.path(folder, paths.SUPERVISORS, name)) for name in names)
-    if held or reconcile.units_there([name for name in names if name.endswith(reconcile.UNIT)]):
+    if held or systemctl.units_there([name for name in names if name.endswith(systemctl.UNIT)]):
         raise StateError(
             f"runs are going on in {shown(folder)}: wait or cancel them, and stop the daemon, if there is one"
         )
@@ -241,7 +241,7 @@ def _newest(folder: str) -> int:
 
 def _note(store: Store, source: str, kept: str | None, now: datetime) -> None:
     was = "" if kept is None else f"; what was there before is {kept}"
-    event = Event(now, "restored", command.account(None)[0], text=f"from {source}{was}")
+    event = Event(now, "restored", account.account(None)[0], text=f"from {source}{was}")
     with store.transaction():
         store.note(event)
     store.checkpoint()

@@ -40,7 +40,6 @@ def main() -> None:
 
 def dictionary(folder: str) -> str:
     """Write down the words of our own grammars, which a fuzzer would take long to find, and return the file."""
-    from taskrunner.schedule import expression, zones
     from taskrunner.tasks import options
     from taskrunner.tasks.taskfile import KEYS
     from tests.fuzz import typed

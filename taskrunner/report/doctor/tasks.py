@@ -11,8 +11,7 @@ from taskrunner.model.answers import Finding
 from taskrunner.model.values import Task
 from taskrunner.report import status
 from taskrunner.report.doctor.seen import Seen, error, ok, warning
-from taskrunner.schedule import zones
-from taskrunner.supervise import follow_up
+from taskrunner.schedule import of_task, zones
 from taskrunner.tasks import obstacles
 from taskrunner.tick import clock_changes
 
@@ -75,7 +74,7 @@ def _to_move(seen: Seen) -> Iterator[Finding]:
     """Give the slots that the next tick will move, when the zone data are not those of the last one."""
     if not seen.open or seen.zone_stamp in (None, clock.zone_stamp()):
         return
-    follow_up.forget()
+    of_task.forget()
     told = [f"{task.name} {text}" for task in seen.tasks if (text := clock_changes.movement(task))]
     what = (
         f"the zone data have changed since the last tick, and move {'; '.join(told) or 'no slot'}"

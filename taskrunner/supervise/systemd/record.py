@@ -16,12 +16,12 @@ from taskrunner.home import paths
 from taskrunner.home.config import Config
 from taskrunner.model.values import Outcome, State, terms
 from taskrunner.notify import metrics
-from taskrunner.processes import alive, bounded_output, output
+from taskrunner.processes import alive, bounded_output, output, systemctl
 from taskrunner.processes.output import Slot
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import MISSING, Store
-from taskrunner.supervise import reconcile, spool, supervisor
+from taskrunner.supervise import spool, supervisor
 from taskrunner.supervise.outcomes import Watched
 from taskrunner.supervise.spool import Spooled
 from taskrunner.supervise.systemd import handed, journal
@@ -76,7 +76,7 @@ def _told(folder: str, unit: str, run_id: int, outcome: Outcome) -> Told:
 
 def _stop_asked(unit: str) -> tuple[bool, bool]:
     """Return whether somebody has systemd stop the unit, and whether that is because the machine goes down."""
-    said = reconcile.systemctl("list-jobs", "--no-legend", "--plain")
+    said = systemctl.systemctl("list-jobs", "--no-legend", "--plain")
     asked = [] if said is None else [line.split()[1:3] for line in said.out.splitlines()]
     return [unit, "stop"] in asked or [unit, "restart"] in asked, [
         "shutdown.target",

@@ -15,10 +15,9 @@ from taskrunner.home import config, lock, paths, program
 from taskrunner.model.record import record
 from taskrunner.model.values import Command, Run
 from taskrunner.notify import log_lines
-from taskrunner.processes import output, programs
+from taskrunner.processes import output, programs, systemctl
 from taskrunner.processes.output import Slot
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import reconcile
 from taskrunner.supervise.systemd import handed, journal
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -111,7 +110,7 @@ def _run_unit(
 ) -> str | None:
     """Have systemd execute something in a unit of its own; return why it does not, None when it does."""
     said = programs.tool(
-        *reconcile.reached("systemd-run"),
+        *systemctl.reached("systemd-run"),
         *("--quiet", "--collect", "--no-block", f"--unit={name}"),
         *(f"--description=taskrunner: {what}", *options),
         *(word for each in properties for word in ("-p", each)),

@@ -1,0 +1,1 @@
+"""Paths that units of systemd made by an earlier version still call; nothing here is imported."""

@@ -1,0 +1,32 @@
+"""The schedule of a stored task as a value, and its slots; both are remembered, as many tasks share a schedule."""
+
+from datetime import datetime
+from functools import lru_cache
+
+from taskrunner.model.values import Task
+from taskrunner.schedule import kinds, zones
+
+
+def value_of(task: Task) -> kinds.Schedule:
+    """Return the schedule of a task as a value."""
+    return _value(task.kind, task.schedule, task.tz, task.anchor, task.from_finish)
+
+
+@lru_cache(maxsize=1024)
+def _value(
+    kind: str, text: str, tz: str | None, anchor: datetime | None, from_finish: bool
+) -> kinds.Schedule:
+    return kinds.parse(kind, text, tz=tz, anchor=anchor, from_finish=from_finish)
+
+
+@lru_cache(maxsize=1024)
+def slot_after(value: kinds.Schedule, moment: datetime) -> datetime | None:
+    """Return the first slot after an instant, remembered: many tasks have the same schedule."""
+    return value.next_after(moment)
+
+
+def forget() -> None:
+    """Forget what was computed by zone data that have been replaced: a daemon outlives them."""
+    _value.cache_clear()
+    slot_after.cache_clear()
+    zones.forget()

@@ -1,0 +1,150 @@
+"""Decide about what is due and claim it, under the lock and in batches: rows in, next slot forward."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskrunner.decide import capacity, slots
+from taskrunner.errors import InputError, StoreBusy, StoreRefused
+from taskrunner.model.record import field, mutable, record
+from taskrunner.model.values import Action, Decision, Run, Task
+from taskrunner.schedule import of_task
+from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up, supervisor
+
+BATCH = 200  # tasks in one transaction, or ...
+BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest we keep other writers waiting
+FILL = 100  # tasks whose following slot is computed at a time, while children run
+MS = timedelta(milliseconds=1)
+
+
+@record
+class Evaluated:
+    """What was decided of a task while its `live` runs went on, and how its row moves forward."""
+
+    task: Task
+    live: Sequence[Run]
+    decisions: list[Decision]
+    changes: dict[str, Any]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its decisions make runs and stop none, and its next slot does not wait for them."""
+        if self.task.from_finish:
+            return False
+        return all(each.claims and not each.stops for each in self.decisions)
+
+
+@mutable
+class Visit:
+    """What one visit of the clock decided, and what came of it."""
+
+    at: datetime
+    idle: bool = False
+    busy: bool = False  # another tick held the lock
+    decisions: list[Decision] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    interrupted: int | None = None  # the signal that ended it early
+    warning: str | None = None  # what a person should know, though the work is done
+
+
+@mutable
+class Claims:
+    """What a visit leaves to be done when it has let go of the lock.
+
+    The clock `agrees` when it has moved on as far as the time since the boot since the last tick; of the `claimed`
+    tasks with their next slots the following ones are to be computed; those that were looked at are `known`.
+    """
+
+    visit: Visit
+    stops: list[int] = field(default_factory=list)  # runs that are to be stopped
+    agrees: bool = False
+    claimed: list[tuple[Task, datetime]] = field(default_factory=list)
+    known: supervisor.Known = field(default_factory=supervisor.Known)
+
+
+def _claim_all(here: OpenHome, made: Claims, boot: str, only: Sequence[Task] | None) -> None:
+    """Claim what is due."""
+    ids, due = None if only is None else [task.id for task in only], True
+    made.known, now = supervisor.Known(here.store.changes()), made.visit.at
+    while due:
+        with here.store.transaction():
+            # Read inside: what a person changes meanwhile is not to be overwritten.
+            tasks = here.store.due(now, boot, BATCH, ids)
+            live = capacity.by_task(here.store.live_of(tasks))
+            found = _evaluate(here, now, tasks, live, boot)
+            made.visit.decisions += _write(here, made, found)
+        made.known.tasks.update((task.id, task) for task in tasks)
+        due = bool(tasks)
+
+
+def _evaluate(
+    here: OpenHome,
+    now: datetime,
+    tasks: Sequence[Task],
+    live: Mapping[int, Sequence[Run]],
+    boot: str,
+) -> list[Evaluated]:
+    """Decide about tasks, as many as the time allows; one that cannot be evaluated is put off."""
+    found, end = [], time.monotonic() + BATCH_TIME
+    for task in tasks:
+        others = live.get(task.id, ())
+        try:
+            found.append(Evaluated(task, others, *slots.evaluate(task, others, now, boot)))
+        except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
+            follow_up.put_off(here, task, now, f"{exc}")
+        if time.monotonic() > end:
+            break
+    return found
+
+
+def _write(here: OpenHome, made: Claims, found: Sequence[Evaluated]) -> list[Decision]:
+    """Write what was decided of tasks; when that fails each is written alone, and what fails again is put off."""
+    now = made.visit.at
+    try:
+        with here.store.savepoint():
+            here.store.change_tasks([(each.task.id, each.changes) for each in found])
+            plain = [each for each in found if each.is_plain]
+            rows = [decision for each in plain for decision in each.decisions]
+            follow_up.write_plain(here, rows, now)
+            others = [each for each in found if not each.is_plain]
+            stops = [run_id for each in others for run_id in _claimed(here, each, now)]
+    except (StoreBusy, StoreRefused):
+        raise
+    except Exception as exc:  # noqa: BLE001  as above
+        if len(found) > 1:
+            return [decision for each in found for decision in _write(here, made, [each])]
+        follow_up.put_off(here, found[0].task, now, f"{exc}")
+        return []
+    made.stops += stops
+    moved = ((each.task, each.changes.get("next")) for each in found)
+    made.claimed += [(task, slot) for task, slot in moved if slot is not None]
+    return [decision for each in found for decision in each.decisions]
+
+
+def _claimed(here: OpenHome, each: Evaluated, now: datetime) -> Iterator[int]:
+    """Write the rows of a task and give the runs that have to stop for them."""
+    for decision in each.decisions:
+        run_id = follow_up.write(here, decision, now)
+        if decision.action is Action.REPLACE and run_id is not None:
+            yield from (run.id for run in each.live if run.id in decision.stops)
+
+
+def fill(here: OpenHome, claimed: Sequence[tuple[Task, datetime]]) -> Iterator[int]:
+    """Compute the slots after the next ones, a few at each step, so that the next claim needs no croniter."""
+    for start in range(0, len(claimed), FILL):
+        batch = claimed[start : start + FILL]
+        found = list(_following(batch))
+        with here.store.transaction(durable=False):
+            here.store.fill_following(found)
+        yield len(batch)
+
+
+def _following(
+    batch: Sequence[tuple[Task, datetime]],
+) -> Iterator[tuple[Task, datetime, datetime | None]]:
+    for task, slot in batch:
+        with contextlib.suppress(InputError):  # its zone may be gone: its next claim says so
+            yield task, slot, of_task.slot_after(of_task.value_of(task), slot)

@@ -1,6 +1,6 @@
 """The idle path: one indexed read that tells whether a tick has anything to do.
 
-It is what runs every minute of every day, so it imports no more than it must (tests/test_idle.py holds the
+It is what runs every minute of every day, so it imports no more than it must (tests/tick/test_idle_check.py holds the
 list). When in doubt it says no, and the full way looks.
 """
 

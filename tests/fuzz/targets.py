@@ -1,7 +1,7 @@
 """What is fuzzed: each target is fed bytes and fails by an exception that is none of ours.
 
 One target for each parser, and one for the program as a whole. `python -m tests.fuzz TARGET` lets a
-coverage-guided fuzzer choose the bytes, tests/test_input.py hypothesis and the corpus. An input that is
+coverage-guided fuzzer choose the bytes, tests/cli/test_input.py hypothesis and the corpus. An input that is
 refused is refused by one sentence; one that is taken must come back from a round trip.
 """
 

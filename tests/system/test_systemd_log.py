@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from tests.supervise.test_systemd import systemd_side
 from tests.system import systemd_box
 from tests.system.test_systemd import taskrunner
-from tests.test_carrier import systemd_side
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("daemons")]
 

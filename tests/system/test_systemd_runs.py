@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.supervise.test_systemd import SPIN, Side, systemd_side
 from tests.system import systemd_box
 from tests.system.test_systemd import UNITS, drop_in, history, state, taskrunner
-from tests.test_carrier import SPIN, Side, systemd_side
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("daemons")]
 

@@ -9,7 +9,7 @@ import pytest
 from taskrunner import At, Cron, Every, Manual, State, TaskRunner, schema
 from taskrunner.clocks import entries
 from taskrunner.store import ahead
-from tests.test_tick import EACH_MINUTE, NOON
+from tests.tick.test_visit import EACH_MINUTE, NOON
 
 AHEAD = NOON.replace(year=2036)
 
@@ -204,7 +204,7 @@ def test_messages_are_sent_again_at_once_and_what_goes_on_is_told_again_in_time(
 
 
 def test_a_run_that_goes_on_keeps_its_limits_and_its_stop_is_sent(runner, clock):
-    from tests.test_tick import block
+    from tests.tick.test_visit import block
 
     runner.add("report", ["true"], Manual(), timeout="1h")
     clock.at = AHEAD

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from taskrunner.decide import capacity, policy
 from taskrunner.model.values import Action, CatchUp, Overlap, State
+from tests.decide.test_policy import slots
 from tests.samples import MINUTE, NOON, TASK, run
-from tests.test_policy import slots
 
 
 def room(running=(), max_parallel=16, groups=None, **tasks):

@@ -15,7 +15,7 @@ from taskrunner.cli import main
 from taskrunner.clocks import entries, systemd
 from taskrunner.home import program
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ("/usr/local/bin/taskrunner",)
 
 

@@ -212,7 +212,7 @@ def test_exit_codes_mean_what_the_task_says(runner, due, codes, code, state, rea
 
 
 def test_after_a_reboot_a_lost_run_is_tried_again_if_its_task_says_so(runner, clock, monkeypatch):
-    from tests.test_tick import block
+    from tests.tick.test_visit import block
 
     for name, what in (("careful", "fail"), ("stubborn", "retry")):
         runner.add(name, ["true"], EACH_MINUTE, on_lost=what, overlap="queue")

@@ -14,7 +14,7 @@ from taskrunner.errors import InputError, StateError
 from taskrunner.tick import wait_for as awaited
 from taskrunner.tick.wait_for import Awaited
 from tests.samples import ROOT, call, program, start, wait_for
-from tests.test_readiness import Listener
+from tests.tick.test_sd_notify import Listener
 
 SECOND = timedelta(seconds=1)
 

@@ -11,7 +11,7 @@ from taskrunner import After, Cron, Every, Manual, State, TaskRunner, Trigger
 from taskrunner.errors import StateError, TaskBusy
 from taskrunner.model.values import Action, End
 from tests.samples import start, wait_for
-from tests.test_tick import block
+from tests.tick.test_visit import block
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EACH_MINUTE = Cron("* * * * *", tz="UTC")

@@ -20,7 +20,13 @@ language = "en"
 
 # The source is the whole checkout, so that a page may link to a file beside the docs, as on GitHub.
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "docs/**/*.md", "C[HO]*.md", "SECURITY.md", "benchmarks/README.md"]
+include_patterns = [
+    "docs/*.md",
+    "docs/**/*.md",
+    "C[HO]*.md",
+    "SECURITY.md",
+    "tests/benchmarks/README.md",
+]
 exclude_patterns = [".*", "build", "dist", "tests", "taskrunner"]
 
 extensions = ["myst_parser"]

@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-BESIDE = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"]
+BESIDE = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/benchmarks/README.md"]
 PAGES = [str(page.relative_to(ROOT)) for page in sorted(DOCS.rglob("*.md"))] + BESIDE
 
 pytestmark = pytest.mark.xdist_group("site")  # built once, by one process

@@ -1,6 +1,6 @@
 """Why an aim is missed, and what would be needed, by the key of its row; printed only when it is missed.
 
-These are for people to fill, then `benchmarks/run --render`: what is missed and has nothing here is reported as not
+These are for people to fill, then `tests/benchmarks/run --render`: what is missed and has nothing here is reported as not
 understood yet.
 """
 

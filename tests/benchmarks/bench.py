@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import places, timing
-from benchmarks.results import Results
+from tests.benchmarks import places, timing
+from tests.benchmarks.results import Results
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.figures import ratios, spread
-from benchmarks.results import Results
+from tests.benchmarks.figures import ratios, spread
+from tests.benchmarks.results import Results
 
 Values = Callable[[Results], list[float] | None]
 

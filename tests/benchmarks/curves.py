@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from benchmarks.figures import added, exponent, spread
-from benchmarks.results import Results
+from tests.benchmarks.figures import added, exponent, spread
+from tests.benchmarks.results import Results
 
 FLAT, LINEAR = "flat", "linear"
 NEARLY_FLAT = 0.05  # exponent; 12 % for ten times as much

@@ -1,4 +1,4 @@
-"""Measures and writes the report; started by benchmarks/run with the environment it has made."""
+"""Measures and writes the report; started by tests/benchmarks/run with the environment it has made."""
 
 import argparse
 import os
@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import commands, growth, machine, places, report, residents, results, timing
-from benchmarks.bench import QUICK, Bench, Sizes
-from benchmarks.results import Results
+from tests.benchmarks import commands, growth, machine, places, report, residents, results, timing
+from tests.benchmarks.bench import QUICK, Bench, Sizes
+from tests.benchmarks.results import Results
 
 PARTS: dict[str, Callable[[Bench], None]] = {
     "idle": commands.idle,
@@ -55,7 +55,7 @@ def _leave(number: int, _: object) -> None:
 def _parsed() -> argparse.Namespace:
     """Return what is asked for."""
     parser = argparse.ArgumentParser(
-        prog="benchmarks/run",
+        prog="tests/benchmarks/run",
         description="Measures what taskrunner costs and writes docs/benchmarks.md, with its plots and figures beside it.",
     )
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
@@ -131,7 +131,7 @@ def _draw(place: Path, base: Path, output: Path) -> None:
     """Draw the plots with a Python of their own."""
     python = places.environment(place, base, "matplotlib")
     folder = output.with_suffix("")
-    code = {"PYTHONPATH": str(Path(__file__).parent.parent), "MPLCONFIGDIR": str(place)}
+    code = {"PYTHONPATH": str(Path(__file__).parents[2]), "MPLCONFIGDIR": str(place)}
     timing.run(python, "-P", "-m", "benchmarks.plots", _figures(output), folder, more=code)
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import (
+from taskrunner import Cron, State, TaskRunner
+from taskrunner.tick import idle_check
+from tests.benchmarks import (
     aims,
     commands,
     curves,
@@ -28,9 +30,7 @@ from benchmarks import (
     results,
     timing,
 )
-from benchmarks.__main__ import PARTS
-from taskrunner import Cron, State, TaskRunner
-from taskrunner.tick import idle_check
+from tests.benchmarks.__main__ import PARTS
 from tests.samples import ROOT
 
 ROW = aims.ROWS[0]
@@ -247,8 +247,8 @@ def test_expressions_are_all_read_by_taskrunner():
 
 
 def measuring(place, *words):
-    """The command line that benchmarks/run ends with, by this Python."""
-    code = [sys.executable, "-P", "-m", "benchmarks", "--place", str(place)]
+    """The command line that tests/benchmarks/run ends with, by this Python."""
+    code = [sys.executable, "-P", "-m", "tests.benchmarks", "--place", str(place)]
     return [*code, "--page", str(place / "page.md"), *words]
 
 
@@ -292,7 +292,7 @@ def test_every_part_has_a_name_that_can_be_asked_for(tmp_path, environment):
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path, environment):
     """The whole script: its environment is in a folder that is there for as long as it runs."""
     run = subprocess.Popen(
-        [ROOT / "benchmarks/run", "--quick", "--no-rivals"],
+        [ROOT / "tests/benchmarks/run", "--quick", "--no-rivals"],
         env={**environment, "PYTHON": sys.executable},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

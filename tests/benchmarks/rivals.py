@@ -6,9 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from benchmarks import places, processes, timing
-from benchmarks.bench import Bench
-from benchmarks.timing import Step
+from tests.benchmarks import places, processes, timing
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.timing import Step
 
 COMMAND = """
 from django.core.management.base import BaseCommand

@@ -1,4 +1,4 @@
-"""Draws the plots of a report: python -m benchmarks.plots FIGURES FOLDER, with a Python that has matplotlib.
+"""Draws the plots of a report: python -m tests.benchmarks.plots FIGURES FOLDER, with a Python that has matplotlib.
 
 The same figures give the same files, to the byte.
 """
@@ -10,9 +10,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks import aims, curves, results
-from benchmarks.figures import short, spread
-from benchmarks.results import Results
+from tests.benchmarks import aims, curves, results
+from tests.benchmarks.figures import short, spread
+from tests.benchmarks.results import Results
 
 WIDTH, HEIGHT, ROW = 7.0, 3.6, 0.36  # inches
 COLOURS = ("#1f6feb", "#d1542d", "#2da44e", "#8250df", "#9a6700")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks import timing
+from tests.benchmarks import timing
 
 CLOCK_TICK = 1 / os.sysconf("SC_CLK_TCK")
 PATIENCE = 120.0  # seconds that something may take to be ready

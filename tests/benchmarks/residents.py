@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
 
-from benchmarks import commands, homes, machine, places, processes, rivals, timing
-from benchmarks.bench import Bench
-from benchmarks.mix import MINUTES, MIX, due_at
 from taskrunner.home import paths as rooms
+from tests.benchmarks import commands, homes, machine, places, processes, rivals, timing
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.mix import MINUTES, MIX, due_at
 
 SETTLED = 2.0  # seconds after which a process has done what it does first
 OPEN_FILES = 2  # of a supervisor, for each child

@@ -3,21 +3,21 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import aims, curves
-from benchmarks.figures import ratios, short, spread
-from benchmarks.mix import MINUTES, MIX, day_of
-from benchmarks.reasons import GROWTH, REASONS, Reason
-from benchmarks.results import Results, read
+from tests.benchmarks import aims, curves
+from tests.benchmarks.figures import ratios, short, spread
+from tests.benchmarks.mix import MINUTES, MIX, day_of
+from tests.benchmarks.reasons import GROWTH, REASONS, Reason
+from tests.benchmarks.results import Results, read
 
 FIGURES = "figures.json"
 
 OPENING = """\
 # What it costs
 
-<!-- Written by benchmarks/run. Do not edit: change benchmarks/report.py or benchmarks/reasons.py. -->
+<!-- Written by tests/benchmarks/run. Do not edit: change benchmarks/report.py or benchmarks/reasons.py. -->
 
 What taskrunner costs beside what people would use instead, and beside the least that the machine allows, measured
-in one run. `benchmarks/run` in a checkout makes a page like this one on your machine, in half an hour.
+in one run. `tests/benchmarks/run` in a checkout makes a page like this one on your machine, in half an hour.
 
 Single times of one machine say little, ratios within one run say enough. Both sides of a ratio are measured in
 turn, in every other round in the other order, and each round gives one ratio. A figure is the **median** of these;
@@ -329,6 +329,6 @@ HOW = """\
   nanosecond.
 - cron is a Debian cron of our own in namespaces of its own, where root runs the benchmark. It is watched over two
   minutes, one with all 50 tasks due and one with none.
-- The plain figures are in `benchmarks/figures.json` beside this page; `benchmarks/run --render` writes the page from
+- The plain figures are in `benchmarks/figures.json` beside this page; `tests/benchmarks/run --render` writes the page from
   them again.
 """

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import homes, places, rivals, timing
-from benchmarks.bench import Bench
-from benchmarks.timing import Step
 from taskrunner import Manual, TaskRunner
 from taskrunner.home import paths as rooms
+from tests.benchmarks import homes, places, rivals, timing
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.timing import Step
 
 WIDTH = 4  # commands at a time
 KILOBYTE = (

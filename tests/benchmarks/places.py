@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from benchmarks import timing
+from tests.benchmarks import timing
 
 PROGRAMS = Path(__file__).parent / "programs"
 PACKAGES = {

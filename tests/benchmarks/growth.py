@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from benchmarks import commands, homes, processes, residents, timing
-from benchmarks.bench import Bench
-from benchmarks.timing import Step
+from tests.benchmarks import commands, homes, processes, residents, timing
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.timing import Step
 
 
 def _keep(bench: Bench, curve: str, series: str, found: dict[str, list[float]]) -> None:

@@ -1,6 +1,6 @@
 """What a run costs when systemd carries it, beside one that the tick carries: paired, in a systemd of its own.
 
-    python -m benchmarks.carriers [ROUNDS]
+    python -m tests.benchmarks.carriers [ROUNDS]
 
 As root, where tests/system can run. Each round ticks once for one run of `true` under each carrier, turn by turn, and
 takes the time until the tick ends and until the end of the run is recorded.

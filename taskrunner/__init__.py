@@ -4,10 +4,6 @@ The names below are looked up when they are first used (PEP 562), so that an idl
 checker reads the imports, and nothing of how names are looked up: it refuses a name that is not there.
 """
 
-from taskrunner.model.answers import Posted as Posted
-from taskrunner.model.values import Action as Action, Decision as Decision, Span as Span
-from taskrunner.tick.claim import Visit as Visit
-
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as typing has it, without its import
@@ -60,8 +56,10 @@ if TYPE_CHECKING:
         Upcoming as Upcoming,
     )
     from taskrunner.model.values import (
+        Action as Action,
         CatchUp as CatchUp,
         Change as Change,
+        Decision as Decision,
         Event as Event,
         Gap as Gap,
         Hold as Hold,
@@ -69,10 +67,12 @@ if TYPE_CHECKING:
         OnLost as OnLost,
         Outcome as Outcome,
         Overlap as Overlap,
+        Posted as Posted,
         Progress as Progress,
         Pruned as Pruned,
         Run as Run,
         Severity as Severity,
+        Span as Span,
         State as State,
         Task as Task,
         Trigger as Trigger,
@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         Schedule as Schedule,
     )
     from taskrunner.tasks.options import Options as Options
+    from taskrunner.tick.claim import Visit as Visit
     from taskrunner.upkeep.backup import Backup as Backup, Restored as Restored
 else:
     # Each public name with the module it is looked up in.
@@ -168,7 +169,7 @@ else:
         "Every": "schedule.kinds",
         "Manual": "schedule.kinds",
         "Schedule": "schedule.kinds",
-        "Posted": "model.answers",
+        "Posted": "model.values",
         "Visit": "tick.claim",
     }
     __all__ = ["__version__", *_MODULES]  # noqa: PLE0604  the names are text

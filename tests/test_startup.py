@@ -16,12 +16,13 @@ LIBRARY = (
     "threading typing unicodedata weakref zlib zoneinfo"
 )
 EVERY_VERB = (
-    "__main__ clock doorman errors heartbeat home lock migrations record "  # the doorman's, and records
-    "channels config duration journal logbook model nearest opened refusal zone "
-    "store store.connection store.facts store.figures store.outbox store.pruned store.rows store.runs store.tasks "
-    "api api.clock api.door api.files api.keeping api.notices api.runs api.tasks "
-    "render render.documents render.page render.surroundings render.tables render.words "
-    "cli cli.common "
+    "__main__ clock errors home home.heartbeat home.lock home.paths schema tick tick.idle_check "  # an idle tick's
+    "home.channels home.config home.log_file home.syslog model model.record model.values "
+    "nearest report_error schedule schedule.durations schedule.zones "
+    "store store.connection store.events store.figures store.open_home store.outbox store.pruning store.rows "
+    "store.runs store.store store.tasks "
+    "api api.clock api.door api.files api.keeping api.notices api.runs api.task_runner api.tasks "
+    "render render.documents render.page render.spelling render.tables cli cli.common cli.main "
 )
 OWN = {"list": "cli.tasks", "history": "cli.runs cli.watch render.graph"}
 # What a tick that has something to do needs no more than an idle one.
@@ -83,8 +84,8 @@ def test_every_verb_is_declared_where_the_command_line_looks_for_it(kind):
 def test_what_was_printed_last_is_not_lost_when_the_process_ends_at_once():
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from taskrunner import __main__, cli\n"
-        "cli.main = lambda: print('the last line') or 3\n"
+        "from taskrunner import __main__\nfrom taskrunner.cli import main\n"
+        "main.main = lambda: print('the last line') or 3\n"
         "__main__.main()\nprint('not at once')"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=False)

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from taskrunner.api.door import Door, several, utc
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.model.values import Decision, Event, Hold, Task
-from taskrunner.processes import account
+from taskrunner.model.values import Event, Hold, Task
 from taskrunner.store.store import MISSING
-from taskrunner.tick import claim
-from taskrunner.tick.claim import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +17,9 @@ if TYPE_CHECKING:
 
     from taskrunner.clocks.entry import Fitted
     from taskrunner.model.answers import Checkup, Finding, Piece, Status
+    from taskrunner.model.values import Decision
     from taskrunner.store.open_home import OpenHome
+    from taskrunner.tick.claim import Visit
 
 LONGEST_REASON = 200  # characters
 
@@ -39,7 +38,7 @@ class Clock(Door):
         from taskrunner.home import paths
         from taskrunner.notify import metrics
         from taskrunner.supervise.systemd import carrier
-        from taskrunner.tick import visit as visits
+        from taskrunner.tick import claim, visit as visits
 
         here = self._here()
         only = _only(here, task)
@@ -72,6 +71,7 @@ class Clock(Door):
         is replaced. Raises InputError, or StateError when there is no store.
         """
         from taskrunner.decide import ledger
+        from taskrunner.processes import account
         from taskrunner.schedule import durations
 
         lasting, why = None if length is None else durations.parse(length), _reason(reason)
@@ -87,6 +87,8 @@ class Clock(Door):
 
     def resume(self) -> Hold | None:
         """End the hold of the store and return what it was, None when there was none."""
+        from taskrunner.processes import account
+
         here = self._here()
         with here.store.transaction():
             ended = here.store.held(here.now())

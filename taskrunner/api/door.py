@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 from taskrunner import clock
 from taskrunner.home import config, paths
 from taskrunner.model.values import Event
-from taskrunner.processes import account
 from taskrunner.schedule import zones
 from taskrunner.store.open_home import OpenHome, open_home
 from taskrunner.store.store import MISSING
@@ -83,6 +82,7 @@ class Door:
 
     def _note(self, what: str, key: int, text: str | None = None) -> None:
         from taskrunner.notify import log_lines
+        from taskrunner.processes import account
 
         here, who = self._here(), account.account(None)[0]
         here.store.note(Event(here.now(), what, who, text=text), key)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from taskrunner.api.door import Door
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.model.answers import Posted
+from taskrunner.model.values import Posted
 from taskrunner.store.store import MISSING
 
 if TYPE_CHECKING:

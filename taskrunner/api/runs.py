@@ -10,7 +10,6 @@ from taskrunner.api.door import several, utc
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.values import LIVE, Run, State
-from taskrunner.processes import account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -281,6 +280,7 @@ class Runs(Tasks):
         when there is nothing to end.
         """
         from taskrunner.decide import policy
+        from taskrunner.processes import account
         from taskrunner.tick import by_hand
 
         here = self._here()

@@ -15,7 +15,6 @@ from taskrunner.errors import (
 )
 from taskrunner.home import config
 from taskrunner.model.values import Kind, Task
-from taskrunner.schedule import of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -311,7 +310,7 @@ class Tasks(Door):
         """Return what a person should know about a task that is not wrong, one sentence each."""
         from taskrunner import clock
         from taskrunner.report import status
-        from taskrunner.schedule import describe as words
+        from taskrunner.schedule import describe as words, of_task
         from taskrunner.schedule.kinds import At, Boot, Cron, Every
         from taskrunner.tasks import obstacles
 
@@ -335,6 +334,7 @@ class Tasks(Door):
 
     def enable(self, name: str | int) -> Task:
         """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
+        from taskrunner.schedule import of_task
         from taskrunner.schedule.kinds import At
         from taskrunner.tasks import definition
 
@@ -395,6 +395,7 @@ class Tasks(Door):
     def describe(self, task: Task) -> str:
         """Return the schedule of a task in words, or what is wrong with it."""
         from taskrunner.report import status
+        from taskrunner.schedule import of_task
 
         return status.problem(task) or of_task.value_of(task).describe()
 

@@ -428,3 +428,28 @@ class Decision:
     def claims(self) -> bool:
         """Whether it makes a run that will start."""
         return self.action not in (Action.SKIP, Action.MISS)
+
+
+@record
+class Posted:
+    """One message to one channel; `channel` is empty for a `command` of the task's own."""
+
+    id: int
+    event: str
+    task: str
+    task_id: int
+    run_id: int
+    channel: str
+    command: str | None
+    created: datetime
+    due: datetime | None
+    attempts: int
+    sent: datetime | None
+    error: str | None
+
+    @property
+    def state(self) -> str:
+        """What became of it: waiting, sent or given up."""
+        if self.sent is not None:
+            return "sent"
+        return "given up" if self.due is None else "waiting"

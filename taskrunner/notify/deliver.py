@@ -16,7 +16,8 @@ from taskrunner.errors import StateError, shown
 from taskrunner.home import channels, lock, paths
 from taskrunner.home.channels import OWN, Channel
 from taskrunner.home.syslog import INFO, WARNING
-from taskrunner.model.answers import Delivery, Posted, Told
+from taskrunner.model.answers import Delivery, Told
+from taskrunner.model.values import Posted
 from taskrunner.notify import by_command, by_network, message
 from taskrunner.notify.message import Message
 from taskrunner.store import posted

@@ -11,9 +11,8 @@ from typing import Any
 
 from taskrunner import clock
 from taskrunner.errors import UnknownRun
-from taskrunner.model.answers import Posted
 from taskrunner.model.record import record
-from taskrunner.model.values import Run, State, Task
+from taskrunner.model.values import Posted, Run, State, Task
 from taskrunner.processes import output
 from taskrunner.render import documents, page
 from taskrunner.schedule import durations

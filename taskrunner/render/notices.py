@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from taskrunner.model.answers import Delivery, Posted, Told
+from taskrunner.model.answers import Delivery, Told
+from taskrunner.model.values import Posted
 from taskrunner.render.documents import document, instant
 from taskrunner.render.page import Column, Page
 from taskrunner.render.spelling import many

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.model import answers
+from taskrunner.model import values
 from taskrunner.model.record import like
 from taskrunner.store.connection import Row
 from taskrunner.store.store import Store
@@ -16,8 +16,8 @@ COLUMNS = (
 )
 
 
-def _read(row: Row) -> answers.Posted:
-    made = answers.Posted(*row)
+def _read(row: Row) -> values.Posted:
+    made = values.Posted(*row)
     times = {name: getattr(made, name) for name in ("created", "due", "sent")}
     return like(made, **{name: _moment(value) for name, value in times.items()})
 
@@ -26,7 +26,7 @@ def _moment(value: int | None) -> datetime | None:
     return None if value is None else from_ms(value)
 
 
-def due(store: Store, now: datetime) -> list[answers.Posted]:
+def due(store: Store, now: datetime) -> list[values.Posted]:
     """Return what is due, those of a task's own commands last."""
     rows = store._rows(
         f"{COLUMNS} WHERE due <= ? ORDER BY channel = '', channel, outbox.id", (to_ms(now),)
@@ -34,7 +34,7 @@ def due(store: Store, now: datetime) -> list[answers.Posted]:
     return [_read(row) for row in rows]
 
 
-def newest(store: Store, limit: int) -> list[answers.Posted]:
+def newest(store: Store, limit: int) -> list[values.Posted]:
     """Return the newest messages, newest first."""
     rows = store._rows(
         f"{COLUMNS} WHERE event <> 'long' OR attempts > 0 ORDER BY outbox.id DESC LIMIT ?", (limit,)
@@ -51,7 +51,7 @@ def waiting(store: Store) -> dict[str, tuple[int, str | None]]:
     return {channel: (count, error) for channel, count, error in rows}
 
 
-def push_ahead(store: Store, batch: Sequence[answers.Posted], until: datetime) -> None:
+def push_ahead(store: Store, batch: Sequence[values.Posted], until: datetime) -> None:
     """Keep that these are tried now, and when again should we not come back."""
     store._run(
         f"UPDATE outbox SET attempts = attempts + 1, due = ? WHERE id IN ({_ids(batch)})",
@@ -60,7 +60,7 @@ def push_ahead(store: Store, batch: Sequence[answers.Posted], until: datetime) -
 
 
 def put_off(
-    store: Store, batch: Sequence[answers.Posted], until: datetime | None, error: str
+    store: Store, batch: Sequence[values.Posted], until: datetime | None, error: str
 ) -> None:
     """Keep why these could not be sent, and when they are tried again; never when None."""
     store._run(
@@ -69,7 +69,7 @@ def put_off(
     )
 
 
-def settle(store: Store, batch: Sequence[answers.Posted], now: datetime) -> None:
+def settle(store: Store, batch: Sequence[values.Posted], now: datetime) -> None:
     """Keep that these were sent, and forget the oldest of what is done with."""
     store._run(
         f"UPDATE outbox SET due = NULL, sent = ?, error = NULL WHERE id IN ({_ids(batch)})",
@@ -82,5 +82,5 @@ def settle(store: Store, batch: Sequence[answers.Posted], now: datetime) -> None
     )
 
 
-def _ids(batch: Sequence[answers.Posted]) -> str:
+def _ids(batch: Sequence[values.Posted]) -> str:
     return ", ".join(str(each.id) for each in batch)

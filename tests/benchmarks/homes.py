@@ -66,7 +66,7 @@ def _copy_task(store: sqlite3.Connection, tasks: int) -> None:
     kept = [name for name in columns if name not in ("id", "name", *TIMES)]
     later = ", ".join(f"{name} + n * 7919 % {HALF_A_DAY} * 1000" for name in TIMES)
     store.execute(
-        f"{COUNTED.format(first=2, last=tasks)} "  # noqa: S608
+        f"{COUNTED.format(first=2, last=tasks)} "
         f"INSERT INTO tasks (name, {', '.join((*TIMES, *kept))}) "
         f"SELECT 'task-' || n, {later}, {', '.join(kept)} FROM numbers, tasks WHERE id = 1 AND n <= {tasks}"
     )

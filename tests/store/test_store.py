@@ -276,7 +276,7 @@ def test_a_checkpoint_leaves_no_log_behind(store, home):
 
 
 def test_a_home_on_a_network_file_system_is_refused_unless_forced(store, home, monkeypatch):
-    monkeypatch.setattr(room.home, "network_file_system", lambda _: "nfs4")
+    monkeypatch.setattr("taskrunner.home.paths.network_file_system", lambda _: "nfs4")
     with pytest.raises(StateError, match="is on nfs4"):
         open_store(str(home))
     open_store(str(home), network=True).close()

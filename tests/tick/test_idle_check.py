@@ -15,7 +15,7 @@ from tests.samples import ROOT, imported_by, program, with_library
 
 # All that an idle tick imports, and what these bring along.
 LIBRARY = "sqlite3 contextlib fcntl"
-OURS = "__main__ clock doorman errors heartbeat home lock migrations"
+OURS = "__main__ clock errors home home.heartbeat home.lock home.paths schema tick tick.idle_check"
 
 INSERT_RUN = "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed) VALUES "
 

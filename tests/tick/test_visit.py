@@ -458,7 +458,9 @@ def test_the_slot_after_the_next_is_kept_so_that_a_claim_computes_nothing(
     assert (task.next, task.following) == (NOON + timedelta(minutes=2), NOON + timedelta(minutes=3))
     clock.forward(minutes=1)
     here = runner._here()
-    monkeypatch.setattr(tick.claim, "value_of", lambda task: pytest.fail("a schedule was computed"))
+    monkeypatch.setattr(
+        "taskrunner.schedule.of_task.value_of", lambda task: pytest.fail("a schedule was computed")
+    )
     assert [d.action for d in tick.claims(here, "test").visit.decisions] == [Action.RUN]
 
 

@@ -5,9 +5,9 @@ from datetime import datetime
 from taskrunner.errors import HomeRefused, InputError, TaskRunnerError
 from taskrunner.home import config, heartbeat, paths
 from taskrunner.home.config import Config
-from taskrunner.model.answers import Finding, Posted
+from taskrunner.model.answers import Finding
 from taskrunner.model.record import field, record
-from taskrunner.model.values import Event, Hold, Severity, Task
+from taskrunner.model.values import Event, Hold, Posted, Severity, Task
 from taskrunner.store import ahead, posted
 from taskrunner.store.health import Health, health
 from taskrunner.store.store import open_store

@@ -9,8 +9,8 @@ filled, empty = sys.argv[1:]
 with closing(sqlite3.connect(filled)) as store:
     tables = {}
     for table in ("tasks", "events"):
-        found = store.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
-        tables[f"INSERT INTO {table} VALUES ({', '.join('?' * len(found[0]))})"] = found  # noqa: S608
+        found = store.execute(f"SELECT * FROM {table}").fetchall()
+        tables[f"INSERT INTO {table} VALUES ({', '.join('?' * len(found[0]))})"] = found
 with closing(sqlite3.connect(empty, isolation_level=None)) as store:
     store.execute("PRAGMA synchronous = full")
     store.execute("SELECT count(*) FROM tasks").fetchall()

@@ -108,8 +108,8 @@ def _cancel_one(runs: Iterable[Run], *, quiet: bool) -> None:
     for run in runs:
         if run.state is State.RUNNING:
             raise StateError(
-                f"run {run.id} of {run.task} cannot be reached from here: it is marked, "
-                "and its own supervisor or its timeout has to end it"
+                f"run {run.id} of {run.task} still runs, and its end is on its way: it is marked, and its "
+                "supervisor, which looks each second, has not come to it yet"
             )
         if not quiet:
             say(f"run {run.id} of {run.task} {run.state}: {run.reason}")

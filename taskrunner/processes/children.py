@@ -67,7 +67,7 @@ class Children:
 
     `on_start` is called with a child that was started beside us, `on_timeout` with the key of a child before it is
     stopped because its time is up, `on_silence` before it is because it wrote nothing for too long, `on_output` when
-    it has written; `stopped_elsewhere` tells whether somebody else is stopping it, so that the rest of its group has
+    it has written, `on_look` about each second while any runs; `stopped_elsewhere` tells whether somebody else is stopping it, so that the rest of its group has
     to go.
     """
 
@@ -76,6 +76,7 @@ class Children:
     on_timeout: Callable[[int], None] = lambda _: None
     on_silence: Callable[[int], None] = lambda _: None
     on_output: Callable[[int], None] = lambda _: None
+    on_look: Callable[[], None] = lambda: None
     stopped_elsewhere: Callable[[int], bool] = lambda _: False
     running: dict[int, Child] = field(default_factory=dict)
     starting: dict[int, Asked] = field(default_factory=dict)
@@ -266,6 +267,7 @@ class Children:
                 child.timed_out = child.silent = True
                 self.on_silence(child.key)
                 self.stop(child.key)
+        self.on_look()
         self._pace = FAST if most > FLOOD else min(SLOW, 2 * self._pace)
         self._rest_until = now + RARELY * (time.monotonic() - now)
         self._look_at = max(now + self._pace, self._rest_until) if self.running else math.inf

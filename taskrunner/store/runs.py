@@ -258,6 +258,10 @@ class Runs(Tasks):
         )
         return changed.rowcount == 1
 
+    def leave_stop_to_owner(self, run_id: int) -> None:
+        """Let the supervisor of a run that is being stopped send the signal, as we cannot; `stop_at` is NULL until then."""
+        self._run("UPDATE processes SET stop_at = NULL WHERE run_id = ?", (run_id,))
+
     def processes(self) -> list[tuple[Run, Process]]:
         """Return the running runs with what is known of their processes, oldest first."""
         known = {found.run_id: found for found in map(read_process, self._rows(PROCESS))}

@@ -236,6 +236,8 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
     state, reason = State.LOST, lost
     if process.stop_state is not None:
         state, reason = process.stop_state, process.stop_reason or lost
+        if not seen_from_here(process):
+            reason = f"{reason}; {lost}"
     why = verdict.with_note(reason, found.note)
     size = (found.small, found.size, *bounded_output.place_of(found.gap))
     follow_up.finish(here, End(run, state, why, now, NOTHING, *size))

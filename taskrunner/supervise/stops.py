@@ -14,6 +14,7 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile, spool
 
 OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
+ELSEWHERE = 5.0  # the same, of an owner in another pid namespace, who may run an older program
 PATIENCE = 2.0  # seconds that other writers keep a supervisor from looking after its runs
 
 
@@ -55,9 +56,13 @@ class Stops:
     def _look(self, here: OpenHome, run_id: int, stop: Stop) -> None:
         process = here.store.process(run_id)
         over = time.monotonic() - stop.kill_at
-        # Its end is recorded, its owner does not come to it, or only another pid namespace sees it.
-        if process is None or over > OWNER_SLOW or not reconcile.seen_from_here(process):
+        # Its end is recorded, or its owner does not come to it.
+        if process is None or over > OWNER_SLOW:
             del self.going[run_id]
+        elif not reconcile.seen_from_here(process):
+            if over > ELSEWHERE or not (stop.told or ask_owner(here, process)):
+                del self.going[run_id]
+            stop.told = True
         elif reconcile.carried(process) and _left_to_systemd(here, run_id, stop, process):
             return
         elif process.pid is not None and reconcile.alive(process):
@@ -85,6 +90,15 @@ class Stops:
             if run.state is State.RUNNING and not spool.holds(here, run_id):
                 reconcile.settle(here, run, process, "nobody saw how it ended", here.now())
                 del self.going[run_id]
+
+
+def ask_owner(here: OpenHome, process: Process) -> bool:
+    """Ask the supervisor of a run in another pid namespace to stop it, which looks each second; False when there is none."""
+    if reconcile.carried(process) or not lock.is_held(here.supervisor(process.supervisor)):
+        return False
+    with here.store.transaction(patience=PATIENCE):
+        here.store.leave_stop_to_owner(process.run_id)
+    return True
 
 
 def _left_to_systemd(here: OpenHome, run_id: int, stop: Stop, process: Process) -> bool:

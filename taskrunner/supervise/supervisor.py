@@ -115,6 +115,7 @@ class Supervisor:
     _unnoted: list[Child] = field(default_factory=list)
     _note_by: float = 0.0  # monotonic
     _trouble: float | None = None  # since when the store takes nothing, monotonic
+    _looked: int | None = None  # `store.changes` as we last looked for runs of ours to be stopped
     _unbounded: set[int] = field(default_factory=set)  # runs whose output cannot be bounded
 
     def __post_init__(self) -> None:
@@ -122,6 +123,7 @@ class Supervisor:
         self.children.on_timeout = self._say_timed_out
         self.children.on_silence = self._say_silent
         self.children.on_output = self._bound
+        self.children.on_look = self._look_for_stops
         self.children.stopped_elsewhere = self._stopped_elsewhere
 
     @property
@@ -495,6 +497,22 @@ class Supervisor:
         except (StoreBusy, StoreRefused):
             return False
         return process is not None and process.stop_state is not None
+
+    def _look_for_stops(self) -> None:
+        """Stop those of our runs that somebody wants stopped who cannot reach them, from another pid namespace."""
+        with suppress(StoreBusy, StoreRefused):  # the next look tries again
+            changes = self.here.store.changes()
+            if changes == self._looked:
+                return
+            asked = self.here.store.being_stopped().values()
+            self.stop_some(
+                [
+                    each.run_id
+                    for each in asked
+                    if each.stop_at is None and each.run_id in self.watched
+                ]
+            )
+            self._looked = changes
 
     def _say_timed_out(self, run_id: int) -> None:
         reason = verdict.overdue(self.watched[run_id].terms)

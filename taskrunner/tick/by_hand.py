@@ -12,6 +12,7 @@ from datetime import datetime
 
 from taskrunner.decide import policy
 from taskrunner.errors import StateError, TaskBusy
+from taskrunner.home import lock
 from taskrunner.model.answers import Environment
 from taskrunner.model.values import (
     LIVE,
@@ -29,11 +30,12 @@ from taskrunner.processes import account, alive, bounded_output, output, program
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command, follow_up, reconcile
+from taskrunner.supervise import command, follow_up, reconcile, spool, stops
 from taskrunner.supervise.supervisor import Supervisor, Wanted, supervisor
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
 NOT_STARTED = "cancelled before it started"
+UNSEEN = "its supervisor died, and its process cannot be seen from here"
 
 
 def request(
@@ -205,9 +207,11 @@ def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
     """Send TERM to runs that were marked to stop, and wait for nothing; a later tick kills what does not heed it."""
     for run_id in run_ids:
         process = here.store.process(run_id)
-        if process is None or not reconcile.seen_from_here(process):
+        if process is None:
             continue
-        if reconcile.carried(process):
+        if not reconcile.seen_from_here(process):
+            stops.ask_owner(here, process)
+        elif reconcile.carried(process):
             systemctl.stop_unit(process.supervisor)
         elif process.pid is not None and reconcile.alive(process):
             alive.terminate(process.pid)
@@ -236,8 +240,23 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
             while me.busy:
                 me.wait(None)
                 me.turn()
+        _end_unseen(here, running)
     here.log.write()
     return [here.store.run(run_id) for run_id in run_ids]
+
+
+def _end_unseen(here: OpenHome, run_ids: Sequence[int]) -> None:
+    """Record the ends of cancelled runs of containers that are gone: no supervisor of theirs ever will."""
+    for run_id in run_ids:
+        process = here.store.process(run_id)
+        if process is None or reconcile.seen_from_here(process) or reconcile.carried(process):
+            continue
+        if not lock.is_held(here.supervisor(process.supervisor)):
+            spool.take_up(here)
+            with here.store.transaction():
+                found = here.store.run(run_id)
+                if found.state is State.RUNNING and not spool.holds(here, run_id):
+                    reconcile.settle(here, found, process, UNSEEN, here.now())
 
 
 def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:

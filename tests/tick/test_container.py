@@ -404,3 +404,55 @@ def test_what_the_image_is_built_from_is_there_and_compose_finds_it():
 
 def test_it_is_started_again_but_not_when_it_was_stopped():
     assert compose()["services.scheduler.restart"] == "unless-stopped"
+
+
+def test_a_cancel_from_outside_ends_a_run_in_a_container(namespace, door, home):
+    door.add(
+        "slow",
+        shell="trap 'echo told; exit 3' TERM; while :; do sleep 0.1; done",
+        schedule=Manual(),
+        now=True,
+    )
+    process, pid = namespace(*daemon(home))
+    (run,) = wait_for(lambda: door.history("slow", state="running"))
+    wait_for(lambda: door._here().store.process(run.id).pid)
+    (run,) = door.cancel("slow", reason="enough")
+    assert (run.state, run.reason) == (State.CANCELLED, "enough (exit code 3)")
+    assert door.output(run).count(b"told") == 1
+    ends_well(process, pid)
+
+
+def test_a_cancel_from_a_container_ends_a_run_outside(namespace, door, home):
+    door.add("slow", ["sleep", "60"], Manual(), now=True)
+    outside = start(home, "tick")
+    (run,) = wait_for(lambda: door.history("slow", state="running"))
+    process, _ = namespace(*program(home, "cancel", "slow"))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"run {run.id} of slow cancelled: cancelled by" in err
+    outside.communicate(timeout=60)
+
+
+def test_a_replacement_from_outside_ends_a_run_in_a_container(namespace, door, home):
+    door.add("slow", ["sleep", "60"], Manual(), now=True, overlap="replace")
+    process, pid = namespace(*daemon(home))
+    (run,) = wait_for(lambda: door.history("slow", state="running"))
+    door.run("slow", detach=True)
+    wait_for(lambda: door.history(str(run.id))[0].state is State.CANCELLED)
+    door.cancel("slow")
+    ends_well(process, pid)
+
+
+def test_a_run_whose_container_is_gone_can_be_cancelled(namespace, door, home):
+    door.add("slow", ["sleep", "60"], Manual(), now=True)
+    process, pid = namespace(
+        "sh", "-c", f"{shlex.join(daemon(home))}; exit 0"
+    )  # it is not process 1
+    (run,) = wait_for(lambda: door.history("slow", state="running"))
+    os.kill(pid, signal.SIGKILL)
+    process.wait()
+    door.tick()
+    assert door.history("slow")[0].state is State.RUNNING
+    (run,) = door.cancel("slow", reason="enough")
+    assert run.state is State.CANCELLED
+    assert run.reason == "enough; its supervisor died, and its process cannot be seen from here"

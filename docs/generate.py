@@ -31,7 +31,7 @@ import taskrunner  # noqa: E402
 from taskrunner import schema  # noqa: E402
 from taskrunner.cli import main as cli  # noqa: E402
 from taskrunner.cli.common import ALIASES  # noqa: E402
-from taskrunner.clocks import systemd  # noqa: E402
+from taskrunner.clocks import systemd_text  # noqa: E402
 
 WIDTH = 96
 
@@ -64,7 +64,7 @@ def stale_pages() -> Iterator[tuple[Path, str]]:
 def units() -> Iterator[tuple[Path, str]]:
     """Give the example units with their texts, which are those that `install systemd` writes."""
     for daemon in (False, True):
-        texts = systemd.units(("/usr/local/bin/taskrunner",), None, user=False, daemon=daemon)
+        texts = systemd_text.units(("/usr/local/bin/taskrunner",), None, user=False, daemon=daemon)
         for name, text in texts.items():
             yield ROOT / "contrib" / "systemd" / name, text
 

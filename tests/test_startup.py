@@ -62,7 +62,7 @@ def test_no_verb_imports_what_only_another_one_needs(at_work, words):
     others = {
         "taskrunner.tick.daemon",
         "taskrunner.report.doctor",
-        "taskrunner.clocks.entries",
+        "taskrunner.clocks.install_systemd",
         "taskrunner.tasks.exchange",
     }
     assert "taskrunner.cli.main" in loaded

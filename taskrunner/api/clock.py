@@ -38,18 +38,18 @@ class Clock(Door):
         from taskrunner.home import paths
         from taskrunner.notify import metrics
         from taskrunner.supervise.systemd import carrier
-        from taskrunner.tick import claim, visit as visits
+        from taskrunner.tick import claim, visit
 
         here = self._here()
         only = _only(here, task)
         if here.store.place == MISSING:
             return claim.Visit(here.now(), idle=True)
         carried, warning = carrier.of(here)
-        visit = visits.tick(
+        done = visit.tick(
             here, caller=paths.word(caller), only=only, carrier=carried, publish=metrics.publish
         )
-        visit.warning = visit.warning or warning
-        return visit
+        done.warning = done.warning or warning
+        return done
 
     def dry_run(
         self,
@@ -58,11 +58,11 @@ class Clock(Door):
         task: str | int | Sequence[str | int] | None = None,
     ) -> tuple[datetime, list[Decision]]:
         """Return the instant, and what a tick then would decide, slot by slot; writes nothing."""
-        from taskrunner.tick import dry_run as rehearsal
+        from taskrunner.tick import dry_run
 
         here = self._here()
         moment = utc(at) or here.now()
-        return moment, rehearsal.dry_run(here, moment, _only(here, task))
+        return moment, dry_run.dry_run(here, moment, _only(here, task))
 
     def hold(self, length: str | timedelta | None = None, *, reason: str | None = None) -> Hold:
         """Let nothing start in the whole store but what is asked for by hand, and return the hold.
@@ -103,9 +103,9 @@ class Clock(Door):
 
     def status(self) -> Status:
         """Return how things stand."""
-        from taskrunner.report import status as outlook
+        from taskrunner.report import status
 
-        return outlook.status(self._here())
+        return status.status(self._here())
 
     def metrics(self) -> str:
         """Return what a monitoring system asks of this home, as OpenMetrics 1.0."""
@@ -130,7 +130,7 @@ class Clock(Door):
 
         It works when the home is refused and when the store is locked or broken.
         """
-        from taskrunner.report.doctor.alive import alive
+        from taskrunner.report.doctor.monitoring import alive
 
         return alive(self.home, self._wall())
 
@@ -149,15 +149,15 @@ class Clock(Door):
         Only what stands between our markers is touched, and what was there is kept in the home's backups. Raises
         StateError where there is no cron, HomeRefused, InputError.
         """
-        from taskrunner.clocks import install_cron as crontabs
+        from taskrunner.clocks import install_cron
 
-        return crontabs.install_cron(self.home, self._wall(), system=system, dry_run=dry_run)
+        return install_cron.install_cron(self.home, self._wall(), system=system, dry_run=dry_run)
 
     def uninstall_cron(self, *, system: bool = False, dry_run: bool = False) -> Fitted:
         """Take away what `install_cron` wrote for this home; raises StateError."""
-        from taskrunner.clocks import install_cron as crontabs
+        from taskrunner.clocks import install_cron
 
-        return crontabs.uninstall_cron(self.home, self._wall(), system=system, dry_run=dry_run)
+        return install_cron.uninstall_cron(self.home, self._wall(), system=system, dry_run=dry_run)
 
     def install_systemd(
         self, *, user: bool | None = None, daemon: bool = False, dry_run: bool = False
@@ -167,19 +167,19 @@ class Clock(Door):
         `user` is for the user's own systemd; unless it is given, root gets system units and others their own.
         Raises StateError where no systemd answers, HomeRefused, InputError.
         """
-        from taskrunner.clocks import install_systemd as units
+        from taskrunner.clocks import install_systemd
 
         own = os.geteuid() != 0 if user is None else user
-        return units.install_systemd(
+        return install_systemd.install_systemd(
             self.home, self._wall(), user=own, daemon=daemon, dry_run=dry_run
         )
 
     def uninstall_systemd(self, *, user: bool | None = None, dry_run: bool = False) -> Fitted:
         """Stop and remove the units of this home; raises StateError."""
-        from taskrunner.clocks import install_systemd as units
+        from taskrunner.clocks import install_systemd
 
         own = os.geteuid() != 0 if user is None else user
-        return units.uninstall_systemd(self.home, self._wall(), user=own, dry_run=dry_run)
+        return install_systemd.uninstall_systemd(self.home, self._wall(), user=own, dry_run=dry_run)
 
     def daemon(
         self,
@@ -200,12 +200,13 @@ class Clock(Door):
         something awaited is not there within `wait_limit`. `watch` is called, in a thread of its own, with what all
         runs write, and when each starts and ends.
         """
-        from taskrunner.tick import daemon as loop, wait_for as awaited
+        from taskrunner.tick import daemon
+        from taskrunner.tick.wait_for import parse
 
         tell = say if verbose else lambda _: None
-        wanted = [awaited.parse(text) for text in wait_for]
-        wishes = loop.Wishes(interval, grace, say, tell, wanted, wait_limit, watch)
-        loop.daemon(lambda: self._here(create=True), wishes)
+        wanted = [parse(text) for text in wait_for]
+        wishes = daemon.Wishes(interval, grace, say, tell, wanted, wait_limit, watch)
+        daemon.daemon(lambda: self._here(create=True), wishes)
 
 
 def _only(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list[Task] | None:

@@ -39,12 +39,12 @@ class Keeping(Door):
         Ticks may run meanwhile. Without a place it goes to `backups/` in the home, under the time; of the
         copies named so only the newest `keep` are left, if that is given. Raises StateError or InputError.
         """
-        from taskrunner.upkeep import backup as safekeeping
+        from taskrunner.upkeep import backup
 
         if keep is not None and keep < 1:
             raise InputError(f"{shown(keep)} is no count of copies: give 1 or more")
         here = self._here()
-        return safekeeping.backup(here, _path(place), here.now(), keep, progress)
+        return backup.backup(here, _path(place), here.now(), keep, progress)
 
     def restore(self, place: str | os.PathLike[str], *, progress: Progress = untold) -> Restored:
         """Put a copy in the place of the store, and return where what it replaces is kept.
@@ -52,10 +52,10 @@ class Keeping(Door):
         The copy is checked, and upgraded when it is older. Slots that came due since it was made are handled by
         catch-up at the next tick; runs that ran in it are lost. Raises StateError, as while runs go on.
         """
-        from taskrunner.upkeep import backup as safekeeping
+        from taskrunner.upkeep import backup
 
         self.close()
-        return safekeeping.restore(self.home, _path(place) or "", self._wall(), progress=progress)
+        return backup.restore(self.home, _path(place) or "", self._wall(), progress=progress)
 
 
 def _path(place: str | os.PathLike[str] | None) -> str | None:

@@ -19,11 +19,11 @@ class Notices(Door):
     def channels(self) -> list[Told]:
         """Return the channels of the configuration, and what waits for each; raises InputError for a mistake in one."""
         from taskrunner.home import channels
-        from taskrunner.notify import deliver as notify
+        from taskrunner.notify import deliver
 
         for wrong in channels.mistakes(self._here().config.notify).values():
             raise InputError(wrong)
-        return notify.channels_of(self._here())
+        return deliver.channels_of(self._here())
 
     def outbox(self, limit: int = 20) -> list[Posted]:
         """Return the newest messages, newest first: what waits, what was sent, and what was given up."""
@@ -41,7 +41,7 @@ class Notices(Door):
         nothing there.
         """
         from taskrunner.home import channels
-        from taskrunner.notify import deliver as notify
+        from taskrunner.notify import deliver
 
         here = self._here()
         if name in (wrong := channels.mistakes(here.config.notify)):
@@ -49,14 +49,14 @@ class Notices(Door):
         if name not in here.config.notify:
             known = ", ".join(here.config.notify) or "none"
             raise StateError(f"there is no channel {shown(name)}: known are {known}")
-        return notify.test(here, name)
+        return deliver.test(here, name)
 
     def deliver(self) -> list[Delivery]:
         """Send all messages that are due, and return what became of them; nothing while another process does.
 
         Ticks have this done by a process of its own. Raises StoreBusy or StoreRefused.
         """
-        from taskrunner.notify import deliver as notify
+        from taskrunner.notify import deliver
 
         here = self._here()
-        return [] if here.store.place == MISSING else notify.send(here)
+        return [] if here.store.place == MISSING else deliver.send(here)

@@ -314,18 +314,18 @@ class Runs(Tasks):
         `at` is one slot, `since` and `until` (now, unless given) a time, else the newest slots and what comes
         are told. Raises UnknownTask, also for a name that no task ever had, UnknownRun or InputError.
         """
-        from taskrunner.report import why as inquiry
+        from taskrunner.report import why
 
         here, at, since, until = self._here(), utc(at), utc(since), utc(until)
         run = here.store.run_meant(name)
         _check_question(run, at, since, until)
         if run is not None:
-            return inquiry.explain_run(here, run)
+            return why.explain_run(here, run)
         if at is not None:
-            return inquiry.explain_at(here, name, at)
+            return why.explain_at(here, name, at)
         if since is not None:
-            return inquiry.explain_between(here, name, since, until or self.now())
-        return inquiry.explain(here, name)
+            return why.explain_between(here, name, since, until or self.now())
+        return why.explain_task(here, name)
 
 
 def _ever(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list[int] | None:

@@ -166,11 +166,11 @@ class Tasks(Door):
         now: bool,
         moment: datetime,
     ) -> dict[str, Any]:
-        from taskrunner.schedule import kinds as schedule
+        from taskrunner.schedule import kinds
         from taskrunner.tasks import definition
 
         if given is None:
-            given = schedule.parse(
+            given = kinds.parse(
                 task.kind, task.schedule, tz=tz, anchor=task.anchor, from_finish=task.from_finish
             )
         whole = definition.completed(here, given, tz, moment, task.tz)
@@ -301,16 +301,16 @@ class Tasks(Door):
         return {**options.DEFAULTS, **self._here().config.defaults}
 
     def _usual(self, given: Schedule | None) -> dict[str, Any]:
-        from taskrunner.schedule import kinds as schedule
+        from taskrunner.schedule import kinds
         from taskrunner.tasks import options
 
-        return options.usual(self._here().config.defaults, after=isinstance(given, schedule.After))
+        return options.usual(self._here().config.defaults, after=isinstance(given, kinds.After))
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
         from taskrunner import clock
         from taskrunner.report import status
-        from taskrunner.schedule import describe as words, of_task
+        from taskrunner.schedule import describe, of_task
         from taskrunner.schedule.kinds import At, Boot, Cron, Every
         from taskrunner.tasks import obstacles
 
@@ -326,7 +326,7 @@ class Tasks(Door):
             )
         if isinstance(value, At) and value.note:
             found.append(value.note)
-        if isinstance(value, Cron) and (either := words.either(value.meaning)):
+        if isinstance(value, Cron) and (either := describe.either(value.meaning)):
             found.append(either)
         if isinstance(value, Boot) and clock.in_container():
             found.append(status.boot_of_container(self._here()))

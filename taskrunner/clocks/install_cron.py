@@ -6,13 +6,12 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from taskrunner.clocks import cron, entry
+from taskrunner.clocks import cron_text, entry
 from taskrunner.clocks.entry import Entry, Fitted
 from taskrunner.errors import StateError, shown
 from taskrunner.home import program
 from taskrunner.model.record import record
-from taskrunner.processes import programs
-from taskrunner.processes.alive import process_named
+from taskrunner.processes import alive, programs
 
 CRON_FOLDER = "/etc/cron.d"
 CRON_FILE = f"{CRON_FOLDER}/taskrunner"
@@ -43,7 +42,7 @@ def install_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> 
     tab = _system_tab() if system else _user_tab()
     words = program.words(program.own(), entry.given(folder), "tick")
     old = tab.read()
-    new = cron.with_block(old, folder, cron.entry(words, tab.user))
+    new = cron_text.with_block(old, folder, cron_text.entry(words, tab.user))
     if not dry_run:
         entry.make_home(folder)
     kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
@@ -62,7 +61,7 @@ def uninstall_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -
     """Take what `install_cron` wrote for a home away; raises StateError or HomeRefused."""
     tab = _system_tab() if system else _user_tab()
     old = tab.read()
-    new = cron.without_block(old, folder)
+    new = cron_text.without_block(old, folder)
     kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
     told = "calls it no more" if old != new else "has no entry of this home"
     said = [] if dry_run and old != new else [f"{tab.name} {told}"]
@@ -137,12 +136,12 @@ def _system_tab() -> Tab:
 
 
 def _cron_warnings() -> list[str]:
-    return [NO_CRON_DAEMON] if process_named(*CRON_DAEMONS) is False else []
+    return [NO_CRON_DAEMON] if alive.process_named(*CRON_DAEMONS) is False else []
 
 
 def _left_by_others(tab: Tab, text: str, folder: str) -> list[str]:
     """Return a sentence for each line, not written by us, that calls a tick of the same home."""
-    lines = cron.lines_that_call(text, users=tab.user is not None)
+    lines = cron_text.lines_that_call(text, users=tab.user is not None)
     return [
         f"line {line.number} of {tab.name} calls taskrunner, too, and was not written by it: one is enough"
         for line in lines
@@ -152,13 +151,13 @@ def _left_by_others(tab: Tab, text: str, folder: str) -> list[str]:
 
 def entries() -> Iterator[Entry]:
     """Give the lines of crontabs that call taskrunner, as far as we may see them."""
-    alive = process_named(*CRON_DAEMONS)
+    runs = alive.process_named(*CRON_DAEMONS)
     for name, text, users in _crontabs():
-        for line in cron.lines_that_call(text, users=users):
+        for line in cron_text.lines_that_call(text, users=users):
             place = f"line {line.number} of {name}"
             home_ = entry.home_of(line.call.home, line.user)
             program_ = line.call.program
-            yield Entry("cron", place, home_, program_, line.when, alive, line.ours)
+            yield Entry("cron", place, home_, program_, line.when, runs, line.ours)
 
 
 def _crontabs() -> Iterator[tuple[str, str, bool]]:

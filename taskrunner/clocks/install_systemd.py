@@ -5,10 +5,10 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner.clocks import entry as files, systemd
+from taskrunner.clocks import entry, systemd_text
 from taskrunner.clocks.entry import Entry, Fitted
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.home import paths as home, program
+from taskrunner.home import paths, program
 from taskrunner.processes import programs
 
 SYSTEM_UNITS = "/etc/systemd/system"
@@ -30,30 +30,30 @@ def install_systemd(
 
     Raises StateError, HomeRefused or InputError.
     """
-    files.check_lasting(program.own())
+    entry.check_lasting(program.own())
     place = _unit_folder(user, dry_run)
-    texts = systemd.units(program.own(), files.given(folder), user=user, daemon=daemon)
+    texts = systemd_text.units(program.own(), entry.given(folder), user=user, daemon=daemon)
     _check_foreign(place, folder, user)
-    others = {systemd.TIMER, systemd.TICK, systemd.DAEMON} - set(texts)
+    others = {systemd_text.TIMER, systemd_text.TICK, systemd_text.DAEMON} - set(texts)
     wanted = {name: texts.get(name, "") for name in sorted({*texts, *others})}
     old, diff = _current(place, wanted)
     changed = {name for name, text in wanted.items() if old[name] != text}
-    main = systemd.DAEMON if daemon else systemd.TIMER
+    main = systemd_text.DAEMON if daemon else systemd_text.TIMER
     if dry_run:
         return Fitted(diff, [], _lingering(user))
-    files.make_home(folder)
+    entry.make_home(folder)
     kept = _keep_units(folder, old, changed, now)
     _disable(place, user, [name for name in others if old[name]])
     for name in changed:
-        files.write(os.path.join(place, name), wanted[name])
+        entry.write(os.path.join(place, name), wanted[name])
     _systemctl(user, "daemon-reload")
     _systemctl(user, "enable", "--now", main)
-    if systemd.TIMER in changed and not daemon and old[systemd.TIMER]:
+    if systemd_text.TIMER in changed and not daemon and old[systemd_text.TIMER]:
         _systemctl(user, "restart", main)
     told = [f"systemd calls a tick of {folder} every minute ({main} in {place})"]
     if daemon:
         told = [f"systemd keeps the daemon of {folder} running ({main} in {place})"]
-    if daemon and systemd.DAEMON in changed and old[systemd.DAEMON]:
+    if daemon and systemd_text.DAEMON in changed and old[systemd_text.DAEMON]:
         told.append(f"{main} has changed: `{_verb(user)} restart {main}` when no task runs")
     warnings = [*_lingering(user), *_unit_warnings(texts)]
     return Fitted(diff, told + kept, warnings)
@@ -63,7 +63,7 @@ def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) 
     """Stop and remove the units of a home; raises StateError or HomeRefused."""
     place = _unit_folder(user, dry_run)
     _check_foreign(place, folder, user)
-    wanted = dict.fromkeys((systemd.DAEMON, systemd.TICK, systemd.TIMER), "")
+    wanted = dict.fromkeys((systemd_text.DAEMON, systemd_text.TICK, systemd_text.TIMER), "")
     old, diff = _current(place, wanted)
     there = [name for name in wanted if old[name]]
     if not there:
@@ -73,7 +73,7 @@ def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) 
     kept = _keep_units(folder, old, {*there}, now)
     _disable(place, user, there)
     for name in there:
-        files.write(os.path.join(place, name), "")
+        entry.write(os.path.join(place, name), "")
     _systemctl(user, "daemon-reload")
     # What failed last would be listed for ever; that nothing did is no error.
     programs.tool("systemctl", *_scope(user), "reset-failed", *there)
@@ -88,7 +88,7 @@ def _unit_folder(user: bool, dry_run: bool) -> str:
         raise StateError(f"only root can write {SYSTEM_UNITS}: use --user, or sudo")
     if not dry_run:
         check_systemd(user)
-    return home.user_units() if user else SYSTEM_UNITS
+    return paths.user_units() if user else SYSTEM_UNITS
 
 
 def check_systemd(user: bool) -> None:
@@ -103,7 +103,7 @@ def check_systemd(user: bool) -> None:
     if user:
         raise StateError(
             "no systemd of your own answers: log in as this user (not with su), or have root run "
-            f"`loginctl enable-linger {files.account()[0]}`; `taskrunner install cron` needs neither"
+            f"`loginctl enable-linger {entry.account()[0]}`; `taskrunner install cron` needs neither"
         )
     raise StateError(
         "no systemd answers, as in most containers: use `taskrunner install cron`, or `taskrunner daemon`"
@@ -127,7 +127,7 @@ def _systemctl(user: bool, *words: str) -> None:
 
 def _disable(place: str, user: bool, names: Sequence[str]) -> None:
     """Stop and disable units; the tick's own is not enabled, and one that is at work may end."""
-    found = [name for name in names if name != systemd.TICK]
+    found = [name for name in names if name != systemd_text.TICK]
     if found:
         _systemctl(user, "disable", "--now", *found)
     for name in found:  # what systemctl leaves where the unit was a link, or its own file gone
@@ -144,52 +144,52 @@ def _wanted_links(place: str, name: str) -> list[str]:
 
 def _check_foreign(place: str, folder: str, user: bool) -> None:
     """Refuse to touch units of these names that belong to another home: there is one set of them."""
-    for entry in _units_in(place, user):
-        ours = os.path.basename(entry.place) in (systemd.TIMER, systemd.DAEMON)
-        if ours and entry.home != folder:
+    for other in _units_in(place, user):
+        ours = os.path.basename(other.place) in (systemd_text.TIMER, systemd_text.DAEMON)
+        if ours and other.home != folder:
             raise StateError(
-                f"{entry.place} calls taskrunner for {shown(entry.home)}, not for {shown(folder)}: one systemd "
-                f"has one such unit; `taskrunner --home {entry.home} uninstall systemd` removes it"
+                f"{other.place} calls taskrunner for {shown(other.home)}, not for {shown(folder)}: one systemd "
+                f"has one such unit; `taskrunner --home {other.home} uninstall systemd` removes it"
             )
 
 
 def _current(place: str, wanted: dict[str, str]) -> tuple[dict[str, str], str]:
     """Return the units as they are, and the difference to those that are wanted."""
-    paths = {name: os.path.join(place, name) for name in wanted}
-    old = {name: files.read(path) for name, path in paths.items()}
-    return old, "".join(files.diff(paths[name], old[name], wanted[name]) for name in wanted)
+    places = {name: os.path.join(place, name) for name in wanted}
+    old = {name: entry.read(path) for name, path in places.items()}
+    return old, "".join(entry.diff(places[name], old[name], wanted[name]) for name in wanted)
 
 
 def _keep_units(folder: str, old: dict[str, str], changed: set[str], now: datetime) -> list[str]:
-    kept = [files.keep(folder, name, old[name], now) for name in sorted(changed)]
+    kept = [entry.keep(folder, name, old[name], now) for name in sorted(changed)]
     return [sentence for each in kept for sentence in each]
 
 
 def lingers() -> bool:
     """Return whether the user's systemd goes on when they are not logged in (loginctl(1))."""
-    return os.path.exists(os.path.join(LINGER, files.account()[0]))
+    return os.path.exists(os.path.join(LINGER, entry.account()[0]))
 
 
 def _lingering(user: bool) -> list[str]:
     """Return what to know about lingering."""
     if not user or lingers():
         return []
-    name = files.account()[0]
+    name = entry.account()[0]
     return [
         f"lingering is off for {name}, so the units run only while you are logged in: `loginctl enable-linger {name}`"
     ]
 
 
 def _unit_warnings(texts: dict[str, str]) -> list[str]:
-    calls = [systemd.call(text) for text in texts.values()]
-    return [each for call in calls if call for each in files.program_warnings([call.program])]
+    calls = [systemd_text.call(text) for text in texts.values()]
+    return [each for call in calls if call for each in entry.program_warnings([call.program])]
 
 
 def entries() -> Iterator[Entry]:
     """Give the timers and daemons that call taskrunner, as far as we may see them."""
     for folder in UNIT_FOLDERS:
         yield from _units_in(folder, user=False)
-    yield from _units_in(home.user_units(), user=True)
+    yield from _units_in(paths.user_units(), user=True)
 
 
 def _units_in(folder: str, user: bool) -> Iterator[Entry]:
@@ -201,16 +201,16 @@ def _units_in(folder: str, user: bool) -> Iterator[Entry]:
         if not name.startswith("taskrunner") or not name.endswith(".service"):
             continue
         with contextlib.suppress(StateError, InputError):
-            text = files.read(os.path.join(folder, name))
-            call = systemd.call(text)
+            text = entry.read(os.path.join(folder, name))
+            call = systemd_text.call(text)
             timer = name.removesuffix(".service") + ".timer"
             main = timer if call and call.verb == "tick" else name
             if call is not None and (main == name or main in names):
-                who = None if user else systemd.user_of(text) or "root"
+                who = None if user else systemd_text.user_of(text) or "root"
                 place = os.path.join(folder, main)
                 alive = _active(main, user)
                 yield Entry(
-                    "systemd", place, files.home_of(call.home, who), call.program, None, alive
+                    "systemd", place, entry.home_of(call.home, who), call.program, None, alive
                 )
 
 

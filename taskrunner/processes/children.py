@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Command, Outcome
-from taskrunner.processes import starter as quick
+from taskrunner.processes import starter
 from taskrunner.processes.alive import group_lives, signal_group, terminate
 from taskrunner.processes.ends import Ends
 from taskrunner.processes.programs import NOT_EXECUTABLE, NOT_FOUND
@@ -58,7 +58,7 @@ class Asked:
 
     command: Command
     output: int
-    plan: quick.Plan | None
+    plan: starter.Plan | None
 
 
 @mutable
@@ -80,8 +80,8 @@ class Children:
     stopped_elsewhere: Callable[[int], bool] = lambda _: False
     running: dict[int, Child] = field(default_factory=dict)
     starting: dict[int, Asked] = field(default_factory=dict)
-    _starter: quick.Starter | None = None
-    _umask: int | None = field(default_factory=quick.own_umask)
+    _starter: starter.Starter | None = None
+    _umask: int | None = field(default_factory=starter.own_umask)
     _ends: Ends = field(default_factory=Ends)
     _watched: dict[int, Child] = field(default_factory=dict)  # by their pidfds
     _polled: dict[int, Child] = field(default_factory=dict)  # without one, or without their leader
@@ -105,7 +105,7 @@ class Children:
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one command, the others have to start
             return not_started(command, exc)
         return self._watch(
-            quick.Started(key, pid, self._ends.watch(pid), time.monotonic()),
+            starter.Started(key, pid, self._ends.watch(pid), time.monotonic()),
             pid,
             Asked(command, output, None),
             _own_memory(),
@@ -125,9 +125,9 @@ class Children:
         """
         self.starting.update(batch)
         wishes = [(key, asked.plan) for key, asked in batch]
-        starter = self._have_starter()
-        if starter is not None:
-            starter.ask(wishes, first)
+        own = self._have_starter()
+        if own is not None:
+            own.ask(wishes, first)
             self._look_at = min(self._look_at, time.monotonic() + FAST)
             return
         fault = None
@@ -137,13 +137,13 @@ class Children:
         except OSError as exc:
             fault = exc.strerror
         for key, _ in batch:
-            self._begun(quick.Started(key, fault=fault), 0)
+            self._begun(starter.Started(key, fault=fault), 0)
 
-    def _have_starter(self) -> quick.Starter | None:
+    def _have_starter(self) -> starter.Starter | None:
         """Return what starts processes beside us; None where the machine has no thread or descriptor left for it."""
         if self._starter is None:
             with suppress(OSError, RuntimeError):
-                self._starter = quick.Starter(self._ends.watch)
+                self._starter = starter.Starter(self._ends.watch)
                 self.selector.register(self._starter.bell, selectors.EVENT_READ)
         return self._starter
 
@@ -161,7 +161,7 @@ class Children:
         while self._starter.started:
             self._begun(self._starter.started.popleft(), memory)
 
-    def _begun(self, started: quick.Started, own_memory: int) -> None:
+    def _begun(self, started: starter.Started, own_memory: int) -> None:
         """Go on with what the starter has done: without a process id it is tried in the way that tells why not."""
         asked = self.starting.pop(started.key)
         child: Child | Outcome
@@ -176,7 +176,7 @@ class Children:
         else:
             self.on_start(child)
 
-    def _watch(self, started: quick.Started, pid: int, asked: Asked, own_memory: int) -> Child:
+    def _watch(self, started: starter.Started, pid: int, asked: Asked, own_memory: int) -> Child:
         key, command = started.key, asked.command
         deadline = None if command.timeout is None else started.at + command.timeout
         # Of the command only what counts from here on: its input may be a megabyte.

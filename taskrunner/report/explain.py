@@ -1,7 +1,7 @@
 """Why a task ran or did not, slot by slot, in sentences.
 
 Pure: what is known of a task goes in as a `Case`, what became of its slots comes out. It must not know the
-store; `inquiry` asks it.
+store; `why` asks it.
 """
 
 import re

@@ -14,7 +14,7 @@ from taskrunner.home import heartbeat, paths
 from taskrunner.model.answers import Explained, Explanation
 from taskrunner.model.record import like
 from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
-from taskrunner.report import explain as why, status
+from taskrunner.report import explain, status
 from taskrunner.report.explain import Case
 from taskrunner.schedule import kinds, of_task
 from taskrunner.store.open_home import OpenHome
@@ -26,7 +26,7 @@ LAST = datetime(9999, 12, 31, tzinfo=UTC)
 TOOK_PLACE = re.compile(r"the slot of (\S+ \S+) UTC took its place")
 
 
-def explain(here: OpenHome, key: str | int) -> Explanation:
+def explain_task(here: OpenHome, key: str | int) -> Explanation:
     """Return why the newest slots of a task ran or did not, and what comes next; raises UnknownTask."""
     case = _case(here, key)
     slots = _slots(case, case.task.created, case.now, NEWEST)
@@ -34,9 +34,9 @@ def explain(here: OpenHome, key: str | int) -> Explanation:
     if slots:  # the newest runs may be younger: what was asked for by hand, attempts of one slot
         runs += here.store.runs_between(case.task.id, slots[0], LAST, MOST)
     case = _with(here, case, list({run.id: run for run in runs}.values()))
-    told = why.account(case, slots)[-NEWEST:]
+    told = explain.account(case, slots)[-NEWEST:]
     since = min((each.first_slot for each in told if each.first_slot), default=case.task.created)
-    rest = why.outstanding(case)
+    rest = explain.outstanding(case)
     return _explanation(case, [*told, *([rest] if rest else [])], since, case.now)
 
 
@@ -49,13 +49,13 @@ def explain_at(here: OpenHome, key: str | int, at: datetime) -> Explanation:
     found = here.store.runs_between(case.task.id, at, end, MOST)
     runs = [run for run in found if slots or at <= run.slot <= end]
     if not slots and not runs:
-        return _explanation(case, [why.no_slot(case, at)], at, at)
+        return _explanation(case, [explain.no_slot(case, at)], at, at)
     case = _with(here, case, runs)
     over = [run.started or run.finished or case.now for run in runs]
     following = case.value.next_after(at) if case.value else None
     until = max(over, default=min(following or case.now, max(at, case.now)))
     return _explanation(
-        case, why.account(case, slots), min([at, *(r.first_slot for r in runs)]), until
+        case, explain.account(case, slots), min([at, *(r.first_slot for r in runs)]), until
     )
 
 
@@ -69,7 +69,7 @@ def explain_between(
     if len(runs) > MOST:  # slots before them have rows that were not read
         slots = [slot for slot in slots if slot >= runs[-1].first_slot]
     case = _with(here, case, runs)
-    told = why.account(case, slots)
+    told = explain.account(case, slots)
     return _explanation(case, told[-MOST:], since, until, cut=max(len(told), len(runs)) > MOST)
 
 
@@ -80,7 +80,7 @@ def explain_run(here: OpenHome, run: Run) -> Explanation:
     kin = [each for each in kin if each.slot == run.slot and each.trigger is not Trigger.MANUAL]
     case = _with(here, case, [run] if run.trigger is Trigger.MANUAL else kin[::-1])
     over = run.started or run.finished or case.now
-    return _explanation(case, why.each_attempt(case), run.first_slot, over)
+    return _explanation(case, explain.each_attempt(case), run.first_slot, over)
 
 
 def _explanation(

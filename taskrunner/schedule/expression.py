@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from taskrunner.errors import ScheduleError, shown
 from taskrunner.model.record import record
-from taskrunner.schedule import dialects as foreign
+from taskrunner.schedule import dialects
 
 LONGEST = 256  # characters; what is longer was not typed by a person
 SEARCH_YEARS = 41  # 29 February on a given weekday can be 40 years away (over 1900, 2100)
@@ -164,7 +164,7 @@ def meaning(normal: str) -> Expression:
         minutes, hours = _numbers(minute, FIELDS[0]), _numbers(hour, FIELDS[1])
         days = _calendar(*dates)
     except ScheduleError as exc:
-        whole = foreign.last_day([minute, hour, *dates])
+        whole = dialects.last_day([minute, hour, *dates])
         told = exc if whole is None else f"has 'l' as its day of month: {whole}"
         raise ScheduleError(f"{shown(normal)} {told}") from exc
     return Expression(minutes, hours, days, minute.startswith("*") or hour.startswith("*"))
@@ -246,11 +246,11 @@ def _not_five(text: str, fields: list[str]) -> str:
         five = " ".join(plain[1:6])
         only = f"{five!r}{sunday}" if _is_readable(five) else f"only {ORDER}"
         return f"{shown(text)} has 7 fields, {dialect}: write {only}"
-    dialects = {
+    layouts = {
         " ".join(plain[1:]): f"if its seconds come first (Quartz, Spring{sunday})",
         " ".join(plain[:5]): "if its seconds come last (croniter) or its year does (AWS)",
     }
-    ways = [f"{five!r} {when}" for five, when in dialects.items() if _is_readable(five)]
+    ways = [f"{five!r} {when}" for five, when in layouts.items() if _is_readable(five)]
     return f"{shown(text)} has 6 fields: write {', or '.join(ways) or f'only {ORDER}'}"
 
 
@@ -352,7 +352,7 @@ def _advice(item: str, field: Field) -> str:
         if word in (*MONTH_NAMES, *LONG_MONTHS, *DAY_NAMES, *LONG_DAYS) and word not in field.names:
             home = "day of week" if word[:3] in DAY_NAMES else "month"
             return f"{word[:3]!r} belongs in the {home} field"
-    if told := foreign.advice(item, field.name):
+    if told := dialects.advice(item, field.name):
         return told
     if item == "24" and field.name == "hour":
         return "write 0 for midnight"

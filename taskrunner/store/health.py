@@ -4,9 +4,9 @@ import os
 import sqlite3
 from contextlib import closing
 
-from taskrunner import schema as migrations
 from taskrunner.home import paths
 from taskrunner.model.record import record
+from taskrunner.schema import STEPS, version
 from taskrunner.store.connection import BUSY_CODES, full, only_read, quoted
 
 PATIENCE = 2.0  # seconds; who asks how the store is does not want to wait for it
@@ -20,7 +20,7 @@ class Health:
     size: int
     log: int  # of the write-ahead log
     schema: int | None = None  # None when it could not be read
-    known: int = len(migrations.STEPS)
+    known: int = len(STEPS)
     busy: bool = False  # others kept it locked
     error: str | None = None  # why it cannot be read
     disk: str | None = None  # what its disk has to do with that
@@ -38,14 +38,14 @@ def health(folder: str, *, thorough: bool) -> Health | None:
     try:
         with closing(sqlite3.connect(uri, timeout=PATIENCE, uri=True)) as connection:
             connection.execute("PRAGMA query_only = ON")
-            schema = migrations.version(connection)
+            number = version(connection)
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             found = connection.execute(f"PRAGMA quick_check({MOST_FAULTS})") if thorough else ()
             faults = tuple(" ".join(text.split()) for (text,) in found if text != "ok")
     except sqlite3.Error as exc:
         busy = getattr(exc, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES
         return Health(size, log, busy=busy, error=str(exc), disk=None if busy else _disk(place))
-    return Health(size, log, schema, faults=faults)
+    return Health(size, log, number, faults=faults)
 
 
 def _disk(place: str) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner.clocks import cron, install_cron
+from taskrunner.clocks import cron_text, install_cron
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import CALLS_US, ImportedLine
 from taskrunner.model.record import like, names_of, record
@@ -155,7 +155,9 @@ class Importing:
         self._usual = options.usual(here.config.defaults)
         self._taken = {task.name for task in here.store.tasks()}
         lines, left = crontab.read(found.text, system=found.system, halves=install_cron.halves())
-        called = cron.lines_that_call(found.text.removeprefix(crontab.MARK), users=found.system)
+        called = cron_text.lines_that_call(
+            found.text.removeprefix(crontab.MARK), users=found.system
+        )
         own = {each.number for each in called}
         self._lines = [each for each in lines if each.number not in own]
         self.known = _known(here, found)

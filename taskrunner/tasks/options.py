@@ -14,7 +14,7 @@ from taskrunner.home import channels
 from taskrunner.model.values import CatchUp, OnLost, Overlap
 from taskrunner.schedule import durations
 from taskrunner.schedule.kinds import After, Boot, Manual, Schedule
-from taskrunner.tasks import python as functions, values
+from taskrunner.tasks import python, values
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,99}")
 WORK = {  # what says what a task runs
@@ -204,12 +204,12 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "notify": channels.rules,
     "late_after": values.length_or_none,
     "long_after": lambda value: None if value in (None, "none") else values.factor(value),
-    "python": functions.spelling,
-    "args": functions.arguments,
-    "code": functions.code,
+    "python": python.spelling,
+    "args": python.arguments,
+    "code": python.code,
     "code_file": values.place,
     "interpreter": values.interpreter,
-    "django": functions.settings,
+    "django": python.settings,
     "description": values.description,
 }
 

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from taskrunner import errors
 from taskrunner.cli import main
-from taskrunner.clocks import cron, entries
+from taskrunner.clocks import cron_text, entry, install_cron
 from taskrunner.home import program
 
 HOME = "/srv/tasks"
@@ -20,7 +20,7 @@ OTHERS = "# mine\nMAILTO=me@example.org\n\n30 2 * * *  backup\n"
 
 
 def written(text: str, home: str = HOME, line: str = LINE) -> str:
-    return cron.with_block(text, home, line)
+    return cron_text.with_block(text, home, line)
 
 
 # ---- the block
@@ -42,8 +42,8 @@ def test_writing_twice_is_writing_once():
 
 
 def test_removing_gives_back_what_was_there():
-    assert cron.without_block(written(OTHERS), HOME) == OTHERS
-    assert cron.without_block(written(""), HOME) == ""
+    assert cron_text.without_block(written(OTHERS), HOME) == OTHERS
+    assert cron_text.without_block(written(""), HOME) == ""
 
 
 def test_a_last_line_that_does_not_end_is_ended_before_our_block():
@@ -51,7 +51,7 @@ def test_a_last_line_that_does_not_end_is_ended_before_our_block():
 
 
 def test_nothing_is_removed_where_there_is_no_block():
-    assert cron.without_block(OTHERS, HOME) == OTHERS
+    assert cron_text.without_block(OTHERS, HOME) == OTHERS
 
 
 def test_edits_inside_our_block_are_replaced_and_its_place_is_kept():
@@ -63,36 +63,36 @@ def test_edits_inside_our_block_are_replaced_and_its_place_is_kept():
 def test_two_blocks_of_one_home_become_one_in_the_place_of_the_first():
     between = "0 1 * * *  other\n"
     assert written(written("") + between + written("")) == written("") + between
-    assert cron.without_block(written("") + between + written(""), HOME) == between
+    assert cron_text.without_block(written("") + between + written(""), HOME) == between
 
 
 def test_each_home_has_a_block_of_its_own():
     other = "* * * * *  taskrunner --home /srv/b tick"
     both = written(written(""), "/srv/b", other)
-    assert cron.without_block(both, HOME) == written("", "/srv/b", other)
-    assert cron.without_block(both, "/srv/b") == written("")
+    assert cron_text.without_block(both, HOME) == written("", "/srv/b", other)
+    assert cron_text.without_block(both, "/srv/b") == written("")
 
 
 def test_a_home_whose_name_begins_like_another_is_another():
     assert written(written(""), "/srv/tasks2") != written("", "/srv/tasks2")
-    assert cron.without_block(written("", "/srv/tasks2"), HOME) == written("", "/srv/tasks2")
+    assert cron_text.without_block(written("", "/srv/tasks2"), HOME) == written("", "/srv/tasks2")
 
 
 def test_a_block_without_its_end_takes_nothing_of_others_with_it():
     torn = "".join(written("").splitlines(keepends=True)[:2]) + OTHERS
-    assert cron.without_block(torn, HOME) == OTHERS
+    assert cron_text.without_block(torn, HOME) == OTHERS
     only_marker = written("").splitlines(keepends=True)[0] + OTHERS
-    assert cron.without_block(only_marker, HOME) == OTHERS
+    assert cron_text.without_block(only_marker, HOME) == OTHERS
 
 
 def test_a_block_without_its_end_ends_before_the_next_block():
     torn = "".join(written("").splitlines(keepends=True)[:2])
     other = written("", "/srv/b", "* * * * *  taskrunner --home /srv/b tick")
-    assert cron.without_block(torn + other, HOME) == other
+    assert cron_text.without_block(torn + other, HOME) == other
 
 
 def test_an_end_without_a_beginning_goes_alone():
-    assert cron.without_block(f"{OTHERS}# <<< taskrunner {HOME} <<<\n", HOME) == OTHERS
+    assert cron_text.without_block(f"{OTHERS}# <<< taskrunner {HOME} <<<\n", HOME) == OTHERS
 
 
 MARKS = [*written("").splitlines(), *written("", "/srv/b", "@daily x").splitlines(), ""]
@@ -102,11 +102,11 @@ MARKS = [*written("").splitlines(), *written("", "/srv/b", "@daily x").splitline
 def test_whatever_stands_there_there_is_one_block_afterwards_and_others_keep_their_lines(text):
     once = written(text)
     assert written(once) == once
-    assert len(cron.block(once, HOME)) == 3
-    gone = cron.without_block(once, HOME)
-    assert cron.block(gone, HOME) == []
+    assert len(cron_text.block(once, HOME)) == 3
+    gone = cron_text.without_block(once, HOME)
+    assert cron_text.block(gone, HOME) == []
     for line in filter(None, OTHERS.splitlines()):
-        inside = cron.block(text, HOME).count(line)
+        inside = cron_text.block(text, HOME).count(line)
         assert gone.splitlines().count(line) == text.splitlines().count(line) - inside
 
 
@@ -114,19 +114,19 @@ def test_whatever_stands_there_there_is_one_block_afterwards_and_others_keep_the
 
 
 def test_the_line_names_the_user_only_in_a_file_of_the_system():
-    assert cron.entry(("/bin/x", "tick")) == "* * * * *  /bin/x tick"
-    assert cron.entry(("/bin/x", "tick"), "root") == "* * * * *  root  /bin/x tick"
+    assert cron_text.entry(("/bin/x", "tick")) == "* * * * *  /bin/x tick"
+    assert cron_text.entry(("/bin/x", "tick"), "root") == "* * * * *  root  /bin/x tick"
 
 
 def test_blanks_quotes_and_percent_signs_of_a_path_come_through_cron_and_the_shell():
     words = ("/opt/a b/taskrunner", "--home", "/srv/50% o'clock", "tick")
-    line = cron.entry(words)
+    line = cron_text.entry(words)
     assert "50\\% " in line
     # What cron does with the line, and then the shell.
-    command = line.removeprefix(cron.EVERY_MINUTE).strip().replace("\\%", "%")
+    command = line.removeprefix(cron_text.EVERY_MINUTE).strip().replace("\\%", "%")
     said = subprocess.run(["/bin/sh", "-c", f"printf '%s\\n' {command}"], stdout=subprocess.PIPE)
     assert said.stdout.decode().splitlines() == list(words)
-    (found,) = cron.lines_that_call(line)
+    (found,) = cron_text.lines_that_call(line)
     assert (found.call.program, found.call.home) == (words[0], words[2])
 
 
@@ -154,7 +154,7 @@ def test_a_path_that_no_crontab_can_hold_is_refused(home):
     ],
 )
 def test_a_line_that_calls_a_tick_is_known(text, users, expected):
-    (line,) = cron.lines_that_call(text, users=users)
+    (line,) = cron_text.lines_that_call(text, users=users)
     assert (line.call.program, line.call.home, line.user) == expected
 
 
@@ -170,11 +170,11 @@ def test_a_line_that_calls_a_tick_is_known(text, users, expected):
     ],
 )
 def test_any_other_line_is_not(text):
-    assert cron.lines_that_call(text) == []
+    assert cron_text.lines_that_call(text) == []
 
 
 def test_a_line_in_a_block_is_told_from_one_that_somebody_wrote():
-    lines = cron.lines_that_call(written(f"{LINE}\n"))
+    lines = cron_text.lines_that_call(written(f"{LINE}\n"))
     assert [(line.number, line.ours) for line in lines] == [(1, False), (3, True)]
 
 
@@ -307,7 +307,7 @@ def test_quiet_says_nothing_when_all_is_well(tab, home, capsys):
 
 
 def test_the_home_that_cron_finds_by_itself_is_not_named(tab, monkeypatch, tmp_path):
-    monkeypatch.setattr(entries.files, "own_default", lambda: str(tmp_path / "own"))
+    monkeypatch.setattr(entry, "own_default", lambda: str(tmp_path / "own"))
     assert verb("--home", tmp_path / "own", "install", "cron") == 0
     assert "--home" not in tab.read_text()
 
@@ -446,8 +446,8 @@ def folder(tmp_path, monkeypatch):
     """A folder that stands for /etc/cron.d, as root sees it."""
     made = tmp_path / "cron.d"
     made.mkdir()
-    monkeypatch.setattr(entries.crontabs, "CRON_FOLDER", str(made))
-    monkeypatch.setattr(entries.crontabs, "CRON_FILE", str(made / "taskrunner"))
+    monkeypatch.setattr(install_cron, "CRON_FOLDER", str(made))
+    monkeypatch.setattr(install_cron, "CRON_FILE", str(made / "taskrunner"))
     monkeypatch.setattr("taskrunner.processes.alive.process_named", lambda *_: True)
     monkeypatch.setattr(program, "changeable_by", lambda _: None)
     return made

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner.cli import main
-from taskrunner.clocks import entries, systemd
+from taskrunner.clocks import install_systemd, systemd_text
 from taskrunner.home import program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,8 +21,8 @@ PROGRAM = ("/usr/local/bin/taskrunner",)
 
 def units(home=None, *, user=False, words=PROGRAM) -> dict[str, str]:
     """All three units."""
-    one = systemd.units(words, home, user=user, daemon=False)
-    return one | systemd.units(words, home, user=user, daemon=True)
+    one = systemd_text.units(words, home, user=user, daemon=False)
+    return one | systemd_text.units(words, home, user=user, daemon=True)
 
 
 def test_the_examples_are_what_is_installed():
@@ -32,13 +32,13 @@ def test_the_examples_are_what_is_installed():
 
 def test_the_units_of_a_user_have_no_sandbox_and_start_with_the_user():
     texts = units(user=True)
-    assert "WantedBy=default.target" in texts[systemd.DAEMON]
+    assert "WantedBy=default.target" in texts[systemd_text.DAEMON]
     for text in texts.values():
         assert "CapabilityBoundingSet" not in text
         assert "systemctl --user edit" in text
 
 
-@pytest.mark.parametrize("name", [systemd.TICK, systemd.DAEMON])
+@pytest.mark.parametrize("name", [systemd_text.TICK, systemd_text.DAEMON])
 def test_the_sandbox_takes_nothing_from_tasks(name):
     # Each of these would break tasks that a line of root's crontab may well be.
     for word in ("NoNewPrivileges", "Protect", "Private", "ReadOnly", "Restrict", "SystemCall"):
@@ -55,25 +55,25 @@ def test_each_unit_names_its_documentation():
 def test_a_home_is_read_back_as_it_was_written_whatever_it_is_called(name):
     # Control characters are refused, and systemd itself has no other way to write them.
     name = "".join(sign for sign in name if sign.isprintable())
-    call = systemd.call(units(f"/srv/{name}")[systemd.TICK])
+    call = systemd_text.call(units(f"/srv/{name}")[systemd_text.TICK])
     assert (call.home, call.program, call.verb) == (f"/srv/{name}", *PROGRAM, "tick")
 
 
 def test_signs_that_systemd_would_expand_are_doubled():
-    text = units("/srv/50% of $HOME")[systemd.TICK]
+    text = units("/srv/50% of $HOME")[systemd_text.TICK]
     assert '"/srv/50%% of $$HOME"' in text
 
 
 def test_an_environment_line_names_the_home_too():
-    text = units()[systemd.TICK] + "Environment=TASKRUNNER_HOME=/h\n"
-    assert systemd.call(text).home == "/h"
+    text = units()[systemd_text.TICK] + "Environment=TASKRUNNER_HOME=/h\n"
+    assert systemd_text.call(text).home == "/h"
 
 
 @pytest.mark.parametrize(
     "text", ["", "ExecStart=/bin/true", "ExecStart='", "ExecStart=taskrunner list"]
 )
 def test_any_other_unit_calls_nothing(text):
-    assert systemd.call(text) is None
+    assert systemd_text.call(text) is None
 
 
 def analyze(*words: str) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path, user):
     assert (done.returncode, said) == (0, [])
 
 
-@pytest.mark.parametrize("name", [systemd.TICK, systemd.DAEMON])
+@pytest.mark.parametrize("name", [systemd_text.TICK, systemd_text.DAEMON])
 def test_the_page_tells_the_exposure_that_systemd_computes(name):
     done = analyze("security", "--offline=true", "--no-pager", str(ROOT / "contrib/systemd" / name))
     figure = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
@@ -117,7 +117,7 @@ def machine(tmp_path, monkeypatch):
     calls.write_text("")
     answers(folder, "echo running")
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(entries.units, "SYSTEM_UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(install_systemd, "SYSTEM_UNITS", str(tmp_path / "units"))
     monkeypatch.setattr(program, "changeable_by", lambda _: None)
     monkeypatch.setattr(os, "geteuid", os.getuid)
     return folder

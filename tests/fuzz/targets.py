@@ -18,7 +18,7 @@ from unittest import mock
 
 from taskrunner import Every, clock
 from taskrunner.api.task_runner import TaskRunner
-from taskrunner.clocks import systemd
+from taskrunner.clocks import systemd_text
 from taskrunner.errors import InputError, StateError
 from taskrunner.home import config, heartbeat, paths, program
 from taskrunner.model.values import Process
@@ -255,7 +255,7 @@ def crontabs(data: bytes) -> None:
             crontab.notes(line)
             options.name(crontab_names.name(line.command, ()))
     program.read(content.split())
-    systemd.call(content)
+    systemd_text.call(content)
 
 
 @target

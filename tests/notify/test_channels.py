@@ -13,8 +13,8 @@ import pytest
 from taskrunner import Every, InputError, Manual, StateError, TaskRunner, TaskRunnerError
 from taskrunner.home import channels
 from taskrunner.processes.alive import started_ticks
-from taskrunner.report.doctor import told
-from taskrunner.report.doctor.seen import look
+from taskrunner.report.doctor import check_tasks
+from taskrunner.report.doctor.snapshot import take
 from tests import servers
 
 
@@ -409,7 +409,7 @@ def test_a_mistake_in_a_channel_keeps_nobody_from_running_or_adding_tasks(home, 
         assert runner.deliver()[0].error is not None
         with pytest.raises(InputError, match=r"taskrunner\.toml"):
             runner.channels()
-    findings = [each for each in told.findings(look(str(home), clock())) if each.cure]
+    findings = [each for each in check_tasks.messages(take(str(home), clock())) if each.cure]
     assert all(each.severity == "warning" for each in findings)
     assert any("taskrunner.toml" in each.what for each in findings)
 
@@ -721,7 +721,7 @@ def no_clock(tmp_path, monkeypatch):
 def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock, no_clock):
     runner = teller('kind = "command"\nshell = "echo no mailer; exit 1"', on_failure="exit 2")
     runner.deliver()
-    found = {each.what: each.cure for each in told.findings(look(runner.home, clock()))}
+    found = {each.what: each.cure for each in check_tasks.messages(take(runner.home, clock()))}
     assert found["the channel c did not take 1 message: exit code 1: no mailer"] == (
         "`taskrunner notify` shows them, `taskrunner notify --test c` tries it"
     )
@@ -731,5 +731,5 @@ def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock, no
 def test_doctor_tells_where_messages_go_when_all_is_well(teller, clock, no_clock):
     runner = teller('kind = "command"\nshell = "true"')
     runner.deliver()
-    (found,) = told.findings(look(runner.home, clock()))
+    (found,) = check_tasks.messages(take(runner.home, clock()))
     assert (found.severity, found.what) == ("ok", "messages go to c")

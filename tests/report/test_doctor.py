@@ -21,12 +21,12 @@ from taskrunner import Cron, Every, Manual, clock, schema
 from taskrunner.api.task_runner import TaskRunner
 from taskrunner.cli import main
 from taskrunner.cli.common import Arguments
-from taskrunner.clocks import cron, entries, systemd
+from taskrunner.clocks import cron_text, entry, install_cron, install_systemd, systemd_text
 from taskrunner.home import heartbeat, program
 from taskrunner.model.values import Severity
 from taskrunner.processes import alive as processes
-from taskrunner.report.doctor import host, store as stored
-from taskrunner.report.doctor.alive import alive
+from taskrunner.report.doctor import check_host, check_store
+from taskrunner.report.doctor.monitoring import alive
 from taskrunner.schedule import of_task
 from taskrunner.store.health import health
 from tests.samples import start, wait_for
@@ -41,14 +41,14 @@ def machine(tmp_path, monkeypatch):
     root = tmp_path / "machine"
     for name in ("cron.d", "units", "tools", "linger"):
         (root / name).mkdir(parents=True)
-    monkeypatch.setattr(entries.crontabs, "CRON_FOLDER", str(root / "cron.d"))
-    monkeypatch.setattr(entries.crontabs, "CRONTAB", str(root / "crontab"))
-    monkeypatch.setattr(entries.units, "UNIT_FOLDERS", (str(root / "units"),))
-    monkeypatch.setattr(entries.units, "LINGER", str(root / "linger"))
+    monkeypatch.setattr(install_cron, "CRON_FOLDER", str(root / "cron.d"))
+    monkeypatch.setattr(install_cron, "CRONTAB", str(root / "crontab"))
+    monkeypatch.setattr(install_systemd, "UNIT_FOLDERS", (str(root / "units"),))
+    monkeypatch.setattr(install_systemd, "LINGER", str(root / "linger"))
     monkeypatch.setenv("PATH", str(root / "tools"))
     monkeypatch.setattr("taskrunner.processes.programs.TOOLS", ())
     seen = SimpleNamespace(root=root, cron=True, tab=root / "tab")
-    monkeypatch.setattr("taskrunner.processes.alive.process_named", lambda *_: seen.cron)
+    monkeypatch.setattr(install_cron, "alive", SimpleNamespace(process_named=lambda *_: seen.cron))
     tool(root, "crontab", f'[ ! -e {seen.tab} ] || while read -r x; do echo "$x"; done <{seen.tab}')
     return seen
 
@@ -59,10 +59,10 @@ def tool(root, name: str, does: str) -> None:
     file.chmod(0o755)
 
 
-def by_cron(machine, home, words=None, when=cron.EVERY_MINUTE) -> None:
-    line = cron.entry((*(words or program.own()), "--home", str(home), "tick"))
+def by_cron(machine, home, words=None, when=cron_text.EVERY_MINUTE) -> None:
+    line = cron_text.entry((*(words or program.own()), "--home", str(home), "tick"))
     with machine.tab.open("a") as file:
-        file.write(line.replace(cron.EVERY_MINUTE, when) + "\n")
+        file.write(line.replace(cron_text.EVERY_MINUTE, when) + "\n")
 
 
 def ticked(home, ago: float = 30.0, caller: str = "cron") -> None:
@@ -226,9 +226,9 @@ def test_two_lines_of_one_home_are_told(well, machine):
 
 def test_a_line_in_the_system_s_folder_counts_and_one_with_a_dot_does_not(well, machine):
     words = (*program.own(), "--home", str(well), "tick")
-    (machine.root / "cron.d" / "left.dpkg-old").write_text(cron.entry(words, "root") + "\n")
+    (machine.root / "cron.d" / "left.dpkg-old").write_text(cron_text.entry(words, "root") + "\n")
     assert "from 2 places" not in found(well)
-    (machine.root / "cron.d" / "mine").write_text(cron.entry(words, "root") + "\n")
+    (machine.root / "cron.d" / "mine").write_text(cron_text.entry(words, "root") + "\n")
     assert "from 2 places" in found(well)
 
 
@@ -277,7 +277,7 @@ def test_a_clock_that_calls_less_often_is_told_unless_the_period_is_set(well, ma
 
 
 def units(machine, home, *, daemon=False) -> None:
-    texts = systemd.units(program.own(), str(home), user=False, daemon=daemon)
+    texts = systemd_text.units(program.own(), str(home), user=False, daemon=daemon)
     for name, text in texts.items():
         (machine.root / "units" / name).write_text(text)
 
@@ -411,7 +411,7 @@ def test_an_entry_of_a_program_made_for_one_call_is_told(home, machine):
 def test_a_line_of_ours_and_one_of_somebody_are_taken_away_in_their_own_ways(home, machine):
     by_cron(machine, home)
     words = (*program.own(), "--home", str(home), "tick")
-    text = cron.with_block(machine.tab.read_text(), str(home), cron.entry(words))
+    text = cron_text.with_block(machine.tab.read_text(), str(home), cron_text.entry(words))
     machine.tab.write_text(text)
     said = found(home)
     assert f"keep one: `taskrunner --home {home} uninstall cron` for line 3 of crontab of" in said
@@ -452,11 +452,11 @@ def test_user_units_without_lingering_are_told(well, machine):
     os.environ["XDG_CONFIG_HOME"] = str(machine.root / "home")
     try:
         folder.mkdir(parents=True)
-        texts = systemd.units(program.own(), str(well), user=True, daemon=False)
+        texts = systemd_text.units(program.own(), str(well), user=True, daemon=False)
         for name, text in texts.items():
             (folder / name).write_text(text)
         assert "lingering is off" in found(well, "warning")
-        (machine.root / "linger" / entries.files.account()[0]).write_text("")
+        (machine.root / "linger" / entry.account()[0]).write_text("")
         assert "lingering" not in found(well)
     finally:
         del os.environ["XDG_CONFIG_HOME"]
@@ -516,7 +516,7 @@ def test_a_log_that_cannot_be_written_is_told(well, make):
 def test_a_log_target_that_nobody_listens_at_is_told(well, tmp_path, monkeypatch, to):
     (well / "taskrunner.toml").write_text(f'log_to = "{to}"\n')
     place = tmp_path / "socket"
-    monkeypatch.setattr(f"taskrunner.journal.{to.upper()}", str(place))
+    monkeypatch.setattr(f"taskrunner.home.syslog.{to.upper()}", str(place))
     assert f'log_to = "{to}", but {place} is not there' in found(well, "warning")
     place.touch()
     assert "log_to" not in found(well)
@@ -591,7 +591,7 @@ def test_runs_that_systemd_is_to_carry_and_cannot_are_a_warning(well, tmp_path, 
 )
 def test_little_room_on_the_disk_is_told(well, monkeypatch, free, files, severity):
     room = SimpleNamespace(f_bavail=free, f_frsize=1000, f_files=10, f_flag=0, f_favail=files)
-    monkeypatch.setattr(host.os, "statvfs", lambda _: room)
+    monkeypatch.setattr(check_host.os, "statvfs", lambda _: room)
     assert "the disk of" in found(well, severity)
 
 
@@ -668,7 +668,7 @@ def test_an_older_store_is_no_fault_and_stays_as_it_is(well):
 
 
 def test_a_large_log_is_told(well, monkeypatch):
-    monkeypatch.setattr(stored, "LARGE_LOG", -1)
+    monkeypatch.setattr(check_store, "LARGE_LOG", -1)
     assert "the log of the store has grown" in found(well, "warning")
 
 

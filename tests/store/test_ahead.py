@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskrunner import At, Cron, Every, Manual, State, TaskRunner, schema
-from taskrunner.clocks import entries
+from taskrunner.report.doctor import check_callers
 from taskrunner.store import ahead
 from tests.tick.test_visit import EACH_MINUTE, NOON
 
@@ -277,7 +277,7 @@ def test_nothing_of_a_right_clock_is_moved(failing, clock):
 
 
 def test_doctor_names_what_waits_longer_than_its_setting_allows(home, clock, monkeypatch):
-    monkeypatch.setattr(entries, "entries", list)
+    monkeypatch.setattr(check_callers, "entries_of_host", list)
     with TaskRunner(home, clock=clock) as runner:
         clock.at = AHEAD
         runner.add("once", ["true"], At("2036-12-24T18:00", tz="UTC"))

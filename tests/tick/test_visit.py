@@ -25,7 +25,7 @@ from taskrunner.errors import LockHeld
 from taskrunner.home import lock
 from taskrunner.model.values import Action, End
 from taskrunner.supervise import follow_up
-from taskrunner.tick import visit as tick
+from taskrunner.tick import visit
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EACH_MINUTE = Cron("* * * * *", tz="UTC")
@@ -461,7 +461,7 @@ def test_the_slot_after_the_next_is_kept_so_that_a_claim_computes_nothing(
     monkeypatch.setattr(
         "taskrunner.schedule.of_task.value_of", lambda task: pytest.fail("a schedule was computed")
     )
-    assert [d.action for d in tick.claims(here, "test").visit.decisions] == [Action.RUN]
+    assert [d.action for d in visit.claims(here, "test").visit.decisions] == [Action.RUN]
 
 
 # ---- idle, locked, many at once
@@ -486,7 +486,7 @@ def test_a_tick_without_a_store_makes_nothing(tmp_path, clock):
 
 
 def test_a_busy_lock_ends_a_tick_quietly(runner, clock, home, monkeypatch):
-    monkeypatch.setattr(tick, "LOCK_WAIT", 0.05)
+    monkeypatch.setattr(visit, "LOCK_WAIT", 0.05)
     runner.add("report", ["true"], EACH_MINUTE)
     clock.forward(minutes=1)
     with lock.held(str(home / "tick.lock")):
@@ -497,7 +497,7 @@ def test_a_busy_lock_ends_a_tick_quietly(runner, clock, home, monkeypatch):
 
 
 def test_a_lock_held_for_too_long_names_its_holder(runner, clock, home, monkeypatch):
-    monkeypatch.setattr(tick, "LOCK_WAIT", 0.05)
+    monkeypatch.setattr(visit, "LOCK_WAIT", 0.05)
     runner.add("report", ["true"], EACH_MINUTE)
     clock.forward(minutes=1)
     since = clock_room.to_ms(clock())
@@ -520,14 +520,14 @@ def test_many_ticks_at_once_run_each_slot_once(home, clock, tmp_path):
     clock.forward(minutes=1)
     faults = []
 
-    def visit():
+    def tick():
         try:
             with TaskRunner(home, clock=clock) as mine:
                 mine.tick()
         except BaseException as exc:  # noqa: BLE001  shown by the assert below
             faults.append(exc)
 
-    threads = [threading.Thread(target=visit) for _ in range(8)]
+    threads = [threading.Thread(target=tick) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -11,8 +11,7 @@ from datetime import timedelta
 import pytest
 
 from taskrunner.errors import InputError, StateError
-from taskrunner.tick import wait_for as awaited
-from taskrunner.tick.wait_for import Awaited
+from taskrunner.tick.wait_for import Awaited, parse, wait_for as all_there
 from tests.samples import ROOT, call, program, start, wait_for
 from tests.tick.test_sd_notify import Listener
 
@@ -36,7 +35,7 @@ def number(port):
     ["tcp://db:5432", "tcp://127.0.0.1:1", "tcp://[::1]:65535", "file:/srv/x", "file:///srv/x"],
 )
 def test_good_forms_are_understood(text):
-    assert awaited.parse(text).text == text
+    assert parse(text).text == text
 
 
 @pytest.mark.parametrize(
@@ -66,7 +65,7 @@ def test_good_forms_are_understood(text):
 )
 def test_bad_forms_are_refused_with_their_value(text):
     with pytest.raises(InputError) as refused:
-        awaited.parse(text)
+        parse(text)
     assert repr(text)[:-1] in str(refused.value)
 
 
@@ -81,14 +80,14 @@ def test_the_daemon_refuses_bad_forms_with_one_sentence_and_makes_no_home(tmp_pa
 
 
 def test_a_port_is_there_when_it_answers(port):
-    wanted = awaited.parse(f"tcp://localhost:{number(port)}")
+    wanted = parse(f"tcp://localhost:{number(port)}")
     assert not wanted.there()
     port.listen()
     assert wanted.there()
 
 
 def test_a_host_that_has_no_address_is_not_there():
-    assert not awaited.parse("tcp://no-such-host.invalid:1").there()
+    assert not parse("tcp://no-such-host.invalid:1").there()
 
 
 def test_the_first_tick_comes_when_all_that_is_awaited_is_there(home, port, tmp_path):
@@ -158,9 +157,9 @@ def test_a_look_that_hangs_keeps_neither_a_signal_nor_the_limit_waiting():
     over = threading.Event()
     slow = Awaited("slow", lambda: over.wait() and False)
     try:
-        assert not awaited.wait_for([slow], timedelta(hours=1), lambda *_: False)
+        assert not all_there([slow], timedelta(hours=1), lambda *_: False)
         with pytest.raises(StateError, match="'slow' was not there within 1 s"):
-            awaited.wait_for([slow], SECOND, lambda *_: True)
+            all_there([slow], SECOND, lambda *_: True)
     finally:
         over.set()
 
@@ -168,5 +167,5 @@ def test_a_look_that_hangs_keeps_neither_a_signal_nor_the_limit_waiting():
 def test_all_is_awaited_in_its_order_and_each_but_once():
     looks = []
     wanted = [Awaited(text, lambda text=text: looks.append(text) or True) for text in "abc"]
-    assert awaited.wait_for(wanted, SECOND, lambda *_: True)
+    assert all_there(wanted, SECOND, lambda *_: True)
     assert looks == ["a", "b", "c"]

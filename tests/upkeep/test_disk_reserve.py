@@ -12,7 +12,7 @@ import pytest
 from taskrunner import After, Cron, Every, Manual, State, TaskRunner, complaint, schema
 from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
 from taskrunner.model.values import Trigger
-from taskrunner.report.doctor import seen, store as stored
+from taskrunner.report.doctor import check_store, snapshot
 from taskrunner.upkeep import disk_reserve
 from tests.samples import NOON, ROOT, call, program, start, wait_for
 
@@ -474,7 +474,7 @@ def _folder(place):
 
 
 WRONG = {
-    "cut": (lambda place: os.truncate(place, 30000), "malformed", "taskrunner restore"),
+    "cut": (lambda place: os.truncate(place, 30000), "malformed", "restore"),
     "garbage": (lambda place: place.write_bytes(b"garbage " * 900), "not a database", "restore"),
     "empty": (lambda place: place.write_bytes(b""), "is empty", "put a copy"),
     "a folder": (_folder, "unable to open", "restore"),
@@ -498,7 +498,7 @@ def test_doctor_names_what_is_wrong_with_a_store_and_a_copy_put_back_mends_it(
     needs("root", os.geteuid() == 0, "files can be given away by root only")
     spoil, said, cure = WRONG[what]
     with TaskRunner(home) as door:
-        good = door.backup(tmp_path / "good.db").place
+        good = door.backup().place
     spoil(store)
     out, err, code = call(home, "doctor")
     assert (err, code) == ("", 2)
@@ -531,14 +531,14 @@ def test_a_store_that_its_user_may_not_read_says_how_to_mend_that(store, home, m
     monkeypatch.setattr(os, "access", lambda *_: False)
     with TaskRunner(home) as door, pytest.raises(StoreRefused, match="chmod 600"):
         door.tasks()
-    looked = seen.look(str(home), NOON)
-    assert f"chmod 600 {store}" in [each.cure for each in stored.findings(looked)]
+    looked = snapshot.take(str(home), NOON)
+    assert f"`chmod 600 {store}`" in [each.cure for each in check_store.findings(looked)]
 
 
 def test_outputs_newer_than_the_store_that_was_put_back_belong_to_no_run_of_it(home, tmp_path):
     with TaskRunner(home) as door:
         door.add("x", shell="head -c 100000 /dev/zero", schedule=Manual())
-        good = door.backup(tmp_path / "good.db").place
+        good = door.backup().place
         old = door.run("x")
         door.restore(good)
         with pytest.raises(UnknownRun):

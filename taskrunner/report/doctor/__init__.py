@@ -1,1 +1,4 @@
-"""What may keep taskrunner from working on this host, each finding with its cure."""
+"""Checks of a home and its host, each finding with its remedy; nothing here writes.
+
+Whatever a check looks at may be missing, locked or broken.
+"""

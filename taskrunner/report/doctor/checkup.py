@@ -1,4 +1,4 @@
-"""All that is found about a home and its host, what is worst first, and the paths in use."""
+"""The whole checkup of a home and its host, the worst finding first, with the paths in use."""
 
 import shlex
 import sys
@@ -9,15 +9,15 @@ from taskrunner import clock
 from taskrunner.home import paths, program
 from taskrunner.model.answers import Checkup, Finding
 from taskrunner.model.record import like
-from taskrunner.report.doctor import clock as beats, host, store, tasks, told
-from taskrunner.report.doctor.seen import Seen, look
+from taskrunner.report.doctor import check_callers, check_host, check_store, check_tasks
+from taskrunner.report.doctor.snapshot import Snapshot, take
 
 
 def examine(folder: str, now: datetime) -> Checkup:
     """Return all that was found about a home, what is worst first."""
-    seen = look(folder, now)
+    snapshot = take(folder, now)
     order = ["error", "warning", "ok"]
-    found = sorted(_findings(seen), key=lambda finding: order.index(finding.severity))
+    found = sorted(_findings(snapshot), key=lambda finding: order.index(finding.severity))
     return Checkup([_for_home(folder, each) for each in found], _paths(folder))
 
 
@@ -30,12 +30,11 @@ def _for_home(folder: str, found: Finding) -> Finding:
     return like(found, what=what, cure=cure)
 
 
-def _findings(seen: Seen) -> Iterator[Finding]:
-    yield from host.findings(seen)
-    yield from store.findings(seen)
-    yield from beats.findings(seen)
-    yield from tasks.findings(seen)
-    yield from told.findings(seen)
+def _findings(snapshot: Snapshot) -> Iterator[Finding]:
+    yield from check_host.findings(snapshot)
+    yield from check_store.findings(snapshot)
+    yield from check_callers.findings(snapshot)
+    yield from check_tasks.findings(snapshot)
 
 
 def _paths(folder: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What is found about the store, and about what waits to be written to it."""
+"""Checks of the database, and of the spool of outcomes that are not in it yet."""
 
 import os
 import shlex
@@ -8,7 +8,7 @@ from contextlib import suppress
 from taskrunner.decide import ledger
 from taskrunner.home import paths
 from taskrunner.model.answers import Finding
-from taskrunner.report.doctor.seen import Seen, error, ok, warning
+from taskrunner.report.doctor.snapshot import Snapshot, error, ok, warning
 from taskrunner.store.health import Health
 
 REFUSED = ".refused"  # what a tick has put aside, as `spool` says
@@ -16,18 +16,18 @@ LARGE_LOG = 64_000_000  # bytes; a tick that works puts the log back into the st
 LARGE = 5_000_000_000
 
 
-def findings(seen: Seen) -> Iterator[Finding]:
+def findings(snapshot: Snapshot) -> Iterator[Finding]:
     """Give what is found about the store."""
-    yield from _spool(seen.folder)
-    if seen.health is None:
-        if os.path.isdir(seen.folder) and not seen.problems:
+    yield from _spool(snapshot.folder)
+    if snapshot.health is None:
+        if os.path.isdir(snapshot.folder) and not snapshot.problems:
             cure = "it is made with the first task that is added; or name another home (--home)"
-            yield warning(f"there is no store in {seen.folder} yet", cure)
+            yield warning(f"there is no store in {snapshot.folder} yet", cure)
         return
-    yield from _usable(seen.health, paths.path(seen.folder, paths.STORE))
-    yield from _sizes(seen.health, paths.path(seen.folder, paths.STORE))
-    if seen.hold is not None:
-        yield warning(ledger.sentence(seen.hold), "`taskrunner resume` ends that")
+    yield from _usable(snapshot.health, paths.path(snapshot.folder, paths.STORE))
+    yield from _sizes(snapshot.health, paths.path(snapshot.folder, paths.STORE))
+    if snapshot.hold is not None:
+        yield warning(ledger.sentence(snapshot.hold), "`taskrunner resume` ends that")
 
 
 def _usable(found: Health, place: str) -> Iterator[Finding]:

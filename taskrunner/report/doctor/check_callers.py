@@ -1,4 +1,4 @@
-"""What is found about the clock: whether a tick comes, from where, and from how many places."""
+"""Checks of whatever calls ticks: cron, systemd or a daemon, how often, and from how many entries."""
 
 import os
 import shlex
@@ -7,14 +7,14 @@ from contextlib import suppress
 from datetime import timedelta
 
 from taskrunner import clock
-from taskrunner.clocks import cron, entries, install_systemd, systemd
+from taskrunner.clocks import cron_text, install_cron, install_systemd, systemd_text
 from taskrunner.clocks.entry import Entry
 from taskrunner.home import lock, paths, program
 from taskrunner.model.answers import Finding
 from taskrunner.model.values import Severity
 from taskrunner.processes import alive, programs
 from taskrunner.report import status
-from taskrunner.report.doctor.seen import Seen, error, ok, warning
+from taskrunner.report.doctor.snapshot import Snapshot, error, ok, warning
 from taskrunner.schedule import durations
 
 MINUTE = timedelta(minutes=1)
@@ -22,72 +22,75 @@ INSTALL = "`taskrunner install cron` or `taskrunner install systemd`"
 AHEAD = timedelta(minutes=1)
 
 
-def findings(seen: Seen) -> Iterator[Finding]:
+def entries_of_host() -> list[Entry]:
+    """Return every entry on this host that calls taskrunner, as far as we may see it."""
+    return [*install_cron.entries(), *install_systemd.entries()]
+
+
+def findings(snapshot: Snapshot) -> Iterator[Finding]:
     """Give what is found about the last tick and the entries that call it."""
-    found = entries.entries()
-    here = [each for each in found if each.home == seen.folder]
-    daemons = _daemons(seen.folder)
-    yield from _last_tick(seen, here)
-    yield from _entries(seen, found, here, daemons)
+    found = entries_of_host()
+    here = [each for each in found if each.home == snapshot.folder]
+    daemons = _daemons(snapshot.folder)
+    yield from _last_tick(snapshot, here)
+    yield from _entries(snapshot, found, here, daemons)
     yield from _several_daemons(daemons)
     # Two lines of cron have one daemon of cron that does not run: that is told once.
-    told = [finding for each in here for finding in _one(seen, each)]
+    told = [finding for each in here for finding in _one(snapshot, each)]
     yield from dict.fromkeys(told)
-    yield from _left(seen, here)
+    yield from _left(snapshot, here)
 
 
-def _last_tick(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
-    if seen.beat is None:
-        if seen.health is not None:
+def _last_tick(snapshot: Snapshot, here: list[Entry]) -> Iterator[Finding]:
+    if snapshot.beat is None:
+        if snapshot.health is not None:
             cure = f"{INSTALL}, then wait a minute" if not here else "wait a minute, then see below"
             yield error("no tick has come yet", cure)
         return
-    last = clock.from_ms(seen.beat.at)
-    silent = (seen.now - last).total_seconds()
-    if last - seen.now > AHEAD:
+    last = clock.from_ms(snapshot.beat.at)
+    silent = (snapshot.now - last).total_seconds()
+    if last - snapshot.now > AHEAD:
         cure = "set the clock of the machine right: nothing comes due before it gets there"
         yield warning(f"the last tick was at {clock.iso(last)}, which is to come", cure)
-    elif status.is_silent(seen.beat, seen.now):
+    elif status.is_silent(snapshot.beat, snapshot.now):
         cure = "look at what calls it, below" if here else INSTALL
         yield error(f"no tick has come for {durations.human(silent)}", cure)
     else:
         yield ok(
-            f"the last tick came {durations.human(max(0.0, silent))} ago, by {seen.beat.caller}"
+            f"the last tick came {durations.human(max(0.0, silent))} ago, by {snapshot.beat.caller}"
         )
 
 
 def _entries(
-    seen: Seen, found: list[Entry], here: list[Entry], daemons: list[int]
+    snapshot: Snapshot, found: list[Entry], here: list[Entry], daemons: list[int]
 ) -> Iterator[Finding]:
-    ticking = seen.beat is not None and not status.is_silent(seen.beat, seen.now)
+    ticking = snapshot.beat is not None and not status.is_silent(snapshot.beat, snapshot.now)
     if not here:
-        others = [each for each in found if each.home != seen.folder]
+        others = [each for each in found if each.home != snapshot.folder]
         for each in others:
             cure = f"{INSTALL} for this home, or use that one with --home {shlex.quote(each.home)}"
             yield warning(f"{each.place} calls taskrunner for another home, {each.home}", cure)
-        if ticking and seen.beat is not None:
-            yield from _unfounded(seen, seen.beat.caller, daemons)
+        if ticking and snapshot.beat is not None:
+            yield from _unfounded(snapshot, snapshot.beat.caller, daemons)
         elif not daemons:
-            yield error(f"nothing calls a tick of {seen.folder}", INSTALL)
+            yield error(f"nothing calls a tick of {snapshot.folder}", INSTALL)
         return
     yield from _several(here)
-    yield from _daemon_beside(seen, here, daemons)
+    yield from _daemon_beside(snapshot, here, daemons)
 
 
-def _unfounded(seen: Seen, caller: str, daemons: list[int]) -> Iterator[Finding]:
+def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[Finding]:
     """Give that ticks came a moment ago from what is not there any more, and will come no longer."""
     cure = f"{INSTALL}, unless something else calls one each minute"
     if caller == paths.HAND:
-        what = (
-            f"no crontab and no unit calls a tick of {seen.folder}: the last one was called by hand"
-        )
+        what = f"no crontab and no unit calls a tick of {snapshot.folder}: the last one was called by hand"
         yield warning(what, cure)
     elif caller in ("cron", "systemd"):
         kind = "crontab" if caller == "cron" else "unit"
-        what = f"{caller} called the last tick, and no {kind} that can be read here calls one of {seen.folder}"
+        what = f"{caller} called the last tick, and no {kind} that can be read here calls one of {snapshot.folder}"
         yield warning(f"{what} any more: has it just been removed?", cure)
-    elif caller == "daemon" and not daemons and not _somebody_lives(seen.folder):
-        what = f"a daemon did the last tick, and none is there any more: nothing else calls one of {seen.folder}"
+    elif caller == "daemon" and not daemons and not _somebody_lives(snapshot.folder):
+        what = f"a daemon did the last tick, and none is there any more: nothing else calls one of {snapshot.folder}"
         yield warning(what, f"start it again, or {INSTALL}")
 
 
@@ -120,12 +123,14 @@ def _removal(each: Entry) -> str:
     return f"`taskrunner uninstall cron{scope}` for {each.place}"
 
 
-def _daemon_beside(seen: Seen, here: list[Entry], daemons: list[int]) -> Iterator[Finding]:
+def _daemon_beside(snapshot: Snapshot, here: list[Entry], daemons: list[int]) -> Iterator[Finding]:
     """Give a daemon that no unit keeps, as it is started by hand or in a container, beside another clock."""
-    if any(os.path.basename(each.place) == systemd.DAEMON for each in here):
+    if any(os.path.basename(each.place) == systemd_text.DAEMON for each in here):
         return
-    last = seen.beat
-    ticks = last is not None and last.caller == "daemon" and not status.is_silent(last, seen.now)
+    last = snapshot.beat
+    ticks = (
+        last is not None and last.caller == "daemon" and not status.is_silent(last, snapshot.now)
+    )
     if ticks or daemons:
         names = " and ".join(sorted({each.clock for each in here}))
         what = f"a daemon ticks in this home, and {names} calls ticks, too"
@@ -165,7 +170,7 @@ def _supervisors(folder: str) -> list[str]:
 
 def _kept_by_unit(pid: int) -> bool:
     with suppress(OSError), open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
-        return systemd.DAEMON in file.read()
+        return systemd_text.DAEMON in file.read()
     return False
 
 
@@ -175,15 +180,15 @@ def _is_daemon(pid: str) -> bool:
     return False
 
 
-def _one(seen: Seen, each: Entry) -> Iterator[Finding]:
+def _one(snapshot: Snapshot, each: Entry) -> Iterator[Finding]:
     about = list(_program(each))
     if each.alive is False:
         yield _asleep(each)
     elif each.alive and all(finding.severity is not Severity.ERROR for finding in about):
         yield ok(f"{each.clock} calls it: {each.place}")
     yield from about
-    rare = each.when not in (None, cron.EVERY_MINUTE)
-    if rare and seen.settings.tick_period <= MINUTE:
+    rare = each.when not in (None, cron_text.EVERY_MINUTE)
+    if rare and snapshot.settings.tick_period <= MINUTE:
         cure = "write * * * * * there (`crontab -e`), or set tick_period to how often it comes"
         yield warning(f"{each.place} calls a tick at {each.when} only", cure)
     if "/user" in each.place and each.clock == "systemd" and not install_systemd.lingers():
@@ -223,10 +228,10 @@ def _program(each: Entry) -> Iterator[Finding]:
         yield warning(f"{file} runs as root and can be changed by {who}", cure)
 
 
-def _left(seen: Seen, here: list[Entry]) -> Iterator[Finding]:
+def _left(snapshot: Snapshot, here: list[Entry]) -> Iterator[Finding]:
     """Give what there is of taskrunner besides the program, for who wants to be rid of it."""
-    if os.path.isdir(seen.folder):
-        steps = [*dict.fromkeys(map(_removal, here)), f"`rm -r {shlex.quote(seen.folder)}`"]
+    if os.path.isdir(snapshot.folder):
+        steps = [*dict.fromkeys(map(_removal, here)), f"`rm -r {shlex.quote(snapshot.folder)}`"]
         yield ok(f"to take taskrunner away, with tasks and history: {', then '.join(steps)}")
 
 

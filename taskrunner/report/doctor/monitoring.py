@@ -8,7 +8,7 @@ from taskrunner.errors import TaskRunnerError
 from taskrunner.home import config, heartbeat, paths
 from taskrunner.model.answers import Finding, Status
 from taskrunner.model.values import Severity
-from taskrunner.report import status as outlook
+from taskrunner.report import status
 from taskrunner.schedule import durations
 from taskrunner.store.health import health
 from taskrunner.store.open_home import OpenHome
@@ -40,19 +40,19 @@ def _judged(folder: str, now: datetime) -> Finding:
         return Finding(Severity.ERROR, late[0], None)
     store = open_store(folder, network=settings.allow_network_home)
     try:
-        status = outlook.status(OpenHome(folder, store, settings, lambda: now))
+        standing = status.status(OpenHome(folder, store, settings, lambda: now))
     finally:
         store.close()
-    told = list(_troubles(status))
+    told = list(_troubles(standing))
     if told:
         return Finding(Severity.WARNING, "; ".join(told), None)
-    return Finding(Severity.OK, _well(status, now), None)
+    return Finding(Severity.OK, _well(standing, now), None)
 
 
 def _late(beat: heartbeat.Beat | None, now: datetime) -> list[str]:
     if beat is None:
         return ["no tick has come yet"]
-    if not outlook.is_silent(beat, now):
+    if not status.is_silent(beat, now):
         return []
     since = clock.from_ms(beat.at)
     return [
@@ -60,17 +60,17 @@ def _late(beat: heartbeat.Beat | None, now: datetime) -> list[str]:
     ]
 
 
-def _troubles(status: Status) -> Iterator[str]:
-    names = [task.name for task in status.failing]
+def _troubles(standing: Status) -> Iterator[str]:
+    names = [task.name for task in standing.failing]
     if names:
         more = "" if len(names) <= NAMED else " ..."
         verb = "task fails" if len(names) == 1 else "tasks fail"
         yield f"{len(names)} {verb}: {', '.join(names[:NAMED])}{more}"
-    yield from status.problems
+    yield from standing.problems
 
 
-def _well(status: Status, now: datetime) -> str:
-    assert status.last_tick is not None
-    ago = durations.human(max(0.0, (now - status.last_tick).total_seconds()))
-    runs = f"{len(status.running)} running, {len(status.pending)} pending"
-    return f"last tick {ago} ago by {status.clock}; {runs}, none failing"
+def _well(standing: Status, now: datetime) -> str:
+    assert standing.last_tick is not None
+    ago = durations.human(max(0.0, (now - standing.last_tick).total_seconds()))
+    runs = f"{len(standing.running)} running, {len(standing.pending)} pending"
+    return f"last tick {ago} ago by {standing.clock}; {runs}, none failing"

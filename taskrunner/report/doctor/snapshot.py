@@ -1,4 +1,4 @@
-"""What the checks look at, read once; what cannot be read is None, and why not is a finding of its own."""
+"""A home at one instant, read once for all checks; a part that cannot be read is None and has a finding that says why."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from taskrunner.tasks import options
 
 
 @record
-class Seen:
+class Snapshot:
     """One home as it is at an instant; `open` when its tasks could be read."""
 
     folder: str
@@ -48,7 +48,7 @@ def error(what: str, cure: str) -> Finding:
     return Finding(Severity.ERROR, what, cure)
 
 
-def look(folder: str, now: datetime) -> Seen:
+def take(folder: str, now: datetime) -> Snapshot:
     """Return what there is to see of a home."""
     problems: list[Finding] = []
     try:
@@ -56,13 +56,13 @@ def look(folder: str, now: datetime) -> Seen:
     except HomeRefused as exc:
         cure = "give it to its user alone (chown, chmod go-w), or use another home (--home)"
         refused = [error(str(exc), cure)]
-        return Seen(folder, now, Config(), refused, None, None)
+        return Snapshot(folder, now, Config(), refused, None, None)
     settings = _settings(folder, problems)
     found = health(folder, thorough=True)
     beat = heartbeat.read(paths.path(folder, paths.HEARTBEAT))
     if found is None or found.error or found.faults or found.schema != found.known:
-        return Seen(folder, now, settings, problems, found, beat)
-    return _opened(Seen(folder, now, settings, problems, found, beat))
+        return Snapshot(folder, now, settings, problems, found, beat)
+    return _opened(Snapshot(folder, now, settings, problems, found, beat))
 
 
 def _settings(folder: str, problems: list[Finding]) -> Config:
@@ -78,27 +78,27 @@ def _settings(folder: str, problems: list[Finding]) -> Config:
     return settings
 
 
-def _opened(seen: Seen) -> Seen:
+def _opened(snapshot: Snapshot) -> Snapshot:
     """Return it with what the store holds."""
-    store = open_store(seen.folder, network=True)
+    store = open_store(snapshot.folder, network=True)
     try:
-        return Seen(
-            seen.folder,
-            seen.now,
-            seen.settings,
-            seen.problems,
-            seen.health,
-            seen.beat,
+        return Snapshot(
+            snapshot.folder,
+            snapshot.now,
+            snapshot.settings,
+            snapshot.problems,
+            snapshot.health,
+            snapshot.beat,
             open=True,
             tasks=store.tasks(),
             events=store.events(),
-            hold=store.held(seen.now),
+            hold=store.held(snapshot.now),
             zone_stamp=store.fact("zone_data"),
             messages=posted.newest(store, posted.KEPT),
-            parked=ahead.wrong(store, seen.now),
+            parked=ahead.wrong(store, snapshot.now),
         )
     except TaskRunnerError as exc:
-        seen.problems.append(error(str(exc), "end what holds the store, or look at its disk"))
-        return seen
+        snapshot.problems.append(error(str(exc), "end what holds the store, or look at its disk"))
+        return snapshot
     finally:
         store.close()

@@ -1,4 +1,4 @@
-"""What is found about the home and its host: modes, owners, disk room, who carries runs, versions."""
+"""Checks of the home and its host: modes, owners, free disk space, the carrier of runs, versions."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import taskrunner
 from taskrunner.home import paths, syslog
 from taskrunner.model.answers import Finding
-from taskrunner.report.doctor.seen import Seen, error, ok, warning
+from taskrunner.report.doctor.snapshot import Snapshot, error, ok, warning
 from taskrunner.schedule import kinds
 from taskrunner.store.health import library
 from taskrunner.supervise.systemd import carrier
@@ -31,20 +31,20 @@ OURS = (
 )
 
 
-def findings(seen: Seen) -> Iterator[Finding]:
+def findings(snapshot: Snapshot) -> Iterator[Finding]:
     """Give what is found about the home, its disk and the programs."""
-    yield from seen.problems
-    if os.path.isdir(seen.folder):
-        yield from _modes(seen.folder)
-        yield from _owners(seen.folder)
-        yield from _kinds(seen.folder)
-        yield from _written(seen)
-    elif not seen.problems:
+    yield from snapshot.problems
+    if os.path.isdir(snapshot.folder):
+        yield from _modes(snapshot.folder)
+        yield from _owners(snapshot.folder)
+        yield from _kinds(snapshot.folder)
+        yield from _written(snapshot)
+    elif not snapshot.problems:
         cure = "it is made with the first task that is added; or name another one with --home"
-        yield warning(f"there is no home {seen.folder} yet", cure)
-    yield from _file_system(seen)
-    yield from _carrier(seen)
-    yield from _room(seen.folder)
+        yield warning(f"there is no home {snapshot.folder} yet", cure)
+    yield from _file_system(snapshot)
+    yield from _carrier(snapshot)
+    yield from _room(snapshot.folder)
     yield from _versions()
 
 
@@ -89,19 +89,19 @@ def _kinds(folder: str) -> Iterator[Finding]:
             )
 
 
-def _written(seen: Seen) -> Iterator[Finding]:
+def _written(snapshot: Snapshot) -> Iterator[Finding]:
     """Give the places that settings have us write to, and that do not take it."""
-    config_file = paths.path(seen.folder, paths.CONFIG)
+    config_file = paths.path(snapshot.folder, paths.CONFIG)
     listeners = {"journal": syslog.JOURNAL, "syslog": syslog.SYSLOG}
-    place = listeners.get(seen.settings.log_to)
+    place = listeners.get(snapshot.settings.log_to)
     if place is not None and not os.path.exists(place):
-        what = f'the setting is log_to = "{seen.settings.log_to}", but {place} is not there: lines go into {paths.LOG}'
+        what = f'the setting is log_to = "{snapshot.settings.log_to}", but {place} is not there: lines go into {paths.LOG}'
         yield warning(what, f'set log_to to "file" in {config_file}, or start what listens there')
-    log = paths.path(seen.folder, paths.LOG)
-    if seen.settings.log_to != "none" and os.path.lexists(log) and not _plain_and_ours(log):
+    log = paths.path(snapshot.folder, paths.LOG)
+    if snapshot.settings.log_to != "none" and os.path.lexists(log) and not _plain_and_ours(log):
         cure = f"`mv {shlex.quote(log)} {shlex.quote(f'{log}.aside')}`: it is made anew"
         yield warning(f"the log {log} is no plain file that can be written", cure)
-    metrics = seen.settings.metrics_textfile
+    metrics = snapshot.settings.metrics_textfile
     if metrics is not None and (why := _unwritable(metrics)):
         yield warning(
             f"the metrics cannot be written to {metrics}: {why}",
@@ -125,18 +125,18 @@ def _unwritable(place: str) -> str | None:
     return None
 
 
-def _file_system(seen: Seen) -> Iterator[Finding]:
-    kind = paths.network_file_system(seen.folder)
+def _file_system(snapshot: Snapshot) -> Iterator[Finding]:
+    kind = paths.network_file_system(snapshot.folder)
     if kind is None:
         return
-    what = f"the home {seen.folder} is on {kind}, where locks cannot be relied on"
+    what = f"the home {snapshot.folder} is on {kind}, where locks cannot be relied on"
     cure = "move it to a local folder (--home or TASKRUNNER_HOME)"
-    yield (warning if seen.settings.allow_network_home else error)(what, cure)
+    yield (warning if snapshot.settings.allow_network_home else error)(what, cure)
 
 
-def _carrier(seen: Seen) -> Iterator[Finding]:
+def _carrier(snapshot: Snapshot) -> Iterator[Finding]:
     """Give whether the systemd that is to carry runs is there."""
-    if seen.settings.carrier != carrier.SYSTEMD:
+    if snapshot.settings.carrier != carrier.SYSTEMD:
         return
     if carrier.answers():
         yield ok("systemd answers, and carries the runs")

@@ -13,7 +13,7 @@ def names(given: str | None) -> list[str]:
     try:
         here = open_home.open_home(paths.find(given))
         try:
-            return here.store.names()
+            return here.store.tasks.names()
         finally:
             here.store.close()
     except TaskRunnerError:

@@ -29,7 +29,7 @@ def ran(
     begun = ended - took
     slot = begun - late if slot is None else slot
     with store.transaction():
-        run_id = store.add_run(
+        run_id = store.runs.add(
             task,
             state if state in NOT_RUN else State.PENDING,
             ended if state in NOT_RUN else begun,
@@ -44,10 +44,12 @@ def ran(
             return run_id
         if started:
             process = Process(run_id, "nobody", "boot", "no-slot", 7)
-            store.start([process], begun)
+            store.runs.start([process], begun)
         if state not in LIVE:
             size = len(output) if size is None else size
-            store.finish([End(store.run(run_id), state, "", ended, Outcome(), output, size)])
+            store.runs.finish(
+                [End(store.runs.get(run_id), state, "", ended, Outcome(), output, size)]
+            )
         return run_id
 
 

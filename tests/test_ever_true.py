@@ -108,9 +108,9 @@ class Whatever(RuleBasedStateMachine):
     def supervisor_dies(self):
         here = self.runner._here()
         with here.store.transaction():
-            for run in here.store.startable(2, self.now)[:1]:
+            for run in here.store.runs.startable(2, self.now)[:1]:
                 process = Process(run.id, "dead", clock_room.boot_id(), "none", 1, pid_namespace())
-                here.store.start([process], self.now)
+                here.store.runs.start([process], self.now)
 
     @rule()
     def machine_starts_again(self):

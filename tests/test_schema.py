@@ -172,13 +172,13 @@ def test_a_store_that_is_no_database_is_refused_with_its_name(home):
     place.chmod(0o600)
     store = open_store(str(home))
     with pytest.raises(StoreRefused, match=r"taskrunner\.db.*not a database"):
-        store.tasks()
+        store.tasks.all()
 
 
 def test_the_empty_store_answers_and_keeps_nothing(tmp_path):
     store = open_store(str(tmp_path / "nothing"))
     assert isinstance(store, Store)
-    assert store.tasks() == [] and store.history() == [] and store.live() == []
+    assert store.tasks.all() == [] and store.runs.history() == [] and store.runs.live() == []
     assert not (tmp_path / "nothing").exists()
     store.close()
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from taskrunner.api.door import Door, several, utc
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.values import Event, Hold, Task
-from taskrunner.store.store import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +41,7 @@ class Clock(Door):
 
         here = self._here()
         only = _only(here, task)
-        if here.store.place == MISSING:
+        if here.store.missing:
             return claim.Visit(here.now(), idle=True)
         carried, warning = carrier.of(here)
         done = visit.tick(
@@ -76,13 +75,13 @@ class Clock(Door):
 
         lasting, why = None if length is None else durations.parse(length), _reason(reason)
         here = self._here()
-        if here.store.place == MISSING:
+        if here.store.missing:
             raise StateError(f"there is no store in {shown(self.home)} to hold: add a task first")
         until = None if lasting is None else here.now() + lasting
         made = Hold(here.now(), until, account.account(None)[0], why)
         with here.store.transaction():
-            here.store.hold(made)
-            here.store.note(ledger.held(made))
+            here.store.facts.hold(made)
+            here.store.events.add(ledger.held(made))
         return made
 
     def resume(self) -> Hold | None:
@@ -91,15 +90,15 @@ class Clock(Door):
 
         here = self._here()
         with here.store.transaction():
-            ended = here.store.held(here.now())
+            ended = here.store.facts.held(here.now())
             if ended is not None:
-                here.store.resume()
-                here.store.note(Event(here.now(), "resumed", account.account(None)[0]))
+                here.store.facts.resume()
+                here.store.events.add(Event(here.now(), "resumed", account.account(None)[0]))
         return ended
 
     def held(self) -> Hold | None:
         """Return what holds the store, None when nothing does."""
-        return self._here().store.held(self.now())
+        return self._here().store.facts.held(self.now())
 
     def status(self) -> Status:
         """Return how things stand."""
@@ -212,7 +211,7 @@ class Clock(Door):
 def _only(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list[Task] | None:
     """Return the tasks that were given, None for all; raises UnknownTask."""
     names = several(given)
-    return None if names is None else [here.store.task(name) for name in names]
+    return None if names is None else [here.store.tasks.get(name) for name in names]
 
 
 def _reason(text: Any) -> str | None:

@@ -10,7 +10,6 @@ from taskrunner.home import config, paths
 from taskrunner.model.values import Event
 from taskrunner.schedule import zones
 from taskrunner.store.open_home import OpenHome, open_home
-from taskrunner.store.store import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,7 +62,7 @@ class Door:
 
         That is so where the store can be read but not written, as on a disk that is full.
         """
-        return self._snapshot if self._opened is None else self._opened.store.snapshot
+        return self._snapshot if self._opened is None else self._opened.store.connection.snapshot
 
     def _wall(self) -> datetime:
         """Return this instant also where the home cannot be opened."""
@@ -71,7 +70,7 @@ class Door:
 
     def _here(self, *, create: bool = False) -> OpenHome:
         """Return the opened home; a store that does not exist is an empty one until it has to be made."""
-        if self._opened is not None and self._opened.store.place == MISSING:
+        if self._opened is not None and self._opened.store.missing:
             if not create and not os.path.exists(paths.path(self.home, paths.STORE)):
                 return self._opened
             self._opened.store.close()
@@ -85,7 +84,7 @@ class Door:
         from taskrunner.processes import account
 
         here, who = self._here(), account.account(None)[0]
-        here.store.note(Event(here.now(), what, who, text=text), key)
+        here.store.events.add(Event(here.now(), what, who, text=text), key)
         log_lines.changed(here, key, what, who, text, here.now())
 
     def moment(self, text: str, tz: str | None = None) -> datetime:

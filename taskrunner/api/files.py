@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, shown
 from taskrunner.model.values import Progress, Task, untold
-from taskrunner.store.store import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +56,7 @@ class TaskFiles(Tasks):
 
         moment = here.now()
         made, found = plan.drafts(here, found, moment, progress)
-        if dry_run or found.faults or here.store.place == MISSING:  # what is refused makes no store
+        if dry_run or found.faults or here.store.missing:  # what is refused makes no store
             compared = plan.compare(here, made, owned, found)
             if dry_run:
                 steps = plan.steps(here, made, compared, moment, progress)
@@ -140,5 +139,5 @@ class TaskFiles(Tasks):
     def _chosen(self, names: Sequence[str | int]) -> list[Task]:
         """Return tasks by name or id, in the order of their names; all without any."""
         store = self._here().store
-        found = {task.id: task for task in map(store.task, names)} if names else {}
-        return sorted(found.values(), key=lambda each: each.name) if names else store.tasks()
+        found = {task.id: task for task in map(store.tasks.get, names)} if names else {}
+        return sorted(found.values(), key=lambda each: each.name) if names else store.tasks.all()

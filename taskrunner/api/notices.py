@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from taskrunner.api.door import Door
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.values import Posted
-from taskrunner.store.store import MISSING
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import Delivery, Told
@@ -27,12 +26,10 @@ class Notices(Door):
 
     def outbox(self, limit: int = 20) -> list[Posted]:
         """Return the newest messages, newest first: what waits, what was sent, and what was given up."""
-        from taskrunner.store import posted
-
         if limit < 1:
             raise InputError(f"{shown(limit)} is no count of messages: give 1 or more")
         here = self._here()
-        return [] if here.store.place == MISSING else posted.newest(here.store, limit)
+        return [] if here.store.missing else here.store.outbox.newest(limit)
 
     def test_channel(self, name: str) -> Delivery:
         """Send a test message to a channel and return what became of it; raises StateError for no such channel.
@@ -59,4 +56,4 @@ class Notices(Door):
         from taskrunner.notify import deliver
 
         here = self._here()
-        return [] if here.store.place == MISSING else deliver.send(here)
+        return [] if here.store.missing else deliver.send(here)

@@ -111,7 +111,7 @@ class Runs(Tasks):
         """
         here = self._here()
         tasks, runs = _tasks_and_runs(here, name)
-        return here.store.history(
+        return here.store.runs.history(
             tasks,
             run_ids=runs,
             states=_states(state),
@@ -124,11 +124,11 @@ class Runs(Tasks):
         """Return the runs that ended since an instant, what ended last first."""
         here, moment = self._here(), utc(since)
         assert moment is not None
-        return here.store.ended_since(moment, _limit(limit))
+        return here.store.runs.ended_since(moment, _limit(limit))
 
     def changes(self) -> int:
         """Return a number that is another one after others have written to the store: a cheap look."""
-        return self._here().store.changes()
+        return self._here().store.connection.changes()
 
     def graph(
         self,
@@ -184,11 +184,11 @@ class Runs(Tasks):
         refused. Raises UnknownTask, UnknownRun or StateError.
         """
         here = self._here()
-        return here.store.run_meant(key) or here.store.task(key)
+        return here.store.runs.meant(key) or here.store.tasks.get(key)
 
     def run_of(self, key: str | int) -> Run:
         """Return a run by its id, or the newest of a task by its name or id; raises UnknownRun or UnknownTask."""
-        meant = self._here().store.run_meant(key)
+        meant = self._here().store.runs.meant(key)
         if meant is not None:
             return meant
         for run in self.history(key, limit=1):
@@ -224,7 +224,7 @@ class Runs(Tasks):
         given by its id.
         """
         here = self._here()
-        asked = (here.store.run(each) if isinstance(each, int) else each for each in runs)
+        asked = (here.store.runs.get(each) if isinstance(each, int) else each for each in runs)
         written = [run for run in asked if run.output_size]
         if not written:
             return {}
@@ -251,13 +251,13 @@ class Runs(Tasks):
         from taskrunner.tick import by_hand
 
         here = self._here()
-        task, slot = here.store.task(name), utc(slot)
+        task, slot = here.store.tasks.get(name), utc(slot)
         if not detach:
             run = by_hand.run(here, task, echo, slot=slot, force=force)
             metrics.publish(here)
             return run
         with here.store.transaction():
-            task = here.store.task(task.name)
+            task = here.store.tasks.get(task.name)
             asked, decision = by_hand.request(here, task, slot, here.now(), force=force)
         by_hand.ask_to_end(here, decision.stops)
         by_hand.start_tick(here)
@@ -271,7 +271,7 @@ class Runs(Tasks):
         from taskrunner.tick import by_hand
 
         here = self._here()
-        return by_hand.surroundings(here, here.store.task(name))
+        return by_hand.surroundings(here, here.store.tasks.get(name))
 
     def cancel(self, key: str | int, *, reason: str | None = None) -> list[Run]:
         """End a run by its id, or all live runs of a task by its name or id, and return them; waits until they have ended.
@@ -285,16 +285,16 @@ class Runs(Tasks):
 
         here = self._here()
         why = reason or f"cancelled by {account.account(None)[0]}"
-        run = here.store.run_meant(key)
+        run = here.store.runs.meant(key)
         if run is not None:
             if run.state not in LIVE:
                 raise StateError(
                     f"there is nothing to cancel: {policy.named([run])} has ended already"
                 )
             return by_hand.cancel(here, [run.id], why)
-        task = here.store.task(key)
+        task = here.store.tasks.get(key)
         ended = by_hand.call_off(here, task, why)
-        live = [each.id for each in here.store.live(task.id)]
+        live = [each.id for each in here.store.runs.live(task.id)]
         if not live and not ended:
             raise StateError(
                 f"there is nothing to cancel: no run of {task.name} is live{_disable(task)}"
@@ -317,7 +317,7 @@ class Runs(Tasks):
         from taskrunner.report import why
 
         here, at, since, until = self._here(), utc(at), utc(since), utc(until)
-        run = here.store.run_meant(name)
+        run = here.store.runs.meant(name)
         _check_question(run, at, since, until)
         if run is not None:
             return why.explain_run(here, run)
@@ -332,8 +332,8 @@ def _ever(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list
     """Return the ids of all tasks that ever had one of these names, None for all; raises UnknownTask."""
     names, found = several(given), list[int]()
     for name in names or ():
-        ids = here.store.ids_ever(name)
-        found += ids or [here.store.task(name).id]  # which is not there, and says so
+        ids = here.store.tasks.ids_ever(name)
+        found += ids or [here.store.tasks.get(name).id]  # which is not there, and says so
     return None if names is None else found
 
 
@@ -345,8 +345,8 @@ def _tasks_and_runs(
     names = several(given)
     for name in names or ():
         # A number is that of a task where a program gives it as one, which a person cannot.
-        ids = here.store.ids_ever(name) if isinstance(name, int) else []
-        run = None if ids else here.store.run_meant(name)
+        ids = here.store.tasks.ids_ever(name) if isinstance(name, int) else []
+        run = None if ids else here.store.runs.meant(name)
         if run is None:
             tasks += ids or _ever(here, name) or []
         else:

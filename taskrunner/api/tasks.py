@@ -81,13 +81,13 @@ class Tasks(Door):
             if now:
                 values["requested"] = moment
             if old is None:
-                key = here.store.add_task({"enabled": True, "created": moment, **values})
+                key = here.store.tasks.add({"enabled": True, "created": moment, **values})
             else:
                 key = old.id
                 if "schedule" in values:
                     definition.give_up(here, old, moment)
-                here.store.change_task(key, **values)
-            task = here.store.task(key)
+                here.store.tasks.change(key, **values)
+            task = here.store.tasks.get(key)
             if old is None:
                 self._note("added", key, ledger.when(vars(task)))
             else:
@@ -116,7 +116,7 @@ class Tasks(Door):
         values = options.read(given)
         moment = here.now()
         with here.store.transaction():
-            task = here.store.task(name)
+            task = here.store.tasks.get(name)
             if rename is not None:
                 values["name"] = options.name(rename)
             values |= self._new_work(task, rename or task.name, command, shell, values)
@@ -133,11 +133,11 @@ class Tasks(Door):
                 definition.check_enabled(task, values)
                 values["requested"] = moment
             if values:
-                here.store.change_task(task.id, **values)
-                self._note_change(task, here.store.task(task.id), now=now)
+                here.store.tasks.change(task.id, **values)
+                self._note_change(task, here.store.tasks.get(task.id), now=now)
             if rename is not None:
-                here.store.rename_parent(task.name, rename)
-            return here.store.task(task.id)
+                here.store.tasks.rename_parent(task.name, rename)
+            return here.store.tasks.get(task.id)
 
     def _new_work(
         self,
@@ -179,7 +179,7 @@ class Tasks(Door):
 
     def _find(self, name: str) -> Task | None:
         try:
-            return self._here().store.task(name)
+            return self._here().store.tasks.get(name)
         except UnknownTask:
             return None
 
@@ -241,7 +241,7 @@ class Tasks(Door):
         said |= {"manual": manual}
         bare = all(each in (None, False) for each in (schedule, tz, *said.values())) and not given
         if bare and isinstance(name, str | int):
-            return self._here().store.task(name)
+            return self._here().store.tasks.get(name)
         from taskrunner.tasks import definition
 
         when = definition.schedule_of(schedule, said)
@@ -285,14 +285,14 @@ class Tasks(Door):
     def tasks(self, *, kind: str | Sequence[str] | None = None) -> list[Task]:
         """Return all tasks, or those of one kind of schedule, or of several, by name; raises InputError."""
         if kind is None:
-            return self._here().store.tasks()
+            return self._here().store.tasks.all()
         kinds = [kind] if isinstance(kind, str) else kind
         for each in kinds:
             if each not in list(Kind):
                 raise InputError(
                     f"{shown(each)} is no kind of schedule: use one of {', '.join(Kind)}"
                 )
-        return self._here().store.tasks(f"kind IN ({', '.join('?' * len(kinds))})", kinds)
+        return self._here().store.tasks.of_kinds(kinds)
 
     def defaults(self) -> dict[str, Any]:
         """Return the options of a task that gives none: the config's `defaults`, else ours."""
@@ -340,7 +340,7 @@ class Tasks(Door):
 
         here = self._here()
         with here.store.transaction():
-            task = here.store.task(name)
+            task = here.store.tasks.get(name)
             if task.enabled:
                 return task
             value = of_task.value_of(task)
@@ -348,11 +348,11 @@ class Tasks(Door):
                 raise StateError(
                     f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at"
                 )
-            here.store.change_task(
+            here.store.tasks.change(
                 task.id, enabled=True, **definition.timing(here, value, here.now(), task.evaluated)
             )
             self._note("enabled", task.id)
-            return here.store.task(task.id)
+            return here.store.tasks.get(task.id)
 
     def disable(self, name: str | int) -> Task:
         """Let a task come due no more; what runs goes on, what waits is skipped."""
@@ -360,13 +360,13 @@ class Tasks(Door):
 
         here = self._here()
         with here.store.transaction():
-            task = here.store.task(name)
+            task = here.store.tasks.get(name)
             if not task.enabled:
                 return task
-            here.store.change_task(task.id, enabled=False, requested=None)
+            here.store.tasks.change(task.id, enabled=False, requested=None)
             follow_up.skip_pending(here, task, f"{task.name} was disabled", here.now())
             self._note("disabled", task.id)
-            return here.store.task(task.id)
+            return here.store.tasks.get(task.id)
 
     def remove(self, name: str | int, *, force: bool = False) -> list[str]:
         """Remove a task, and return the names of those that come after it and now never will.
@@ -378,19 +378,19 @@ class Tasks(Door):
         from taskrunner.tick import by_hand
 
         here = self._here()
-        task = here.store.task(name)
+        task = here.store.tasks.get(name)
         if force:
-            going = [run.id for run in here.store.live(task.id)]
+            going = [run.id for run in here.store.runs.live(task.id)]
             by_hand.cancel(here, going, f"{task.name} was removed")
         with here.store.transaction():
-            if not force and (live := here.store.live(task.id)):
+            if not force and (live := here.store.runs.live(task.id)):
                 raise TaskBusy(
                     f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
                 )
             follow_up.skip_pending(here, task, f"{task.name} was removed", here.now())
-            here.store.change_task(task.id, enabled=False, removed=here.now())
+            here.store.tasks.change(task.id, enabled=False, removed=here.now())
             self._note("removed", task.id)
-            return [follower.name for follower in here.store.followers(task.name)]
+            return [follower.name for follower in here.store.tasks.followers(task.name)]
 
     def describe(self, task: Task) -> str:
         """Return the schedule of a task in words, or what is wrong with it."""

@@ -85,8 +85,8 @@ def with_room(
     """Return the decisions with those as waits that find no room; tasks that are `known` are not read again."""
     running = [run for run in live if run.state is State.RUNNING]
     needed = {decision.task_id for decision in decisions} | {run.task_id for run in running}
-    tasks = {**known, **here.store.tasks_by_id(needed - known.keys())}
-    room = Room(running, tasks, here.config.max_parallel, here.store.group_limits())
+    tasks = {**known, **here.store.tasks.by_id(needed - known.keys())}
+    room = Room(running, tasks, here.config.max_parallel, here.store.tasks.group_limits())
     return within_capacity(decisions, room)
 
 

@@ -31,7 +31,7 @@ def started(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
         if now - run.slot > task.late_after:
             _tell(here, task, run, "late", now)
         else:
-            here.store.end_told(task.id, ["late"])
+            here.store.outbox.end_notified(task.id, ["late"])
     if task.long_after is not None:
         _watch_length(here, task, run, now)
 
@@ -50,23 +50,23 @@ def ended(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
 
 def _succeeded(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
     _tell_each(here, task, run, "success", now)
-    if any(_targets(here, task, "first-success")) and not here.store.succeeded_before(
+    if any(_targets(here, task, "first-success")) and not here.store.figures.succeeded_before(
         task.id, run.id
     ):
         _tell_each(here, task, run, "first-success", now)
-    told = here.store.told(task.id)
+    told = here.store.outbox.notified(task.id)
     failed = {channel for channel, event in told if event == "failure"}
     for channel, what in _targets(here, task, "recovery"):
         if channel in failed:
-            here.store.post("recovery", task.id, run.id, channel, what, now)
+            here.store.outbox.post("recovery", task.id, run.id, channel, what, now)
     if any(event in ("failure", "missed") for _, event in told):
-        here.store.end_told(task.id, ["failure", "missed"])
+        here.store.outbox.end_notified(task.id, ["failure", "missed"])
 
 
 def _tell_each(here: OpenHome, task: Task, run: Run, event: str, now: datetime) -> None:
     """Tell of what is told each time."""
     for channel, what in _targets(here, task, event):
-        here.store.post(event, task.id, run.id, channel, what, now)
+        here.store.outbox.post(event, task.id, run.id, channel, what, now)
 
 
 def _tell(here: OpenHome, task: Task, run: Run, event: str, now: datetime) -> None:
@@ -75,14 +75,14 @@ def _tell(here: OpenHome, task: Task, run: Run, event: str, now: datetime) -> No
     asked = list(dict.fromkeys(_targets(here, task, event)))
     # Who is told of the recovery alone has to be remembered as well.
     others = list(_targets(here, task, "recovery")) if ongoing == "failure" else []
-    told = here.store.told(task.id) if asked or others else {}
+    told = here.store.outbox.notified(task.id) if asked or others else {}
     for channel in dict.fromkeys(channel for channel, _ in (*asked, *others)):
         last = told.get((channel, ongoing))
         if _again(here, channel, last, now):
             for other, what in asked:
                 if other == channel:
-                    here.store.post(event, task.id, run.id, channel, what, now)
-            here.store.set_told(task.id, channel, ongoing, now)
+                    here.store.outbox.post(event, task.id, run.id, channel, what, now)
+            here.store.outbox.set_notified(task.id, channel, ongoing, now)
 
 
 def _again(here: OpenHome, name: str, last: datetime | None, now: datetime) -> bool:
@@ -99,27 +99,27 @@ def _again(here: OpenHome, name: str, last: datetime | None, now: datetime) -> b
 
 def _watch_length(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
     """Write the message that a run takes long beforehand, due when it will; its end takes it back."""
-    asked, told = list(_targets(here, task, "long")), here.store.told(task.id)
+    asked, told = list(_targets(here, task, "long")), here.store.outbox.notified(task.id)
     due = [
         target for target in asked if _again(here, target[0], told.get((target[0], "long")), now)
     ]
-    usual = here.store.usual_time(task.id) if asked else None
+    usual = here.store.figures.usual_time(task.id) if asked else None
     if usual is None or task.long_after is None:
         return
     since = now + max(SHORTEST, timedelta(seconds=usual * task.long_after))
     for channel, what in due:
-        here.store.post("long", task.id, run.id, channel, what, since, due=since)
+        here.store.outbox.post("long", task.id, run.id, channel, what, since, due=since)
 
 
 def _settle_length(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
-    since, told = here.store.long_since(run.id)
+    since, told = here.store.outbox.long_since(run.id)
     if since is None:
         return
     if now < since:
-        here.store.not_long(run.id)
-        here.store.end_told(task.id, ["long"])
+        here.store.outbox.drop_long(run.id)
+        here.store.outbox.end_notified(task.id, ["long"])
     for channel in told if now >= since else ():
-        here.store.set_told(task.id, channel, "long", now)
+        here.store.outbox.set_notified(task.id, channel, "long", now)
 
 
 # ---- whom the rules name

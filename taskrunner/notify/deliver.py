@@ -20,9 +20,7 @@ from taskrunner.model.answers import Delivery, Told
 from taskrunner.model.values import Posted
 from taskrunner.notify import by_command, by_network, message
 from taskrunner.notify.message import Message
-from taskrunner.store import posted
 from taskrunner.store.open_home import OpenHome
-from taskrunner.store.store import MISSING
 
 OWN_LIMIT = timedelta(seconds=30)  # for a command of a task's own
 FIRST_DELAY = timedelta(seconds=30)  # before the second attempt; doubled each time
@@ -47,7 +45,7 @@ def send(here: OpenHome) -> list[Delivery]:
                 return done
             done += _send_due(here)
         # Who has posted since we looked last saw us at work, and left it to us.
-        if not here.store.anything_to_send(here.now()):
+        if not here.store.outbox.anything_due(here.now()):
             return done
 
 
@@ -71,7 +69,7 @@ def _alone(here: OpenHome) -> Iterator[bool]:
 
 
 def _send_due(here: OpenHome) -> list[Delivery]:
-    found = posted.due(here.store, here.now())
+    found = here.store.outbox.due(here.now())
     done: list[Delivery] = []
     for name, rows in groupby(found, lambda each: each.channel):
         done += _to_channel(here, name, list(rows))
@@ -101,12 +99,12 @@ def _one(here: OpenHome, name: str, batch: Sequence[Posted]) -> Delivery:
     """Try to send one message, put off before in case that we do not come back."""
     now = here.now()
     with here.store.transaction():
-        posted.push_ahead(here.store, batch, now + _delay(batch[0].attempts + 1))
+        here.store.outbox.push_ahead(batch, now + _delay(batch[0].attempts + 1))
     said = message.known(here, batch, now)
     delivery = _tried(here, name, batch, said)
     with here.store.transaction():
         if delivery.error is None:
-            posted.settle(here.store, batch, here.now())
+            here.store.outbox.settle(batch, here.now())
     if delivery.error is not None:
         _put_off(here, batch, delivery)
     _log(here, delivery)
@@ -167,7 +165,7 @@ def test(here: OpenHome, name: str) -> Delivery:
 
 def channels_of(here: OpenHome) -> list[Told]:
     """Return the channels, with what waits for each."""
-    waiting = posted.waiting(here.store) if here.store.place != MISSING else {}
+    waiting = here.store.outbox.pending() if not here.store.missing else {}
     return [
         Told(name, each.kind, where(each), each.on, each.tasks, *waiting.get(name, (0, None)))
         for name, each in here.config.notify.items()
@@ -182,7 +180,7 @@ def _put_off(here: OpenHome, batch: Sequence[Posted], delivery: Delivery) -> Non
             patience = GIVE_UP_START if each.event == "start" else GIVE_UP
             due = now + _delay(each.attempts + 1)
             until = due if due - each.created <= patience else None
-            posted.put_off(here.store, [each], until, delivery.error or "")
+            here.store.outbox.put_off([each], until, delivery.error or "")
 
 
 def _delay(attempts: int) -> timedelta:

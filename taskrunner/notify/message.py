@@ -146,8 +146,8 @@ def host() -> str:
 
 def of(here: OpenHome, posted: Posted, now: datetime) -> Message:
     """Return what a message of the outbox says; raises UnknownRun when its run has been pruned."""
-    run = here.store.run(posted.run_id)
-    task = here.store.task_of(run)
+    run = here.store.runs.get(posted.run_id)
+    task = here.store.tasks.of_run(run)
     summary = _short(f"{run.task} {_said(posted.event, run, now)}")
     tail = "" if posted.event == "start" else last_lines(here, run)
     return Message(posted.event, summary, posted.created, here.folder, task, run, tail)
@@ -223,9 +223,9 @@ def _long(run: Run, now: datetime) -> str:
 
 def last_lines(here: OpenHome, run: Run) -> str:
     """Return the last lines that a run has written, also while it goes on."""
-    data = here.store.output(run.id)
+    data = here.store.runs.output(run.id)
     if data is None:
-        process = here.store.process(run.id)
+        process = here.store.processes.of(run.id)
         place = output.kept(here.output, run.id)
         if process is not None:
             place = output.slot(here.output, process.output)

@@ -18,7 +18,6 @@ from taskrunner.model.record import record
 from taskrunner.model.values import LIVE, State
 from taskrunner.store.figures import Standing, Tally
 from taskrunner.store.open_home import OpenHome
-from taskrunner.store.store import MISSING
 
 ENDS = tuple(state for state in State if state not in LIVE)
 BAD = (State.FAILED, State.TIMED_OUT, State.LOST)
@@ -49,9 +48,9 @@ class Family:
 
 def families(here: OpenHome) -> list[Family]:
     """Return all metrics of a home, of one moment."""
-    with here.store.unchanged():
-        tasks, tallies = here.store.standings(), here.store.tallies()
-        live = here.store.live_counts()
+    with here.store.connection.unchanged():
+        tasks, tallies = here.store.figures.standings(), here.store.figures.tallies()
+        live = here.store.figures.live()
         found = [*_of_all(here, tasks), *_of_tasks(tasks, live), *_of_runs(tasks, tallies)]
     return [family for family in found if family.samples]
 
@@ -89,18 +88,18 @@ def _of_all(here: OpenHome, tasks: Sequence[Standing]) -> Iterator[Family]:
         (
             "held",
             "Whether nothing is started because the store is held.",
-            here.store.held(here.now()) is not None,
+            here.store.facts.held(here.now()) is not None,
         ),
         ("max_parallel", "Runs that may go on at a time.", here.config.max_parallel),
         (
             "messages_waiting",
             "Messages to people that have not been sent yet.",
-            here.store.messages_waiting(),
+            here.store.outbox.count_pending(),
         ),
         (
             "store_size_bytes",
             "Size of the store's file.",
-            None if here.store.place == MISSING else here.store.size(),
+            None if here.store.missing else here.store.pruning.file_size(),
         ),
     ]
     version = Sample({"version": taskrunner.__version__}, 1)

@@ -48,9 +48,9 @@ def graph(
         raise InputError(f"{since} is not before {until}: turn since and until round")
     edges = spans(since, until, most, zone(tz))
     unit = _unit(edges)
-    with here.store.unchanged():
-        known = here.store.known(ids)
-        found = here.store.states_by_time(ids, edges[0], edges[-1], unit, states)
+    with here.store.connection.unchanged():
+        known = here.store.figures.known(ids)
+        found = here.store.figures.states_by_time(ids, edges[0], edges[-1], unit, states)
     lines: dict[str, Line] = {}
     for task in sorted(known, key=lambda each: each.name):
         if not task.removed:

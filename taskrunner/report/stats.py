@@ -55,23 +55,23 @@ def stats(
     Without a beginning it is everything ever, including what was pruned. Then too medians, percentiles and the
     streak of all tasks together are of the runs that are kept.
     """
-    with here.store.unchanged():
-        known = here.store.known(ids)
+    with here.store.connection.unchanged():
+        known = here.store.figures.known(ids)
         scope = Scope(None if ids is None else tuple(ids), since, until)
-        kept, pruned = here.store.counts(scope), here.store.totals(scope)
+        kept, pruned = here.store.figures.counts(scope), here.store.figures.totals(scope)
         names = {task.id: task.name for task in known}
         sums = summed(names, kept, pruned)
         took = ranked(
-            here.store.durations(scope),
+            here.store.figures.durations(scope),
             names,
             {key: _ranks(each.measured) for key, each in sums.items()},
         )
         late = ranked(
-            here.store.latenesses(scope),
+            here.store.figures.latenesses(scope),
             names,
             {key: _ranks(each.punctual)[:2] for key, each in sums.items()},
         )
-        streaks = streaks_of(kept, here.store.ends(scope))
+        streaks = streaks_of(kept, here.store.figures.ends(scope))
     if since is None and until is None:
         streaks = remembered(known, kept, pruned, streaks)
     here_still = {task.name for task in known if not task.removed}

@@ -21,7 +21,6 @@ from taskrunner.schedule import kinds, of_task, zones
 from taskrunner.schedule.kinds import Schedule
 from taskrunner.store.connection import full
 from taskrunner.store.open_home import OpenHome
-from taskrunner.store.store import MISSING
 
 DAY = timedelta(days=1)
 UNDELIVERED = timedelta(days=7)  # after which nobody wants to know of a message any more
@@ -31,7 +30,11 @@ SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
 def status(here: OpenHome) -> Status:
     """Return how things stand."""
     beat = heartbeat.read(here.path(paths.HEARTBEAT))
-    live, tasks, hold = here.store.live(), here.store.tasks(), here.store.held(here.now())
+    live, tasks, hold = (
+        here.store.runs.live(),
+        here.store.tasks.all(),
+        here.store.facts.held(here.now()),
+    )
     return Status(
         last_tick=None if beat is None else clock.from_ms(beat.at),
         clock=None if beat is None else beat.caller,
@@ -63,11 +66,11 @@ def upcoming(
     """
     now = here.now()
     if names is None and since is not None:
-        chosen: Iterable[tuple[Task, Schedule]] = _valued(here.store.tasks())
+        chosen: Iterable[tuple[Task, Schedule]] = _valued(here.store.tasks.all())
     elif names is None:
-        chosen = _soonest(here.store.tasks(), now, count)
+        chosen = _soonest(here.store.tasks.all(), now, count)
     else:
-        found = {task.id: task for task in map(here.store.task, names)}
+        found = {task.id: task for task in map(here.store.tasks.get, names)}
         chosen = [(task, of_task.value_of(task)) for task in found.values()]
     begin = None if since is None else since - clock.MILLISECOND  # a slot at that very instant, too
     walks = [
@@ -89,8 +92,8 @@ def agenda(
     Raises InputError when that is too much to be read.
     """
     now = here.now()
-    wanted = None if names is None else {here.store.task(name).name for name in names}
-    valued = list(_valued(here.store.tasks()))
+    wanted = None if names is None else {here.store.tasks.get(name).name for name in names}
+    valued = list(_valued(here.store.tasks.all()))
     tasks = {task.name: task for task, _ in valued}
     limits: dict[str, int] = {}
     for task in tasks.values():
@@ -102,7 +105,9 @@ def agenda(
     for task, value in valued:
         many = _count(task, value, now, until)
         (often if many > OFTEN * days else seldom).append((task, value))
-    usual = {task.name: here.store.usual_time(task.id) for task in tasks.values() if task.enabled}
+    usual = {
+        task.name: here.store.figures.usual_time(task.id) for task in tasks.values() if task.enabled
+    }
     walks = [_of_task(task, value, max(now, task.evaluated), until) for task, value in seldom]
     found = islice(merge(*walks, key=lambda item: item.slot), LONGEST + 1)
     listed = [
@@ -200,7 +205,7 @@ def _disk_problems(here: OpenHome) -> Iterator[str]:
 
 
 def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str]:
-    if here.store.place == MISSING:
+    if here.store.missing:
         return
     if beat is None:
         yield "no tick has come yet: call `taskrunner tick` every minute from cron or a systemd timer"
@@ -236,9 +241,9 @@ def _message_problems(here: OpenHome) -> Iterator[str]:
     """Give what keeps people from being told."""
     for wrong in channels.mistakes(here.config.notify).values():
         yield f"nobody is told by a channel that has a mistake: {wrong}"
-    if here.store.place == MISSING:
+    if here.store.missing:
         return
-    for channel, count, error in here.store.undelivered(here.now() - UNDELIVERED):
+    for channel, count, error in here.store.outbox.undelivered(here.now() - UNDELIVERED):
         name = f"channel {channel}" if channel else "--on-failure or --notify of a task"
         yield f"{many(count, 'notification')} could not be delivered ({name}): {error}; see `taskrunner notify`"
 

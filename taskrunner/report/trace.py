@@ -21,7 +21,7 @@ def trace(here: OpenHome, run: Run) -> Trace:
 
 
 def _end(here: OpenHome, run: Run) -> bytes:
-    small = here.store.output(run.id)
+    small = here.store.runs.output(run.id)
     return output.end(here.output, run.id, LAST) if small is None else small[-LAST:]
 
 

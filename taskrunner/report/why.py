@@ -30,9 +30,9 @@ def explain_task(here: OpenHome, key: str | int) -> Explanation:
     """Return why the newest slots of a task ran or did not, and what comes next; raises UnknownTask."""
     case = _case(here, key)
     slots = _slots(case, case.task.created, case.now, NEWEST)
-    runs = here.store.runs_between(case.task.id, clock.EPOCH, LAST, NEWEST)
+    runs = here.store.runs.between(case.task.id, clock.EPOCH, LAST, NEWEST)
     if slots:  # the newest runs may be younger: what was asked for by hand, attempts of one slot
-        runs += here.store.runs_between(case.task.id, slots[0], LAST, MOST)
+        runs += here.store.runs.between(case.task.id, slots[0], LAST, MOST)
     case = _with(here, case, list({run.id: run for run in runs}.values()))
     told = explain.account(case, slots)[-NEWEST:]
     since = min((each.first_slot for each in told if each.first_slot), default=case.task.created)
@@ -46,7 +46,7 @@ def explain_at(here: OpenHome, key: str | int, at: datetime) -> Explanation:
     # A run that the clock has no slot for, such as one asked for by hand, is shown to the second.
     end = at + (clock.MILLISECOND if at.microsecond else timedelta(seconds=1)) - clock.MILLISECOND
     slots = _slots(case, at - clock.MILLISECOND, at, 1)
-    found = here.store.runs_between(case.task.id, at, end, MOST)
+    found = here.store.runs.between(case.task.id, at, end, MOST)
     runs = [run for run in found if slots or at <= run.slot <= end]
     if not slots and not runs:
         return _explanation(case, [explain.no_slot(case, at)], at, at)
@@ -64,7 +64,7 @@ def explain_between(
 ) -> Explanation:
     """Return why the slots in a time ran or did not, the newest of them when there are very many."""
     case = _case(here, key)
-    runs = here.store.runs_between(case.task.id, since, until, MOST + 1)
+    runs = here.store.runs.between(case.task.id, since, until, MOST + 1)
     slots = _slots(case, since - clock.MILLISECOND, until, MOST + 1)
     if len(runs) > MOST:  # slots before them have rows that were not read
         slots = [slot for slot in slots if slot >= runs[-1].first_slot]
@@ -76,7 +76,7 @@ def explain_between(
 def explain_run(here: OpenHome, run: Run) -> Explanation:
     """Return what became of a run and of the other attempts of its slot."""
     case = _case(here, run.task_id)
-    kin = here.store.runs_between(run.task_id, run.slot, run.slot, MOST)
+    kin = here.store.runs.between(run.task_id, run.slot, run.slot, MOST)
     kin = [each for each in kin if each.slot == run.slot and each.trigger is not Trigger.MANUAL]
     case = _with(here, case, [run] if run.trigger is Trigger.MANUAL else kin[::-1])
     over = run.started or run.finished or case.now
@@ -114,14 +114,14 @@ def _case(here: OpenHome, key: str | int) -> Case:
         task,
         value=None if wrong else of_task.value_of(task),
         now=now,
-        events=here.store.events_about(task.id),
+        events=here.store.events.about(task.id),
         removed=removed,
         problem=wrong or task.error,
         last_tick=None if beat is None else clock.from_ms(beat.at),
         silence=None if beat is None else _silence(beat, now),
-        hold=here.store.held(now),
+        hold=here.store.facts.held(now),
         coming=[decision for decision in decisions if decision.task_id == task.id],
-        pruned=here.store.pruned_until(task.id),
+        pruned=here.store.pruning.newest_slot(task.id),
         parent=_parent(here, task),
     )
 
@@ -129,12 +129,12 @@ def _case(here: OpenHome, key: str | int) -> Case:
 def _ever(here: OpenHome, key: str | int) -> tuple[Task, bool]:
     """Return a task and whether it was removed; of several of that name the last."""
     try:
-        return here.store.task(key), False
+        return here.store.tasks.get(key), False
     except UnknownTask:
-        ids = here.store.ids_ever(key)
+        ids = here.store.tasks.ids_ever(key)
         if not ids:
             raise
-        return here.store.tasks_by_id(ids)[max(ids)], True
+        return here.store.tasks.by_id(ids)[max(ids)], True
 
 
 def _silence(beat: heartbeat.Beat, now: datetime) -> Gap | None:
@@ -148,7 +148,7 @@ def _parent(here: OpenHome, task: Task) -> Task | None:
     if task.kind is not Kind.AFTER:
         return None
     try:
-        return here.store.task(task.schedule.partition(":")[0])
+        return here.store.tasks.get(task.schedule.partition(":")[0])
     except UnknownTask:
         return None
 
@@ -163,7 +163,7 @@ def _with(here: OpenHome, case: Case, runs: Sequence[Run]) -> Case:
     return like(
         case,
         runs=runs,
-        before=by_id(here.store.made_room),
+        before=by_id(here.store.runs.made_room),
         after=by_id(lambda run: _parent_run(here, case, run)),
         instead=by_id(lambda run: _successor(here, run)),
     )
@@ -173,7 +173,7 @@ def _parent_run(here: OpenHome, case: Case, run: Run) -> Run | None:
     """Return the run that another came after: the last attempt of the same slot."""
     if case.parent is None or run.trigger is not Trigger.AFTER:
         return None
-    found = here.store.runs_between(case.parent.id, run.slot, run.slot, MOST)
+    found = here.store.runs.between(case.parent.id, run.slot, run.slot, MOST)
     return next((each for each in found if each.slot == run.slot and each.id < run.id), None)
 
 
@@ -183,5 +183,5 @@ def _successor(here: OpenHome, run: Run) -> Run | None:
     if said is None:
         return None
     slot = datetime.fromisoformat(f"{said[1]}+00:00")
-    found = here.store.runs_between(run.task_id, slot, slot + timedelta(seconds=1), MOST)
+    found = here.store.runs.between(run.task_id, slot, slot + timedelta(seconds=1), MOST)
     return next((each for each in found if each.id > run.id), None)

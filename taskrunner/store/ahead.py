@@ -92,12 +92,12 @@ def move(store: Store, now: datetime, *, went_back: bool) -> Iterator[Moved]:
         found = list(_wrong(store, each, now)) if each.waits else []
         if found or (went_back and not each.waits):
             sql = f"UPDATE {each.table} SET {each.name} = {each.instead} WHERE {each.wrong}"
-            store._run(sql, values)
+            store.connection.run(sql, values)
         yield from (moved for moved in found if moved.what)
-    hold = store.held(now)
+    hold = store.facts.held(now)
     if hold is not None and hold.since > now + SLACK:
         until = None if hold.until is None else now + (hold.until - hold.since)
-        store.hold(like(hold, since=now, until=until))
+        store.facts.hold(like(hold, since=now, until=until))
         if hold.until is not None and until is not None:
             yield Moved(None, "the hold", hold.until, until)
 
@@ -106,7 +106,7 @@ def wrong(store: Store, now: datetime) -> list[Moved]:
     """Return what the next tick will move of what is waited for; changes nothing."""
     waiting = (each for each in COLUMNS if each.waits)
     found = [moved for each in waiting for moved in _wrong(store, each, now) if moved.what]
-    hold = store.held(now)
+    hold = store.facts.held(now)
     if hold is not None and hold.until is not None and hold.since > now + SLACK:
         found.append(Moved(None, "the hold", hold.until, now + (hold.until - hold.since)))
     return found
@@ -114,7 +114,7 @@ def wrong(store: Store, now: datetime) -> list[Moved]:
 
 def _wrong(store: Store, column: Column, now: datetime) -> Iterator[Moved]:
     what = f"{column.task}, {column.what}, {column.name}, {column.instead}"
-    for task_id, told, until, instead in store._rows(
+    for task_id, told, until, instead in store.connection.rows(
         f"SELECT {what} FROM {column.table} WHERE {column.wrong}", _values(now)
     ):
         yield Moved(task_id, told, from_ms(until), from_ms(instead))

@@ -73,7 +73,8 @@ class Connection:
         self._pid = os.getpid()
 
     @property
-    def _connection(self) -> sqlite3.Connection:
+    def raw(self) -> sqlite3.Connection:
+        """The connection of the driver, that of this thread."""
         return self._held.connection
 
     @property
@@ -90,7 +91,7 @@ class Connection:
         try:
             return self._prepared("mode=rw")
         except sqlite3.Error as exc:
-            fault = self._ours(exc)
+            fault = self.fault(exc)
             if not isinstance(fault, StoreFull | StoreReadOnly):
                 raise fault from exc
             return self._look_only(fault)
@@ -169,11 +170,11 @@ class Connection:
     def copy_to(self, place: str, progress: Progress = untold) -> tuple[int, int]:
         """Copy the whole store to a file, beside others who write, and return how many tasks and runs it has."""
         os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        self._run("BEGIN")  # so that the copy is of what is counted
+        self.run("BEGIN")  # so that the copy is of what is counted
         try:
-            ((tasks, runs),) = self._rows(COUNTS)
+            ((tasks, runs),) = self.rows(COUNTS)
             with closing(sqlite3.connect(place)) as copy:
-                self._connection.backup(
+                self.raw.backup(
                     copy,
                     pages=COPIED,
                     progress=lambda _, left, total: progress("pages copied", total - left, total),
@@ -182,19 +183,19 @@ class Connection:
         except sqlite3.Error as exc:
             raise StoreRefused(f"{shown(place)} cannot be written: {exc}") from exc
         finally:
-            self._run("ROLLBACK")
+            self.run("ROLLBACK")
         return tasks, runs
 
     def changes(self) -> int:
         """Return a number that is another one after others have written; it costs next to nothing."""
-        ((number,),) = self._rows("PRAGMA data_version")
+        ((number,),) = self.rows("PRAGMA data_version")
         return int(number)
 
     def close(self) -> None:
         """Close this thread's connection."""
         self._local.held, self.snapshot = None, None
 
-    def _ours(self, exc: sqlite3.Error) -> Exception:
+    def fault(self, exc: sqlite3.Error) -> Exception:
         """Return an error of the driver as one of ours, with the name of the file; a bug of ours as it is."""
         # The primary code, without its refinement.
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
@@ -236,26 +237,29 @@ class Connection:
             return StoreRefused(f"the store {shown(self.place)} cannot be used: {why}")
         return exc
 
-    def _run(self, sql: str, values: Values = ()) -> sqlite3.Cursor:
-        connection = self._connection
+    def run(self, sql: str, values: Values = ()) -> sqlite3.Cursor:
+        """Execute one statement."""
+        connection = self.raw
         try:
             return connection.execute(sql, values)
         except sqlite3.Error as exc:
-            raise self._ours(exc) from exc
+            raise self.fault(exc) from exc
 
-    def _many(self, sql: str, values: Sequence[Values]) -> None:
-        connection = self._connection
+    def many(self, sql: str, values: Sequence[Values]) -> None:
+        """Execute one statement with each of some values."""
+        connection = self.raw
         try:
             connection.executemany(sql, values)
         except sqlite3.Error as exc:
-            raise self._ours(exc) from exc
+            raise self.fault(exc) from exc
 
-    def _rows(self, sql: str, values: Values = ()) -> list[Row]:
-        cursor = self._run(sql, values)
+    def rows(self, sql: str, values: Values = ()) -> list[Row]:
+        """Return the rows of a query."""
+        cursor = self.run(sql, values)
         try:
             return cursor.fetchall()
         except sqlite3.Error as exc:
-            raise self._ours(exc) from exc
+            raise self.fault(exc) from exc
 
     @contextmanager
     def transaction(self, *, durable: bool = True, patience: float | None = None) -> Iterator[None]:
@@ -265,23 +269,23 @@ class Connection:
         has upgraded the store since we opened it.
         """
         if not durable:
-            self._run("PRAGMA synchronous = normal")
+            self.run("PRAGMA synchronous = normal")
         try:
             self._begin(patience)
             yield
-            self._run("COMMIT")
+            self.run("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
-                self._run("ROLLBACK")
+            if self.raw.in_transaction:
+                self.run("ROLLBACK")
             raise
         finally:
             if not durable:
-                self._run(f"PRAGMA synchronous = {self._synchronous}")
+                self.run(f"PRAGMA synchronous = {self._synchronous}")
 
     def be_durable(self, synchronous: str) -> None:
         """Let transactions from here on be as durable as a setting says."""
         self._synchronous = synchronous
-        self._run(f"PRAGMA synchronous = {synchronous}")
+        self.run(f"PRAGMA synchronous = {synchronous}")
 
     @property
     def is_durable(self) -> bool:
@@ -304,28 +308,45 @@ class Connection:
         if self.snapshot is not None:  # by now it may be one that can be written
             self.close()
         self._wait_for_others(BUSY_TIMEOUT if patience is None else patience)
-        self._run("BEGIN IMMEDIATE")
-        found = schema.version(self._connection)
+        self.run("BEGIN IMMEDIATE")
+        found = schema.version(self.raw)
         if found > len(schema.STEPS):
             raise self._newer(found)
 
     def _wait_for_others(self, seconds: float) -> None:
         if self._held.patience != seconds:
-            self._rows(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+            self.rows(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
             self._held.patience = seconds
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo only this block, within a transaction, when it fails."""
-        self._run("SAVEPOINT one")
+        self.run("SAVEPOINT one")
         try:
             yield
         except BaseException:
-            if self._connection.in_transaction:  # a full disk has undone all of it
-                self._run("ROLLBACK TO one")
-                self._run("RELEASE one")
+            if self.raw.in_transaction:  # a full disk has undone all of it
+                self.run("ROLLBACK TO one")
+                self.run("RELEASE one")
             raise
-        self._run("RELEASE one")
+        self.run("RELEASE one")
+
+    def next_id(self) -> int:
+        """Return the id of the next task or run: one sequence, so that a number names one thing.
+
+        Whoever takes ids writes them in the same transaction.
+        """
+        ((last,),) = self.rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence")
+        return int(last) + 1
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Let all queries of the block see the store as it is now, whoever writes meanwhile."""
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            self.run("ROLLBACK")
 
     def checkpoint(self) -> None:
         """Put the log back into the store, so that an idle tick never has to recover it.
@@ -334,9 +355,17 @@ class Connection:
         """
         self._wait_for_others(0)
         try:
-            self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             self._wait_for_others(BUSY_TIMEOUT)
+
+
+class Part:
+    """The queries about one kind of rows, over an open connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take the connection that all parts of one store share."""
+        self._db = connection
 
 
 def quoted(place: str) -> str:

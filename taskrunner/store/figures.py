@@ -6,14 +6,12 @@ as a list. What the figures mean is none of its business.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.model.record import record
 from taskrunner.model.values import LIVE, State
-from taskrunner.store.connection import Row
-from taskrunner.store.runs import Runs
+from taskrunner.store.connection import Part, Row
 
 # Sorting by one number takes half as long as by two, or by an id and a text.
 CODES = {state: code for code, state in enumerate(State) if state not in LIVE}
@@ -21,6 +19,8 @@ STATES = {code: state for state, code in CODES.items()}
 CODE = " ".join(f"WHEN '{state}' THEN {code}" for state, code in CODES.items())
 STATE_OF = dict(enumerate(State))
 ANY = " ".join(f"WHEN '{state}' THEN {code}" for code, state in STATE_OF.items())
+USUAL_OF = 20  # the newest successes that tell how long a task usually takes
+USUAL_LEAST = 3  # fewer of them tell nothing
 # There was a further attempt of the same slot.
 OVERTAKEN = (
     "(state IN ('failed', 'timed_out', 'lost') AND trigger <> 'manual' AND EXISTS (SELECT 1 FROM runs AS next "
@@ -113,12 +113,12 @@ class Standing:
     streak: int
 
 
-class Counts(Runs):
+class Figures(Part):
     """The queries behind `stats`."""
 
     def standings(self) -> list[Standing]:
         """Return how all tasks stand, by name, without what they are to run."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT id, name, enabled, kind, schedule, tz, next, error, last_run, last_success, streak "
             "FROM tasks WHERE removed IS NULL ORDER BY name"
         )
@@ -127,31 +127,22 @@ class Counts(Runs):
     def tallies(self) -> list[Tally]:
         """Return what the runs of all tasks come to; one row for each state, however many runs there are."""
         return [
-            Tally(row[0], State(row[1]), *row[2:]) for row in self._rows("SELECT * FROM tallies")
+            Tally(row[0], State(row[1]), *row[2:]) for row in self._db.rows("SELECT * FROM tallies")
         ]
 
-    def live_counts(self) -> list[tuple[int, State, int, int]]:
+    def live(self) -> list[tuple[int, State, int, int]]:
         """Return task id, state, count and the oldest beginning, in milliseconds, of runs that have not ended."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT task_id, 'running', count(*), min(started) FROM runs WHERE state = 'running' "
             "GROUP BY task_id UNION ALL SELECT task_id, 'pending', count(*), min(claimed) FROM runs "
             "WHERE state = 'pending' GROUP BY task_id"
         )
         return [(task_id, State(state), count, since) for task_id, state, count, since in rows]
 
-    @contextmanager
-    def unchanged(self) -> Iterator[None]:
-        """Let all queries of the block see the store as it is now, whoever writes meanwhile."""
-        self._run("BEGIN")
-        try:
-            yield
-        finally:
-            self._run("ROLLBACK")
-
     def known(self, ids: Sequence[int] | None = None) -> list[Known]:
         """Return all tasks, or those with these ids, also those that were removed; the oldest first."""
         where = "1" if ids is None else f"id IN ({', '.join(map(str, ids))})"
-        rows = self._rows(
+        rows = self._db.rows(
             f"SELECT id, name, removed IS NOT NULL, streak FROM tasks WHERE {where} ORDER BY id"
         )
         return [
@@ -160,7 +151,7 @@ class Counts(Runs):
 
     def counts(self, scope: Scope) -> list[Count]:
         """Return how many runs ended in each state, by task."""
-        rows = self._rows(
+        rows = self._db.rows(
             # `started` is that of the row with the newest end: sqlite.org/lang_select.html#bareagg
             f"SELECT task_id * 16 + CASE state {CODE} END AS code, count(*), count(started), "
             f"sum(started IS NOT NULL AND {PUNCTUAL}), max(finished), started "
@@ -189,7 +180,7 @@ class Counts(Runs):
         if states is not None:
             among = ", ".join(f"'{state}'" for state in states)
             where += f" AND state IN ({among})"
-        rows = self._rows(
+        rows = self._db.rows(
             f"SELECT (task_id * {units} + (slot - {start}) / {unit}) * 16 + CASE state {ANY} END AS code, "
             f"count(*) FROM runs WHERE {where} AND NOT {OVERTAKEN} GROUP BY code"
         )
@@ -200,7 +191,7 @@ class Counts(Runs):
         """Return the same of the runs that have been pruned; of a span without beginning only."""
         if scope.since is not None:
             return []
-        rows = self._rows("SELECT task_id, state, runs, started, last_end FROM totals")
+        rows = self._db.rows("SELECT task_id, state, runs, started, last_end FROM totals")
         return [
             Count(task_id, State(state), runs, started, 0, from_ms(last))
             for task_id, state, runs, started, last in rows
@@ -219,8 +210,27 @@ class Counts(Runs):
         """Give the milliseconds after their slots that first attempts started, as `durations` does."""
         return self._in_order("started - slot", f"{scope.where} AND {PUNCTUAL}")
 
+    def succeeded_before(self, task_id: int, run_id: int) -> bool:
+        """Return whether another run of a task than this one has ever succeeded."""
+        rows = self._db.rows(
+            "SELECT 1 FROM runs WHERE task_id = ? AND id < ? AND state = 'succeeded' "
+            "UNION ALL SELECT 1 FROM totals WHERE task_id = ? AND state = 'succeeded' LIMIT 1",
+            (task_id, run_id, task_id),
+        )
+        return bool(rows)
+
+    def usual_time(self, task_id: int) -> float | None:
+        """Return how many seconds a task usually takes: the median of its newest successes, None of too few."""
+        rows = self._db.rows(
+            "SELECT finished - started FROM (SELECT state, started, finished FROM runs WHERE task_id = ? "
+            "ORDER BY id DESC LIMIT 200) WHERE state = 'succeeded' AND started IS NOT NULL LIMIT ?",
+            (task_id, USUAL_OF),
+        )
+        lengths = sorted(length for (length,) in rows)
+        return lengths[len(lengths) // 2] / 1000 if len(lengths) >= USUAL_LEAST else None
+
     def _in_order(self, value: str, where: str) -> Iterator[tuple[int, int, int]]:
-        ((ids,),) = self._rows("SELECT coalesce(max(id), 0) + 1 FROM tasks")
+        ((ids,),) = self._db.rows("SELECT coalesce(max(id), 0) + 1 FROM tasks")
         for code, count in self._each(
             f"SELECT ({value}) * {ids} + task_id AS code, count(*) FROM runs "
             f"WHERE {where} AND started IS NOT NULL GROUP BY code ORDER BY code"
@@ -237,11 +247,11 @@ class Counts(Runs):
             yield task_id, State(state)
 
     def _each(self, sql: str) -> Iterator[Row]:
-        cursor = self._run(sql)
+        cursor = self._db.run(sql)
         try:
             yield from cursor
         except sqlite3.Error as exc:
-            raise self._ours(exc) from exc
+            raise self._db.fault(exc) from exc
         finally:
             cursor.close()
 

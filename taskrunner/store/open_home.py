@@ -86,5 +86,5 @@ def read_again(here: OpenHome) -> OpenHome:
     settings = config.load(here.folder)
     if settings.tz:
         config.default_zone(settings)
-    here.store.be_durable(settings.synchronous)
+    here.store.connection.be_durable(settings.synchronous)
     return like(here, config=settings, log=_log(here.folder, settings))

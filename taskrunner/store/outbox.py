@@ -1,24 +1,30 @@
-"""The outbox, as those see it who record what is to be told; sending it is for others.
+"""The outbox: messages about runs, from their decision until they are sent or given up.
 
-All of it is written inside a transaction of the caller: that of the outcome it tells of.
+A message is written inside a transaction of the caller: that of the outcome it reports. Sending it is for others.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from taskrunner.clock import from_ms, to_ms
-from taskrunner.store.pruning import Pruning
+from taskrunner.model.record import like
+from taskrunner.model.values import Posted
+from taskrunner.store.connection import Connection, Part, Row
 
-USUAL_OF = 20  # the newest successes that tell how long a task usually takes
-USUAL_LEAST = 3  # fewer of them tell nothing
+KEPT = 1000  # messages that are sent or given up, the newest
+MESSAGE = (
+    "SELECT outbox.id, event, tasks.name, task_id, run_id, channel, outbox.command, outbox.created, due, "
+    "attempts, sent, outbox.error FROM outbox JOIN tasks ON tasks.id = task_id"
+)
 
 
-class Outbox(Pruning):
-    """The queries about what is to be told."""
+class Outbox(Part):
+    """The queries about messages, and about what each channel has been told of a task."""
 
-    posted = (
-        False  # something was written to the outbox by us, and nobody has been sent off with it
-    )
+    def __init__(self, connection: Connection) -> None:
+        """Take the connection; nothing is written yet."""
+        super().__init__(connection)
+        self._new = False
 
     def post(
         self,
@@ -31,27 +37,32 @@ class Outbox(Pruning):
         due: datetime | None = None,
     ) -> None:
         """Write a message, to be sent at once unless it is due later."""
-        self._run(
+        self._db.run(
             "INSERT INTO outbox (event, task_id, run_id, channel, command, created, due) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (event, task_id, run_id, channel, command, to_ms(at), to_ms(due or at)),
         )
-        self.posted = self.posted or due is None
+        self._new = self._new or due is None
 
-    def anything_to_send(self, now: datetime) -> bool:
+    def take_new(self) -> bool:
+        """Return whether we have written messages to be sent at once since this was asked last."""
+        new, self._new = self._new, False
+        return new
+
+    def anything_due(self, now: datetime) -> bool:
         """Return whether a message is due."""
-        return bool(self._rows("SELECT 1 FROM outbox WHERE due <= ? LIMIT 1", (to_ms(now),)))
+        return bool(self._db.rows("SELECT 1 FROM outbox WHERE due <= ? LIMIT 1", (to_ms(now),)))
 
-    def messages_waiting(self) -> int:
+    def count_pending(self) -> int:
         """Return how many messages are neither sent nor given up."""
-        return int(self._rows("SELECT count(*) FROM outbox WHERE due IS NOT NULL")[0][0])
+        return int(self._db.rows("SELECT count(*) FROM outbox WHERE due IS NOT NULL")[0][0])
 
     def undelivered(self, since: datetime) -> list[tuple[str, int, str]]:
         """Return channels that did not take messages of since then, how many, and why they did not take the newest.
 
         What was given up counts until the same channel, or command, has taken a later one.
         """
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT channel, command, due, sent, error FROM outbox WHERE created >= ? ORDER BY id",
             (to_ms(since),),
         )
@@ -64,48 +75,93 @@ class Outbox(Pruning):
                 failed.append((due is not None, error))
         return [(channel, len(each), each[-1][1]) for (channel, _), each in found.items() if each]
 
-    def told(self, task_id: int) -> dict[tuple[str, str], datetime]:
+    def notified(self, task_id: int) -> dict[tuple[str, str], datetime]:
         """Return what was told of a task and is not over yet: by channel and event, when."""
-        rows = self._rows("SELECT channel, event, at FROM told WHERE task_id = ?", (task_id,))
+        rows = self._db.rows("SELECT channel, event, at FROM told WHERE task_id = ?", (task_id,))
         return {(channel, event): from_ms(at) for channel, event, at in rows}
 
-    def set_told(self, task_id: int, channel: str, event: str, at: datetime) -> None:
+    def set_notified(self, task_id: int, channel: str, event: str, at: datetime) -> None:
         """Keep that a channel was told."""
-        self._run(
+        self._db.run(
             "INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?)", (task_id, channel, event, to_ms(at))
         )
 
-    def end_told(self, task_id: int, events: Sequence[str]) -> None:
+    def end_notified(self, task_id: int, events: Sequence[str]) -> None:
         """Forget what was told of a task: it is over."""
         marks = ", ".join("?" for _ in events)
-        self._run(f"DELETE FROM told WHERE task_id = ? AND event IN ({marks})", (task_id, *events))
-
-    def succeeded_before(self, task_id: int, run_id: int) -> bool:
-        """Return whether another run of a task than this one has ever succeeded."""
-        rows = self._rows(
-            "SELECT 1 FROM runs WHERE task_id = ? AND id < ? AND state = 'succeeded' "
-            "UNION ALL SELECT 1 FROM totals WHERE task_id = ? AND state = 'succeeded' LIMIT 1",
-            (task_id, run_id, task_id),
+        self._db.run(
+            f"DELETE FROM told WHERE task_id = ? AND event IN ({marks})", (task_id, *events)
         )
-        return bool(rows)
-
-    def usual_time(self, task_id: int) -> float | None:
-        """Return how many seconds a task usually takes: the median of its newest successes, None of too few."""
-        rows = self._rows(
-            "SELECT finished - started FROM (SELECT state, started, finished FROM runs WHERE task_id = ? "
-            "ORDER BY id DESC LIMIT 200) WHERE state = 'succeeded' AND started IS NOT NULL LIMIT ?",
-            (task_id, USUAL_OF),
-        )
-        lengths = sorted(length for (length,) in rows)
-        return lengths[len(lengths) // 2] / 1000 if len(lengths) >= USUAL_LEAST else None
 
     def long_since(self, run_id: int) -> tuple[datetime | None, list[str]]:
         """Return from when on a run takes long, None when nobody asks, and the channels that are told."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT created, channel FROM outbox WHERE run_id = ? AND event = 'long'", (run_id,)
         )
         return from_ms(rows[0][0]) if rows else None, [channel for _, channel in rows]
 
-    def not_long(self, run_id: int) -> None:
+    def drop_long(self, run_id: int) -> None:
         """Take back that a run takes long: it has ended before."""
-        self._run("DELETE FROM outbox WHERE run_id = ? AND event = 'long'", (run_id,))
+        self._db.run("DELETE FROM outbox WHERE run_id = ? AND event = 'long'", (run_id,))
+
+    def due(self, now: datetime) -> list[Posted]:
+        """Return the messages that are due, those of a task's own commands last."""
+        rows = self._db.rows(
+            f"{MESSAGE} WHERE due <= ? ORDER BY channel = '', channel, outbox.id", (to_ms(now),)
+        )
+        return [_read(row) for row in rows]
+
+    def newest(self, limit: int = KEPT) -> list[Posted]:
+        """Return the newest messages, newest first."""
+        rows = self._db.rows(
+            f"{MESSAGE} WHERE event <> 'long' OR attempts > 0 ORDER BY outbox.id DESC LIMIT ?",
+            (limit,),
+        )
+        return [_read(row) for row in rows]
+
+    def pending(self) -> dict[str, tuple[int, str | None]]:
+        """Return by channel how many messages are pending, and the error of one that was tried already."""
+        rows = self._db.rows(
+            "SELECT channel, count(*), max(error) FROM outbox WHERE due IS NOT NULL "
+            "AND (event <> 'long' OR attempts > 0) GROUP BY channel"
+        )
+        return {channel: (count, error) for channel, count, error in rows}
+
+    def push_ahead(self, batch: Sequence[Posted], until: datetime) -> None:
+        """Record that these are tried now, and when again should the sender die."""
+        self._db.run(
+            f"UPDATE outbox SET attempts = attempts + 1, due = ? WHERE id IN ({_ids(batch)})",
+            (to_ms(until),),
+        )
+
+    def put_off(self, batch: Sequence[Posted], until: datetime | None, error: str) -> None:
+        """Record why these could not be sent, and when they are tried again; never when None."""
+        self._db.run(
+            f"UPDATE outbox SET due = ?, error = ? WHERE id IN ({_ids(batch)})",
+            (None if until is None else to_ms(until), error),
+        )
+
+    def settle(self, batch: Sequence[Posted], now: datetime) -> None:
+        """Record that these were sent, and forget the oldest that are sent or given up."""
+        self._db.run(
+            f"UPDATE outbox SET due = NULL, sent = ?, error = NULL WHERE id IN ({_ids(batch)})",
+            (to_ms(now),),
+        )
+        self._db.run(
+            "DELETE FROM outbox WHERE due IS NULL AND id <= "
+            "(SELECT id FROM outbox WHERE due IS NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (KEPT,),
+        )
+
+
+def _read(row: Row) -> Posted:
+    made = Posted(*row)
+    times = {name: getattr(made, name) for name in ("created", "due", "sent")}
+    return like(
+        made,
+        **{name: None if value is None else from_ms(value) for name, value in times.items()},
+    )
+
+
+def _ids(batch: Sequence[Posted]) -> str:
+    return ", ".join(str(each.id) for each in batch)

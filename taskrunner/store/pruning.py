@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from taskrunner.clock import to_ms
-from taskrunner.store.figures import Counts
+from taskrunner.clock import from_ms, to_ms
+from taskrunner.store.connection import Part
 
 # A task that was removed has no newest runs to be kept for, only some that are not old yet.
 OLD = """
@@ -47,7 +47,7 @@ Place = tuple[int, int]  # in the runs by their end: milliseconds, and the id of
 START: Place = (-(2**63), 0)
 
 
-class Pruning(Counts):
+class Pruning(Part):
     """The queries of retention; what they write belongs into a transaction of the caller."""
 
     def old_runs(
@@ -58,18 +58,18 @@ class Pruning(Counts):
         The newest `keep` of each task may not, nor its last one and its last success.
         """
         values = {"before": to_ms(before), "keep": keep, "rows": limit}
-        rows = self._rows(OLD, {**values, "finished": after[0], "id": after[1]})
+        rows = self._db.rows(OLD, {**values, "finished": after[0], "id": after[1]})
         return [((finished, run_id), bool(may_go)) for finished, run_id, may_go in rows]
 
     def weigh_runs(self, ids: Sequence[int]) -> tuple[int, int, int]:
         """Return how many of these runs there are, how many small outputs they have, and of how many bytes."""
         marks = _listed(ids)
-        ((runs,),) = self._rows(f"SELECT count(*) FROM runs WHERE id IN ({marks})")
+        ((runs,),) = self._db.rows(f"SELECT count(*) FROM runs WHERE id IN ({marks})")
         return (runs, *self.weigh_outputs(ids))
 
     def weigh_outputs(self, ids: Sequence[int]) -> tuple[int, int]:
         """Return how many small outputs these runs have, and of how many bytes."""
-        ((outputs, size),) = self._rows(
+        ((outputs, size),) = self._db.rows(
             "SELECT count(*), coalesce(sum(length(data)), 0) FROM outputs "
             f"WHERE run_id IN ({_listed(ids)})"
         )
@@ -78,25 +78,26 @@ class Pruning(Counts):
     def drop_runs(self, ids: Sequence[int]) -> tuple[int, int, int]:
         """Take runs and their small outputs out, their figures into the totals; return what `weigh_runs` does."""
         found = self.weigh_runs(ids)
-        self._run(FIGURES.format(ids=_listed(ids)))
+        self._db.run(FIGURES.format(ids=_listed(ids)))
         self.drop_outputs(ids)
-        self._run(f"DELETE FROM runs WHERE id IN ({_listed(ids)})")
+        self._db.run(f"DELETE FROM runs WHERE id IN ({_listed(ids)})")
         return found
 
     def drop_outputs(self, ids: Sequence[int]) -> tuple[int, int]:
         """Take the small outputs of runs out and return what `weigh_outputs` does."""
         found = self.weigh_outputs(ids)
         if found[0]:
-            self._run(f"DELETE FROM outputs WHERE run_id IN ({_listed(ids)})")
+            self._db.run(f"DELETE FROM outputs WHERE run_id IN ({_listed(ids)})")
         return found
 
     def output_bytes(self) -> int:
         """Return how many bytes all small outputs come to."""
-        return int(self.fact("output_bytes") or 0)
+        rows = self._db.rows("SELECT value FROM facts WHERE name = 'output_bytes'")
+        return int(rows[0][0]) if rows else 0
 
     def count_output_bytes(self) -> None:
         """Add up all small outputs, in case that something was written past us."""
-        self._run(
+        self._db.run(
             "UPDATE facts SET value = (SELECT coalesce(sum(length(data)), 0) FROM outputs) "
             "WHERE name = 'output_bytes'"
         )
@@ -105,7 +106,7 @@ class Pruning(Counts):
         """Give run and bytes of small outputs that may go, the oldest first; read `limit` at a time."""
         last: int | None = 0
         while last is not None:
-            rows = self._rows(
+            rows = self._db.rows(
                 "SELECT run_id, length(data) FROM outputs JOIN runs ON runs.id = run_id "
                 f"JOIN tasks ON tasks.id = task_id WHERE run_id > ? AND {SPENT} "
                 "ORDER BY run_id LIMIT ?",
@@ -116,7 +117,7 @@ class Pruning(Counts):
 
     def spent(self, ids: Sequence[int]) -> set[int]:
         """Return which of these runs have an output that may go."""
-        rows = self._rows(
+        rows = self._db.rows(
             f"SELECT runs.id FROM runs JOIN tasks ON tasks.id = task_id "
             f"WHERE runs.id IN ({_listed(ids)}) AND {SPENT}"
         )
@@ -124,25 +125,32 @@ class Pruning(Counts):
 
     def without_rows(self, ids: Sequence[int]) -> list[int]:
         """Return which of these are no ids of runs."""
-        rows = self._rows(f"SELECT id FROM runs WHERE id IN ({_listed(ids)})")
+        rows = self._db.rows(f"SELECT id FROM runs WHERE id IN ({_listed(ids)})")
         return sorted(set(ids) - {run_id for (run_id,) in rows})
 
     def old_events(self, before: datetime, limit: int) -> list[int]:
         """Return the ids of the oldest events that are older than an instant."""
-        rows = self._rows("SELECT id, at FROM events ORDER BY id LIMIT ?", (limit,))
+        rows = self._db.rows("SELECT id, at FROM events ORDER BY id LIMIT ?", (limit,))
         return [event_id for event_id, at in rows if at < to_ms(before)]
 
     def drop_events(self, ids: Sequence[int]) -> int:
         """Take events out and return how many there were."""
-        return self._run(f"DELETE FROM events WHERE id IN ({_listed(ids)})").rowcount
+        return self._db.run(f"DELETE FROM events WHERE id IN ({_listed(ids)})").rowcount
 
     def drop_unused_tasks(self, before: datetime, limit: int) -> int:
         """Take out tasks that were removed before an instant and that nothing refers to any more."""
-        found = self._rows(f"SELECT id FROM tasks WHERE {UNUSED} LIMIT ?", (to_ms(before), limit))
+        found = self._db.rows(
+            f"SELECT id FROM tasks WHERE {UNUSED} LIMIT ?", (to_ms(before), limit)
+        )
         ids = [task_id for (task_id,) in found]
-        return self._run(f"DELETE FROM tasks WHERE id IN ({_listed(ids)})").rowcount
+        return self._db.run(f"DELETE FROM tasks WHERE id IN ({_listed(ids)})").rowcount
 
-    def size(self) -> int:
+    def newest_slot(self, task_id: int) -> datetime | None:
+        """Return the newest slot of a task whose row has been pruned."""
+        rows = self._db.rows("SELECT max(last_slot) FROM totals WHERE task_id = ?", (task_id,))
+        return None if rows[0][0] is None else from_ms(rows[0][0])
+
+    def file_size(self) -> int:
         """Return how many bytes the store's file has, once all is written to it."""
         return self._pages("page_count")
 
@@ -151,16 +159,19 @@ class Pruning(Counts):
         return self._pages("freelist_count")
 
     def _pages(self, count: str) -> int:
-        ((pages,),), ((size,),) = self._rows(f"PRAGMA {count}"), self._rows("PRAGMA page_size")
+        ((pages,),), ((size,),) = (
+            self._db.rows(f"PRAGMA {count}"),
+            self._db.rows("PRAGMA page_size"),
+        )
         return int(pages) * int(size)
 
     def give_back(self, pages: int) -> None:
         """Cut up to so many pages that are not in use off the file; outside of a transaction."""
         try:
             # `execute` would free one page: it asks for one row, and each page is one (Python 3.11).
-            self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+            self._db.raw.executescript(f"PRAGMA incremental_vacuum({pages})")
         except sqlite3.Error as exc:
-            raise self._ours(exc) from exc
+            raise self._db.fault(exc) from exc
 
 
 def _listed(ids: Sequence[int]) -> str:

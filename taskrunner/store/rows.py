@@ -85,26 +85,6 @@ COLUMNS = {
 }
 
 
-LARGEST_ID = 2**63 - 1  # of a row in SQLite
-
-
-def id_of(key: str | int) -> int | None:
-    """Return the id that a key of a task or a run is, None when it is a name.
-
-    18 digits are always an id within bounds; a name has not digits alone.
-    """
-    if isinstance(key, str):
-        return int(key) if key.isascii() and key.isdigit() and len(key) <= 18 else None
-    return key
-
-
-def can_be_stored(key: str | int) -> bool:
-    """Return whether a key could be that of a row at all; bytes of a terminal need not be text."""
-    if isinstance(key, int):
-        return key <= LARGEST_ID
-    return key.isascii()
-
-
 def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values as they are written."""
     return {

@@ -9,18 +9,14 @@ from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import InputError, UnknownRun, shown
 from taskrunner.model.record import like
 from taskrunner.model.values import LIVE, End, Process, Run, State, Task, Trigger
+from taskrunner.store.connection import Part
+from taskrunner.store.keys import LARGEST_ID, check_one_meaning, id_of
 from taskrunner.store.rows import (
-    LARGEST_ID,
-    PROCESS,
     RUN,
-    can_be_stored,
-    id_of,
     marks,
     milliseconds,
-    read_process,
     read_run,
 )
-from taskrunner.store.tasks import Tasks
 
 NOT_HELD = (
     "NOT EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value AS INTEGER) > :now)"
@@ -57,36 +53,36 @@ NEW_RUN = (
 )
 
 
-class Runs(Tasks):
+class Runs(Part):
     """The queries about runs; what they change about tasks goes through the queries of those."""
 
-    def add_run(self, task_id: int, state: State, claimed: datetime, **more: Any) -> int | None:
+    def add(self, task_id: int, state: State, claimed: datetime, **more: Any) -> int | None:
         """Write a row for a slot and return its id; None when the slot has one already (promise 1).
 
         `more` is what `_row` takes by name.
         """
-        run_id = self.next_id()
-        made = self._run(NEW_RUN, (run_id, *_row(task_id, state, claimed, **more)))
+        run_id = self._db.next_id()
+        made = self._db.run(NEW_RUN, (run_id, *_row(task_id, state, claimed, **more)))
         if not made.rowcount:
             return None
         if state not in LIVE:
             self._ended([(task_id, None, False)])
         return run_id
 
-    def add_runs(self, runs: Iterable[Mapping[str, Any]]) -> None:
+    def add_all(self, runs: Iterable[Mapping[str, Any]]) -> None:
         """Write rows of live runs as `add_run` does, many at once."""
-        first = self.next_id()
-        self._many(
+        first = self._db.next_id()
+        self._db.many(
             NEW_RUN, [(number, *_row(**values)) for number, values in enumerate(runs, first)]
         )
 
-    def run(self, run_id: int) -> Run:
+    def get(self, run_id: int) -> Run:
         """Return a run; raises UnknownRun."""
-        for found in self._runs("runs.id = ?", (run_id,), 1) if run_id <= LARGEST_ID else []:
+        for found in self._where("runs.id = ?", (run_id,), 1) if run_id <= LARGEST_ID else []:
             return found
         raise UnknownRun(f"there is no run {run_id}: `taskrunner history` shows the newest")
 
-    def run_meant(self, key: str | int) -> Run | None:
+    def meant(self, key: str | int) -> Run | None:
         """Return the run that an id stands for, None when the key is that of a task; raises StateError when it is both.
 
         `run:ID` is a run whatever else has its id. Raises UnknownRun for an id of neither.
@@ -96,52 +92,52 @@ class Runs(Tasks):
             number = id_of(text[len(RUN_ONLY) :])
             if number is None:
                 raise InputError(f"{shown(text)} is no run: write {RUN_ONLY} and the id of one")
-            return self.run(number)
+            return self.get(number)
         number = id_of(key)
         if number is None:
             return None
         if number > LARGEST_ID:
             raise _neither(key)
-        for (name,) in self._rows("SELECT name FROM tasks WHERE id = ?", (number,)):
-            self.check_one_meaning(name, number)
+        for (name,) in self._db.rows("SELECT name FROM tasks WHERE id = ?", (number,)):
+            check_one_meaning(self._db, name, number)
             return None
-        for run in self._runs("runs.id = ?", (number,), 1):
+        for run in self._where("runs.id = ?", (number,), 1):
             return run
         raise _neither(key)
 
-    def _runs(
+    def _where(
         self, where: str, values: Sequence[object] = (), limit: int = -1, order: str = "runs.id"
     ) -> list[Run]:
         sql = f"{RUN} WHERE {where} ORDER BY {order} LIMIT ?"
-        return [read_run(row) for row in self._rows(sql, (*values, limit))]
+        return [read_run(row) for row in self._db.rows(sql, (*values, limit))]
 
-    def newest_run_id(self) -> int:
+    def newest_id(self) -> int:
         """Return the highest id of a run that there is, 0 when there is none."""
-        return int(self._rows("SELECT coalesce(max(id), 0) FROM runs")[0][0])
+        return int(self._db.rows("SELECT coalesce(max(id), 0) FROM runs")[0][0])
 
-    def runs_after(self, run_id: int) -> list[Run]:
+    def after(self, run_id: int) -> list[Run]:
         """Return the runs with a higher id, oldest first."""
-        return self._runs("runs.id > ?", (run_id,))
+        return self._where("runs.id > ?", (run_id,))
 
     def live(self, task_id: int | None = None) -> list[Run]:
         """Return the runs that are running, then those that are pending, of one task or of all, oldest first."""
         of_task, values = ("", ()) if task_id is None else (" AND task_id = ?", (task_id,))
-        pending = self._runs(f"state = 'pending'{of_task}", values, order="slot, +runs.id")
-        return self._runs(f"state = 'running'{of_task}", values, order=FEW) + pending
+        pending = self._where(f"state = 'pending'{of_task}", values, order="slot, +runs.id")
+        return self._where(f"state = 'running'{of_task}", values, order=FEW) + pending
 
     def live_of(self, tasks: Sequence[Task]) -> list[Run]:
         """Return the runs of these tasks that are running, then those that are pending, oldest first."""
         ids = ", ".join(str(task.id) for task in tasks)
-        found = self._runs(f"state = 'pending' AND task_id IN ({ids})", order="slot, +runs.id")
-        return self._runs(f"state = 'running' AND task_id IN ({ids})", order=FEW) + found
+        found = self._where(f"state = 'pending' AND task_id IN ({ids})", order="slot, +runs.id")
+        return self._where(f"state = 'running' AND task_id IN ({ids})", order=FEW) + found
 
     def running(self) -> list[Run]:
         """Return the runs that are running, oldest first."""
-        return self._runs("state = 'running'", order=FEW)
+        return self._where("state = 'running'", order=FEW)
 
     def running_count(self) -> int:
         """Return how many runs are running, over all tasks."""
-        (row,) = self._rows("SELECT count(*) FROM runs WHERE state = 'running'")
+        (row,) = self._db.rows("SELECT count(*) FROM runs WHERE state = 'running'")
         return int(row[0])
 
     def history(
@@ -172,33 +168,22 @@ class Runs(Tasks):
         elif ids is not None:
             # By ids: an index gives the newest first, also of a task with few runs among millions.
             where += f" AND task_id IN ({', '.join(map(str, ids))})"
-        return self._runs(where, [*wanted.values(), *(states or ())], limit, "runs.id DESC")
-
-    def ids_ever(self, key: str | int) -> list[int]:
-        """Return the ids of the task of that name or id, and of those removed that had the name."""
-        if not can_be_stored(key):
-            return []
-        number = id_of(key)
-        clause, value = ("name = ?", key) if number is None else ("id = ?", number)
-        found = self._rows(f"SELECT id, name FROM tasks WHERE {clause}", (value,))
-        if found and number is not None and isinstance(key, str):
-            self.check_one_meaning(found[0][1], number)
-        return [task_id for task_id, _ in found]
+        return self._where(where, [*wanted.values(), *(states or ())], limit, "runs.id DESC")
 
     def startable(self, limit: int, now: datetime) -> list[Run]:
         """Return up to `limit` pending runs that may start, each alone, by priority, then oldest slot first."""
         sql = f"{RUN} WHERE {STARTABLE} ORDER BY runs.priority DESC, slot, runs.id LIMIT :limit"
-        rows = self._rows(sql, {"now": to_ms(now), "limit": limit})
+        rows = self._db.rows(sql, {"now": to_ms(now), "limit": limit})
         return [read_run(row) for row in rows]
 
     def may_start(self, run_id: int, now: datetime) -> bool:
         """Return whether a pending run may start."""
         sql = f"{RUN} WHERE runs.id = :id AND {STARTABLE}"
-        return bool(self._rows(sql, {"id": run_id, "now": to_ms(now)}))
+        return bool(self._db.rows(sql, {"id": run_id, "now": to_ms(now)}))
 
     def soonest(self, now: datetime) -> datetime | None:
         """Return when the next of the pending runs that wait for an instant after now becomes ready."""
-        (row,) = self._rows(
+        (row,) = self._db.rows(
             "SELECT min(ready) FROM runs WHERE state = 'pending' AND ready IS NOT NULL AND ready > :now "
             f"AND {NOT_HELD}",
             {"now": to_ms(now)},
@@ -208,13 +193,13 @@ class Runs(Tasks):
     def start(self, processes: Sequence[Process], now: datetime) -> None:
         """Make pending runs running, just before their processes are made."""
         ids = [process.run_id for process in processes]
-        changed = self._run(
+        changed = self._db.run(
             "UPDATE runs SET state = 'running', started = ?, reason = NULL "
             f"WHERE id IN ({marks(ids)}) AND state = 'pending'",
             (to_ms(now), *ids),
         )
         assert changed.rowcount == len(ids)  # they were found to be so in this transaction
-        self._many(
+        self._db.many(
             "INSERT INTO processes (run_id, supervisor, boot_id, output, inode, pid_namespace) "
             "VALUES (?, ?, ?, ?, ?, ?)",
             [
@@ -233,59 +218,16 @@ class Runs(Tasks):
     def still(self, run_ids: Sequence[int], *states: str) -> set[int]:
         """Return which of these runs are still in one of some states."""
         sql = f"SELECT id FROM runs WHERE id IN ({marks(run_ids)}) AND state IN ({marks(states)})"
-        return {row[0] for row in self._rows(sql, (*run_ids, *states))}
-
-    def note_child(self, run_id: int, pid: int, pid_started: int | None) -> None:
-        """Keep how the child is recognised, once it is there."""
-        self._run(
-            "UPDATE processes SET pid = ?, pid_started = ? WHERE run_id = ?",
-            (pid, pid_started, run_id),
-        )
-
-    def note_cut(self, run_id: int, cut_at: int | None, left_out: int | None) -> None:
-        """Keep what was cut out of the output of a run; nothing when its command has emptied that since."""
-        self._run(
-            "UPDATE processes SET cut_at = ?, left_out = ? WHERE run_id = ?",
-            (cut_at, left_out, run_id),
-        )
-
-    def ask_to_stop(self, run_id: int, state: State, reason: str, now: datetime) -> bool:
-        """Say on the row that a run is being stopped, before the signal; the first to say so stands."""
-        changed = self._run(
-            "UPDATE processes SET stop_state = ?, stop_reason = ?, stop_at = ? "
-            "WHERE run_id = ? AND stop_state IS NULL",
-            (state, reason, to_ms(now), run_id),
-        )
-        return changed.rowcount == 1
-
-    def leave_stop_to_owner(self, run_id: int) -> None:
-        """Let the supervisor of a run that is being stopped send the signal, as we cannot; `stop_at` is NULL until then."""
-        self._run("UPDATE processes SET stop_at = NULL WHERE run_id = ?", (run_id,))
-
-    def processes(self) -> list[tuple[Run, Process]]:
-        """Return the running runs with what is known of their processes, oldest first."""
-        known = {found.run_id: found for found in map(read_process, self._rows(PROCESS))}
-        return [(run, known[run.id]) for run in self.running() if run.id in known]
-
-    def being_stopped(self) -> dict[int, Process]:
-        """Return the processes of running runs that somebody is stopping, by the ids of the runs."""
-        rows = self._rows(f"{PROCESS} WHERE stop_state IS NOT NULL")
-        return {process.run_id: process for process in map(read_process, rows)}
+        return {row[0] for row in self._db.rows(sql, (*run_ids, *states))}
 
     def ended_unseen(self, since: datetime) -> list[Run]:
         """Return the runs that came to an end since an instant with nobody who watched them end."""
         unseen = f"('{State.SKIPPED}', '{State.MISSED}', '{State.LOST}')"
-        return self._runs(f"finished >= ? AND state IN {unseen}", (to_ms(since),))
+        return self._where(f"finished >= ? AND state IN {unseen}", (to_ms(since),))
 
     def ended_since(self, since: datetime, limit: int) -> list[Run]:
         """Return the runs that ended since an instant, what ended last first."""
-        return self._runs("finished >= ?", (to_ms(since),), limit, "finished DESC, runs.id DESC")
-
-    def process(self, run_id: int) -> Process | None:
-        """Return what is known of the process of a running run."""
-        for row in self._rows(f"{PROCESS} WHERE run_id = ?", (run_id,)):
-            return read_process(row)
-        return None
+        return self._where("finished >= ?", (to_ms(since),), limit, "finished DESC, runs.id DESC")
 
     def finish(self, ends: Sequence[End], more: Container[int] = ()) -> list[Run]:
         """Record how live runs ended and return them; one that had ended already is not among them.
@@ -294,7 +236,7 @@ class Runs(Tasks):
         """
         found = self.still([end.run.id for end in ends], *LIVE)
         ended = [(end, _ended_so(end)) for end in ends if end.run.id in found]
-        self._many(
+        self._db.many(
             "UPDATE runs SET state = ?, reason = ?, finished = ?, exit_code = ?, signal = ?, cpu = ?, "
             "peak_memory = ?, output_size = ?, cut_at = ?, left_out = ? WHERE id = ?",
             [
@@ -306,8 +248,8 @@ class Runs(Tasks):
                 for _, run in ended
             ],
         )
-        self._run(f"DELETE FROM processes WHERE run_id IN ({marks([*found])})", [*found])
-        self._many(
+        self._db.run(f"DELETE FROM processes WHERE run_id IN ({marks([*found])})", [*found])
+        self._db.many(
             "INSERT OR REPLACE INTO outputs VALUES (?, ?)",
             [(run.id, zlib.compress(end.output, 1)) for end, run in ended if end.output],
         )
@@ -316,9 +258,63 @@ class Runs(Tasks):
 
     def output(self, run_id: int) -> bytes | None:
         """Return the small output of a run, None when it has none here."""
-        for row in self._rows("SELECT data FROM outputs WHERE run_id = ?", (run_id,)):
+        for row in self._db.rows("SELECT data FROM outputs WHERE run_id = ?", (run_id,)):
             return zlib.decompress(row[0])
         return None
+
+    def between(self, task_id: int, since: datetime, until: datetime, limit: int) -> list[Run]:
+        """Return the runs of a task that stand for slots in a time, those of the newest slots first."""
+        where = "task_id = ? AND slot >= ? AND first_slot <= ?"
+        values = (task_id, to_ms(since), to_ms(until))
+        return self._where(where, values, limit, "slot DESC, runs.id DESC")
+
+    def made_room(self, run: Run) -> Run | None:
+        """Return the run whose end let another start that had been claimed, and waited for room."""
+        started = milliseconds(run.started)
+        found = self._where(
+            "finished BETWEEN ? - 2000 AND ? "
+            "AND started <= (SELECT claimed FROM runs AS mine WHERE id = ? AND claimed < ? - 2000)",
+            (started, started, run.id, started),
+            1,
+            "finished DESC",
+        )
+        return found[0] if found else None
+
+    def count(self, task_id: int) -> int:
+        """Return how many runs of a task the history has."""
+        return int(self._db.rows("SELECT count(*) FROM runs WHERE task_id = ?", (task_id,))[0][0])
+
+    def _ended(self, ends: Iterable[tuple[int, Run | None, bool]]) -> None:
+        """Keep on tasks how a run that had started ended, None when it had not; retire one-offs whose slot is past.
+
+        The third says whether more attempts are made; then it is not retired, nor while other runs of it are live.
+        """
+        ends = list(ends)
+        self._db.many(
+            "UPDATE tasks SET last_state = iif(:started >= coalesce(last_run, 0), :state, last_state), "
+            "last_run = iif(:started >= coalesce(last_run, 0), :started, last_run), "
+            "last_success = iif(:state = 'succeeded', :finished, last_success), "
+            "streak = CASE WHEN :state = 'succeeded' THEN max(streak, 0) + 1 "
+            "WHEN :state IN ('failed', 'timed_out', 'lost') THEN min(streak, 0) - 1 ELSE streak END "
+            "WHERE id = :id",
+            [
+                {
+                    "started": milliseconds(run.started),
+                    "state": run.state,
+                    "finished": milliseconds(run.finished),
+                    "id": task_id,
+                }
+                for task_id, run, _ in ends
+                if run is not None
+            ],
+        )
+        over = [task_id for task_id, _, more in ends if not more]
+        # By itself, as an index of what is due tells the enabled ones.
+        self._db.run(
+            f"UPDATE tasks SET enabled = 0 WHERE id IN ({marks(over)}) AND kind = 'at' AND next IS NULL "
+            "AND enabled AND NOT EXISTS (SELECT 1 FROM runs WHERE task_id = tasks.id AND runs.state = 'pending')",
+            over,
+        )
 
 
 def _neither(key: str | int) -> UnknownRun:

@@ -6,69 +6,37 @@ leave as ours. It must not know what a schedule means or which policy decides; i
 
 import os
 import sqlite3
-from collections.abc import Iterable
-from datetime import datetime
 
 from taskrunner import schema
-from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import StateError, StoreRefused, shown
 from taskrunner.home import lock, paths
-from taskrunner.model.values import Event, Run
-from taskrunner.store.connection import BUSY_TIMEOUT, MISSING
+from taskrunner.store.connection import BUSY_TIMEOUT, MISSING, Connection
+from taskrunner.store.events import Events, Facts
+from taskrunner.store.figures import Figures
 from taskrunner.store.outbox import Outbox
-from taskrunner.store.rows import EVENT, id_of, milliseconds, read_event
+from taskrunner.store.processes import Processes
+from taskrunner.store.pruning import Pruning
+from taskrunner.store.runs import Runs
+from taskrunner.store.tasks import Tasks
 
-__all__ = ["MISSING", "Store", "id_of", "open_store"]
+__all__ = ["MISSING", "Store", "open_store"]
 
 
-class Store(Outbox):
-    """One open store: its tasks, its runs, and what is told of the store as a whole."""
+class Store:
+    """One open store: its parts side by side, over one connection."""
 
-    def note(self, event: Event, task_id: int | None = None) -> None:
-        """Write an event."""
-        self.note_all([(event, task_id)])
-
-    def note_all(self, events: Iterable[tuple[Event, int | None]]) -> None:
-        """Write events, each with the id of the task that it is about."""
-        self._many(
-            "INSERT INTO events (at, what, by, task_id, text) VALUES (?, ?, ?, ?, ?)",
-            [
-                (to_ms(event.at), event.what, event.by, task_id, event.text)
-                for event, task_id in events
-            ],
-        )
-
-    def events(self) -> list[Event]:
-        """Return all events, oldest first."""
-        return [read_event(row) for row in self._rows(f"{EVENT} ORDER BY events.id")]
-
-    def events_about(self, task_id: int) -> list[Event]:
-        """Return the events of a task and those of the store as a whole, oldest first."""
-        sql = f"{EVENT} WHERE task_id = ? OR task_id IS NULL ORDER BY events.id"
-        return [read_event(row) for row in self._rows(sql, (task_id,))]
-
-    def runs_between(self, task_id: int, since: datetime, until: datetime, limit: int) -> list[Run]:
-        """Return the runs of a task that stand for slots in a time, those of the newest slots first."""
-        where = "task_id = ? AND slot >= ? AND first_slot <= ?"
-        values = (task_id, to_ms(since), to_ms(until))
-        return self._runs(where, values, limit, "slot DESC, runs.id DESC")
-
-    def made_room(self, run: Run) -> Run | None:
-        """Return the run whose end let another start that had been claimed, and waited for room."""
-        started = milliseconds(run.started)
-        found = self._runs(
-            "finished BETWEEN ? - 2000 AND ? "
-            "AND started <= (SELECT claimed FROM runs AS mine WHERE id = ? AND claimed < ? - 2000)",
-            (started, started, run.id, started),
-            1,
-            "finished DESC",
-        )
-        return found[0] if found else None
-
-    def pruned_until(self, task_id: int) -> datetime | None:
-        """Return the newest slot of a task whose row has been pruned."""
-        rows = self._rows("SELECT max(last_slot) FROM totals WHERE task_id = ?", (task_id,))
-        return None if rows[0][0] is None else from_ms(rows[0][0])
+    def __init__(self, place: str, synchronous: str = "full") -> None:
+        """Remember where the store is; nothing is opened before the first query."""
+        # No part refers to the store: what nobody refers to any more is closed at once.
+        connection = self.connection = Connection(place, synchronous)
+        self.missing = place == MISSING  # an empty store stands in for one that does not exist yet
+        self.transaction, self.savepoint = connection.transaction, connection.savepoint
+        self.checkpoint, self.close = connection.checkpoint, connection.close
+        self.tasks, self.runs = Tasks(connection), Runs(connection)
+        self.processes = Processes(connection)
+        self.events, self.facts = Events(connection), Facts(connection)
+        self.outbox = Outbox(connection)
+        self.figures, self.pruning = Figures(connection), Pruning(connection)
 
 
 def open_store(

@@ -35,29 +35,29 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
 
     A `forced` run starts beside others of its task.
     """
-    run_id = here.store.add_run(**_values(decision, now), forced=forced)
+    run_id = here.store.runs.add(**_values(decision, now), forced=forced)
     if run_id is None:
         _go_on(here, decision.task_id, now)
         return None
     for other in decision.stops:
         _stop(here, other, f"the slot of {policy.words(decision.span.slot)} took its place", now)
     if not decision.claims:
-        conclude(here, here.store.run(run_id), now)
+        conclude(here, here.store.runs.get(run_id), now)
     return run_id
 
 
 def _go_on(here: OpenHome, task_id: int, now: datetime) -> None:
     """Give a task its next slot that waited for a run which is not made: the clock was set back over its slots."""
-    (task,) = here.store.tasks_by_id([task_id]).values()
+    (task,) = here.store.tasks.by_id([task_id]).values()
     if task.from_finish and task.next is None:
         value = of_task.value_of(task)
         assert isinstance(value, kinds.Every)
-        here.store.change_task(task.id, next=value.after_finish(now))
+        here.store.tasks.change(task.id, next=value.after_finish(now))
 
 
 def write_plain(here: OpenHome, decisions: Iterable[Decision], now: datetime) -> None:
     """Write the rows of decisions that make a run and stop none, many at once; a slot that has one keeps it."""
-    here.store.add_runs(_values(decision, now) for decision in decisions)
+    here.store.runs.add_all(_values(decision, now) for decision in decisions)
 
 
 def _values(decision: Decision, now: datetime) -> dict[str, Any]:
@@ -79,11 +79,11 @@ def _values(decision: Decision, now: datetime) -> dict[str, Any]:
 
 def _stop(here: OpenHome, run_id: int, reason: str, now: datetime) -> None:
     """Let a run end for another: one that waits is skipped, one that runs is marked; the signal comes later."""
-    run = here.store.run(run_id)
+    run = here.store.runs.get(run_id)
     if run.state is State.PENDING:
         finish(here, End(run, State.SKIPPED, reason, now))
     else:
-        here.store.ask_to_stop(run_id, State.CANCELLED, reason, now)
+        here.store.processes.ask_to_stop(run_id, State.CANCELLED, reason, now)
 
 
 def finish(here: OpenHome, *ends: End, retry: bool = True) -> list[Run]:
@@ -117,7 +117,7 @@ def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) ->
     last = End(run, end.state, verdict.with_note(reason, why), end.at)
     writes: Sequence[Callable[[], list[Run]]] = (
         lambda: _finish(here, [bare], retry=retry),
-        lambda: here.store.finish([last]),
+        lambda: here.store.runs.finish([last]),
     )
     for write in writes:
         try:
@@ -132,8 +132,8 @@ def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) ->
 
 def _finish(here: OpenHome, ends: Sequence[End], *, retry: bool) -> list[Run]:
     ready = {end.run.id: _next_attempt(here, end) if retry else None for end in ends}
-    ended = here.store.finish(ends, [run_id for run_id, at in ready.items() if at is not None])
-    concern = here.store.any_concerned(ended, tells=bool(here.config.notify))
+    ended = here.store.runs.finish(ends, [run_id for run_id, at in ready.items() if at is not None])
+    concern = here.store.tasks.any_concerned(ended, tells=bool(here.config.notify))
     for run in ended:
         log_lines.ended(here, run)
         at = ready[run.id]
@@ -146,7 +146,7 @@ def _finish(here: OpenHome, ends: Sequence[End], *, retry: bool) -> list[Run]:
 
 def skip_pending(here: OpenHome, task: Task, reason: str, now: datetime) -> None:
     """Let what waits to be started of a task be skipped."""
-    for run in here.store.live(task.id):
+    for run in here.store.runs.live(task.id):
         if run.state is State.PENDING:
             finish(here, End(run, State.SKIPPED, reason, now))
 
@@ -161,7 +161,9 @@ def _next_attempt(here: OpenHome, end: End) -> datetime | None:
     """Return when the next attempt of a run that ends so is due, None when there is none."""
     if end.state not in verdict.RETRIED:
         return None
-    task = here.store.task_of(end.run)  # as it is now: its retries may have been changed meanwhile
+    task = here.store.tasks.of_run(
+        end.run
+    )  # as it is now: its retries may have been changed meanwhile
     return verdict.retry_at(task, end.run, end.state, end.outcome.exit_code, end.at)
 
 
@@ -179,7 +181,7 @@ def _try_again(here: OpenHome, run: Run, ready: datetime) -> None:
     }
     attempt = run.attempt + 1
     # A slot that was also done by hand may have an attempt of that number already.
-    while not here.store.add_run(
+    while not here.store.runs.add(
         run.task_id, State.PENDING, ended_at(run), attempt=attempt, **values
     ):
         attempt += 1
@@ -187,7 +189,7 @@ def _try_again(here: OpenHome, run: Run, ready: datetime) -> None:
 
 def conclude(here: OpenHome, run: Run, now: datetime) -> None:
     """Do what the end of a run brings about: who is told, tasks that come after it, the next slot of a delay."""
-    for task in here.store.concerned(run, tells=bool(here.config.notify)):
+    for task in here.store.tasks.concerned(run, tells=bool(here.config.notify)):
         own = task.id == run.task_id
         if own:
             announce.ended(here, task, run, now)
@@ -203,17 +205,17 @@ def conclude(here: OpenHome, run: Run, now: datetime) -> None:
 def _set_in_motion(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
     if task.kind is Kind.AFTER:
         on = After(task.schedule.partition(":")[2] or "succeeded")
-        for decision in policy.follows(task, on, run, here.store.live(task.id), now):
+        for decision in policy.follows(task, on, run, here.store.runs.live(task.id), now):
             write(here, decision, now)
     else:
         value = of_task.value_of(task)
         assert isinstance(value, kinds.Every)
-        here.store.change_task(task.id, next=value.after_finish(now))
+        here.store.tasks.change(task.id, next=value.after_finish(now))
 
 
 def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
     """Push a task ahead that cannot be evaluated, and say why; no slot of it is forgotten."""
-    here.store.change_task(
+    here.store.tasks.change(
         task.id,
         next=now + PUSHED_AHEAD,
         following=None,
@@ -221,5 +223,5 @@ def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
         boot_id=clock.boot(daemon=True) if task.kind is Kind.BOOT else task.boot_id,
         error=reason,
     )
-    here.store.note(Event(now, "error", "tick", text=reason), task.id)
+    here.store.events.add(Event(now, "error", "tick", text=reason), task.id)
     log_lines.put_off(here, task, now, reason)

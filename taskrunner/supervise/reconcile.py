@@ -31,7 +31,7 @@ FIRST_PROCESS = "1-"  # how the supervisor is called that is process 1 of its pi
 
 def reconcile(here: OpenHome, now: datetime) -> list[int]:
     """Settle the runs that were left behind and return those that have to be stopped, marked as such."""
-    stops, found = [], here.store.processes()
+    stops, found = [], here.store.processes.with_runs()
     units = living_units(process for _, process in found)
     for run, process in found:
         try:
@@ -53,7 +53,7 @@ def _look_after(
     """Settle a run if it was left behind; return whether it has to be stopped, marked as such."""
     if lock.is_held(here.supervisor(process.supervisor)):
         return process.stop_at is not None and now - process.stop_at > UNHEARD
-    task = here.store.task_of(run)
+    task = here.store.tasks.of_run(run)
     lost = _why_lost(here, task, run, process, now, units)
     if lost is not None:
         # Its supervisor may have left since the spool was taken up: then the next tick records the end.
@@ -67,7 +67,7 @@ def _look_after(
     if not seen_from_here(process):
         return False  # nobody here can stop it; past its time it is lost
     if _overdue(here, task, run, process, now) or process.stop_state is not None:
-        here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(terms(task)), now)
+        here.store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(terms(task)), now)
         return True
     _bound(here, task, process)
     return False
@@ -100,19 +100,19 @@ def _bound(here: OpenHome, task: Task, process: Process) -> None:
     with suppress(OSError):  # the next tick tries again
         gap = output.bound(here.output, process.output, task.max_output, noted)
         if gap != noted:
-            here.store.note_cut(process.run_id, *bounded_output.place_of(gap))
+            here.store.processes.note_cut(process.run_id, *bounded_output.place_of(gap))
 
 
 def left_over(here: OpenHome, now: datetime) -> set[int]:
     """Return the running runs that a tick would settle as gone; changes nothing."""
-    found = here.store.processes()
+    found = here.store.processes.with_runs()
     units = living_units(process for _, process in found)
     gone = set()
     for run, process in found:
         with log_lines.apart(here, f"{run.task}: run {run.id} could not be looked at"):
             if lock.is_held(here.supervisor(process.supervisor)):
                 continue
-            task = here.store.task_of(run)
+            task = here.store.tasks.of_run(run)
             if _why_lost(here, task, run, process, now, units) is not None:
                 gone.add(run.id)
     return gone
@@ -173,7 +173,9 @@ def _look_after_unit(here: OpenHome, task: Task, run: Run, process: Process, now
     if process.stop_at is None and task.max_silence is not None and run.started is not None:
         heard = max(run.started, output.heard(here.output, process.output, now) or run.started)
         if now - heard >= task.max_silence:
-            here.store.ask_to_stop(run.id, State.TIMED_OUT, verdict.silent(terms(task)), now)
+            here.store.processes.ask_to_stop(
+                run.id, State.TIMED_OUT, verdict.silent(terms(task)), now
+            )
             return True
     return process.stop_at is not None and now - process.stop_at > UNHEARD
 
@@ -193,7 +195,7 @@ def find_child(here: OpenHome, process: Process) -> bool:
     pid = _child_of(here, process)
     if pid is None:
         return False
-    here.store.note_child(process.run_id, pid, started_ticks(pid))
+    here.store.processes.note_child(process.run_id, pid, started_ticks(pid))
     return True
 
 
@@ -230,7 +232,7 @@ def _overdue(here: OpenHome, task: Task, run: Run, process: Process, now: dateti
 
 def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime) -> None:
     """Record the end of a run that nobody saw: as what it was stopped for, else as lost; its output is kept."""
-    limit = here.store.task_of(run).max_output
+    limit = here.store.tasks.of_run(run).max_output
     gap = bounded_output.noted(process.cut_at, process.left_out)
     found = output.rescue(here.output, process.output, run.id, limit, gap)
     state, reason = State.LOST, lost
@@ -245,7 +247,7 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
 
 def sweep(here: OpenHome) -> None:
     """Remove what supervisors that are dead and have no runs left have left behind."""
-    needed = {process.supervisor for _, process in here.store.processes()}
+    needed = {process.supervisor for _, process in here.store.processes.with_runs()}
     # A home may have come without its folders, or with something else in their place.
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(here.path(paths.SUPERVISORS)):

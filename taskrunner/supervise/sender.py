@@ -18,7 +18,6 @@ def send_off(here: OpenHome) -> None:
 
     It gets our lock with its input, so that there is no moment in which a second one could be started.
     """
-    here.store.posted = False
     if not here.goes_on:
         return
     argv = (sys.executable, "-m", "taskrunner", "--home", here.folder, "notify", "--send")

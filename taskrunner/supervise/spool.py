@@ -181,7 +181,7 @@ def _refuse(here: OpenHome, name: str, exc: Exception) -> None:
         f"{place} cannot be read and was set aside under that name with {REFUSED}: {in_words(exc)}"
     )
     with here.store.transaction():
-        here.store.note(Event(here.now(), "error", "tick", text=text))
+        here.store.events.add(Event(here.now(), "error", "tick", text=text))
     os.rename(here.path(paths.SPOOL, name), here.path(paths.SPOOL, name + REFUSED))
 
 
@@ -189,10 +189,10 @@ def _take(here: OpenHome, spooled: Spooled) -> None:
     """Record one outcome; its output is put where it belongs."""
     with here.store.transaction():
         run = _still_open(here, spooled)
-        process = None if run is None else here.store.process(run.id)
+        process = None if run is None else here.store.processes.of(run.id)
         if run is None or process is None or process.supervisor != spooled.supervisor:
             return  # it is known already, or the store is another than that of the file
-        task = here.store.task_of(run)
+        task = here.store.tasks.of_run(run)
         gap = bounded_output.noted(process.cut_at, process.left_out)
         found = output.rescue(here.output, process.output, run.id, task.max_output, gap)
         state, reason = outcomes.judged_by(terms(task), spooled.outcome, process, spooled.fault)
@@ -213,7 +213,7 @@ def _size(spooled: Spooled, found: Rescued) -> tuple[bytes, int, int | None, int
 
 def _still_open(here: OpenHome, spooled: Spooled) -> Run | None:
     try:
-        run = here.store.run(spooled.run)
+        run = here.store.runs.get(spooled.run)
     except UnknownRun:
         return None
     return run if run.state is State.RUNNING else None

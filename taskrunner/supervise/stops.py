@@ -38,7 +38,7 @@ class Stops:
         for run_id in run_ids:
             with log_lines.apart(here, f"run {run_id} could not be stopped"):
                 if run_id not in self.going:
-                    task = here.store.task_of(here.store.run(run_id))
+                    task = here.store.tasks.of_run(here.store.runs.get(run_id))
                     self.going[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
         self.look(here)
 
@@ -54,7 +54,7 @@ class Stops:
                 log_lines.fault(here, f"run {run_id} could not be stopped", exc)
 
     def _look(self, here: OpenHome, run_id: int, stop: Stop) -> None:
-        process = here.store.process(run_id)
+        process = here.store.processes.of(run_id)
         over = time.monotonic() - stop.kill_at
         # Its end is recorded, or its owner does not come to it.
         if process is None or over > OWNER_SLOW:
@@ -85,7 +85,7 @@ class Stops:
             return  # it lives after all; the next look finds it
         spool.take_up(here)
         with here.store.transaction(patience=PATIENCE):
-            run = here.store.run(run_id)
+            run = here.store.runs.get(run_id)
             # Its supervisor may have recorded the end, or put it into the spool, as we waited to write.
             if run.state is State.RUNNING and not spool.holds(here, run_id):
                 reconcile.settle(here, run, process, "nobody saw how it ended", here.now())
@@ -97,14 +97,14 @@ def ask_owner(here: OpenHome, process: Process) -> bool:
     if reconcile.carried(process) or not lock.is_held(here.supervisor(process.supervisor)):
         return False
     with here.store.transaction(patience=PATIENCE):
-        here.store.leave_stop_to_owner(process.run_id)
+        here.store.processes.leave_stop_to_owner(process.run_id)
     return True
 
 
 def _left_to_systemd(here: OpenHome, run_id: int, stop: Stop, process: Process) -> bool:
     """Have systemd stop the unit of a run; False when there is none, and none is to come."""
     stop.unit = stop.unit or systemctl.stop_unit(process.supervisor)
-    started = here.store.run(run_id).started or here.now()
+    started = here.store.runs.get(run_id).started or here.now()
     return stop.unit or here.now() - started < reconcile.UNIT_SLOW
 
 

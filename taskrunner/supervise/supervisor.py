@@ -80,11 +80,11 @@ class Known:
 
     def of(self, here: OpenHome, runs: Sequence[Run]) -> dict[int, Task]:
         """Return the tasks of runs by their ids; each is known for one start, as the end of a run changes it."""
-        if self.tasks and here.store.changes() != self.changes:
+        if self.tasks and here.store.connection.changes() != self.changes:
             self.tasks.clear()
         wanted = {run.task_id for run in runs}
         found = {key: self.tasks.pop(key) for key in wanted & self.tasks.keys()}
-        return found | here.store.tasks_by_id(wanted - found.keys())
+        return found | here.store.tasks.by_id(wanted - found.keys())
 
 
 @mutable
@@ -145,7 +145,7 @@ class Supervisor:
                 self.here.log.confirm()
             else:
                 self.here.log.write()
-            if self.here.store.posted:
+            if self.here.store.outbox.take_new():
                 send_off(self.here, self.carrier)
         except (StoreBusy, StoreRefused) as exc:
             if isinstance(exc, StoreFull) and disk_reserve.give_up(self.here.folder):
@@ -204,13 +204,13 @@ class Supervisor:
         # With others to look after we do not wait for the disk: the starts do. What is in the spool goes from
         # there when it is recorded for good.
         others = len(self.watched) > 1 and not self._spooled
-        later = others and self.carrier is None and self.here.store.is_durable
+        later = others and self.carrier is None and self.here.store.connection.is_durable
         try:
             with self.here.store.transaction(durable=not later, patience=patience):
-                stopped = self.here.store.being_stopped()
+                stopped = self.here.store.processes.being_stopped()
                 self._record(ended, stopped)
                 self._next(batch, now)
-                marked = self.here.store.being_stopped().keys() - stopped.keys()
+                marked = self.here.store.processes.being_stopped().keys() - stopped.keys()
         except BaseException:
             # None of it is written, so none of it is started; a file that goes by its unit is for nobody else.
             give_back = self.slots.put_back if self.carrier is None else self.slots.drop
@@ -222,7 +222,7 @@ class Supervisor:
         for each in ended:
             with log_lines.apart(self.here, f"what run {each.watched.run.id} leaves behind"):
                 self._let_go(each)
-        self.spawn(batch, now, self.here.store.sync if later else None)
+        self.spawn(batch, now, self.here.store.connection.sync if later else None)
         self.stop_some(list(marked))  # by what the ends above have set in motion
 
     def _let_go(self, each: Ended) -> None:
@@ -302,7 +302,7 @@ class Supervisor:
         watched.gap = gap
         store = self.here.store
         with suppress(StoreBusy, StoreRefused), store.transaction(durable=False, patience=0):
-            store.note_cut(watched.run.id, *bounded_output.place_of(gap))
+            store.processes.note_cut(watched.run.id, *bounded_output.place_of(gap))
 
     def take_end(self, watched: Watched, outcome: Outcome, at: datetime, note: str | None) -> None:
         """Make the end of a run ours to record that somebody else has carried; `note` is what else is to be said."""
@@ -325,7 +325,7 @@ class Supervisor:
 
     def adopt(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
         """Make one run ours, if it is still pending, whatever else runs; to be spawned after the transaction."""
-        if not self.here.store.still([run.id], State.PENDING):
+        if not self.here.store.runs.still([run.id], State.PENDING):
             return []
         wanted = [self._want(run, task, now)]
         self._make_running(wanted, now)
@@ -348,7 +348,7 @@ class Supervisor:
             )
             for each in wanted
         ]
-        self.here.store.start(processes, now)
+        self.here.store.runs.start(processes, now)
         for each in wanted:
             announce.started(self.here, each.task, each.run, now)
 
@@ -356,9 +356,9 @@ class Supervisor:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
         if self.closing:
             return
-        free = self.here.config.max_parallel - self.here.store.running_count()
+        free = self.here.config.max_parallel - self.here.store.runs.running_count()
         free = min(free, room() - len(self.watched))
-        while free > 0 and (runs := self.here.store.startable(free, now)):
+        while free > 0 and (runs := self.here.store.runs.startable(free, now)):
             before = len(taken)
             self._start_each(taken, runs, now)
             free -= len(taken) - before
@@ -464,7 +464,7 @@ class Supervisor:
         if self.carrier is None or self.wake_at is None:
             return
         now = self.here.now()
-        ready = self.here.store.soonest(now)
+        ready = self.here.store.runs.soonest(now)
         if ready is not None:
             self.carrier.wake(ready, (ready - now).total_seconds())
         self.wake_at = None
@@ -483,7 +483,7 @@ class Supervisor:
                     for child in living:
                         with log_lines.apart(self.here, f"the process of run {child.key}"):
                             ticks = alive.started_ticks(child.pid)
-                            self.here.store.note_child(child.key, child.pid, ticks)
+                            self.here.store.processes.note_child(child.key, child.pid, ticks)
         self._unnoted.clear()
 
     def _record(self, ended: Sequence[Ended], stopped: Mapping[int, Process]) -> None:
@@ -493,7 +493,7 @@ class Supervisor:
 
     def _stopped_elsewhere(self, run_id: int) -> bool:
         try:
-            process = self.here.store.process(run_id)
+            process = self.here.store.processes.of(run_id)
         except (StoreBusy, StoreRefused):
             return False
         return process is not None and process.stop_state is not None
@@ -501,10 +501,10 @@ class Supervisor:
     def _look_for_stops(self) -> None:
         """Stop those of our runs that somebody wants stopped who cannot reach them, from another pid namespace."""
         with suppress(StoreBusy, StoreRefused):  # the next look tries again
-            changes = self.here.store.changes()
+            changes = self.here.store.connection.changes()
             if changes == self._looked:
                 return
-            asked = self.here.store.being_stopped().values()
+            asked = self.here.store.processes.being_stopped().values()
             self.stop_some(
                 [
                     each.run_id
@@ -529,7 +529,7 @@ class Supervisor:
         with suppress(StoreBusy, StoreRefused), store.transaction(patience=PATIENCE):
             for run_id in run_ids:
                 with log_lines.apart(self.here, f"why run {run_id} is stopped"):
-                    store.ask_to_stop(run_id, state, reason, now)
+                    store.processes.ask_to_stop(run_id, state, reason, now)
 
     def stop_all(self, reason: str) -> None:
         """Stop all our children, starting nothing more; each row says why before the signal is sent."""
@@ -563,12 +563,12 @@ def _unstarted(run: Run, why: str, now: datetime) -> End:
 def anything_to_start(here: OpenHome) -> bool:
     """Return whether a supervisor would find a run that may start, now or before the next tick."""
     now = here.now()
-    return bool(here.store.startable(1, now)) or until_ready(here, now) is not None
+    return bool(here.store.runs.startable(1, now)) or until_ready(here, now) is not None
 
 
 def until_ready(here: OpenHome, now: datetime) -> float | None:
     """Return in how many seconds the next run that waits for its time is ready; None when a tick comes before."""
-    ready = here.store.soonest(now) if here.goes_on else None
+    ready = here.store.runs.soonest(now) if here.goes_on else None
     if ready is None or ready - now >= here.config.tick_period:
         return None
     return (ready - now).total_seconds()

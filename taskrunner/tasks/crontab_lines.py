@@ -109,11 +109,12 @@ def _fact(source: str) -> str:
 def _known(here: OpenHome, found: Tab) -> list[Known]:
     """Return the tasks of a source with what their lines said."""
     kept = {
-        key: Line(**said) for key, said in json.loads(here.store.fact(_fact(found.source)) or "[]")
+        key: Line(**said)
+        for key, said in json.loads(here.store.facts.get(_fact(found.source)) or "[]")
     }
     return [
         Known(task, kept.get(task.id) or _guessed(task))
-        for task in here.store.tasks()
+        for task in here.store.tasks.all()
         if task.source == found.source
     ]
 
@@ -153,7 +154,7 @@ class Importing:
         """Read the crontab, and which tasks came from it before."""
         self._here, self._tab, self._moment = here, found, moment
         self._usual = options.usual(here.config.defaults)
-        self._taken = {task.name for task in here.store.tasks()}
+        self._taken = {task.name for task in here.store.tasks.all()}
         lines, left = crontab.read(found.text, system=found.system, halves=install_cron.halves())
         called = cron_text.lines_that_call(
             found.text.removeprefix(crontab.MARK), users=found.system
@@ -263,10 +264,10 @@ class Importing:
         store = here.store
         rest = [each for each in self._rest if not (prune and each in self.gone)]
         kept = [(each.task.id, _written(each.line)) for each in rest]
-        kept += [(store.task(name).id, _written(line)) for name, line in self._stay.items()]
+        kept += [(store.tasks.get(name).id, _written(line)) for name, line in self._stay.items()]
         text = json.dumps(sorted(kept, key=lambda each: each[0]))
-        if text != (store.fact(_fact(self._tab.source)) or "[]"):
-            store.set_fact(_fact(self._tab.source), text)
+        if text != (store.facts.get(_fact(self._tab.source)) or "[]"):
+            store.facts.set(_fact(self._tab.source), text)
 
 
 def _is_heading(text: str | None, task: Task) -> bool:

@@ -116,7 +116,7 @@ def timing(
 
 def _boot(here: OpenHome) -> str:
     """Return the boot after which a new task waits for the next one: the newest that is known of this machine."""
-    known, machine = here.store.boot(), clock.boot_id()
+    known, machine = here.store.facts.boot(), clock.boot_id()
     return machine if known is None or clock.is_new_boot(machine, known) else known
 
 
@@ -170,7 +170,7 @@ def _check_chain(here: OpenHome, name: str, parent: str) -> None:
                 f"{name} cannot come after {parent}: that is a circle ({' after '.join([*chain, above])})"
             )
         chain.append(above)
-        task = here.store.task(above)
+        task = here.store.tasks.get(above)
         if task.kind is not Kind.AFTER:
             return
         above = task.schedule.partition(":")[0]
@@ -201,7 +201,9 @@ def check_new(here: OpenHome, name: str, whole: Schedule, now: bool, moment: dat
 
 def check_group(here: OpenHome, name: str, group: str | None, limit: int | None) -> None:
     """Refuse a limit of a group that contradicts what another of its tasks says."""
-    for other in here.store.of_group(group) if group is not None and limit is not None else []:
+    for other in (
+        here.store.tasks.of_group(group) if group is not None and limit is not None else []
+    ):
         if other.name != name and other.group_limit not in (None, limit):
             raise StateError(
                 f"--group {group}:{limit} contradicts {other.name}, whose limit of that group is "

@@ -266,7 +266,7 @@ def _consequences(
     if moved:
         told += _moves(old, new, whole, moment)
     if any(getattr(old, key) != getattr(new, key) for key in AT_START):
-        told += _live(here.store.live(old.id))
+        told += _live(here.store.runs.live(old.id))
     return told
 
 
@@ -313,8 +313,8 @@ def _many(count: int, what: str) -> str:
 
 
 def _removed(here: OpenHome, old: Task, staying: Container[str]) -> Step:
-    runs = here.store.count_runs(old.id)
-    followers = [each.name for each in here.store.followers(old.name) if each.name in staying]
+    runs = here.store.runs.count(old.id)
+    followers = [each.name for each in here.store.tasks.followers(old.name) if each.name in staying]
     told = [f"{_many(runs, 'run')} stay{'s' * (runs == 1)} in history"] if runs else []
     if followers:
         told.append(f"{', '.join(followers)} came after it and will not come due any more")
@@ -322,7 +322,7 @@ def _removed(here: OpenHome, old: Task, staying: Container[str]) -> Step:
 
 
 def _busy(here: OpenHome, old: Task) -> list[Fault]:
-    live = here.store.live(old.id)
+    live = here.store.runs.live(old.id)
     if not live:
         return []
     text = f"{old.name} is not removed: {policy.named(live)} has not ended; wait, or cancel it"
@@ -342,7 +342,7 @@ def compare(
 
     Raises InputError or StateError that tells all that stands against it.
     """
-    old = {task.name: task for task in here.store.tasks()}
+    old = {task.name: task for task in here.store.tasks.all()}
     names = {each.given.name for each in made} | found.names
     gone = [task for name, task in old.items() if name not in names and _owns(owned, task)]
     others = {name: old[name] for name in old.keys() - names - {task.name for task in gone}}
@@ -391,12 +391,12 @@ def carry_out(
 
 
 def _add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) -> None:
-    ids, who = here.store.add_tasks(tasks), account.account(None)[0]
+    ids, who = here.store.tasks.add_all(tasks), account.account(None)[0]
     added = [
         (Event(moment, "added", who, text=ledger.when(values)), key)
         for key, values in zip(ids, tasks, strict=True)
     ]
-    here.store.note_all(added)
+    here.store.events.add_all(added)
     for event, key in added:
         log_lines.changed(here, key, event.what, who, event.text, moment)
 
@@ -406,8 +406,8 @@ def _change(here: OpenHome, step: Step, moment: datetime) -> None:
     assert old is not None
     if "schedule" in step.values:
         definition.give_up(here, old, moment)
-    here.store.change_task(old.id, **step.values)
-    told = ledger.difference(old, here.store.task(old.id))
+    here.store.tasks.change(old.id, **step.values)
+    told = ledger.difference(old, here.store.tasks.get(old.id))
     if told:
         _note(here, "changed", old.id, moment, told)
     if "enabled" in step.values:
@@ -419,13 +419,13 @@ def _change(here: OpenHome, step: Step, moment: datetime) -> None:
 
 def _remove(here: OpenHome, step: Step, moment: datetime) -> None:
     assert step.old is not None
-    here.store.change_task(step.old.id, enabled=False, removed=moment)
+    here.store.tasks.change(step.old.id, enabled=False, removed=moment)
     _note(here, "removed", step.old.id, moment)
 
 
 def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:
     who = account.account(None)[0]
-    here.store.note(Event(moment, what, who, text=text), key)
+    here.store.events.add(Event(moment, what, who, text=text), key)
     log_lines.changed(here, key, what, who, text, moment)
 
 

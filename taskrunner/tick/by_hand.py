@@ -45,7 +45,7 @@ def request(
 
     It obeys the task's overlap unless `force`; its slot is the moment of the request, or the given one.
     """
-    live = [] if force else here.store.live(task.id)
+    live = [] if force else here.store.runs.live(task.id)
     decision = policy.requested(task, now, live)
     if not decision.claims:
         raise TaskBusy(f"{task.name} is not run: {decision.reason}; --force runs it side by side")
@@ -55,13 +55,13 @@ def request(
         decision = policy.again(decision, slot)
     run_id = follow_up.write(here, decision, now, forced=force)
     assert run_id is not None  # a manual run never meets the unique key
-    return here.store.run(run_id), decision
+    return here.store.runs.get(run_id), decision
 
 
 def surroundings(here: OpenHome, task: Task) -> Environment:
     """Return what a run of a task would see that is asked for now; raises StateError when it could not start."""
     now, trigger = here.now(), Trigger.MANUAL
-    number = here.store.next_id()
+    number = here.store.connection.next_id()
     asked = Run(number, task.name, now, now, State.PENDING, None, 1, trigger, 1, False)
     found = command.resolve(task, asked, here.config, now)
     files = command.places(found.argv[0], found.env["PATH"], found.cwd)
@@ -81,9 +81,9 @@ def _check_group(here: OpenHome, task: Task) -> None:
     """Raise TaskBusy when the group of a task has no room for a run of it."""
     if task.group is None:
         return
-    limit = here.store.group_limits()[task.group]
-    ids = {other.id for other in here.store.of_group(task.group)}
-    running = [run for run in here.store.running() if run.task_id in ids]
+    limit = here.store.tasks.group_limits()[task.group]
+    ids = {other.id for other in here.store.tasks.of_group(task.group)}
+    running = [run for run in here.store.runs.running() if run.task_id in ids]
     if len(running) >= limit:
         raise TaskBusy(
             f"{task.name} is not run: its group {task.group} has room for {limit}, and {policy.named(running)} "
@@ -111,7 +111,7 @@ def run(
             now = here.now()
             with here.store.transaction():
                 # As it is now that nobody can change or replace it.
-                task = here.store.task(task.name)
+                task = here.store.tasks.get(task.name)
                 asked, decision = request(here, task, slot, now, force=force)
                 mine = me.adopt(asked, task, now) if decision.action is Action.RUN else []
             me.spawn(mine, now)
@@ -119,7 +119,7 @@ def run(
                 me.stop_some(decision.stops)
             echoing = Echoing(here, asked.id, echo)
             with echoing.unless_given_up():
-                while (ended := here.store.run(asked.id)).state in LIVE:
+                while (ended := here.store.runs.get(asked.id)).state in LIVE:
                     if signals:
                         _give_up(here, me, asked.id, signals)
                     me.wait(None if mine else LOOK)
@@ -127,7 +127,7 @@ def run(
                     if not mine:
                         mine = _when_free(here, me, task, asked)
         # While we are a supervisor nobody puts a copy in the place of the store that the output is read from.
-        if here.store.startable(1, here.now()):
+        if here.store.runs.startable(1, here.now()):
             start_tick(here)
         echoing.finish()
     return ended
@@ -190,7 +190,7 @@ def _when_free(here: OpenHome, me: Supervisor, task: Task, asked: Run) -> list[W
     """Take the run that waits for its turn, once that has come."""
     now = here.now()
     with here.store.transaction():
-        free = here.store.may_start(asked.id, now)
+        free = here.store.runs.may_start(asked.id, now)
         mine = me.adopt(asked, task, now) if free else []
     me.spawn(mine, now)
     return mine
@@ -206,7 +206,7 @@ def start_tick(here: OpenHome) -> None:
 def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
     """Send TERM to runs that were marked to stop, and wait for nothing; a later tick kills what does not heed it."""
     for run_id in run_ids:
-        process = here.store.process(run_id)
+        process = here.store.processes.of(run_id)
         if process is None:
             continue
         if not reconcile.seen_from_here(process):
@@ -225,13 +225,13 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
     now, running = here.now(), []
     with here.store.transaction():
         for run_id in run_ids:
-            found = here.store.run(run_id)
+            found = here.store.runs.get(run_id)
             if found.state is State.PENDING:
                 follow_up.finish(
                     here, End(found, State.CANCELLED, f"{reason} before it started", now)
                 )
             elif found.state is State.RUNNING:
-                here.store.ask_to_stop(run_id, State.CANCELLED, reason, now)
+                here.store.processes.ask_to_stop(run_id, State.CANCELLED, reason, now)
                 running.append(run_id)
     if running:
         with supervisor(here) as me:
@@ -242,19 +242,19 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
                 me.turn()
         _end_unseen(here, running)
     here.log.write()
-    return [here.store.run(run_id) for run_id in run_ids]
+    return [here.store.runs.get(run_id) for run_id in run_ids]
 
 
 def _end_unseen(here: OpenHome, run_ids: Sequence[int]) -> None:
     """Record the ends of cancelled runs of containers that are gone: no supervisor of theirs ever will."""
     for run_id in run_ids:
-        process = here.store.process(run_id)
+        process = here.store.processes.of(run_id)
         if process is None or reconcile.seen_from_here(process) or reconcile.carried(process):
             continue
         if not lock.is_held(here.supervisor(process.supervisor)):
             spool.take_up(here)
             with here.store.transaction():
-                found = here.store.run(run_id)
+                found = here.store.runs.get(run_id)
                 if found.state is State.RUNNING and not spool.holds(here, run_id):
                     reconcile.settle(here, found, process, UNSEEN, here.now())
 
@@ -266,14 +266,14 @@ def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:
     """
     now = here.now()
     with here.store.transaction():
-        task = here.store.task(task.name)
+        task = here.store.tasks.get(task.name)
         once = task.enabled and task.kind is Kind.AT
         due = task.requested or (task.next if once else None)
         if due is None:
             return []
         values = {"next": None, "following": None} if once else {}
-        here.store.change_task(task.id, requested=None, **values)
-        run_id = here.store.add_run(
+        here.store.tasks.change(task.id, requested=None, **values)
+        run_id = here.store.runs.add(
             task.id,
             State.CANCELLED,
             now,
@@ -283,14 +283,14 @@ def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:
             reason=f"{reason} before its time",
         )
         assert run_id is not None  # a manual run never meets the unique key
-        follow_up.conclude(here, here.store.run(run_id), now)
-        return [here.store.run(run_id)]
+        follow_up.conclude(here, here.store.runs.get(run_id), now)
+        return [here.store.runs.get(run_id)]
 
 
 def follow(here: OpenHome, run_id: int) -> Iterator[bytes]:
     """Give the output of a run as it grows, b"" when there is nothing new, until the run has ended."""
     sent = 0
-    while here.store.run(run_id).state in LIVE:
+    while here.store.runs.get(run_id).state in LIVE:
         block, sent = _part(here, run_id, sent)
         yield block
     yield from _rest(here, run_id, sent)
@@ -298,14 +298,14 @@ def follow(here: OpenHome, run_id: int) -> Iterator[bytes]:
 
 def read(here: OpenHome, run_id: int) -> Iterator[bytes]:
     """Give the output of a run as far as it has come."""
-    sent, process = 0, here.store.process(run_id)
+    sent, process = 0, here.store.processes.of(run_id)
     end = 0 if process is None else output.written(here.output, process.output, _gap(process))
     while sent < end:  # a command that writes faster than we are read would have no end
         block, sent = _part(here, run_id, sent)
         if not block:
             break
         yield block
-    if here.store.process(run_id) is None:
+    if here.store.processes.of(run_id) is None:
         yield from _rest(here, run_id, sent)
 
 
@@ -315,17 +315,17 @@ def _gap(noted: Process | Run) -> Gap | None:
 
 def _part(here: OpenHome, run_id: int, sent: int) -> tuple[bytes, int]:
     """Return what a live run has written after what was sent, and how much has been sent then."""
-    process = here.store.process(run_id)
+    process = here.store.processes.of(run_id)
     if process is None:
         return b"", sent
     block, end = output.part(here.output, process.output, _gap(process), sent)
     # The file is emptied after the end of the run is recorded: what was read before that is good.
-    return (block, end) if block and here.store.process(run_id) is not None else (b"", sent)
+    return (block, end) if block and here.store.processes.of(run_id) is not None else (b"", sent)
 
 
 def _rest(here: OpenHome, run_id: int, sent: int) -> Iterator[bytes]:
     """Give what is kept of the output of a run that has ended after what was sent."""
-    small, run = here.store.output(run_id), here.store.run(run_id)
+    small, run = here.store.runs.output(run_id), here.store.runs.get(run_id)
     total = run.output_size
     if small is not None:
         yield bounded_output.rest_of(small, total, sent, _gap(run))

@@ -68,12 +68,12 @@ class Claims:
 def _claim_all(here: OpenHome, made: Claims, boot: str, only: Sequence[Task] | None) -> None:
     """Claim what is due."""
     ids, due = None if only is None else [task.id for task in only], True
-    made.known, now = supervisor.Known(here.store.changes()), made.visit.at
+    made.known, now = supervisor.Known(here.store.connection.changes()), made.visit.at
     while due:
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
-            tasks = here.store.due(now, boot, BATCH, ids)
-            live = capacity.by_task(here.store.live_of(tasks))
+            tasks = here.store.tasks.due(now, boot, BATCH, ids)
+            live = capacity.by_task(here.store.runs.live_of(tasks))
             found = _evaluate(here, now, tasks, live, boot)
             made.visit.decisions += _write(here, made, found)
         made.known.tasks.update((task.id, task) for task in tasks)
@@ -105,7 +105,7 @@ def _write(here: OpenHome, made: Claims, found: Sequence[Evaluated]) -> list[Dec
     now = made.visit.at
     try:
         with here.store.savepoint():
-            here.store.change_tasks([(each.task.id, each.changes) for each in found])
+            here.store.tasks.change_all([(each.task.id, each.changes) for each in found])
             plain = [each for each in found if each.is_plain]
             rows = [decision for each in plain for decision in each.decisions]
             follow_up.write_plain(here, rows, now)
@@ -138,7 +138,7 @@ def fill(here: OpenHome, claimed: Sequence[tuple[Task, datetime]]) -> Iterator[i
         batch = claimed[start : start + FILL]
         found = list(_following(batch))
         with here.store.transaction(durable=False):
-            here.store.fill_following(found)
+            here.store.tasks.fill_following(found)
         yield len(batch)
 
 

@@ -30,18 +30,18 @@ def notice(
     event = None if last is None else _clock_event(last, beat)
     if event is not None:
         with here.store.transaction():
-            here.store.note(event)
+            here.store.events.add(event)
     went_back = last is None or beat.at < last.at - clock.STEP_BACK // MS
     _release(here, now, went_back=went_back)
     if went_back:
-        _compute_anew(here, here.store.evaluated_after(now + clock.STEP_BACK), evaluated=now)
-    known, stamp = here.store.fact("zone_data"), clock.zone_stamp()
+        _compute_anew(here, here.store.tasks.evaluated_after(now + clock.STEP_BACK), evaluated=now)
+    known, stamp = here.store.facts.get("zone_data"), clock.zone_stamp()
     if known != stamp:
         if known is not None:  # else the store is new, and so are its slots
             of_task.forget()
-            _move(here, now, here.store.with_slots())
+            _move(here, now, here.store.tasks.with_slots())
         with here.store.transaction():
-            here.store.set_fact("zone_data", stamp)
+            here.store.facts.set("zone_data", stamp)
 
 
 def _clock_event(last: heartbeat.Beat, beat: heartbeat.Beat) -> Event | None:
@@ -57,9 +57,15 @@ def _release(here: OpenHome, now: datetime, *, went_back: bool) -> None:
     """Move the instants to wait for that a clock that was ahead has written, and say so in the ledger."""
     with here.store.transaction():
         found = list(ahead.move(here.store, now, went_back=went_back))
-        if found and (hold := here.store.held(now)) and any(each.task_id is None for each in found):
-            here.store.note(ledger.held(hold))  # so that who asks later reads when it really ended
-        here.store.note_all(
+        if (
+            found
+            and (hold := here.store.facts.held(now))
+            and any(each.task_id is None for each in found)
+        ):
+            here.store.events.add(
+                ledger.held(hold)
+            )  # so that who asks later reads when it really ended
+        here.store.events.add_all(
             (
                 Event(now, "moved", "tick", text=ledger.moved(each.what, each.until, each.instead)),
                 each.task_id,
@@ -75,10 +81,10 @@ def _compute_anew(here: OpenHome, tasks: Sequence[Task], evaluated: datetime | N
             for task in tasks[start : start + TASKS]:
                 with contextlib.suppress(InputError):  # its zone may be gone: its claim says so
                     new = _next_anew(task, evaluated or task.evaluated)
-                    here.store.change_task(task.id, **new)
+                    here.store.tasks.change(task.id, **new)
                     if "anchor" in new and task.anchor is not None:
                         text = ledger.moved("its anchor", task.anchor, new["anchor"])
-                        here.store.note(
+                        here.store.events.add(
                             Event(new["evaluated"], "moved", "tick", text=text), task.id
                         )
 
@@ -89,7 +95,7 @@ def _move(here: OpenHome, now: datetime, tasks: Sequence[Task]) -> None:
     _compute_anew(here, tasks)
     with here.store.transaction():
         for key, text in moved:
-            here.store.note(Event(now, "moved", "tick", text=text), key)
+            here.store.events.add(Event(now, "moved", "tick", text=text), key)
 
 
 def movement(task: Task) -> str | None:

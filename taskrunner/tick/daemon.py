@@ -233,7 +233,7 @@ def _visit(
         made = visit.claims(here, "daemon", period=interval)
         me.stop_some(made.stops)
         me.known = made.known
-        if here.store.posted or here.store.anything_to_send(here.now()):
+        if here.store.outbox.take_new() or here.store.outbox.anything_due(here.now()):
             supervisor.send_off(here, me.carrier)
         for _ in claim.fill(here, made.claimed):
             pass

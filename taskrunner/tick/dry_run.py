@@ -18,7 +18,7 @@ def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) ->
     """Return exactly what a tick at this instant would decide, slot by slot; writes nothing."""
     live = list(_live_then(here, at))
     decisions = [policy.waiting(run, at) for run in live if run.state is State.PENDING]
-    due = [] if here.store.held(at) is not None else _due(here, at, only)
+    due = [] if here.store.facts.held(at) is not None else _due(here, at, only)
     decisions += _would_claim(here, due, live, at)
     return capacity.with_room(here, decisions, live, {task.id: task for task in due})
 
@@ -26,15 +26,17 @@ def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) ->
 def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
     """Give the runs that are live once a tick has settled those that were left behind."""
     gone = reconcile.left_over(here, at)
-    for run in here.store.live():
+    for run in here.store.runs.live():
         if run.id not in gone:
             yield run
-        elif ready := verdict.retry_at(here.store.task_of(run), run, State.LOST, None, at):
+        elif ready := verdict.retry_at(here.store.tasks.of_run(run), run, State.LOST, None, at):
             yield like(run, state=State.PENDING, trigger=Trigger.RETRY, ready=ready)
 
 
 def _due(here: OpenHome, at: datetime, only: Sequence[Task] | None) -> list[Task]:
-    return here.store.due(at, _boot(here), -1, None if only is None else [task.id for task in only])
+    return here.store.tasks.due(
+        at, _boot(here), -1, None if only is None else [task.id for task in only]
+    )
 
 
 def _boot(here: OpenHome) -> str:

@@ -29,13 +29,13 @@ def follow(
     """
     here = find()
     known: dict[int, Iterator[bytes]] = {}  # the outputs of runs that have started
-    waiting = {run.id for run in here.store.live()}
-    last, changes = here.store.newest_run_id(), None
+    waiting = {run.id for run in here.store.runs.live()}
+    last, changes = here.store.runs.newest_id(), None
     while True:
         here = find()
-        before, changes = changes, here.store.changes()
+        before, changes = changes, here.store.connection.changes()
         if changes != before:
-            new = here.store.runs_after(last)
+            new = here.store.runs.after(last)
             last = max([last, *(run.id for run in new)])
             waiting.update(run.id for run in new)
             for run in _over_or_started(here, waiting, ids):
@@ -53,7 +53,7 @@ def _over_or_started(here: OpenHome, waiting: set[int], ids: Sequence[int] | Non
     """Give the runs that wait no more, and forget them."""
     for run_id in sorted(waiting):
         try:
-            run = here.store.run(run_id)
+            run = here.store.runs.get(run_id)
         except UnknownRun:  # it was pruned
             waiting.discard(run_id)
             continue
@@ -66,7 +66,7 @@ def _over_or_started(here: OpenHome, waiting: set[int], ids: Sequence[int] | Non
 def _told(here: OpenHome, known: dict[int, Iterator[bytes]], run_id: int) -> Iterator[Piece]:
     """Give what a run has written since, and its end; then it is known no more."""
     with suppress(UnknownRun):  # it was pruned
-        run = here.store.run(run_id)
+        run = here.store.runs.get(run_id)
         try:
             for _ in range(TURN):
                 block = next(known[run_id])
@@ -77,8 +77,8 @@ def _told(here: OpenHome, known: dict[int, Iterator[bytes]], run_id: int) -> Ite
         except StopIteration:
             pass
         except TaskRunnerError:  # what is left of its output cannot be read
-            run = here.store.run(run_id)
-        yield _ended(here.store.run(run_id))
+            run = here.store.runs.get(run_id)
+        yield _ended(here.store.runs.get(run_id))
     known.pop(run_id, None)
 
 

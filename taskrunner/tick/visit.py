@@ -73,7 +73,7 @@ def _work(
     visit = made.visit
     if visit.busy:
         return visit
-    if here.store.posted or here.store.anything_to_send(visit.at):
+    if here.store.outbox.take_new() or here.store.outbox.anything_due(visit.at):
         supervisor.send_off(here, carrier)
     filling = claim.fill(here, made.claimed)
     if made.stops or supervisor.anything_to_start(here):
@@ -84,7 +84,7 @@ def _work(
         retention.step(here, visit.at, by_age=made.agrees)
     disk_reserve.keep(here.folder)
     if carrier is not None:
-        carrier.tell([*visit.runs, *here.store.ended_unseen(visit.at)])
+        carrier.tell([*visit.runs, *here.store.runs.ended_unseen(visit.at)])
     visit.warning = visit.warning or publish(here)
     here.store.checkpoint()
     return visit
@@ -163,7 +163,7 @@ def claims(
             made.stops = reconcile.reconcile(here, now)
             reconcile.sweep(here)  # here, as others may have made files for rows not yet written
         boot = clock.boot(daemon=caller == "daemon")
-        here.store.see_boot(boot)
+        here.store.facts.see_boot(boot)
         _decide(here, made, boot, only, caller)
         if only is None:
             heartbeat.write(here.path(paths.HEARTBEAT), beat)
@@ -175,9 +175,9 @@ def _decide(
     here: OpenHome, made: claim.Claims, boot: str, only: Sequence[Task] | None, caller: str
 ) -> None:
     """Decide about what waits and what is due, and claim it, unless the store is held."""
-    live, visit = here.store.live(), made.visit
+    live, visit = here.store.runs.live(), made.visit
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
-    if here.store.held(visit.at) is None:
+    if here.store.facts.held(visit.at) is None:
         claim._claim_all(here, made, boot, only)
     log_lines.decided(here, visit.decisions, visit.at, caller)
     visit.decisions = capacity.with_room(here, visit.decisions, live, made.known.tasks)

@@ -17,7 +17,7 @@ from taskrunner.model.values import Event, Progress, untold
 from taskrunner.processes import account, systemctl
 from taskrunner.store import copies
 from taskrunner.store.open_home import OpenHome
-from taskrunner.store.store import MISSING, Store
+from taskrunner.store.store import Store
 
 LOCK_WAIT = 5.0  # seconds
 SPARE = (0, 10, 1000, 100_000)  # ids left out, at each try, for those who use some meanwhile
@@ -55,7 +55,7 @@ def backup(
     progress: Progress = untold,
 ) -> Backup:
     """Write a checked copy of the store, then remove all but the newest `keep` of those we named ourselves."""
-    if here.store.place == MISSING:
+    if here.store.missing:
         raise StateError(f"there is no store in {shown(here.folder)} to copy: add a task first")
     folder = here.path(paths.BACKUPS)
     target = os.path.abspath(place) if place else _free(folder, _name(now))
@@ -66,7 +66,7 @@ def backup(
         if not place:
             os.makedirs(folder, mode=0o700, exist_ok=True)
         _sweep(folder, now)
-        counted = here.store.copy_to(unfinished, progress)
+        counted = here.store.connection.copy_to(unfinished, progress)
         progress("checking the copy", 0, None)
         made = _checked(unfinished, counted)
         os.rename(unfinished, target)
@@ -243,6 +243,6 @@ def _note(store: Store, source: str, kept: str | None, now: datetime) -> None:
     was = "" if kept is None else f"; what was there before is {kept}"
     event = Event(now, "restored", account.account(None)[0], text=f"from {source}{was}")
     with store.transaction():
-        store.note(event)
+        store.events.add(event)
     store.checkpoint()
     store.close()

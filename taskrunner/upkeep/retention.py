@@ -22,7 +22,6 @@ from taskrunner.notify import log_lines
 from taskrunner.processes import output
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.pruning import START, Place
-from taskrunner.store.store import MISSING
 from taskrunner.upkeep import disk_reserve
 
 ROWS = 2000  # in one transaction, or ...
@@ -136,23 +135,23 @@ def step(here: OpenHome, at: datetime, *, by_age: bool) -> None:
         sweep = Sweep(here, at)
         for _ in islice(_due(sweep, by_age), STEPS):
             pass
-        if here.store.free_bytes() > SLACK:
-            here.store.give_back(PAGES)
+        if here.store.pruning.free_bytes() > SLACK:
+            here.store.pruning.give_back(PAGES)
 
 
 def prune(
     here: OpenHome, now: datetime, *, dry_run: bool = False, progress: Progress = untold
 ) -> Pruned:
     """Prune all that is due, step by step, and return what that was; raises StoreBusy or StoreRefused."""
-    if here.store.place == MISSING:
+    if here.store.missing:
         return Pruned(dry_run=dry_run)
     if not dry_run and disk_reserve.needed(here.folder):
         disk_reserve.give_up(here.folder)
-    sweep, size = Sweep(here, now, dry_run), here.store.size()
+    sweep, size = Sweep(here, now, dry_run), here.store.pruning.file_size()
     by_age = _clock_agrees(here, now)
     with sweep.writing():
         if not dry_run:
-            here.store.count_output_bytes()
+            here.store.pruning.count_output_bytes()
     found = Pruned(refused=None if by_age else REFUSED, dry_run=dry_run)
     for taken in _all(sweep, by_age):
         found = _plus(found, taken)
@@ -162,7 +161,7 @@ def prune(
         with suppress(StoreFull):  # even that needs room; what is free in the file is used again
             _give_all_back(here, progress)
         disk_reserve.keep(here.folder)
-    return like(found, freed=size - here.store.size() + sweep.unlinked)
+    return like(found, freed=size - here.store.pruning.file_size() + sweep.unlinked)
 
 
 def _clock_agrees(here: OpenHome, now: datetime) -> bool:
@@ -182,11 +181,11 @@ def _plus(one: Pruned, other: Pruned) -> Pruned:
 
 def _give_all_back(here: OpenHome, progress: Progress) -> None:
     """Cut all that is free off the store's file, as far as others let us."""
-    before, all_of_it = None, here.store.free_bytes()
-    while (free := here.store.free_bytes()) and free != before:
+    before, all_of_it = None, here.store.pruning.free_bytes()
+    while (free := here.store.pruning.free_bytes()) and free != before:
         before = free
         progress("bytes given back", all_of_it - free, all_of_it)
-        here.store.give_back(PAGES)
+        here.store.pruning.give_back(PAGES)
         time.sleep(PAUSE)
     here.store.checkpoint()
 
@@ -215,26 +214,26 @@ def _due(sweep: Sweep, by_age: bool) -> Iterator[Pruned]:
 
 def _progress(sweep: Sweep) -> tuple[datetime, Place]:
     """Return when to walk again, and where to begin."""
-    text = sweep.here.store.fact(PROGRESS) or f"0 {START[0]} {START[1]}"
+    text = sweep.here.store.facts.get(PROGRESS) or f"0 {START[0]} {START[1]}"
     again, finished, run_id = map(int, text.split())
     return clock.from_ms(again), (finished, run_id)
 
 
 def _note_progress(sweep: Sweep, again: datetime, place: Place) -> None:
-    sweep.here.store.set_fact(PROGRESS, f"{clock.to_ms(again)} {place[0]} {place[1]}")
+    sweep.here.store.facts.set(PROGRESS, f"{clock.to_ms(again)} {place[0]} {place[1]}")
 
 
 def _old_runs(sweep: Sweep, place: Place) -> Iterator[Pruned]:
     """Take out the runs that are old, from a place on."""
     store, keep = sweep.here.store, sweep.here.config.keep_runs
-    while batch := store.old_runs(sweep.before, keep, place, ROWS):
+    while batch := store.pruning.old_runs(sweep.before, keep, place, ROWS):
         ids: list[int] = []
         sums = [0, 0, 0]
         with sweep.writing():
             for few in _in_short(iter(batch)):
                 place = few[-1][0]
                 going = [run_id for (_, run_id), may_go in few if may_go]
-                take = store.weigh_runs if sweep.dry else store.drop_runs
+                take = store.pruning.weigh_runs if sweep.dry else store.pruning.drop_runs
                 sums = _added(sums, _each(sweep, take, going))
                 ids += going
             if not sweep.dry:
@@ -289,18 +288,20 @@ def _taken(sweep: Sweep, ids: Sequence[int], runs: int, outputs: int, size: int)
 def _what_is_left(sweep: Sweep) -> Iterator[Pruned]:
     """Take out events that are old, tasks that nothing refers to any more, and files of no run."""
     store = sweep.here.store
-    while ids := store.old_events(sweep.before, -1 if sweep.dry else ROWS):
+    while ids := store.pruning.old_events(sweep.before, -1 if sweep.dry else ROWS):
         with sweep.writing():
-            found = len(ids) if sweep.dry else store.drop_events(ids)
+            found = len(ids) if sweep.dry else store.pruning.drop_events(ids)
         yield Pruned(events=found)
         if sweep.dry:
             break
     with sweep.writing():
         if not sweep.dry:
-            store.drop_unused_tasks(sweep.before, FEW)
+            store.pruning.drop_unused_tasks(sweep.before, FEW)
     young = sweep.at - LEFTOVER
     files, size = sweep.drop_files(
-        store.without_rows([number for number, each in sweep.files.items() if each.touched < young])
+        store.pruning.without_rows(
+            [number for number, each in sweep.files.items() if each.touched < young]
+        )
     )
     yield Pruned(outputs=files, bytes=size)
 
@@ -308,7 +309,9 @@ def _what_is_left(sweep: Sweep) -> Iterator[Pruned]:
 def _too_much_output(sweep: Sweep) -> Iterator[Pruned]:
     """Take out the oldest outputs until no more than `keep_output` is left; the runs stay."""
     store, limit = sweep.here.store, sweep.here.config.keep_output
-    over = store.output_bytes() - sweep.small + sum(each.size for each in sweep.files.values())
+    over = (
+        store.pruning.output_bytes() - sweep.small + sum(each.size for each in sweep.files.values())
+    )
     spent = _until(_oldest(sweep), over - limit)
     more = over > limit
     while more:
@@ -316,7 +319,7 @@ def _too_much_output(sweep: Sweep) -> Iterator[Pruned]:
         sums = [0, 0]
         with sweep.writing():
             for few in _in_short(spent):
-                take = store.weigh_outputs if sweep.dry else store.drop_outputs
+                take = store.pruning.weigh_outputs if sweep.dry else store.pruning.drop_outputs
                 sums = _added(sums, _each(sweep, take, few))
                 ids += few
         more = bool(ids)
@@ -333,8 +336,8 @@ def _until(outputs: Iterator[tuple[int, int]], over: int) -> Iterator[int]:
 def _oldest(sweep: Sweep) -> Iterator[tuple[int, int]]:
     """Give run and bytes of the outputs that may go, the oldest first."""
     store = sweep.here.store
-    files = sorted(store.spent(list(sweep.files)))
+    files = sorted(store.pruning.spent(list(sweep.files)))
     each = ((run_id, sweep.files[run_id].size) for run_id in files)
-    for run_id, size in merge(store.spent_outputs(ROWS), each):
+    for run_id, size in merge(store.pruning.spent_outputs(ROWS), each):
         if run_id not in sweep.gone:
             yield run_id, size

@@ -47,8 +47,8 @@ def furnished(home, tmp_path, monkeypatch):
             door.add(name, ["true"], Cron("0 2 * * *", tz="UTC"))
         store = door._here().store
         run_id = ran(store)
-        ran(store, State.PENDING, slot=store.run(run_id).slot.replace(year=2025))
-        live = store.live()[0].id
+        ran(store, State.PENDING, slot=store.runs.get(run_id).slot.replace(year=2025))
+        live = store.runs.live()[0].id
         door.backup(tmp_path / "copy.db")
     (tmp_path / "tasks.toml").write_text(FILE)
     (tmp_path / "folder.d").mkdir()

@@ -369,7 +369,7 @@ def test_a_bad_add_beside_others_writes_no_row_and_no_event(tell, door, value, w
     tell("add", "other", "--manual", "--", "true")
     tell("add", *words)
     assert [task.name for task in door.tasks()] == ["other"]
-    assert len(door._here().store.events()) == 1
+    assert len(door._here().store.events.all()) == 1
 
 
 @pytest.mark.parametrize(
@@ -523,10 +523,10 @@ def test_a_one_off_in_the_past_runs_only_with_now(tell, door):
 )
 def test_a_bad_set_changes_nothing(tell, refuses, door, value, words):
     tell("add", "x", "--every", "1h", "--", "true")
-    before, events = door.task("x"), door._here().store.events()
+    before, events = door.task("x"), door._here().store.events.all()
     refuses(USAGE, value, "set", "x", *words)
     assert door.task("x") == before
-    assert door._here().store.events() == events
+    assert door._here().store.events.all() == events
 
 
 def test_set_renames_and_followers_keep_following(tell, door):

@@ -52,7 +52,7 @@ def only(found):
 
 
 def who(runner):
-    return runner._here().store.events()[0].by
+    return runner._here().store.events.all()[0].by
 
 
 def ticks(runner, clock, count, **step):
@@ -67,12 +67,14 @@ def write_run(runner, name, *, claimed, started=None, finished=None, **more):
     slot = more.pop("slot", claimed)
     values = {"slot": slot, "first_slot": slot, "trigger": Trigger.SCHEDULE, **more}
     with store.transaction():
-        number = store.add_run(store.task(name).id, State.PENDING, claimed, **values)
+        number = store.runs.add(store.tasks.get(name).id, State.PENDING, claimed, **values)
         if started:
             process = Process(number, "elsewhere", clock_room.boot_id(), "none", 1, 0)
-            store.start([process], started)
+            store.runs.start([process], started)
         if finished:
-            store.finish([End(store.run(number), State.SUCCEEDED, "exit code 0", finished)])
+            store.runs.finish(
+                [End(store.runs.get(number), State.SUCCEEDED, "exit code 0", finished)]
+            )
     return number
 
 
@@ -170,7 +172,7 @@ def test_a_change_is_noted_with_who_made_it(runner, clock):
 def test_defining_a_task_again_is_noted_only_when_that_changes_it(runner):
     for timeout in ("1h", "1h", "2h"):
         runner.add("report", ["true"], HOURLY, replace=True, timeout=timeout)
-    found = [event.text for event in runner._here().store.events()]
+    found = [event.text for event in runner._here().store.events.all()]
     assert found == ["cron 0 * * * * (UTC)", "timeout 1h -> 2h"]
 
 
@@ -234,7 +236,7 @@ def test_of_many_gaps_a_few_are_told_one_by_one(runner, clock):
     with store.transaction():
         for hour in range(5):
             since = at(5 + hour, 0, 21)
-            store.note(ledger.gap(since, since + 30 * MINUTE, rebooted=False))
+            store.events.add(ledger.gap(since, since + 30 * MINUTE, rebooted=False))
     ticks(runner, clock, 1, days=1)
     assert "and 3 more of the kind" in only(runner.explain("report", at=at(3, 0, 21))).reason
 
@@ -259,7 +261,7 @@ def test_a_run_that_an_error_delayed_says_so(runner, clock):
     write_run(runner, "report", claimed=at(12), started=at(13, 1), finished=at(13, 2))
     store = runner._here().store
     with store.transaction():
-        store.note(Event(at(12, 1), "error", "tick", text="the zone is gone"), 1)
+        store.events.add(Event(at(12, 1), "error", "tick", text="the zone is gone"), 1)
     clock.at = at(13, 2)
     said = "it could not be evaluated at 2026-11-20 12:01:00 UTC: the zone is gone"
     assert said in runner.explain("1").slots[0].reason
@@ -351,9 +353,9 @@ def test_a_delay_is_told_with_what_happened_meanwhile_and_nothing_else(runner, c
     store = runner._here().store
     with store.transaction():
         for hour in (10, 15):
-            store.note(ledger.gap(at(hour), at(hour, 30), rebooted=True))
-            store.note(ledger.held(Hold(at(hour), at(hour, 30), "ann")))
-            store.note(Event(at(hour), "error", "tick", text="the moon is full"), 1)
+            store.events.add(ledger.gap(at(hour), at(hour, 30), rebooted=True))
+            store.events.add(ledger.held(Hold(at(hour), at(hour, 30), "ann")))
+            store.events.add(Event(at(hour), "error", "tick", text="the moon is full"), 1)
     write_run(
         runner, "report", claimed=at(13), ready=at(13, 4), started=at(13, 5), finished=at(13, 6)
     )
@@ -480,11 +482,11 @@ def test_a_slot_to_come_of_a_task_that_is_disabled_or_broken_says_so(runner, clo
     runner.add("report", ["true"], HOURLY)
     store = runner._here().store
     with store.transaction():
-        store.change_task(1, error="the moon is full")
+        store.tasks.change(1, error="the moon is full")
     said = "is due then, but the task cannot be evaluated: the moon is full"
     assert only(runner.explain("report", at=at(13))).reason == said
     with store.transaction():
-        store.change_task(1, enabled=False)
+        store.tasks.change(1, enabled=False)
     assert only(runner.explain("report", at=at(13))).reason == "the task is disabled"
 
 
@@ -558,7 +560,7 @@ def test_the_one_who_added_the_task_is_named_whatever_happened_before(runner):
     runner.add("other", ["true"], HOURLY)
     store = runner._here().store
     with store.transaction():
-        store.note(ledger.gap(at(10), at(11), rebooted=True))
+        store.events.add(ledger.gap(at(10), at(11), rebooted=True))
     runner.add("report", ["true"], HOURLY)
     said = only(runner.explain("report", at=at(11))).reason
     assert said.endswith(f"12:00:00 UTC by {who(runner)}")
@@ -650,11 +652,11 @@ def test_a_task_that_cannot_be_evaluated_says_why(runner, clock):
     runner.add("report", ["true"], HOURLY)
     store = runner._here().store
     with store.transaction():
-        store.change_task(1, error="the moon is full")
+        store.tasks.change(1, error="the moon is full")
     clock.forward(hours=1)
     assert "the task cannot be evaluated: the moon is full" in reasons(runner.explain("report"))[0]
     with store.transaction():
-        store.change_task(1, tz="Nowhere/City")
+        store.tasks.change(1, tz="Nowhere/City")
     found = runner.explain("report")
     assert "Nowhere/City" in found.schedule
     assert "Nowhere/City" in only(found).reason
@@ -678,7 +680,7 @@ def with_attempts(runner, count):
     runner.add("report", ["true"], HOURLY)
     store = runner._here().store
     with store.transaction():
-        store.change_task(1, created=at(10))
+        store.tasks.change(1, created=at(10))
     for hour in (11, 12):
         write_run(runner, "report", claimed=at(hour), finished=at(hour))
     for attempt in range(1, count + 1):
@@ -792,8 +794,8 @@ def test_events_of_the_store_that_no_person_made_are_no_changes(runner):
     runner.hold("1h")
     store = runner._here().store
     with store.transaction():
-        store.note(Event(NOON, "something", "tick", text="else"))
-        store.note(ledger.step_back(NOON + MINUTE, NOON))
+        store.events.add(Event(NOON, "something", "tick", text="else"))
+        store.events.add(ledger.step_back(NOON + MINUTE, NOON))
     found = [change.what for change in runner.explain("report").changes]
     assert found == ["added: cron 0 * * * * (UTC)", "held: until 2026-11-20T13:00:00Z"]
 
@@ -895,7 +897,7 @@ def test_a_delay_waits_for_the_end_of_the_run_that_goes_on(runner, clock):
     write_run(runner, "report", claimed=NOON, started=NOON)
     store = runner._here().store
     with store.transaction():
-        store.change_task(1, next=None)
+        store.tasks.change(1, next=None)
     assert [each.run for each in runner.explain("report").slots] == [2]
 
 

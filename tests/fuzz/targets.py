@@ -292,10 +292,10 @@ def a_running_run(here: open_home.OpenHome) -> int:
     """Make a run that a supervisor of the name someone-1 is said to watch."""
     later = dataclasses.replace(here, clock=lambda: NOW + timedelta(minutes=1))
     visit.claims(later, "test")
-    run = later.store.startable(1, later.now())[0]
+    run = later.store.runs.startable(1, later.now())[0]
     process = Process(run.id, "someone-1", clock.boot_id(), "someone-1.1", 1, None)
     with here.store.transaction():
-        here.store.start([process], NOW)
+        here.store.runs.start([process], NOW)
     return run.id
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from taskrunner import Cron, Every, InputError, Manual, TaskRunner, clock as clock_room
-from taskrunner.store import posted
+from taskrunner.store import outbox
 from taskrunner.tick import idle_check
 from tests.samples import wait_for
 
@@ -375,14 +375,16 @@ def test_a_store_without_rules_pays_no_statement_for_a_run(home, clock, monkeypa
         runner.run("x")
         store = runner._here().store
         asked = []
-        real = store._run
-        monkeypatch.setattr(store, "_run", lambda sql, v=(): (asked.append(sql), real(sql, v))[1])
+        real = store.connection.run
+        monkeypatch.setattr(
+            store.connection, "run", lambda sql, v=(): (asked.append(sql), real(sql, v))[1]
+        )
         runner.run("x")
     assert not [sql for sql in asked if "outbox" in sql or "told" in sql]
 
 
 def test_what_is_done_with_is_kept_up_to_a_number(told, monkeypatch, home):
-    monkeypatch.setattr(posted, "KEPT", 3)
+    monkeypatch.setattr(outbox, "KEPT", 3)
     told.runner.add("x", ["true"], Manual(), notify="success=@ops")
     for _ in range(6):
         told.runner.run("x")

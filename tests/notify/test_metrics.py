@@ -143,9 +143,9 @@ def test_counters_survive_pruning(runner, text):
     for number in range(6):
         ran(store, State.FAILED if number % 2 else State.SUCCEEDED, NOON - (20 - number) * DAY)
     before = samples(text())
-    taken = store.old_runs(NOON, 1, (-(2**63), 0), 100)
+    taken = store.pruning.old_runs(NOON, 1, (-(2**63), 0), 100)
     with store.transaction():
-        assert store.drop_runs([run_id for (_, run_id), may_go in taken if may_go])[0] > 2
+        assert store.pruning.drop_runs([run_id for (_, run_id), may_go in taken if may_go])[0] > 2
     after = samples(text())
     for name in ("runs_total", "run_duration_seconds_sum", "run_lateness_seconds_count"):
         assert after[f"taskrunner_{name}"] == before[f"taskrunner_{name}"]
@@ -250,7 +250,7 @@ def test_a_run_that_is_touched_after_its_end_is_counted_once(runner, text):
 
 def test_the_cost_does_not_grow_with_the_number_of_runs(runner, text):
     runner.add("a", ["true"], Manual())
-    connection = runner._here().store._connection
+    connection = runner._here().store.connection.raw
 
     def cost():
         steps = []
@@ -417,7 +417,7 @@ def test_the_alert_rules_name_only_metrics_and_labels_that_there_are(runner, tex
     runner.tick()
     store = runner._here().store
     ran(store)
-    store._connection.execute(
+    store.connection.raw.execute(
         "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed, started) "
         "VALUES (1, 1, 1, 'manual', 'running', 1, 1)"
     )

@@ -212,7 +212,7 @@ def orphan(door, home, tmp_path):
     )
     add(door, shell, max_output=100_000, now=True)
     with start(home, "tick") as supervisor:
-        wait_for(lambda: any(found.pid for _, found in door._here().store.processes()))
+        wait_for(lambda: any(found.pid for _, found in door._here().store.processes.with_runs()))
         supervisor.kill()
     (tmp_path / "go").touch()
     wait_for((tmp_path / "done").exists)
@@ -272,7 +272,7 @@ def test_why_it_is_stopped_is_on_the_row_before_the_signal_is_sent(door, home, t
     add(door, shell, max_silence="1s", kill_after="5s", now=True)
     thread = ticking(home)
     wait_for((tmp_path / "told").exists)
-    ((_, process),) = door._here().store.processes()
+    ((_, process),) = door._here().store.processes.with_runs()
     assert process.stop_reason == "stopped after 1s of silence"
     thread.join()
     (run,) = door.history()
@@ -361,7 +361,7 @@ def test_an_expression_that_python_knows_no_more_is_a_failure_with_a_reason(door
     add(door, "echo x", expect="x")
     store = door._here().store
     with store.transaction():
-        store.change_task(door.task("x").id, expect="(")
+        store.tasks.change(door.task("x").id, expect="(")
     assert "its output cannot be searched: " in door.run("x").reason
 
 

@@ -142,12 +142,12 @@ def test_what_is_cut_without_holes_is_remembered_in_the_row(door, home, tmp_path
     shell = f"head -c 2000000 /dev/zero; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
     door.add("x", shell=shell, schedule=Manual(), now=True, max_output=LIMIT, cwd="/")
     with start(home, "tick") as supervisor:
-        wait_for(lambda: any(found.pid for _, found in door._here().store.processes()))
+        wait_for(lambda: any(found.pid for _, found in door._here().store.processes.with_runs()))
         supervisor.kill()
     (run,) = door.history("x")
     wait_for(lambda: sum(map(len, door.log(run))) >= 2_000_000)
     door.tick()  # this cuts it
-    process = door._here().store.process(run.id)
+    process = door._here().store.processes.of(run.id)
     assert (process.cut_at, process.left_out) == (50_000, 2_000_000 - LIMIT)
     middle = bounded_output.mark(2_000_000 - LIMIT)
     half = bytes(50_000)
@@ -374,10 +374,10 @@ def test_a_lease_that_a_task_holds_on_its_own_output_holds_up_no_tick(home, door
         door, "evil", LEASE.format(kind=kind, up=f"{tmp_path}/up"), timeout="1h", max_output=LIMIT
     )
     with start(home, "tick") as supervisor:
-        wait_for(lambda: any(found.pid for _, found in door._here().store.processes()))
+        wait_for(lambda: any(found.pid for _, found in door._here().store.processes.with_runs()))
         supervisor.kill()
     wait_for((tmp_path / "up").exists)
-    ((run, process),) = door._here().store.processes()
+    ((run, process),) = door._here().store.processes.with_runs()
     door.add("good", ["true"], Manual(), now=True, cwd="/")
     with quick():
         door.tick()

@@ -80,7 +80,7 @@ def test_a_hidden_run_outlives_its_supervisor_and_is_stopped_when_it_is_cancelle
 
 def noted(door):
     """The process of the run that is running, once it is known."""
-    return next((each for _, each in door._here().store.processes() if each.pid), None)
+    return next((each for _, each in door._here().store.processes.with_runs() if each.pid), None)
 
 
 def test_where_there_is_no_proc_a_group_lives_as_long_as_the_kernel_says_so(monkeypatch):

@@ -145,7 +145,7 @@ def test_a_task_that_cannot_be_evaluated_takes_no_place_of_another(runner):
     runner.add("sound", ["true"], Every("1h"), tz="UTC")
     store = runner._here().store
     with store.transaction():
-        store.change_task(store.task("broken").id, tz="Mars/Olympus")
+        store.tasks.change(store.tasks.get("broken").id, tz="Mars/Olympus")
     assert [each.task for each in runner.next(count=2)] == ["sound", "sound"]
     assert {each.task for each in runner.agenda(runner.now() + timedelta(days=1))} == {"sound"}
 

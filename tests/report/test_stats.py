@@ -228,17 +228,17 @@ def test_what_was_pruned_counts_when_the_span_has_no_beginning(runner, store, ho
 def test_a_span_is_found_by_an_index(store):
     scope = Scope(since=NOON, until=NOON + DAY)
     sql = f"EXPLAIN QUERY PLAN SELECT task_id, state FROM runs WHERE {scope.where}"
-    ((*_, step),) = store._rows(sql)
+    ((*_, step),) = store.connection.rows(sql)
     assert "runs_ended" in step
 
 
 def test_figures_are_of_one_moment_whoever_writes_meanwhile(runner, store, home):
     other = open_store(str(home))
-    with store.unchanged():
-        before = store.counts(Scope())
+    with store.connection.unchanged():
+        before = store.figures.counts(Scope())
         ran(other)
-        assert store.counts(Scope()) == before == []
-    assert len(store.counts(Scope())) == 1
+        assert store.figures.counts(Scope()) == before == []
+    assert len(store.figures.counts(Scope())) == 1
     other.close()
 
 

@@ -106,7 +106,7 @@ def back(runner, clock, at=NOON + timedelta(minutes=1)):
 
 
 def events(runner, what="moved"):
-    return [event.text for event in runner._here().store.events() if event.what == what]
+    return [event.text for event in runner._here().store.events.all() if event.what == what]
 
 
 @pytest.mark.parametrize("ahead_by", [timedelta(hours=2), timedelta(hours=4), timedelta(days=3653)])
@@ -128,7 +128,7 @@ def test_a_retry_is_made_as_long_after_the_clock_was_set_right_as_its_delay_is(
         for run in failing.history("report")
         if run.state is State.PENDING and run.ready > clock() + timedelta(minutes=10)
     ]
-    assert failing._here().store.run(run.id).state is State.FAILED
+    assert failing._here().store.runs.get(run.id).state is State.FAILED
 
 
 def test_later_slots_run_once_the_retry_has(failing, clock):
@@ -194,12 +194,14 @@ def test_messages_are_sent_again_at_once_and_what_goes_on_is_told_again_in_time(
     store, task = runner._here().store, runner.task("report")
     run = runner.history("report")[0]
     with store.transaction():
-        store.post("failure", task.id, run.id, "ops", None, AHEAD, due=AHEAD + timedelta(minutes=5))
-        store.set_told(task.id, "ops", "failure", AHEAD)
+        store.outbox.post(
+            "failure", task.id, run.id, "ops", None, AHEAD, due=AHEAD + timedelta(minutes=5)
+        )
+        store.outbox.set_notified(task.id, "ops", "failure", AHEAD)
     back(runner, clock)
-    rows = store._rows("SELECT due, created FROM outbox WHERE due IS NOT NULL")
+    rows = store.connection.rows("SELECT due, created FROM outbox WHERE due IS NOT NULL")
     assert rows == [(int(clock().timestamp() * 1000),) * 2]
-    assert store.told(task.id) == {("ops", "failure"): clock()}
+    assert store.outbox.notified(task.id) == {("ops", "failure"): clock()}
     assert any("message to ops" in text for text in events(runner))
 
 
@@ -210,18 +212,18 @@ def test_a_run_that_goes_on_keeps_its_limits_and_its_stop_is_sent(runner, clock)
     clock.at = AHEAD
     block(runner, "report")
     store = runner._here().store
-    (run,) = store.running()
+    (run,) = store.runs.running()
     with store.transaction():
-        store.ask_to_stop(run.id, State.CANCELLED, "cancelled by a test", clock())
+        store.processes.ask_to_stop(run.id, State.CANCELLED, "cancelled by a test", clock())
         long = AHEAD + timedelta(minutes=7)
-        store.post("long", run.task_id, run.id, "ops", None, long, due=long)
+        store.outbox.post("long", run.task_id, run.id, "ops", None, long, due=long)
     clock.at = NOON
     with store.transaction():
         told = [each.what for each in ahead.move(store, clock(), went_back=True)]
-    (run,) = store.running()
+    (run,) = store.runs.running()
     assert run.started == clock()
-    assert store.process(run.id).stop_at == clock()
-    since, _ = store.long_since(run.id)
+    assert store.processes.of(run.id).stop_at == clock()
+    since, _ = store.outbox.long_since(run.id)
     assert since == clock() + timedelta(minutes=7)
     assert told == [
         "a message to ops",

@@ -28,18 +28,18 @@ def store(runner, home):
 def add_run(store, slot=NOON, state=State.PENDING, trigger=Trigger.SCHEDULE, **more):
     values = {"slot": slot, "first_slot": slot, "trigger": trigger, "reason": "because", **more}
     with store.transaction():
-        return store.add_run(1, state, NOON, **values)
+        return store.runs.add(1, state, NOON, **values)
 
 
 def started(store, run_id, **more):
     process = Process(run_id, "nobody", "boot", "slot", 7, **more)
     with store.transaction():
-        store.start([process], NOON)
-    return store.run(run_id)
+        store.runs.start([process], NOON)
+    return store.runs.get(run_id)
 
 
 def test_tasks_that_are_added_together_have_ids_and_values_of_their_own(store):
-    usual = vars(store.task("x"))
+    usual = vars(store.tasks.get("x"))
     own = ("kind", "schedule", "env", "created", "evaluated", "kill_after", "catch_up", "overlap")
     base = {name: usual[name] for name in own} | {"enabled": True, "command": ("true",)}
     given = [
@@ -49,11 +49,11 @@ def test_tasks_that_are_added_together_have_ids_and_values_of_their_own(store):
         {**base, "name": "d", "requested": NOON},
     ]
     with store.transaction():
-        first = store.add_task({**base, "name": "gone"})
-        store.change_task(first, removed=NOON)
-        ids = store.add_tasks(given)
+        first = store.tasks.add({**base, "name": "gone"})
+        store.tasks.change(first, removed=NOON)
+        ids = store.tasks.add_all(given)
     assert ids == [first + 1, first + 2, first + 3, first + 4]
-    found = [store.task(key) for key in ids]
+    found = [store.tasks.get(key) for key in ids]
     assert [(each.name, each.command, each.nice, each.env, each.requested) for each in found] == [
         ("a", ("echo", "a"), None, {}, None),
         ("b", ("true",), 5, {}, None),
@@ -61,14 +61,14 @@ def test_tasks_that_are_added_together_have_ids_and_values_of_their_own(store):
         ("d", ("true",), None, {}, NOON),
     ]
     with store.transaction():
-        assert store.add_tasks([]) == []
+        assert store.tasks.add_all([]) == []
 
 
 def test_a_slot_gets_one_row_and_no_second(store):
     assert add_run(store) == 2
     assert add_run(store) is None
     assert add_run(store, attempt=2, trigger=Trigger.RETRY) is not None
-    assert len(store.history()) == 2
+    assert len(store.runs.history()) == 2
 
 
 def test_a_manual_run_never_eats_a_slot(store):
@@ -92,85 +92,87 @@ def test_a_pending_run_is_started_once(store):
     run_id = add_run(store)
     process = Process(run_id, "me", "boot", "slot", 7)
     with store.transaction():
-        store.start([process], NOON)
+        store.runs.start([process], NOON)
     with pytest.raises(AssertionError), store.transaction():
-        store.start([process], NOON)
-    assert store.run(run_id).state is State.RUNNING
+        store.runs.start([process], NOON)
+    assert store.runs.get(run_id).state is State.RUNNING
 
 
 def test_a_run_ends_once(store):
     run = started(store, add_run(store))
     with store.transaction():
-        (ended,) = store.finish(
+        (ended,) = store.runs.finish(
             [End(run, State.SUCCEEDED, "exit code 0", NOON, Outcome(exit_code=0))]
         )
         assert ended.state is State.SUCCEEDED
-        assert store.finish([End(run, State.LOST, "late news", NOON)]) == []
-    assert store.run(run.id).state is State.SUCCEEDED
-    assert store.process(run.id) is None
+        assert store.runs.finish([End(run, State.LOST, "late news", NOON)]) == []
+    assert store.runs.get(run.id).state is State.SUCCEEDED
+    assert store.processes.of(run.id) is None
 
 
 def test_what_finish_returns_is_what_was_written(store):
     run = started(store, add_run(store))
     outcome = Outcome(exit_code=3, cpu_seconds=1.5, peak_memory=50_000_000)
     with store.transaction():
-        (ended,) = store.finish([End(run, State.FAILED, "exit code 3", NOON, outcome, b"abc", 3)])
-    assert ended == store.run(run.id)
-    assert store.output(run.id) == b"abc"
+        (ended,) = store.runs.finish(
+            [End(run, State.FAILED, "exit code 3", NOON, outcome, b"abc", 3)]
+        )
+    assert ended == store.runs.get(run.id)
+    assert store.runs.output(run.id) == b"abc"
 
 
 def test_the_task_remembers_its_last_run_and_last_success(store):
     good = started(store, add_run(store))
-    assert store.task("x").last_run is None  # it counts when it has ended
+    assert store.tasks.get("x").last_run is None  # it counts when it has ended
     with store.transaction():
-        store.finish([End(good, State.SUCCEEDED, "exit code 0", NOON + timedelta(seconds=5))])
+        store.runs.finish([End(good, State.SUCCEEDED, "exit code 0", NOON + timedelta(seconds=5))])
     bad = started(store, add_run(store, NOON + timedelta(minutes=1)))
     with store.transaction():
-        store.finish([End(bad, State.FAILED, "exit code 1", NOON + timedelta(minutes=2))])
-    task = store.task("x")
+        store.runs.finish([End(bad, State.FAILED, "exit code 1", NOON + timedelta(minutes=2))])
+    task = store.tasks.get("x")
     assert (task.last_state, task.last_success) == (State.FAILED, NOON + timedelta(seconds=5))
 
 
 def test_who_first_says_why_a_run_is_stopped_stands(store):
     run = started(store, add_run(store))
     with store.transaction():
-        assert store.ask_to_stop(run.id, State.CANCELLED, "by ann", NOON)
-        assert not store.ask_to_stop(run.id, State.TIMED_OUT, "too long", NOON)
-    assert store.process(run.id).stop_reason == "by ann"
+        assert store.processes.ask_to_stop(run.id, State.CANCELLED, "by ann", NOON)
+        assert not store.processes.ask_to_stop(run.id, State.TIMED_OUT, "too long", NOON)
+    assert store.processes.of(run.id).stop_reason == "by ann"
 
 
 def test_runs_start_oldest_slot_first_one_at_a_time_per_task(store):
     add_run(store, NOON)
     early = add_run(store, NOON - timedelta(hours=1))
-    assert [run.id for run in store.startable(10, NOON)] == [early]
+    assert [run.id for run in store.runs.startable(10, NOON)] == [early]
     started(store, early)
-    assert store.startable(10, NOON) == []
+    assert store.runs.startable(10, NOON) == []
 
 
 def test_a_task_that_allows_it_has_several_running(store):
     with store.transaction():
-        store.change_task(1, overlap="allow", max_instances=2)
+        store.tasks.change(1, overlap="allow", max_instances=2)
     ids = [add_run(store, NOON + timedelta(minutes=n)) for n in range(3)]
     started(store, ids[0])
-    assert [run.id for run in store.startable(10, NOON)] == ids[1:]
+    assert [run.id for run in store.runs.startable(10, NOON)] == ids[1:]
     started(store, ids[1])
-    assert store.startable(10, NOON) == []
+    assert store.runs.startable(10, NOON) == []
 
 
 def test_a_transaction_is_all_or_nothing(store):
     with pytest.raises(ZeroDivisionError), store.transaction():  # noqa: PT012
-        store.change_task(1, cwd="/half")
+        store.tasks.change(1, cwd="/half")
         raise ZeroDivisionError
-    assert store.task("x").cwd is None
+    assert store.tasks.get("x").cwd is None
 
 
 def test_a_savepoint_undoes_only_itself(store):
     with store.transaction():
-        store.change_task(1, cwd="/kept")
+        store.tasks.change(1, cwd="/kept")
         with pytest.raises(ZeroDivisionError), store.savepoint():  # noqa: PT012
-            store.change_task(1, cwd="/undone")
+            store.tasks.change(1, cwd="/undone")
             raise ZeroDivisionError
-    assert store.task("x").cwd == "/kept"
+    assert store.tasks.get("x").cwd == "/kept"
 
 
 def test_every_option_of_a_task_comes_back_as_it_went_in(runner):
@@ -201,17 +203,19 @@ def test_a_name_is_unique_until_the_task_is_removed(runner, store):
     runner.remove("x")
     assert runner.add("x", ["true"], Manual()).id == 2
     with pytest.raises(UnknownTask):
-        store.task("1")
+        store.tasks.get("1")
 
 
 def test_history_is_paged_newest_first_and_filtered(store):
     for minute in range(5):
         state = State.SKIPPED if minute % 2 else State.MISSED
         add_run(store, NOON + timedelta(minutes=minute), state)
-    assert [run.id for run in store.history(limit=2)] == [6, 5]
-    assert [run.id for run in store.history(states=[State.SKIPPED])] == [5, 3]
-    assert store.history(store.ids_ever("x"), since=NOON + timedelta(milliseconds=1)) == []
-    assert len(store.history([1], until=NOON)) == 5
+    assert [run.id for run in store.runs.history(limit=2)] == [6, 5]
+    assert [run.id for run in store.runs.history(states=[State.SKIPPED])] == [5, 3]
+    assert (
+        store.runs.history(store.tasks.ids_ever("x"), since=NOON + timedelta(milliseconds=1)) == []
+    )
+    assert len(store.runs.history([1], until=NOON)) == 5
 
 
 def test_another_writer_who_stays_makes_the_store_busy(store, home, monkeypatch):
@@ -221,36 +225,36 @@ def test_another_writer_who_stays_makes_the_store_busy(store, home, monkeypatch)
     other = open_store(str(home))
     with pytest.raises(StoreBusy, match=r"taskrunner\.db"), other.transaction():
         pass
-    assert [task.name for task in other.tasks()] == ["x"]  # readers do not wait
+    assert [task.name for task in other.tasks.all()] == ["x"]  # readers do not wait
     blocker.execute("ROLLBACK")
     blocker.close()
     with other.transaction():
-        other.change_task(1, cwd="/later")
+        other.tasks.change(1, cwd="/later")
     other.close()
 
 
 def test_each_thread_has_a_connection_of_its_own(store):
     found = []
-    thread = threading.Thread(target=lambda: found.extend((store.tasks(), store.close())))
+    thread = threading.Thread(target=lambda: found.extend((store.tasks.all(), store.close())))
     thread.start()
     thread.join()
     assert [task.name for task in found[0]] == ["x"]
-    assert [task.name for task in store.tasks()] == ["x"]
+    assert [task.name for task in store.tasks.all()] == ["x"]
 
 
 def test_a_connection_is_not_carried_across_a_fork(store):
-    store.tasks()
-    before = store._connection
+    store.tasks.all()
+    before = store.connection.raw
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if store._connection is not before and store.tasks() else 1)
+        os._exit(0 if store.connection.raw is not before and store.tasks.all() else 1)
     assert os.waitpid(pid, 0)[1] == 0
-    assert store._connection is before
+    assert store.connection.raw is before
 
 
 def test_claims_survive_a_power_cut_by_default_and_notes_need_not(store):
     def synchronous():
-        return store._rows("PRAGMA synchronous")[0][0]
+        return store.connection.rows("PRAGMA synchronous")[0][0]
 
     assert synchronous() == 2  # FULL
     with store.transaction(durable=False):
@@ -259,18 +263,18 @@ def test_claims_survive_a_power_cut_by_default_and_notes_need_not(store):
 
 
 def test_the_file_is_private_and_in_write_ahead_mode(store, home):
-    store.tasks()
+    store.tasks.all()
     with store.transaction():
-        store.change_task(1, cwd="/x")
+        store.tasks.change(1, cwd="/x")
     for place in home.glob("taskrunner.db*"):
         assert place.stat().st_mode & 0o777 == 0o600, place
-    assert store._rows("PRAGMA journal_mode")[0][0] == "wal"
-    assert store._rows("PRAGMA foreign_keys")[0][0] == 1
+    assert store.connection.rows("PRAGMA journal_mode")[0][0] == "wal"
+    assert store.connection.rows("PRAGMA foreign_keys")[0][0] == 1
 
 
 def test_a_checkpoint_leaves_no_log_behind(store, home):
     with store.transaction():
-        store.change_task(1, cwd="/x")
+        store.tasks.change(1, cwd="/x")
     store.checkpoint()
     assert (home / "taskrunner.db-wal").stat().st_size == 0
 
@@ -290,7 +294,7 @@ def test_two_who_make_the_store_at_once_make_one(home):
             start.wait()
             made = open_store(str(home), create=True)
             with made.transaction():
-                made.note(Event(NOON, "here"))
+                made.events.add(Event(NOON, "here"))
             made.close()
         except Exception as exc:  # noqa: BLE001  shown by the assert below
             faults.append(exc)
@@ -301,7 +305,7 @@ def test_two_who_make_the_store_at_once_make_one(home):
     for thread in threads:
         thread.join()
     made = open_store(str(home))
-    assert (faults, len(made.events())) == ([], 4)
+    assert (faults, len(made.events.all())) == ([], 4)
     made.close()
 
 
@@ -326,33 +330,33 @@ def test_a_home_may_have_any_name(tmp_path, name, clock):
 
 
 def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch):
-    asked, asks = [], store._run
+    asked, asks = [], store.connection.run
 
     def listening(sql, values=()):
         asked.append((sql, values))
         return asks(sql, values)
 
-    monkeypatch.setattr(store, "_run", listening)
-    store.live()
-    store.live(1)
-    store.running()
-    store.running_count()
-    store.startable(16, NOON)
-    store.soonest(NOON)
-    store.group_limits()
-    store.of_group("db")
-    store.processes()
-    store.being_stopped()
-    store.history(store.ids_ever("x"))
-    store.due(NOON, "boot", 200)
-    store.task("x")
-    run = store.run(add_run(store))
-    store.concerned(run, tells=False)
-    store.any_concerned([run], tells=False)
-    store.anything_to_send(NOON)
-    store.told(1)
-    store.long_since(1)
-    store.succeeded_before(1, 1)
+    monkeypatch.setattr(store.connection, "run", listening)
+    store.runs.live()
+    store.runs.live(1)
+    store.runs.running()
+    store.runs.running_count()
+    store.runs.startable(16, NOON)
+    store.runs.soonest(NOON)
+    store.tasks.group_limits()
+    store.tasks.of_group("db")
+    store.processes.with_runs()
+    store.processes.being_stopped()
+    store.runs.history(store.tasks.ids_ever("x"))
+    store.tasks.due(NOON, "boot", 200)
+    store.tasks.get("x")
+    run = store.runs.get(add_run(store))
+    store.tasks.concerned(run, tells=False)
+    store.tasks.any_concerned([run], tells=False)
+    store.outbox.anything_due(NOON)
+    store.outbox.notified(1)
+    store.outbox.long_since(1)
+    store.figures.succeeded_before(1, 1)
     monkeypatch.undo()
     small = (
         "SCAN processes",
@@ -365,6 +369,6 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
     )
     for sql, values in asked:
         if sql.startswith("SELECT"):
-            plan = [row[3] for row in store._rows(f"EXPLAIN QUERY PLAN {sql}", values)]
+            plan = [row[3] for row in store.connection.rows(f"EXPLAIN QUERY PLAN {sql}", values)]
             scans = [step for step in plan if step.startswith("SCAN") and step not in small]
             assert not [scan for scan in scans if "runs_running" not in scan], (sql, plan)

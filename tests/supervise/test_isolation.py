@@ -147,13 +147,13 @@ def left(three, home, clock):
     """The three runs when their supervisor is dead: running in the store, with an output each."""
     here = three._here()
     visit.claims(here, "test")
-    runs = here.store.live()
+    runs = here.store.runs.live()
     for run in runs:
         with open(home / "output" / f"gone-{run.id}.1", "w") as file:
             file.write(f"{run.task}\n")
     inode = {run.id: (home / "output" / f"gone-{run.id}.1").stat().st_ino for run in runs}
     with here.store.transaction():
-        here.store.start(
+        here.store.runs.start(
             [
                 Process(run.id, f"gone-{run.id}", "another boot", f"gone-{run.id}.1", inode[run.id])
                 for run in runs
@@ -192,8 +192,8 @@ def test_a_run_that_cannot_be_reconciled_ends_and_the_others_do(left, home, spoi
 def test_a_run_that_cannot_be_looked_after_is_not_ended_while_it_may_live(left, spoil):
     here = left._here()
     with here.store.transaction():
-        here.store._run("UPDATE processes SET boot_id = ?", (reconcile.clock.boot_id(),))
-        here.store._run(
+        here.store.connection.run("UPDATE processes SET boot_id = ?", (reconcile.clock.boot_id(),))
+        here.store.connection.run(
             "UPDATE processes SET pid = ?, pid_started = ?, pid_namespace = ?",
             (
                 os.getpid(),
@@ -204,7 +204,7 @@ def test_a_run_that_cannot_be_looked_after_is_not_ended_while_it_may_live(left, 
     spoil(reconcile, "_why_lost")
     with here.store.transaction():
         assert reconcile.reconcile(here, here.now()) == []
-    assert {run.state for run in here.store.live()} == {State.RUNNING}
+    assert {run.state for run in here.store.runs.live()} == {State.RUNNING}
 
 
 def test_a_file_that_cannot_be_swept_up_keeps_no_tick_from_its_work(left, home, monkeypatch):
@@ -226,7 +226,7 @@ def test_a_file_that_cannot_be_swept_up_keeps_no_tick_from_its_work(left, home, 
 def spooled(left):
     """The same, when their ends are in the spool."""
     here = left._here()
-    for run, process in here.store.processes():
+    for run, process in here.store.processes.with_runs():
         ended = Outcome(exit_code=0)
         size = len(run.task) + 1
         each = spool.Spooled(

@@ -100,7 +100,9 @@ def test_a_word_that_is_no_text_is_one_failed_row(runner, home):
         runner.add(name, ["true"], Every("1h"), now=True)
     here = runner._here()
     with here.store.transaction():  # as no verb would write it
-        here.store._run("UPDATE tasks SET command = ? WHERE name = 'bad'", ('["true", "\\ud800"]',))
+        here.store.connection.run(
+            "UPDATE tasks SET command = ? WHERE name = 'bad'", ('["true", "\\ud800"]',)
+        )
     runner.tick()
     found = {run.task: run for run in runner.history()}
     assert found["good"].state is State.SUCCEEDED

@@ -51,7 +51,7 @@ def read(place):
 def started_run(door):
     """The id of the run that is running and whose child has been noted."""
     store = door._here().store
-    for run, process in store.processes():
+    for run, process in store.processes.with_runs():
         if process.pid is not None:
             return run.id
     return None
@@ -137,7 +137,7 @@ def test_a_recycled_pid_is_not_mistaken_for_the_child(door, orphan):
     run, _ = orphan()
     store = door._here().store
     with store.transaction():  # the number now belongs to a process started at another time
-        store.note_child(run, os.getpid(), alive.started_ticks(os.getpid()) + 1)
+        store.processes.note_child(run, os.getpid(), alive.started_ticks(os.getpid()) + 1)
     door.tick()
     assert door.run_of(run).state is State.LOST
 
@@ -146,7 +146,7 @@ def test_a_child_in_another_pid_namespace_is_waited_for_until_its_time_is_up(doo
     run, pid = orphan(timeout="1h", kill_after="10s")
     store = door._here().store
     with store.transaction():
-        store._run("UPDATE processes SET pid_namespace = 1, pid = 1")
+        store.connection.run("UPDATE processes SET pid_namespace = 1, pid = 1")
     door.tick()
     assert door.run_of(run).state is State.RUNNING
     with later(door, hours=1, seconds=20) as late:
@@ -159,7 +159,7 @@ def test_a_child_in_another_pid_namespace_without_timeout_is_lost_after_a_day(do
     run, _ = orphan(timeout=None)
     store = door._here().store
     with store.transaction():
-        store._run("UPDATE processes SET pid_namespace = 1")
+        store.connection.run("UPDATE processes SET pid_namespace = 1")
     for hours, state in ((23, State.RUNNING), (25, State.LOST)):
         with later(door, hours=hours) as late:
             late.tick()
@@ -170,10 +170,10 @@ def test_a_child_that_was_never_noted_is_found_by_its_output(door, orphan):
     run, pid = orphan()
     store = door._here().store
     with store.transaction():  # as if the supervisor had died right after the spawn
-        store._run("UPDATE processes SET pid = NULL, pid_started = NULL")
+        store.connection.run("UPDATE processes SET pid = NULL, pid_started = NULL")
     door.tick()
     assert door.run_of(run).state is State.RUNNING
-    assert store.process(run).pid == pid
+    assert store.processes.of(run).pid == pid
 
 
 def test_a_run_whose_child_was_never_made_is_lost(door, orphan):
@@ -182,7 +182,7 @@ def test_a_run_whose_child_was_never_made_is_lost(door, orphan):
     wait_for(lambda: not alive.started_ticks(pid))
     store = door._here().store
     with store.transaction():
-        store._run("UPDATE processes SET pid = NULL, pid_started = NULL")
+        store.connection.run("UPDATE processes SET pid = NULL, pid_started = NULL")
     door.tick()
     assert "about to start" in door.run_of(run).reason
 
@@ -221,7 +221,7 @@ def test_the_output_of_a_run_under_a_living_supervisor_is_left_alone(door, home,
 
 def test_who_is_alive_is_never_told_by_a_pid_alone(orphan, door):
     run, _ = orphan()
-    process = door._here().store.process(run)
+    process = door._here().store.processes.of(run)
     assert reconcile.alive(process)
     assert not reconcile.alive(replace(process, pid_started=process.pid_started - 1))
     assert not reconcile.alive(replace(process, pid_started=None))
@@ -237,7 +237,7 @@ def test_a_run_that_was_marked_to_be_stopped_but_never_told_is_stopped_by_a_late
         run = wait_for(lambda: started_run(door))
         store = door._here().store
         with store.transaction():  # as a cancel that dies before it sends the signal
-            store.ask_to_stop(run, State.CANCELLED, "cancelled by ann", door.now())
+            store.processes.ask_to_stop(run, State.CANCELLED, "cancelled by ann", door.now())
         door.tick()
         assert door.run_of(run).state is State.RUNNING
         with later(door, minutes=1) as late:

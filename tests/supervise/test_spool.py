@@ -14,7 +14,7 @@ import pytest
 
 from taskrunner import After, Every, Manual, State, TaskRunner, schema
 from taskrunner.model.values import Outcome
-from taskrunner.store.store import Store
+from taskrunner.store.tasks import Tasks
 from taskrunner.supervise import spool
 from taskrunner.supervise.systemd import record
 from tests.samples import NOON, ROOT, start, wait_for
@@ -37,7 +37,7 @@ def waiting(door, home, tmp_path):
     )
     with start(home, "tick") as supervisor:
         wait_for((tmp_path / "up").exists)
-        wait_for(lambda: [p for _, p in door._here().store.processes() if p.pid])
+        wait_for(lambda: [p for _, p in door._here().store.processes.with_runs() if p.pid])
         yield supervisor
         (tmp_path / "up").unlink(missing_ok=True)
         if supervisor.poll() is None:
@@ -118,7 +118,7 @@ def test_a_take_up_that_dies_before_it_removed_the_file_is_done_again(door, spoo
 def test_a_take_up_that_dies_halfway_leaves_run_and_file_as_they_were(
     door, home, spooled, monkeypatch
 ):
-    monkeypatch.setattr(Store, "any_concerned", die)
+    monkeypatch.setattr(Tasks, "any_concerned", die)
     door.set("x", retries=0)
     with pytest.raises(KeyboardInterrupt):
         spool.take_up(door._here())
@@ -150,7 +150,7 @@ def test_a_spooled_file_that_cannot_be_read_is_set_aside_and_told_of_once(door, 
     (home / "spool" / "7.1-abc.json").write_text(text)
     door.tick()
     assert [place.name for place in (home / "spool").iterdir()] == ["7.1-abc.json.refused"]
-    (event,) = [each for each in door._here().store.events() if each.what == "error"]
+    (event,) = [each for each in door._here().store.events.all() if each.what == "error"]
     assert "7.1-abc.json" in event.text
     assert door.tick().idle
 
@@ -273,7 +273,7 @@ def test_a_supervisor_needs_none_of_its_files_any_more(home, tmp_path):
 def test_a_run_that_was_being_cancelled_is_cancelled_also_through_the_spool(door, home, spooled):
     store = door._here().store
     with store.transaction():
-        store.ask_to_stop(2, State.CANCELLED, "cancelled by ann", door.now())
+        store.processes.ask_to_stop(2, State.CANCELLED, "cancelled by ann", door.now())
     door.tick()
     run = door.run_of(2)
     assert (run.state, run.reason) == (State.CANCELLED, "cancelled by ann (exit code 3)")

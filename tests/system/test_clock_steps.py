@@ -125,7 +125,7 @@ def test_steps_while_runs_are_in_progress_run_nothing_twice_and_end_nothing(
         clock.step(**length)
         goes_on(door, clock)
     nothing_twice(log, door)
-    events = [event.what for event in door._here().store.events()]
+    events = [event.what for event in door._here().store.events.all()]
     print(Counter(events), len(log.read_text().splitlines()), "runs over", len(steps), "steps")
     assert events.count("step back") >= 3 and events.count("gap") >= 3
     for task in door.tasks():

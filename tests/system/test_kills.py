@@ -77,7 +77,7 @@ def door(home, log, tmp_path, monkeypatch):
 
 def stop_children(door):
     """End the children that a supervisor left behind; they are in sessions of their own."""
-    for _, process in door._here().store.processes():
+    for _, process in door._here().store.processes.with_runs():
         if process.pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -345,10 +345,10 @@ def test_no_child_of_a_killed_supervisor_is_forgotten(home, tmp_path):
         door.add("x", ["sleep", "300"], Every("1h"), now=True, timeout="1h")
         with start(home, "tick") as supervisor:
             wait_for(lambda: door.status().running)
-            wait_for(lambda: door._here().store.processes()[0][1].pid)
+            wait_for(lambda: door._here().store.processes.with_runs()[0][1].pid)
             supervisor.kill()
         door.tick()
-        ((_, process),) = door._here().store.processes()
+        ((_, process),) = door._here().store.processes.with_runs()
         assert alive.group_lives(process.pid)
         door.cancel("x")
         assert not alive.group_lives(process.pid)

@@ -56,7 +56,7 @@ def test_tasks_are_added_with_their_options_and_the_file_they_came_from(runner, 
 def test_many_new_tasks_are_not_read_one_by_one(runner, apply):
     apply(manual("first"))
     asked = []
-    runner._here().store._connection.set_trace_callback(asked.append)
+    runner._here().store.connection.raw.set_trace_callback(asked.append)
 
     def read(text):
         asked.clear()

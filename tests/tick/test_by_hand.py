@@ -137,7 +137,7 @@ def test_a_detached_run_that_replaces_another_stops_it_at_once(door, home, tmp_p
     add(door, shell=f"[ -e {tmp_path}/quick ] || sleep 300", overlap="replace")
     thread, found = in_background(home, "x")
     (old,) = running(door)
-    wait_for(lambda: door._here().store.process(old.id).pid)
+    wait_for(lambda: door._here().store.processes.of(old.id).pid)
     (tmp_path / "quick").touch()
     asked = door.run("x", detach=True)
     wait_for(lambda: door.run_of(asked.id).state is State.SUCCEEDED)
@@ -280,7 +280,7 @@ def test_a_child_of_a_chain_that_replaces_is_stopped_at_once(door, tmp_path):
     thread.join()
     (old,) = wait_for(lambda: door.history("child", state="running"))
     wait_for(lambda: door.output(old))  # it has got past its question for the file
-    wait_for(lambda: door._here().store.process(old.id).pid)
+    wait_for(lambda: door._here().store.processes.of(old.id).pid)
     (tmp_path / "quick").touch()
     door.run("parent")
     wait_for(lambda: door.run_of(old.id).state is State.CANCELLED)

@@ -128,7 +128,7 @@ def test_a_daemon_that_is_started_again_in_its_container_makes_no_boot(namespace
 def test_a_run_that_ended_with_its_container_is_lost_at_once(namespace, door, home):
     door.add("x", ["sleep", "1000"], Manual(), now=True)
     process, pid = namespace(*daemon(home))
-    wait_for(lambda: door.status().running and door._here().store.processes()[0][1].pid)
+    wait_for(lambda: door.status().running and door._here().store.processes.with_runs()[0][1].pid)
     os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=100)
     door.tick()
@@ -415,7 +415,7 @@ def test_a_cancel_from_outside_ends_a_run_in_a_container(namespace, door, home):
     )
     process, pid = namespace(*daemon(home))
     (run,) = wait_for(lambda: door.history("slow", state="running"))
-    wait_for(lambda: door._here().store.process(run.id).pid)
+    wait_for(lambda: door._here().store.processes.of(run.id).pid)
     (run,) = door.cancel("slow", reason="enough")
     assert (run.state, run.reason) == (State.CANCELLED, "enough (exit code 3)")
     assert door.output(run).count(b"told") == 1

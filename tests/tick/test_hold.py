@@ -21,7 +21,7 @@ def store(runner):
 
 
 def events(store):
-    return [(event.what, event.by, event.text) for event in store.events()][1:]
+    return [(event.what, event.by, event.text) for event in store.events.all()][1:]
 
 
 def fact(home, name):

@@ -44,13 +44,13 @@ def dump(home):
 def block(runner, name, number=1):
     """Leave a task with a run that looks running, as a supervisor elsewhere would."""
     here = runner._here()
-    store, task = here.store, here.store.task(name)
+    store, task = here.store, here.store.tasks.get(name)
     from taskrunner.model.values import Process
 
     with store.transaction():
         slot = here.now() - timedelta(seconds=number)
         values = {"slot": slot, "first_slot": slot, "trigger": Trigger.MANUAL}
-        run_id = store.add_run(task.id, State.PENDING, here.now(), **values)
+        run_id = store.runs.add(task.id, State.PENDING, here.now(), **values)
         process = Process(
             run_id,
             "elsewhere",
@@ -59,7 +59,7 @@ def block(runner, name, number=1):
             1,
             pid_namespace=0,  # not to be seen from here
         )
-        store.start([process], here.now())
+        store.runs.start([process], here.now())
     return run_id
 
 
@@ -276,7 +276,9 @@ def test_a_queued_slot_waits_and_a_newer_one_takes_its_place(runner, clock):
     assert (newest.state, displaced.state) == (State.PENDING, State.SKIPPED)
     here = runner._here()
     with here.store.transaction():
-        here.store.finish([End(here.store.run(blocking), State.SUCCEEDED, "done", clock())])
+        here.store.runs.finish(
+            [End(here.store.runs.get(blocking), State.SUCCEEDED, "done", clock())]
+        )
     runner.tick()
     assert runner.run_of(newest.id).state is State.SUCCEEDED
 
@@ -317,8 +319,10 @@ def test_a_pending_run_past_its_deadline_is_missed_when_it_could_start(runner, c
     assert waiting.state is State.PENDING
     here = runner._here()
     with here.store.transaction():
-        here.store.change_task(1, next=None)
-        here.store.finish([End(here.store.run(blocking), State.SUCCEEDED, "done", clock())])
+        here.store.tasks.change(1, next=None)
+        here.store.runs.finish(
+            [End(here.store.runs.get(blocking), State.SUCCEEDED, "done", clock())]
+        )
     clock.forward(minutes=6)
     runner.tick()
     missed = runner.run_of(waiting.id)
@@ -412,7 +416,7 @@ def test_a_step_back_by_more_starts_anew_and_runs_nothing_twice(runner, clock):
         "2026 12:04",
         "2026 12:05",
     ]
-    assert any(event.what == "step back" for event in runner._here().store.events())
+    assert any(event.what == "step back" for event in runner._here().store.events.all())
 
 
 def test_a_gap_in_the_ticks_is_written_down_with_its_cause(runner, clock, monkeypatch):
@@ -425,7 +429,7 @@ def test_a_gap_in_the_ticks_is_written_down_with_its_cause(runner, clock, monkey
     monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
     clock.forward(minutes=20)
     runner.tick()
-    gaps = [event.text for event in runner._here().store.events() if event.what == "gap"]
+    gaps = [event.text for event in runner._here().store.events.all() if event.what == "gap"]
     assert len(gaps) == 2
     assert "since 2026-11-20T12:02:30Z: the clock entry did not fire" in gaps[0]
     assert "since 2026-11-20T12:12:30Z: reboot" in gaps[1]

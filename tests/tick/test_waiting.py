@@ -72,7 +72,9 @@ def test_a_deadline_that_passes_while_the_group_is_full_makes_the_slot_missed(ru
     clock.forward(minutes=6)
     here = runner._here()
     with here.store.transaction():
-        here.store.finish([End(here.store.run(blocking), State.SUCCEEDED, "done", clock())])
+        here.store.runs.finish(
+            [End(here.store.runs.get(blocking), State.SUCCEEDED, "done", clock())]
+        )
     runner.tick()
     (run,) = runner.history("member")
     assert (run.state, run.started) == (State.MISSED, None)

@@ -39,8 +39,8 @@ def test_a_copy_beside_writers_is_consistent(filled, tmp_path):
             while not over.is_set():
                 store = other._here().store
                 with store.transaction():
-                    number = store.add_task({**vars_of(store), "name": os.urandom(8).hex()})
-                    store.add_run(
+                    number = store.tasks.add({**vars_of(store), "name": os.urandom(8).hex()})
+                    store.runs.add(
                         number,
                         State.SKIPPED,
                         other.now(),
@@ -50,7 +50,7 @@ def test_a_copy_beside_writers_is_consistent(filled, tmp_path):
                     )
 
     def vars_of(store):
-        task = store.task("x")
+        task = store.tasks.get("x")
         names = "enabled kind schedule command env created evaluated kill_after catch_up overlap"
         return {name: getattr(task, name) for name in names.split()}
 
@@ -95,7 +95,7 @@ def test_what_is_restored_is_what_was_copied_and_what_it_replaces_is_kept(filled
     assert done.kept == str(home / "backups" / "before-restore-20261120T120000Z.db")
     filled.restore(done.kept)
     assert [task.name for task in filled.tasks()] == ["x", "y"]
-    (event,) = [each for each in filled._here().store.events() if each.what == "restored"]
+    (event,) = [each for each in filled._here().store.events.all() if each.what == "restored"]
     assert "before-restore" in event.text
 
 
@@ -143,11 +143,11 @@ def test_slots_since_the_copy_are_caught_up_with_and_its_live_runs_are_lost(
     runner.tick()
     store = runner._here().store
     with store.transaction():  # it runs while the copy is made
-        number = store.add_run(
+        number = store.runs.add(
             2, State.RUNNING, clock(), slot=clock(), first_slot=clock(), trigger="manual"
         )
-        store._run("UPDATE runs SET started = claimed WHERE id = ?", (number,))
-        store._run(
+        store.connection.run("UPDATE runs SET started = claimed WHERE id = ?", (number,))
+        store.connection.run(
             "INSERT INTO processes (run_id, supervisor, boot_id, output, inode) "
             "VALUES (?, 'gone', 'boot', 'gone.1', 1)",
             (number,),

@@ -142,7 +142,7 @@ def test_an_outcome_is_recorded_by_the_ballast_when_the_disk_fills_up_meanwhile(
         disk_reserve._make(str(disk.home / "ballast"))
         with start(disk.home, "tick") as supervisor:
             wait_for((tmp_path / "up").exists)
-            wait_for(lambda: [p for _, p in door._here().store.processes() if p.pid])
+            wait_for(lambda: [p for _, p in door._here().store.processes.with_runs() if p.pid])
             disk.fill()
             (tmp_path / "up").unlink()
             assert supervisor.wait(100) == 0
@@ -156,7 +156,7 @@ def test_an_outcome_stays_in_memory_while_not_even_the_spool_takes_it(disk, tmp_
         door.add("x", shell=WAITS.format(tmp_path), schedule=Manual(), now=True)
         with start(disk.home, "tick") as supervisor:
             wait_for((tmp_path / "up").exists)
-            wait_for(lambda: [p for _, p in door._here().store.processes() if p.pid])
+            wait_for(lambda: [p for _, p in door._here().store.processes.with_runs() if p.pid])
             disk.fill()
             (tmp_path / "up").unlink()
             time.sleep(3)
@@ -593,7 +593,9 @@ def test_ten_thousand_runs_are_pruned_where_no_temporary_file_can_be_made(home, 
         slots = [old + timedelta(seconds=number) for number in range(10_000)]
         values = {"task_id": task.id, "state": State.MISSED, "trigger": Trigger.SCHEDULE}
         with store.transaction():
-            store.add_runs({**values, "claimed": at, "slot": at, "first_slot": at} for at in slots)
+            store.runs.add_all(
+                {**values, "claimed": at, "slot": at, "first_slot": at} for at in slots
+            )
     for _ in range(2):  # runs are pruned by age once the clock was seen to go on
         assert without_temporary_folders(home, "tick")[1:] == ("", 0)
     _, err, code = without_temporary_folders(home, "prune")

@@ -158,19 +158,21 @@ def test_a_task_that_was_removed_goes_when_nothing_refers_to_it(door, store, clo
     clock.forward(days=91)
     door.tick()
     tick(door, clock)
-    ids = {task.id: task.name for task in store.known()}
+    ids = {task.id: task.name for task in store.figures.known()}
     assert ids == {1: "x", 2: "y"}  # x is in the totals
     assert door.stats("x").total.runs == 1
 
 
 def test_events_that_are_old_go(door, store, clock):
     with store.transaction():
-        store.note(Event(OLD, "gap", "tick", text="long ago"))
-        store.note(Event(NOON, "gap", "tick", text="now"))
-    store._run("UPDATE events SET id = -id WHERE text = 'long ago'")  # as if it had come first
-    before = len(store.events())
+        store.events.add(Event(OLD, "gap", "tick", text="long ago"))
+        store.events.add(Event(NOON, "gap", "tick", text="now"))
+    store.connection.run(
+        "UPDATE events SET id = -id WHERE text = 'long ago'"
+    )  # as if it had come first
+    before = len(store.events.all())
     assert door.prune().events == 1
-    assert len(store.events()) == before - 1
+    assert len(store.events.all()) == before - 1
 
 
 # ---- the figures of what is gone
@@ -226,7 +228,7 @@ def test_totals_hold_what_the_pruned_runs_came_to(door, store, clock):
     for number in range(4):
         ran(store, S, OLD + number * MINUTE, took=3 * SECOND)
     tick(door, clock)
-    rows = store._rows("SELECT state, runs, started, duration FROM totals ORDER BY state")
+    rows = store.connection.rows("SELECT state, runs, started, duration FROM totals ORDER BY state")
     assert rows == [("cancelled", 1, 0, 0), ("succeeded", 2, 2, 6_000)]
 
 
@@ -248,7 +250,7 @@ def test_the_oldest_outputs_go_when_there_are_too_many_and_the_runs_stay(door, s
     assert (done.runs, done.outputs) == (0, 3)
     assert left(door) == ids
     assert [len(block) for block in outputs(door, *ids[3:])] == [1000, 1000]
-    assert store.output_bytes() <= 2500
+    assert store.pruning.output_bytes() <= 2500
 
 
 def test_a_log_says_that_its_output_was_pruned(door, store, settle, home, capsys):
@@ -313,9 +315,9 @@ def test_the_output_of_a_run_that_goes_goes_with_it(door, store, clock, home):
         ran(store, ended=OLD + (1 + number) * MINUTE)
     place = large(home, big)
     tick(door, clock)
-    assert store.output(small) is None
+    assert store.runs.output(small) is None
     assert not place.exists()
-    assert store.output_bytes() == 0
+    assert store.pruning.output_bytes() == 0
 
 
 def test_a_file_of_no_run_goes_after_a_day(door, store, home, clock):
@@ -332,15 +334,15 @@ def test_a_file_of_no_run_goes_after_a_day(door, store, home, clock):
 
 def test_what_all_outputs_come_to_is_counted_as_they_come_and_go(door, store):
     ids = [ran(store, ended=NOON + n * SECOND, output=random_text(500)) for n in range(3)]
-    ((size,),) = store._rows("SELECT sum(length(data)) FROM outputs")
-    assert store.output_bytes() == size
+    ((size,),) = store.connection.rows("SELECT sum(length(data)) FROM outputs")
+    assert store.pruning.output_bytes() == size
     with store.transaction():
-        store.drop_outputs(ids[:2])
-    ((size,),) = store._rows("SELECT sum(length(data)) FROM outputs")
-    assert store.output_bytes() == size
-    store._run("UPDATE facts SET value = 7 WHERE name = 'output_bytes'")
+        store.pruning.drop_outputs(ids[:2])
+    ((size,),) = store.connection.rows("SELECT sum(length(data)) FROM outputs")
+    assert store.pruning.output_bytes() == size
+    store.connection.run("UPDATE facts SET value = 7 WHERE name = 'output_bytes'")
     door.prune()  # adds them up, whoever wrote past us
-    assert store.output_bytes() == size
+    assert store.pruning.output_bytes() == size
 
 
 # ---- the clock
@@ -408,7 +410,7 @@ def test_outputs_beyond_their_size_go_whatever_the_clock_says(
     boot.off = 3_600_000
     tick(again(door), clock)
     assert agreed[-1] is False
-    assert store.output_bytes() < 1500
+    assert store.pruning.output_bytes() < 1500
 
 
 # ---- a little at a time
@@ -492,7 +494,7 @@ def test_a_store_that_is_held_by_another_keeps_no_tick_from_its_end(door, store,
 
 def test_what_is_old_is_found_by_an_index(store):
     values = {"before": 1, "finished": 0, "id": 0, "rows": 10, "keep": 2}
-    steps = [row[3] for row in store._rows("EXPLAIN QUERY PLAN " + pruning.OLD, values)]
+    steps = [row[3] for row in store.connection.rows("EXPLAIN QUERY PLAN " + pruning.OLD, values)]
     assert any("runs_ended" in step for step in steps)
     assert not any(step.startswith("SCAN runs") for step in steps)
 
@@ -562,9 +564,9 @@ def test_a_dry_run_writes_nothing_and_says_what_would_go(door, store, settle, ho
     place = large(home, first)
     settle(keep_runs=2, keep_output=72_900)
     again(door)
-    rows = list(store._connection.iterdump())
+    rows = list(store.connection.raw.iterdump())
     would = door.prune(dry_run=True)
-    assert list(store._connection.iterdump()) == rows
+    assert list(store.connection.raw.iterdump()) == rows
     assert place.exists()
     done = door.prune()
     assert would == Pruned(done.runs, done.outputs, done.bytes, done.events, dry_run=True)
@@ -581,7 +583,7 @@ def test_the_disk_gets_back_what_is_not_needed(door, store, home):
     after = (home / "taskrunner.db").stat().st_size
     assert done.freed > 1_500_000
     assert before - after == done.freed
-    assert store.free_bytes() == 0
+    assert store.pruning.free_bytes() == 0
 
 
 def test_a_tick_gives_back_a_little_when_much_is_free(door, store, clock, monkeypatch):
@@ -590,10 +592,10 @@ def test_a_tick_gives_back_a_little_when_much_is_free(door, store, clock, monkey
     for number in range(40):
         ran(store, ended=OLD + number * MINUTE, output=random_text(20_000))
     tick(door, clock)
-    free = store.free_bytes()
+    free = store.pruning.free_bytes()
     tick(door, clock)
     assert free > 100_000
-    assert store.free_bytes() <= free - 40 * 4096
+    assert store.pruning.free_bytes() <= free - 40 * 4096
 
 
 def test_where_there_is_no_store_there_is_nothing_to_prune(runner, home):

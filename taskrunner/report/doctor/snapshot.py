@@ -8,7 +8,7 @@ from taskrunner.home.config import Config
 from taskrunner.model.answers import Finding
 from taskrunner.model.record import field, record
 from taskrunner.model.values import Event, Hold, Posted, Severity, Task
-from taskrunner.store import ahead, posted
+from taskrunner.store import ahead
 from taskrunner.store.health import Health, health
 from taskrunner.store.store import open_store
 from taskrunner.tasks import options
@@ -90,11 +90,11 @@ def _opened(snapshot: Snapshot) -> Snapshot:
             snapshot.health,
             snapshot.beat,
             open=True,
-            tasks=store.tasks(),
-            events=store.events(),
-            hold=store.held(snapshot.now),
-            zone_stamp=store.fact("zone_data"),
-            messages=posted.newest(store, posted.KEPT),
+            tasks=store.tasks.all(),
+            events=store.events.all(),
+            hold=store.facts.held(snapshot.now),
+            zone_stamp=store.facts.get("zone_data"),
+            messages=store.outbox.newest(),
             parked=ahead.wrong(store, snapshot.now),
         )
     except TaskRunnerError as exc:

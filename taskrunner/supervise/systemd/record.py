@@ -132,13 +132,15 @@ def _record(folder: str, end: Told) -> None:
 def _still_ours(here: OpenHome, end: Told) -> Watched | None:
     """Return the run that has ended, with its output; None when its end is known already."""
     try:
-        run, process = here.store.run(end.run_id), here.store.process(end.run_id)
+        run, process = here.store.runs.get(end.run_id), here.store.processes.of(end.run_id)
     except UnknownRun:  # an older store was put back meanwhile
         return None
     if run.state is not State.RUNNING or process is None or process.supervisor != end.unit:
         return None
     gap = bounded_output.noted(process.cut_at, process.left_out)
-    return Watched(run, terms(here.store.task_of(run)), _slot(here, process.output), end.unit, gap)
+    return Watched(
+        run, terms(here.store.tasks.of_run(run)), _slot(here, process.output), end.unit, gap
+    )
 
 
 def _not_before(start: datetime | None, at: datetime) -> datetime:

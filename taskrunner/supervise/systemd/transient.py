@@ -90,7 +90,6 @@ class Transient:
 
     def send_off(self) -> None:
         """Let what is to be told be sent, by a unit of its own, unless one is at it."""
-        self.here.store.posted = False
         if not lock.is_held(self.here.path(paths.SENDER)):
             words = program.words(program.own(), self.here.folder, "notify", "--send")
             name = f"taskrunner-send-{os.urandom(4).hex()}"

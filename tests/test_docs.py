@@ -146,7 +146,7 @@ def perform(page: Path, folder: Path, start: time) -> list[tuple[Step, int, str]
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     parts = re.split(r"\x1e(\d+)\x1e\n", done.stdout)

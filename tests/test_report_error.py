@@ -51,10 +51,10 @@ def test_a_plain_tick_whose_stderr_is_closed_keeps_its_exit_code(place):
 def tick_that_raises(place, folder, error):
     """Run a plain tick in which an exception comes up, by a module that Python loads at its start."""
     (folder / "sitecustomize.py").write_text(
-        "from taskrunner import doorman, tick\n"
+        "from taskrunner.tick import idle_check, visit\n"
         f"def fail(*args, **named): raise {error}\n"
-        "doorman.idle = lambda *args: False\n"
-        "tick.tick = fail\n"
+        "idle_check.idle = lambda *args: False\n"
+        "visit.tick = fail\n"
     )
     env = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
     return subprocess.run(program(place, "tick"), env=env, capture_output=True, text=True)

@@ -497,10 +497,10 @@ def test_only_the_row_of_the_task_has_its_secrets(home):
 
 def test_a_report_of_a_bug_has_the_way_there_and_no_values(home, tmp_path):
     code = (
-        "import sys; from taskrunner import cli; from taskrunner.api.task_runner import TaskRunner\n"
+        "import sys; from taskrunner.cli import main; from taskrunner.api.task_runner import TaskRunner\n"
         "def broken(self, *a, **k): raise RuntimeError('it broke')\n"
         "TaskRunner.add = broken\n"
-        f"sys.exit(cli.main(['--home', {str(home)!r}, 'add', 'a', '--manual', '--env', 'TOKEN={SECRET}', '--', 'x']))"
+        f"sys.exit(main.main(['--home', {str(home)!r}, 'add', 'a', '--manual', '--env', 'TOKEN={SECRET}', '--', 'x']))"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)

@@ -117,17 +117,27 @@ def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) ->
     last = End(run, end.state, verdict.with_note(reason, why), end.at)
     writes: Sequence[Callable[[], list[Run]]] = (
         lambda: _finish(here, [bare], retry=retry),
-        lambda: here.store.runs.finish([last]),
+        lambda: _finish_barely(here, last),
     )
     for write in writes:
+        mark = here.log.mark()
         try:
             with here.store.savepoint():
                 return write()
         except (StoreBusy, StoreRefused):
             raise
         except Exception as again:  # noqa: BLE001  as above
+            here.log.forget(mark)
             log_lines.fault(here, f"{run.task}: the end of run {run.id}, without its output", again)
     return []
+
+
+def _finish_barely(here: OpenHome, end: End) -> list[Run]:
+    """Record that a run has ended, and nothing that follows from it."""
+    ended = here.store.runs.finish([end])
+    for run in ended:
+        log_lines.ended(here, run)
+    return ended
 
 
 def _finish(here: OpenHome, ends: Sequence[End], *, retry: bool) -> list[Run]:

@@ -132,7 +132,7 @@ def _draw(place: Path, base: Path, output: Path) -> None:
     python = places.environment(place, base, "matplotlib")
     folder = output.with_suffix("")
     code = {"PYTHONPATH": str(Path(__file__).parents[2]), "MPLCONFIGDIR": str(place)}
-    timing.run(python, "-P", "-m", "benchmarks.plots", _figures(output), folder, more=code)
+    timing.run(python, "-P", "-m", "tests.benchmarks.plots", _figures(output), folder, more=code)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ FIGURES = "figures.json"
 OPENING = """\
 # What it costs
 
-<!-- Written by tests/benchmarks/run. Do not edit: change benchmarks/report.py or benchmarks/reasons.py. -->
+<!-- Written by tests/benchmarks/run. Do not edit: change tests/benchmarks/report.py or tests/benchmarks/reasons.py. -->
 
 What taskrunner costs beside what people would use instead, and beside the least that the machine allows, measured
 in one run. `tests/benchmarks/run` in a checkout makes a page like this one on your machine, in half an hour.

@@ -18,7 +18,16 @@ ELSEWHERE = {
     "install": "it writes to the host",
     "uninstall": "it writes to the host",
 }
-NOT_HERE = ("--watch", "import crontab --", "crontab -l", "... |", "env -i", "* * * *", "source <(")
+NOT_HERE = (
+    "--watch",
+    "log -f --all",
+    "import crontab --",
+    "crontab -l",
+    "... |",
+    "env -i",
+    "* * * *",
+    "source <(",
+)
 OUTSIDE = re.compile(r"(?<![\w.])/(?:var|mnt|opt|srv|etc|usr)/[\w./-]+")
 MAY_WARN = {"prune": {0, 1}, "status": {0, 1, 2}}
 

@@ -219,7 +219,7 @@ def evil_home(tmp_path):
 
 
 EVERY_VERB = [
-    *(["ls"], ["metrics"], ["completion", "bash"], ["rm", EVIL]),
+    *(["ls"], ["metrics"], ["completion", "bash"], ["rm", EVIL], ["delete", EVIL]),
     *(
         ["env", "a"],
         ["env", "d"],
@@ -249,6 +249,8 @@ EVERY_VERB = [
         ["prune", "--dry-run"],
         ["backup"],
         ["resume"],
+        ["pause"],
+        ["unpause"],
         ["disable", "a"],
         ["enable", "a"],
     ),

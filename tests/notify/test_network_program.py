@@ -84,12 +84,11 @@ def test_there_is_one_sender_however_many_are_started(living, home, tmp_path):
 def test_what_is_posted_while_the_sender_is_at_work_is_sent_by_it(living, home, tmp_path):
     channel(home, f'echo "$TASKRUNNER_RUN" >> {tmp_path}/told; sleep 1', repeat="always")
     living.add("x", ["false"], Manual(), notify="@c")
-    living.run("x")
+    first = living.run("x")
     wait_for((tmp_path / "told").exists)
-    living.run("x")
-    living.run("x")
+    runs = [first, living.run("x"), living.run("x")]
     wait_for(lambda: {each.state for each in living.outbox()} == {"sent"})
-    assert (tmp_path / "told").read_text() == "1\n2\n3\n"
+    assert (tmp_path / "told").read_text().split() == [str(run.id) for run in runs]
 
 
 def test_a_sender_that_is_killed_is_followed_by_another(living, home, tmp_path):

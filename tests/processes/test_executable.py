@@ -104,7 +104,7 @@ def test_nothing_is_executed_on_a_disk_that_says_so(tmp_path):
     said = (
         f"mount -t tmpfs -o noexec tmpfs {tmp_path}/disk && printf '#!/bin/sh\\n' >{tmp_path}/disk/x && "
         f"chmod 755 {tmp_path}/disk/x && exec {sys.executable} -c "
-        f"'from taskrunner import executable; print(executable.fault(\"{tmp_path}/disk/x\"))'"
+        f"'from taskrunner.processes import executable; print(executable.fault(\"{tmp_path}/disk/x\"))'"
     )
     done = subprocess.run(["unshare", "--mount", "sh", "-c", said], capture_output=True, text=True)
     if done.returncode:

@@ -308,10 +308,10 @@ def test_an_output_that_cannot_be_removed_keeps_no_other(three, home, clock, mon
 def ticks_that_raise(home, folder, error):
     """Three ticks in which an exception comes up; returns what each has said, and its exit code."""
     (folder / "sitecustomize.py").write_text(
-        "import os\nfrom taskrunner import doorman, tick\n"
+        "import os\nfrom taskrunner.tick import idle_check, visit\n"
         f"def fail(*args, **named): raise {error}\n"
-        "doorman.idle = lambda *args: False\n"
-        "tick.tick = fail\n"
+        "idle_check.idle = lambda *args: False\n"
+        "visit.tick = fail\n"
     )
     env = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
     found = []

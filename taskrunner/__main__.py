@@ -58,11 +58,11 @@ def _be_patient(*, kept: bool = False) -> None:
 
 
 def _names(given: str | None) -> int:
-    """Do what the verb does for a shell that waits for each key."""
-    from taskrunner import names
+    """Print the names of the tasks, for a shell that completes them: it asks at each key, so no parser is loaded."""
+    from taskrunner.store.open_home import task_names
 
     with contextlib.suppress(OSError):
-        sys.stdout.write("".join(f"{name}\n" for name in names.names(given)))
+        sys.stdout.write("".join(f"{name}\n" for name in task_names(given)))
         sys.stdout.flush()
     return 0
 
@@ -77,14 +77,14 @@ def _idle(given: str | None) -> bool:
 def _tick(given: str | None) -> int:
     """Do what the verb does, without the parser of all verbs."""
     _be_patient()
-    from taskrunner import complaint, errors, report_error
+    from taskrunner import errors, report_error
     from taskrunner.store import open_home
     from taskrunner.tick import visit as tick
 
     def due(text: str) -> bool:
         # cron sends a mail for each sentence, and comes again in a minute.
         watched = sys.stderr is not None and sys.stderr.isatty()
-        return watched or complaint.due(paths.find(given), text, clock.now_ms())
+        return watched or report_error.is_new(paths.find(given), text, clock.now_ms())
 
     def tell(text: str) -> None:
         if due(text):

@@ -1,4 +1,4 @@
-"""What can go wrong, named by the mistake, and the exit code that goes with it.
+"""Exceptions, named by the mistake, with their exit codes; and helpers for the text of a message.
 
     TaskRunnerError                 1   known failure
     |-- InputError (ValueError)     2   wrong on any machine: syntax or value
@@ -20,8 +20,12 @@
     |   `-- LockHeld                    another tick has held the lock for too long
     `-- StoreBusy                  75   other writers kept the store locked
 
-Each message is one sentence with the offending value in it. This room knows nothing of the others.
+Each message is one sentence that contains the offending value. An idle tick imports this module, so it imports none.
 """
+
+TYPE_CHECKING = False  # as typing has it, without its import
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -30,7 +34,9 @@ EXIT_BUG = 3
 EXIT_BUSY = 75  # EX_TEMPFAIL of sysexits(3)
 EXIT_RUN_REFUSED = 125  # `run` could not start the command at all, as env(1) and timeout(1) say it
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
-LONGEST = 300  # characters that are told of what was raised
+LONGEST = 300  # characters of an unexpected error that are kept
+LONGEST_WORD = 60  # characters of an unknown word that are compared
+MOST_WORDS = 10_000  # known words that it is compared to
 
 
 class TaskRunnerError(Exception):
@@ -145,3 +151,19 @@ def shown(value: object) -> str:
     """Return `value` quoted for a message: control characters visible, cut to 200 characters."""
     text = repr(value if isinstance(value, str) else str(value))
     return text if len(text) <= 200 else text[:196] + "...'"
+
+
+def nearest(word: str, known: "Iterable[str]", *, alike: float = 0.6) -> str | None:
+    """Return the known word that is most similar to an unknown one, None when none is `alike` enough (0 to 1)."""
+    import difflib
+
+    meant = [each for each, _ in zip(known, range(MOST_WORDS), strict=False)]
+    folded = {each.lower(): each for each in meant}
+    near = difflib.get_close_matches(word[:LONGEST_WORD].lower(), folded, n=1, cutoff=alike)
+    return folded[near[0]] if near else None
+
+
+def advice(word: str, known: "Iterable[str]", otherwise: str) -> str:
+    """Return "did you mean X?" for the most similar word, or another sentence when there is none."""
+    near = nearest(word, known)
+    return otherwise if near is None else f"did you mean {near}?"

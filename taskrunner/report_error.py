@@ -1,20 +1,29 @@
-"""What is said when the program ends by an error: one sentence on stderr, and an exit code.
+"""Errors that end the program: one sentence on stderr, an exit code, and a report of a bug kept in a file.
 
-It stands apart from `cli` so that a tick, which needs no parser, can have its errors told without one: neither
-at its start, nor hours later, when the files of the program may have been replaced. It must not know verbs.
+It stands apart from `cli` because a tick needs no parser, neither at its start nor to report an error hours later, when
+the files of the program may have been replaced. It must not know verbs.
 """
 
 import contextlib
 import errno
 import os
+import stat
 import sys
+import zlib
 from collections.abc import Callable
 from typing import TextIO
 
 import taskrunner
 from taskrunner import errors
+from taskrunner.home import paths
 
 PREFIX = "taskrunner: "
+AGAIN = 3_600_000  # milliseconds; ticks come every minute, and one mail of cron an hour is enough
+AT = 128  # byte of the lock file; the bytes before it name the holder of the lock
+SIZE = 64  # bytes
+MEMORY = "/dev/shm"  # noqa: S108  all may write there: only a plain file of our own is opened
+# The path may lead to a link, or to a pipe on which an open would wait for ever.
+CAREFUL = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # What a machine says that is out of order, or has run out of something: no fault of the program.
 OF_THE_MACHINE = {
     *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
@@ -96,3 +105,78 @@ def report(due: Callable[[str], bool] = always) -> int:
     kind, value, _ = error
     name = "" if kind is None else kind.__name__
     return refuse(f"this is a bug of taskrunner: {name}: {value}{where}", errors.EXIT_BUG)
+
+
+# ---- the same message at most once an hour
+
+
+def is_new(folder: str, text: str, now: int) -> bool:
+    """Return whether a message was not written within the last hour before `now` (milliseconds), and remember it.
+
+    The stamp is overwritten in place, in the lock file, so that a full disk takes it. Where nothing in the home can
+    be written it is in memory, in a file of the same user whose name nobody can know beforehand.
+    """
+    stamp = zlib.crc32(text.encode(errors="replace"))
+    places = _places(folder)
+    for place, at in places:
+        last, what = _read(place, at)
+        if what == stamp and 0 <= now - last < AGAIN:
+            return False
+    for place, at in places:
+        if _write(place, at, f"{now} {stamp}"):
+            break
+    return True
+
+
+def _places(folder: str) -> list[tuple[str, int]]:
+    return [(paths.path(folder, paths.LOCK), AT), (_in_memory(folder), 0)]
+
+
+def _in_memory(folder: str) -> str:
+    """Return our file in memory, else the path of a new one, whose name nobody can have guessed."""
+    prefix = f"taskrunner-{os.geteuid()}-{zlib.crc32(os.fsencode(folder)):08x}-"
+    with contextlib.suppress(OSError), os.scandir(MEMORY) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and _ours(entry.stat(follow_symlinks=False)):
+                return entry.path
+    return os.path.join(MEMORY, f"{prefix}{os.urandom(8).hex()}")
+
+
+def _read(place: str, at: int) -> tuple[int, int | None]:
+    try:
+        fd = os.open(place, os.O_RDONLY | CAREFUL)
+    except OSError:
+        return 0, None
+    try:
+        if not _ours(os.fstat(fd)):
+            return 0, None
+        last, what = map(int, os.pread(fd, SIZE, at).split())
+        return last, what
+    except (OSError, ValueError):
+        return 0, None
+    finally:
+        os.close(fd)
+
+
+def _write(place: str, at: int, text: str) -> bool:
+    try:
+        fd = os.open(place, os.O_RDWR | CAREFUL | (0 if at else os.O_CREAT), 0o600)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(fd)
+        if not _ours(found):
+            return False
+        if found.st_size < at:
+            os.pwrite(fd, b" " * (at - found.st_size), found.st_size)
+        os.pwrite(fd, text.ljust(SIZE - 1).encode() + b"\n", at)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _ours(found: os.stat_result) -> bool:
+    """Return whether it is a plain file of this user, without another hard link."""
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1

@@ -25,8 +25,7 @@ PACKAGE = ROOT / "taskrunner"
 # imports inside functions. A row with a dot grants that to one module and is no layer of its own.
 TABLE = """
 clock               time.time time.time_ns time.clock_gettime time.clock_gettime_ns datetime.datetime.now datetime.datetime.utcnow datetime.datetime.today datetime.date.today
-errors
-nearest             lazy
+errors              lazy
 model
 schedule
 schedule.kinds      croniter dateutil lazy
@@ -46,12 +45,10 @@ supervise.systemd   signal os.environ sys.exit lazy
 tick
 tick.idle_check     sqlite3
 tick.daemon         signal
-names
 clocks
 tasks
 report
 api                 lazy
-complaint
 report_error
 cli                 argparse print sys.exit SystemExit exit quit lazy
 __init__            lazy

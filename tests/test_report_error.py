@@ -95,3 +95,65 @@ def test_what_the_machine_refuses_is_no_bug_of_ours(capsys, error, said):
     assert said in err and err.count("\n") == 1 and "bug" not in err
     assert report_error.of_the_machine(FileNotFoundError(errno.ENOENT, "No such file")) is None
     assert report_error.of_the_machine(ValueError("x")) is None
+
+
+# ---- the same message at most once an hour
+
+
+def test_a_message_is_new_again_after_an_hour_or_with_other_words(home, monkeypatch, tmp_path):
+    monkeypatch.setattr(report_error, "MEMORY", str(tmp_path))
+    for where in ("lock", "memory"):
+        if where == "lock":
+            (home / "tick.lock").write_bytes(b"x" * 64)
+        else:
+            (home / "tick.lock").unlink()
+        assert report_error.is_new(str(home), "one", 10**12)
+        assert not report_error.is_new(str(home), "one", 10**12 + report_error.AGAIN - 1)
+        assert report_error.is_new(str(home), "one", 10**12 + report_error.AGAIN)
+        assert report_error.is_new(str(home), "two", 10**12 + report_error.AGAIN)
+        assert report_error.is_new(str(home), "two", 10**12 - 5)  # the clock was set back
+
+
+@pytest.mark.parametrize("what", ["a pipe", "a link", "a folder", "a file with a second name"])
+def test_files_of_others_in_shared_memory_hold_no_message_back(home, monkeypatch, tmp_path, what):
+    monkeypatch.setattr(report_error, "MEMORY", str(tmp_path))
+    (tmp_path / "precious").write_text("precious")
+    for place in (
+        report_error._in_memory(str(home)),
+        f"{report_error._in_memory(str(home))[:-17]}",
+    ):
+        if what == "a pipe":
+            os.mkfifo(place, 0o666)
+        elif what == "a link":
+            os.symlink(tmp_path / "precious", place)
+        elif what == "a folder":
+            os.mkdir(place)
+        else:
+            os.link(tmp_path / "precious", place)
+    assert report_error.is_new(str(home), "one", 10**12)
+    assert not report_error.is_new(str(home), "one", 10**12 + 1)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_pipe_in_the_place_of_the_stamp_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert report_error._read(str(tmp_path / "pipe"), 0) == (0, None)
+    assert not report_error._write(str(tmp_path / "pipe"), 0, "1 2")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_a_stamp_of_another_user_holds_no_message_back(home, monkeypatch, tmp_path):
+    monkeypatch.setattr(report_error, "MEMORY", str(tmp_path))
+    assert report_error.is_new(str(home), "one", 10**12)
+    os.chown(report_error._in_memory(str(home)), 65534, -1)
+    assert report_error.is_new(str(home), "one", 10**12 + 1)
+    assert not report_error.is_new(str(home), "one", 10**12 + 2)
+
+
+def test_a_link_in_shared_memory_is_not_followed(home, monkeypatch, tmp_path):
+    monkeypatch.setattr(report_error, "MEMORY", str(tmp_path))
+    (place, _) = report_error._places(str(home))[1]
+    (tmp_path / "precious").write_text("precious")
+    os.symlink(tmp_path / "precious", place)
+    assert report_error.is_new(str(home), "one", 10**12)
+    assert (tmp_path / "precious").read_text() == "precious"

@@ -18,7 +18,7 @@ LIBRARY = (
 EVERY_VERB = (
     "__main__ clock errors home home.heartbeat home.lock home.paths schema tick tick.idle_check "  # an idle tick's
     "home.channels home.config home.log_file home.syslog model model.record model.values "
-    "nearest report_error schedule schedule.durations schedule.zones "
+    "report_error schedule schedule.durations schedule.zones "
     "store store.connection store.events store.figures store.keys store.open_home store.outbox store.processes store.pruning "
     "store.rows store.runs store.store store.tasks "
     "api api.clock api.door api.files api.keeping api.notices api.runs api.task_runner api.tasks "

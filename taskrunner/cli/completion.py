@@ -4,9 +4,9 @@ import argparse
 import os
 from typing import Any
 
-from taskrunner import names
 from taskrunner.cli.common import Declare, Verbs, declare, out
 from taskrunner.errors import InputError, shown
+from taskrunner.store.open_home import task_names
 
 FILES = {"bash": "taskrunner", "zsh": "_taskrunner", "fish": "taskrunner.fish"}
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "completions")
@@ -28,7 +28,8 @@ def _declare_completion(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def _completion(args: Any) -> int:
     if args.tasks and args.shell is None:
-        print_names(args.home)
+        if found := task_names(args.home):
+            out("\n".join(found))
         return 0
     if args.shell is None or args.tasks:
         raise InputError(f"completion takes one shell: {', '.join(FILES)}")
@@ -37,13 +38,6 @@ def _completion(args: Any) -> int:
     with open(os.path.join(FOLDER, FILES[args.shell]), encoding="utf-8") as file:
         out(file.read().rstrip("\n"))
     return 0
-
-
-def print_names(given: str | None) -> None:
-    """Print the names of the tasks of a home, one a line."""
-    found = names.names(given)
-    if found:
-        out("\n".join(found))
 
 
 VERBS: dict[str, Declare] = {"completion": _declare_completion}

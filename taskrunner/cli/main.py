@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Any, NoReturn
 
 import taskrunner
-from taskrunner import errors, nearest
+from taskrunner import errors
 from taskrunner.cli.common import (
     ALIASES,
     Arguments,
@@ -25,7 +25,7 @@ from taskrunner.cli.common import (
     out,
     say,
 )
-from taskrunner.report_error import refuse, report
+from taskrunner.report_error import is_new, refuse, report
 
 # The verbs in the order of the help, each with the module it is declared in.
 VERBS = {
@@ -234,10 +234,10 @@ def _due(args: Arguments, text: str) -> bool:
     """Return whether a fault is to be told of: a verb that is started again and again tells it once an hour."""
     if args.verb not in REPEATED or (sys.stderr is not None and sys.stderr.isatty()):
         return True
-    from taskrunner import clock, complaint
+    from taskrunner import clock
     from taskrunner.home import paths
 
-    return complaint.due(paths.find(args.home), text, clock.now_ms())
+    return is_new(paths.find(args.home), text, clock.now_ms())
 
 
 def _read(words: Sequence[str], args: Arguments) -> None:
@@ -296,7 +296,7 @@ def _refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParse
     if args.verb in OF_ALL and option is None:
         why = f": it is for all tasks; for one `taskrunner {OF_ALL[args.verb]} {left[0]}`"
     if option is not None and option.startswith("--"):
-        meant = nearest.nearest(option.partition("=")[0], _flags(whole, args.verb))
+        meant = errors.nearest(option.partition("=")[0], _flags(whole, args.verb))
         why = "" if meant is None else f": did you mean {meant}?"
     raise errors.InputError(
         f"{args.verb or 'taskrunner'} does not know {' '.join(map(errors.shown, left))}{why}\n"

@@ -3,7 +3,7 @@
 It is only said. No verb is ever done for a word that was not it, and none that takes something away is guessed.
 """
 
-from taskrunner import nearest
+from taskrunner import errors
 from taskrunner.cli.common import ALIASES
 
 # Words of other schedulers, of systemctl and of containers, with what does that here.
@@ -48,4 +48,4 @@ def advice(word: str, verbs: tuple[str, ...]) -> str:
     if meant in known:
         return known[meant]
     harmless = [each for each in (*verbs, *ALIASES) if each not in DESTRUCTIVE]
-    return nearest.advice(word, harmless, f"use one of {', '.join(verbs)}")
+    return errors.advice(word, harmless, f"use one of {', '.join(verbs)}")

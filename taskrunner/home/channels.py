@@ -11,8 +11,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from taskrunner.errors import InputError, shown
-from taskrunner.nearest import advice
+from taskrunner.errors import InputError, advice, shown
 from taskrunner.schedule import durations
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,49}"

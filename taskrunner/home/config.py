@@ -11,11 +11,10 @@ from datetime import timedelta
 from typing import Any
 
 from taskrunner import clock
-from taskrunner.errors import InputError, ZoneError, shown
+from taskrunner.errors import InputError, ZoneError, advice, shown
 from taskrunner.home import channels, log_file, paths
 from taskrunner.home.channels import Channel
 from taskrunner.model.record import field, like, names_of, record
-from taskrunner.nearest import advice
 from taskrunner.schedule import durations, zones
 
 SIZE = r"(?ai)([0-9]{1,12}) ?((?:k|m|g)?b?)"

@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from taskrunner import nearest
-from taskrunner.errors import MomentError, ZoneError, shown
+from taskrunner.errors import MomentError, ZoneError, nearest, shown
 
 NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
 LONGEST_NAME = 64
@@ -87,7 +86,7 @@ def _nearest(name: str, known: set[str]) -> str | None:
     cities = {each.lower().rsplit("/", 1)[-1]: each for each in sorted(known) if "/" in each}
     if found := folded.get(wanted) or cities.get(wanted.rsplit("/", 1)[-1]):
         return found
-    return nearest.nearest(wanted, sorted(known), alike=0.75)
+    return nearest(wanted, sorted(known), alike=0.75)
 
 
 def utc(moment: datetime) -> datetime:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from taskrunner import clock as wall
-from taskrunner.errors import MomentError, shown
+from taskrunner.errors import MomentError, TaskRunnerError, shown
 from taskrunner.home import config, paths
 from taskrunner.home.config import Config
 from taskrunner.home.log_file import Logbook
@@ -74,6 +74,21 @@ def open_home(
         goes_on=clock is None,
         log=_log(folder, settings),
     )
+
+
+def task_names(given: str | None) -> list[str]:
+    """Return the names of the tasks of the home given, or of the default one; none where it cannot be opened.
+
+    For a shell that completes words: it asks at each key, so it must be quick, and no message may come in between.
+    """
+    try:
+        here = open_home(paths.find(given))
+        try:
+            return here.store.tasks.names()
+        finally:
+            here.store.close()
+    except TaskRunnerError:
+        return []
 
 
 def _log(folder: str, settings: Config) -> Logbook:

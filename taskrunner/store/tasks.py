@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from taskrunner.clock import to_ms
-from taskrunner.errors import DuplicateTask, UnknownTask, shown
+from taskrunner.errors import DuplicateTask, UnknownTask, nearest, shown
 from taskrunner.model.values import After, Run, Task
-from taskrunner.nearest import nearest
 from taskrunner.schema import NEW_BOOT
 from taskrunner.store.connection import Part
 from taskrunner.store.keys import can_be_stored, check_one_meaning, id_of, name_of_run

@@ -47,7 +47,7 @@ def test_a_hold_without_a_length_lasts_until_it_is_resumed(runner, store, clock)
     assert runner.held() is None
 
 
-def test_the_doorman_can_ask_for_the_end_of_a_hold_in_sql_alone(runner, store, clock, home):
+def test_the_idle_check_can_ask_for_the_end_of_a_hold_in_sql_alone(runner, store, clock, home):
     runner.hold(timedelta(hours=1))
     assert fact(home, "held_until") == str(to_ms(clock.at + timedelta(hours=1)))
     runner.hold()

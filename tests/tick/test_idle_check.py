@@ -61,7 +61,7 @@ def test_an_idle_tick_of_the_real_program_is_silent_and_quick_to_leave(runner, h
 
 @pytest.fixture
 def idle(runner, home, clock):
-    """A home where nothing is due, and the question put to the doorman a minute later."""
+    """A home where nothing is due, and the question put to the idle check a minute later."""
     runner.add("report", ["true"], Cron("0 18 * * *", tz="UTC"))
     runner.tick()
     clock.forward(minutes=1)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Cron, Every, Manual, State, TaskRunner, complaint, schema
+from taskrunner import After, Cron, Every, Manual, State, TaskRunner, report_error, schema
 from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
 from taskrunner.model.values import Trigger
 from taskrunner.report.doctor import check_store, snapshot
@@ -49,7 +49,7 @@ def disk(tmp_path, needs):
     Disk.home.mkdir(mode=0o700)
     yield Disk()
     subprocess.run(["umount", "-l", str(place)], check=True)
-    for told, _ in complaint._places(str(Disk.home))[1:]:
+    for told, _ in report_error._places(str(Disk.home))[1:]:
         if os.path.exists(told):
             os.unlink(told)
 
@@ -206,64 +206,6 @@ def test_a_tick_that_cannot_work_says_so_once_an_hour(disk):
         assert told[1:] == [("", 1)] * 2
     disk.free()
     assert call(disk.home, "tick")[1:] == ("", 0)
-
-
-def test_a_complaint_is_due_again_after_an_hour_or_when_it_is_another(home, monkeypatch, tmp_path):
-    monkeypatch.setattr(complaint, "MEMORY", str(tmp_path))
-    for where in ("lock", "memory"):
-        if where == "lock":
-            (home / "tick.lock").write_bytes(b"x" * 64)
-        else:
-            (home / "tick.lock").unlink()
-        assert complaint.due(str(home), "one", 10**12)
-        assert not complaint.due(str(home), "one", 10**12 + complaint.AGAIN - 1)
-        assert complaint.due(str(home), "one", 10**12 + complaint.AGAIN)
-        assert complaint.due(str(home), "two", 10**12 + complaint.AGAIN)
-        assert complaint.due(str(home), "two", 10**12 - 5)  # the clock was set back
-
-
-@pytest.mark.parametrize("what", ["a pipe", "a link", "a folder", "a file with a second name"])
-def test_a_complaint_minds_nothing_that_others_put_into_the_memory_of_all(
-    home, monkeypatch, tmp_path, what
-):
-    monkeypatch.setattr(complaint, "MEMORY", str(tmp_path))
-    (tmp_path / "precious").write_text("precious")
-    for place in (complaint._in_memory(str(home)), f"{complaint._in_memory(str(home))[:-17]}"):
-        if what == "a pipe":
-            os.mkfifo(place, 0o666)
-        elif what == "a link":
-            os.symlink(tmp_path / "precious", place)
-        elif what == "a folder":
-            os.mkdir(place)
-        else:
-            os.link(tmp_path / "precious", place)
-    assert complaint.due(str(home), "one", 10**12)
-    assert not complaint.due(str(home), "one", 10**12 + 1)
-    assert (tmp_path / "precious").read_text() == "precious"
-
-
-def test_a_complaint_does_not_wait_for_a_pipe_in_place_of_its_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    assert complaint._read(str(tmp_path / "pipe"), 0) == (0, None)
-    assert not complaint._write(str(tmp_path / "pipe"), 0, "1 2")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-def test_a_stamp_of_somebody_else_keeps_no_complaint_back(home, monkeypatch, tmp_path):
-    monkeypatch.setattr(complaint, "MEMORY", str(tmp_path))
-    assert complaint.due(str(home), "one", 10**12)
-    os.chown(complaint._in_memory(str(home)), 65534, -1)
-    assert complaint.due(str(home), "one", 10**12 + 1)
-    assert not complaint.due(str(home), "one", 10**12 + 2)
-
-
-def test_a_complaint_follows_no_link_in_the_memory_of_all(home, monkeypatch, tmp_path):
-    monkeypatch.setattr(complaint, "MEMORY", str(tmp_path))
-    (place, _) = complaint._places(str(home))[1]
-    (tmp_path / "precious").write_text("precious")
-    os.symlink(tmp_path / "precious", place)
-    assert complaint.due(str(home), "one", 10**12)
-    assert (tmp_path / "precious").read_text() == "precious"
 
 
 STAGES = {

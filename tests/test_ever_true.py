@@ -101,7 +101,7 @@ class Whatever(RuleBasedStateMachine):
 
     @rule()
     def tick_dies_between_claim_and_start(self):
-        visit.claims(self.runner._here(), "test")
+        visit.claim_under_lock(self.runner._here(), "test")
         self.decided()
 
     @rule()

@@ -72,22 +72,6 @@ class Wanted:
 
 
 @mutable
-class Known:
-    """Tasks as they were read, which holds until others write: `changes` is of before that (`store.changes`)."""
-
-    changes: int = 0
-    tasks: dict[int, Task] = field(default_factory=dict)
-
-    def of(self, here: OpenHome, runs: Sequence[Run]) -> dict[int, Task]:
-        """Return the tasks of runs by their ids; each is known for one start, as the end of a run changes it."""
-        if self.tasks and here.store.connection.changes() != self.changes:
-            self.tasks.clear()
-        wanted = {run.task_id for run in runs}
-        found = {key: self.tasks.pop(key) for key in wanted & self.tasks.keys()}
-        return found | here.store.tasks.by_id(wanted - found.keys())
-
-
-@mutable
 class Supervisor:
     """One living supervisor: its children, and the rows and output files that go with them."""
 
@@ -95,7 +79,6 @@ class Supervisor:
     name: str
     slots: Slots
     carrier: Carrier | None = None  # None is ourselves
-    known: Known = field(default_factory=Known)
     boot_id: str = field(default_factory=clock.boot_id)
     namespace: int | None = field(default_factory=alive.pid_namespace)
     children: Children = field(default_factory=Children)
@@ -104,6 +87,7 @@ class Supervisor:
     closing: bool = False  # start nothing any more
     stopped: bool = False  # our children have been told to end
     retries: bool = True  # what fails is tried again as its task says
+    patient: Callable[[str], object] | None = None  # is told why the store takes nothing
     wake_at: float | None = None  # when a run that waits for its time is to be started, monotonic
     finished: list[Run] = field(default_factory=list)
     refused: str | None = None  # why the carrier did not take a run
@@ -132,14 +116,38 @@ class Supervisor:
         waits = self.wake_at is not None and not self.closing
         return bool(self.watched or self.stops.going or waits)
 
+    def rounds(
+        self,
+        going: Callable[[], bool] | None = None,
+        pause: Callable[[], float | None] = lambda: None,
+        *,
+        hand_on: bool = False,
+    ) -> Iterator[None]:
+        """Record, start and wait, again and again, until nothing is left to watch: the one loop of a supervisor.
+
+        Between the wait and the next round the caller has its turn. `going` replaces the question whether there is
+        anything left, `pause` limits the next wait to so many seconds. With `hand_on` systemd gets what does not
+        need us.
+        """
+        while True:
+            self.turn()
+            if hand_on:
+                self._hand_on()
+            if not (self.busy if going is None else going()):
+                return
+            self.wait(pause())
+            yield
+
     def turn(self) -> None:
         """Record what has ended, start what may start.
 
-        While the store takes nothing, outcomes are kept in the spool and tried again. Raises StoreBusy or
-        StoreRefused when there is nothing to lose, or the rest is left to the next tick.
+        While the store takes nothing, outcomes are kept in the spool and tried again. With nothing to lose, or when
+        the rest is left to the next tick, a supervisor that is not `patient` raises StoreBusy or StoreRefused.
         """
         try:
-            self._turn()
+            # Else the store would be locked for nothing.
+            if self.busy or anything_to_start(self.here):
+                self._turn()
             self._trouble = None
             if self.children.starting:  # there is more to say soon
                 self.here.log.confirm()
@@ -165,7 +173,10 @@ class Supervisor:
         if newer or (tired and len(self._spooled) == len(self.watched)):
             self._leave()
         if not self.watched:
-            raise exc
+            if newer or self.patient is None:
+                raise exc
+            self.patient(str(exc))
+            return
         if self._ended or not newer:
             time.sleep(RETRY)
 
@@ -378,7 +389,8 @@ class Supervisor:
 
     def _start_each(self, taken: list[Wanted], runs: Sequence[Run], now: datetime) -> None:
         """Take the first of the runs, and those that may start beside the ones before them."""
-        tasks, seen, before = self.known.of(self.here, runs), set[object](), len(taken)
+        tasks = self.here.store.tasks.by_id({run.task_id for run in runs})
+        seen, before = set[object](), len(taken)
         for run in runs:
             # Each was found to be startable alone, not beside others of its task or group.
             task = tasks[run.task_id]
@@ -458,7 +470,7 @@ class Supervisor:
         self.lasting.enter_context(lock.held_own(self.here.supervisor(watched.name)))
         return False
 
-    def hand_on(self) -> None:
+    def _hand_on(self) -> None:
         """Leave to systemd what does not need us: stops it was told of, and the wait for the next run."""
         self.stops.hand_on()
         if self.carrier is None or self.wake_at is None:
@@ -583,7 +595,7 @@ def send_off(here: OpenHome, carrier: Carrier | None) -> None:
 
 
 @contextmanager
-def supervisor(
+def open_supervisor(
     here: OpenHome, *, name: str | None = None, carrier: Carrier | None = None
 ) -> Iterator[Supervisor]:
     """Be a supervisor for the block: known by a locked file, which is gone afterwards.
@@ -594,11 +606,11 @@ def supervisor(
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)
-        me = Supervisor(here, name, slots, carrier)
+        ours = Supervisor(here, name, slots, carrier)
         try:
-            yield me
+            yield ours
         finally:
             slots.close()
-            me.children.close()
-            me.lasting.close()
-            me.here.log.write()
+            ours.children.close()
+            ours.lasting.close()
+            ours.here.log.write()

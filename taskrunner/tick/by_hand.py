@@ -31,7 +31,7 @@ from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up, reconcile, spool, stops
-from taskrunner.supervise.supervisor import Supervisor, Wanted, supervisor
+from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
 NOT_STARTED = "cancelled before it started"
@@ -104,33 +104,34 @@ def run(
     TERM or INT cancels it. Raises TaskBusy, and what `echo` raised once the run has ended. `echo` is called in
     a thread of its own: while it waits for a reader that has paused, the run is watched all the same.
     """
-    with supervisor(here) as me:
-        me.closing = True  # this one run and no other: the caller waits for it alone
-        me.retries = False  # and sees himself how it ends
-        with stop_signals(me.children) as signals:
+    with open_supervisor(here) as ours:
+        ours.closing = True  # this one run and no other: the caller waits for it alone
+        ours.retries = False  # and sees himself how it ends
+        with stop_signals(ours.children) as signals:
             now = here.now()
             with here.store.transaction():
                 # As it is now that nobody can change or replace it.
                 task = here.store.tasks.get(task.name)
                 asked, decision = request(here, task, slot, now, force=force)
-                mine = me.adopt(asked, task, now) if decision.action is Action.RUN else []
-            me.spawn(mine, now)
+                mine = ours.adopt(asked, task, now) if decision.action is Action.RUN else []
+            ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
-                me.stop_some(decision.stops)
+                ours.stop_some(decision.stops)
             echoing = Echoing(here, asked.id, echo)
             with echoing.unless_given_up():
-                while (ended := here.store.runs.get(asked.id)).state in LIVE:
+                for _ in ours.rounds(
+                    lambda: here.store.runs.get(asked.id).state in LIVE,
+                    lambda: None if ours.watched else LOOK,
+                ):
                     if signals:
-                        _give_up(here, me, asked.id, signals)
-                    me.wait(None if mine else LOOK)
-                    me.turn()
-                    if not mine:
-                        mine = _when_free(here, me, task, asked)
+                        _give_up(here, ours, asked.id, signals)
+                    if not ours.watched:
+                        _start_if_free(here, ours, task, asked)
         # While we are a supervisor nobody puts a copy in the place of the store that the output is read from.
         if here.store.runs.startable(1, here.now()):
             start_tick(here)
         echoing.finish()
-    return ended
+        return here.store.runs.get(asked.id)
 
 
 class Echoing(threading.Thread):
@@ -176,24 +177,23 @@ class Echoing(threading.Thread):
             raise self._fault
 
 
-def _give_up(here: OpenHome, me: Supervisor, run_id: int, signals: Sequence[int]) -> None:
+def _give_up(here: OpenHome, ours: Supervisor, run_id: int, signals: Sequence[int]) -> None:
     """Cancel our run: the first signal asks it to end, a second one kills it."""
-    if not me.watched:
+    if not ours.watched:
         cancel(here, [run_id], "cancelled from the terminal")
-    elif not me.stopped:
-        me.stop_all("cancelled from the terminal")
+    elif not ours.stopped:
+        ours.stop_all("cancelled from the terminal")
     elif len(signals) > 1:
-        me.kill_all()
+        ours.kill_all()
 
 
-def _when_free(here: OpenHome, me: Supervisor, task: Task, asked: Run) -> list[Wanted]:
-    """Take the run that waits for its turn, once that has come."""
+def _start_if_free(here: OpenHome, ours: Supervisor, task: Task, asked: Run) -> None:
+    """Start the pending run once it may start."""
     now = here.now()
     with here.store.transaction():
         free = here.store.runs.may_start(asked.id, now)
-        mine = me.adopt(asked, task, now) if free else []
-    me.spawn(mine, now)
-    return mine
+        mine = ours.adopt(asked, task, now) if free else []
+    ours.spawn(mine, now)
 
 
 def start_tick(here: OpenHome) -> None:
@@ -234,12 +234,11 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
                 here.store.processes.ask_to_stop(run_id, State.CANCELLED, reason, now)
                 running.append(run_id)
     if running:
-        with supervisor(here) as me:
-            me.closing = True
-            me.stop_some(running)
-            while me.busy:
-                me.wait(None)
-                me.turn()
+        with open_supervisor(here) as ours:
+            ours.closing = True
+            ours.stop_some(running)
+            for _ in ours.rounds():
+                pass
         _end_unseen(here, running)
     here.log.write()
     return [here.store.runs.get(run_id) for run_id in run_ids]

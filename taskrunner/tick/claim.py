@@ -1,4 +1,4 @@
-"""Decide about what is due and claim it, under the lock and in batches: rows in, next slot forward."""
+"""Decide about due tasks and claim their slots, under the lock and in batches: rows in, next slot forward."""
 
 import contextlib
 import time
@@ -12,7 +12,7 @@ from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Action, Decision, Run, Task
 from taskrunner.schedule import of_task
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import follow_up, supervisor
+from taskrunner.supervise import follow_up
 
 BATCH = 200  # tasks in one transaction, or ...
 BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest we keep other writers waiting
@@ -22,7 +22,7 @@ MS = timedelta(milliseconds=1)
 
 @record
 class Evaluated:
-    """What was decided of a task while its `live` runs went on, and how its row moves forward."""
+    """The decisions about a task while its `live` runs went on, and the changes of its row."""
 
     task: Task
     live: Sequence[Run]
@@ -48,36 +48,27 @@ class Visit:
     runs: list[Run] = field(default_factory=list)
     interrupted: int | None = None  # the signal that ended it early
     warning: str | None = None  # what a person should know, though the work is done
+    stops: list[int] = field(default_factory=list)  # runs to be stopped
+    claimed: list[tuple[Task, datetime]] = field(default_factory=list)  # with their next slots
+    clock_agrees: bool = False  # it moved on as far as the time since the boot
 
 
-@mutable
-class Claims:
-    """What a visit leaves to be done when it has let go of the lock.
-
-    The clock `agrees` when it has moved on as far as the time since the boot since the last tick; of the `claimed`
-    tasks with their next slots the following ones are to be computed; those that were looked at are `known`.
-    """
-
-    visit: Visit
-    stops: list[int] = field(default_factory=list)  # runs that are to be stopped
-    agrees: bool = False
-    claimed: list[tuple[Task, datetime]] = field(default_factory=list)
-    known: supervisor.Known = field(default_factory=supervisor.Known)
-
-
-def _claim_all(here: OpenHome, made: Claims, boot: str, only: Sequence[Task] | None) -> None:
-    """Claim what is due."""
+def claim_due(
+    here: OpenHome, visit: Visit, boot: str, only: Sequence[Task] | None
+) -> dict[int, Task]:
+    """Decide about all due tasks and claim their slots; return these tasks by their ids."""
     ids, due = None if only is None else [task.id for task in only], True
-    made.known, now = supervisor.Known(here.store.connection.changes()), made.visit.at
+    known: dict[int, Task] = {}
     while due:
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
-            tasks = here.store.tasks.due(now, boot, BATCH, ids)
+            tasks = here.store.tasks.due(visit.at, boot, BATCH, ids)
             live = capacity.by_task(here.store.runs.live_of(tasks))
-            found = _evaluate(here, now, tasks, live, boot)
-            made.visit.decisions += _write(here, made, found)
-        made.known.tasks.update((task.id, task) for task in tasks)
+            found = _evaluate(here, visit.at, tasks, live, boot)
+            visit.decisions += _write(here, visit, found)
+        known.update((task.id, task) for task in tasks)
         due = bool(tasks)
+    return known
 
 
 def _evaluate(
@@ -100,9 +91,9 @@ def _evaluate(
     return found
 
 
-def _write(here: OpenHome, made: Claims, found: Sequence[Evaluated]) -> list[Decision]:
-    """Write what was decided of tasks; when that fails each is written alone, and what fails again is put off."""
-    now = made.visit.at
+def _write(here: OpenHome, visit: Visit, found: Sequence[Evaluated]) -> list[Decision]:
+    """Write the decisions about tasks; when that fails each is written alone, and one that fails again is put off."""
+    now = visit.at
     try:
         with here.store.savepoint():
             here.store.tasks.change_all([(each.task.id, each.changes) for each in found])
@@ -115,12 +106,12 @@ def _write(here: OpenHome, made: Claims, found: Sequence[Evaluated]) -> list[Dec
         raise
     except Exception as exc:  # noqa: BLE001  as above
         if len(found) > 1:
-            return [decision for each in found for decision in _write(here, made, [each])]
+            return [decision for each in found for decision in _write(here, visit, [each])]
         follow_up.put_off(here, found[0].task, now, f"{exc}")
         return []
-    made.stops += stops
+    visit.stops += stops
     moved = ((each.task, each.changes.get("next")) for each in found)
-    made.claimed += [(task, slot) for task, slot in moved if slot is not None]
+    visit.claimed += [(task, slot) for task, slot in moved if slot is not None]
     return [decision for each in found for decision in each.decisions]
 
 

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
 from taskrunner import clock
-from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, TaskRunnerError
+from taskrunner.errors import StoreFull, StoreNewer, TaskRunnerError
 from taskrunner.home import config
 from taskrunner.home.syslog import INFO, WARNING
 from taskrunner.model.answers import Piece
@@ -22,12 +22,12 @@ from taskrunner.processes import alive, children
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import supervisor
+from taskrunner.supervise.supervisor import Carrier, Supervisor, open_supervisor
 from taskrunner.supervise.systemd import carrier
 from taskrunner.tick import claim, idle_check, live_output, visit, wait_for
 from taskrunner.tick.sd_notify import Readiness
 from taskrunner.tick.wait_for import Awaited
-from taskrunner.upkeep import disk_reserve, retention
+from taskrunner.upkeep import disk_reserve
 
 Say = Callable[[str], None]
 
@@ -64,14 +64,14 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
             return
         here = open_here()
         with (
-            supervisor.supervisor(here) as me,
-            stop_signals(me.children, hangups, first=first) as signals,
+            open_supervisor(here) as ours,
+            stop_signals(ours.children, hangups, first=first) as signals,
         ):
             signals.extend(early)
-            wishes = _logged(me, wishes)
-            me.carrier = _carrier(here, wishes.say)
+            wishes = _logged(ours, wishes)
+            ours.carrier = _carrier(here, wishes.say)
             with _watched(here, wishes):
-                Loop(me, wishes, notice, signals, hangups, first).run()
+                Loop(ours, wishes, notice, signals, hangups, first).run()
         here.store.checkpoint()
 
 
@@ -89,7 +89,7 @@ def _watched(here: OpenHome, wishes: Wishes) -> Iterator[None]:
         watcher.finish()
 
 
-def _carrier(here: OpenHome, say: Say) -> supervisor.Carrier | None:
+def _carrier(here: OpenHome, say: Say) -> Carrier | None:
     """Return who carries the runs of a home, None for ourselves; it is said when that is not as it should be."""
     found, warning = carrier.of(here)
     if warning is not None:
@@ -97,13 +97,13 @@ def _carrier(here: OpenHome, say: Say) -> supervisor.Carrier | None:
     return found
 
 
-def _logged(me: supervisor.Supervisor, wishes: Wishes) -> Wishes:
+def _logged(ours: Supervisor, wishes: Wishes) -> Wishes:
     """Return wishes to be told things that are logged, too, where the settings of that moment say."""
 
     def both(level: int, say: Say) -> Say:
         def tell(text: str) -> None:
-            me.here.log.say(level, me.here.now(), f"daemon: {text}")
-            me.here.log.write()
+            ours.here.log.say(level, ours.here.now(), f"daemon: {text}")
+            ours.here.log.write()
             say(text)
 
         return tell
@@ -125,9 +125,9 @@ def _pause(
 
 @mutable
 class Loop:
-    """One daemon at work: what reached it, and how its last visit went."""
+    """One daemon at work: the signals that reached it, and how its last visit went."""
 
-    me: supervisor.Supervisor
+    ours: Supervisor
     wishes: Wishes
     notice: Readiness
     signals: list[int]
@@ -136,55 +136,69 @@ class Loop:
     trouble: str | None = None
     unread: str | None = None  # why the settings are not those of the file
     visited: datetime | None = None
+    due: float = 0.0  # when the next visit is, monotonic
     terminal: bool = field(default_factory=alive.has_terminal)
     changed: bool = False  # since the metrics were written
+    busy: bool = False  # in the last round
 
     def run(self) -> None:
         """Visit and supervise until a signal comes; then stop."""
         seconds = self.wishes.interval.total_seconds()
-        self.wishes.tell(f"ticking every {seconds:g} s in {self.me.here.folder}")
-        due = self._visit()
+        self.wishes.tell(f"ticking every {seconds:g} s in {self.ours.here.folder}")
+        self.ours.patient = self._say_once
+        self._visit()
         self.notice.ready()
-        while not self.signals:
+        for _ in self.ours.rounds(lambda: not self.signals, self._until_visit):
+            if self.first:
+                self.ours.children.reap_strangers()
             if self.hangups:
                 self._heed_hangup()
-            if time.monotonic() >= due:
-                due = self._visit()
-            self.changed = self.changed or bool(self.me.watched)
-            self.trouble = _turn(self.me, self.wishes.say, self.trouble)
-            self._wait(due - time.monotonic())
+            if time.monotonic() >= self.due:
+                self._visit()
+            self.ours.finished.clear()
+            self.changed = self.changed or bool(self.ours.watched)
         self._stop()
-        metrics.publish(self.me.here)
+        metrics.publish(self.ours.here)
 
-    def _visit(self) -> float:
-        """Do one visit; return when the next one is due, monotonic."""
-        first, before = self.visited is None, self.trouble
-        self.visited = self.me.here.now()
-        idle, self.trouble = _visit(self.me.here, self.me, self.wishes.interval, first=first)
+    def _visit(self) -> None:
+        """Do one visit; the next one is due at a whole multiple of the interval, as with cron."""
+        here, interval = self.ours.here, self.wishes.interval
+        first, self.visited = self.visited is None, here.now()
+        idle, trouble = _visit(here, self.ours, interval, first=first)
         self.changed = self.changed or not idle
-        self._publish()
-        if self.trouble not in (None, before):
-            self.wishes.say(str(self.trouble))
-        return _next_visit(self.me.here, self.wishes.interval)
-
-    def _publish(self) -> None:
-        """Write the metrics when there is anything new in them."""
-        if self.changed and self.trouble is None:
+        if self.changed and trouble is None:
             self.changed = False
-            self.trouble = metrics.publish(self.me.here)
+            trouble = metrics.publish(here)
+        if trouble is None:
+            self.trouble = None
+        else:
+            self._say_once(trouble)
+        seconds = interval.total_seconds()
+        self.due = time.monotonic() + seconds - here.now().timestamp() % seconds
 
-    def _wait(self, seconds: float) -> None:
-        """Wait until something happens, but no longer than those who watch us do."""
+    def _say_once(self, trouble: str) -> None:
+        """Say what is wrong, unless it was said last."""
+        if trouble != self.trouble:
+            self.wishes.say(trouble)
+        self.trouble = trouble
+
+    def _until_visit(self) -> float:
+        """Return how long to wait for our runs or the next visit; with nothing left to do the store is tidy."""
+        if self.busy and not self.ours.busy:
+            self.ours.here.store.checkpoint()
+        self.busy = self.ours.busy
+        return self._pause(self.due - time.monotonic())
+
+    def _pause(self, seconds: float) -> float:
+        """Return how long to wait at most: no longer than the program that keeps us running does."""
         following = self.notice.go_on(self._status())
-        self.me.wait(max(0.0, min(seconds, following, children.FOREVER)))
-        if self.first:
-            self.me.children.reap_strangers()
+        return max(0.0, min(seconds, following, children.FOREVER))
 
     def _status(self) -> str:
-        does = "stopping, " if self.me.closing else ""
+        does = "stopping, " if self.ours.closing else ""
         visited = "" if self.visited is None else f", last visit {clock.iso(self.visited)}"
         troubles = [f", trouble: {each}" for each in (self.trouble, self.unread) if each]
-        return f"{does}{len(self.me.watched)} running{visited}{''.join(troubles)}"
+        return f"{does}{len(self.ours.watched)} running{visited}{''.join(troubles)}"
 
     def _heed_hangup(self) -> None:
         """Read the settings anew, unless the signal means that our terminal is gone."""
@@ -194,8 +208,8 @@ class Loop:
             return
         self.notice.reloading()
         try:
-            self.me.here = open_home.read_again(self.me.here)
-            self.me.carrier = _carrier(self.me.here, self.wishes.say)
+            self.ours.here = open_home.read_again(self.ours.here)
+            self.ours.carrier = _carrier(self.ours.here, self.wishes.say)
         except TaskRunnerError as exc:
             self.unread = f"the settings stay as they were: {exc}"
             self.wishes.say(self.unread)
@@ -205,72 +219,43 @@ class Loop:
         self.notice.ready()
 
     def _stop(self) -> None:
-        """Let what runs end for the grace, then stop it; a second signal hurries, a third one kills."""
+        """Let our runs end within the grace, then stop them; a second signal stops at once, a third one kills."""
         grace = self.wishes.grace.total_seconds()
         self.notice.stopping()
-        self.wishes.tell(f"stopping: {len(self.me.watched)} runs may end within {grace:g} s")
-        self.me.closing = True
-        end, stopped = time.monotonic() + grace, False
-        while self.me.busy:
-            left = end - time.monotonic()
-            if not stopped and (left <= 0 or len(self.signals) > 1):
-                stopped = True
-                self.me.stop_all("the daemon was stopped")
+        self.wishes.tell(f"stopping: {len(self.ours.watched)} runs may end within {grace:g} s")
+        self.ours.closing, self.ours.patient = True, None
+        end = time.monotonic() + grace
+        for _ in self.ours.rounds(pause=lambda: self._pause(self._left(end))):
+            if self.first:
+                self.ours.children.reap_strangers()
+            if not self.ours.stopped and (time.monotonic() >= end or len(self.signals) > 1):
+                self.ours.stop_all("the daemon was stopped")
             if len(self.signals) > 2:
-                self.me.kill_all()
-            self._wait(math.inf if stopped else left)
-            self.me.turn()
+                self.ours.kill_all()
+
+    def _left(self, end: float) -> float:
+        return math.inf if self.ours.stopped else end - time.monotonic()
 
 
 def _visit(
-    here: OpenHome, me: supervisor.Supervisor, interval: timedelta, *, first: bool
+    here: OpenHome, ours: Supervisor, interval: timedelta, *, first: bool
 ) -> tuple[bool, str | None]:
-    """Claim what is due; return whether nothing was, and what is wrong, None when all is well: the next visit tries again."""
+    """Claim due slots; return whether there were none, and what is wrong: then the next visit tries again."""
     try:
         # The first visit may be the first of a boot, which is kept for tasks that are added later.
         if not first and idle_check.idle(here.folder, clock.to_ms(here.now()), "daemon"):
             return True, None
-        made = visit.claims(here, "daemon", period=interval)
-        me.stop_some(made.stops)
-        me.known = made.known
-        if here.store.outbox.take_new() or here.store.outbox.anything_due(here.now()):
-            supervisor.send_off(here, me.carrier)
+        made = visit.claim_under_lock(here, "daemon", period=interval)
+        ours.stop_some(made.stops)
+        visit.announce(here, ours.carrier)
         for _ in claim.fill(here, made.claimed):
             pass
-        retention.step(here, made.visit.at, by_age=made.agrees)
-        disk_reserve.keep(here.folder)
+        visit.clean_up(here, made)
         here.store.checkpoint()
     except TaskRunnerError as exc:
         if isinstance(exc, StoreFull):  # so that the next visit has room
             disk_reserve.give_up(here.folder)
-        if isinstance(exc, StoreNewer) and not me.watched:  # the new program has to go on
+        if isinstance(exc, StoreNewer) and not ours.watched:  # the new program has to go on
             raise
         return False, str(exc)
     return False, None
-
-
-def _turn(me: supervisor.Supervisor, say: Say, before: str | None) -> str | None:
-    """Record and start; with nothing to lose, a store that takes nothing is no reason to end."""
-    store = me.here.store
-    try:
-        if me.busy or supervisor.anything_to_start(
-            me.here
-        ):  # else it would take the write lock for nothing
-            me.turn()
-            if not me.busy:
-                store.checkpoint()
-    except (StoreBusy, StoreRefused) as exc:
-        if me.watched or isinstance(exc, StoreNewer):
-            raise
-        if str(exc) != before:
-            say(str(exc))
-        return str(exc)
-    finally:
-        me.finished.clear()
-    return before
-
-
-def _next_visit(here: OpenHome, interval: timedelta) -> float:
-    """Return when the next visit is due, monotonic: at a whole multiple of the interval, as cron does."""
-    seconds = interval.total_seconds()
-    return time.monotonic() + seconds - here.now().timestamp() % seconds

@@ -1,7 +1,12 @@
-"""The holder of the tick lock, named when it has held it for longer than deciding ever takes."""
+"""The holder of the tick lock signs its file, and is reported when it has held it for too long.
 
+The first half of the file is written by the holder, the second by the last process that complained.
+"""
+
+import os
 from collections.abc import Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from taskrunner import clock
 from taskrunner.errors import LockHeld
@@ -13,17 +18,20 @@ COMPLAIN_AGAIN = timedelta(hours=1)
 HALF = 64  # bytes of the lock file
 
 
-def _name_the_holder(here: OpenHome) -> None:
-    """Raise LockHeld, once an hour, when the same tick has held the lock for longer than any should.
+def sign(fd: int, now: datetime) -> None:
+    """Write our pid and the time into the lock file that we hold."""
+    with suppress(OSError):  # the disk is full: the claiming will say so
+        os.pwrite(fd, _half(os.getpid(), clock.to_ms(now)), 0)
 
-    The first half of the lock file is written by its holder, the second by who complained last.
-    """
+
+def check(here: OpenHome) -> None:
+    """Raise LockHeld, once an hour, when the same tick has held the lock for too long."""
     try:
         with open(here.path(paths.LOCK), "r+b", buffering=0) as file:
             pid, since = map(int, file.read(HALF).split())
             seconds = (here.now() - clock.from_ms(since)).total_seconds()
-            told = [int(part) for part in file.read(HALF).split()]
-            if seconds <= LOCK_TOO_LONG or _lately(here, told):
+            complaints = [int(part) for part in file.read(HALF).split()]
+            if seconds <= LOCK_TOO_LONG or _lately(here, complaints):
                 return
             file.seek(HALF)
             file.write(_half(clock.to_ms(here.now())))
@@ -35,8 +43,8 @@ def _name_the_holder(here: OpenHome) -> None:
     )
 
 
-def _lately(here: OpenHome, told: Sequence[int]) -> bool:
-    return any(abs(here.now() - clock.from_ms(at)) < COMPLAIN_AGAIN for at in told)
+def _lately(here: OpenHome, complaints: Sequence[int]) -> bool:
+    return any(abs(here.now() - clock.from_ms(at)) < COMPLAIN_AGAIN for at in complaints)
 
 
 def _half(*numbers: int) -> bytes:

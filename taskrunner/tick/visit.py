@@ -1,19 +1,19 @@
-"""The conductor: one visit of the clock, from the doorman to the last child.
+"""One visit of the clock: look, lock, reconcile, decide, claim, supervise, announce.
 
-    doorman      is anything due, pending or left behind?
+    look         is anything due, pending or left behind?
     lock         short: deciding and claiming, never running
-      reconcile  what became of runs whose supervisor is gone
+      reconcile  settle the runs whose supervisor is gone
       decide     pure, slot by slot
       claim      rows in, next slot forward, one savepoint per task
-    supervise    start what is pending, record what ends
+    supervise    start pending runs, record their ends
+    announce     send messages, in a process of its own
 
-With `supervise` the only room that drives both the store and the runner.
+With `supervise` the only folder that drives both the store and the processes.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 from taskrunner import clock
 from taskrunner.decide import capacity, policy
@@ -24,7 +24,9 @@ from taskrunner.notify import log_lines
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile, spool, supervisor
+from taskrunner.supervise.supervisor import Carrier, Supervisor
 from taskrunner.tick import claim, clock_changes, idle_check, lock_holder
+from taskrunner.tick.claim import Visit
 from taskrunner.upkeep import disk_reserve, retention
 
 LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
@@ -42,47 +44,43 @@ def tick(
     *,
     caller: str = "library",
     only: Sequence[Task] | None = None,
-    carrier: supervisor.Carrier | None = None,
+    carrier: Carrier | None = None,
     publish: Publish = quietly,
-) -> claim.Visit:
+) -> Visit:
     """Do one visit of the clock and return when everything it started has ended, or is with a `carrier`.
 
-    When there is anything to do, it lets its metrics `publish`, once what is due runs and at the end.
+    When there is anything to do, it lets its metrics `publish`, once the due runs go on and at the end.
     Raises LockHeld, StoreBusy, StoreRefused or HomeRefused.
     """
     now = here.now()
     if only is None and idle_check.idle(here.folder, clock.to_ms(now), caller):
-        return claim.Visit(now, idle=True)
+        return Visit(now, idle=True)
     try:
-        return _work(here, caller, only, carrier, publish)
+        return _tick(here, caller, only, carrier, publish)
     except StoreFull:
         if not disk_reserve.give_up(here.folder):
             raise
     retention.step(here, now, by_age=False)
-    return _work(here, caller, only, carrier, publish)
+    return _tick(here, caller, only, carrier, publish)
 
 
-def _work(
+def _tick(
     here: OpenHome,
     caller: str,
     only: Sequence[Task] | None,
-    carrier: supervisor.Carrier | None,
+    carrier: Carrier | None,
     publish: Publish,
-) -> claim.Visit:
-    made = claims(here, caller, only=only)
-    visit = made.visit
+) -> Visit:
+    visit = claim_under_lock(here, caller, only=only)
     if visit.busy:
         return visit
-    if here.store.outbox.take_new() or here.store.outbox.anything_due(visit.at):
-        supervisor.send_off(here, carrier)
-    filling = claim.fill(here, made.claimed)
-    if made.stops or supervisor.anything_to_start(here):
-        carry_out(here, made, filling, carrier, publish)
+    announce(here, carrier)
+    filling = claim.fill(here, visit.claimed)
+    if visit.stops or supervisor.anything_to_start(here):
+        _supervise(here, visit, filling, carrier, publish)
     for _ in filling:
         pass
-    if visit.interrupted is None:
-        retention.step(here, visit.at, by_age=made.agrees)
-    disk_reserve.keep(here.folder)
+    clean_up(here, visit)
     if carrier is not None:
         carrier.tell([*visit.runs, *here.store.runs.ended_unseen(visit.at)])
     visit.warning = visit.warning or publish(here)
@@ -90,94 +88,113 @@ def _work(
     return visit
 
 
-def carry_out(
-    here: OpenHome,
-    made: claim.Claims,
-    filling: Iterator[int],
-    carrier: supervisor.Carrier | None = None,
-    publish: Publish = quietly,
-) -> None:
-    """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
-    with (
-        supervisor.supervisor(here, carrier=carrier) as me,
-        stop_signals(me.children) as signals,
-    ):
-        me.stop_some(made.stops)
-        me.known = made.known
-        me.turn()
-        me.hand_on()
-        publish(here)  # others are not to take the clock for dead while our runs go on
-        while me.busy:
-            filled = next(filling, None)
-            me.wait(None if filled is None else 0)
-            if signals:
-                made.visit.interrupted = signals[0]
-                hurry(me, signals, "the tick was interrupted")
-            me.turn()
-            me.hand_on()
-        made.visit.runs = me.finished
-        if me.refused is not None:
-            made.visit.warning = (
-                f"systemd did not take a run, and this process carries it: {me.refused}"
-            )
+# ---- under the lock
 
 
-def hurry(me: supervisor.Supervisor, signals: Sequence[int], reason: str) -> None:
-    """Stop all children at the first signal, kill them at the second."""
-    if not me.closing:
-        me.stop_all(reason)
-    if len(signals) > 1:
-        me.kill_all()
-
-
-# ---- the part under the lock
-
-
-def claims(
+def claim_under_lock(
     here: OpenHome,
     caller: str,
     *,
     only: Sequence[Task] | None = None,
     period: timedelta | None = None,
-) -> claim.Claims:
-    """Reconcile, decide and claim, under the lock; what is claimed is not started yet.
+) -> Visit:
+    """Reconcile, decide and claim; no claimed run is started yet.
 
     A visit to some tasks `only` leaves no heartbeat, since it has not seen to the others.
     """
     with lock.held(here.path(paths.LOCK), LOCK_WAIT) as fd:
         if fd is None:
-            lock_holder._name_the_holder(here)
-            return claim.Claims(claim.Visit(here.now(), busy=True))
-        now, boot_id = here.now(), clock.boot_id()
-        with suppress(OSError):  # the disk is full: what cannot be done will say so
-            os.pwrite(fd, lock_holder._half(os.getpid(), clock.to_ms(now)), 0)
-        made = claim.Claims(claim.Visit(now))
-        length = (period or here.config.tick_period) // claim.MS
-        beat = heartbeat.Beat(clock.to_ms(now), length, boot_id, caller, clock.since_boot())
+            lock_holder.check(here)
+            return Visit(here.now(), busy=True)
+        visit = Visit(here.now())
+        lock_holder.sign(fd, visit.at)
+        beat = _beat(visit, caller, period or here.config.tick_period)
         last = heartbeat.read(here.path(paths.HEARTBEAT))
-        made.agrees = retention.agrees(last, beat)
+        visit.clock_agrees = retention.agrees(last, beat)
         if only is None:
-            clock_changes.notice(here, now, last, beat)
+            clock_changes.notice(here, visit.at, last, beat)
         spool.take_up(here)
         with here.store.transaction():
-            made.stops = reconcile.reconcile(here, now)
+            visit.stops = reconcile.reconcile(here, visit.at)
             reconcile.sweep(here)  # here, as others may have made files for rows not yet written
-        boot = clock.boot(daemon=caller == "daemon")
-        here.store.facts.see_boot(boot)
-        _decide(here, made, boot, only, caller)
+        _decide(here, visit, only, caller)
         if only is None:
             heartbeat.write(here.path(paths.HEARTBEAT), beat)
         here.log.write()
-        return made
+        return visit
 
 
-def _decide(
-    here: OpenHome, made: claim.Claims, boot: str, only: Sequence[Task] | None, caller: str
-) -> None:
-    """Decide about what waits and what is due, and claim it, unless the store is held."""
-    live, visit = here.store.runs.live(), made.visit
+def _beat(visit: Visit, caller: str, period: timedelta) -> heartbeat.Beat:
+    length = period // claim.MS
+    return heartbeat.Beat(
+        clock.to_ms(visit.at), length, clock.boot_id(), caller, clock.since_boot()
+    )
+
+
+def _decide(here: OpenHome, visit: Visit, only: Sequence[Task] | None, caller: str) -> None:
+    """Decide about pending runs and due tasks, and claim the due slots unless the store is on hold."""
+    boot = clock.boot(daemon=caller == "daemon")
+    here.store.facts.see_boot(boot)
+    live, tasks = here.store.runs.live(), {}
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
     if here.store.facts.held(visit.at) is None:
-        claim._claim_all(here, made, boot, only)
+        tasks = claim.claim_due(here, visit, boot, only)
     log_lines.decided(here, visit.decisions, visit.at, caller)
-    visit.decisions = capacity.with_room(here, visit.decisions, live, made.known.tasks)
+    visit.decisions = capacity.with_room(here, visit.decisions, live, tasks)
+
+
+# ---- after the lock
+
+
+def announce(here: OpenHome, carrier: Carrier | None) -> None:
+    """Have messages sent if there are any."""
+    if here.store.outbox.take_new() or here.store.outbox.anything_due(here.now()):
+        supervisor.send_off(here, carrier)
+
+
+def _supervise(
+    here: OpenHome,
+    visit: Visit,
+    filling: Iterator[int],
+    carrier: Carrier | None,
+    publish: Publish,
+) -> None:
+    """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
+    with (
+        supervisor.open_supervisor(here, carrier=carrier) as ours,
+        stop_signals(ours.children) as signals,
+    ):
+        ours.stop_some(visit.stops)
+        pauses = _pauses(here, filling, publish)
+        for _ in ours.rounds(pause=partial(next, pauses), hand_on=True):
+            if signals:
+                visit.interrupted = signals[0]
+                _stop(ours, signals)
+        visit.runs = ours.finished
+        if ours.refused is not None:
+            visit.warning = (
+                f"systemd did not take a run, and this process carries it: {ours.refused}"
+            )
+
+
+def _pauses(here: OpenHome, filling: Iterator[int], publish: Publish) -> Iterator[float | None]:
+    """Give how long to wait for our runs; what else there is to do is done meanwhile."""
+    publish(here)  # others are not to take the clock for dead while our runs go on
+    yield from (0 for _ in filling)
+    while True:
+        yield None
+
+
+def _stop(ours: Supervisor, signals: Sequence[int]) -> None:
+    """Stop all children at the first signal, kill them at the second."""
+    if not ours.closing:
+        ours.stop_all("the tick was interrupted")
+    if len(signals) > 1:
+        ours.kill_all()
+
+
+def clean_up(here: OpenHome, visit: Visit) -> None:
+    """Remove a part of what is older than the retention settings, and keep the disk reserve."""
+    if visit.interrupted is None:
+        retention.step(here, visit.at, by_age=visit.clock_agrees)
+    disk_reserve.keep(here.folder)

@@ -18,7 +18,7 @@ from taskrunner.home.heartbeat import Beat
 from taskrunner.model.values import Event, Pruned
 from taskrunner.store import connection, pruning
 from taskrunner.store.store import open_store
-from taskrunner.supervise.supervisor import supervisor
+from taskrunner.supervise.supervisor import open_supervisor
 from taskrunner.tick import daemon as loop
 from taskrunner.upkeep import retention
 from tests.conftest import Clock
@@ -474,7 +474,7 @@ def test_the_daemon_prunes_at_its_visits(door, store, clock):
         ran(store, ended=OLD + number * MINUTE)
     door.add("z", ["true"], Every("1d"), now=True)
     here = door._here()
-    with supervisor(here) as me:
+    with open_supervisor(here) as me:
         assert loop._visit(here, me, MINUTE, first=False) == (False, None)
     assert len(left(door)) == 2
 

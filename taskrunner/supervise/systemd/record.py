@@ -21,9 +21,10 @@ from taskrunner.processes.output import Slot
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import MISSING, Store
-from taskrunner.supervise import spool, supervisor
+from taskrunner.supervise import spool
 from taskrunner.supervise.outcomes import Watched
 from taskrunner.supervise.spool import Spooled
+from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.supervise.systemd import handed, journal
 from taskrunner.supervise.systemd.transient import Transient
 
@@ -114,8 +115,8 @@ def _record(folder: str, end: Told) -> None:
         with closing(here.store):
             found = _still_ours(here, end)
             if found is not None:
-                with _supervisor(here, end) as me:
-                    _see_through(me, found, end)
+                with _supervisor(here, end) as ours:
+                    _see_through(ours, found, end)
                 metrics.publish(here)
                 here.store.checkpoint()
     except Exception as exc:  # also for settings that somebody is about to mend
@@ -160,20 +161,16 @@ def _slot(here: OpenHome, name: str) -> Slot:
 
 
 @contextmanager
-def _supervisor(here: OpenHome, end: Told) -> Iterator[supervisor.Supervisor]:
+def _supervisor(here: OpenHome, end: Told) -> Iterator[Supervisor]:
     carried = Transient(here, falls_back=False)  # we are about to end
-    with supervisor.supervisor(here, name=end.unit, carrier=carried) as me:
-        me.closing = end.closing_down  # what waits does so until the machine is up again
-        yield me
+    with open_supervisor(here, name=end.unit, carrier=carried) as ours:
+        ours.closing = end.closing_down  # pending runs wait until the machine is up again
+        yield ours
 
 
-def _see_through(me: supervisor.Supervisor, watched: Watched, end: Told) -> None:
-    me.take_end(watched, end.outcome, _not_before(watched.run.started, end.at), end.note)
-    me.turn()
-    me.hand_on()
-    while me.busy:  # what could not be started
-        me.wait(None)
-        me.turn()
-        me.hand_on()
-    for run in me.finished:
-        journal.tell(me.here, run)
+def _see_through(ours: Supervisor, watched: Watched, end: Told) -> None:
+    ours.take_end(watched, end.outcome, _not_before(watched.run.started, end.at), end.note)
+    for _ in ours.rounds(hand_on=True):  # more than one where a run could not be started
+        pass
+    for run in ours.finished:
+        journal.tell(ours.here, run)

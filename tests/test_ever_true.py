@@ -83,7 +83,8 @@ class Whatever(RuleBasedStateMachine):
         name = f"t{len(self.tasks)}"
         env = {"PLACE": str(self.place)}
         self.runner.add(name, shell=SHELL, schedule=Every(f"{minutes}m"), env=env, **options)
-        self.tasks[name] = [timedelta(minutes=minutes), self.now, self.now]
+        anchor = self.now.replace(second=0)  # the whole minute
+        self.tasks[name] = [timedelta(minutes=minutes), anchor, self.now]
         self.due[name] = []
 
     @rule(seconds=st.sampled_from([1, 30, 60, 60, 60, 90, 600, 4000, 100_000, -40, -3000]))

@@ -7,7 +7,7 @@ is said of them. It must not know what a run or a store is.
 
 import os
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from taskrunner.errors import HomeRefused
@@ -87,7 +87,7 @@ def _line(line: Line, pid: int) -> str:
 
 @lru_cache(maxsize=16)  # many lines are of one instant
 def _stamp(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _plain(text: str) -> str:

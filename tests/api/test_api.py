@@ -46,6 +46,7 @@ from taskrunner import (
 from taskrunner.cli import main
 from taskrunner.model.values import End
 from taskrunner.supervise import follow_up
+from taskrunner.tasks.options import Options
 from taskrunner.tick import by_hand
 from tests.samples import NOON, ROOT, wait_for
 
@@ -342,7 +343,7 @@ def test_each_flag_of_add_is_a_keyword():
     flags -= {"help", "home", "verbose", "json", "quiet", "color"}
     flags -= {"every", "cron", "at", "after", "boot", "manual", "anchor", "from_finish"}
     known = set(inspect.signature(TaskRunner.add).parameters) - {"self", "given"}
-    known |= set(taskrunner.options.Options.__annotations__)
+    known |= set(Options.__annotations__)
     assert flags <= known
     assert known - flags == {"command", "schedule"}
 

@@ -145,11 +145,12 @@ def test_a_rule_in_tz_is_not_silently_the_zone_of_the_host(monkeypatch, rule):
     [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
 )
 def test_colours_are_wanted_unless_declined(monkeypatch, variables, wanted):
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert config.colour_wanted() is wanted
+    assert config.colour_wanted(terminal=True) is wanted
 
 
 def test_options_of_new_tasks_can_be_given_once_for_all(home, runner):

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -173,6 +174,13 @@ def test_a_line_is_one_line_whatever_it_tells(tmp_path):
     (line,) = (tmp_path / "taskrunner.log").read_text().splitlines()
     assert line.startswith(f"2026-11-20T12:00:00.005Z {os.getpid()} info    one\\ntwo\\x1b[31m")
     assert line.isprintable() and len(line) < 1100 and line.endswith("x…")
+
+
+def test_a_line_tells_its_instant_in_utc_whatever_its_zone(tmp_path):
+    book = Logbook(str(tmp_path), "file")
+    book.say(syslog.INFO, NOON.astimezone(ZoneInfo("Europe/Berlin")), "one")
+    book.write()
+    assert (tmp_path / "taskrunner.log").read_text().startswith("2026-11-20T12:00:00.005Z ")
 
 
 def test_many_lines_are_one_write(tmp_path, monkeypatch):

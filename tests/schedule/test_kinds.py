@@ -586,7 +586,7 @@ def test_making_schedules_and_what_comes_until_tomorrow_import_neither_croniter_
     program = """
 import sys
 from datetime import datetime, UTC
-from taskrunner.schedule import At, Cron, Every
+from taskrunner import At, Cron, Every
 Cron("*/5 * * * *", "Europe/Berlin").describe()
 now = datetime(2026, 1, 1, tzinfo=UTC)
 Cron("*/5 * * * *", "UTC").next_after(now), Cron("0 22 1 * *", "UTC").next_after(now)

@@ -1,6 +1,6 @@
-"""What may start at a time: the capacity of the store, of each group, and of each task.
+"""Capacity: how many runs may go on at a time, of the store, of each group, and of each task.
 
-Pure: it tells beforehand what the store's own question (`startable`) then decides run by run.
+Pure: it predicts what the query `startable` of the store then decides run by run.
 """
 
 from collections import Counter
@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from taskrunner.decide.policy import named
 from taskrunner.model.record import like, mutable
 from taskrunner.model.values import Action, Decision, Overlap, Run, State, Task
-from taskrunner.store.open_home import OpenHome
 
 NO_LIMIT = 1_000_000  # runs of a task side by side
 
 
 @mutable
 class Room:
-    """What may still start: the capacity of the store and of each group, and who holds it."""
+    """The places that are still free in the store and in each group, and the runs that hold the others."""
 
     running: Sequence[Run]
     tasks: Mapping[int, Task]
@@ -67,8 +66,18 @@ def _most(task: Task) -> int:
     return task.max_instances or NO_LIMIT
 
 
-def within_capacity(decisions: Sequence[Decision], room: Room) -> list[Decision]:
-    """Turn into waits what would start now but finds no room: by priority, then the oldest slot first."""
+def with_room(
+    decisions: Sequence[Decision],
+    live: Sequence[Run],
+    tasks: Mapping[int, Task],
+    max_parallel: int,
+    group_limits: Mapping[str, int],
+) -> list[Decision]:
+    """Turn starts that find no room into waits: by priority, then the oldest slot first.
+
+    `tasks` are at least those of `task_ids`, by their ids.
+    """
+    room = Room(_running(live), tasks, max_parallel, group_limits)
     starts = [d for d in decisions if d.action in (Action.RUN, Action.WAIT)]
     starts.sort(key=lambda decision: (-decision.priority, decision.span.slot))
     refused = {id(decision): room.refuses(decision) for decision in starts}
@@ -76,23 +85,10 @@ def within_capacity(decisions: Sequence[Decision], room: Room) -> list[Decision]
     return [d if why is None else like(d, action=Action.WAIT, reason=why) for d, why in found]
 
 
-def with_room(
-    here: OpenHome,
-    decisions: Sequence[Decision],
-    live: Sequence[Run],
-    known: Mapping[int, Task],
-) -> list[Decision]:
-    """Return the decisions with those as waits that find no room; tasks that are `known` are not read again."""
-    running = [run for run in live if run.state is State.RUNNING]
-    needed = {decision.task_id for decision in decisions} | {run.task_id for run in running}
-    tasks = {**known, **here.store.tasks.by_id(needed - known.keys())}
-    room = Room(running, tasks, here.config.max_parallel, here.store.tasks.group_limits())
-    return within_capacity(decisions, room)
+def task_ids(decisions: Sequence[Decision], live: Sequence[Run]) -> set[int]:
+    """Return the ids of the tasks that `with_room` has to know."""
+    return {each.task_id for each in decisions} | {run.task_id for run in _running(live)}
 
 
-def by_task(runs: Sequence[Run]) -> dict[int, list[Run]]:
-    """Return runs by the ids of their tasks."""
-    found: dict[int, list[Run]] = {}
-    for run in runs:
-        found.setdefault(run.task_id, []).append(run)
-    return found
+def _running(live: Sequence[Run]) -> list[Run]:
+    return [run for run in live if run.state is State.RUNNING]

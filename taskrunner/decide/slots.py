@@ -37,6 +37,14 @@ def evaluate(
     return decisions, changes
 
 
+def by_task(runs: Sequence[Run]) -> dict[int, list[Run]]:
+    """Return runs by the ids of their tasks."""
+    found: dict[int, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.task_id, []).append(run)
+    return found
+
+
 def open_slots(task: Task, now: datetime) -> tuple[Open | None, datetime | None]:
     """Return the slots of a task in (evaluated, now], None when there are none, and the first one after now."""
     due = task.next

@@ -110,13 +110,15 @@ class Tasks(Part):
         """Return the task of a run, also when it was removed meanwhile."""
         return self.by_id([run.task_id])[run.task_id]
 
-    def by_id(self, ids: Iterable[int]) -> dict[int, Task]:
-        """Return the tasks of these ids by them, also those that were removed."""
-        wanted = list(set(ids))
-        if not wanted:
-            return {}
-        rows = self._db.rows(f"{TASK} WHERE id IN ({marks(wanted)})", wanted)
-        return {task.id: task for task in map(read_task, rows)}
+    def by_id(self, ids: Iterable[int], known: Mapping[int, Task] | None = None) -> dict[int, Task]:
+        """Return the tasks of these ids by them, also those that were removed; `known` ones are not read again."""
+        wanted = set(ids)
+        found = {key: known[key] for key in wanted & known.keys()} if known else {}
+        unread = list(wanted - found.keys())
+        if not unread:
+            return found
+        rows = self._db.rows(f"{TASK} WHERE id IN ({marks(unread)})", unread)
+        return found | {task.id: task for task in map(read_task, rows)}
 
     def due(
         self, now: datetime, boot: str, limit: int, only: Sequence[int] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner.decide import capacity, slots
+from taskrunner.decide import slots
 from taskrunner.errors import InputError, StoreBusy, StoreRefused
 from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Action, Decision, Run, Task
@@ -63,7 +63,7 @@ def claim_due(
         with here.store.transaction():
             # Read inside: what a person changes meanwhile is not to be overwritten.
             tasks = here.store.tasks.due(visit.at, boot, BATCH, ids)
-            live = capacity.by_task(here.store.runs.live_of(tasks))
+            live = slots.by_task(here.store.runs.live_of(tasks))
             found = _evaluate(here, visit.at, tasks, live, boot)
             visit.decisions += _write(here, visit, found)
         known.update((task.id, task) for task in tasks)

@@ -20,7 +20,10 @@ def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) ->
     decisions = [policy.waiting(run, at) for run in live if run.state is State.PENDING]
     due = [] if here.store.facts.held(at) is not None else _due(here, at, only)
     decisions += _would_claim(here, due, live, at)
-    return capacity.with_room(here, decisions, live, {task.id: task for task in due})
+    known = {task.id: task for task in due}
+    tasks = here.store.tasks.by_id(capacity.task_ids(decisions, live), known)
+    limits = here.config.max_parallel, here.store.tasks.group_limits()
+    return capacity.with_room(decisions, live, tasks, *limits)
 
 
 def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
@@ -48,7 +51,7 @@ def _boot(here: OpenHome) -> str:
 def _would_claim(
     here: OpenHome, due: Sequence[Task], live: Sequence[Run], at: datetime
 ) -> list[Decision]:
-    mine, boot = capacity.by_task(live), _boot(here)
+    mine, boot = slots.by_task(live), _boot(here)
     found: list[Decision] = []
     for task in due:
         with suppress(InputError):  # the tick would push it ahead, and say why

@@ -140,7 +140,11 @@ def _decide(here: OpenHome, visit: Visit, only: Sequence[Task] | None, caller: s
     if here.store.facts.held(visit.at) is None:
         tasks = claim.claim_due(here, visit, boot, only)
     log_lines.decided(here, visit.decisions, visit.at, caller)
-    visit.decisions = capacity.with_room(here, visit.decisions, live, tasks)
+    ids = capacity.task_ids(visit.decisions, live)
+    limits = here.config.max_parallel, here.store.tasks.group_limits()
+    visit.decisions = capacity.with_room(
+        visit.decisions, live, here.store.tasks.by_id(ids, tasks), *limits
+    )
 
 
 # ---- after the lock

@@ -32,6 +32,7 @@ from taskrunner import schema  # noqa: E402
 from taskrunner.cli import main as cli  # noqa: E402
 from taskrunner.cli.common import ALIASES  # noqa: E402
 from taskrunner.clocks import systemd_text  # noqa: E402
+from taskrunner.tasks import options  # noqa: E402
 
 WIDTH = 96
 
@@ -452,17 +453,9 @@ def method_text(node: ast.FunctionDef, name: str) -> str:
 
 def options_table() -> str:
     """Return the options with their types and defaults."""
-    module = Module("tasks/options")
-    types = fields(module.classes()["Options"])
-    defaults: dict[str, str] = {}
-    for node in module.tree.body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "DEFAULTS":
-            assert isinstance(node.value, ast.Dict)
-            for key, value in zip(node.value.keys, node.value.values, strict=True):
-                assert isinstance(key, ast.Constant)
-                defaults[str(key.value)] = ast.unparse(value)
+    types = fields(Module("tasks/options").classes()["Options"])
     rows = [
-        (f"`{name}`", f"`{kind}`".replace("|", "\\|"), f"`{defaults[name]}`")
+        (f"`{name}`", f"`{kind}`".replace("|", "\\|"), f"`{options.DEFAULTS[name]!r}`")
         for name, kind, _ in types
     ]
     return table(("keyword", "type", "default"), rows)

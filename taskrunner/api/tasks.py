@@ -110,7 +110,7 @@ class Tasks(Door):
 
         `rename` is its new name. Raises InputError, UnknownTask or DuplicateTask.
         """
-        from taskrunner.tasks import definition, options
+        from taskrunner.tasks import definition, options, readers
 
         here = self._here()
         values = options.read(given)
@@ -118,10 +118,10 @@ class Tasks(Door):
         with here.store.transaction():
             task = here.store.tasks.get(name)
             if rename is not None:
-                values["name"] = options.name(rename)
+                values["name"] = readers.name(rename)
             values |= self._new_work(task, rename or task.name, command, shell, values)
             values = options.without_leftovers(values)
-            options.agree({**{key: getattr(task, key) for key in options.READERS}, **values})
+            options.agree({**{key: getattr(task, key) for key in options.OPTIONS}, **values})
             definition.check_account(values.get("user"))
             definition.check_mailer(here, values)
             definition.check_group(here, task.name, values.get("group"), values.get("group_limit"))
@@ -265,10 +265,10 @@ class Tasks(Door):
     ) -> None:
         """Make a function a task, unless it is that task already."""
         from taskrunner.supervise import command
-        from taskrunner.tasks import options, python
+        from taskrunner.tasks import python, readers
 
         spelled = python.spelled(function)
-        wanted = options.name(function.__name__ if name is None else name)
+        wanted = readers.name(function.__name__ if name is None else name)
         if config.inside_run():  # which may have another home, and another user
             return
         old = self._find(wanted)

@@ -10,7 +10,7 @@ from taskrunner.errors import InputError
 from taskrunner.home import config
 from taskrunner.render import documents, spelling
 from taskrunner.supervise import command
-from taskrunner.tasks.options import PYTHON, READERS
+from taskrunner.tasks.options import COMMAND, OPTIONS, PYTHON, SECTIONS
 
 ADD = """\
   taskrunner add report --every 1d -- /opt/report.sh --full
@@ -19,77 +19,25 @@ ADD = """\
   taskrunner add clean --after backup -- /opt/clean.sh
   taskrunner add digest --every 1d --cwd /srv/app --python app.tasks:digest --args '{"days": 1}'
 """
-# The flags of the options, with how a value is called and what they say, under the titles of the help.
-FLAGS = {
-    "what becomes of late and overlapping slots": {
-        "--catch-up WHAT": "last (default), all or none of the slots that passed",
-        "--catch-up-limit N": "with --catch-up all: at most N (default: 100)",
-        "--deadline LENGTH": "a slot that could start only later is missed",
-        "--overlap WHAT": "skip (default; with --after: queue), queue, replace or allow",
-        "--max-instances N": "with --overlap allow: at most N side by side",
-        "--jitter LENGTH": "delay each start by a share of this, the same for a slot",
-        "--group NAME[:N]": "at most N (default: 1) tasks of a group run at a time",
-        "--priority N": "higher starts first when capacity is short (default: 0)",
-    },
-    "when it fails, and what that means": {
-        "--retries N": "further attempts of the same slot (default: 0)",
-        "--retry-delay LENGTH": "before the first of them (default: 1m)",
-        "--retry-backoff X": "multiply the delay by this each time (default: 1)",
-        "--retry-codes CODES": "only for these exit codes: 75 or 1,3-5 (default: all)",
-        "--on-lost WHAT": "fail (default) or retry a run whose process was lost",
-        "--ok-codes CODES": "exit codes that are a success (default: 0)",
-        "--noop-codes CODES": "exit codes that mean there was nothing to do",
-        "--expect REGEX": "without this in its output a run has failed",
-        "--reject REGEX": "with this in its output a run has failed",
-    },
-    "how it runs": {
-        "--shell TEXT": "a text for /bin/sh -c, instead of a command after --",
-        "--timeout LENGTH": "stop it after this (default: 1h), or none",
-        "--kill-after LENGTH": "KILL this long after TERM (default: 10s)",
-        "--max-silence LENGTH": "stop it when it has written nothing for so long",
-        "--max-output SIZE": "keep the head and tail of more (default: 10MB)",
-        "--limit LIMITS": "limits of the kernel: memory=512MB,cpu=10m,files=1024,processes=64",
-        "--cwd DIR": "directory (default: the user's home)",
-        "--env NAME=VALUE": "a variable; may be given again",
-        "--env-file FILE": "a file of NAME=VALUE lines, read at each run",
-        "--stdin TEXT": "what it reads (default: nothing)",
-        "--umask OCTAL": "file mode mask (default: 022)",
-        "--user NAME": "run as this user; only for root",
-        "--nice N": "niceness, -20 to 19",
-    },
-    "Python instead of a command": {
-        "--python MODULE:NAME": "a function, such as app.tasks:clean",
-        "--args JSON": "its arguments, a list or an object: '{\"days\": 7}'",
-        "--code TEXT": "a text of Python, with names such as date and slot ready",
-        "--code-file FILE": "a file with such a text, read at each run",
-        "--interpreter PYTHON": "a program, or the folder of a virtual environment (default: taskrunner's own)",
-        "--django SETTINGS": "set Django up first: crm.settings",
-    },
-    "whom to tell (taskrunner notify shows the channels)": {
-        "--on-failure WHOM": "when all attempts of a slot failed: @CHANNEL, a mail address, or a command for the shell",
-        "--notify RULE": "@CHANNEL for the usual events, or EVENT,...=WHOM; may be given again",
-        "--late-after LENGTH": "tell when a run starts so long after its slot",
-        "--long-after X": "tell when a run takes X times as long as usual",
-    },
-    "for people": {
-        "--description TEXT": "what the task is for",
-    },
-}
-AGAIN = ("--env", "--notify")  # what may be given more than once
 
 
 def _with_options(parser: argparse.ArgumentParser) -> None:
-    for title, flags in FLAGS.items():
+    for title, section in SECTIONS.items():
         group = parser.add_argument_group(title)
-        for written, does in flags.items():
-            flag, _, metavar = written.partition(" ")
-            action = "append" if flag in AGAIN else "store"
-            group.add_argument(flag, metavar=metavar, action=action, help=does)
+        if title == COMMAND:
+            group.add_argument(
+                "--shell",
+                metavar="TEXT",
+                help="a text for /bin/sh -c, instead of a command after --",
+            )
+        for option in section:
+            action = "append" if option.again else "store"
+            group.add_argument(option.flag, metavar=option.value, action=action, help=option.help)
 
 
 def _options(args: Any) -> dict[str, Any]:
     """Return the options that were given."""
-    given = {name: getattr(args, name) for name in READERS if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     if "env" in given:
         # One empty text among others says nothing; alone it is empty like that of any option.
         found: dict[str, str] = {}

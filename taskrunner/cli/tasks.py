@@ -24,9 +24,12 @@ def _show(args: Any) -> int:
         elif args.json:
             out(documents.document(tasks=[documents.task_document(task)]))
         else:
+            from taskrunner.tasks import options
+
             runs = runner.history(task.id, limit=5)
             traces = runner.traces(runs)
-            out(tables.task_page(page(args), task, runner.describe(task), runs, traces))
+            told = options.told(task)
+            out(tables.task_page(page(args), task, runner.describe(task), told, runs, traces))
     return 0
 
 

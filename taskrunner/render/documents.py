@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from taskrunner import clock
+from taskrunner.model.record import names_of
 from taskrunner.model.values import Decision, Pruned, Run, Task
 from taskrunner.render.page import escaped
 from taskrunner.render.spelling import group, masked
@@ -46,65 +47,31 @@ def seconds(length: timedelta | None) -> float | int | None:
 
 def task_document(task: Task) -> dict[str, Any]:
     """Return a task for a document, every option under its flag's name."""
-    return {
-        "id": task.id,
-        "name": task.name,
-        "enabled": task.enabled,
-        "kind": task.kind,
-        "schedule": task.schedule,
-        "tz": task.tz,
+    found = {name: _plain(getattr(task, name)) for name in (*FIRST, *names_of(Task))}
+    for name in UNSAID:
+        del found[name]
+    return found | {
         "command": list(task.command) or None,
-        "shell": task.shell,
-        "next": instant(task.next),
-        "last_run": instant(task.last_run),
-        "last_state": task.last_state,
-        "last_success": instant(task.last_success),
-        "timeout": seconds(task.timeout),
-        "overlap": task.overlap,
-        "catch_up": task.catch_up,
-        "catch_up_limit": task.catch_up_limit,
-        "deadline": seconds(task.deadline),
-        "max_instances": task.max_instances,
-        "jitter": seconds(task.jitter),
-        "retries": task.retries,
-        "retry_delay": seconds(task.retry_delay),
-        "retry_backoff": task.retry_backoff,
-        "retry_codes": list(task.retry_codes),
-        "on_lost": task.on_lost,
-        "group": group(task),
-        "priority": task.priority,
-        "ok_codes": list(task.ok_codes),
-        "noop_codes": list(task.noop_codes),
-        "expect": task.expect,
-        "reject": task.reject,
-        "max_silence": seconds(task.max_silence),
-        "max_output": task.max_output,
-        "limit": dict(task.limit),
-        "on_failure": task.on_failure,
-        "notify": dict(task.notify),
-        "late_after": seconds(task.late_after),
-        "long_after": task.long_after,
-        "python": task.python,
-        "args": task.args,
-        "code": task.code,
-        "code_file": task.code_file,
-        "interpreter": task.interpreter,
-        "django": task.django,
-        "description": task.description,
-        "source": task.source,
-        "anchor": instant(task.anchor),
-        "from_finish": task.from_finish,
-        "kill_after": seconds(task.kill_after),
-        "cwd": task.cwd,
         "env": masked(task.env),
-        "env_file": task.env_file,
-        "stdin": task.stdin,
+        "group": group(task),
         "umask": None if task.umask is None else f"{task.umask:03o}",
-        "user": task.user,
-        "nice": task.nice,
-        "created": instant(task.created),
-        "error": task.error,
     }
+
+
+FIRST = (
+    *("id", "name", "enabled", "kind", "schedule", "tz", "command", "shell"),
+    *("next", "last_run", "last_state", "last_success"),
+)
+UNSAID = ("evaluated", "following", "requested", "boot_id", "streak", "group_limit")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of the model as JSON knows it."""
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, timedelta):
+        return seconds(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def run_document(run: Run) -> dict[str, Any]:

@@ -18,7 +18,6 @@ HIDDEN = (
     r"[0-9]*(?:_|$)"
 )
 MASK = "***"
-MAX_OUTPUT = 10_000_000  # bytes, as `options` has it for a task that gives none
 
 
 def group(task: Task) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -10,20 +9,13 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from taskrunner.model.record import like
-from taskrunner.model.values import Decision, Gap, OnLost, Pruned, Run, Severity, State, Task
+from taskrunner.model.values import Decision, Gap, Pruned, Run, Severity, State, Task
 from taskrunner.render.page import Column, Page, beside, cut, visible
 from taskrunner.render.spelling import (
-    MASK,
-    MAX_OUTPUT,
     about,
-    codes,
     command_line,
-    group,
     length,
-    limits,
     many,
-    masked,
-    size,
     when,
 )
 from taskrunner.schedule import durations
@@ -104,10 +96,11 @@ def task_page(
     page: Page,
     task: Task,
     described: str,
+    options: Sequence[tuple[str, str]],
     runs: Sequence[Run],
     traces: Mapping[int, Trace] = NO_TRACES,
 ) -> str:
-    """Return all that is known of a task, with its schedule described in words."""
+    """Return all that is known of a task: its schedule described in words, and its `options` by their flags."""
     state = "enabled" if task.enabled else "disabled"
     lines = [
         (f"{task.name}", f"task {task.id}, {state}"),
@@ -116,7 +109,9 @@ def task_page(
         ("last run", _last_run(page.beside(task.tz), task)),
         ("last success", _last_success(page.beside(task.tz), task)),
         *_work(task),
-        *((name, text) for name, text in _options(task) if text is not None),
+        *((("description", task.description),) if task.description else ()),
+        *((("source", task.source),) if task.source else ()),
+        *options,
         *((("problem", task.error),) if task.error else ()),
     ]
     width = max(len(name) for name, _ in lines)
@@ -157,55 +152,6 @@ def _last_run(page: Page, task: Task) -> str:
 
 def _last_success(page: Page, task: Task) -> str:
     return "never" if task.last_success is None else _moment(page, task.last_success)
-
-
-def _options(task: Task) -> list[tuple[str, str | None]]:
-    """Return the options of a task as they are typed; None for those that say nothing."""
-    limit = f", at most {task.catch_up_limit}" if task.catch_up_limit else ""
-    instances = f", at most {task.max_instances}" if task.max_instances else ""
-    env = " ".join(
-        f"{name}={value if value == MASK else shlex.quote(value)}"
-        for name, value in masked(task.env).items()
-    )
-    return [
-        ("description", task.description),
-        ("source", task.source),
-        ("timeout", f"{length(task.timeout)}, then KILL after {length(task.kill_after)}"),
-        ("overlap", f"{task.overlap}{instances}"),
-        ("catch-up", f"{task.catch_up}{limit}"),
-        ("deadline", None if task.deadline is None else length(task.deadline)),
-        ("jitter", None if task.jitter is None else f"up to {length(task.jitter)}"),
-        ("retries", _retries(task) if task.retries else None),
-        ("on-lost", None if task.on_lost is OnLost.FAIL else str(task.on_lost)),
-        ("group", group(task)),
-        ("priority", str(task.priority) if task.priority else None),
-        ("ok-codes", None if task.ok_codes == (0,) else codes(task.ok_codes)),
-        ("noop-codes", codes(task.noop_codes) if task.noop_codes else None),
-        ("expect", task.expect),
-        ("reject", task.reject),
-        ("max-silence", None if task.max_silence is None else length(task.max_silence)),
-        ("limit", limits(task.limit) or None),
-        ("on-failure", task.on_failure),
-        ("notify", ", ".join(f"{event}={whom}" for event, whom in task.notify.items()) or None),
-        ("late-after", None if task.late_after is None else length(task.late_after)),
-        ("long-after", None if task.long_after is None else f"{task.long_after:g} times the usual"),
-        ("interpreter", task.interpreter),
-        ("django", task.django),
-        ("max-output", None if task.max_output == MAX_OUTPUT else size(task.max_output)),
-        ("user", task.user),
-        ("cwd", task.cwd),
-        ("env", env or None),
-        ("env-file", task.env_file),
-        ("stdin", None if task.stdin is None else f"{len(task.stdin)} characters"),
-        ("umask", None if task.umask is None else f"{task.umask:03o}"),
-        ("nice", None if task.nice is None else str(task.nice)),
-    ]
-
-
-def _retries(task: Task) -> str:
-    backoff = "" if task.retry_backoff == 1 else f", times {task.retry_backoff:g} each time"
-    only = f", for exit codes {codes(task.retry_codes)}" if task.retry_codes else ""
-    return f"{task.retries}, after {length(task.retry_delay)}{backoff}{only}"
 
 
 def run_page(page: Page, run: Run, traces: Mapping[int, Trace]) -> str:

@@ -10,7 +10,7 @@ from taskrunner.errors import ScheduleError
 from taskrunner.home.config import variable
 from taskrunner.model.record import field, record
 from taskrunner.schedule.kinds import Boot, Cron, Schedule
-from taskrunner.tasks.values import LONGEST_DESCRIPTION
+from taskrunner.tasks.readers import LONGEST_DESCRIPTION
 
 SETTING = re.compile(
     r"""[ \t]*(?:"([^"]*)"|'([^']*)'|([^\s="']+))[ \t]*=[ \t]*(?:"([^"]*)"|'([^']*)'|([^"'].*?)?)[ \t]*"""

@@ -28,6 +28,7 @@ from taskrunner.tasks import (
     options,
     plan,
     proof,
+    readers,
 )
 from taskrunner.tasks.crontab import Line
 from taskrunner.tasks.plan import Draft
@@ -311,7 +312,7 @@ def _task(here: OpenHome, draft: Draft, moment: datetime) -> Task:
 
 def _is_user(name: str) -> bool:
     try:
-        return options.NAME.fullmatch(name) is not None and bool(account.account(name))
+        return readers.NAME.fullmatch(name) is not None and bool(account.account(name))
     except StateError:
         return False
 

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 
-from taskrunner.tasks.options import NAME
+from taskrunner.tasks.readers import NAME
 
 # Words of a command line that are not what it is about, each with its letters that take a value.
 WRAPPERS = {
@@ -66,7 +66,7 @@ def _parts(command: str) -> Iterator[list[str]]:
     words: list[str] = []
     inside, target = 0, False
     for word in _tokens(command):
-        signs = not word.strip("();<>|&")
+        signs = word != "" and not word.strip("();<>|&")
         if inside:
             inside += (word.count("(") - word.count(")")) if signs else 0
         elif signs and word[0] == "(" and words and words[-1].endswith("$"):

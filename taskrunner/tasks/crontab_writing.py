@@ -5,15 +5,15 @@ Pure: tasks in, text out.
 
 import shlex
 from collections.abc import Sequence
-from datetime import timedelta
 
 from taskrunner.errors import shown
 from taskrunner.model.values import Kind, Task
 from taskrunner.render import page, spelling
 from taskrunner.schedule.kinds import Every
 from taskrunner.supervise import command
-from taskrunner.tasks import crontab
+from taskrunner.tasks import crontab, options
 
+EXPRESSED = ("cwd", "env", "stdin", "umask", "interpreter", "django")  # in the command of a line
 LONGEST = 998  # bytes of a command; Debian's crontab(1) takes no file with a longer one
 
 
@@ -74,7 +74,11 @@ def _lost(task: Task, path: str) -> list[str]:
         found.append("that it is disabled, so the line is a comment")
     if _too_long(task, path):
         found.append(f"a command of more than {LONGEST} bytes, so the line is a comment")
-    found += [f"{name} {text}" for name, text in _options(task)]
+    found += [
+        f"{name} {shown(text)[1:-1]}"
+        for name, text in options.told(task)
+        if name not in EXPRESSED and text != "none"
+    ]
     if not task.command and task.shell is None:
         found.append(
             "Python by itself: the line calls the launcher of taskrunner, which has to stay"
@@ -87,31 +91,6 @@ def _lost(task: Task, path: str) -> list[str]:
 
 def _too_long(task: Task, path: str) -> bool:
     return len(_command(task, path).encode(errors="replace")) > LONGEST
-
-
-def _options(task: Task) -> list[tuple[str, str]]:
-    """Return the options that only taskrunner knows, as they are typed."""
-    known = (
-        *(
-            "timeout",
-            "overlap",
-            "catch_up",
-            "deadline",
-            "jitter",
-            "retries",
-            "group",
-            "priority",
-            "user",
-        ),
-        *("expect", "reject", "max_silence", "env_file", "nice", "on_failure", "late_after"),
-    )
-    values = {name: getattr(task, name) for name in known}
-    said = {
-        name: spelling.length(value) if isinstance(value, timedelta) else str(value)
-        for name, value in values.items()
-        if value not in (None, 0)
-    }
-    return [(name.replace("_", "-"), shown(text)[1:-1]) for name, text in said.items()]
 
 
 def _of_python(task: Task, path: str) -> list[str]:

@@ -19,7 +19,7 @@ from taskrunner.schedule import describe, kinds
 from taskrunner.schedule.kinds import After, At, Every, Schedule
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
-from taskrunner.tasks import options, python
+from taskrunner.tasks import options, python, readers
 
 
 def work(
@@ -40,9 +40,9 @@ def work(
         )
     check_python(chosen[0], given)
     return {
-        "name": options.name(name),
-        "command": options.argv(argv),
-        "shell": options.shell(shell),
+        "name": readers.name(name),
+        "command": readers.argv(argv),
+        "shell": readers.shell(shell),
         **{each: said[each] for each in options.PYTHON},
         **({} if chosen[0] == "python" else {"args": None}),
         **({} if chosen[0] in options.PYTHON else {"interpreter": None, "django": None}),
@@ -180,7 +180,7 @@ def completed(
     here: OpenHome, given: Schedule, tz: str | None, moment: datetime, before: str | None = None
 ) -> Schedule:
     """Return a schedule with zone and anchor: its own, the one given beside it, the one before, the default."""
-    own = getattr(options.schedule(given, tz), "tz", None)
+    own = getattr(readers.schedule(given, tz), "tz", None)
     if tz is not None and own is not None and tz != own:
         raise InputError(
             f"the zone {shown(tz)} contradicts the {shown(own)} of the schedule: give one of them"

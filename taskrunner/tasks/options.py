@@ -1,35 +1,156 @@
-"""The options of a task: what each may be, given as text by a person or as a value by a program.
+"""The options of a task, one row each: reader, default, help text, section of the help, and how it is written.
 
-One table for `add`, `set` and the library, so that they cannot differ. It must not know the store.
+The command line, task files, `show`, export and the reference pages are made from this table. It must not know
+the store.
 """
 
 import os
-import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypedDict
+from enum import StrEnum
+from functools import cache
+from typing import Any, NamedTuple, TypedDict
 
-from taskrunner.errors import InputError, TaskNameError, shown
+from taskrunner.errors import InputError, shown
 from taskrunner.home import channels
-from taskrunner.model.values import CatchUp, OnLost, Overlap
+from taskrunner.model.values import CatchUp, OnLost, Overlap, Task
+from taskrunner.render import spelling
 from taskrunner.schedule import durations
-from taskrunner.schedule.kinds import After, Boot, Manual, Schedule
-from taskrunner.tasks import python, values
+from taskrunner.tasks import python, readers
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,99}")
-WORK = {  # what says what a task runs
+WORK = {  # the ways to say what a task runs
     "command": "a command",
     "shell": "a shell text",
     "python": "a function of Python",
     "code": "a text of Python",
     "code_file": "a file of Python",
 }
-PYTHON = ("python", "code", "code_file")  # what says what to run, instead of a command
+PYTHON = ("python", "code", "code_file")  # instead of a command
 OF_PYTHON = (*PYTHON, "args", "interpreter", "django")
 
 
+class Option(NamedTuple):
+    """One option of a task; its flag and its key in a task file have its name.
+
+    `write` makes of a value of the model what a task file holds, where that is not the value itself.
+    """
+
+    name: str
+    value: str  # what the help calls it
+    read: Callable[[Any], object]
+    default: Any
+    help: str
+    write: Callable[[Any], Any] | None = None
+    again: bool = False  # the flag may be given several times
+    secret: bool = False  # no message shows the value
+
+    @property
+    def flag(self) -> str:
+        """The flag of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+
+COMMAND = "the command and its limits"  # a section
+LENGTH = readers.length_or_none
+# By the title of the section in the help; the order is that of the help and of exported files.
+# fmt: off
+SECTIONS: Mapping[str, tuple[Option, ...]] = {
+    COMMAND: (
+        Option("timeout", "LENGTH", LENGTH, "1h", "stop a run after this (default: 1h), or none"),
+        Option("kill_after", "LENGTH", durations.parse, "10s",
+            "when stopping, send KILL this long after TERM (default: 10s)"),
+        Option("max_silence", "LENGTH", LENGTH, None,
+            "stop a run that has written nothing for this long"),
+        Option("max_output", "SIZE", readers.output_size, "10MB",
+            "keep head and tail of larger output (default: 10MB)", spelling.size),
+        Option("limit", "LIMITS", readers.limits, {},
+            "kernel limits: memory=512MB,cpu=10m,files=1024,processes=64",
+            lambda value: spelling.limits(value) or None),
+        Option("cwd", "DIR", readers.place, None, "directory (default: the user's home)"),
+        Option("env", "NAME=VALUE", readers.environment, {},
+            "set a variable; may be given again", again=True, secret=True),
+        Option("env_file", "FILE", readers.place, None,
+            "a file of NAME=VALUE lines, read at each run"),
+        Option("stdin", "TEXT", readers.stdin, None,
+            "text on standard input (default: nothing)", secret=True),
+        Option("umask", "OCTAL", readers.number_or_none(0, 0o777, base=8), None,
+            "file mode mask (default: 022)", lambda value: None if value is None else f"{value:03o}"),
+        Option("user", "NAME", readers.optional, None, "run as this user; only for root"),
+        Option("nice", "N", readers.number_or_none(-20, 19), None, "niceness, -20 to 19"),
+    ),
+    "late and overlapping runs": (
+        Option("overlap", "WHAT", readers.one_of(Overlap), "skip",
+            "while a run is live: skip (default; with --after: queue), queue, replace or allow"),
+        Option("max_instances", "N", readers.number_or_none(1, 10_000), None,
+            "with --overlap allow: at most N runs side by side"),
+        Option("catch_up", "WHAT", readers.one_of(CatchUp), "last",
+            "run the last (default), all or none of the slots that passed without a tick"),
+        Option("catch_up_limit", "N", readers.number_or_none(1, 10_000), None,
+            "with --catch-up all: at most N (default: 100)"),
+        Option("deadline", "LENGTH", LENGTH, None,
+            "skip a run that cannot start within this time of its slot"),
+        Option("jitter", "LENGTH", LENGTH, None,
+            "delay each start by a random part of this, the same for a slot"),
+        Option("group", "NAME[:N]", readers.group, None,
+            "run at most N (default: 1) tasks of this group at a time", spelling.group),
+        Option("priority", "N", readers.number(-1000, 1000), 0,
+            "higher starts first when capacity is short (default: 0)"),
+    ),
+    "failures and retries": (
+        Option("retries", "N", readers.number(0, 1000), 0,
+            "further attempts of the same slot (default: 0)"),
+        Option("retry_delay", "LENGTH", durations.parse, "1m",
+            "wait this long before the first of them (default: 1m)"),
+        Option("retry_backoff", "X", readers.factor, 1,
+            "multiply the delay by this each time (default: 1)"),
+        Option("retry_codes", "CODES", readers.codes, (),
+            "retry only after these exit codes: 75 or 1,3-5 (default: all)"),
+        Option("on_lost", "WHAT", readers.one_of(OnLost), "fail",
+            "fail (default) or retry a run whose process was lost"),
+        Option("ok_codes", "CODES", readers.codes, (0,),
+            "exit codes that are a success (default: 0)"),
+        Option("noop_codes", "CODES", readers.codes, (),
+            "exit codes that mean there was nothing to do"),
+        Option("expect", "REGEX", readers.pattern, None,
+            "fail the run unless its output matches this pattern"),
+        Option("reject", "REGEX", readers.pattern, None,
+            "fail the run if its output matches this pattern"),
+    ),
+    "Python instead of a command": (
+        Option("python", "MODULE:NAME", python.spelling, None,
+            "a function, such as app.tasks:clean"),
+        Option("args", "JSON", python.arguments, None,
+            "its arguments, a list or an object: '{\"days\": 7}'", python.written_arguments),
+        Option("code", "TEXT", python.code, None,
+            "Python code, with names such as date and slot ready"),
+        Option("code_file", "FILE", readers.place, None,
+            "a file with such code, read at each run"),
+        Option("interpreter", "PYTHON", readers.interpreter, None,
+            "a program, or the folder of a virtual environment (default: taskrunner's own)"),
+        Option("django", "SETTINGS", python.settings, None, "set Django up first: crm.settings"),
+    ),
+    "notifications (taskrunner notify lists the channels)": (
+        Option("on_failure", "WHOM", readers.recipient, None,
+            "when all attempts of a slot failed: @CHANNEL, a mail address, or a shell command"),
+        Option("notify", "RULE", channels.rules, {},
+            "@CHANNEL for the usual events, or EVENT,...=WHOM; may be given again", again=True),
+        Option("late_after", "LENGTH", LENGTH, None,
+            "notify when a run starts this long after its slot"),
+        Option("long_after", "X", readers.factor_or_none, None,
+            "notify when a run takes X times as long as usual"),
+    ),
+    "notes": (
+        Option("description", "TEXT", readers.description, None, "what the task is for"),
+    ),
+}
+# fmt: on
+OPTIONS = {option.name: option for section in SECTIONS.values() for option in section}
+DEFAULTS: dict[str, Any] = {option.name: option.default for option in OPTIONS.values()}
+
+
 class Options(TypedDict, total=False):
-    """The keywords of `add` and `set` that are options of the task; each has the name of its flag."""
+    """The keywords of `add` and `set` that are options of the task: the rows of the table, for type checkers."""
 
     timeout: str | timedelta | None
     kill_after: str | timedelta
@@ -73,159 +194,18 @@ class Options(TypedDict, total=False):
     description: str | None
 
 
-DEFAULTS: Options = {
-    "timeout": "1h",
-    "kill_after": "10s",
-    "cwd": None,
-    "env": {},
-    "env_file": None,
-    "stdin": None,
-    "umask": None,
-    "user": None,
-    "nice": None,
-    "overlap": "skip",
-    "catch_up": "last",
-    "catch_up_limit": None,
-    "deadline": None,
-    "max_instances": None,
-    "jitter": None,
-    "retries": 0,
-    "retry_delay": "1m",
-    "retry_backoff": 1,
-    "retry_codes": (),
-    "on_lost": "fail",
-    "group": None,
-    "priority": 0,
-    "ok_codes": (0,),
-    "noop_codes": (),
-    "expect": None,
-    "reject": None,
-    "max_silence": None,
-    "max_output": "10MB",
-    "limit": {},
-    "on_failure": None,
-    "notify": {},
-    "late_after": None,
-    "long_after": None,
-    "python": None,
-    "args": None,
-    "code": None,
-    "code_file": None,
-    "interpreter": None,
-    "django": None,
-    "description": None,
-}
-
-
-def name(value: object) -> str:
-    """Return the name of a task, checked; raises TaskNameError."""
-    if not isinstance(value, str) or not NAME.fullmatch(value) or value.isdigit():
-        raise TaskNameError(
-            f"{shown(value)} cannot be the name of a task: use 1 to 100 letters, digits and . _ - @ +, "
-            "beginning with a letter, digit or _, and not digits alone"
-        )
-    return value
-
-
-def argv(value: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Return a command as an argv, checked; raises InputError."""
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        raise InputError(
-            f"the command {shown(value)} is one text: give a list of words, or use shell for a text"
-        )
-    try:
-        words = tuple(value)
-    except TypeError as exc:
-        raise InputError(f"the command {shown(value)} is no list of words") from exc
-    if not all(isinstance(word, str) for word in words):
-        raise InputError(f"the command {shown(words)} has words that are no text")
-    if not words or not words[0]:
-        raise InputError("there is no command: write it after --, or give --shell TEXT")
-    for word in words:
-        values.text(word, "the command")
-    return words
-
-
-def shell(value: str | None) -> str | None:
-    """Return a text for the shell, checked; raises InputError."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise InputError(f"the shell text {shown(value)} is no text: a list of words is a command")
-    if not value.strip():
-        raise InputError(f"the shell text {shown(value)} is empty: write the command line to run")
-    return values.text(value, "the shell text")
-
-
-def schedule(value: Schedule, tz: str | None) -> Schedule:
-    """Return a schedule, checked, also against the zone given beside it; raises InputError."""
-    if not isinstance(value, Schedule):
-        raise InputError(
-            f"{shown(value)} is no schedule: give one of Cron, Every, At, After, Boot, Manual"
-        )
-    if tz is not None and isinstance(value, After | Boot | Manual):
-        raise InputError(f"{value.kind} has no time zone: leave out {shown(tz)}")
-    return value
-
-
-READERS: Mapping[str, Callable[[Any], object]] = {
-    "timeout": values.length_or_none,
-    "kill_after": durations.parse,
-    "cwd": values.place,
-    "env": values.environment,
-    "env_file": values.place,
-    "stdin": values.stdin,
-    "umask": values.number_or_none(0, 0o777, base=8),
-    "user": values.optional,
-    "nice": values.number_or_none(-20, 19),
-    "overlap": values.one_of(Overlap),
-    "catch_up": values.one_of(CatchUp),
-    "catch_up_limit": values.number_or_none(1, 10_000),
-    "deadline": values.length_or_none,
-    "max_instances": values.number_or_none(1, 10_000),
-    "jitter": values.length_or_none,
-    "retries": values.number(0, 1000),
-    "retry_delay": durations.parse,
-    "retry_backoff": values.factor,
-    "retry_codes": values.codes,
-    "on_lost": values.one_of(OnLost),
-    "group": values.group,
-    "priority": values.number(-1000, 1000),
-    "ok_codes": values.codes,
-    "noop_codes": values.codes,
-    "expect": values.pattern,
-    "reject": values.pattern,
-    "max_silence": values.length_or_none,
-    "max_output": values.output_size,
-    "limit": values.limits,
-    "on_failure": lambda value: None if value is None else channels.told(value),
-    "notify": channels.rules,
-    "late_after": values.length_or_none,
-    "long_after": lambda value: None if value in (None, "none") else values.factor(value),
-    "python": python.spelling,
-    "args": python.arguments,
-    "code": python.code,
-    "code_file": values.place,
-    "interpreter": values.interpreter,
-    "django": python.settings,
-    "description": values.description,
-}
-
-
 def read(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as values of the model; raises InputError that names the option and the value."""
     found: dict[str, Any] = {}
     for option, value in given.items():
-        if option not in READERS:
+        if option not in OPTIONS:
             raise InputError(
-                f"{shown(option)} is no option of a task: known are {', '.join(READERS)}"
+                f"{shown(option)} is no option of a task: known are {', '.join(OPTIONS)}"
             )
         try:
-            found[option] = READERS[option](value)
+            found[option] = OPTIONS[option].read(value)
         except InputError as exc:
-            flag = "--" + option.replace("_", "-")
+            flag = OPTIONS[option].flag
             told = value[0] if isinstance(value, list) and len(value) == 1 else value
             raise InputError(f"{flag} {shown(told)}: {exc}") from exc
     if "group" in found:  # one flag, two columns
@@ -300,3 +280,59 @@ def of_new_task(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     found = {**usual, **without_leftovers(read(given))}
     agree(found)
     return found
+
+
+# ---- written
+
+
+def written(option: Option, task: Task) -> Any:
+    """Return an option as a task file holds it; None when it has no value there."""
+    value = getattr(task, option.name)
+    if option.write is not None:
+        return option.write(task if option.name == "group" else value)
+    if isinstance(value, timedelta):
+        whole = not value % timedelta(seconds=1)
+        return spelling.length(value) if whole else value.total_seconds()
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def told(task: Task) -> list[tuple[str, str]]:
+    """Return the options of a task that are not the usual ones, for people: the flag without dashes, and the value.
+
+    The work of a task and its description are told apart; timeout and policies are told always.
+    """
+    return [
+        (option.flag.removeprefix("--"), _text(option, task))
+        for option in OPTIONS.values()
+        if option.name not in APART
+        and (option.name in ALWAYS or getattr(task, option.name) != defaults()[option.name])
+    ]
+
+
+ALWAYS = ("catch_up", "overlap", "timeout")
+APART = (*PYTHON, "args", "description")
+
+
+def _text(option: Option, task: Task) -> str:
+    value = getattr(task, option.name)
+    if option.secret and isinstance(value, str):
+        return f"{len(value)} characters"
+    found = written(option, task)
+    if isinstance(value, timedelta):
+        return spelling.length(value)
+    if isinstance(found, Mapping):
+        pairs = spelling.masked(found).items()
+        return " ".join(
+            f"{name}={text if text == spelling.MASK else shlex.quote(text)}" for name, text in pairs
+        )
+    if isinstance(found, tuple):
+        return spelling.codes(found)
+    if isinstance(found, float):
+        return f"{found:g}"
+    return "none" if found is None else str(found)
+
+
+@cache
+def defaults() -> Mapping[str, Any]:
+    """Return our own defaults as values of the model."""
+    return read(DEFAULTS)

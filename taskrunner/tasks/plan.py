@@ -29,7 +29,7 @@ AT_START = (
     *options.OF_PYTHON,
 )
 NOTHING = Found(())
-OTHER_COLUMNS = ("command", "shell", "source", "group_limit", *options.READERS)
+OTHER_COLUMNS = ("command", "shell", "source", "group_limit", *options.OPTIONS)
 
 
 @record

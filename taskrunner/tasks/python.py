@@ -61,6 +61,17 @@ def arguments(value: Any) -> list[Any] | dict[str, Any] | None:
     return found
 
 
+def written_arguments(args: Any) -> Any:
+    """Return arguments as a task file holds them: TOML has no null, so that those with one are JSON there."""
+    return args if _in_toml(args) else json.dumps(args, ensure_ascii=False)
+
+
+def _in_toml(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_in_toml, value.values()))
+    return all(map(_in_toml, value)) if isinstance(value, list) else value is not None
+
+
 def code(value: Any) -> str | None:
     """Return a text of Python, without empty lines at its head and an indentation that all its lines have.
 

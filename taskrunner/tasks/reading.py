@@ -12,7 +12,7 @@ from taskrunner.model.record import field, mutable
 from taskrunner.render import spelling
 from taskrunner.schedule import describe, instants, zones
 from taskrunner.schedule.kinds import After, At, Boot, Cron, Every, Manual, Schedule
-from taskrunner.tasks import options
+from taskrunner.tasks import options, readers
 from taskrunner.tasks.places import Path, lines
 from taskrunner.tasks.taskfile import KEYS, WHEN, WORK, Definition, Fault, underscored
 
@@ -170,7 +170,7 @@ def _read_task(
             if places.get(key, ())[:-1] in [path for path, _ in common]:
                 values.pop(key, None)
     try:
-        options.name(name)
+        readers.name(name)
     except InputError as exc:
         reading.refuse(top, str(exc))
     if len(reading.faults) > before and any(
@@ -268,20 +268,19 @@ def _flags(values: dict[str, Any], refuse: Any) -> dict[str, bool]:
 def _given(values: dict[str, Any], refuse: Any) -> dict[str, Any]:
     """Return the options of a task, each read; one that is false has no value whatever the defaults are."""
     found: dict[str, Any] = {}
-    for key in options.READERS:
+    for key, option in options.OPTIONS.items():
         if key in values:
             try:
                 found[key] = _checked(key, values[key])
             except InputError as exc:
-                # Values of variables may be secret: they are in no sentence.
-                value = "" if key in ("env", "stdin") else f" {shown(values[key])}"
+                value = "" if option.secret else f" {shown(values[key])}"
                 refuse(key, f"{key}{value}: {exc}")
     return found
 
 
 def _checked(key: str, value: Any) -> Any:
     """Return a value as the options take it; raises InputError for one they would refuse, or read otherwise."""
-    if value is False and (key == "timeout" or options.DEFAULTS.get(key, key) is None):
+    if value is False and (key == "timeout" or options.OPTIONS[key].default is None):
         value = None
     if isinstance(value, float) and key not in ("retry_backoff", "long_after"):
         value = timedelta(seconds=value) if 0 < value < 1e10 else value
@@ -292,7 +291,7 @@ def _checked(key: str, value: Any) -> Any:
         raise InputError(
             f"{hidden} is {spelling.MASK}, which stands for a value that export did not show: write the value"
         )
-    options.READERS[key](value)
+    options.OPTIONS[key].read(value)
     return value
 
 
@@ -311,8 +310,8 @@ def _work(values: dict[str, Any], refuse: Any) -> tuple[tuple[str, ...] | None, 
         if key in options.PYTHON:
             return None, None
         if key == "shell":
-            return None, options.shell(_not_none(values[key]))
-        return options.argv(_not_none(values[key])), None
+            return None, readers.shell(_not_none(values[key]))
+        return readers.argv(_not_none(values[key])), None
     except InputError as exc:
         refuse(key, str(exc))
         return None, None
@@ -353,7 +352,7 @@ def _schedule(
 
 def _check_zone(whole: Schedule, tz: Any) -> None:
     """Raise InputError for a zone that is none, or that this kind of schedule has not."""
-    options.schedule(whole, tz)
+    readers.schedule(whole, tz)
     zones.zone(tz)
 
 

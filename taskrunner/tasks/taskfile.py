@@ -11,7 +11,7 @@ from taskrunner.tasks import options
 WHEN = ("every", "cron", "at", "after", "boot", "manual")
 WORK = tuple(options.WORK)
 ORDER = ("description", *WHEN, "tz", "anchor", "from_finish", "now", "enabled", *WORK, "args")
-KEYS = (*ORDER, *(name for name in options.READERS if name not in ORDER))
+KEYS = (*ORDER, *(name for name in options.OPTIONS if name not in ORDER))
 DASHED = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 
 

@@ -3,8 +3,6 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from enum import StrEnum
 from typing import Any
 
 from taskrunner.model.values import Kind, Task
@@ -36,7 +34,7 @@ def write(
 
 def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a file has to say of a task, under the names of the keys."""
-    ours = options.read(options.DEFAULTS)
+    ours = options.defaults()
     found: dict[str, Any] = {task.kind: task.schedule or True}
     if task.kind in (Kind.CRON, Kind.EVERY, Kind.AT):
         found["tz"] = task.tz
@@ -46,12 +44,12 @@ def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
     found |= {} if task.enabled else {"enabled": False}
     found |= {"command": task.command} if task.command else {}
     found |= {} if task.shell is None else {"shell": task.shell}
-    for name in options.READERS:
+    for name, option in options.OPTIONS.items():
         value = _whole(name, vars(task))
         # What comes after a task has another default, unless the settings say one for all.
         own = name == "overlap" and task.kind is Kind.AFTER
         if own or not value == _whole(name, ours) == _whole(name, usual):
-            found[name] = _typed(name, task)
+            found[name] = _typed(option, task)
     return found
 
 
@@ -60,32 +58,12 @@ def _whole(name: str, values: Mapping[str, Any]) -> Any:
     return (values["group"], values["group_limit"]) if name == "group" else values[name]
 
 
-def _typed(name: str, task: Task) -> Any:
-    """Return an option as it is typed; false for one that has no value."""
-    value = getattr(task, name)
-    if value is None:
-        return "none" if name == "timeout" else False
-    if isinstance(value, timedelta):
-        whole = not value % timedelta(seconds=1)
-        return spelling.length(value) if whole else value.total_seconds()
-    if name == "umask":
-        return f"{task.umask:03o}"
-    if name == "group":
-        return spelling.group(task)
-    if name == "args" and not _in_toml(value):
-        return spelling.arguments(value)
-    if name == "limit":
-        return spelling.limits(task.limit) or False
-    if name == "max_output":
-        return spelling.size(task.max_output)
-    return str(value) if isinstance(value, StrEnum) else value
-
-
-def _in_toml(value: Any) -> bool:
-    """Return whether TOML has a way to write this value of JSON: it has no null."""
-    if isinstance(value, dict):
-        return all(map(_in_toml, value.values()))
-    return all(map(_in_toml, value)) if isinstance(value, list) else value is not None
+def _typed(option: options.Option, task: Task) -> Any:
+    """Return an option as a file holds it; false for one that has no value."""
+    found = options.written(option, task)
+    if found is None:
+        return "none" if option.name == "timeout" else False
+    return found
 
 
 def _written(key: str, value: Any) -> str:

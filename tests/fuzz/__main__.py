@@ -44,7 +44,7 @@ def dictionary(folder: str) -> str:
     from taskrunner.tasks.taskfile import KEYS
     from tests.fuzz import typed
 
-    words = {*options.READERS, *KEYS, *typed.LENGTHS, *targets.ZONES}
+    words = {*options.OPTIONS, *KEYS, *typed.LENGTHS, *targets.ZONES}
     words |= {each for some in (*typed.VALUES.values(), *typed.FLAGS.values()) for each in some}
     place = os.path.join(folder, "words")
     with open(place, "w", encoding="utf-8") as file:

@@ -32,7 +32,7 @@ from taskrunner.schedule import (
 from taskrunner.schedule.kinds import Cron
 from taskrunner.store import open_home
 from taskrunner.supervise import command, spool
-from taskrunner.tasks import crontab, crontab_names, options, proof, reading
+from taskrunner.tasks import crontab, crontab_names, options, proof, readers, reading
 from taskrunner.tick import visit
 from tests.fuzz import typed
 
@@ -153,13 +153,13 @@ def instants(data: bytes) -> None:
 def names(data: bytes) -> None:
     """Names of tasks, groups, variables, and the values of every option of a task."""
     with refusable():
-        assert options.name(text(data)) == text(data)
+        assert readers.name(text(data)) == text(data)
     with refusable():
         command.assignment(text(data))
     with refusable():
         crontab_names.name(text(data), ())
     value = text(data[1:])
-    reader = sorted(options.READERS)[(data or b"\0")[0] % len(options.READERS)]
+    reader = sorted(options.OPTIONS)[(data or b"\0")[0] % len(options.OPTIONS)]
     with refusable():
         options.read({reader: value})
 
@@ -212,7 +212,7 @@ def task_files(data: bytes) -> None:
     if found.faults:
         return
     for each in found.found:
-        options.name(each.name)
+        readers.name(each.name)
         with refusable():
             options.read(dict(each.given))
 
@@ -253,7 +253,7 @@ def crontabs(data: bytes) -> None:
                 crontab.work(line)
             crontab.environment(line)
             crontab.notes(line)
-            options.name(crontab_names.name(line.command, ()))
+            readers.name(crontab_names.name(line.command, ()))
     program.read(content.split())
     systemd_text.call(content)
 

@@ -207,12 +207,14 @@ def test_short_times(apart, told):
 def test_show_begins_with_how_it_went():
     page = Page("UTC", NOON)
     task = replace(TASK, last_run=NOON - MINUTE, last_state=State.FAILED, streak=-3)
-    lines = dict(line.split("  ", 1) for line in tables.task_page(page, task, "x", []).split("\n"))
+    lines = dict(
+        line.split("  ", 1) for line in tables.task_page(page, task, "x", [], []).split("\n")
+    )
     assert lines["last run"].strip() == (
         "2026-11-20 11:59:00 (UTC), 1m 00s ago: failed, 3 in a row"
     )
     assert lines["last success"].strip() == "never"
-    text = tables.task_page(page, replace(task, last_success=NOON - MINUTE * 2), "x", [])
+    text = tables.task_page(page, replace(task, last_success=NOON - MINUTE * 2), "x", [], [])
     assert "last success  2026-11-20 11:58:00 (UTC), 2m 00s ago" in text
 
 
@@ -243,7 +245,7 @@ def test_the_table_of_tasks():
 
 def test_the_page_of_a_task_masks_its_secrets():
     task = replace(TASK, env={"DB_PASSWORD": "geheim", "PLAIN": "two words"})
-    text = tables.task_page(PLAIN, task, "every minute (UTC)", [])
+    text = tables.task_page(PLAIN, task, "every minute (UTC)", options.told(task), [])
     assert "geheim" not in text
     assert "PLAIN='two words'" in text
     assert "***" in text
@@ -251,7 +253,7 @@ def test_the_page_of_a_task_masks_its_secrets():
 
 def test_the_mask_is_not_in_quotes():
     task = replace(TASK, env={"DB_PASSWORD": "geheim"})
-    text = tables.task_page(PLAIN, task, "every minute (UTC)", [])
+    text = tables.task_page(PLAIN, task, "every minute (UTC)", options.told(task), [])
     assert "DB_PASSWORD=***" in text
 
 
@@ -268,30 +270,32 @@ def test_the_page_of_a_task_tells_its_options_in_the_words_of_the_flags():
         stdin="geheim",
         next=NOON + MINUTE,
     )
-    text = tables.task_page(PLAIN, task, "every minute (UTC)", [])
+    text = tables.task_page(PLAIN, task, "every minute (UTC)", options.told(task), [])
     lines = dict(line.split(None, 1) for line in text.split("\n") if len(line.split(None, 1)) > 1)
     assert lines["report"] == "task 1, enabled"
     assert lines["schedule"] == "* * * * *: every minute (UTC)"
     assert lines["next"] == "2026-11-20 12:01:00 (UTC), in 1m 00s"
     assert lines["timeout"].startswith("none")
     assert (lines["deadline"], lines["umask"], lines["nice"]) == ("1h30m", "027", "-5")
-    assert lines["overlap"] == "allow, at most 3"
+    assert (lines["overlap"], lines["max-instances"]) == ("allow", "3")
     assert lines["stdin"] == "6 characters"
     assert "env-file" not in lines
 
 
 def test_the_page_of_a_task_tells_its_times_in_its_own_zone():
     task = replace(TASK, tz="Europe/Berlin", next=NOON + MINUTE, last_success=NOON - MINUTE)
-    text = tables.task_page(PLAIN, task, "every minute", [])
+    text = tables.task_page(PLAIN, task, "every minute", options.told(task), [])
     assert "next          2026-11-20 13:01:00 (Europe/Berlin), in 1m 00s" in text
     assert "last success  2026-11-20 12:59:00 (Europe/Berlin), 1m 00s ago" in text
-    gone = tables.task_page(PLAIN, replace(task, tz="Mars/Phobos"), "broken", [])
+    gone = tables.task_page(
+        PLAIN, replace(task, tz="Mars/Phobos"), "broken", options.told(task), []
+    )
     assert "next          2026-11-20 12:01:00 (UTC), in 1m 00s" in gone
 
 
 def test_the_page_of_a_task_shows_what_is_wrong_with_it_and_its_last_runs():
     task = replace(TASK, error="the zone is gone")
-    text = tables.task_page(PLAIN, task, "every minute (UTC)", [DONE])
+    text = tables.task_page(PLAIN, task, "every minute (UTC)", options.told(task), [DONE])
     assert "the zone is gone" in text
     assert text.split("\n\n")[1] == tables.runs_table(PLAIN, [DONE])
 
@@ -449,7 +453,3 @@ def test_lengths_are_seconds_whole_ones_as_integers(length, number):
     found = documents.seconds(length)
     assert found == number
     assert type(found) is type(number)
-
-
-def test_the_size_of_output_that_is_not_shown_is_that_of_a_task_which_gives_none():
-    assert options.read(options.DEFAULTS)["max_output"] == spelling.MAX_OUTPUT

@@ -75,7 +75,7 @@ def tables(page, text, name=NAME):
         "notify": notices.channels_table(
             page, [Told("ops", "mail", "m" * 90, ("failure",), ("*",), 1, text)]
         ),
-        "show": task_page(page, replace(TASK, error=text, description=text), text, [failed]),
+        "show": task_page(page, replace(TASK, error=text, description=text), text, [], [failed]),
     }
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from taskrunner import Boot, Cron
 from taskrunner.model.values import Kind
-from taskrunner.tasks import crontab, crontab_names, crontab_writing, proof
+from taskrunner.tasks import crontab, crontab_names, crontab_writing, proof, readers
 from tests.samples import NOON, TASK
 
 FRESH = """\
@@ -286,11 +286,10 @@ def test_names_are_told_apart_by_what_follows_and_then_by_numbers():
     assert taken == ["m", "m-clear", "m-2", "m-3", "m-4"]
 
 
+@example("''")
 @given(st.text(max_size=30))
 def test_any_command_has_a_name_that_a_task_can_have(command):
-    from taskrunner.tasks import options
-
-    assert options.name(crontab_names.name(command, ()))
+    assert readers.name(crontab_names.name(command, ()))
 
 
 @given(st.text(st.sampled_from("* #%\\=@'\"ab0\t\n5/-,"), max_size=60), st.booleans())

@@ -81,7 +81,7 @@ def test_options_are_under_the_names_of_their_flags():
 
 
 def test_every_option_of_a_task_is_a_key():
-    assert set(options.READERS) <= set(KEYS)
+    assert set(options.OPTIONS) <= set(KEYS)
 
 
 def test_false_takes_a_default_away():

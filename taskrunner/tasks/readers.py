@@ -5,16 +5,19 @@ Each raises InputError with what it has to be; `options` says of which option. I
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from taskrunner.errors import InputError, shown
+from taskrunner.errors import InputError, TaskNameError, shown
+from taskrunner.home import channels
 from taskrunner.home.config import size, variables
 from taskrunner.schedule import durations
+from taskrunner.schedule.kinds import After, Boot, Manual, Schedule
 from taskrunner.tasks import python
 
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,99}")
 GROUP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._@+-]{0,99})(?::([1-9][0-9]{0,4}))?")
 CODE = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
 LARGEST_CODE = 255  # wait(2): a byte
@@ -100,6 +103,16 @@ def factor(value: Any) -> float:
     if not good:
         raise InputError(f"it must be a number from 1 to {LARGEST_FACTOR}, such as 2")
     return found
+
+
+def factor_or_none(value: Any) -> float | None:
+    """Return a factor; None, also as `none`, when there is to be none."""
+    return None if value in (None, "none") else factor(value)
+
+
+def recipient(value: Any) -> str | None:
+    """Return a channel, a mail address or a command to notify; None for nobody."""
+    return None if value is None else channels.told(value)
 
 
 def codes(value: Any) -> tuple[int, ...]:
@@ -246,3 +259,59 @@ def place(value: Any) -> str | None:
 def interpreter(value: Any) -> str | None:
     """Return a Python: the name of a program, or a path."""
     return str(value) if python.is_program(value) else place(value)
+
+
+# ---- name, work and schedule
+
+
+def name(value: object) -> str:
+    """Return the name of a task, checked; raises TaskNameError."""
+    if not isinstance(value, str) or not NAME.fullmatch(value) or value.isdigit():
+        raise TaskNameError(
+            f"{shown(value)} cannot be the name of a task: use 1 to 100 letters, digits and . _ - @ +, "
+            "beginning with a letter, digit or _, and not digits alone"
+        )
+    return value
+
+
+def argv(value: Sequence[str] | str | None) -> tuple[str, ...]:
+    """Return a command as an argv, checked; raises InputError."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        raise InputError(
+            f"the command {shown(value)} is one text: give a list of words, or use shell for a text"
+        )
+    try:
+        words = tuple(value)
+    except TypeError as exc:
+        raise InputError(f"the command {shown(value)} is no list of words") from exc
+    if not all(isinstance(word, str) for word in words):
+        raise InputError(f"the command {shown(words)} has words that are no text")
+    if not words or not words[0]:
+        raise InputError("there is no command: write it after --, or give --shell TEXT")
+    for word in words:
+        text(word, "the command")
+    return words
+
+
+def shell(value: str | None) -> str | None:
+    """Return a text for the shell, checked; raises InputError."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InputError(f"the shell text {shown(value)} is no text: a list of words is a command")
+    if not value.strip():
+        raise InputError(f"the shell text {shown(value)} is empty: write the command line to run")
+    return text(value, "the shell text")
+
+
+def schedule(value: Schedule, tz: str | None) -> Schedule:
+    """Return a schedule, checked, also against the zone given beside it; raises InputError."""
+    if not isinstance(value, Schedule):
+        raise InputError(
+            f"{shown(value)} is no schedule: give one of Cron, Every, At, After, Boot, Manual"
+        )
+    if tz is not None and isinstance(value, After | Boot | Manual):
+        raise InputError(f"{value.kind} has no time zone: leave out {shown(tz)}")
+    return value

@@ -90,7 +90,7 @@ if TYPE_CHECKING:
     )
     from taskrunner.tasks.options import Options as Options
     from taskrunner.tick.claim import Visit as Visit
-    from taskrunner.upkeep.backup import Backup as Backup, Restored as Restored
+    from taskrunner.upkeep.backup import Backup as Backup, Repeat as Repeat, Restored as Restored
 else:
     # Each public name with the module it is looked up in.
     _MODULES = {
@@ -161,6 +161,7 @@ else:
         "Decision": "model.values",
         "Span": "model.values",
         "Backup": "upkeep.backup",
+        "Repeat": "upkeep.backup",
         "Restored": "upkeep.backup",
         "After": "schedule.kinds",
         "At": "schedule.kinds",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from taskrunner import clock
 from taskrunner.api.door import Door
-from taskrunner.errors import InputError, shown
+from taskrunner.errors import InputError, TaskRunnerError, shown
+from taskrunner.home import config, paths
+from taskrunner.home.config import Config
 from taskrunner.model.values import Progress, Pruned, untold
+from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 
 if TYPE_CHECKING:
-    from taskrunner.upkeep.backup import Backup, Restored
+    from collections.abc import Sequence
+
+    from taskrunner.upkeep.backup import Backup, Repeat, Restored
 
 
 class Keeping(Door):
@@ -46,16 +54,38 @@ class Keeping(Door):
         here = self._here()
         return backup.backup(here, _path(place), here.now(), keep, progress)
 
-    def restore(self, place: str | os.PathLike[str], *, progress: Progress = untold) -> Restored:
+    def restore(
+        self,
+        place: str | os.PathLike[str],
+        *,
+        skip_missed: bool = False,
+        progress: Progress = untold,
+    ) -> Restored:
         """Put a copy in the place of the store, and return where what it replaces is kept.
 
         The copy is checked, and upgraded when it is older. Slots that came due since it was made are handled by
-        catch-up at the next tick; runs that ran in it are lost. Raises StateError, as while runs go on.
+        catch-up at the next tick; with `skip_missed` they count as done, and so does what waits in it. `repeats` are
+        those to run once that ran already. Runs that ran in it are lost. A hold goes on. Raises StateError, as while
+        runs go on.
         """
+        from taskrunner.tick import after_restore
         from taskrunner.upkeep import backup
 
+        replaced, settings = paths.path(self.home, paths.STORE), Config()
+        # A mistake in the settings keeps no store from being put back.
+        with suppress(TaskRunnerError):
+            settings = config.load(self.home)
+
+        def settle(copy: str) -> tuple[Sequence[Repeat], int]:
+            here = OpenHome(self.home, Store(copy), settings, self._clock or clock.now)
+            try:
+                return after_restore.settle(here, replaced, skip=skip_missed)
+            finally:
+                here.store.checkpoint()
+                here.store.close()
+
         self.close()
-        return backup.restore(self.home, _path(place) or "", self._wall(), progress=progress)
+        return backup.restore(self.home, _path(place) or "", self._wall(), settle, progress)
 
 
 def _path(place: str | os.PathLike[str] | None) -> str | None:

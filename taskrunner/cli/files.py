@@ -16,6 +16,7 @@ from taskrunner.cli.common import (
     with_json,
 )
 from taskrunner.cli.progress import Progress
+from taskrunner.decide.policy import words
 from taskrunner.render import documents, spelling, tables
 
 
@@ -78,7 +79,10 @@ def _told(copy: Any) -> str:
 
 
 def _declare_restore(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    examples = "  taskrunner restore /var/lib/taskrunner/backups/20261120T020000Z.db\n"
+    examples = (
+        "  taskrunner restore /var/lib/taskrunner/backups/20261120T020000Z.db\n"
+        "  taskrunner restore --skip-missed backups/20261120T020000Z.db\n"
+    )
     parser = declare(
         verbs,
         common,
@@ -88,18 +92,37 @@ def _declare_restore(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         examples,
     )
     parser.add_argument("file", metavar="FILE", help="the copy, as backup wrote it")
+    parser.add_argument(
+        "--skip-missed",
+        action="store_true",
+        help="count everything due since the backup as done, instead of leaving it to --catch-up",
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
 
 
 def _restore(args: Any) -> int:
     with door(args) as runner, Progress() as progress:
-        done = runner.restore(args.file, progress=progress)
+        done = runner.restore(args.file, skip_missed=args.skip_missed, progress=progress)
     if not args.quiet:
         kept = "" if done.kept is None else f"; what was there before is {done.kept}"
-        say(
-            f"restored {_told(done.backup)}{kept}; the next tick catches up with the slots since then"
-        )
+        then = "the next tick catches up with the slots since then"
+        if args.skip_missed:
+            then = f"the slots since then ({done.skipped}) count as done"
+        say(f"restored {_told(done.backup)}{kept}; {then}")
+    for each in done.repeats:
+        say(_repeated(each))
     return errors.EXIT_DONE
+
+
+def _repeated(each: Any) -> str:
+    """Return what the next tick repeats, and how to keep it from that."""
+    ran = "may have run since the backup"
+    if each.run is not None:
+        ran = f"ran since the backup (run {each.run})"
+    return (
+        f"{each.task}: its slot of {words(each.slot)} {ran}, and the next tick runs it again: "
+        f"`taskrunner cancel {each.task}` keeps it from that"
+    )
 
 
 VERBS: dict[str, Declare] = {

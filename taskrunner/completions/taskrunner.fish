@@ -431,6 +431,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using restore' -s h -l help -d 'sho
 complete -c taskrunner -n '_shtab_taskrunner_using restore' -l home -xka "(__fish_complete_directories)" -d 'the home to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'
 complete -c taskrunner -n '_shtab_taskrunner_using restore' -l color -xka "auto always never" -d 'auto (default: on a terminal, unless NO_COLOR is set; FORCE_COLOR also elsewhere), always or never'
 complete -c taskrunner -n '_shtab_taskrunner_using restore' -s v -l verbose -d 'say more'
+complete -c taskrunner -n '_shtab_taskrunner_using restore' -l skip-missed -d 'count everything due since the backup as done, instead of leaving it to --catch-up'
 complete -c taskrunner -n '_shtab_taskrunner_using restore' -l quiet -d 'print nothing when all is well'
 complete -c taskrunner -n '_shtab_taskrunner_using restore; and test $_shtab_taskrunner_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the copy, as backup wrote it'
 complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a prune -d 'Remove now what of the history is not kept.'

@@ -2,8 +2,9 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
+from typing import Any
 
 from taskrunner import schema
 from taskrunner.errors import StoreBusy, StoreNewer, StoreRefused, shown
@@ -148,6 +149,15 @@ def _keep(place: str, kept: str) -> None:
     with closing(_writable(place)) as store, closing(_writable(kept)) as copy:
         store.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file
+
+
+def rows(place: str, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Return rows of a store that may be missing, older or damaged; none where it cannot be read so."""
+    try:
+        with closing(_opened(place)) as store:
+            return store.execute(sql, values).fetchall()
+    except (sqlite3.Error, StoreRefused):
+        return []
 
 
 def used(place: str) -> dict[str, int]:

@@ -6,7 +6,7 @@ kept. It must not know what the rows mean.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -37,11 +37,33 @@ class Backup:
 
 
 @record
+class Repeat:
+    """A task that is to run at the next tick after a restore though it ran since the backup, as the run of that id.
+
+    None where the store that was replaced, or its absence, does not tell.
+    """
+
+    task: str
+    slot: datetime
+    run: int | None
+
+
+@record
 class Restored:
-    """What was put back, and where what it replaced is kept; None when there was no store."""
+    """What was put back, and where what it replaced is kept; None when there was no store.
+
+    `repeats` are the tasks that are to run once, and did; `skipped` is how many slots count as done.
+    """
 
     backup: Backup
     kept: str | None
+    repeats: tuple[Repeat, ...] = ()
+    skipped: int = 0
+
+
+Prepare = Callable[[str, Mapping[str, int]], None]
+# Changes a copy before it is put back; returns what it would repeat, and how many slots it skips.
+Settle = Callable[[str], tuple[Sequence[Repeat], int]]
 
 
 # ---- backup
@@ -137,10 +159,18 @@ def restore(
     folder: str,
     place: str,
     now: datetime,
-    synchronous: str = "full",
+    settle: Settle,
     progress: Progress = untold,
 ) -> Restored:
     """Put a copy in the place of the store, which is kept; nothing may run meanwhile."""
+    settled: tuple[Sequence[Repeat], int] = ((), 0)
+
+    def prepare(unfinished: str, least: Mapping[str, int]) -> None:
+        nonlocal settled
+        copies.prepare(source, unfinished, least, progress)
+        settled = settle(unfinished)
+        sync(unfinished)
+
     source, store = os.path.abspath(place), paths.path(folder, paths.STORE)
     counted = copies.examine(source)
     if os.path.lexists(store) and os.path.samefile(source, store):
@@ -151,11 +181,12 @@ def restore(
         if fd is None:
             raise StateError(f"a tick is at work in {shown(folder)}: try again in a moment")
         try:
-            kept = _replace(folder, source, store, now, progress)
+            kept = _replace(folder, store, now, prepare, progress)
         except OSError as exc:
             raise StateError(f"{shown(store)} cannot be replaced: {exc.strerror}") from exc
-    _note(Store(store, synchronous), source, kept, now)
-    return Restored(Backup(source, os.path.getsize(store), *counted), kept)
+    _note(Store(store), source, kept, now)
+    made = Backup(source, os.path.getsize(store), *counted)
+    return Restored(made, kept, tuple(settled[0]), settled[1])
 
 
 def _check_alone(folder: str) -> None:
@@ -168,9 +199,11 @@ def _check_alone(folder: str) -> None:
         )
 
 
-def _replace(folder: str, source: str, store: str, now: datetime, progress: Progress) -> str | None:
+def _replace(
+    folder: str, store: str, now: datetime, prepare: Prepare, progress: Progress
+) -> str | None:
     if not os.path.lexists(store):
-        _prepare(source, f"{store}.new", {"runs": _newest(folder)}, progress)
+        prepare(f"{store}.new", {"runs": _newest(folder)})
         os.rename(f"{store}.new", store)
         sync(folder)
         return None
@@ -178,7 +211,7 @@ def _replace(folder: str, source: str, store: str, now: datetime, progress: Prog
     for spare in SPARE:
         # Who has the store open, as a program that only looks, goes on with what is put back.
         with suppress(IdsUsed):
-            _put_back(folder, source, store, kept, spare, progress)
+            _put_back(folder, store, kept, spare, prepare, progress)
             return kept
     raise StateError(f"runs are started in {shown(folder)} all the time: stop what does it first")
 
@@ -188,7 +221,7 @@ class IdsUsed(Exception):
 
 
 def _put_back(
-    folder: str, source: str, store: str, kept: str, spare: int, progress: Progress
+    folder: str, store: str, kept: str, spare: int, prepare: Prepare, progress: Progress
 ) -> None:
     """Put a copy in the place of a store; raises IdsUsed when others have used more than `spare` ids meanwhile."""
     unfinished, used = f"{store}.new", copies.used(store)
@@ -203,7 +236,7 @@ def _put_back(
             raise IdsUsed
 
     try:
-        _prepare(source, unfinished, least, progress)
+        prepare(unfinished, least)
         if not copies.put_over(unfinished, store, kept, check, progress):
             _check_alone(folder)
             _move_away(store, kept)
@@ -214,11 +247,6 @@ def _put_back(
             os.unlink(unfinished)
     sync(kept)
     sync(os.path.dirname(kept))
-
-
-def _prepare(source: str, unfinished: str, least: Mapping[str, int], progress: Progress) -> None:
-    copies.prepare(source, unfinished, least, progress)
-    sync(unfinished)
 
 
 def _move_away(store: str, kept: str) -> None:

@@ -1,0 +1,114 @@
+"""Settle a copy of the store before it is put back: which runs it would repeat, which slots count as done.
+
+The copy knows nothing of the time since it was made; the store that it replaces may.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from taskrunner import clock
+from taskrunner.decide import ledger, slots
+from taskrunner.errors import InputError
+from taskrunner.model.values import Action, Decision, End, Kind, Span, State, Task, Trigger
+from taskrunner.store import copies
+from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up
+from taskrunner.upkeep.backup import Repeat
+
+RAN = (
+    "SELECT runs.id FROM runs JOIN tasks ON tasks.id = task_id "
+    "WHERE name = ? AND slot = ? AND started IS NOT NULL ORDER BY runs.id DESC LIMIT 1"
+)
+DONE = "counts as done: restored from a backup with --skip-missed"
+
+
+def settle(here: OpenHome, replaced: str, *, skip: bool) -> tuple[list[Repeat], int]:
+    """Return the runs that the next tick would repeat, and how many slots of the copy count as done now.
+
+    `here` is the copy, `replaced` the file that it is to replace, whose hold goes on.
+    """
+    now, boot = here.now(), clock.boot(daemon=False)
+    _keep_hold(here, replaced, now)
+    if not skip:
+        return list(_repeats(here, replaced, now)), 0
+    with here.store.transaction():
+        passed = list(_count_as_done(here, now, boot))
+        here.store.facts.see_boot(boot)
+    return [], sum(passed)
+
+
+def _keep_hold(here: OpenHome, replaced: str, now: datetime) -> None:
+    found = copies.rows(replaced, "SELECT name, value FROM facts WHERE name LIKE 'held%'")
+    if not found or here.store.facts.held(now) is not None:
+        return
+    with here.store.transaction():
+        for name, value in found:
+            here.store.facts.set(name, value)
+        hold = here.store.facts.held(now)
+        if hold is None:
+            here.store.facts.resume()
+        else:
+            here.store.events.add(ledger.held(hold))
+
+
+def _repeats(here: OpenHome, replaced: str, now: datetime) -> Iterator[Repeat]:
+    """Give what is to run once, has come due, and ran already, or may have where the replaced store does not tell."""
+    tells = bool(copies.rows(replaced, "SELECT 1 FROM facts LIMIT 1"))
+    for task, slot in _once(here, now):
+        found = copies.rows(replaced, RAN, (task, clock.to_ms(slot)))
+        if found or not tells:
+            yield Repeat(task, slot, found[0][0] if found else None)
+
+
+def _once(here: OpenHome, now: datetime) -> Iterator[tuple[str, datetime]]:
+    """Give the tasks whose one slot has come, or that were asked for, and the runs that wait, with their slots."""
+    for task in here.store.tasks.all():
+        if not task.enabled:
+            continue
+        if task.requested is not None:
+            yield task.name, task.requested
+        if task.kind is Kind.AT and task.next is not None and task.next <= now:
+            yield task.name, task.next
+    for run in here.store.runs.live():
+        if run.state is State.PENDING:
+            yield run.task, run.slot
+
+
+def _count_as_done(here: OpenHome, now: datetime, boot: str) -> Iterator[int]:
+    """Skip all that has come due, and all that waits; give how many slots that is, each time."""
+    for run in here.store.runs.running():
+        why = "it ran when the backup was made, and nobody saw how it ended"
+        follow_up.finish(here, End(run, State.LOST, why, now), retry=False)
+    for run in here.store.runs.live():  # also what comes after those
+        follow_up.finish(here, End(run, State.SKIPPED, DONE, now), retry=False)
+        yield run.coalesced
+    for task in here.store.tasks.due(now, boot, -1):
+        try:
+            with here.store.savepoint():
+                yield _pass(here, task, now, boot)
+        except InputError as exc:
+            follow_up.put_off(here, task, now, str(exc))
+
+
+def _pass(here: OpenHome, task: Task, now: datetime, boot: str) -> int:
+    """Move a task on past its open slots, with a row for them; return how many they are."""
+    changes: dict[str, Any] = {
+        "evaluated": max(task.evaluated, now),
+        "requested": None,
+        "following": None,
+    }
+    span = None
+    if task.kind is Kind.BOOT:
+        changes["boot_id"] = boot
+    elif task.next is not None and task.next <= now:
+        found, changes["next"] = slots.open_slots(task, now)
+        span = None if found is None else found.span
+    here.store.tasks.change(task.id, **changes)
+    if span is None and task.requested is not None:
+        span = Span(task.requested, task.requested)
+    if span is None:
+        return 0
+    row = Decision(task.id, task.name, span, Action.SKIP, DONE, Trigger.CATCH_UP)
+    follow_up.write(here, row, now)
+    return span.count

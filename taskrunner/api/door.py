@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 
 from taskrunner import clock
 from taskrunner.home import config, paths
-from taskrunner.model.values import Event
 from taskrunner.schedule import zones
 from taskrunner.store.open_home import OpenHome, open_home
 
@@ -78,14 +77,6 @@ class Door:
         if self._opened is None:
             self._opened = open_home(self.home, self._clock, create=create)
         return self._opened
-
-    def _note(self, what: str, key: int, text: str | None = None) -> None:
-        from taskrunner.notify import log_lines
-        from taskrunner.processes import account
-
-        here, who = self._here(), account.account(None)[0]
-        here.store.events.add(Event(here.now(), what, who, text=text), key)
-        log_lines.changed(here, key, what, who, text, here.now())
 
     def moment(self, text: str, tz: str | None = None) -> datetime:
         """Return the instant that a text means: ISO 8601, `now`, `+30m` or `-2h`; without offset in `tz`."""

@@ -17,7 +17,7 @@ from taskrunner.home import config
 from taskrunner.model.values import Kind, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from typing import Unpack
 
@@ -49,50 +49,33 @@ class Tasks(Door):
         redefines a task of that name, and keeps its place in time when the schedule is the same. Raises
         InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
         """
-        from taskrunner.decide import ledger
-        from taskrunner.tasks import definition, options
+        from taskrunner.tasks import change, definition
+        from taskrunner.tasks.taskfile import Definition
 
-        values = options.of_new_task(self._usual(schedule), given)
-        own = {key: values[key] for key in given}
-        values |= definition.work(name, command, shell, own)
-        definition.check_code(values["code"], values["interpreter"], name)
         if schedule is None:
             raise InputError(
                 f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual"
             )
-        moment = self.now()
-        whole = definition.completed(self._here(), schedule, tz, moment)
-        definition.check_account(values.get("user"))
-        definition.check_mailer(self._here(), values)
+        moment, here = self.now(), self._here()
+        given_task = Definition(name, None, schedule, command, shell, tz, now, given=given)
+        draft = change.draft(here, given_task, self._usual(schedule), moment)
         old = self._find(name) if replace else None
-        same = definition.same_schedule(old, schedule, whole)
-        if old is not None and same and not now and _is_so(old, values):
+        if old is None or change.moved(draft, old):
+            definition.check_new(here, name, draft.whole, now, moment)
+        if old is not None and not change.of_old(here, draft, old, moment, now=now):
             return old
-        if not same:
-            definition.check_new(self._here(), name, whole, now, moment)
         here = self._here(create=True)  # only now that all is checked: nothing is half-written
         with here.store.transaction():
-            definition.check_group(here, name, values["group"], values["group_limit"])
+            group = draft.values["group"], draft.values["group_limit"]
+            definition.check_group(here, name, *group)
             old = self._find(name) if replace else None
-            if not definition.same_schedule(old, schedule, whole):
-                values |= definition.timing(here, whole, moment) | (
-                    definition.revived(old) if old else {}
-                )
-            if now:
-                values["requested"] = moment
             if old is None:
-                key = here.store.tasks.add({"enabled": True, "created": moment, **values})
+                (key,) = change.add(here, [change.of_new(here, draft, moment)], moment)
             else:
                 key = old.id
-                if "schedule" in values:
-                    definition.give_up(here, old, moment)
-                here.store.tasks.change(key, **values)
-            task = here.store.tasks.get(key)
-            if old is None:
-                self._note("added", key, ledger.when(vars(task)))
-            else:
-                self._note_change(old, task, now=now)
-            return task
+                values = change.of_old(here, draft, old, moment, now=now)
+                change.change(here, old, values, moment)
+            return here.store.tasks.get(key)
 
     def set(
         self,
@@ -110,7 +93,7 @@ class Tasks(Door):
 
         `rename` is its new name. Raises InputError, UnknownTask or DuplicateTask.
         """
-        from taskrunner.tasks import definition, options, readers
+        from taskrunner.tasks import change, definition, options, readers
 
         here = self._here()
         values = options.read(given)
@@ -126,15 +109,12 @@ class Tasks(Door):
             definition.check_mailer(here, values)
             definition.check_group(here, task.name, values.get("group"), values.get("group_limit"))
             if schedule is not None or tz is not None:
-                timing = self._new_timing(here, task, schedule, tz, now, moment)
-                definition.give_up(here, task, moment)
-                values |= timing
+                values |= self._new_timing(here, task, schedule, tz, now, moment)
             if now:
                 definition.check_enabled(task, values)
                 values["requested"] = moment
             if values:
-                here.store.tasks.change(task.id, **values)
-                self._note_change(task, here.store.tasks.get(task.id), now=now)
+                change.change(here, task, values, moment)
             if rename is not None:
                 here.store.tasks.rename_parent(task.name, rename)
             return here.store.tasks.get(task.id)
@@ -182,14 +162,6 @@ class Tasks(Door):
             return self._here().store.tasks.get(name)
         except UnknownTask:
             return None
-
-    def _note_change(self, old: Task, new: Task, *, now: bool) -> None:
-        """Write what a person has changed of a task, unless nothing has."""
-        from taskrunner.decide import ledger
-
-        told = [ledger.difference(old, new), "a run at once" if now else ""]
-        if any(told):
-            self._note("changed", new.id, ", ".join(filter(None, told)))
 
     @overload
     def task(self, name: str | int) -> Task: ...  # type: ignore[overload-overlap]
@@ -336,7 +308,7 @@ class Tasks(Door):
         """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
         from taskrunner.schedule import of_task
         from taskrunner.schedule.kinds import At
-        from taskrunner.tasks import definition
+        from taskrunner.tasks import change, definition
 
         here = self._here()
         with here.store.transaction():
@@ -348,24 +320,20 @@ class Tasks(Door):
                 raise StateError(
                     f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at"
                 )
-            here.store.tasks.change(
-                task.id, enabled=True, **definition.timing(here, value, here.now(), task.evaluated)
-            )
-            self._note("enabled", task.id)
+            timing = definition.timing(here, value, here.now(), task.evaluated)
+            change.change(here, task, {**timing, "enabled": True}, here.now())
             return here.store.tasks.get(task.id)
 
     def disable(self, name: str | int) -> Task:
         """Let a task come due no more; what runs goes on, what waits is skipped."""
-        from taskrunner.supervise import follow_up
+        from taskrunner.tasks import change
 
         here = self._here()
         with here.store.transaction():
             task = here.store.tasks.get(name)
             if not task.enabled:
                 return task
-            here.store.tasks.change(task.id, enabled=False, requested=None)
-            follow_up.skip_pending(here, task, f"{task.name} was disabled", here.now())
-            self._note("disabled", task.id)
+            change.change(here, task, {"enabled": False, "requested": None}, here.now())
             return here.store.tasks.get(task.id)
 
     def remove(self, name: str | int, *, force: bool = False) -> list[str]:
@@ -374,7 +342,7 @@ class Tasks(Door):
         Its history stays, by its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels.
         """
         from taskrunner.decide.policy import named
-        from taskrunner.supervise import follow_up
+        from taskrunner.tasks import change
         from taskrunner.tick import by_hand
 
         here = self._here()
@@ -387,9 +355,7 @@ class Tasks(Door):
                 raise TaskBusy(
                     f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
                 )
-            follow_up.skip_pending(here, task, f"{task.name} was removed", here.now())
-            here.store.tasks.change(task.id, enabled=False, removed=here.now())
-            self._note("removed", task.id)
+            change.remove(here, task, here.now())
             return [follower.name for follower in here.store.tasks.followers(task.name)]
 
     def describe(self, task: Task) -> str:
@@ -398,8 +364,3 @@ class Tasks(Door):
         from taskrunner.schedule import of_task
 
         return status.problem(task) or of_task.value_of(task).describe()
-
-
-def _is_so(task: Task, values: Mapping[str, Any]) -> bool:
-    """Return whether a task has all these values already."""
-    return all(getattr(task, name) == value for name, value in values.items())

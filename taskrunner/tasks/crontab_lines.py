@@ -20,6 +20,7 @@ from taskrunner.schedule import of_task
 from taskrunner.schedule.kinds import Cron, Schedule
 from taskrunner.store.open_home import OpenHome
 from taskrunner.tasks import (
+    change,
     crontab,
     crontab_doubts,
     crontab_names,
@@ -30,8 +31,8 @@ from taskrunner.tasks import (
     proof,
     readers,
 )
+from taskrunner.tasks.change import Draft
 from taskrunner.tasks.crontab import Line
-from taskrunner.tasks.plan import Draft
 from taskrunner.tasks.taskfile import Definition, Found
 
 GONE = "its line is gone"
@@ -206,14 +207,14 @@ class Importing:
         given = _given(self._here, line)
         source = self._tab.source
         made = Definition(name, source, crontab.schedule(line), argv, shell, given=given)
-        draft = plan.draft(self._here, made, self._usual, self._moment)
+        draft = change.draft(self._here, made, self._usual, self._moment)
         return draft if known is None else self._merged(draft, line, known)
 
     def _merged(self, draft: Draft, line: Line, known: Known) -> Draft:
         """Return a task with what its line says otherwise than before."""
         task, before = known.task, known.line
         was, now = _given(self._here, before), draft.given.given
-        values = {key: getattr(task, key) for key in plan.OTHER_COLUMNS}
+        values = {key: getattr(task, key) for key in change.COLUMNS}
         changed = [key for key in OF_LINE if was.get(key) != now.get(key)]
         if _is_heading(line.description, task):
             changed = [key for key in changed if key != "description"]

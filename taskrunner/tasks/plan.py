@@ -5,7 +5,7 @@ where definitions come from.
 """
 
 import os
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,14 +13,12 @@ from taskrunner.decide import ledger, policy
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import Plan, Planned
 from taskrunner.model.record import like, record
-from taskrunner.model.values import Event, Kind, Progress, Run, State, Task, untold
-from taskrunner.notify import log_lines
-from taskrunner.processes import account
+from taskrunner.model.values import Kind, Progress, Run, State, Task, untold
 from taskrunner.schedule import instants, kinds, of_task, zones
-from taskrunner.schedule.kinds import After, At, Schedule
+from taskrunner.schedule.kinds import After, Schedule
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import follow_up
-from taskrunner.tasks import definition, options
+from taskrunner.tasks import change, options
+from taskrunner.tasks.change import Draft
 from taskrunner.tasks.taskfile import DASHED, Definition, Fault, Found
 
 # What a run has taken from its task when it started.
@@ -29,16 +27,6 @@ AT_START = (
     *options.OF_PYTHON,
 )
 NOTHING = Found(())
-OTHER_COLUMNS = ("command", "shell", "source", "group_limit", *options.OPTIONS)
-
-
-@record
-class Draft:
-    """One definition with all its options, as columns but for those that say when."""
-
-    given: Definition
-    whole: Schedule
-    values: dict[str, Any]
 
 
 @record
@@ -72,23 +60,10 @@ def drafts(
     for number, each in enumerate(found.definitions):
         progress("definitions read", number, len(found.definitions))
         try:
-            made.append(draft(here, each, usual[isinstance(each.schedule, After)], moment))
+            made.append(change.draft(here, each, usual[isinstance(each.schedule, After)], moment))
         except TaskRunnerError as exc:
             faults.append(each.fault(str(exc), _key(str(exc)), known=isinstance(exc, InputError)))
     return made, like(found, faults=faults)
-
-
-def draft(here: OpenHome, given: Definition, usual: Mapping[str, Any], moment: datetime) -> Draft:
-    """Return a definition with all options, the `usual` for what it leaves open; raises what is wrong with it."""
-    values = options.of_new_task(usual, given.given)
-    own = {key: values[key] for key in given.given}
-    values |= definition.work(given.name, given.command, given.shell, own)
-    values |= {"source": given.source}
-    definition.check_code(values["code"], values["interpreter"])
-    definition.check_account(values["user"])
-    definition.check_mailer(here, values)
-    whole = definition.completed(here, given.schedule, given.tz, moment)
-    return Draft(given, whole, values)
 
 
 def _key(sentence: str) -> str:
@@ -196,24 +171,16 @@ def _step(here: OpenHome, draft: Draft, old: Task | None, moment: datetime) -> S
     return _added(here, draft, moment) if old is None else _changed(here, draft, old, moment)
 
 
-def _passed(draft: Draft, moment: datetime) -> bool:
-    return isinstance(draft.whole, At) and draft.whole.instant <= moment
-
-
 def _added(here: OpenHome, draft: Draft, moment: datetime) -> Step:
-    given, passed = draft.given, _passed(draft, moment) and not draft.given.now
-    enabled = given.enabled is not False and not passed
-    when = definition.timing(here, draft.whole, moment)
-    values = {**draft.values, **when, "enabled": enabled, "created": moment}
-    values |= {"requested": moment} if given.now and enabled else {}
-    told = [_next(when["next"], draft.whole)]
-    if passed:
+    values = change.of_new(here, draft, moment)
+    told = [_next(values["next"], draft.whole)]
+    if draft.passed(moment, now=draft.given.now):
         told = [f"its instant, {draft.whole.text}, has passed: it will not run"]
-    elif not enabled:
+    elif not values["enabled"]:
         told = ["disabled"]
-    elif given.now:
+    elif draft.given.now:
         told.insert(0, "a run at once")
-    return Step(Planned(given.name, "add", (draft.whole.describe(), *told)), None, values)
+    return Step(Planned(draft.given.name, "add", (draft.whole.describe(), *told)), None, values)
 
 
 def _next(slot: datetime | None, whole: Schedule) -> str:
@@ -229,29 +196,12 @@ def _local(slot: datetime | None, whole: Schedule) -> str:
 
 
 def _changed(here: OpenHome, draft: Draft, old: Task, moment: datetime) -> Step:
-    values = {
-        key: draft.values[key] for key in OTHER_COLUMNS if draft.values[key] != getattr(old, key)
-    }
-    moved = not definition.same_schedule(old, draft.given.schedule, draft.whole)
-    enabled = _enabled(draft, old, moved, moment)
-    if moved or (enabled and not old.enabled):
-        whole = draft.whole if moved else of_task.value_of(old)
-        values |= definition.timing(here, whole, moment, old.evaluated)
-    if enabled != old.enabled:
-        values |= {"enabled": enabled} | ({} if enabled else {"requested": None})
+    values = change.of_old(here, draft, old, moment)
     if not values:
         return Step(Planned(old.name, "keep"), old, {})
+    moved = change.moved(draft, old)
     told = _consequences(here, old, like(old, **values), draft.whole, moved, moment)
     return Step(Planned(old.name, "change", tuple(filter(None, told))), old, values)
-
-
-def _enabled(draft: Draft, old: Task, moved: bool, moment: datetime) -> bool:
-    """Return whether a task will come due: as the file says, else as it is."""
-    if draft.given.enabled is False or (_passed(draft, moment) and (moved or not old.enabled)):
-        return False
-    if draft.given.enabled or (moved and definition.revived(old)):
-        return True
-    return old.enabled
 
 
 def _consequences(
@@ -380,53 +330,13 @@ def carry_out(
     here: OpenHome, steps: Sequence[Step], moment: datetime, progress: Progress = untold
 ) -> None:
     """Write what is to be done; inside a transaction of the caller."""
-    _add(here, [step.values for step in steps if step.planned.action == "add"], moment)
+    change.add(here, [step.values for step in steps if step.planned.action == "add"], moment)
     for number, step in enumerate(steps):
         progress("tasks written", number, len(steps))
-        match step.planned.action:
-            case "change":
-                _change(here, step, moment)
-            case "remove":
-                _remove(here, step, moment)
-
-
-def _add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) -> None:
-    ids, who = here.store.tasks.add_all(tasks), account.account(None)[0]
-    added = [
-        (Event(moment, "added", who, text=ledger.when(values)), key)
-        for key, values in zip(ids, tasks, strict=True)
-    ]
-    here.store.events.add_all(added)
-    for event, key in added:
-        log_lines.changed(here, key, event.what, who, event.text, moment)
-
-
-def _change(here: OpenHome, step: Step, moment: datetime) -> None:
-    old = step.old
-    assert old is not None
-    if "schedule" in step.values:
-        definition.give_up(here, old, moment)
-    here.store.tasks.change(old.id, **step.values)
-    told = ledger.difference(old, here.store.tasks.get(old.id))
-    if told:
-        _note(here, "changed", old.id, moment, told)
-    if "enabled" in step.values:
-        on = step.values["enabled"]
-        _note(here, "enabled" if on else "disabled", old.id, moment)
-        if not on:
-            follow_up.skip_pending(here, old, f"{old.name} was disabled", moment)
-
-
-def _remove(here: OpenHome, step: Step, moment: datetime) -> None:
-    assert step.old is not None
-    here.store.tasks.change(step.old.id, enabled=False, removed=moment)
-    _note(here, "removed", step.old.id, moment)
-
-
-def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:
-    who = account.account(None)[0]
-    here.store.events.add(Event(moment, what, who, text=text), key)
-    log_lines.changed(here, key, what, who, text, moment)
+        if step.old is not None and step.planned.action == "change":
+            change.change(here, step.old, step.values, moment)
+        elif step.old is not None and step.planned.action == "remove":
+            change.remove(here, step.old, moment)
 
 
 def told(steps: Sequence[Step], *, dry_run: bool) -> Plan:

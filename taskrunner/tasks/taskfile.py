@@ -30,15 +30,15 @@ class Fault:
 
 @record
 class Definition:
-    """One task as a file has it: `given` are its options as values, but for those it leaves open.
+    """One task as a file or a call has it: `given` are its options, but for those it leaves open.
 
     `enabled` is None when the file leaves that to people; `lines` tells where each key stands.
     """
 
     name: str
-    source: str
+    source: str | None
     schedule: Schedule
-    command: tuple[str, ...] | None = None
+    command: Sequence[str] | None = None
     shell: str | None = None
     tz: str | None = None
     now: bool = False

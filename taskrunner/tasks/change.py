@@ -1,0 +1,151 @@
+"""Add, change and remove tasks: the one way for the command line, the library, task files and crontabs.
+
+A definition becomes a draft with all its options, a draft the columns to write, and these are written with their
+events and with the runs that they take back. It must not know where definitions come from.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from taskrunner.decide import ledger
+from taskrunner.model.record import like, record
+from taskrunner.model.values import Event, Task
+from taskrunner.notify import log_lines
+from taskrunner.processes import account
+from taskrunner.schedule import of_task
+from taskrunner.schedule.kinds import At, Schedule
+from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up
+from taskrunner.tasks import definition, options
+from taskrunner.tasks.taskfile import Definition
+
+# The columns of a definition, but for those that say when.
+COLUMNS = ("command", "shell", "source", "group_limit", *options.OPTIONS)
+
+
+@record
+class Draft:
+    """One definition with all its options, as columns but for those that say when."""
+
+    given: Definition
+    whole: Schedule
+    values: dict[str, Any]
+
+    def passed(self, moment: datetime, *, now: bool) -> bool:
+        """Return whether its one instant is over, and no run at once makes up for that."""
+        return isinstance(self.whole, At) and self.whole.instant <= moment and not now
+
+
+# ---- a definition made whole
+
+
+def draft(here: OpenHome, given: Definition, usual: Mapping[str, Any], moment: datetime) -> Draft:
+    """Return a definition with all options, the `usual` for those it leaves open; raises what is wrong with it."""
+    values = options.of_new_task(usual, given.given)
+    own = {key: values[key] for key in given.given}
+    values |= definition.work(given.name, given.command, given.shell, own)
+    values |= {} if given.source is None else {"source": given.source}
+    in_file = given.place != ""  # its faults are told with its name
+    definition.check_code(values["code"], values["interpreter"], None if in_file else given.name)
+    definition.check_account(values["user"])
+    definition.check_mailer(here, values)
+    whole = definition.completed(here, given.schedule, given.tz, moment)
+    return Draft(given, whole, values)
+
+
+# ---- the columns to write
+
+
+def of_new(here: OpenHome, made: Draft, moment: datetime) -> dict[str, Any]:
+    """Return the columns of a new task."""
+    given = made.given
+    enabled = given.enabled is not False and not made.passed(moment, now=given.now)
+    values = {**made.values, **definition.timing(here, made.whole, moment)}
+    values |= {"enabled": enabled, "created": moment}
+    return values | ({"requested": moment} if given.now and enabled else {})
+
+
+def of_old(
+    here: OpenHome, made: Draft, old: Task, moment: datetime, *, now: bool = False
+) -> dict[str, Any]:
+    """Return the columns of a task that change with its definition, none when it is so already.
+
+    `now` asks for a run at once; the word of a task file counts only for a new task.
+    """
+    values = {
+        key: made.values[key]
+        for key in COLUMNS
+        if key in made.values and made.values[key] != getattr(old, key)
+    }
+    moves = moved(made, old)
+    enabled = _enabled(made, old, moves, moment, now)
+    if moves or (enabled and not old.enabled):
+        whole = made.whole if moves else of_task.value_of(old)
+        values |= definition.timing(here, whole, moment, old.evaluated)
+    if enabled != old.enabled:
+        values |= {"enabled": enabled} | ({} if enabled else {"requested": None})
+    return values | ({"requested": moment} if now else {})
+
+
+def moved(made: Draft, old: Task) -> bool:
+    """Return whether a definition gives a task another schedule."""
+    return not definition.same_schedule(old, made.given.schedule, made.whole)
+
+
+def _enabled(made: Draft, old: Task, moves: bool, moment: datetime, now: bool) -> bool:
+    """Return whether a task will come due: as its definition says, else as it is."""
+    if made.given.enabled is False:
+        return False
+    if made.passed(moment, now=now) and (moves or not old.enabled):
+        return False
+    if made.given.enabled or (moves and definition.revived(old)):
+        return True
+    return old.enabled
+
+
+# ---- writing, inside a transaction of the caller
+
+
+def add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) -> list[int]:
+    """Write new tasks, and return their ids; of one alone DuplicateTask is raised."""
+    store, who = here.store.tasks, account.account(None)[0]
+    ids = [store.add(tasks[0])] if len(tasks) == 1 else store.add_all(tasks)
+    added = [
+        (Event(moment, "added", who, text=ledger.when(values)), key)
+        for key, values in zip(ids, tasks, strict=True)
+    ]
+    here.store.events.add_all(added)
+    for event, key in added:
+        log_lines.changed(here, key, event.what, who, event.text, moment)
+    return ids
+
+
+def change(here: OpenHome, old: Task, values: Mapping[str, Any], moment: datetime) -> None:
+    """Write columns of a task that is there."""
+    if "schedule" in values:
+        definition.give_up(here, old, moment)
+    here.store.tasks.change(old.id, **values)
+    new, on = here.store.tasks.get(old.id), values.get("enabled", old.enabled)
+    # A task that comes due again counts from now on, which is no other schedule.
+    before = like(old, evaluated=new.evaluated) if on and not old.enabled else old
+    told = [ledger.difference(before, new), "a run at once" if values.get("requested") else ""]
+    if any(told):
+        _note(here, "changed", old.id, moment, ", ".join(filter(None, told)))
+    if on != old.enabled:
+        _note(here, "enabled" if on else "disabled", old.id, moment)
+        if not on:
+            follow_up.skip_pending(here, old, f"{old.name} was disabled", moment)
+
+
+def remove(here: OpenHome, old: Task, moment: datetime) -> None:
+    """Write that a task is removed; its history stays."""
+    follow_up.skip_pending(here, old, f"{old.name} was removed", moment)
+    here.store.tasks.change(old.id, enabled=False, removed=moment)
+    _note(here, "removed", old.id, moment)
+
+
+def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:
+    who = account.account(None)[0]
+    here.store.events.add(Event(moment, what, who, text=text), key)
+    log_lines.changed(here, key, what, who, text, moment)

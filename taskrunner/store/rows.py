@@ -5,22 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.model.record import names_of
-from taskrunner.model.values import (
-    CatchUp,
-    Event,
-    Kind,
-    OnLost,
-    Overlap,
-    Process,
-    Run,
-    State,
-    Task,
-    Trigger,
-)
+from taskrunner.model.values import Event, Process, Run, Task
 
 Record = TypeVar("Record")
 MILLISECOND = timedelta(milliseconds=1)
@@ -39,42 +29,35 @@ def _table(text: str) -> dict[str, Any]:
 
 
 MOMENT = (to_ms, from_ms)
-LENGTH = (lambda value: value // MILLISECOND, lambda value: value * MILLISECOND)
-FLAG = (int, bool)
-LIST = (_json, _list)
-
-
-def _member(kind: type[StrEnum]) -> tuple[Callable[[Any], str], Callable[[Any], StrEnum]]:
-    return str, {member.value: member for member in kind}.__getitem__
-
-
-# How a field is written and read, where it is not the same in SQL.
-CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    **dict.fromkeys(
-        ["created", "anchor", "evaluated", "next", "following", "requested", "removed"], MOMENT
-    ),
-    **dict.fromkeys(
-        ["last_run", "last_success", "slot", "first_slot", "started", "finished", "ready"], MOMENT
-    ),
-    **dict.fromkeys(["at", "stop_at"], MOMENT),
-    **dict.fromkeys(
-        ["timeout", "kill_after", "deadline", "jitter", "retry_delay", "max_silence", "late_after"],
-        LENGTH,
-    ),
-    **dict.fromkeys(["enabled", "from_finish", "coalesced_at_least"], FLAG),
-    **dict.fromkeys(["command", "ok_codes", "noop_codes", "retry_codes"], LIST),
-    **dict.fromkeys(["env", "limit", "notify"], (_json, _table)),
-    "args": (_json, json.loads),
-    "cpu_seconds": (lambda seconds: round(seconds * 1000), lambda ms: ms / 1000),
-    "kind": _member(Kind),
-    "overlap": _member(Overlap),
-    "catch_up": _member(CatchUp),
-    "on_lost": _member(OnLost),
-    "state": _member(State),
-    "last_state": _member(State),
-    "stop_state": _member(State),
-    "trigger": _member(Trigger),
+# How a value of a type is written and read, where it is not the same in SQL.
+BY_TYPE: Mapping[Any, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    datetime: MOMENT,
+    timedelta: (lambda value: value // MILLISECOND, lambda value: value * MILLISECOND),
+    bool: (int, bool),
+    tuple: (_json, _list),
+    Mapping: (_json, _table),
+    Any: (_json, json.loads),
 }
+
+
+def _codec(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+    """Return how values of a field are written and read, by its type; None for those that SQL knows."""
+    bare = kind
+    if isinstance(kind, UnionType):  # a field that may be None
+        bare = next(each for each in get_args(kind) if each is not NoneType)
+    if isinstance(bare, type) and issubclass(bare, StrEnum):
+        return str, {member.value: member for member in bare}.__getitem__
+    return BY_TYPE.get(get_origin(bare) or bare)
+
+
+CODECS = {
+    name: codec
+    for kind in (Task, Run, Process, Event)
+    for name, type_of in kind.__annotations__.items()
+    if (codec := _codec(type_of)) is not None
+}
+CODECS["removed"] = MOMENT
+CODECS["cpu_seconds"] = (lambda seconds: round(seconds * 1000), lambda ms: ms / 1000)
 
 # Fields whose column has another name, or stands in another table.
 COLUMNS = {

@@ -40,20 +40,27 @@ def _declare_tick(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner tick --dry-run -v\n  taskrunner tick --dry-run --at '2026-12-24 02:00'\n"
     )
     parser = declare(
-        verbs, common, "tick", "do one visit of the clock: run what is due", _tick, examples
+        verbs,
+        common,
+        "tick",
+        "run everything that is due now (cron calls this every minute)",
+        _tick,
+        examples,
     )
     parser.add_argument(
         "--task",
         metavar="NAME",
         action="several",
-        help="look at this task only; it runs only if it is due; may be given again, or as a,b",
+        help="consider only this task, and run it only if it is due; may be repeated, or given as a,b",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="say what would be done, slot by slot; writes nothing",
+        help="print the decision for each slot; starts and writes nothing",
     )
-    parser.add_argument("--at", metavar="WHEN", help="with --dry-run: as if it were this instant")
+    parser.add_argument(
+        "--at", metavar="WHEN", help="with --dry-run: decide as if it were this time"
+    )
     with_json(parser)
 
 
@@ -77,17 +84,17 @@ def _tick(args: Any) -> int:
 
 def _told(visit: "Visit", why: str | None) -> str:
     if visit.busy:
-        return "another tick is at work"
+        return "another tick is running"
     if visit.runs or visit.decisions:
         return f"{len(visit.decisions)} decided, {len(visit.runs)} ended"
-    return f"nothing is started: {why}" if why else "nothing is due"
+    return f"nothing was started: {why}" if why else "nothing is due"
 
 
 def _why_nothing(runner: Any, args: Any, at: datetime) -> str | None:
     """Return why a tick starts nothing, where there is more to it than that nothing is due."""
     hold = runner.held()
     if hold is not None:
-        return f"the store is held by {hold.by}; `taskrunner resume` ends that"
+        return f"scheduled runs are paused by {hold.by}; `taskrunner resume` ends the pause"
     return "; ".join(_why_not(runner, args, name, at) for name in args.task or ()) or None
 
 
@@ -95,10 +102,12 @@ def _why_not(runner: Any, args: Any, name: str, at: datetime) -> str:
     """Return why a task is not run by a tick at an instant."""
     task = runner.task(name)
     if not task.enabled:
-        return f"{task.name} is disabled; `taskrunner enable {task.name}` lets it come due again"
+        return (
+            f"{task.name} is disabled; `taskrunner enable {task.name}` starts scheduling it again"
+        )
     if task.next is not None and task.next > at:
         sheet = page(args)
-        return f"{task.name} is not due before {sheet.time(task.next)} {sheet.tz}"
+        return f"{task.name} is not due until {sheet.time(task.next)} {sheet.tz}"
     return f"{task.name} is not due: {runner.describe(task)}"
 
 
@@ -116,7 +125,7 @@ def _dry_run(runner: Any, args: Any) -> int:
         out(tables.decisions_table(page(args), decisions))
     else:
         why = _why_nothing(runner, args, moment)
-        say(f"nothing would be done{f': {why}' if why else ''}")
+        say(f"nothing would be started{f': {why}' if why else ''}")
     if args.verbose and not args.json:
         for item in runner.next(args.task):
             say(f"later: {item.task} at {documents.instant(item.slot)}")
@@ -132,30 +141,35 @@ def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "daemon",
-        "tick in a loop, for containers and short intervals",
+        "run ticks in a loop, for containers and short intervals",
         _daemon,
         examples,
     )
     parser.add_argument(
-        "--interval", metavar="LENGTH", default="60s", help="between two ticks (default: 60s)"
+        "--interval", metavar="LENGTH", default="60s", help="time between two ticks (default: 60s)"
     )
     parser.add_argument(
-        "--grace", metavar="LENGTH", default="30s", help="for runs to end at a stop (default: 30s)"
+        "--grace",
+        metavar="LENGTH",
+        default="30s",
+        help="time for runs to end when the daemon is stopped (default: 30s)",
     )
     parser.add_argument(
         "--wait-for",
         metavar="WHAT",
         action="append",
         default=[],
-        help="before the first tick: tcp://HOST:PORT that answers or file:/PATH that exists; may be given again",
+        help="before the first tick, wait until tcp://HOST:PORT answers or file:/PATH exists; may be repeated",
     )
     parser.add_argument(
         "--output",
         action="store_true",
-        help="print what all runs write, each line after the name of its task",
+        help="print the output of all runs; the task's name begins each line",
     )
     parser.add_argument(
-        "--wait-limit", metavar="LENGTH", help="how long to wait for all of that (default: 5m)"
+        "--wait-limit",
+        metavar="LENGTH",
+        help="stop waiting for all of them after this time (default: 5m)",
     )
 
 
@@ -195,14 +209,14 @@ def _declare_status(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "status",
-        "show how things stand",
+        "show whether ticks arrive, and what is running, failing and due next",
         _status,
         "  taskrunner status\n  taskrunner status --watch\n  taskrunner status --check\n",
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="print one line for a monitoring plugin and exit with 0, 1 or 2: OK, WARNING, CRITICAL",
+        help="print one line for a monitoring plugin and exit with 0, 1 or 2 (OK, WARNING, CRITICAL)",
     )
     with_watch(parser)
     with_json(parser)
@@ -239,13 +253,13 @@ def _status_screen(args: Any) -> str:
 def _declare_hold(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner hold\n  taskrunner hold --for 2h --reason 'the database moves'\n"
     parser = declare(
-        verbs, common, "hold", "start nothing for a while but what is asked for", _hold, examples
+        verbs, common, "hold", "pause all scheduled runs; manual runs still work", _hold, examples
     )
     parser.add_argument(
-        "--for", metavar="LENGTH", dest="length", help="how long (default: until resume)"
+        "--for", metavar="LENGTH", dest="length", help="length of the pause (default: until resume)"
     )
-    parser.add_argument("--reason", metavar="TEXT", help="why, for those who wonder")
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument("--reason", metavar="TEXT", help="the reason, shown by status")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
 
 
 def _hold(args: Any) -> int:
@@ -254,14 +268,21 @@ def _hold(args: Any) -> int:
         hold = runner.hold(args.length, reason=args.reason)
         if not args.quiet:
             until = "" if hold.until is None else f" until {documents.instant(hold.until)}"
-            instead = "" if before is None else f", in place of the hold by {before.by}"
-            say(f"nothing is started{until}{instead}: `taskrunner resume` ends it")
+            instead = "" if before is None else f", replacing the pause by {before.by}"
+            say(f"scheduled runs are paused{until}{instead}: `taskrunner resume` ends the pause")
     return 0
 
 
 def _declare_resume(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = declare(verbs, common, "resume", "end a hold", _resume, "  taskrunner resume\n")
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser = declare(
+        verbs,
+        common,
+        "resume",
+        "resume scheduled runs after a hold",
+        _resume,
+        "  taskrunner resume\n",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
 
 
 def _resume(args: Any) -> int:
@@ -269,9 +290,9 @@ def _resume(args: Any) -> int:
         ended = runner.resume()
     if not args.quiet:
         say(
-            "nothing was held"
+            "nothing was paused"
             if ended is None
-            else "the hold has ended: catch-up handles the slots that passed meanwhile"
+            else "resumed; runs missed during the pause follow each task's --catch-up"
         )
     return 0
 

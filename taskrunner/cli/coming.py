@@ -1,4 +1,4 @@
-"""The verb about what is to come: next."""
+"""The verb about the coming runs: next."""
 
 import argparse
 from datetime import datetime
@@ -30,28 +30,32 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner next\n  taskrunner next backup -n 3\n  taskrunner next --until 7d\n"
         "  taskrunner next --cron '30 2 * * *' --tz Europe/Berlin --from 2026-03-28T00:00Z -n 5 --json\n"
     )
-    parser = declare(verbs, common, "next", "show the slots to come", _next, examples)
+    parser = declare(verbs, common, "next", "show when tasks are due next", _next, examples)
     with_tasks(parser)
     parser.add_argument(
-        "-n", "--limit", metavar="N", type=number(MOST), help="how many (default: 5)"
+        "-n", "--limit", metavar="N", type=number(MOST), help="number of slots to show (default: 5)"
     )
     parser.add_argument(
         "--until",
         metavar="WHEN",
-        help="up to this instant; of several tasks, or all, that is an agenda, with what collides marked by !",
+        help="show all slots up to this time; for several tasks as an agenda that marks collisions with !",
     )
     parser.add_argument(
         "--from",
         metavar="WHEN",
         dest="since",
-        help="from this instant on, which may be past: yesterday, '2026-12-01 18:00' (default: now)",
+        help="start at this time, which may be past: yesterday, '2026-12-01 18:00' (default: now)",
     )
-    by_hand = parser.add_argument_group("a schedule by hand")
+    by_hand = parser.add_argument_group("a schedule instead of tasks")
     by_hand.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *'")
     by_hand.add_argument("--every", metavar="LENGTH", help="an interval: 30m, 1d, 1mo")
     by_hand.add_argument("--at", metavar="WHEN", help="once: '2030-12-01 22:00', or +30m")
-    parser.add_argument("--tz", metavar="ZONE", help="its time zone (default: the host's)")
-    parser.add_argument("--anchor", metavar="WHEN", help="with --every: slot 0")
+    parser.add_argument(
+        "--tz", metavar="ZONE", help="time zone of that schedule (default: the host's)"
+    )
+    parser.add_argument(
+        "--anchor", metavar="WHEN", help="with --every: count intervals from this time"
+    )
     with_json(parser)
     parser.set_defaults(now=False, after=None, boot=False, manual=False, from_finish=False)
 
@@ -61,10 +65,10 @@ def _next(args: Any) -> int:
         given = schedule(runner, args)
         if given is not None and args.tasks:
             raise InputError(
-                f"next takes the task {args.tasks[0]!r} or a schedule by hand, not both"
+                f"next takes the task {args.tasks[0]!r} or a schedule (--cron, --every or --at), not both"
             )
         if given is None and args.tz is not None:
-            raise InputError("--tz goes only with a schedule by hand: --cron, --every or --at")
+            raise InputError("--tz goes only with a schedule: --cron, --every or --at")
         start = None if args.since is None else runner.moment(args.since, args.tz)
         until = None if args.until is None else runner.moment(_ahead(args.until), args.tz)
         many = given is None and len(args.tasks) != 1
@@ -86,7 +90,7 @@ def _next(args: Any) -> int:
 
 
 def _nothing(args: Any) -> str:
-    return f"nothing is to come{' for ' * bool(args.tasks)}{', '.join(args.tasks)}"
+    return f"no runs are scheduled{' for ' * bool(args.tasks)}{', '.join(args.tasks)}"
 
 
 def _agenda(args: Any, until: datetime) -> int:

@@ -264,7 +264,7 @@ def with_tasks(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         nargs="*",
         action="several",
-        help="names or ids, also as a,b (default: all tasks)",
+        help="names or ids of tasks, also as a,b (default: all tasks)",
     )
 
 
@@ -274,7 +274,7 @@ def number(most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         good = text.isascii() and text.isdigit() and len(text) <= len(str(most))
         if not good or not 1 <= int(text) <= most:
-            sentence = f"{shown(text)} is no count: write a whole number from 1 to {most}"
+            sentence = f"{shown(text)} is not a valid count: write a whole number from 1 to {most}"
             raise argparse.ArgumentTypeError(sentence)
         return int(text)
 

@@ -18,11 +18,11 @@ EXAMPLES = """\
 
 
 def _declare_completion(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    does = "print what lets a shell complete verbs, flags and the names of tasks"
+    does = "print the completion script for a shell"
     parser = declare(verbs, common, "completion", does, _completion, EXAMPLES)
     parser.add_argument("shell", metavar="SHELL", nargs="?", help="bash, zsh or fish")
     parser.add_argument(
-        "--tasks", action="store_true", help="print the names of the tasks, as such a shell asks"
+        "--tasks", action="store_true", help="print the names of all tasks, for completion scripts"
     )
 
 
@@ -34,7 +34,9 @@ def _completion(args: Any) -> int:
     if args.shell is None or args.tasks:
         raise InputError(f"completion takes one shell: {', '.join(FILES)}")
     if args.shell not in FILES:
-        raise InputError(f"{shown(args.shell)} is no shell we know: use one of {', '.join(FILES)}")
+        raise InputError(
+            f"{shown(args.shell)} is not a supported shell: use one of {', '.join(FILES)}"
+        )
     with open(os.path.join(FOLDER, FILES[args.shell]), encoding="utf-8") as file:
         out(file.read().rstrip("\n"))
     return 0

@@ -15,18 +15,18 @@ ENV = """\
 
 
 def _declare_env(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    does = "show the environment that a task will see"
+    does = "show the environment variables of a task"
     parser = declare(verbs, common, "env", does, _env, ENV)
-    parser.add_argument("task", metavar="NAME", help="name or id")
+    parser.add_argument("task", metavar="NAME", help="name or id of a task")
     parser.add_argument(
         "--diff",
         action="store_true",
-        help="what differs: - is only in this shell, + is only in the task",
+        help="show the differences: - is only in this shell, + is only in the task",
     )
     parser.add_argument(
-        "--show-secrets", action="store_true", help="show values whose names look secret, too"
+        "--show-secrets", action="store_true", help="also show values whose names look secret"
     )
-    parser.add_argument("--quiet", action="store_true", help="print the variables only")
+    parser.add_argument("--quiet", action="store_true", help="print only the variables")
     with_json(parser)
 
 

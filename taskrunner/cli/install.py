@@ -22,15 +22,17 @@ def _options(parser: argparse.ArgumentParser) -> None:
     whose.add_argument(
         "--system",
         action="store_true",
-        help="of the machine: /etc/cron.d, /etc/systemd/system; systemd's default for root",
+        help="for the whole machine: /etc/cron.d, /etc/systemd/system (default for root with systemd)",
     )
     whose.add_argument(
-        "--user", action="store_true", help="your own; the default, but for root with systemd"
+        "--user",
+        action="store_true",
+        help="for the current user (default, except for root with systemd)",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print what would change as a diff; writes nothing"
+        "--dry-run", action="store_true", help="print the changes as a diff; writes nothing"
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
 
 
 def _declare_install(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -38,17 +40,17 @@ def _declare_install(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner install cron --dry-run\n  taskrunner install cron\n"
         "  sudo taskrunner install systemd --daemon\n"
     )
-    does = "let cron or systemd call a tick every minute"
+    does = "set up cron or systemd to call a tick every minute"
     parser = declare(verbs, common, "install", does, _install, examples)
     _options(parser)
     parser.add_argument(
-        "--daemon", action="store_true", help="with systemd: keep the daemon running instead"
+        "--daemon", action="store_true", help="with systemd: run the daemon instead of a timer"
     )
 
 
 def _declare_uninstall(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner uninstall cron\n  taskrunner uninstall systemd --dry-run\n"
-    does = "take away what install has written"
+    does = "undo install: remove its crontab line or systemd units"
     _options(declare(verbs, common, "uninstall", does, _uninstall, examples))
 
 
@@ -84,7 +86,7 @@ def _tell(args: Any, fitted: "Fitted") -> int:
         for line in fitted.diff.splitlines():
             out("\t".join(map(page.visible, line.split("\t"))))
     elif args.dry_run and not args.quiet:
-        say("nothing would change")
+        say("no changes are needed")
     for sentence in fitted.warnings:
         say(sentence)
     for sentence in () if args.quiet or args.dry_run else fitted.told:
@@ -94,7 +96,7 @@ def _tell(args: Any, fitted: "Fitted") -> int:
 
 def _declare_doctor(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner doctor\n  taskrunner doctor --json\n"
-    does = "look for what may keep tasks from running, and how to cure it"
+    does = "find problems that can keep tasks from running, and suggest fixes"
     with_json(declare(verbs, common, "doctor", does, _doctor, examples))
 
 

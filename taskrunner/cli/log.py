@@ -23,13 +23,15 @@ def _declare_log(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         metavar="RUN",
         nargs="*",
         action="several",
-        help="the id of a run, or the name or id of a task: its newest run",
+        help="id of a run; or name or id of a task, for its newest run",
     )
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="keep printing until the run has ended"
+    )
     parser.add_argument(
         "--all",
         action="store_true",
-        help="with -f: all runs from now on, of these tasks or of all; each line after the name of its task",
+        help="with -f: follow all runs from now on, of these tasks or of all; the task's name begins each line",
     )
     with_json(parser)
 

@@ -124,7 +124,7 @@ class Parser(argparse.ArgumentParser):
         unknown = [word for word in options if word.partition("=")[0] not in known]
         if unknown and "required" in message:  # NAME is missing when it was taken for an option
             verb = self.prog.rpartition(" ")[2]
-            message = f"{errors.shown(unknown[0])} is no option of {verb}, and {message}"
+            message = f"{errors.shown(unknown[0])} is not an option of {verb}, and {message}"
         missing = re.fullmatch("the following arguments are required: (.+)", message)
         if missing:
             message = f"{self.prog.rpartition(' ')[2]} needs {self._described(missing[1])}"
@@ -160,15 +160,17 @@ def _common() -> argparse.ArgumentParser:
         "taskrunner", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
     common.add_argument(
-        "--home", metavar="DIR", help="the home to use (default: $TASKRUNNER_HOME, else the user's)"
+        "--home",
+        metavar="DIR",
+        help="the home folder to use (default: $TASKRUNNER_HOME, else the user's)",
     )
     common.add_argument(
         "--color",
         metavar="WHEN",
         choices=("auto", "always", "never"),
-        help="auto (default: on a terminal, unless NO_COLOR is set; FORCE_COLOR also elsewhere), always or never",
+        help="auto (default: on a terminal unless NO_COLOR is set, elsewhere if FORCE_COLOR is set), always or never",
     )
-    common.add_argument("-v", "--verbose", action="store_true", help="say more")
+    common.add_argument("-v", "--verbose", action="store_true", help="print more details")
     return common
 
 
@@ -177,14 +179,12 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     common = _common()
     whole = Parser(
         prog="taskrunner",
-        description="Cron with a memory: remembers every task, every slot and every run.",
-        epilog="taskrunner VERB --help tells more, with examples.",
+        description="Cron with a memory: runs scheduled tasks, and remembers every task, every due time and every run.",
+        epilog="See taskrunner VERB --help for the options of a verb, with examples.",
         parents=[common],
         allow_abbrev=False,
     )
-    whole.add_argument(
-        "--version", action=Version, nargs=0, help="show program's version number and exit"
-    )
+    whole.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
     verbs = whole.add_subparsers(metavar="VERB", dest="verb", title="verbs", parser_class=Parser)
     for name in VERBS if verb is None else (verb,):
         _declare(name)(verbs, common)
@@ -256,7 +256,7 @@ def _read(words: Sequence[str], args: Arguments) -> None:
         _refuse_left(args, left, whole)
     if args.verb is None:
         said = " ".join(map(errors.shown, words))
-        raise errors.InputError(f"there is no verb in {said}: write one, such as list{SEE}")
+        raise errors.InputError(f"{said} has no verb: add one, such as list{SEE}")
     if args.after_dashes is not None and not args.takes_command:
         raise errors.InputError(f"{args.verb} takes no command after --")
 
@@ -284,7 +284,7 @@ def _verb(words: Sequence[str]) -> str | None:
     from taskrunner.cli import meant
 
     raise errors.InputError(
-        f"{errors.shown(verb)} is no verb: {meant.advice(verb, (*VERBS,))}{SEE}"
+        f"unknown verb {errors.shown(verb)}: {meant.advice(verb, (*VERBS,))}{SEE}"
     )
 
 
@@ -294,7 +294,7 @@ def _refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParse
     option = next((word for word in left if word.startswith("-")), None)
     why = ": a command follows --" if args.takes_command and option is None else ""
     if args.verb in OF_ALL and option is None:
-        why = f": it is for all tasks; for one `taskrunner {OF_ALL[args.verb]} {left[0]}`"
+        why = f": it acts on all tasks; for one task use `taskrunner {OF_ALL[args.verb]} {left[0]}`"
     if option is not None and option.startswith("--"):
         meant = errors.nearest(option.partition("=")[0], _flags(whole, args.verb))
         why = "" if meant is None else f": did you mean {meant}?"

@@ -8,14 +8,14 @@ from taskrunner.cli.common import ALIASES
 
 # Words of other schedulers, of systemctl and of containers, with what does that here.
 ANSWERS = {
-    "start": "`taskrunner run NAME` starts a task now, `taskrunner enable NAME` lets it come due again",
-    "stop": "`taskrunner cancel NAME` stops a run, `taskrunner disable NAME` lets a task come due no more",
+    "start": "`taskrunner run NAME` starts a task now, `taskrunner enable NAME` starts scheduling it again",
+    "stop": "`taskrunner cancel NAME` stops a run, `taskrunner disable NAME` stops scheduling a task",
     "kill": "`taskrunner cancel NAME` stops a run",
     "edit": "`taskrunner set NAME` changes a task",
     "logs": "`taskrunner log NAME` prints the output of a run",
-    "jobs": "`taskrunner list` shows the tasks, `taskrunner status` what runs",
+    "jobs": "`taskrunner list` shows the tasks, `taskrunner status` the running ones",
     "why": "`taskrunner explain NAME` says why a task ran or did not",
-    "check": "`taskrunner status --check` is for monitoring, `taskrunner doctor` looks for what is wrong",
+    "check": "`taskrunner status --check` is for monitoring, `taskrunner doctor` finds problems",
 }
 SAME = {
     "start": ("restart", "trigger", "launch", "fire", "exec", "execute", "retry", "rerun"),
@@ -26,12 +26,12 @@ SAME = {
 MORE = {
     "`taskrunner add NAME` adds a task": ("create", "new", "schedule", "register"),
     "`taskrunner show NAME` shows a task": ("info", "describe", "inspect", "get", "cat"),
-    "`taskrunner history` shows what ran, `taskrunner log NAME` what it wrote": ("runs", "output"),
-    "`taskrunner next` shows what is to come": ("upcoming", "agenda", "when"),
-    "`taskrunner remove NAME` removes a task, `taskrunner prune` what is old in the history": (
+    "`taskrunner history` shows runs, `taskrunner log NAME` their output": ("runs", "output"),
+    "`taskrunner next` shows the coming runs": ("upcoming", "agenda", "when"),
+    "`taskrunner remove NAME` removes a task, `taskrunner prune` deletes old history": (
         *("del", "drop", "unschedule", "purge", "clear", "clean"),
     ),
-    "`taskrunner doctor` looks for what is wrong, `taskrunner apply --dry-run FILE` checks a task file": (
+    "`taskrunner doctor` finds problems, `taskrunner apply --dry-run FILE` checks a task file": (
         *("validate", "verify", "diagnose", "lint"),
     ),
     "`taskrunner --version` prints it": ("version",),

@@ -12,12 +12,12 @@ EXAMPLES = (
 
 
 def _declare_metrics(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    does = "print figures for a monitoring system, as OpenMetrics"
+    does = "print metrics for a monitoring system, in the OpenMetrics format"
     parser = declare(verbs, common, "metrics", does, _metrics, EXAMPLES)
     parser.add_argument(
         "--textfile",
         metavar="FILE",
-        help="write them to a file instead, in one step, as node_exporter's textfile collector reads it",
+        help="write to this file instead, atomically, for the textfile collector of node_exporter",
     )
 
 

@@ -20,24 +20,35 @@ from taskrunner.render import notices
 
 MOST = 1000  # messages that are kept once they are done with
 EXAMPLES = (
-    "  taskrunner notify                      the channels, and what was told lately\n"
-    "  taskrunner notify --test ops           send a test message, and say what happens\n"
-    "  taskrunner notify --send -v            send now what waits\n"
+    "  taskrunner notify                      show the channels and the recent messages\n"
+    "  taskrunner notify --test ops           send a test message and report the result\n"
+    "  taskrunner notify --send -v            send pending messages now\n"
 )
 
 
 def _declare_notify(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = declare(
-        verbs, common, "notify", "show who is told, and send what waits", _notify, EXAMPLES
+        verbs,
+        common,
+        "notify",
+        "show notification channels and send pending messages",
+        _notify,
+        EXAMPLES,
     )
     parser.add_argument(
-        "--test", metavar="CHANNEL", help="send a test message to a channel, and say what happens"
+        "--test", metavar="CHANNEL", help="send a test message to a channel and report the result"
     )
     parser.add_argument(
-        "--send", action="store_true", help="send what is due, as a process that a tick starts does"
+        "--send",
+        action="store_true",
+        help="send the messages that are due, as ticks do by themselves",
     )
     parser.add_argument(
-        "-n", "--limit", metavar="N", type=number(MOST), help="messages to show (default: 20)"
+        "-n",
+        "--limit",
+        metavar="N",
+        type=number(MOST),
+        help="number of messages to show (default: 20)",
     )
     with_json(parser)
 

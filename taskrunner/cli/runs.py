@@ -29,19 +29,21 @@ from taskrunner.report_error import tell
 
 WIDE = 100  # columns of a terminal on which a line has room for what an output says, too
 MOST_TRACED = 1000  # runs whose outputs are looked at
-NO_RUNS = "there are no such runs"
+NO_RUNS = "no runs match"
 TIMED_OUT = 124  # as timeout(1) says it
 
 
 def _declare_run(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner run backup\n  taskrunner run backup --detach\n  taskrunner run backup --slot '2026-11-19 02:00'\n"
-    parser = declare(verbs, common, "run", "run a task now, with its output", _run, examples)
-    parser.add_argument("task", metavar="NAME", help="name or id")
-    parser.add_argument("--force", action="store_true", help="also while another run of it is live")
+    parser = declare(verbs, common, "run", "run a task now and show its output", _run, examples)
+    parser.add_argument("task", metavar="NAME", help="name or id of a task")
     parser.add_argument(
-        "--detach", action="store_true", help="do not wait: print the id of the run"
+        "--force", action="store_true", help="start it even while another run of the task is active"
     )
-    parser.add_argument("--slot", metavar="WHEN", help="do the slot of this instant again")
+    parser.add_argument(
+        "--detach", action="store_true", help="print the id of the run and do not wait for its end"
+    )
+    parser.add_argument("--slot", metavar="WHEN", help="run the slot of this time again")
 
 
 def _run(args: Any) -> int:
@@ -76,7 +78,7 @@ def _declare_cancel(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "cancel",
-        "end a run that waits or runs",
+        "stop a running or pending run",
         _cancel,
         "  taskrunner cancel backup\n  taskrunner cancel 42\n",
     )
@@ -84,9 +86,9 @@ def _declare_cancel(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "runs",
         metavar="RUN",
         nargs="+",
-        help="the id of a run, or the name or id of a task: its live runs, and what it waits for",
+        help="id of a run; or name or id of a task, to cancel its running and pending runs and coming retries",
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
 
 
 def _cancel(args: Any) -> int:
@@ -108,8 +110,8 @@ def _cancel_one(runs: Iterable[Run], *, quiet: bool) -> None:
     for run in runs:
         if run.state is State.RUNNING:
             raise StateError(
-                f"run {run.id} of {run.task} still runs, and its end is on its way: it is marked, and its "
-                "supervisor, which looks each second, has not come to it yet"
+                f"run {run.id} of {run.task} is still running: its cancellation is recorded, and its "
+                "supervisor, which looks every second, has not stopped it yet"
             )
         if not quiet:
             say(f"run {run.id} of {run.task} {run.state}: {run.reason}")
@@ -121,18 +123,23 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner history --graph --since 7d\n  taskrunner history backup --watch\n"
     )
     parser = declare(
-        verbs, common, "history", "show what became of the slots, newest first", _history, examples
+        verbs,
+        common,
+        "history",
+        "show runs, including skipped and missed ones, newest first",
+        _history,
+        examples,
     )
     with_tasks(parser)
     parser.add_argument(
-        "--task", metavar="NAME", dest="tasks", action="several", help="the same, as an option"
+        "--task", metavar="NAME", dest="tasks", action="several", help="the same as NAME"
     )
     parser.add_argument(
         "-n",
         "--limit",
         metavar="N",
         type=number(999_999),
-        help="how many (default: 20)",
+        help="number of runs to show (default: 20)",
     )
     parser.add_argument(
         "--state",
@@ -141,18 +148,22 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help=f"only these: {', '.join(State)}; may be given again, or as a,b",
     )
     parser.add_argument(
-        "--since", metavar="WHEN", help="a length of time ago (7d, 1mo), or an instant"
+        "--since",
+        metavar="WHEN",
+        help="only runs since this time: a length of time ago (7d, 1mo) or an instant",
     )
-    parser.add_argument("--until", metavar="WHEN", help="the same")
+    parser.add_argument(
+        "--until", metavar="WHEN", help="only runs until this time, written as for --since"
+    )
     parser.add_argument(
         "--graph",
         action="store_true",
-        help="a line of marks for each task, by its slots; 30 days unless --since is given",
+        help="show one line of marks for each task (30 days unless --since is given)",
     )
     parser.add_argument(
         "--wide",
         action="store_true",
-        help="with the last line of what failed and what was left out of outputs, also on a narrow terminal",
+        help="show the last output line of failed runs, and how much output was cut, also on a narrow terminal",
     )
     with_watch(parser)
     with_json(parser)
@@ -211,22 +222,29 @@ def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner explain backup --since 7d --json\n  taskrunner explain 42\n"
     )
     parser = declare(
-        verbs, common, "explain", "say why a task ran, or did not, slot by slot", _explain, examples
+        verbs,
+        common,
+        "explain",
+        "explain why a task ran or did not run, slot by slot",
+        _explain,
+        examples,
     )
     parser.add_argument(
         "tasks",
         metavar="NAME",
         nargs="+",
         action="several",
-        help="the name of a task, or the id of a run; several also as a,b",
+        help="name of a task or id of a run; several also as a,b",
     )
-    parser.add_argument("--at", metavar="WHEN", help="this slot")
+    parser.add_argument("--at", metavar="WHEN", help="explain only the slot at this time")
     parser.add_argument(
         "--since",
         metavar="WHEN",
-        help="all slots from a length of time ago (7d, 1mo), or from an instant, on",
+        help="explain all slots since this time: a length of time ago (7d, 1mo) or an instant",
     )
-    parser.add_argument("--until", metavar="WHEN", help="with --since: up to there (default: now)")
+    parser.add_argument(
+        "--until", metavar="WHEN", help="with --since: stop at this time (default: now)"
+    )
     with_json(parser)
 
 
@@ -278,7 +296,7 @@ def _declare_stats(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "stats",
-        "show what the runs come to: rates, durations, streaks",
+        "show success rates, durations and streaks",
         _stats,
         examples,
     )
@@ -286,10 +304,14 @@ def _declare_stats(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since",
         metavar="WHEN",
-        help="runs that ended since: a length of time ago (7d, 1mo), or an instant (default: all ever, "
-        "those that were pruned too)",
+        help="count runs that ended since this time: a length of time ago (7d, 1mo) or an instant (default: all "
+        "runs, also those pruned since)",
     )
-    parser.add_argument("--until", metavar="WHEN", help="the same, for runs that ended until then")
+    parser.add_argument(
+        "--until",
+        metavar="WHEN",
+        help="count runs that ended until this time, written as for --since",
+    )
     with_json(parser)
 
 

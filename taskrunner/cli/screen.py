@@ -38,15 +38,15 @@ def seconds(text: str) -> float:
             return found
     with contextlib.suppress(InputError):
         return durations.parse(text).total_seconds()
-    raise InputError(f"{shown(text)} is no time for --watch: write seconds such as 5, or 1m")
+    raise InputError(
+        f"{shown(text)} is not a valid time for --watch: write seconds such as 5, or 1m"
+    )
 
 
 def check() -> None:
     """Raise StateError where there is no terminal to draw on."""
     if sys.stdout is None or not sys.stdout.isatty():
-        raise StateError(
-            "--watch draws on a terminal, and stdout is none: leave --watch out, or ask again in a loop"
-        )
+        raise StateError("--watch needs a terminal, and stdout is not one: leave out --watch")
 
 
 def watch(draw: Callable[[], str], changes: Callable[[], int], every: float) -> None:

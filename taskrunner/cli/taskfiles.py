@@ -20,25 +20,30 @@ def _declare_apply(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner apply tasks.toml --dry-run\n  taskrunner apply tasks.toml --prune\n"
         "  taskrunner apply /etc/taskrunner.d --profile production\n  ... | taskrunner apply -\n"
     )
-    parser = declare(verbs, common, "apply", "make the tasks what task files say", _apply, examples)
+    parser = declare(
+        verbs,
+        common,
+        "apply",
+        "create, change or remove tasks to match task files",
+        _apply,
+        examples,
+    )
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="a task file, a folder of *.toml, or - for stdin"
     )
-    parser.add_argument("--profile", metavar="NAME", help="with what the files have for it")
+    parser.add_argument("--profile", metavar="NAME", help="also apply this profile of the files")
     parser.add_argument(
         "--prune",
         action="store_true",
-        help="remove tasks that came from these files and are in them no more",
+        help="remove tasks that came from these files and are no longer in them",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would change; writes nothing"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument("--dry-run", action="store_true", help="show the changes; writes nothing")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
     with_json(parser)
 
 
 def _apply(args: Any) -> int:
-    text = exchange.text_of(_stdin(), "what stands on stdin") if STDIN in args.files else None
+    text = exchange.text_of(_stdin(), "the text on stdin") if STDIN in args.files else None
     with door(args) as runner:
         with Progress() as progress:
             plan = runner.apply(
@@ -87,17 +92,21 @@ def _declare_export(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner export > tasks.toml\n  taskrunner export backup --json\n"
         "  taskrunner export --with-secrets tasks.toml\n  taskrunner export --crontab\n"
     )
-    parser = declare(verbs, common, "export", "write tasks as a task file", _export, examples)
-    parser.add_argument("tasks", metavar="NAME", nargs="*", help="name or id (default: all tasks)")
+    parser = declare(verbs, common, "export", "print tasks as a task file", _export, examples)
+    parser.add_argument(
+        "tasks", metavar="NAME", nargs="*", help="names or ids of tasks (default: all tasks)"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
     form.add_argument(
-        "--crontab", action="store_true", help="print lines for cron, with what it cannot express"
+        "--crontab",
+        action="store_true",
+        help="print crontab lines; a comment names each option that cron does not have",
     )
     form.add_argument(
         "--with-secrets",
         metavar="FILE",
-        help="write to FILE, for your eyes only, with the values that look secret",
+        help="write to FILE, readable only by you, with the values that look secret",
     )
 
 
@@ -149,7 +158,7 @@ def _declare_import(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner import crontab /etc/cron.d/backup --system\n  crontab -l | taskrunner import crontab -\n"
     )
     parser = declare(
-        verbs, common, "import", "make the lines of a crontab tasks", _import, examples
+        verbs, common, "import", "create tasks from the lines of a crontab", _import, examples
     )
     parser.add_argument("what", metavar="crontab", choices=["crontab"], help="the word crontab")
     parser.add_argument(
@@ -158,12 +167,12 @@ def _declare_import(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--system",
         action="store_true",
-        help="its lines have a user, as /etc/crontab, which is the default then",
+        help="lines have a user field, as in /etc/crontab, which is then the default FILE",
     )
     parser.add_argument(
         "--comment-out",
         action="store_true",
-        help="turn the lines of your own crontab that are tasks into comments, with a backup",
+        help="comment out the imported lines of your own crontab, and keep a backup of it",
     )
     parser.add_argument(
         "--prune",
@@ -171,7 +180,7 @@ def _declare_import(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help="remove tasks that came from this crontab and whose line is gone",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would become of each line; writes nothing"
+        "--dry-run", action="store_true", help="show the result for each line; writes nothing"
     )
     with_json(parser)
 

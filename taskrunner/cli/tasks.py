@@ -11,8 +11,8 @@ from taskrunner.render import documents, tables
 
 def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner show backup\n  taskrunner show 42\n"
-    parser = declare(verbs, common, "show", "show all about a task, or a run", _show, examples)
-    parser.add_argument("task", metavar="NAME", help="the name or id of a task, or the id of a run")
+    parser = declare(verbs, common, "show", "show the details of a task or a run", _show, examples)
+    parser.add_argument("task", metavar="NAME", help="name or id of a task, or id of a run")
     with_json(parser)
 
 
@@ -53,7 +53,7 @@ def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--kind",
         metavar="KIND",
         action="several",
-        help="only these: cron, every, at, after, boot, manual; may be given again, or as a,b",
+        help="list only these kinds: cron, every, at, after, boot, manual; may be repeated, or given as a,b",
     )
     with_json(parser)
 
@@ -76,7 +76,7 @@ def _declare_enable(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "enable",
-        "let a task come due again",
+        "start scheduling a task again",
         _enable,
         "  taskrunner enable backup\n",
     )
@@ -88,7 +88,7 @@ def _declare_disable(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "disable",
-        "let a task come due no more",
+        "stop scheduling a task",
         _disable,
         "  taskrunner disable backup\n",
     )
@@ -96,8 +96,8 @@ def _declare_disable(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _names(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tasks", metavar="NAME", nargs="+", help="name or id")
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument("tasks", metavar="NAME", nargs="+", help="name or id of a task")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
 
 
 def _all_of(runner: TaskRunner, given: list[str]) -> list[str]:
@@ -119,7 +119,9 @@ def _disable(args: Any) -> int:
         for name in _all_of(runner, args.tasks):
             task = runner.disable(name)
             if not args.quiet:
-                say(f"{task.name} is disabled: `taskrunner enable {task.name}` brings it back")
+                say(
+                    f"{task.name} is disabled: `taskrunner enable {task.name}` starts scheduling it again"
+                )
     return 0
 
 
@@ -128,13 +130,15 @@ def _declare_remove(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "remove",
-        "remove a task; its history stays",
+        "remove a task; its history is kept",
         _remove,
         "  taskrunner remove backup\n",
     )
     _names(parser)
     parser.add_argument(
-        "--force", action="store_true", help="also while a run of it is live, which is cancelled"
+        "--force",
+        action="store_true",
+        help="remove the task even while it runs, and cancel that run",
     )
 
 
@@ -143,9 +147,9 @@ def _remove(args: Any) -> int:
         for name in _all_of(runner, args.tasks):
             orphans = runner.remove(name, force=args.force)
             if not args.quiet:
-                say(f"{name} is removed: `taskrunner history {name}` still shows its runs")
+                say(f"{name} was removed: `taskrunner history {name}` still shows its runs")
             if orphans:
-                say(f"{', '.join(orphans)} came after {name} and will not come due any more")
+                say(f"{', '.join(orphans)} ran after {name} and will not run any more")
     return 0
 
 

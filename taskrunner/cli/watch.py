@@ -16,7 +16,7 @@ def with_watch(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         nargs="?",
         const="2",
-        help="draw the page anew every so often (default: 2), and when something changes, until q",
+        help="redraw every SECONDS (default: 2) and after each change, until q is pressed",
     )
 
 

@@ -24,7 +24,7 @@ SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
 
 def with_schedule(parser: argparse.ArgumentParser) -> None:
     """Let a verb take the flags of schedules."""
-    group = parser.add_argument_group("when (exactly one)")
+    group = parser.add_argument_group("schedule (exactly one)")
     group.add_argument(
         "--every", metavar="LENGTH", help="an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo"
     )
@@ -33,19 +33,27 @@ def with_schedule(parser: argparse.ArgumentParser) -> None:
         "--at", metavar="WHEN", help="once: '2030-12-01 22:00', with or without offset, or +30m"
     )
     group.add_argument(
-        "--after", metavar="NAME[:HOW]", help="when a run of NAME succeeded, failed or any"
+        "--after",
+        metavar="NAME[:HOW]",
+        help="after a run of NAME that succeeded (default), failed or any",
     )
     group.add_argument("--boot", action="store_true", help="once after each boot")
-    group.add_argument("--manual", action="store_true", help="only by hand, with `taskrunner run`")
-    more = parser.add_argument_group("more about when")
+    group.add_argument(
+        "--manual", action="store_true", help="only when started with `taskrunner run`"
+    )
+    more = parser.add_argument_group("schedule details")
     more.add_argument("--tz", metavar="ZONE", help="IANA time zone (default: the host's)")
     more.add_argument(
-        "--anchor", metavar="WHEN", help="with --every: slot 0 of the grid (default: this minute)"
+        "--anchor",
+        metavar="WHEN",
+        help="with --every: count intervals from this time (default: this minute)",
     )
     more.add_argument(
-        "--from-finish", action="store_true", help="with --every: count from the end of each run"
+        "--from-finish",
+        action="store_true",
+        help="with --every: count the interval from the end of each run",
     )
-    more.add_argument("--now", action="store_true", help="make a run due at once")
+    more.add_argument("--now", action="store_true", help="also run the task at the next tick")
 
 
 def schedule(runner: TaskRunner, args: Any) -> Schedule | None:

@@ -86,7 +86,7 @@ LONGEST = 10_000  # lines of an agenda
 def agenda(
     here: OpenHome, until: datetime, tz: str, names: Sequence[str | int] | None = None
 ) -> list[Entry]:
-    """Return what is to come up to an instant with what gets in each other's way, by the days of a zone.
+    """Return the coming runs up to an instant with what gets in each other's way, by the days of a zone.
 
     Of some tasks only, if they are named: other tasks may get in their way all the same.
     Raises InputError when that is too much to be read.
@@ -196,7 +196,7 @@ def walk(
 
 def _hold_problems(hold: Hold | None) -> Iterator[str]:
     if hold is not None:
-        yield f"nothing is started: the store is held by {hold.by}; `taskrunner resume` ends that"
+        yield f"scheduled runs are paused by {hold.by}; `taskrunner resume` ends the pause"
 
 
 def _disk_problems(here: OpenHome) -> Iterator[str]:

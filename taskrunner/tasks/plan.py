@@ -267,7 +267,7 @@ def _removed(here: OpenHome, old: Task, staying: Container[str]) -> Step:
     followers = [each.name for each in here.store.tasks.followers(old.name) if each.name in staying]
     told = [f"{_many(runs, 'run')} stay{'s' * (runs == 1)} in history"] if runs else []
     if followers:
-        told.append(f"{', '.join(followers)} came after it and will not come due any more")
+        told.append(f"{', '.join(followers)} ran after it and will not run any more")
     return Step(Planned(old.name, "remove", tuple(told)), old, {})
 
 

@@ -246,7 +246,7 @@ def test_short_forms_do_what_the_verb_does_and_stand_in_the_help(home, places, a
     assert call(home, "help", alias) == call(home, "help", verb)
 
 
-SAID = {"list": "quo", "hold": "nothing is started", "resume": "nothing was held"}
+SAID = {"list": "quo", "hold": "scheduled runs are paused", "resume": "nothing was paused"}
 
 
 def test_pause_and_unpause_are_a_hold_and_its_end(home, places):
@@ -291,7 +291,7 @@ def test_the_word_of_another_program_is_answered_with_the_verb_here(home, places
     for words in ([word], [word, "quo"]):
         out, err, code = call(home, *words)
         assert (out, code) == ("", 2)
-        assert f"'{word}' is no verb: " in err
+        assert f"unknown verb '{word}': " in err
         assert [verb for verb in meant if f"`taskrunner {verb}" not in err] == []
         assert "did you mean" not in err
     assert states(home) == before
@@ -326,7 +326,7 @@ def states(home):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["lits"], "'lits' is no verb: did you mean list?"),
+        (["lits"], "unknown verb 'lits': did you mean list?"),
         (["list", "--jsn"], "list does not know '--jsn': did you mean --json?"),
         (["ls", "--jsn"], "list does not know '--jsn': did you mean --json?"),
         (["history", "--sinc=7d"], "did you mean --since?"),

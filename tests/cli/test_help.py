@@ -120,7 +120,9 @@ def test_the_help_is_as_wide_as_the_terminal(width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
     with pytest.raises(SystemExit):
         main.main(["add", "--help"])
-    flags = capsys.readouterr().out.partition("when (exactly one):")[2].partition("examples:")[0]
+    flags = (
+        capsys.readouterr().out.partition("schedule (exactly one):")[2].partition("examples:")[0]
+    )
     longest = max(map(len, flags.splitlines()))
     assert longest <= width
     assert (longest > 80) == (width > 80)

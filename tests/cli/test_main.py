@@ -713,7 +713,7 @@ def test_a_disabled_task_does_not_come_due(tell, door):
     tell("disable", "x")
     tell("tick")
     assert door.history() == []
-    assert tell("next", "x") == ("", "taskrunner: nothing is to come for x\n", DONE)
+    assert tell("next", "x") == ("", "taskrunner: no runs are scheduled for x\n", DONE)
 
 
 def test_a_one_off_that_has_passed_cannot_be_enabled(tell, refuses):
@@ -1033,7 +1033,7 @@ def test_a_dry_run_decides_what_the_tick_then_does(tell, door):
     assert "run" in out.splitlines()[1].split()
     tell("tick")
     assert len(door.history("x")) == 1
-    assert tell("tick", "--dry-run") == ("", "taskrunner: nothing would be done\n", DONE)
+    assert tell("tick", "--dry-run") == ("", "taskrunner: nothing would be started\n", DONE)
 
 
 def test_at_and_json_go_only_with_a_dry_run(refuses):
@@ -1223,10 +1223,10 @@ def test_the_daemon_ends_well_at_a_signal(home, door, number):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("'frobnicate' is no verb: use one of add, set", ["frobnicate"]),
-        ("'lst' is no verb: did you mean list?", ["lst"]),
-        ("'' is no verb", [""]),
-        ("'nope' is no verb", ["--home", "/x", "nope"]),
+        ("unknown verb 'frobnicate': use one of add, set", ["frobnicate"]),
+        ("unknown verb 'lst': did you mean list?", ["lst"]),
+        ("unknown verb ''", [""]),
+        ("unknown verb 'nope'", ["--home", "/x", "nope"]),
         ("'--frob'", ["--frob", "list"]),
         ("'--js'", ["list", "--js"]),
         ("'extra'", ["list", "extra"]),

@@ -26,7 +26,7 @@ def three(home):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("later", "later is not due before 20"),
+        ("later", "later is not due until 20"),
         ("off", "off is disabled; `taskrunner enable off`"),
         ("hand", "hand is not due: only by hand"),
     ],

@@ -135,7 +135,7 @@ def test_q_gives_the_screen_back_and_the_exit_code_is_0(terminal, home, door):
 def test_other_keys_that_end_it(terminal, home, key):
     watched = terminal()
     watched.enter(home, "history", "--watch", "1")
-    watched.shows("there are no such runs")
+    watched.shows("no runs match")
     watched.type("x")  # any other key does not
     watched.type(key)
     watched.shows("ended=0")
@@ -145,7 +145,7 @@ def test_other_keys_that_end_it(terminal, home, key):
 def test_keys_that_come_at_once_are_all_read(terminal, home, keys):
     watched = terminal()
     watched.enter(home, "history", "--watch", "1")
-    watched.shows("there are no such runs")
+    watched.shows("no runs match")
     watched.type("F2")  # its last letter is a Q, but it is one key
     time.sleep(2 * screen.LOOK)
     watched.type(*keys)

@@ -222,4 +222,4 @@ def test_the_verb_shows_an_agenda_of_all_and_a_list_of_one(home):
     assert "14 slots; 14 marked" in err
     assert "with" not in call(home, "next", "a", "--until", "7d")[0]
     assert len(call(home, "next", "--until", "7d", "-n", "3")[0].splitlines()) == 4
-    assert call(home, "next", "--until", "1m")[1] == "taskrunner: nothing is to come\n"
+    assert call(home, "next", "--until", "1m")[1] == "taskrunner: no runs are scheduled\n"

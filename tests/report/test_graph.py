@@ -204,7 +204,7 @@ def test_the_document_has_the_marks_with_their_times(runner):
 
 
 def test_the_verb(home):
-    assert call(home, "history", "--graph")[1] == "taskrunner: there are no such runs\n"
+    assert call(home, "history", "--graph")[1] == "taskrunner: no runs match\n"
     call(home, "add", "x", "--manual", "--", "true")
     call(home, "run", "x")
     out, err, code = call(home, "history", "--graph", "--since", "7d")

@@ -296,7 +296,7 @@ def test_a_removed_task_tells_its_history_and_what_came_after_it(runner, apply):
     assert apply(manual("a"), prune=True)["b"] == (
         "remove",
         "1 run stays in history",
-        "mine came after it and will not come due any more",
+        "mine ran after it and will not run any more",
     )
     assert runner.history("b")
 

@@ -98,12 +98,12 @@ def test_status_says_that_the_store_is_held(runner, store):
     assert runner.status().held is None
     who = runner.hold("1h", reason="the database moves").by
     said = (
-        "nothing is started since 2026-11-20T12:00:00Z until 2026-11-20T13:00:00Z: "
+        "scheduled runs are paused since 2026-11-20T12:00:00Z until 2026-11-20T13:00:00Z: "
         f"held by {who} (the database moves)"
     )
     assert runner.status().held == said
     assert runner.status().problems[0] == (
-        f"nothing is started: the store is held by {who}; `taskrunner resume` ends that"
+        f"scheduled runs are paused by {who}; `taskrunner resume` ends the pause"
     )
 
 
@@ -132,11 +132,11 @@ def tell(home, capsys):
 def test_the_verbs_say_one_sentence_each(tell, store):
     out, err, code = tell("hold")
     assert (out, code) == ("", 0)
-    assert err == "taskrunner: nothing is started: `taskrunner resume` ends it\n"
+    assert err == "taskrunner: scheduled runs are paused: `taskrunner resume` ends the pause\n"
     out, err, code = tell("resume")
     assert (out, code) == ("", 0)
     assert err == (
-        "taskrunner: the hold has ended: catch-up handles the slots that passed meanwhile\n"
+        "taskrunner: resumed; runs missed during the pause follow each task's --catch-up\n"
     )
 
 
@@ -148,7 +148,7 @@ def test_a_hold_that_replaces_another_says_so(tell, store):
 
 
 def test_resuming_what_is_not_held_says_so_and_is_no_failure(tell, store):
-    assert tell("resume") == ("", "taskrunner: nothing was held\n", 0)
+    assert tell("resume") == ("", "taskrunner: nothing was paused\n", 0)
 
 
 def test_the_verbs_can_be_quiet(tell, store):
@@ -173,4 +173,4 @@ def test_a_dry_run_says_that_the_store_is_held(home, runner, capsys):
     runner.add("x", ["true"], Manual())
     assert main.main(["--home", str(home), "hold", "--quiet"]) == 0
     assert main.main(["--home", str(home), "tick", "--dry-run"]) == 0
-    assert "nothing would be done: the store is held by " in capsys.readouterr().err
+    assert "nothing would be started: scheduled runs are paused by " in capsys.readouterr().err

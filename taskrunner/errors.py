@@ -13,7 +13,7 @@
     |   |-- DuplicateTask               the name is taken
     |   |-- TaskBusy                    a live run of the task stands in the way
     |   |-- HomeRefused                 the home is not private, or cannot be used
-    |   |-- StoreRefused                the store is damaged or unreadable
+    |   |-- StoreRefused                the database is damaged or unreadable
     |   |   |-- StoreNewer                  it is newer than this program
     |   |   |-- StoreFull                   its disk is full
     |   |   `-- StoreReadOnly               its disk is mounted for reading only
@@ -56,7 +56,7 @@ class ScheduleError(InputError):
 
 
 class DurationError(InputError):
-    """A text that is no length of time."""
+    """A text that is not a valid length of time."""
 
 
 class MomentError(InputError):

@@ -137,7 +137,7 @@ def _found(spelling: str) -> Any:
             _refuse(f"AttributeError: {place} has no {path!r}")
         found = getattr(found, name)
     if not callable(found):
-        _refuse(f"TypeError: {spelling} is no function, but {_short(found)}")
+        _refuse(f"TypeError: {spelling} is not a function, but {_short(found)}")
     return found
 
 

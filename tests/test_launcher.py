@@ -217,7 +217,7 @@ def test_sys_exit_means_what_it_means_in_a_program(launch, module, raised, err, 
         ("tasks.nosuch:f", "finds no module 'tasks.nosuch'"),
         ("tasks:nosuch", "AttributeError: tasks has no 'nosuch'"),
         ("tasks:Clean.nosuch", "AttributeError: tasks has no 'Clean.nosuch'"),
-        ("tasks:number", "TypeError: tasks:number is no function, but 3"),
+        ("tasks:number", "TypeError: tasks:number is not a function, but 3"),
     ],
 )
 def test_a_function_that_is_not_there_is_one_sentence(launch, module, spelling, said):

@@ -83,7 +83,7 @@ def test_a_plain_tick_that_is_interrupted_says_so(place, tmp_path):
             "needs '/a/file': Input/output error",
         ),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "needs: Disk quota exceeded"),
-        (MemoryError(), "no memory left"),
+        (MemoryError(), "out of memory"),
     ],
 )
 def test_what_the_machine_refuses_is_no_bug_of_ours(capsys, error, said):

@@ -64,7 +64,7 @@ class Clock(Door):
         return moment, dry_run.dry_run(here, moment, _only(here, task))
 
     def hold(self, length: str | timedelta | None = None, *, reason: str | None = None) -> Hold:
-        """Let nothing start in the whole store but what is asked for by hand, and return the hold.
+        """Let nothing start in the whole store but what is started by hand, and return the hold.
 
         It lasts for `length`, else until `resume`; slots meanwhile are then handled by catch-up. A hold in force
         is replaced. Raises InputError, or StateError when there is no store.
@@ -76,7 +76,7 @@ class Clock(Door):
         lasting, why = None if length is None else durations.parse(length), _reason(reason)
         here = self._here()
         if here.store.missing:
-            raise StateError(f"there is no store in {shown(self.home)} to hold: add a task first")
+            raise StateError(f"there is no database in {shown(self.home)}, so there is nothing to pause: add a task first")
         until = None if lasting is None else here.now() + lasting
         made = Hold(here.now(), until, account.account(None)[0], why)
         with here.store.transaction():
@@ -222,5 +222,5 @@ def _reason(text: Any) -> str | None:
     if short and text.isprintable():
         return str(text)
     raise InputError(
-        f"{shown(text)} is no reason: write one line of 1 to {LONGEST_REASON} characters"
+        f"{shown(text)} is not a valid reason: write one line of 1 to {LONGEST_REASON} characters"
     )

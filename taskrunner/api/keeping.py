@@ -50,7 +50,7 @@ class Keeping(Door):
         from taskrunner.upkeep import backup
 
         if keep is not None and keep < 1:
-            raise InputError(f"{shown(keep)} is no count of copies: give 1 or more")
+            raise InputError(f"{shown(keep)} is not a valid number of backups: give 1 or more")
         here = self._here()
         return backup.backup(here, _path(place), here.now(), keep, progress)
 

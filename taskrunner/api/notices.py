@@ -27,7 +27,7 @@ class Notices(Door):
     def outbox(self, limit: int = 20) -> list[Posted]:
         """Return the newest messages, newest first: what waits, what was sent, and what was given up."""
         if limit < 1:
-            raise InputError(f"{shown(limit)} is no count of messages: give 1 or more")
+            raise InputError(f"{shown(limit)} is not a valid number of messages: give 1 or more")
         here = self._here()
         return [] if here.store.missing else here.store.outbox.newest(limit)
 

@@ -193,7 +193,7 @@ class Runs(Tasks):
             return meant
         for run in self.history(key, limit=1):
             return run
-        raise StateError(f"{key} has no runs yet: `taskrunner next {key}` tells when it is due")
+        raise StateError(f"{key} has no runs yet: `taskrunner next {key}` shows when it is due")
 
     def log(self, run: Run, *, follow: bool = False) -> Iterator[bytes]:
         """Give the output of a run in pieces; with `follow` as it grows, b"" when there is nothing new yet."""
@@ -297,7 +297,7 @@ class Runs(Tasks):
         live = [each.id for each in here.store.runs.live(task.id)]
         if not live and not ended:
             raise StateError(
-                f"there is nothing to cancel: no run of {task.name} is live{_disable(task)}"
+                f"there is nothing to cancel: no run of {task.name} is running or pending{_disable(task)}"
             )
         return ended + by_hand.cancel(here, live, why)
 
@@ -365,7 +365,7 @@ def _disable(task: Task) -> str:
     """Return what keeps a task from coming due, where that may be what is wanted."""
     if not task.enabled or task.next is None:
         return ""
-    return f"; `taskrunner disable {task.name}` keeps it from coming due"
+    return f"; `taskrunner disable {task.name}` stops scheduling it"
 
 
 def _state(text: str) -> State:
@@ -373,7 +373,7 @@ def _state(text: str) -> State:
         return State(text)
     except ValueError as exc:
         raise InputError(
-            f"{shown(text)} is no state of a run: use one of {', '.join(State)}"
+            f"{shown(text)} is not a state of a run: use one of {', '.join(State)}"
         ) from exc
 
 
@@ -388,11 +388,9 @@ def _check_question(
     if at is not None and (since is not None or until is not None):
         raise InputError(f"{clock.iso(at)} is one slot: leave out since and until, or it")
     if until is not None and since is None:
-        raise InputError(f"until {clock.iso(until)} has no beginning: give since, too")
+        raise InputError(f"until {clock.iso(until)} needs a start: also give since")
     if since is not None and until is not None and since > until:
-        raise InputError(
-            f"{clock.iso(since)} is after {clock.iso(until)}: turn since and until round"
-        )
+        raise InputError(f"{clock.iso(since)} is after {clock.iso(until)}: swap since and until")
 
 
 def _limit(limit: Any) -> int:
@@ -400,11 +398,13 @@ def _limit(limit: Any) -> int:
     if limit is None:
         return -1
     if not isinstance(limit, int) or limit < 1:
-        raise InputError(f"{shown(limit)} is no count of runs: give 1 or more, or None for all")
+        raise InputError(
+            f"{shown(limit)} is not a valid number of runs: give 1 or more, or None for all"
+        )
     return limit
 
 
 def _count(count: int | None, until: datetime | None) -> int | None:
     if count is not None and count < 1:
-        raise InputError(f"{count} is no count of slots: give 1 or more")
+        raise InputError(f"{count} is not a valid number of slots: give 1 or more")
     return count if count is not None or until is not None else 5

@@ -245,7 +245,7 @@ class Tasks(Door):
             return
         old = self._find(wanted)
         if old is not None and old.python != spelled:
-            runs = f"runs {old.python}" if old.python else "is no function"
+            runs = f"runs {old.python}" if old.python else "is not a function"
             raise DuplicateTask(
                 f"there is already a task {shown(wanted)}, which {runs} and not {spelled}: "
                 "give this one another name, or remove that task"
@@ -262,7 +262,7 @@ class Tasks(Door):
         for each in kinds:
             if each not in list(Kind):
                 raise InputError(
-                    f"{shown(each)} is no kind of schedule: use one of {', '.join(Kind)}"
+                    f"{shown(each)} is not a kind of schedule: use one of {', '.join(Kind)}"
                 )
         return self._here().store.tasks.of_kinds(kinds)
 
@@ -318,7 +318,7 @@ class Tasks(Door):
             value = of_task.value_of(task)
             if isinstance(value, At) and value.instant <= here.now():
                 raise StateError(
-                    f"the one slot of {task.name}, {task.schedule}, has passed: give it another with set --at"
+                    f"the one slot of {task.name}, {task.schedule}, has passed: set a new one with set --at"
                 )
             timing = definition.timing(here, value, here.now(), task.evaluated)
             change.change(here, task, {**timing, "enabled": True}, here.now())

@@ -76,7 +76,7 @@ def keep(folder: str, name: str, text: str, now: datetime) -> list[str]:
             file.write(text.encode(errors="surrogateescape"))
     except OSError as exc:
         raise StateError(f"{shown(place)} cannot be written: {exc.strerror}") from exc
-    return [f"what was there before is kept in {place}"]
+    return [f"the previous file is kept in {place}"]
 
 
 def read(place: str) -> str:

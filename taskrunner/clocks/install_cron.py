@@ -20,10 +20,12 @@ CRON_DAEMONS = ("cron", "crond", "busybox-crond", "fcron")
 DEBIANS = "/usr/sbin/cron"
 CRONIES = ("/usr/sbin/crond", "/usr/bin/crond", "/sbin/crond")
 NO_CRON = (
-    "cron is not installed: there is no {}; install it (on Debian: apt-get install cron), "
+    "cron is not installed: {} is missing; install it (on Debian: apt-get install cron), "
     "or use `taskrunner install systemd` or `taskrunner daemon`"
 )
-NO_CRON_DAEMON = "no cron daemon runs: start it (`systemctl enable --now cron`, or crond), else nothing is called"
+NO_CRON_DAEMON = (
+    "the cron daemon is not running: start it (`systemctl enable --now cron`, or crond)"
+)
 
 
 @record
@@ -46,7 +48,7 @@ def install_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> 
     if not dry_run:
         entry.make_home(folder)
     kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
-    told = [] if old != new else [f"{tab.name} calls it already"]
+    told = [] if old != new else [f"{tab.name} already calls it"]
     if not dry_run:
         told.append(f"cron calls `{' '.join(words)}` every minute ({tab.name})")
     warnings = [
@@ -63,7 +65,7 @@ def uninstall_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -
     old = tab.read()
     new = cron_text.without_block(old, folder)
     kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
-    told = "calls it no more" if old != new else "has no entry of this home"
+    told = "no longer calls it" if old != new else "has no entry of this home"
     said = [] if dry_run and old != new else [f"{tab.name} {told}"]
     return Fitted(entry.diff(tab.name, old, new), said + kept, _left_by_others(tab, new, folder))
 
@@ -74,7 +76,9 @@ def _replace(tab: Tab, folder: str, old: str, new: str, now: datetime) -> list[s
     tab.write(new)
     found = tab.read()
     if found.split() != new.split():
-        raise StateError(f"{tab.name} is not what was written to it: look at it with `crontab -l`")
+        raise StateError(
+            f"{tab.name} does not hold the lines that were written to it: check it with `crontab -l`"
+        )
     return kept
 
 
@@ -143,7 +147,7 @@ def _left_by_others(tab: Tab, text: str, folder: str) -> list[str]:
     """Return a sentence for each line, not written by us, that calls a tick of the same home."""
     lines = cron_text.lines_that_call(text, users=tab.user is not None)
     return [
-        f"line {line.number} of {tab.name} calls taskrunner, too, and was not written by it: one is enough"
+        f"line {line.number} of {tab.name} also calls taskrunner and was not written by it: one entry is enough"
         for line in lines
         if not line.ours and entry.home_of(line.call.home, line.user) == folder
     ]

@@ -78,7 +78,7 @@ def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) 
     # What failed last would be listed for ever; that nothing did is no error.
     programs.tool("systemctl", *_scope(user), "reset-failed", *there)
     dropped = [f"{name}.d" for name in wanted if os.path.isdir(os.path.join(place, f"{name}.d"))]
-    warnings = [f"{os.path.join(place, name)} is yours and was left" for name in dropped]
+    warnings = [f"{os.path.join(place, name)} is your own and was left unchanged" for name in dropped]
     return Fitted(diff, [f"{', '.join(there)} removed from {place}", *kept], warnings)
 
 
@@ -96,17 +96,17 @@ def check_systemd(user: bool) -> None:
     said = programs.tool("systemctl", *_scope(user), "is-system-running")
     if said is None:
         raise StateError(
-            "systemd is not installed: there is no systemctl; use `taskrunner install cron`, or `taskrunner daemon`"
+            "systemd is not installed: systemctl is missing; use `taskrunner install cron`, or `taskrunner daemon`"
         )
     if said.out.strip() in AT_WORK:
         return
     if user:
         raise StateError(
-            "no systemd of your own answers: log in as this user (not with su), or have root run "
+            "your user systemd does not answer: log in as this user (not with su), or have root run "
             f"`loginctl enable-linger {entry.account()[0]}`; `taskrunner install cron` needs neither"
         )
     raise StateError(
-        "no systemd answers, as in most containers: use `taskrunner install cron`, or `taskrunner daemon`"
+        "systemd does not answer, as in most containers: use `taskrunner install cron`, or `taskrunner daemon`"
     )
 
 

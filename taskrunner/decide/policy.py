@@ -75,9 +75,9 @@ def _missed(task: Task, span: values.Span, now: datetime) -> values.Decision:
     if task.deadline is not None and now - span.slot > task.deadline:
         why = f"later than its deadline of {durations.format(task.deadline)}"
     elif task.catch_up is CatchUp.NONE:
-        why = "no tick came in time, and catch-up is none"
+        why = "no tick came in time, and --catch-up is none"
     else:
-        why = f"no tick came in time, and catch-up runs the newest {limit(task)} only"
+        why = f"no tick came in time, and --catch-up runs only the newest {limit(task)}"
     return values.Decision(task.id, task.name, span, values.Action.MISS, why, _trigger(span, now))
 
 
@@ -185,7 +185,7 @@ def _due(span: values.Span, now: datetime) -> str:
 
 
 def requested(task: Task, at: datetime, live: Sequence[Run]) -> values.Decision:
-    """Return what becomes of a run asked for by hand; a skip is the caller's to refuse."""
+    """Return what becomes of a run started by hand; a skip is the caller's to refuse."""
     decision = _overlap(like(task, jitter=None), [values.Span(at, at)], live, at)[0]
     reason = "asked for" if decision.action is values.Action.RUN else decision.reason
     return like(decision, trigger=Trigger.MANUAL, reason=reason)
@@ -196,7 +196,7 @@ def again(decision: values.Decision, slot: datetime) -> values.Decision:
     return like(
         decision,
         span=values.Span(slot, slot),
-        reason=f"asked for, does the slot of {words(slot)} again",
+        reason=f"requested by hand for the slot of {words(slot)}",
     )
 
 
@@ -246,7 +246,7 @@ def waiting(run: Run, now: datetime) -> values.Decision:
 
 
 def too_late(task: Task, run: Run, now: datetime) -> str | None:
-    """Return why a pending run is not started any more, None when it is; a run asked for by hand always is."""
+    """Return why a pending run is not started any more, None when it is; a run started by hand always is."""
     if task.deadline is None or run.trigger is Trigger.MANUAL or now - run.slot <= task.deadline:
         return None
     return f"it waited past its deadline of {durations.format(task.deadline)}"

@@ -241,14 +241,14 @@ def _channel(name: str, table: Any, where: str) -> Channel:
 def _setting(place: str, kind: str, key: str, value: Any) -> Any:
     if key == "password":
         raise InputError(
-            f"{place}: a password does not belong into the configuration: put it into a file of mode 0600 "
+            f"{place}: a password is not allowed in the configuration: put it into a file of mode 0600 "
             "and give password_file, or give password_env"
         )
     reader = {**COMMON, **KINDS[kind]}.get(key)
     if reader is None:
         known = ", ".join([*KINDS[kind], *COMMON])
         meant = advice(key, [*KINDS[kind], *COMMON], f"known are {known}")
-        raise InputError(f"{place}: {shown(key)} is no setting of {kind}: {meant}")
+        raise InputError(f"{place}: {shown(key)} is not a setting of {kind}: {meant}")
     try:
         return reader(value)
     except InputError as exc:
@@ -266,7 +266,7 @@ def _agree(place: str, kind: str, found: Mapping[str, Any]) -> None:
     if kind == "mail":
         _agree_on_mail(place, found)
     if kind == "ping" and not set(found.get("on", ())) <= set(PINGED):
-        raise InputError(f"{place}: a ping can tell only {', '.join(PINGED)}")
+        raise InputError(f"{place}: a ping can send only {', '.join(PINGED)}")
 
 
 def _agree_on_mail(place: str, found: Mapping[str, Any]) -> None:
@@ -278,7 +278,7 @@ def _agree_on_mail(place: str, found: Mapping[str, Any]) -> None:
     if ("user" in found) != ("password_file" in found or "password_env" in found):
         raise InputError(f"{place}: user and password_file (or password_env) go together")
     if "user" in found and found.get("tls") == "none" and not local(found["smtp"]):
-        raise InputError(f"{place}: with tls none the password could be read on its way")
+        raise InputError(f"{place}: with tls none the password would be sent in clear text")
 
 
 def local(server: str) -> bool:
@@ -327,7 +327,7 @@ def rules(value: Any) -> dict[str, str]:
         raise InputError("it must be rules such as @ops or failure,late=@ops")
     for event in value:
         if event not in EVENTS and event != "usual":
-            raise InputError(f"{shown(event)} is no event: known are {', '.join(EVENTS)}")
+            raise InputError(f"{shown(event)} is not an event: use one of {', '.join(EVENTS)}")
     return {event: told(whom) for event, whom in value.items()}
 
 
@@ -339,7 +339,7 @@ def _together(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
         old, new = recipients(before), recipients(whom)
         if whom != before and not (any(old) and any(new)):
             raise InputError(
-                f"it says twice whom to tell of {event}, {shown(before)} and {shown(whom)}: give channels "
+                f"it names two recipients for {event}, {shown(before)} and {shown(whom)}: give channels "
                 "such as @ops,@pager, or one command"
             )
         all_of_them = [f"@{name}" for name in (*old[0], *new[0])] + [*old[1], *new[1]]
@@ -354,7 +354,7 @@ def _rule(text: Any) -> list[tuple[str, str]]:
     events, sign, whom = text.partition("=") if isinstance(text, str) else ("", "", "")
     if not sign:
         raise InputError(
-            f"{shown(text)} is no rule: write @CHANNEL, EVENT=@CHANNEL, EVENT=ADDRESS or EVENT=COMMAND"
+            f"{shown(text)} is not a valid rule: write @CHANNEL, EVENT=@CHANNEL, EVENT=ADDRESS or EVENT=COMMAND"
         )
     return [(event.strip(), whom) for event in events.split(",")]
 
@@ -397,7 +397,7 @@ def local_mailer() -> str | None:
 def no_mailer(to: tuple[str, ...]) -> str:
     """Return what to do for a mail to addresses where nothing sends one."""
     return (
-        f"nothing on this host sends a mail to {', '.join(to)}: install a sendmail program, or write into "
+        f"this host cannot send mail to {', '.join(to)}: install a sendmail program, or write into "
         f'taskrunner.toml: [notify.mail] kind = "mail", to = "{bare(to[0])}", smtp = "mail.example.org:587"'
     )
 
@@ -409,9 +409,9 @@ def unknown(
     names = dict.fromkeys(name for whom in whoms(on_failure, notify) for name in named(whom))
     wrong = mistakes(known)
     return [
-        f"there is no channel {shown(name)} in taskrunner.toml: nobody is told until there is"
+        f"there is no channel {shown(name)} in taskrunner.toml: no message is sent until it is added"
         if name not in wrong
-        else f"nobody is told until this is mended: {wrong[name]}"
+        else f"no message is sent until this is fixed: {wrong[name]}"
         for name in names
         if name not in known
     ]

@@ -194,7 +194,7 @@ def _read(place: str) -> dict[str, Any]:
 def _with(config: Config, name: str, value: object, where: str) -> Config:
     if name not in READERS:
         known = f"known are {', '.join(READERS)}, notify"
-        raise InputError(f"{where} is no setting: {advice(name, [*READERS, 'notify'], known)}")
+        raise InputError(f"{where} is not a setting: {advice(name, [*READERS, 'notify'], known)}")
     try:
         return like(config, **dict[str, Any]({name: READERS[name](value)}))
     except InputError as exc:

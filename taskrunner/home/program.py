@@ -71,7 +71,7 @@ def words(program: Sequence[str], home: str | None, *verb: str) -> tuple[str, ..
     found = (*program, *(() if home is None else ("--home", home)), *verb)
     for word in found:
         if UNFIT.search(word):
-            sentence = f"{shown(word)} cannot stand in a clock's entry: use a path without \\ and control characters"
+            sentence = f"{shown(word)} cannot be used in a clock's entry: use a path without \\ and control characters"
             raise InputError(sentence)
     return found
 

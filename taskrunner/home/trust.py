@@ -13,7 +13,7 @@ MOST_LINKS = 40  # as the kernel has it, path_resolution(7)
 def fault(found: os.stat_result, allowed: Collection[int]) -> str | None:
     """Return what is wrong with the owner or the mode of a file that only these users may change, None else."""
     if found.st_uid not in allowed:
-        return f"it belongs to user id {found.st_uid}, who could change what a task is given"
+        return f"it belongs to user id {found.st_uid}, who could change the input of a task"
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"it can be written by others (mode {stat.S_IMODE(found.st_mode):04o}): run chmod go-w on it"
     return None

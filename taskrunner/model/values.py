@@ -193,7 +193,7 @@ class Run:
 
     @property
     def late(self) -> float | None:
-        """Seconds from the slot to the start, None when it never started or was asked for by hand."""
+        """Seconds from the slot to the start, None when it never started or was started by hand."""
         if self.started is None or self.trigger is Trigger.MANUAL:
             return None
         return max(0.0, (self.started - self.slot).total_seconds())
@@ -294,7 +294,7 @@ class Event:
 
 @record
 class Hold:
-    """A stop of the whole store: nothing is started before `until` but what is asked for by hand.
+    """A stop of the whole store: nothing is started before `until` but what is started by hand.
 
     Without `until` it lasts until somebody ends it.
     """

@@ -61,9 +61,9 @@ def carry(channel: Channel, said: Message, kind: str) -> str:
     try:
         answer = by_command.carried_out(wanted)
     except StateError as exc:
-        raise StateError(f"it was not taken: {exc}") from exc
+        raise StateError(f"the message was not accepted: {exc}") from exc
     if not f"{answer}\n".startswith(WELL):
-        raise StateError(answer or "it was not taken, and nothing says why")
+        raise StateError(answer or "the message was not accepted, without a reason")
     return f"{answer}\n"[len(WELL) :]
 
 

@@ -112,12 +112,13 @@ def _one(here: OpenHome, name: str, batch: Sequence[Posted]) -> Delivery:
 
 
 def _log(here: OpenHome, delivery: Delivery) -> None:
-    who = f"channel {delivery.channel}" if delivery.channel else "a command of its own"
-    about = f"{', '.join(delivery.tasks)}: {delivery.event} told to {who}"
+    whom = f"channel {delivery.channel}" if delivery.channel else "its own command"
+    names, what = ", ".join(delivery.tasks), f"the {delivery.event} notification"
     if delivery.error is None:
-        here.log.say(INFO, here.now(), about)
+        here.log.say(INFO, here.now(), f"{names}: sent {what} to {whom}")
     else:
-        here.log.say(WARNING, here.now(), f"{about} in vain: {delivery.error}")
+        told = f"{names}: could not send {what} to {whom}: {delivery.error}"
+        here.log.say(WARNING, here.now(), told)
 
 
 def _tried(here: OpenHome, name: str, batch: Sequence[Posted], said: Sequence[Message]) -> Delivery:

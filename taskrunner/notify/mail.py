@@ -53,7 +53,7 @@ def _by_server(
     except (OSError, smtplib.SMTPException) as exc:
         raise StateError(secret.without(_why(exc), password)) from exc
     if refused:
-        raise StateError(f"the server took it for none of {', '.join(refused)}")
+        raise StateError(f"the server accepted it for none of {', '.join(refused)}")
 
 
 def _connected(more: Mapping[str, Any], patience: float) -> smtplib.SMTP:

@@ -40,7 +40,7 @@ def _from_file(place: str) -> str:
     except OSError as exc:
         raise StateError(f"the file {shown(place)} cannot be read: {exc.strerror}") from exc
     if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
-        raise StateError(f"the file {shown(place)} is no plain file of ours")
+        raise StateError(f"the file {shown(place)} is not a regular file of this user")
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise StateError(f"the file {shown(place)} can be read by others: run chmod 600 on it")
     text = data.decode(errors="replace").strip()

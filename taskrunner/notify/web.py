@@ -100,9 +100,9 @@ def filled(template: str, told: Mapping[str, Any], *, is_json: bool) -> str:
         if is_json:
             json.loads(found)
     except KeyError as exc:
-        raise StateError(f"its template has ${exc.args[0]}, and no message has that") from exc
+        raise StateError(f"its template has ${exc.args[0]}, which no message has") from exc
     except ValueError as exc:
-        raise StateError(f"its template makes no JSON: {exc}") from exc
+        raise StateError(f"its template does not produce valid JSON: {exc}") from exc
     return found
 
 

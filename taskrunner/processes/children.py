@@ -343,7 +343,7 @@ class Children:
         try:
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         except ChildProcessError:  # somebody else in this program reaped it
-            child.outcome = Outcome(error="its end was taken by another part of this program")
+            child.outcome = Outcome(error="another part of this program collected its exit status")
         else:
             if pid == 0:
                 return

@@ -26,11 +26,11 @@ def fault(place: str, depth: int = 0) -> str | None:
         if stat.S_ISDIR(found.st_mode):
             return "it is a directory"
         if not stat.S_ISREG(found.st_mode):
-            return "it is no plain file"
+            return "it is not a regular file"
         if not found.st_mode & 0o111:
             return "it is not executable: run chmod +x on it"
         if os.statvfs(place).f_flag & os.ST_NOEXEC:
-            return "nothing is executed on its disk, which is mounted noexec: name its interpreter, or move it"
+            return "its disk is mounted noexec, which forbids execution: name its interpreter, or move it"
         head = _head(place)
     except OSError:  # a program need not be readable
         return None
@@ -60,7 +60,7 @@ def _no_script(head: bytes) -> str | None:
         return "it is empty"
     if b"\0" in head or head.startswith(b"\x7fELF"):
         return None
-    return "its first line is no #! with an interpreter: begin it with #!/bin/sh, or use --shell"
+    return "its first line is not a #! line with an interpreter: begin it with #!/bin/sh, or use --shell"
 
 
 def asked_of_env(place: str) -> str | None:

@@ -316,7 +316,7 @@ def open_plain(place: str, flags: int) -> int:
         fd = os.open(place, flags)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise OSError(errno.EINVAL, "it is no plain file", place)
+        raise OSError(errno.EINVAL, "it is not a regular file", place)
     return fd
 
 

@@ -204,7 +204,7 @@ def not_started(command: Command, exc: Exception) -> Outcome:
         if why is not None:
             return Outcome(NOT_FOUND, error=f"could not start: {name!r}: {why}")
         where = "" if "/" in name else f" on PATH={_path(command)}"
-        line = "; is this a line for the shell? use --shell" if is_line(command.argv) else ""
+        line = "; is this a shell command? use --shell" if is_line(command.argv) else ""
         return Outcome(NOT_FOUND, error=f"could not start: no program {name!r}{where}{line}")
     if isinstance(exc, OSError) and exc.strerror:
         more = "" if why is None else f": {why}"

@@ -70,8 +70,8 @@ def agenda_sentence(entries: Sequence[Entry]) -> str:
     marked = sum(bool(each.collisions) for each in entries)
     what = f"{slots} slots" if slots != 1 else "1 slot"
     if not marked:
-        return f"{what}, and none gets in the way of another"
-    return f"{what}; {marked} marked with {MARK}, as something may get in the way"
+        return f"{what}, and none of them delays another"
+    return f"{what}; {marked} marked with {MARK}, as they may delay each other"
 
 
 def agenda_document(items: Sequence[Upcoming], entries: Sequence[Entry]) -> str:

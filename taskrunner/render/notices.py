@@ -18,7 +18,7 @@ def channels_table(page: Page, channels: Sequence[Told]) -> str:
             Column("channel", [each.name for each in channels]),
             Column("kind", [each.kind for each in channels], rank=1),
             Column("where", [each.where for each in channels], least=12),
-            Column("told of all tasks", [_rules(each) for each in channels], least=12),
+            Column("for all tasks", [_rules(each) for each in channels], least=12),
             Column("waiting", [str(each.waiting) for each in channels]),
             Column("why", [each.error or "" for each in channels]),
         ]

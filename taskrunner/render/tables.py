@@ -385,7 +385,7 @@ def pruned_sentence(pruned: Pruned) -> str:
     parts = f"{many(pruned.runs, 'run')}, {outputs} and {many(pruned.events, 'event')}"
     if pruned.dry_run:
         return f"{parts} would be removed"
-    return f"{parts} removed, {about(pruned.freed)} of disk given back"
+    return f"{parts} removed, {about(pruned.freed)} of disk freed"
 
 
 def plan_table(page: Page, tasks: Sequence[Planned]) -> str:
@@ -432,5 +432,5 @@ def plan_sentence(plan: Plan) -> str:
     counts = {name: sum(each.action == name for each in plan.tasks) for name in ACTIONS}
     told = [f"{count} {ACTIONS[name]}" for name, count in counts.items() if count]
     if not plan.changes:
-        return f"nothing {'would change' if plan.dry_run else 'changed'}: {told[0] if told else 'no tasks'}"
+        return f"nothing {'to change' if plan.dry_run else 'changed'}: {told[0] if told else 'no tasks'}"
     return f"{', '.join(told)}{'; nothing is written in a dry run' if plan.dry_run else ''}"

@@ -74,7 +74,7 @@ def account(case: Case, slots: Sequence[datetime]) -> list[Explained]:
 
 
 def by_slot(runs: Sequence[Run]) -> Iterator[list[Run]]:
-    """Give the attempts of each slot together, oldest first; a run asked for by hand stands alone."""
+    """Give the attempts of each slot together, oldest first; a run started by hand stands alone."""
 
     def key(run: Run) -> tuple[datetime, int]:
         return run.slot, run.id if run.trigger is Trigger.MANUAL else 0
@@ -97,14 +97,14 @@ def _story(case: Case, attempts: Sequence[Run]) -> Iterator[str]:
     """Give what is to be said of the last attempt of a slot."""
     run = attempts[-1]
     if run.trigger is Trigger.MANUAL and not _called_off(run):
-        yield "asked for by hand"
+        yield "started by hand"
     yield _standing(case, run)
     if run.coalesced > 1:
         count = f"{'at least ' * run.coalesced_at_least}{run.coalesced}"
         yield f"stands for {count} slots from {words(run.first_slot)} on"
     if attempts[:-1]:
         yield f"attempt {run.attempt}, after {named(attempts[:-1])}"
-    elif run.attempt > 1:  # those before it were asked for by hand, or are pruned
+    elif run.attempt > 1:  # those before it were started by hand, or are pruned
         yield f"attempt {run.attempt}"
     parent = case.after.get(run.id)
     if parent is not None and parent.finished is not None:
@@ -144,7 +144,7 @@ def _waits(case: Case, run: Run) -> Iterator[str]:
     """Give what a pending run waits for, and until when it may."""
     decision = next((d for d in case.coming if d.span.slot == run.slot), None)
     if case.hold is not None and run.trigger is not Trigger.MANUAL:
-        yield f"it waits: {_holding(case.hold)}"
+        yield f"it is waiting: {_holding(case.hold)}"
     elif run.ready is not None and run.ready > case.now:
         what = "retry" if run.trigger is Trigger.RETRY else "jitter"
         yield f"it waits for its time by {what}: {words(run.ready)}"
@@ -152,10 +152,10 @@ def _waits(case: Case, run: Run) -> Iterator[str]:
         yield (
             f"it {decision.reason}"
             if decision.reason[:6] == "waits "
-            else f"it waits: {decision.reason}"
+            else f"it is waiting: {decision.reason}"
         )
     else:
-        yield f"it waits for the next tick to start it{_no_tick(case)}"
+        yield f"it is waiting for the next tick to start it{_no_tick(case)}"
     limit = case.task.deadline
     if limit is not None and run.trigger is not Trigger.MANUAL:
         yield f"it is missed when it has not started by {words(run.slot + limit)}"
@@ -164,7 +164,7 @@ def _waits(case: Case, run: Run) -> Iterator[str]:
 def _holding(hold: Hold) -> str:
     why = "" if hold.reason is None else f" ({hold.reason})"
     until = "" if hold.until is None else f", until {words(hold.until)}"
-    return f"the store is held by {hold.by} since {words(hold.since)}{until}{why}"
+    return f"scheduled runs are paused by {hold.by} since {words(hold.since)}{until}{why}"
 
 
 def _no_tick(case: Case) -> str:
@@ -197,7 +197,7 @@ def _causes(case: Case, run: Run, over: datetime) -> Iterator[str]:
         if hold.meets(run.first_slot, over):
             until = words(min(hold.until or over, over))
             why = f" ({hold.why})" if hold.why else ""
-            yield f"the store was held by {hold.by} from {words(hold.since)} to {until}{why}"
+            yield f"scheduled runs were paused by {hold.by} from {words(hold.since)} to {until}{why}"
     for event in case.events:
         if event.what == "error" and run.first_slot <= event.at <= over:
             yield f"it could not be evaluated at {words(event.at)}: {event.text}"
@@ -215,7 +215,7 @@ def unrecorded(case: Case, slot: datetime) -> str:
         text = why(case, slot)
         if text is not None:
             return text
-    return "a tick went past it, and no row tells what became of it"
+    return "a tick passed it without recording a result"
 
 
 def _before_it_was_added(case: Case, slot: datetime) -> str | None:
@@ -246,7 +246,7 @@ def _under_another_schedule(case: Case, slot: datetime) -> str | None:
         found = re.match(ledger.OTHER_SCHEDULE, event.text or "")
         if event.what == "changed" and found and slot <= event.at:
             if found[1] == found[2]:
-                return f"its schedule was given anew by {event.by} at {words(event.at)}, and counts from then on"
+                return f"its schedule was set again by {event.by} at {words(event.at)}, and counts from then on"
             return f"its schedule was another, {found[1]}, until {event.by} changed it at {words(event.at)}"
     return None
 
@@ -254,7 +254,7 @@ def _under_another_schedule(case: Case, slot: datetime) -> str | None:
 def _pruned(case: Case, slot: datetime) -> str | None:
     if case.pruned is None or slot > case.pruned:
         return None
-    return "its row has been pruned: history is not kept for ever"
+    return "it was deleted from the history by the retention settings"
 
 
 def _overtaken(case: Case, slot: datetime) -> str | None:
@@ -287,14 +287,17 @@ def _open(case: Case, slot: datetime) -> str | None:
     if slot <= case.task.evaluated:
         return None
     if case.hold is not None:
-        return f"not decided yet: {_holding(case.hold)}"
+        return f"waiting: {_holding(case.hold)}"
     if case.problem is not None:
-        return f"not decided yet: the task cannot be evaluated: {case.problem}"
+        return f"waiting: the task cannot be evaluated: {case.problem}"
     decision = next((d for d in case.coming if d.span.first <= slot <= d.span.slot), None)
-    would = (
-        "" if decision is None else f"; a tick now would {decision.action} it: {decision.reason}"
-    )
-    return f"not decided yet: the next tick does{_no_tick(case)}{would}"
+    missing = _no_tick(case)
+    if decision is None:
+        return f"waiting for the next tick{missing}"
+    why = "" if decision.reason == "due" else f": {decision.reason}"
+    if missing:
+        return f"waiting for the next tick{missing}; a tick now would {decision.action} it{why}"
+    return f"waiting for the next tick, which will {decision.action} it{why}"
 
 
 REASONS: tuple[Callable[[Case, datetime], str | None], ...] = (
@@ -337,9 +340,9 @@ def _waits_for(case: Case) -> str | None:
         return f"the task cannot be evaluated: {case.problem}"
     if not task.enabled:
         why = _while_disabled(case, case.now) or "the task is disabled"
-        return f"{why}: nothing comes due before `taskrunner enable {task.name}`"
+        return f"{why}: nothing is due until `taskrunner enable {task.name}`"
     if task.requested is not None:
-        return f"a run was asked for at {words(task.requested)}: the next tick starts it{_no_tick(case)}"
+        return f"a run was requested at {words(task.requested)}: the next tick starts it{_no_tick(case)}"
     if any(run.state in (State.PENDING, State.RUNNING) for run in case.runs):
         return None
     return _untimed(case)
@@ -353,17 +356,17 @@ def _untimed(case: Case) -> str | None:
         case Kind.BOOT:
             if case.coming:
                 return f"the machine has started again: the next tick starts it{_no_tick(case)}"
-            return "it comes due at the first tick after the machine has started again"
+            return "it is due at the first tick after the next boot"
         case Kind.MANUAL:
             return f"it runs only by hand: `taskrunner run {task.name}`"
-    return None if task.from_finish else "it has no slot to come"
+    return None if task.from_finish else "it has no further slot"
 
 
 def _after_parent(case: Case) -> str:
     name, _, on = case.task.schedule.partition(":")
     parent = case.parent
     if parent is None:
-        return f"it comes after {name}, but there is no such task any more"
+        return f"it runs after {name}, but that task was removed"
     last = "has not run yet"
     if parent.last_run is not None:
         last = f"ran last at {words(parent.last_run)} and {parent.last_state}"
@@ -382,6 +385,6 @@ def no_slot(case: Case, moment: datetime) -> Explained:
         near += [] if before is None else [f"the slot before is {words(before)}"]
         near += [] if after is None else [f"the slot after is {words(after)}"]
     older = _under_another_schedule(case, moment)
-    told = ", ".join(near) or "it has no slots by the clock"
-    text = f"this is no slot of {case.task.name} ({ledger.when(vars(case.task))}): {told}"
+    told = ", ".join(near) or "it has no scheduled times"
+    text = f"this is not a slot of {case.task.name} ({ledger.when(vars(case.task))}): {told}"
     return Explained(moment, moment, None, f"{text}; {older}" if older else text, None)

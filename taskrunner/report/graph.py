@@ -45,7 +45,7 @@ def graph(
 ) -> Graph:
     """Return a line of at most `most` marks for each task, or for each of those with these ids."""
     if until <= since:
-        raise InputError(f"{since} is not before {until}: turn since and until round")
+        raise InputError(f"{since} is not before {until}: swap since and until")
     edges = spans(since, until, most, zone(tz))
     unit = _unit(edges)
     with here.store.connection.unchanged():

@@ -201,7 +201,7 @@ def _hold_problems(hold: Hold | None) -> Iterator[str]:
 
 def _disk_problems(here: OpenHome) -> Iterator[str]:
     if full(here.folder):
-        yield f"the disk of {here.folder} is full: nothing is claimed or recorded until there is room"
+        yield f"the disk of {here.folder} is full: nothing is started or recorded until there is space"
 
 
 def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str]:
@@ -240,7 +240,7 @@ def _task_problems(tasks: list[Task]) -> Iterator[str]:
 def _message_problems(here: OpenHome) -> Iterator[str]:
     """Give what keeps people from being told."""
     for wrong in channels.mistakes(here.config.notify).values():
-        yield f"nobody is told by a channel that has a mistake: {wrong}"
+        yield f"a channel with a mistake in its settings sends nothing: {wrong}"
     if here.store.missing:
         return
     for channel, count, error in here.store.outbox.undelivered(here.now() - UNDELIVERED):

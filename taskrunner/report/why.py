@@ -23,7 +23,7 @@ from taskrunner.tick import dry_run
 NEWEST = 5  # slots that are told of when nobody asks for a time
 MOST = 1_000  # slots that are told of at a time
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
-TOOK_PLACE = re.compile(r"the slot of (\S+ \S+) UTC took its place")
+TOOK_PLACE = re.compile(r"the slot of (\S+ \S+) UTC (?:replaced it|took its place)")  # earlier versions wrote the latter
 
 
 def explain_task(here: OpenHome, key: str | int) -> Explanation:
@@ -31,7 +31,7 @@ def explain_task(here: OpenHome, key: str | int) -> Explanation:
     case = _case(here, key)
     slots = _slots(case, case.task.created, case.now, NEWEST)
     runs = here.store.runs.between(case.task.id, clock.EPOCH, LAST, NEWEST)
-    if slots:  # the newest runs may be younger: what was asked for by hand, attempts of one slot
+    if slots:  # the newest runs may be younger: what was started by hand, attempts of one slot
         runs += here.store.runs.between(case.task.id, slots[0], LAST, MOST)
     case = _with(here, case, list({run.id: run for run in runs}.values()))
     told = explain.account(case, slots)[-NEWEST:]
@@ -43,7 +43,7 @@ def explain_task(here: OpenHome, key: str | int) -> Explanation:
 def explain_at(here: OpenHome, key: str | int, at: datetime) -> Explanation:
     """Return why the slot at an instant ran or did not; a second is enough to find a run by."""
     case = _case(here, key)
-    # A run that the clock has no slot for, such as one asked for by hand, is shown to the second.
+    # A run that the clock has no slot for, such as one started by hand, is shown to the second.
     end = at + (clock.MILLISECOND if at.microsecond else timedelta(seconds=1)) - clock.MILLISECOND
     slots = _slots(case, at - clock.MILLISECOND, at, 1)
     found = here.store.runs.between(case.task.id, at, end, MOST)

@@ -21,6 +21,7 @@ LONGEST_MONTHS = 1_200
 LONGEST_TEXT = 64
 
 PART = re.compile(r"([0-9]{1,6})(mo|[ywdhms])")
+BARE = re.compile(r"(?!0+$)[0-9]{1,6}")  # a number that only lacks its unit
 LOOSE_PART = r"([0-9]+)\s*([A-Za-z]+)"
 
 # What people write for a unit, and what we call it.
@@ -143,14 +144,17 @@ def _parts(text: str, check: Check, examples: str) -> list[tuple[int, str]]:
     What is advised instead of another text passes `check`, which raises a DurationError for what does not.
     """
     if not isinstance(text, str):
-        raise DurationError(f"{shown(text)} is no length of time: write a text such as 1h30m")
+        raise DurationError(
+            f"{shown(text)} is not a valid length of time: write a text such as 1h30m"
+        )
     if len(text) > LONGEST_TEXT:
         raise DurationError(f"{shown(text)} is too long for a length of time, such as 1h30m")
     parts = [(int(n), unit) for n, unit in PART.findall(text)]
     if not text or PART.sub("", text):
-        raise DurationError(f"{shown(text)} is no length of time: {_advice(text, check, examples)}")
+        wrong = "needs a unit" if BARE.fullmatch(text) else "is not a valid length of time"
+        raise DurationError(f"{shown(text)} {wrong}: {_advice(text, check, examples)}")
     if any(n == 0 for n, _ in parts):
-        raise DurationError(f"{shown(text)} counts zero of a unit: {AT_LEAST_ONE}")
+        raise DurationError(f"{shown(text)} has a zero count of a unit: {AT_LEAST_ONE}")
     _check_order(text, parts, check)
     return parts
 
@@ -170,10 +174,10 @@ def _check_order(text: str, parts: list[tuple[int, str]], check: Check) -> None:
 
 def _advice(text: str, check: Check, examples: str) -> str:
     """Return what to write instead of a text that is not in the grammar."""
-    if re.fullmatch(r"[0-9]{1,6}", text):
-        if not int(text):
-            return AT_LEAST_ONE
-        return f"it has no unit, so {_checked([text + unit for unit in 'smh'], check)}"
+    if BARE.fullmatch(text):
+        return _checked([text + unit for unit in "smh"], check)
+    if re.fullmatch(r"0{1,6}", text):
+        return AT_LEAST_ONE
     if re.search(r"[0-9]{7}", text):
         return "a number has at most 6 digits"
     if re.search(r"[0-9][.,][0-9]", text):
@@ -239,7 +243,7 @@ def absolute(delta: timedelta) -> str:
     """Return a length as the interval text for elapsed time, such as `36h`; whole seconds only."""
     _bounded(delta, delta)
     if delta % timedelta(seconds=1):
-        raise DurationError(f"{shown(delta)} is no whole number of seconds, such as 1:30:00")
+        raise DurationError(f"{shown(delta)} is not a whole number of seconds, such as 1:30:00")
     return _absolute(delta // timedelta(seconds=1))
 
 

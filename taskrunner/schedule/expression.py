@@ -139,7 +139,7 @@ def normalise(text: str) -> str:
     """Return an expression with single blanks between its fields and none around them."""
     if not isinstance(text, str):
         raise ScheduleError(
-            f"{shown(text)} is no cron expression: write a text such as '30 2 * * *'"
+            f"{shown(text)} is not a valid cron expression: write a text such as '30 2 * * *'"
         )
     if len(text) > LONGEST:
         raise ScheduleError(
@@ -216,14 +216,16 @@ def _nickname(text: str) -> str:
     """Return the five fields that a nickname stands for."""
     name, *rest = text.lower().split()
     if name == "@reboot":
-        raise ScheduleError(f"{shown(text)} is no time of the clock: use Boot() or --boot")
+        raise ScheduleError(f"{shown(text)} is not a time of day: use Boot() or --boot")
     if name == "@every":
         length = rest[0] if rest else "7h30m"  # what it may look like, `duration` says
         raise ScheduleError(
             f"{shown(text)} is an interval: use Every({length!r}) or --every {length}"
         )
     if name not in NICKNAMES:
-        raise ScheduleError(f"{shown(text)} is no nickname: write one of {' '.join(NICKNAMES)}")
+        raise ScheduleError(
+            f"{shown(text)} is not a known nickname: write one of {' '.join(NICKNAMES)}"
+        )
     if rest:
         raise ScheduleError(
             f"{shown(text)} is a crontab line: give only {name!r}, and the command apart"

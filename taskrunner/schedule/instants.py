@@ -59,7 +59,7 @@ def place_text(text: str, tz: str) -> datetime:
     try:
         found = place(typed, zone(tz)) if typed.tzinfo is None else typed.astimezone(UTC)
     except OverflowError as exc:
-        raise _refused(text, "it lies past the end of the calendar in UTC") from exc
+        raise _refused(text, "it is after the last date of the calendar in UTC") from exc
     if found.year not in YEARS:
         raise _refused(text, "years run from 1970 to 9999")
     return found
@@ -74,7 +74,7 @@ def read(text: str) -> datetime:
         typed = datetime.fromisoformat(f"{match['day']}T{match['time'] or '00:00'}")
         where = _offset(match["offset"])
     except ValueError as exc:
-        raise _refused(text, f"there is no such date, time or offset ({exc})") from exc
+        raise _refused(text, f"the date, time or offset does not exist ({exc})") from exc
     if typed.year not in YEARS:
         raise _refused(text, "years run from 1970 to 9999")
     return cut(typed).replace(tzinfo=where)
@@ -109,7 +109,9 @@ def spell(wall: datetime) -> str:
 def _checked(text: str) -> str:
     """Return the text without outer blanks, once it is known to be short and plain."""
     if not isinstance(text, str):
-        raise MomentError(f"{shown(text)} is no instant: write a text such as 2026-12-01T22:00")
+        raise MomentError(
+            f"{shown(text)} is not a valid time: write a text such as 2026-12-01T22:00"
+        )
     if len(text) > LONGEST_TEXT:
         raise _refused(text, f"write at most {LONGEST_TEXT} characters, such as 2026-12-01T22:00")
     if not text.isascii() or not text.isprintable():
@@ -153,4 +155,4 @@ def _advice(text: str) -> str:
 
 
 def _refused(text: str, advice: str) -> MomentError:
-    return MomentError(f"{shown(text)} is no instant: {advice}")
+    return MomentError(f"{shown(text)} is not a valid time: {advice}")

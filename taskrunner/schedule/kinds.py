@@ -260,10 +260,12 @@ class After(_Untimed):
 
     def __post_init__(self) -> None:
         if not _is_name(self.parent):
-            raise ScheduleError(f"{shown(self.parent)} is no task to follow: write a task's name")
+            raise ScheduleError(
+                f"{shown(self.parent)} is not a valid task to run after: write the name of a task"
+            )
         if self.on not in ENDINGS:
             raise ScheduleError(
-                f"{shown(self.on)} is no way to end: write succeeded, failed or any"
+                f"{shown(self.on)} is not a valid end of a run: write succeeded, failed or any"
             )
 
     @property
@@ -327,7 +329,7 @@ def parse(
         case "manual":
             return Manual()
     raise ScheduleError(
-        f"{shown(kind)} is no kind of schedule: write cron, every, at, after, boot or manual"
+        f"{shown(kind)} is not a kind of schedule: write cron, every, at, after, boot or manual"
     )
 
 
@@ -564,7 +566,9 @@ def _at_text(when: str | datetime) -> str:
             when = utc(when)
         return cut(when).isoformat()
     if str(when).strip().startswith(("+", "-")):
-        raise MomentError(f"{shown(when)} is a distance: give At the instant moment() makes of it")
+        raise MomentError(
+            f"{shown(when)} is relative to now: give At the instant that moment() returns"
+        )
     return read(when).isoformat()
 
 

@@ -37,7 +37,9 @@ LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 def zone(name: str) -> ZoneInfo:
     """Return the zone of an IANA name such as `Europe/Berlin`; anything else is a ZoneError."""
     if not isinstance(name, str):
-        raise ZoneError(f"{shown(name)} is no time zone: write a name such as 'Europe/Berlin'")
+        raise ZoneError(
+            f"{shown(name)} is not a valid time zone: write a name such as 'Europe/Berlin'"
+        )
     return _load(name)
 
 
@@ -72,11 +74,11 @@ def _refusal(name: str) -> str:
     if not known:
         return f"{shown(name)} cannot be looked up, this host has no zone data: install tzdata"
     if POSIX_RULE.match(name):
-        rule = "it is a rule as POSIX has them and no name"
-        return f"{shown(name)} is no time zone: {rule}, write an IANA name such as 'Europe/Berlin'"
+        rule = "it is a POSIX rule and not a name"
+        return f"{shown(name)} is not a valid time zone: {rule}, write an IANA name such as 'Europe/Berlin'"
     near = _nearest(name[:LONGEST_NAME], known)
     example = f"did you mean {near!r}?" if near else "write an IANA name such as 'Europe/Berlin'"
-    return f"{shown(name)} is no time zone: {example}"
+    return f"{shown(name)} is not a valid time zone: {example}"
 
 
 def _nearest(name: str, known: set[str]) -> str | None:
@@ -92,7 +94,7 @@ def _nearest(name: str, known: set[str]) -> str | None:
 def utc(moment: datetime) -> datetime:
     """Return an aware datetime in UTC; a naive one is a MomentError."""
     if not isinstance(moment, datetime):
-        raise MomentError(f"{shown(moment)} is no instant: pass an aware datetime")
+        raise MomentError(f"{shown(moment)} is not a valid time: pass an aware datetime")
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise MomentError(f"{shown(moment)} has no zone: pass an aware datetime")
     try:

@@ -107,8 +107,8 @@ class Connection:
             raise fault from exc
         log = f"{self.place}-wal"
         newest = os.path.exists(log) and os.path.getsize(log) > 0
-        without = ", without what was written last" if newest else ""
-        self.snapshot = f"{fault}; what is shown is a snapshot of it{without}"
+        without = ", without the newest changes" if newest else ""
+        self.snapshot = f"{fault}; this shows a snapshot of it{without}"
         return connection
 
     def _prepared(self, mode: str) -> sqlite3.Connection:
@@ -142,7 +142,7 @@ class Connection:
         if found > known:
             raise self._newer(found)
         if found == 0 and self.place != MISSING:  # one is made whole and then put in its place
-            raise StoreRefused(f"the store {shown(self.place)} is empty: {self._cure()}")
+            raise StoreRefused(f"the database {shown(self.place)} is empty: {self._cure()}")
         if 0 < found < known:
             self._keep_old(connection, found)
         if found < known:
@@ -150,14 +150,14 @@ class Connection:
 
     def _newer(self, found: int) -> StoreNewer:
         return StoreNewer(
-            f"the store {shown(self.place)} has schema {found}, newer than the {len(schema.STEPS)} "
+            f"the database {shown(self.place)} has schema {found}, newer than the {len(schema.STEPS)} "
             "this taskrunner knows: use the newer taskrunner"
         )
 
     def _cure(self) -> str:
         """Return what helps a store that is not whole."""
         folder = paths.path(os.path.dirname(self.place), paths.BACKUPS)
-        return f"put a copy back with `taskrunner restore FILE`; copies are in {shown(folder)}"
+        return f"restore a backup with `taskrunner restore FILE`; backups are in {shown(folder)}"
 
     def _keep_old(self, connection: sqlite3.Connection, found: int) -> None:
         folder = paths.path(os.path.dirname(self.place), paths.BACKUPS)
@@ -200,13 +200,15 @@ class Connection:
         # The primary code, without its refinement.
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code in BUSY_CODES:
-            return StoreBusy(f"the store {shown(self.place)} stayed busy: other writers hold it")
+            return StoreBusy(
+                f"the database {shown(self.place)} stayed busy: other programs kept it locked"
+            )
         folder = os.path.dirname(self.place)
         refused = _refused(folder) if code in (sqlite3.SQLITE_FULL, *DISK) else None
         if refused == errno.EDQUOT:
             return StoreFull(
-                f"the quota for the disk of the store {shown(self.place)} is used up: make room within it, "
-                "and all goes on by itself"
+                f"the quota for the disk of the database {shown(self.place)} is used up: free some of it, "
+                "then everything continues by itself"
             )
         if (
             code == sqlite3.SQLITE_FULL
@@ -214,7 +216,7 @@ class Connection:
             or (code in DISK and full(self.place))
         ):
             return StoreFull(
-                f"the disk of the store {shown(self.place)} is full: make room on it, and all goes on by itself"
+                f"the disk of the database {shown(self.place)} is full: free some space, then everything continues by itself"
             )
         if code in DISK and only_read(self.place):
             return StoreReadOnly(
@@ -227,14 +229,16 @@ class Connection:
         ):
             mode = f"{os.stat(self.place).st_mode & 0o7777:04o}"
             return StoreRefused(
-                f"the store {shown(self.place)} cannot be read and written by its user (mode {mode}): "
+                f"the database {shown(self.place)} cannot be read and written by its user (mode {mode}): "
                 f"run chmod 600 {self.place}"
             )
         if code in DAMAGE:
-            return StoreRefused(f"the store {shown(self.place)} is damaged ({exc}): {self._cure()}")
+            return StoreRefused(
+                f"the database {shown(self.place)} is damaged ({exc}): {self._cure()}"
+            )
         if isinstance(exc, sqlite3.DatabaseError) and code not in BUGS:
             why = str(exc) if refused is None else f"{exc} ({os.strerror(refused)})"
-            return StoreRefused(f"the store {shown(self.place)} cannot be used: {why}")
+            return StoreRefused(f"the database {shown(self.place)} cannot be used: {why}")
         return exc
 
     def run(self, sql: str, values: Values = ()) -> sqlite3.Cursor:

@@ -27,7 +27,7 @@ def examine(place: str) -> tuple[int, int]:
             tasks, runs = copy.execute(COUNTS).fetchone()
             return int(tasks), int(runs)
     except sqlite3.Error as exc:
-        raise StoreRefused(f"{shown(place)} is no whole copy of a store: {exc}") from exc
+        raise StoreRefused(f"{shown(place)} is not a complete copy of a database: {exc}") from exc
 
 
 def _opened(place: str) -> sqlite3.Connection:
@@ -55,7 +55,9 @@ def _check(copy: sqlite3.Connection, place: str) -> None:
             "use the newer taskrunner"
         )
     if version < 1 or not tables >= OURS:
-        raise StoreRefused(f"{shown(place)} is no store of taskrunner: give the file of a backup")
+        raise StoreRefused(
+            f"{shown(place)} is not a taskrunner database: give the file of a backup"
+        )
     ((found,),) = copy.execute("PRAGMA integrity_check(1)").fetchall()
     if found != "ok":
         raise StoreRefused(f"{shown(place)} is damaged ({found}): give another backup")
@@ -111,7 +113,7 @@ def put_over(
     def each_step(status: int, left: int, total: int) -> None:
         progress("pages put back", total - left, total)
         if status & 0xFF in BUSY_CODES:
-            raise StoreBusy(f"the store {shown(place)} is in use: try again")
+            raise StoreBusy(f"the database {shown(place)} is in use: try again")
         if not begun:
             begun.append(True)
             check()
@@ -130,7 +132,7 @@ def put_over(
     except sqlite3.Error as exc:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code in BUSY_CODES:
-            raise StoreBusy(f"the store {shown(place)} is in use: try again") from exc
+            raise StoreBusy(f"the database {shown(place)} is in use: try again") from exc
         if code not in NO_STORE:
             raise StoreRefused(f"{shown(place)} cannot be written: {exc}") from exc
         with suppress(FileNotFoundError):
@@ -167,7 +169,7 @@ def used(place: str) -> dict[str, int]:
             return _sequences(store)
     except sqlite3.Error as exc:
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES:
-            raise StoreBusy(f"the store {shown(place)} is in use: try again") from exc
+            raise StoreBusy(f"the database {shown(place)} is in use: try again") from exc
         return {}
 
 

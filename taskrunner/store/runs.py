@@ -22,7 +22,7 @@ NOT_HELD = (
     "NOT EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value AS INTEGER) > :now)"
 )
 # What may start: its time has come, the store is not held, those of its task that come before it have ended or
-# may run beside it, and its group has room. What was asked for by hand starts also while the store is held,
+# may run beside it, and its group has room. What was started by hand starts also while the store is held,
 # what was forced also beside others of its task.
 STARTABLE = f"""
     state = 'pending' AND (ready IS NULL OR ready <= :now) AND (trigger = 'manual' OR {NOT_HELD})
@@ -91,7 +91,7 @@ class Runs(Part):
         if text.startswith(RUN_ONLY):
             number = id_of(text[len(RUN_ONLY) :])
             if number is None:
-                raise InputError(f"{shown(text)} is no run: write {RUN_ONLY} and the id of one")
+                raise InputError(f"{shown(text)} is not a run: write {RUN_ONLY} and the id of one")
             return self.get(number)
         number = id_of(key)
         if number is None:

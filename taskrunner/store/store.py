@@ -79,6 +79,6 @@ def _make(folder: str, place: str) -> None:
             connection.close()
             os.rename(unfinished, place)
     except OSError as exc:
-        raise StoreRefused(f"the store {shown(place)} cannot be made: {exc.strerror}") from exc
+        raise StoreRefused(f"the database {shown(place)} cannot be made: {exc.strerror}") from exc
     except sqlite3.Error as exc:
-        raise StoreRefused(f"the store {shown(place)} cannot be made: {exc}") from exc
+        raise StoreRefused(f"the database {shown(place)} cannot be made: {exc}") from exc

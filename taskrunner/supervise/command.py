@@ -128,7 +128,9 @@ def read_env_file(place: str, uid: int | None = None) -> dict[str, str]:
     if fault is not None:
         raise StateError(f"the environment file {shown(place)} is not read: {fault}")
     if text is None or len(text) > LARGEST_ENV_FILE:
-        raise StateError(f"the environment file {shown(place)} is no plain file of at most 1 MB")
+        raise StateError(
+            f"the environment file {shown(place)} is not a regular file of at most 1 MB"
+        )
     try:
         return dict(_assignments(text))
     except InputError as exc:
@@ -191,7 +193,7 @@ def assignment(text: str, *, quoted: bool = False) -> tuple[str, str]:
     """Return name and value of NAME=VALUE, without a pair of quotes round the value; raises InputError."""
     name, sign, value = text.partition("=")
     if not sign or not config.variable(name, value):
-        raise InputError(f"{shown(text)} is no {ASSIGNMENT}")
+        raise InputError(f"{shown(text)} is not {ASSIGNMENT}")
     if quoted and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     return name, value

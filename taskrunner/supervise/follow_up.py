@@ -40,7 +40,7 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
         _go_on(here, decision.task_id, now)
         return None
     for other in decision.stops:
-        _stop(here, other, f"the slot of {policy.words(decision.span.slot)} took its place", now)
+        _stop(here, other, f"the slot of {policy.words(decision.span.slot)} replaced it", now)
     if not decision.claims:
         conclude(here, here.store.runs.get(run_id), now)
     return run_id

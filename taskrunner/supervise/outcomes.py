@@ -116,7 +116,7 @@ def judged_by(
     try:
         return verdict.of(terms, outcome, children.in_words(outcome), stopped, fault)
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have ended too
-        return State.FAILED, f"how it ended could not be judged: {in_words(exc)}"
+        return State.FAILED, f"its result could not be determined: {in_words(exc)}"
 
 
 def _fault(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> str | None:

@@ -41,7 +41,7 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
         except (StoreBusy, StoreRefused):
             raise
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are looked after
-            log_lines.fault(here, f"{run.task}: run {run.id} could not be looked after", exc)
+            log_lines.fault(here, f"{run.task}: run {run.id} could not be supervised", exc)
             with log_lines.apart(here, f"{run.task}: run {run.id} could not be ended"):
                 _end_if_gone(here, run, process, exc, now)
     return stops
@@ -74,11 +74,9 @@ def _look_after(
 
 
 def _end_if_gone(here: OpenHome, run: Run, process: Process, exc: Exception, now: datetime) -> None:
-    """End a run that could not be looked after, without its output, unless its process may live."""
+    """End a run that could not be supervised, without its output, unless its process may live."""
     if not _may_live(here, run, process, now) and not spool.holds(here, run.id):
-        why = verdict.with_note(
-            "its supervisor died, and nobody saw how it ended", output.lost(exc)
-        )
+        why = verdict.with_note("its supervisor died, so its result is unknown", output.lost(exc))
         with here.store.savepoint():
             follow_up.finish(here, End(run, State.LOST, why, now))
 
@@ -137,15 +135,15 @@ def _why_lost(
     if not seen_from_here(process) or (carried(process) and units is None):
         limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
         gone = run.started is not None and now - run.started > limit
-        return "its supervisor died, and its process cannot be seen from here" if gone else None
+        return "its supervisor died, and its process is not visible from here" if gone else None
     if carried(process):
         return _why_unit_lost(here, run, process, now, units)
     if process.pid is None:
         lives = _child_of(here, process) is not None
-        return None if lives else "its supervisor died as it was about to start"
+        return None if lives else "its supervisor died just before the start"
     if alive(process):
         return None
-    return "its supervisor died, and nobody saw how it ended"
+    return "its supervisor died, so its result is unknown"
 
 
 def _why_unit_lost(
@@ -159,7 +157,7 @@ def _why_unit_lost(
         _child_of(here, process) is not None
     ):  # systemd did not take it, and who carried it instead died
         return None
-    return "its unit of systemd is gone, and nobody recorded how it ended"
+    return "its unit of systemd is gone, and its result was not recorded"
 
 
 def _has(units: Collection[str] | None, process: Process) -> bool:

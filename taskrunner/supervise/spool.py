@@ -27,7 +27,7 @@ from taskrunner.supervise import follow_up, outcomes
 VERSION = 1
 KIND = ".json"
 UNFINISHED = ".new"
-REFUSED = ".refused"  # what could not be understood; kept for a person to read
+REFUSED = ".refused"  # what could not be parsed; kept for a person to read
 FOR_NOW = (
     errno.EMFILE,
     errno.ENFILE,
@@ -123,7 +123,7 @@ def _names(here: OpenHome) -> list[str]:
 def take_up(here: OpenHome) -> None:
     """Record every outcome that waits, each in a transaction with what it brings about; then remove its file."""
     for name in waiting(here):
-        with log_lines.apart(here, f"{paths.SPOOL}/{name} could not be taken up"):
+        with log_lines.apart(here, f"{paths.SPOOL}/{name} could not be read into the database"):
             _take_up(here, name)
     for name in _names(here):
         owner = name.removesuffix(f"{KIND}{UNFINISHED}").partition(".")[2]
@@ -158,7 +158,7 @@ def _read(here: OpenHome, name: str) -> Spooled:
     _check_kinds(spooled)
     _check_kinds(outcome)
     if spooled.name != name:
-        raise ValueError("it is not what its name says")
+        raise ValueError("it does not match its name")
     return spooled
 
 

@@ -88,7 +88,7 @@ class Stops:
             run = here.store.runs.get(run_id)
             # Its supervisor may have recorded the end, or put it into the spool, as we waited to write.
             if run.state is State.RUNNING and not spool.holds(here, run_id):
-                reconcile.settle(here, run, process, "nobody saw how it ended", here.now())
+                reconcile.settle(here, run, process, "its result is unknown", here.now())
                 del self.going[run_id]
 
 

@@ -231,7 +231,7 @@ class Supervisor:
             raise
         del self._ended[: len(ended)]
         for each in ended:
-            with log_lines.apart(self.here, f"what run {each.watched.run.id} leaves behind"):
+            with log_lines.apart(self.here, f"the processes left behind by run {each.watched.run.id}"):
                 self._let_go(each)
         self.spawn(batch, now, self.here.store.connection.sync if later else None)
         self.stop_some(list(marked))  # by what the ends above have set in motion
@@ -540,7 +540,7 @@ class Supervisor:
         store = self.here.store
         with suppress(StoreBusy, StoreRefused), store.transaction(patience=PATIENCE):
             for run_id in run_ids:
-                with log_lines.apart(self.here, f"why run {run_id} is stopped"):
+                with log_lines.apart(self.here, f"the reason to stop run {run_id}"):
                     store.processes.ask_to_stop(run_id, state, reason, now)
 
     def stop_all(self, reason: str) -> None:

@@ -87,7 +87,7 @@ def read(text: str, *, system: bool = False, halves: bool = True) -> tuple[list[
         if found is not None:
             name, value = found
             settings |= {name: value}
-            why = "it is no variable" if _is_utf8(typed) else NOT_UTF8
+            why = "it is not a variable assignment" if _is_utf8(typed) else NOT_UTF8
             left += [] if variable(name, value) else [Left(number, legible(typed), why)]
         else:
             entry = _entry(number, typed, settings, above, system=system, halves=halves)
@@ -141,7 +141,11 @@ def _entry(
     if system:
         fields = USER.fullmatch(rest)
         if fields is None:
-            return Left(number, typed, "it has no user and command, as a system crontab has them")
+            return Left(
+                number,
+                typed,
+                "it lacks the user and the command that a line of a system crontab has",
+            )
         user, rest = fields[1], fields[2]
     command, stdin = unescaped(rest, halves=halves)
     if not command.strip():
@@ -159,7 +163,7 @@ def _why_none(typed: str) -> str:
         alone[1].lower() == "@reboot" or _is_when(" ".join(alone[1].split()))
     ):
         return NO_COMMAND
-    return EMPTY if typed.strip().endswith("=") else "it is no entry of a crontab"
+    return EMPTY if typed.strip().endswith("=") else "it is not a valid crontab line"
 
 
 def _is_utf8(text: str) -> bool:

@@ -29,7 +29,7 @@ def of_fields(line: Line) -> Iterator[str]:
             f"so {shown(line.when)} is when, and {shown(line.command)} is what runs"
         )
     elif word[0] in "-@":
-        yield f"its command begins with {shown(word)}: cron knows no such word after the fields"
+        yield f"its command begins with {shown(word)}: cron does not know this word after the fields"
 
 
 def doubts(line: Line, is_user: Callable[[str], bool]) -> list[str]:
@@ -82,6 +82,6 @@ def _of_settings(line: Line) -> Iterator[str]:
         if name in crontab.OF_CRON:
             continue
         if EXPANDED.search(value):
-            yield f"{name} is {shown(value)} to the letter: cron expands neither $ nor ~ in a setting"
+            yield f"{name} is {shown(value)} literally: cron expands neither $ nor ~ in a setting"
         elif re.search(r"\s#", value):
-            yield f"{name} is {shown(value)} to the letter: cron knows no comment after a setting"
+            yield f"{name} is {shown(value)} literally: cron does not support a comment after a setting"

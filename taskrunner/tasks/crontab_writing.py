@@ -81,7 +81,7 @@ def _lost(task: Task, path: str) -> list[str]:
     ]
     if not task.command and task.shell is None:
         found.append(
-            "Python by itself: the line calls the launcher of taskrunner, which has to stay"
+            "Python tasks: the line calls the launcher of taskrunner, which must stay installed"
         )
     masked = [name for name, value in spelling.masked(task.env).items() if value != task.env[name]]
     if masked:

@@ -131,7 +131,7 @@ def give_up(here: OpenHome, task: Task, moment: datetime) -> None:
         found, _ = slots.open_slots(task, moment)
         if found is not None:
             who = account.account(None)[0]
-            why = f"no tick had come for it when {who} changed the schedule"
+            why = f"no tick had handled it when {who} changed the schedule"
             follow_up.write(here, policy.given_up(task, found.span, why, moment), moment)
 
 
@@ -167,7 +167,7 @@ def _check_chain(here: OpenHome, name: str, parent: str) -> None:
     while True:
         if above == name:
             raise StateError(
-                f"{name} cannot come after {parent}: that is a circle ({' after '.join([*chain, above])})"
+                f"{name} cannot run after {parent}: that is a circle ({' after '.join([*chain, above])})"
             )
         chain.append(above)
         task = here.store.tasks.get(above)

@@ -23,9 +23,9 @@ from taskrunner.tasks.taskfile import Found
 STDIN = "-"
 SUFFIX = ".toml"
 MOST = 4 * LARGEST  # bytes
-STILL_THERE = "the lines are still in the crontab: cron runs them, too, until they are comments"
+STILL_THERE = "the lines are still in the crontab: cron also runs them until they are comments"
 WINDOWS = (
-    "lines end in CRLF, as on Windows: cron gives the CR to commands and settings as their last sign; "
+    "lines end in CRLF, as on Windows: cron gives the CR to commands and settings as their last character;  "
     "the tasks are without it"
 )
 
@@ -92,7 +92,7 @@ def _plain(place: str, flags: int) -> int:
     fd = os.open(place, flags | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise OSError(errno.EINVAL, "it is no plain file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return fd
 
 
@@ -110,7 +110,7 @@ def _check_profile(readings: Sequence[Reading], profile: str) -> None:
         near = difflib.get_close_matches(profile[:40], known, n=1)
         have = f"they have {', '.join(sorted(known))}" if known else "they have none"
         advice = f"did you mean {near[0]}?" if near else have
-        raise InputError(f"{shown(profile)} is no profile of these files: {advice}")
+        raise InputError(f"{shown(profile)} is not a profile of these files: {advice}")
 
 
 def owner(files: Sequence[Place]) -> Callable[[str], bool]:
@@ -159,7 +159,7 @@ def comment_out(
     new = crontab.commented_out(found.text, moved)
     kept = install_cron.replace_user_crontab(folder, found.text, new, moment)
     return [
-        f"{len(moved)} line{'s' * (len(moved) != 1)} of the {found.source} made comments",
+        f"{len(moved)} line{'s' * (len(moved) != 1)} of the {found.source} commented out",
         *kept,
     ]
 

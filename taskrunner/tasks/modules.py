@@ -29,13 +29,13 @@ def missing(function: str, first: Sequence[str], interpreter: str | None) -> str
         if spec is None:
             where = shown(first[0]) if number == 1 else shown(".".join(parts[: number - 1]))
             return (
-                f"there is no module {shown(module)}, neither in {where} nor where its Python looks"
+                f"there is no module {shown(module)}, neither in {where} nor on the path of its Python"
                 if sure
                 else None
             )
         path = spec.submodule_search_locations
         if path is None and number < len(parts):
-            return f"there is no module {shown(module)}: {shown(spec.name)} is no package"
+            return f"there is no module {shown(module)}: {shown(spec.name)} is not a package"
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     first_name = name.partition(".")[0]

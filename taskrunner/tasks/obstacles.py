@@ -46,7 +46,7 @@ def _folder_warnings(task: Task, user: str, folder: str) -> Iterator[str]:
     try:
         os.stat(os.path.join(place, "."))
     except PermissionError:
-        yield f"{user} may not enter the directory {shown(place)}"
+        yield f"{user} has no access to the directory {shown(place)}"
     except OSError:
         if task.cwd is None:
             yield f"the task starts in the home of {user}, {shown(folder)}, which does not exist: give --cwd"
@@ -76,9 +76,9 @@ def command_warnings(text: str, settings: config.Config) -> Iterator[str]:
     found = command.places(program, path, folder if os.path.isdir(folder) else "/")
     if not found:
         where = "" if "/" in program else " on the PATH of tasks"
-        yield f"nobody is told by the command {shown(text)}: the program {shown(program)} is not found{where}"
+        yield f"no notification is sent by the command {shown(text)}: the program {shown(program)} is not found{where}"
     elif not any(os.access(file, os.X_OK) for file in found):
-        yield f"nobody is told by the command {shown(text)}: {shown(found[0])} is not executable"
+        yield f"no notification is sent by the command {shown(text)}: {shown(found[0])} is not executable"
 
 
 def _env_file_warnings(place: str, uid: int) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _program_warnings(task: Task, path: str, folder: str) -> Iterator[str]:
     place = executable.chosen(program, path, folder)
     where = "" if "/" in program else " on the PATH that the task will see"
     if place is None and (closed := _closed_to_all(task.user, program)):
-        yield f"{task.user} may not look into {shown(closed)}, where the program {shown(program)} is"
+        yield f"{task.user} has no access to {shown(closed)}, which holds the program {shown(program)}"
     elif place is None:
         more = _for_the_shell(task.command) or _elsewhere(program)
         what = "interpreter" if program == task.interpreter else "program"
@@ -112,7 +112,7 @@ def _program_warnings(task: Task, path: str, folder: str) -> Iterator[str]:
     elif not os.stat(place).st_mode & 0o111:
         yield f"the program {shown(place)} is not executable: run chmod +x on it"
     elif closed := _closed_to(task.user, place, stat.S_IXOTH):
-        yield f"{task.user} may not look into {shown(closed)}, where the program {shown(program)} is"
+        yield f"{task.user} has no access to {shown(closed)}, which holds the program {shown(program)}"
     elif why := executable.fault(place):
         yield f"the program {shown(place)} cannot be executed: {why}"
     elif (asked := executable.asked_of_env(place)) and not executable.chosen(asked, path, folder):
@@ -136,7 +136,7 @@ def _for_the_shell(words: Sequence[str]) -> str:
     if not words or not executable.is_line(tuple(words)):
         return ""
     line = words[0] if len(words) == 1 else " ".join(map(_word, words))
-    return f"; is this a line for the shell? write --shell {shlex.quote(line)}"
+    return f"; is this a shell command? write --shell {shlex.quote(line)}"
 
 
 def _word(word: str) -> str:
@@ -197,7 +197,7 @@ def _python_warnings(task: Task, settings: config.Config, folder: str) -> Iterat
             yield f"the code does not compile for this Python, {exc}; {shown(task.interpreter)} may take it"
     by_us = not task.command and task.shell is None
     if by_us and (closed := _closed_to(task.user, command.LAUNCHER, stat.S_IROTH)):
-        yield f"{task.user} may not look into {shown(closed)}, where the launcher of Python tasks is"
+        yield f"{task.user} has no access to {shown(closed)}, which holds the launcher of Python tasks"
 
 
 def _closed_to(user: str | None, place: str, bit: int) -> str | None:

@@ -109,10 +109,12 @@ def _chain_faults(
     for each in made:
         parent = parents[each.given.name]
         if parent is not None and parent not in parents:
-            text = f"it comes after {shown(parent)}, and there is no such task in the files or the store"
+            text = (
+                f"it runs after {shown(parent)}, which is neither in the files nor in the database"
+            )
             faults.append(each.given.fault(text, "after", known=False))
         elif circle := _circle(each.given.name, parents):
-            text = f"it comes after itself: {' after '.join(circle)}"
+            text = f"it runs after itself: {' after '.join(circle)}"
             faults.append(each.given.fault(text, "after"))
     return faults
 
@@ -212,7 +214,7 @@ def _consequences(
     if new.source != old.source:
         told.append(f"belongs to {new.source} from now on")
     if new.enabled != old.enabled:
-        told.append("comes due again" if new.enabled else "comes due no more")
+        told.append("is scheduled again" if new.enabled else "is no longer scheduled")
     if moved:
         told += _moves(old, new, whole, moment)
     if any(getattr(old, key) != getattr(new, key) for key in AT_START):
@@ -246,7 +248,7 @@ def _lost(old: Task, was: Schedule, moment: datetime) -> str:
         return "no slot lost"
     count, more = kinds.count(was, old.evaluated, moment)
     many = f"{'more than ' * more}{count} slot{'s' * (count != 1)}"
-    return f"{many} that came due and that no tick has seen yet will not run"
+    return f"{many} that came due and that no tick has handled yet will not run"
 
 
 def _live(runs: Sequence[Run]) -> list[str]:

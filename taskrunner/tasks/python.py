@@ -54,7 +54,7 @@ def arguments(value: Any) -> list[Any] | dict[str, Any] | None:
         found = json.loads(value if isinstance(value, str) else json.dumps(value, allow_nan=False))
         text = json.dumps(found, allow_nan=False, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError) as exc:
-        raise InputError(f"it is no JSON: {exc}") from exc
+        raise InputError(f"it is not valid JSON: {exc}") from exc
     if not isinstance(found, list | dict):
         raise InputError('it must be a JSON list or object, such as [1, 2] or {"days": 7}')
     _word(text)
@@ -80,7 +80,7 @@ def code(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise InputError("it must be a text of Python that is not blank")
+        raise InputError("it must be Python code that is not blank")
     return textwrap.dedent(_word(value)).lstrip("\n")
 
 
@@ -121,14 +121,14 @@ def spelled(function: Callable[..., Any]) -> str:
     place = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)
     if not isinstance(place, str) or not isinstance(name, str):
-        raise InputError(f"{shown(function)} is no function that can be imported")
+        raise InputError(f"{shown(function)} is not a function that can be imported")
     why = ""
     if "<lambda>" in name:
         why = "it is a lambda"
     elif "." in name:
         why = "it is defined inside a function" if "<locals>" in name else "it is part of a class"
     elif place == "__main__":
-        why = "it is in the file that is started, which nobody can import"
+        why = "it is in the main script, which cannot be imported"
     if why:
         raise InputError(
             f"{place}:{name} cannot be a task: {why}; define it with a name at the top of a module"

@@ -157,7 +157,7 @@ def pattern(value: Any) -> str | None:
         try:
             re.compile(found)
         except (re.error, OverflowError, RecursionError) as exc:
-            raise InputError(f"it is no regular expression: {exc}") from exc
+            raise InputError(f"it is not a valid regular expression: {exc}") from exc
     return found
 
 

@@ -68,14 +68,16 @@ def read(text: str, place: str, source: str, *, zone: str, profile: str | None =
     reading = Reading(text, place, source, zone)
     whole = _parsed(reading)
     for name in whole.keys() - set(TABLES):
-        reading.refuse((name,), f"{shown(name)} is no table of a task file: {_near(name, TABLES)}")
+        reading.refuse(
+            (name,), f"{shown(name)} is not a table of a task file: {_near(name, TABLES)}"
+        )
     profiles = _table(reading, whole, ("profiles",))
     reading.profiles = tuple(profiles)
     chosen = {}
     for name in profiles:
         here = _table(reading, profiles, ("profiles", name))
         for key in here.keys() - {"defaults", "tasks"}:
-            sentence = f"{shown(key)} is no table of a profile: write defaults or tasks"
+            sentence = f"{shown(key)} is not a table of a profile: write defaults or tasks"
             reading.refuse(("profiles", name, key), sentence)
         if name == profile:
             chosen = here
@@ -94,10 +96,10 @@ def _parsed(reading: Reading) -> dict[str, Any]:
         found = re.search(r"\(at line (\d+), column (\d+)\)", str(exc))
         line = int(found[1]) if found else max(1, reading.text.count("\n"))
         why = re.sub(r" \(at [^()]*\)$", "", str(exc))
-        reading.faults.append(Fault(reading.place, line, f"this is no TOML: {why}"))
+        reading.faults.append(Fault(reading.place, line, f"this is not valid TOML: {why}"))
         return {}
     except ValueError as exc:  # a number of thousands of digits
-        reading.faults.append(Fault(reading.place, 1, f"this is no TOML that can be read: {exc}"))
+        reading.faults.append(Fault(reading.place, 1, f"this is not readable TOML: {exc}"))
         return {}
 
 
@@ -107,7 +109,7 @@ def _table(reading: Reading, parent: Mapping[str, Any], path: Path) -> dict[str,
     if isinstance(value, dict):
         return value
     advice = " (tasks are tables of their own, such as [tasks.backup])" * (path[-1] == "tasks")
-    reading.refuse(path, f"{path[-1]} is no table{advice}")
+    reading.refuse(path, f"{path[-1]} is not a table{advice}")
     return {}
 
 
@@ -137,7 +139,7 @@ def _layers(
         values = _table(reading, table, path)
         for name in values.keys() - allowed:
             reading.refuse(
-                (*path, name), f"{shown(name)} can be no default: {_near(name, allowed)}"
+                (*path, name), f"{shown(name)} cannot be a default: {_near(name, allowed)}"
             )
         known = {name: values[name] for name in values if name in allowed}
         found += [(path, known)] if known else []
@@ -189,7 +191,7 @@ def _check_keys(reading: Reading, name: str, path: Path, table: dict[str, Any]) 
         advice = _near(key, KEYS)
         if isinstance(value, dict):  # [tasks.a.b] is the table b of a task a
             advice = f'a name with a dot needs quotes, such as [tasks."{name}.{key}"]'
-        reading.refuse((*path, key), f"{name}: {shown(key)} is no option of a task: {advice}")
+        reading.refuse((*path, key), f"{name}: {shown(key)} is not an option of a task: {advice}")
 
 
 def _lay_over(
@@ -377,7 +379,7 @@ def _when(kind: str, values: dict[str, Any], flags: dict[str, bool], zone: str) 
 
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{key} {shown(value)} is no text: put it in quotes")
+        raise InputError(f"{key} {shown(value)} is not text: put it in quotes")
     return value
 
 
@@ -388,9 +390,11 @@ def _moment(value: Any) -> str:
     if isinstance(value, date):
         return value.isoformat()
     if not isinstance(value, str):
-        raise InputError(f"{shown(value)} is no instant: write one such as '2026-12-01 22:00'")
+        raise InputError(
+            f"{shown(value)} is not a valid time: write one such as '2026-12-01 22:00'"
+        )
     if RELATIVE.match(value):
         raise InputError(
-            f"{shown(value)} is another instant each time the file is applied: write one such as '2026-12-01 22:00'"
+            f"{shown(value)} is a different time whenever the file is applied: write one such as '2026-12-01 22:00'"
         )
     return value

@@ -35,7 +35,7 @@ from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
 NOT_STARTED = "cancelled before it started"
-UNSEEN = "its supervisor died, and its process cannot be seen from here"
+UNSEEN = "its supervisor died, and its process is not visible from here"
 
 
 def request(
@@ -48,7 +48,9 @@ def request(
     live = [] if force else here.store.runs.live(task.id)
     decision = policy.requested(task, now, live)
     if not decision.claims:
-        raise TaskBusy(f"{task.name} is not run: {decision.reason}; --force runs it side by side")
+        raise TaskBusy(
+            f"{task.name} is not run: {decision.reason}; --force starts it beside that run"
+        )
     if decision.action is Action.RUN and not force:
         _check_group(here, task)
     if slot is not None:
@@ -87,7 +89,7 @@ def _check_group(here: OpenHome, task: Task) -> None:
     if len(running) >= limit:
         raise TaskBusy(
             f"{task.name} is not run: its group {task.group} has room for {limit}, and {policy.named(running)} "
-            "had not ended; --force runs it beside"
+            "had not ended; --force starts it anyway"
         )
 
 

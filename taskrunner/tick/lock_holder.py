@@ -39,7 +39,7 @@ def check(here: OpenHome) -> None:
         return
     raise LockHeld(
         f"the tick with pid {pid} has held the lock for {seconds / 60:.0f} minutes: "
-        "look what it waits for, or end it"
+        "find out why, or end it"
     )
 
 

@@ -37,19 +37,21 @@ def parse(text: str) -> Awaited:
         return Awaited(text, partial(_answers, *_port(text)))
     if scheme == "file":
         return Awaited(text, partial(os.path.exists, _path(text, rest)))
-    raise InputError(f"{shown(text)} is nothing to wait for: {FORMS}")
+    raise InputError(f"{shown(text)} is not a valid --wait-for: {FORMS}")
 
 
 def _port(text: str) -> tuple[str, int]:
     found = PORT.fullmatch(text)
     if found is None or not 1 <= int(found[2]) <= 65_535:
         raise InputError(
-            f"{shown(text)} is no port to wait for: write tcp://HOST:PORT, such as tcp://db:5432"
+            f"{shown(text)} is not a valid port to wait for: write tcp://HOST:PORT, such as tcp://db:5432"
         )
     try:
         found[1].encode("idna")
     except UnicodeError as exc:
-        raise InputError(f"{shown(text)} is no port to wait for: no host has that name") from exc
+        raise InputError(
+            f"{shown(text)} is not a port to wait for: the host name is unknown"
+        ) from exc
     return found[1].strip("[]"), int(found[2])
 
 
@@ -57,7 +59,7 @@ def _path(text: str, rest: str) -> str:
     path = rest.removeprefix("//") if rest.startswith("///") else rest
     if not path.startswith("/") or path.startswith("//") or "\0" in path:
         raise InputError(
-            f"{shown(text)} is no file to wait for: write file:/PATH with an absolute path"
+            f"{shown(text)} is not a valid file to wait for: write file:/PATH with an absolute path"
         )
     return path
 
@@ -103,7 +105,7 @@ def _comes(
     while not look.found:
         if time.monotonic() >= end:
             raise StateError(
-                f"{shown(awaited.text)} was not there within {limit.total_seconds():g} s: "
+                f"{shown(awaited.text)} was not ready within {limit.total_seconds():g} s: "
                 "see why, or wait longer with --wait-limit"
             )
         looking = look.is_alive()

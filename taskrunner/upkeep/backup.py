@@ -78,18 +78,18 @@ def backup(
 ) -> Backup:
     """Write a checked copy of the store, then remove all but the newest `keep` of those we named ourselves."""
     if here.store.missing:
-        raise StateError(f"there is no store in {shown(here.folder)} to copy: add a task first")
+        raise StateError(f"there is no database in {shown(here.folder)} to back up: add a task first")
     folder = here.path(paths.BACKUPS)
     target = os.path.abspath(place) if place else _free(folder, _name(now))
     if os.path.lexists(target):
-        raise StateError(f"{shown(target)} is there already: give another name")
+        raise StateError(f"{shown(target)} already exists: give another name")
     unfinished = f"{target}.{os.getpid()}.new"
     try:
         if not place:
             os.makedirs(folder, mode=0o700, exist_ok=True)
         _sweep(folder, now)
         counted = here.store.connection.copy_to(unfinished, progress)
-        progress("checking the copy", 0, None)
+        progress("checking the backup", 0, None)
         made = _checked(unfinished, counted)
         os.rename(unfinished, target)
         sync(os.path.dirname(target))
@@ -174,12 +174,12 @@ def restore(
     source, store = os.path.abspath(place), paths.path(folder, paths.STORE)
     counted = copies.examine(source)
     if os.path.lexists(store) and os.path.samefile(source, store):
-        raise StateError(f"{shown(source)} is the store itself: give the file of a backup")
+        raise StateError(f"{shown(source)} is the database itself: give the file of a backup")
     paths.check(folder)
     paths.create(folder)
     with lock.held(paths.path(folder, paths.LOCK), LOCK_WAIT) as fd:
         if fd is None:
-            raise StateError(f"a tick is at work in {shown(folder)}: try again in a moment")
+            raise StateError(f"a tick is running in {shown(folder)}: try again in a moment")
         try:
             kept = _replace(folder, store, now, prepare, progress)
         except OSError as exc:
@@ -195,7 +195,7 @@ def _check_alone(folder: str) -> None:
     held = any(lock.is_held(paths.path(folder, paths.SUPERVISORS, name)) for name in names)
     if held or systemctl.units_there([name for name in names if name.endswith(systemctl.UNIT)]):
         raise StateError(
-            f"runs are going on in {shown(folder)}: wait or cancel them, and stop the daemon, if there is one"
+            f"runs are active in {shown(folder)}: wait or cancel them, and stop the daemon if there is one"
         )
 
 
@@ -213,7 +213,7 @@ def _replace(
         with suppress(IdsUsed):
             _put_back(folder, store, kept, spare, prepare, progress)
             return kept
-    raise StateError(f"runs are started in {shown(folder)} all the time: stop what does it first")
+    raise StateError(f"runs keep starting in {shown(folder)}: first stop the program that starts them")
 
 
 class IdsUsed(Exception):
@@ -268,7 +268,7 @@ def _newest(folder: str) -> int:
 
 
 def _note(store: Store, source: str, kept: str | None, now: datetime) -> None:
-    was = "" if kept is None else f"; what was there before is {kept}"
+    was = "" if kept is None else f"; the previous database is kept as {kept}"
     event = Event(now, "restored", account.account(None)[0], text=f"from {source}{was}")
     with store.transaction():
         store.events.add(event)

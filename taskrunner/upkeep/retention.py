@@ -184,7 +184,7 @@ def _give_all_back(here: OpenHome, progress: Progress) -> None:
     before, all_of_it = None, here.store.pruning.free_bytes()
     while (free := here.store.pruning.free_bytes()) and free != before:
         before = free
-        progress("bytes given back", all_of_it - free, all_of_it)
+        progress("bytes freed", all_of_it - free, all_of_it)
         here.store.pruning.give_back(PAGES)
         time.sleep(PAUSE)
     here.store.checkpoint()

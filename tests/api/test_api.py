@@ -532,7 +532,7 @@ def test_slots_that_no_tick_has_seen_are_missed_and_not_forgotten_when_the_sched
         NOON + timedelta(hours=5),
         5,
     )
-    assert run.reason.startswith("no tick had come for it when ")
+    assert run.reason.startswith("no tick had handled it when ")
     assert runner.history("then")[0].state is State.SKIPPED
     assert runner.task("x").enabled and runner.task("x").next > clock()
     runner.set("x", schedule=Cron("0 1 * * *"))
@@ -607,7 +607,7 @@ def test_a_run_has_the_fields_of_the_design(runner):
     assert (run.exit_code, run.signal, run.output_size) == (3, None, 3)
     assert run.slot.tzinfo is run.started.tzinfo is UTC
     assert run.duration == 0  # our clock stands still
-    assert run.late is None  # asked for by hand
+    assert run.late is None  # started by hand
     assert run == runner.history("x")[0] == runner.run_of(2) == runner.run_of("x")
     assert runner.output(run) == b"hi\n"
 

@@ -263,7 +263,7 @@ def test_pause_and_unpause_are_a_hold_and_its_end(home, places):
 def test_a_hold_of_one_task_is_answered_with_the_verb_for_one(home, places, verb, instead):
     out, err, code = call(home, verb, "quo")
     assert (out, code) == ("", 2)
-    assert f"it is for all tasks; for one `taskrunner {instead} quo`" in err
+    assert f"it acts on all tasks; for one task use `taskrunner {instead} quo`" in err
     with TaskRunner(home) as runner:
         assert runner.held() is None
 
@@ -351,11 +351,11 @@ def test_a_word_that_is_nearly_known_is_answered_with_that(home, places, words, 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("max_paralel = 3", "max_paralel in .* is no setting: did you mean max_parallel?"),
-        ('[notfy.ops]\nkind = "mail"', "is no setting: did you mean notify?"),
+        ("max_paralel = 3", "max_paralel in .* is not a setting: did you mean max_parallel?"),
+        ('[notfy.ops]\nkind = "mail"', "is not a setting: did you mean notify?"),
         (
             '[notify.ops]\nkind = "mail"\nsendmial = "/x"',
-            "is no setting of mail: did you mean sendmail?",
+            "is not a setting of mail: did you mean sendmail?",
         ),
     ],
 )

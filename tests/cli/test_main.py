@@ -349,7 +349,7 @@ BAD_ADDS = [
     ("--nice ''", ["x", *EVERY, "--nice", "", *TRUE]),
     ("--overlap ''", ["x", *EVERY, "--overlap", "", *TRUE]),
     ("--env ''", ["x", *EVERY, "--env", "", *TRUE]),
-    ("'-x' is no option of add", ["-x", *EVERY, *TRUE]),
+    ("'-x' is not an option of add", ["-x", *EVERY, *TRUE]),
     ("--frobnicate", ["x", *EVERY, "--frobnicate", *TRUE]),
     ("--ever", ["x", "--ever", "1d", *TRUE]),
     (r"\udcff", ["x", *EVERY, "--", "printf", "\udcff"]),
@@ -1528,7 +1528,7 @@ def test_tasks_of_one_kind_are_listed_apart(home, capsys):
     out = capsys.readouterr().out
     assert "once" in out and "daily" not in out
     assert main.main(["--home", str(home), "list", "--kind", "often"]) == 2
-    assert "'often' is no kind of schedule: use one of cron, every" in capsys.readouterr().err
+    assert "'often' is not a kind of schedule: use one of cron, every" in capsys.readouterr().err
 
 
 def test_at_now_is_the_next_tick(tell, door):
@@ -1557,7 +1557,9 @@ def test_an_instant_back_in_time_is_typed_as_any_other(tell):
 
 
 def test_a_length_back_in_time_where_none_can_be_is_named(refuses):
-    assert "'-5m' is no length" in refuses(USAGE, "-5m", "add", "x", "--every", "-5m", "--", "true")
+    assert "'-5m' is not a valid length" in refuses(
+        USAGE, "-5m", "add", "x", "--every", "-5m", "--", "true"
+    )
 
 
 def test_cancel_ends_what_it_can_and_says_what_it_cannot(tell, door):

@@ -45,7 +45,7 @@ def test_a_tick_under_a_hold_says_so(three, words):
         runner.hold()
     out, err, code = call(three, "tick", *words)
     assert code == 0
-    assert "the store is held by" in out + err
+    assert "scheduled runs are paused by" in out + err
     assert "`taskrunner resume`" in out + err
     assert "0 decided" not in out
 

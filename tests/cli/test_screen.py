@@ -186,7 +186,7 @@ def test_without_a_terminal_watching_is_refused_with_a_sentence(home, words):
     out, err, code = call(home, *words)
     assert (out, code) == ("", 1)
     assert err.count("\n") == 1
-    assert "stdout is none" in err
+    assert "stdout is not one" in err
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_the_seconds_between_two_looks(text, found):
 
 @pytest.mark.parametrize("text", ["backup", "0", "-1", "", "nan", "inf", "1e9", "0.01"])
 def test_what_is_no_time_between_two_looks(text):
-    with pytest.raises(InputError, match="is no time for --watch"):
+    with pytest.raises(InputError, match="is not a valid time for --watch"):
         screen.seconds(text)
 
 

@@ -392,7 +392,7 @@ def test_an_entry_of_a_program_that_is_there_for_one_call_can_be_removed(tab, ho
 def test_install_warns_when_no_cron_daemon_runs(tab, home, monkeypatch, capsys):
     monkeypatch.setattr("taskrunner.processes.alive.process_named", lambda *_: False)
     assert verb("--home", home, "install", "cron", "--quiet") == 0
-    assert "no cron daemon runs" in capsys.readouterr().err
+    assert "the cron daemon is not running" in capsys.readouterr().err
 
 
 def test_a_crontab_that_does_not_take_what_is_written_is_an_error(tab, home, capsys):
@@ -406,7 +406,7 @@ def test_a_crontab_that_keeps_something_else_is_an_error(tab, home, capsys):
     fake = tab.with_name("crontab")
     fake.write_text(fake.read_text().replace("-) ", '-) cat >/dev/null; echo x >"$tab"; exit; '))
     assert verb("--home", home, "install", "cron") == 1
-    assert "is not what was written" in capsys.readouterr().err
+    assert "does not hold the lines" in capsys.readouterr().err
 
 
 def test_a_user_who_may_have_no_crontab_is_told_in_crontab_s_words(tab, home, capsys):

@@ -215,7 +215,7 @@ def test_a_gap_after_which_the_machine_has_another_boot_id_is_a_reboot(runner, c
     found = runner.explain("report", at=at(13))
     assert only(found).state is State.MISSED
     assert only(found).reason == (
-        "no tick came in time, and catch-up is none; no tick came from 2026-11-20 12:00:00 UTC "
+        "no tick came in time, and --catch-up is none; no tick came from 2026-11-20 12:00:00 UTC "
         "to 2026-11-20 13:30:00 UTC: reboot"
     )
     assert found.gaps == [Gap(at(12), at(13, 30), "reboot")]
@@ -251,7 +251,7 @@ def test_a_run_that_a_hold_delayed_says_so(runner, clock):
     runner.resume()
     runner.tick()
     assert only(runner.explain("report", at=at(13))).reason.endswith(
-        f"started 9m 00s late; the store was held by {who(runner)} from 2026-11-20 12:59:00 UTC "
+        f"started 9m 00s late; scheduled runs were paused by {who(runner)} from 2026-11-20 12:59:00 UTC "
         "to 2026-11-20 13:09:00 UTC (the database moves)"
     )
 
@@ -300,7 +300,7 @@ def test_a_run_by_hand_is_told_beside_the_slots(runner, clock):
     runner.run("report")
     found = runner.explain("report", since=NOON)
     assert told(found) == [("12:00", None, None), ("12:01", "succeeded", 2)]
-    assert found.slots[1].reason == "asked for by hand; exit code 0"
+    assert found.slots[1].reason == "started by hand; exit code 0"
 
 
 def test_the_attempts_of_a_slot_are_one_slot_and_by_run_each_their_own(runner, clock):
@@ -320,7 +320,7 @@ def test_a_run_that_was_replaced_names_the_one_that_took_its_place(runner, clock
     clock.forward(minutes=1)
     runner.tick()
     told = runner.explain(first).slots[0].reason
-    assert "the slot of 2026-11-20 12:01:00 UTC took its place" in told
+    assert "the slot of 2026-11-20 12:01:00 UTC replaced it" in told
     assert "that is run 3 (succeeded)" in told
 
 
@@ -345,7 +345,7 @@ def test_an_old_slot_that_is_done_again_by_hand_is_not_late(runner, clock):
         runner.run("report", slot=at(9))
     found = runner.explain("report", at=at(9))
     assert [each.run for each in found.slots] == [None, 2, 3]
-    assert found.slots[1].reason == "asked for by hand; exit code 0"
+    assert found.slots[1].reason == "started by hand; exit code 0"
 
 
 def test_a_delay_is_told_with_what_happened_meanwhile_and_nothing_else(runner, clock):
@@ -383,7 +383,7 @@ def test_a_run_by_hand_waits_for_no_hold_and_knows_no_deadline(runner, clock):
     number = write_run(runner, "report", claimed=NOON, trigger=Trigger.MANUAL)
     runner.hold()
     said = only(runner.explain(number)).reason
-    assert said.startswith("asked for by hand; it waits for the next tick to start it")
+    assert said.startswith("started by hand; it is waiting for the next tick to start it")
     assert "missed" not in said
 
 
@@ -428,7 +428,7 @@ def test_a_run_that_waits_while_the_store_is_held_says_who_holds_it(runner, cloc
     number = write_run(runner, "report", claimed=NOON)
     runner.hold("1h")
     assert only(runner.explain(number)).reason == (
-        f"it waits: the store is held by {who(runner)} since 2026-11-20 12:00:00 UTC, "
+        f"it is waiting: scheduled runs are paused by {who(runner)} since 2026-11-20 12:00:00 UTC, "
         "until 2026-11-20 13:00:00 UTC"
     )
 
@@ -437,7 +437,7 @@ def test_a_run_that_could_start_waits_for_a_tick(runner, clock):
     runner.add("report", ["true"], HOURLY)
     number = write_run(runner, "report", claimed=NOON)
     assert only(runner.explain(number)).reason == (
-        "it waits for the next tick to start it: none has ever come, so call `taskrunner tick` every minute"
+        "it is waiting for the next tick to start it: none has ever come, so call `taskrunner tick` every minute"
     )
 
 
@@ -450,7 +450,7 @@ def test_a_slot_that_no_tick_has_come_for_says_since_when_and_what_a_tick_would_
     clock.forward(minutes=10)
     found = runner.explain("report", since=at(12, 3), until=at(12, 4))
     said = (
-        "not decided yet: the next tick does: none has come since 2026-11-20 12:00:00 UTC; "
+        "waiting for the next tick: none has come since 2026-11-20 12:00:00 UTC; "
         f"{SILENT}; a tick now would run it: due, stands for 10 slots"
     )
     assert told(found) == [("12:03", None, None), ("12:04", None, None)]
@@ -464,7 +464,7 @@ def test_a_slot_that_a_tick_would_miss_says_so(runner, clock):
     clock.forward(minutes=2)
     found = runner.explain("report", since=at(12, 1))
     assert [said.partition("a tick now would ")[2] for said in reasons(found)] == [
-        "miss it: no tick came in time, and catch-up is none",
+        "miss it: no tick came in time, and --catch-up is none",
         "run it: due",
     ]
 
@@ -475,7 +475,7 @@ def test_a_hold_that_came_later_does_not_hide_an_open_slot(runner, clock):
     clock.forward(minutes=70)
     runner.hold()
     said = only(runner.explain("report", at=at(13))).reason
-    assert said.startswith("not decided yet: the store is held")
+    assert said.startswith("waiting: scheduled runs are paused")
 
 
 def test_a_slot_to_come_of_a_task_that_is_disabled_or_broken_says_so(runner, clock):
@@ -495,7 +495,7 @@ def test_a_slot_of_this_minute_blames_nobody(runner, clock):
     runner.tick()
     clock.forward(minutes=1)
     found = runner.explain("report", at=at(12, 1))
-    assert reasons(found) == ["not decided yet: the next tick does; a tick now would run it: due"]
+    assert reasons(found) == ["waiting for the next tick, which will run it"]
     assert found.gaps == []
 
 
@@ -599,7 +599,7 @@ def test_a_slot_under_an_older_schedule_says_what_that_was(runner, clock):
     )
     assert only(runner.explain("report", at=at(14, 30))).reason.startswith("is due then")
     assert only(runner.explain("report", at=at(13))).reason == (
-        f"no tick had come for it when {who(runner)} changed the schedule"
+        f"no tick had handled it when {who(runner)} changed the schedule"
     )
 
 
@@ -608,7 +608,7 @@ def test_a_schedule_that_was_given_anew_counts_from_then_on(runner, clock):
     clock.forward(minutes=90)
     runner.set("report", schedule=HOURLY)
     assert only(runner.explain("report", at=at(13))).reason == (
-        f"no tick had come for it when {who(runner)} changed the schedule"
+        f"no tick had handled it when {who(runner)} changed the schedule"
     )
     runner.disable("report")
     runner.enable("report")
@@ -624,7 +624,7 @@ def test_a_row_that_was_pruned_is_not_a_slot_that_was_forgotten(runner, clock, h
             "VALUES (1, 'lost', 1, 1, 0, ?, ?)",
             (clock_room.to_ms(at(13)), clock_room.to_ms(at(13))),
         )
-    pruned = "its row has been pruned: history is not kept for ever"
+    pruned = "it was deleted from the history by the retention settings"
     assert only(runner.explain("report", at=at(13))).reason == pruned
     assert only(runner.explain("report", at=at(14))).reason != pruned
 
@@ -638,10 +638,10 @@ def test_a_slot_while_the_store_is_held_waits_for_the_end_of_the_hold(runner, cl
     clock.forward(hours=2)
     runner.tick()
     who_and_why = (
-        f"the store is held by {who(runner)} since 2026-11-20 12:00:00 UTC, "
+        f"scheduled runs are paused by {who(runner)} since 2026-11-20 12:00:00 UTC, "
         "until 2026-11-20 15:00:00 UTC (the database moves)"
     )
-    assert only(runner.explain("report", at=at(13))).reason == f"not decided yet: {who_and_why}"
+    assert only(runner.explain("report", at=at(13))).reason == f"waiting: {who_and_why}"
     assert only(runner.explain("report", at=at(14, 0, 20))).state is None
     assert only(runner.explain("report", at=at(16))).reason == "is due then"
     runner.hold()
@@ -660,7 +660,7 @@ def test_a_task_that_cannot_be_evaluated_says_why(runner, clock):
     found = runner.explain("report")
     assert "Nowhere/City" in found.schedule
     assert "Nowhere/City" in only(found).reason
-    assert "no slots by the clock" in only(runner.explain("report", at=at(13))).reason
+    assert "no scheduled times" in only(runner.explain("report", at=at(13))).reason
 
 
 # ---- which slots
@@ -767,14 +767,14 @@ def test_an_instant_that_is_no_slot_names_those_beside_it(runner, clock):
     each = only(runner.explain("report", at=at(14, 20)))
     assert (each.slot, each.state, each.run) == (at(14, 20), None, None)
     assert each.reason == (
-        "this is no slot of report (cron 0 * * * * (UTC)): the slot before is 2026-11-20 14:00:00 UTC, "
+        "this is not a slot of report (cron 0 * * * * (UTC)): the slot before is 2026-11-20 14:00:00 UTC, "
         "the slot after is 2026-11-20 15:00:00 UTC"
     )
 
 
 def test_a_task_that_no_clock_drives_has_no_slots_beside_an_instant(runner):
     runner.add("report", ["true"], Manual())
-    assert only(runner.explain("report", at=NOON)).reason.endswith("it has no slots by the clock")
+    assert only(runner.explain("report", at=NOON)).reason.endswith("it has no scheduled times")
 
 
 def test_a_run_by_hand_is_found_by_its_second(runner, clock):
@@ -825,7 +825,7 @@ def test_a_task_by_hand_waits_for_a_hand(runner):
 def test_a_task_of_the_boot_waits_for_a_boot(runner, clock, monkeypatch):
     runner.add("report", ["true"], Boot())
     runner.tick()
-    said = "it comes due at the first tick after the machine has started again"
+    said = "it is due at the first tick after the next boot"
     assert only(runner.explain("report")).reason == said
     monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
     again = "the machine has started again: the next tick starts it"
@@ -849,7 +849,7 @@ def test_a_task_after_another_says_how_that_stands(runner, clock):
     runner.enable("backup")
     assert only(runner.explain("clean")).reason == said
     runner.remove("backup")
-    gone = "it comes after backup, but there is no such task any more"
+    gone = "it runs after backup, but that task was removed"
     assert only(runner.explain("clean")).reason == gone
 
 
@@ -858,7 +858,7 @@ def test_a_task_that_is_disabled_says_how_to_enable_it(runner, clock):
     runner.disable("report")
     assert only(runner.explain("report")).reason == (
         f"the task was disabled by {who(runner)} at 2026-11-20 12:00:00 UTC: "
-        "nothing comes due before `taskrunner enable report`"
+        "nothing is due until `taskrunner enable report`"
     )
 
 
@@ -868,13 +868,13 @@ def test_a_one_off_that_has_run_waits_for_nothing(runner, clock):
     ticks(runner, clock, 1, hours=1)
     found = runner.explain("report")
     assert told(found) == [("13:00", "succeeded", 2), (None, None, None)]
-    assert found.slots[-1].reason.startswith("the task is disabled: nothing comes due before")
+    assert found.slots[-1].reason.startswith("the task is disabled: nothing is due until")
 
 
 def test_a_run_that_was_asked_for_waits_for_the_next_tick(runner, clock):
     runner.add("report", ["true"], HOURLY, now=True)
     assert only(runner.explain("report")).reason.startswith(
-        "a run was asked for at 2026-11-20 12:00:00 UTC: the next tick starts it"
+        "a run was requested at 2026-11-20 12:00:00 UTC: the next tick starts it"
     )
 
 
@@ -909,8 +909,8 @@ def test_a_delay_waits_for_the_end_of_the_run_that_goes_on(runner, clock):
     [
         ("2", {"at": NOON}, "2 is the id of one run: leave out the time, or name the task"),
         ("report", {"at": NOON, "since": NOON}, "2026-11-20T12:00:00Z is one slot"),
-        ("report", {"until": NOON}, "until 2026-11-20T12:00:00Z has no beginning: give since"),
-        ("report", {"since": NOON + MINUTE, "until": NOON}, "turn since and until round"),
+        ("report", {"until": NOON}, "until 2026-11-20T12:00:00Z needs a start: also give since"),
+        ("report", {"since": NOON + MINUTE, "until": NOON}, "swap since and until"),
     ],
 )
 def test_a_time_that_contradicts_itself_is_refused(runner, name, times, sentence):
@@ -1026,7 +1026,7 @@ def test_the_reasons_are_asked_in_the_order_in_which_they_exclude_each_other():
     assert explain.unrecorded(case, NOON).startswith("the task was added only later")
     assert explain.unrecorded(case, NOON + MINUTE).startswith("is due then")
     later = replace(case, task=replace(TASK, evaluated=NOON + 5 * MINUTE), now=NOON + 9 * MINUTE)
-    forgotten = "a tick went past it, and no row tells what became of it"
+    forgotten = "a tick passed it without recording a result"
     assert explain.unrecorded(later, NOON + MINUTE) == forgotten
 
 
@@ -1052,4 +1052,4 @@ def test_a_further_attempt_of_a_run_asked_for_says_which_it_is(runner, clock):
         runner.tick()
         clock.forward(minutes=1)
     reasons = [told.reason for told in runner.explain("x").slots if told.state]
-    assert reasons == ["asked for by hand; exit code 1", "exit code 1; attempt 2"]
+    assert reasons == ["started by hand; exit code 1", "exit code 1; attempt 2"]

@@ -100,8 +100,8 @@ def test_what_is_told_is_told(home, clock):
         runner.run("x")
         runner.deliver()
     assert read(home)[-2:] == [
-        ("warning", "x: failure told to channel c in vain: exit code 1"),
-        ("info", "x: failure told to a command of its own"),
+        ("warning", "x: could not send the failure notification to channel c: exit code 1"),
+        ("info", "x: sent the failure notification to its own command"),
     ]
 
 

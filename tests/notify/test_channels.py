@@ -304,12 +304,10 @@ def test_an_address_is_refused_with_a_recipe_where_nothing_sends_a_mail(
 ):
     monkeypatch.setattr(channels, "SENDMAIL", ())
     runner = teller("kind = 'command'\nshell = 'true'", shell=None)
-    with pytest.raises(
-        StateError, match=r"nothing on this host sends a mail to me@x\.org: .*smtp = "
-    ):
+    with pytest.raises(StateError, match=r"this host cannot send mail to me@x\.org: .*smtp = "):
         runner.add("y", ["true"], Manual(), **given)
     runner.add("z", ["true"], Manual())
-    with pytest.raises(StateError, match="nothing on this host sends"):
+    with pytest.raises(StateError, match="this host cannot send mail"):
         runner.set("z", **given)
     assert [(task.name, task.on_failure, task.notify) for task in runner.tasks()] == [
         ("z", None, {})
@@ -317,7 +315,7 @@ def test_an_address_is_refused_with_a_recipe_where_nothing_sends_a_mail(
     lines = "".join(f'{name} = "{value}"\n' for name, value in given.items())
     file = tmp_path / "tasks.toml"
     file.write_text(f'[tasks.w]\nmanual = true\nshell = "true"\n{lines}')
-    with pytest.raises(TaskRunnerError, match="nothing on this host sends"):
+    with pytest.raises(TaskRunnerError, match="this host cannot send mail"):
         runner.apply(file)
 
 
@@ -348,7 +346,7 @@ def test_the_first_word_of_a_command_that_tells_is_looked_for(teller, whom, said
         task = runner.add("y", ["true"], Manual(), replace=True, cwd="/", **given)
         (advice,) = runner.advice(task)
         assert said in advice
-        assert advice.startswith("nobody is told by the command")
+        assert advice.startswith("no notification is sent by the command")
 
 
 def test_what_could_not_be_delivered_is_in_the_status_until_it_can(teller, clock, tmp_path):
@@ -401,7 +399,7 @@ def test_a_mistake_in_a_channel_keeps_nobody_from_running_or_adding_tasks(home, 
     (home / "taskrunner.toml").write_text(text + "\n")
     with TaskRunner(home, clock=clock) as runner:
         task = runner.add("x", ["false"], Every("1d"), now=True, notify="@c", cwd="/")
-        assert any("nobody is told" in each for each in runner.advice(task))
+        assert any("no message is sent" in each for each in runner.advice(task))
         assert runner.tick().runs[0].reason == "exit code 1"
         assert runner.run("x").exit_code == 1
         runner.set("x", retries=1)
@@ -481,9 +479,9 @@ def test_a_template_may_make_plain_text(teller):
 @pytest.mark.parametrize(
     ("template", "error"),
     [
-        ('{"a": $nothing}', "its template has $nothing, and no message has that"),
-        ("{$summary}", "its template makes no JSON: "),
-        ('{"a": "$"}', "its template makes no JSON: Invalid placeholder in string"),
+        ('{"a": $nothing}', "its template has $nothing, which no message has"),
+        ("{$summary}", "its template does not produce valid JSON: "),
+        ('{"a": "$"}', "its template does not produce valid JSON: Invalid placeholder in string"),
     ],
 )
 def test_a_template_that_makes_nothing_of_use_is_said(teller, template, error):
@@ -511,7 +509,10 @@ def test_a_server_that_never_ends_is_left(teller, answer):
         start = time.monotonic()
         error = only(runner.deliver()).error
         assert time.monotonic() - start < 8
-    assert error in ("there was no answer in time", "it was not taken: it did not end within 3 s")
+    assert error in (
+        "there was no answer in time",
+        "the message was not accepted: it did not end within 3 s",
+    )
 
 
 def test_a_redirect_is_followed_when_it_keeps_the_message(teller):

@@ -433,15 +433,15 @@ def test_rules_are_given_as_texts_or_as_a_table(runner, given, rules):
     [
         (
             {"notify": "ops"},
-            "'ops' is no rule: write @CHANNEL, EVENT=@CHANNEL, EVENT=ADDRESS or EVENT=COMMAND",
+            "'ops' is not a valid rule: write @CHANNEL, EVENT=@CHANNEL, EVENT=ADDRESS or EVENT=COMMAND",
         ),
-        ({"notify": "failed=@ops"}, "'failed' is no event: known are start, success"),
+        ({"notify": "failed=@ops"}, "'failed' is not an event: use one of start, success"),
         ({"notify": "failure=@o ps"}, "it must be channels such as @ops or @ops,@pager"),
         (
             {"notify": ["failure=@ops", "failure=date"]},
-            "it says twice whom to tell of failure, '@ops' and 'date': give channels such as @ops,@pager, or one",
+            "it names two recipients for failure, '@ops' and 'date': give channels such as @ops,@pager, or one",
         ),
-        ({"notify": ["late=date", "late=time"]}, "twice whom to tell of late, 'date' and 'time'"),
+        ({"notify": ["late=date", "late=time"]}, "two recipients for late, 'date' and 'time'"),
         (
             {"notify": {"failure": 3}},
             "it must be @CHANNEL, a mail address, or a command for the shell",
@@ -464,7 +464,7 @@ def test_a_rule_that_means_nothing_is_refused(runner, options, sentence):
 def test_a_channel_that_is_not_there_is_told_at_once(told):
     task = told.runner.add("x", ["true"], Manual(), notify="@opps", on_failure="@ops")
     assert told.runner.advice(task) == [
-        "there is no channel 'opps' in taskrunner.toml: nobody is told until there is"
+        "there is no channel 'opps' in taskrunner.toml: no message is sent until it is added"
     ]
 
 
@@ -483,11 +483,11 @@ def test_a_channel_that_is_not_there_is_told_at_once(told):
         ('[notify."a b"]\nkind = "ping"', "the channel 'a b' in {}: use letters, digits"),
         ('[notify.x]\nkind = "ping"', "give one of url, url_file, url_env"),
         ('[notify.x]\nkind = "ping"\nurl = "ftp://x/"', "url must be an address that begins with"),
-        ('[notify.x]\nkind = "ping"\nurl = "http://x/"\non = ["late"]', "a ping can tell only"),
+        ('[notify.x]\nkind = "ping"\nurl = "http://x/"\non = ["late"]', "a ping can send only"),
         ('[notify.x]\nkind = "command"\nshell = "x"\ncommand = "y"', "give one of command, shell"),
         (
             '[notify.x]\nkind = "command"\nshel = "x"',
-            "'shel' is no setting of command: did you mean shell?",
+            "'shel' is not a setting of command: did you mean shell?",
         ),
         ('[notify.x]\nkind = "command"\nshell = "x"\non = ["fail"]', "on must be a list of events"),
         (
@@ -508,7 +508,7 @@ def test_a_channel_that_is_not_there_is_told_at_once(told):
         ('[notify.x]\nkind = "mail"\nto = "a"\nsmtp = "h"\nuser = "u"', "user and password_file"),
         (
             '[notify.x]\nkind = "mail"\nto = "a"\nsmtp = "h"\nuser = "u"\npassword_env = "P"\ntls = "none"',
-            "with tls none the password could be read on its way",
+            "with tls none the password would be sent in clear text",
         ),
         (
             '[notify.x]\nkind = "mail"\nto = "a"\nsmtp = "h"\nsendmail = "/s"',

@@ -20,7 +20,7 @@ SCRIPTS = {
     "gone": (b"#!/usr/bin/pyhton3\nprint()\n", "its interpreter '/usr/bin/pyhton3', of its first"),
     "windows": (b"#!/bin/sh\r\necho\r\n", "its first line ends as on Windows (CRLF)"),
     "windows-option": (b"#!/bin/sh -e\r\necho\r\n", "its first line ends as on Windows (CRLF)"),
-    "bare": (b"echo hello\n", "its first line is no #! with an interpreter"),
+    "bare": (b"echo hello\n", "its first line is not a #! line with an interpreter"),
     "marked": (b"\xef\xbb\xbf#!/bin/sh\necho\n", "byte order mark"),
     "nothing": (b"", "it is empty"),
     "nameless": (b"#!\necho\n", "names no interpreter"),
@@ -145,10 +145,10 @@ def test_a_good_program_has_no_fault(script):
 def test_a_line_for_the_shell_is_asked_about(words, line):
     (found,) = obstacles.obstacles(replace(TASK, command=words, cwd="/"), Config())
     assert "is not found" in found
-    assert ("is this a line for the shell?" in found) == (line != "")
+    assert ("is this a shell command?" in found) == (line != "")
     assert not line or f"write --shell {line}" in found
     why = not_started(Command(words, {"PATH": "/bin"}, "/"), FileNotFoundError(2, "gone")).error
-    assert ("is this a line for the shell?" in why) == (line != "")
+    assert ("is this a shell command?" in why) == (line != "")
 
 
 # ---- the function of a Python task
@@ -179,7 +179,7 @@ def app(tmp_path):
         ("app.tasks:gone", "the module 'app.tasks' has no 'gone'"),
         ("app.no:clean", "there is no module 'app.no'"),
         ("no_such_app.tasks:clean", "there is no module 'no_such_app.tasks'"),
-        ("app.tasks.deep:clean", "'app.tasks' is no package"),
+        ("app.tasks.deep:clean", "'app.tasks' is not a package"),
     ],
 )
 @pytest.mark.parametrize("own", [True, False], ids=["own", "venv"])

@@ -216,7 +216,7 @@ def test_an_old_tick_is_an_error(well):
 
 def test_a_tick_that_is_to_come_is_told(well):
     ticked(well, ago=-3600)
-    assert "which is to come" in found(well, "warning")
+    assert "which is in the future" in found(well, "warning")
 
 
 def test_two_lines_of_one_home_are_told(well, machine):
@@ -234,7 +234,7 @@ def test_a_line_in_the_system_s_folder_counts_and_one_with_a_dot_does_not(well, 
 
 def test_no_cron_daemon_is_an_error_and_an_unknown_one_is_not(well, machine):
     machine.cron = False
-    assert "no cron daemon runs" in found(well, "error")
+    assert "the cron daemon is not running" in found(well, "error")
     machine.cron = None
     assert "cron daemon" not in found(well)
 
@@ -301,7 +301,7 @@ def test_two_clocks_at_once_are_harmless_and_told(well, machine):
 
 def test_a_daemon_that_no_unit_keeps_is_told_beside_another_clock(well):
     ticked(well, caller="daemon")
-    told = "a daemon ticks in this home, and cron calls ticks, too; harmless, but one is enough"
+    told = "a daemon ticks in this home, and cron also calls ticks; harmless, but one is enough"
     assert told in found(well, "warning")
 
 
@@ -388,7 +388,7 @@ def test_a_clock_that_was_just_taken_away_is_told_while_its_last_tick_is_fresh(
     assert "any more" not in found(well)
     machine.tab.unlink()
     (said,) = [each for each in found(well, "warning").split("\n") if "any more" in each]
-    assert said.startswith("a daemon did" if caller == "daemon" else f"{caller} called")
+    assert said.startswith("was done by a daemon" if caller == "daemon" else f"{caller} called")
     assert f"`taskrunner --home {well} install cron`" in said
 
 
@@ -421,7 +421,7 @@ def test_a_line_of_ours_and_one_of_somebody_are_taken_away_in_their_own_ways(hom
 
 def test_what_there_is_of_it_is_told_with_how_to_take_it_away(well):
     said = found(well, "ok")
-    assert "to take taskrunner away, with tasks and history: remove line 1 of crontab" in said
+    assert "to remove taskrunner with its tasks and history: remove line 1 of crontab" in said
     assert f"then `rm -r {well}`" in said
 
 
@@ -438,7 +438,7 @@ def test_the_commands_name_a_home_that_is_not_found_by_itself(tmp_path, machine)
 def test_what_holds_for_two_lines_is_told_once(well, machine):
     by_cron(machine, well)
     machine.cron = False
-    assert found(well).count("no cron daemon runs") == 1
+    assert found(well).count("the cron daemon is not running") == 1
 
 
 def test_a_unit_without_its_timer_calls_nothing(home, machine):
@@ -507,7 +507,7 @@ def test_a_log_that_cannot_be_written_is_told(well, make):
     log = well / "taskrunner.log"
     log.unlink(missing_ok=True)
     make(log)
-    assert f"the log {log} is no plain file that can be written" in found(well, "warning")
+    assert f"the log {log} is not a writable regular file" in found(well, "warning")
     (well / "taskrunner.toml").write_text('log_to = "none"\n')
     assert "the log" not in found(well)
 
@@ -545,7 +545,7 @@ def test_what_cannot_start_and_what_cannot_be_told_are_two_kinds_of_finding(well
     with TaskRunner(well, clock=lambda: NOW) as made:
         made.set("report", notify="@ops", on_failure="mial a@b", cwd="/nowhere")
     said = found(well, "warning").split("\n")
-    start = [each for each in said if each.startswith("report cannot start as it stands")]
+    start = [each for each in said if each.startswith("report cannot start")]
     told = [each for each in said if each.startswith("report starts, but ")]
     assert len(start) == 1
     assert "/nowhere" in start[0]
@@ -561,9 +561,9 @@ def test_a_channel_whose_program_is_not_there_is_told(well):
         '[notify.c]\nkind = "mail"\n'
     )
     said = found(well, "warning")
-    assert "the channel a cannot tell anybody: " in said
-    assert "the channel b cannot tell anybody: the program '/gone' is not there" in said
-    assert "nobody is told: the channel 'c' in " in said
+    assert "the channel a cannot send: " in said
+    assert "the channel b cannot send: the program '/gone' is not there" in said
+    assert "no message is sent: the channel 'c' in " in said
     assert found(well, "error") == ""
 
 
@@ -579,11 +579,11 @@ def test_runs_that_systemd_is_to_carry_and_cannot_are_a_warning(well, tmp_path, 
     assert "systemd answers" not in found(well)
     (well / "taskrunner.toml").write_text('carrier = "systemd"\n')
     told = found(well, "warning")
-    assert "no systemd answers here: runs are carried inline => take carrier out of" in told
+    assert "systemd does not answer here: the tick runs the tasks itself => remove carrier from" in told
     (tmp_path / "systemd").mkdir()
     (tmp_path / "systemd/private").touch()
     assert found(well, "warning") == ""
-    assert "systemd answers, and carries the runs" in found(well, "ok")
+    assert "systemd answers and runs the tasks" in found(well, "ok")
 
 
 @pytest.mark.parametrize(
@@ -604,9 +604,9 @@ def test_ends_of_runs_that_wait_and_those_put_aside_are_told(well):
     (well / "spool").mkdir(exist_ok=True)
     assert "spool" not in found(well)
     (well / "spool" / "1.me.json").write_text("x")
-    assert f"ends of runs wait in {well}/spool to be written to the store: 1" in found(well)
+    assert f"ends of runs in {well}/spool to be written to the store: 1" in found(well)
     (well / "spool" / "1.me.json.refused").write_text("x")
-    assert "1.me.json.refused could not be understood" in found(well, "warning")
+    assert "1.me.json.refused could not be parsed" in found(well, "warning")
 
 
 # ---- the store
@@ -629,7 +629,7 @@ def test_a_locked_store_is_a_finding(well, monkeypatch):
 
 def test_a_store_that_is_none_is_a_finding(well):
     (well / "taskrunner.db").write_bytes(b"this is no store" * 100)
-    assert "the store cannot be read: file is not a database" in found(well, "error")
+    assert "the database cannot be read: file is not a database" in found(well, "error")
 
 
 def test_a_damaged_store_is_a_finding(well):
@@ -642,12 +642,12 @@ def test_a_damaged_store_is_a_finding(well):
     text = bytearray(store.read_bytes())
     text[2 * 4096 + 1 : 2 * 4096 + 3] = b"\xff\xf0"  # where a page has its first free block
     store.write_bytes(text)
-    assert "the store is damaged: *** in database main *** Page 3:" in found(well, "error")
+    assert "the database is damaged: *** in database main *** Page 3:" in found(well, "error")
 
 
 def test_an_empty_store_is_a_finding(well):
     (well / "taskrunner.db").write_bytes(b"")
-    assert "the store is empty" in found(well, "error")
+    assert "the database is empty" in found(well, "error")
 
 
 def version(home, number: int) -> None:
@@ -669,7 +669,7 @@ def test_an_older_store_is_no_fault_and_stays_as_it_is(well):
 
 def test_a_large_log_is_told(well, monkeypatch):
     monkeypatch.setattr(check_store, "LARGE_LOG", -1)
-    assert "the log of the store has grown" in found(well, "warning")
+    assert "the write-ahead log of the database has grown" in found(well, "warning")
 
 
 def test_a_hold_is_told(well):
@@ -691,9 +691,9 @@ def test_what_a_task_needs_and_is_not_there_is_told(well, tmp_path):
     add(well, "elsewhere", cwd=str(tmp_path / "gone"))
     add(well, "unset", env_file=str(tmp_path / "gone.env"))
     said = found(well, "warning")
-    assert "broken cannot start as it stands: the program '/gone/backup' is not found" in said
-    assert "elsewhere cannot start as it stands: the directory" in said
-    assert "unset cannot start as it stands: the environment file" in said
+    assert "broken cannot start:  the program '/gone/backup' is not found" in said
+    assert "elsewhere cannot start:  the directory" in said
+    assert "unset cannot start:  the environment file" in said
 
 
 def test_a_disabled_task_may_lack_what_it_likes(well):
@@ -828,7 +828,7 @@ def test_the_check_warns_of_a_hold(well):
 
 
 def test_the_check_warns_where_there_is_no_store(home, machine):
-    assert line(home) == ("warning", f"there is no store in {home} yet")
+    assert line(home) == ("warning", f"there is no database in {home} yet")
 
 
 def test_the_check_is_critical_when_the_home_is_refused(well):

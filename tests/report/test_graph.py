@@ -136,9 +136,9 @@ def test_what_is_asked_wrongly_is_refused(runner):
     runner.add("x", ["true"], Manual())
     with pytest.raises(UnknownTask):
         runner.graph("y")
-    with pytest.raises(InputError, match="turn since and until round"):
+    with pytest.raises(InputError, match="swap since and until"):
         runner.graph(since=NOON, until=NOON - DAY)
-    with pytest.raises(InputError, match="is no state"):
+    with pytest.raises(InputError, match="is not a state"):
         runner.graph(state="good")
 
 

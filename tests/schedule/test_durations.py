@@ -117,7 +117,7 @@ def test_an_interval_is_of_one_family(text, interval):
         ("36526d", "over 100 years"),
         ("999999h", "over 100 years"),
         ("0s", "start at 1"),
-        ("500ms", "no length of time"),
+        ("500ms", "not a valid length of time"),
     ],
 )
 def test_an_interval_of_mixed_families_or_absurd_length_is_refused(text, advice):

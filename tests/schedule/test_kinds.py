@@ -134,7 +134,7 @@ def test_the_edges_of_the_calendar_in_other_zones_are_moments_too():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ScheduleError, match="'weekly' is no kind"):
+    with pytest.raises(ScheduleError, match="'weekly' is not a kind"):
         parse("weekly", "", tz=None)
 
 
@@ -568,14 +568,14 @@ def test_a_schedule_no_clock_drives_has_no_slots(value):
 
 @pytest.mark.parametrize("parent", ["", "a:b", "a\nb", None, 5])
 def test_a_parent_must_look_like_a_task(parent):
-    with pytest.raises(ScheduleError, match="no task to follow"):
+    with pytest.raises(ScheduleError, match="not a valid task to run after"):
         After(parent)
 
 
 def test_a_condition_must_be_one_of_three():
     with pytest.raises(ScheduleError, match="succeeded, failed or any"):
         After("backup", "done")
-    with pytest.raises(ScheduleError, match="'lost' is no way to end"):
+    with pytest.raises(ScheduleError, match="'lost' is not a valid end of a run"):
         parse("after", "backup:lost", tz=None)
 
 

@@ -240,7 +240,7 @@ def test_after_a_reboot_a_lost_run_is_tried_again_if_its_task_says_so(runner, cl
         ({"ok_codes": ["1"]}, "it must be exit codes"),
         ({"on_lost": "cry"}, "--on-lost 'cry': it must be one of fail, retry"),
         ({"jitter": "10m", "deadline": "5m"}, "--jitter 10m delays a start past --deadline 5m"),
-        ({"expect": "("}, r"--expect '\(': it is no regular expression"),
+        ({"expect": "("}, r"--expect '\(': it is not a valid regular expression"),
         ({"max_output": "much"}, "--max-output 'much': it must be a size such as 64kB"),
         ({"group": "a:0"}, "--group 'a:0': it must be NAME or NAME:N"),
         ({"priority": "high"}, "--priority 'high': it must be a number from -1000 to 1000"),

@@ -167,7 +167,7 @@ def test_an_environment_file_that_is_a_pipe_or_huge_keeps_nobody_waiting(tmp_pat
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "huge").write_text("A=1\n" * 300_000)
     for name in ("pipe", "huge"):
-        with pytest.raises(StateError, match="no plain file"):
+        with pytest.raises(StateError, match="not a regular file"):
             command.read_env_file(str(tmp_path / name))
 
 

@@ -325,7 +325,7 @@ def test_a_bug_that_comes_again_each_minute_is_reported_once_an_hour(runner, hom
     runner.add("x", ["true"], Manual())
     runner.close()
     first, *others = ticks_that_raise(home, tmp_path, "KeyError(os.getpid())")
-    assert "this is a bug of taskrunner: KeyError" in first[0]
+    assert "this is a bug in taskrunner: KeyError" in first[0]
     os.unlink(first[0].rpartition(" ")[2].strip())
     assert first[1] == 3
     assert others == [("", 3), ("", 3)]

@@ -79,7 +79,7 @@ def test_an_orphan_that_ends_is_lost_and_its_output_is_kept(door, orphan, home):
     door.tick()
     lost = door.run_of(run)
     assert (lost.state, lost.exit_code) == (State.LOST, None)
-    assert "nobody saw how it ended" in lost.reason
+    assert "its result is unknown" in lost.reason
     assert door.output(lost) == b"started\n"
     assert door.tick().idle
     assert not list((home / "supervisors").iterdir())
@@ -184,7 +184,7 @@ def test_a_run_whose_child_was_never_made_is_lost(door, orphan):
     with store.transaction():
         store.connection.run("UPDATE processes SET pid = NULL, pid_started = NULL")
     door.tick()
-    assert "about to start" in door.run_of(run).reason
+    assert "just before the start" in door.run_of(run).reason
 
 
 def test_a_run_cancelled_while_its_supervisor_is_dead_ends_as_cancelled(door, orphan):

@@ -430,7 +430,7 @@ def test_an_end_is_read_from_the_words_of_systemd(told, outcome):
 
 
 def test_an_end_that_systemd_does_not_tell_is_a_failure_that_says_so():
-    assert "did not see how it ended (resources)" in str(handed.ended("resources", "", "").error)
+    assert "did not report its result (resources)" in str(handed.ended("resources", "", "").error)
 
 
 @given(
@@ -499,7 +499,7 @@ def test_without_a_systemd_the_tick_carries_its_runs_and_says_so(home, tmp_path,
         door.add("report", ["true"], Manual(), now=True)
         visit = door.tick()
     assert [run.state for run in visit.runs] == ["succeeded"]
-    assert "no systemd answers here" in visit.warning
+    assert "systemd does not answer here" in visit.warning
 
 
 def test_a_carrier_that_is_none_is_refused(home):

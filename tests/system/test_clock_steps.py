@@ -164,7 +164,7 @@ def test_one_tick_years_ahead_leaves_nothing_pruned_and_nothing_parked(door, hom
     assert abs(door.task("often").next - clock.now()) < timedelta(seconds=5)
     goes_on_by_hand(door, clock)
     out, _, _ = call(home, "doctor")
-    assert "which is to come" not in out
+    assert "which is in the future" not in out
 
 
 def goes_on_by_hand(door, clock):

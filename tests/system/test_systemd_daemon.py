@@ -49,10 +49,10 @@ def test_systemctl_reload_reads_the_settings_anew_in_the_same_process(box, daemo
     place = box.path(f"{HOME}/taskrunner.toml")
     place.write_text("max_parallel = 'many'\n")
     box.run("systemctl", "reload", UNIT)
-    box.until(lambda: "the settings stay as they were" in shown(box, "StatusText"))
+    box.until(lambda: "the settings stay unchanged" in shown(box, "StatusText"))
     place.write_text("max_parallel = 3\n")
     box.run("systemctl", "reload", UNIT)
-    box.until(lambda: "stay as they were" not in shown(box, "StatusText"))
+    box.until(lambda: "stay unchanged" not in shown(box, "StatusText"))
     assert (state(box, UNIT), shown(box, "MainPID")) == ("active", pid)
 
 

@@ -320,13 +320,15 @@ def test_a_run_whose_recorder_was_killed_is_lost_and_not_before_its_time(box, si
     for each in (side.path(side.home) / "spool").iterdir():
         each.unlink()  # it may have come as far as that
     side.say("tick")
-    assert side.runs("silenced")[0]["state"] == "running"  # its unit might just be about to start
+    assert (
+        side.runs("silenced")[0]["state"] == "running"
+    )  # its unit might just be just before the start
     sql(side, "UPDATE runs SET started = started - 100000")
     side.say("tick")
     (run,) = side.runs("silenced")
     assert (run["state"], run["reason"]) == (
         "lost",
-        "its unit of systemd is gone, and nobody recorded how it ended",
+        "its unit of systemd is gone, and its result was not recorded",
     )
     assert side.output("silenced") == "up\n"
 
@@ -405,7 +407,7 @@ def test_where_no_systemd_answers_the_tick_carries_its_runs_and_says_so_once(box
             "TASKRUNNER_CARRIER": "systemd",
         },
     )
-    assert "no systemd answers here" in said
+    assert "systemd does not answer here" in said
     assert [run["state"] for run in side.runs("inline")] == ["succeeded"]
 
 

@@ -99,7 +99,7 @@ def test_a_pipe_in_a_folder_of_task_files_is_refused_and_not_waited_for(tell, fi
     (tmp_path / "many").mkdir()
     (tmp_path / "many" / "good.toml").symlink_to(file)
     os.mkfifo(tmp_path / "many" / "pipe.toml")
-    sentence = f"the file '{tmp_path}/many/pipe.toml' cannot be read: it is no plain file"
+    sentence = f"the file '{tmp_path}/many/pipe.toml' cannot be read: it is not a regular file"
     assert tell("apply", tmp_path / "many") == ("", f"taskrunner: {sentence}\n", 1)
     (tmp_path / "many" / "pipe.toml").unlink()
     assert tell("apply", tmp_path / "many")[2] == 0
@@ -184,7 +184,7 @@ def test_import_as_a_document(tell, tmp_path):
         "notes": ["the program 'dump' is not found on the PATH that the task will see"],
     }
     assert err == (
-        "taskrunner: the lines are still in the crontab: cron runs them, too, until they are comments\n"
+        "taskrunner: the lines are still in the crontab: cron also runs them until they are comments\n"
     )
 
 

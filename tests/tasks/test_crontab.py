@@ -57,18 +57,18 @@ def test_a_system_crontab_has_a_user_in_each_entry():
     found = line("17 * * * *  root\tcd / && run-parts\n", system=True)
     assert (found.user, found.command) == ("root", "cd / && run-parts")
     assert left("17 * * * * root\n", system=True) == [
-        (1, "it has no user and command, as a system crontab has them")
+        (1, "it lacks the user and the command that a line of a system crontab has")
     ]
 
 
 def test_what_is_no_entry_is_told_with_its_number():
     assert left("hello\n\n* * * * *\nA=\n@daily\n@reboot \na b c d e\n") == [
-        (1, "it is no entry of a crontab"),
+        (1, "it is not a valid crontab line"),
         (3, "it has no command"),
         (4, 'an empty value needs quotes: NAME=""'),
         (5, "it has no command"),
         (6, "it has no command"),
-        (7, "it is no entry of a crontab"),
+        (7, "it is not a valid crontab line"),
     ]
 
 

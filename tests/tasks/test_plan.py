@@ -98,7 +98,7 @@ def test_slots_that_have_come_due_and_are_lost_by_a_new_schedule_are_counted(app
     apply(HOURLY)
     clock.forward(hours=3)
     told = apply(HOURLY.replace("1h", "2h"))["a"]
-    assert "3 slots that came due and that no tick has seen yet will not run" in told
+    assert "3 slots that came due and that no tick has handled yet will not run" in told
 
 
 def test_runs_that_go_on_keep_the_old_command_and_those_that_wait_take_the_new_one(
@@ -171,18 +171,18 @@ def test_a_one_off_that_has_passed_is_added_disabled_and_told(runner, apply):
 def test_a_one_off_that_gets_another_instant_comes_due_again(runner, apply):
     text = '[tasks.a]\nat = "{}"\nshell = "x"\n'
     apply(text.format("2020-01-01"))
-    assert "comes due again" in apply(text.format("2030-01-01"))["a"]
+    assert "is scheduled again" in apply(text.format("2030-01-01"))["a"]
     assert runner.task("a").enabled
-    assert "comes due no more" in apply(text.format("2020-01-01"))["a"]
+    assert "is no longer scheduled" in apply(text.format("2020-01-01"))["a"]
 
 
 def test_what_a_file_does_not_say_about_enabled_is_left_to_people(runner, apply):
     apply(HOURLY)
     runner.disable("a")
     assert apply(HOURLY) == {"a": ("keep",)}
-    assert apply(HOURLY + "enabled = true\n") == {"a": ("change", "comes due again")}
+    assert apply(HOURLY + "enabled = true\n") == {"a": ("change", "is scheduled again")}
     assert runner.task("a").enabled
-    assert apply(HOURLY + "enabled = false\n") == {"a": ("change", "comes due no more")}
+    assert apply(HOURLY + "enabled = false\n") == {"a": ("change", "is no longer scheduled")}
     assert not runner.task("a").enabled
 
 
@@ -229,7 +229,7 @@ def test_a_parent_may_be_in_the_store(runner, apply):
 def test_a_parent_that_is_nowhere_is_a_fault_at_its_line(runner):
     text = '[tasks.b]\nshell = "x"\nafter = "nobody"\n'
     with pytest.raises(
-        StateError, match=r"stdin, line 3: b: it comes after 'nobody', and there is"
+        StateError, match=r"stdin, line 3: b: it runs after 'nobody', which is neither"
     ):
         runner.apply(text=text)
 
@@ -239,8 +239,8 @@ def test_a_circle_is_a_fault_of_each_task_in_it(runner):
     with pytest.raises(InputError) as caught:
         runner.apply(text=text)
     assert str(caught.value).splitlines() == [
-        "stdin, line 2: a: it comes after itself: a after b after a",
-        "stdin, line 5: b: it comes after itself: b after a after b",
+        "stdin, line 2: a: it runs after itself: a after b after a",
+        "stdin, line 5: b: it runs after itself: b after a after b",
     ]
 
 
@@ -390,7 +390,7 @@ def test_what_is_wrong_only_here_has_another_code_than_what_is_wrong_everywhere(
 def test_an_unknown_profile_is_refused_with_the_likely_one(runner):
     text = manual("a") + "[profiles.production.tasks]\n"
     with pytest.raises(
-        InputError, match="'prodution' is no profile of these files: did you mean pro"
+        InputError, match="'prodution' is not a profile of these files: did you mean pro"
     ):
         runner.apply(text=text, profile="prodution")
     with pytest.raises(InputError, match="they have none"):

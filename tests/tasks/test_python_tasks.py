@@ -214,14 +214,14 @@ def test_a_program_that_the_user_cannot_reach_is_a_warning(tmp_path):
         (["--python", "shop.clean"], "did you mean shop:clean?"),
         (["--python", "shop:clean()"], "it must be a function as MODULE:NAME"),
         (["--python", "./shop.py:clean"], "it must be a function as MODULE:NAME"),
-        (["--python", "a:b", "--args", "{"], "'{': it is no JSON: "),
+        (["--python", "a:b", "--args", "{"], "'{': it is not valid JSON: "),
         (["--python", "a:b", "--args", "3"], "it must be a JSON list or object"),
-        (["--python", "a:b", "--args", "[NaN]"], "it is no JSON: "),
+        (["--python", "a:b", "--args", "[NaN]"], "it is not valid JSON: "),
         (["--python", "a:b", "--args", '["\\ud800"]'], "it is not UTF-8"),
         (["--code", "x = 1\ny = = 2"], "--code cannot be run, line 2: invalid syntax"),
         (["--code", "return 1"], "line 1: 'return' outside function"),
-        (["--code", " \n "], "it must be a text of Python that is not blank"),
-        (["--code", ""], "it must be a text of Python that is not blank"),
+        (["--code", " \n "], "it must be Python code that is not blank"),
+        (["--code", ""], "it must be Python code that is not blank"),
         (["--code", "#" * 100_001], "it must be at most 100000 bytes"),
         (["--python", "a:b", "--code", "pass"], "a function of Python and a text of Python: give"),
         (["--python", "a:b", "--", "true"], "a command and a function of Python: give one"),
@@ -249,7 +249,7 @@ def test_code_for_another_python_is_not_refused_but_told(tell, foreign):
 def test_what_is_run_is_no_default_of_all_tasks(home, tell):
     (home / "taskrunner.toml").write_text('[defaults]\ncode = "pass"\n')
     _, err, code = tell("add", "x", "--manual", "--", "true")
-    assert code == 2 and "code can be no default" in err
+    assert code == 2 and "code cannot be a default" in err
 
 
 def test_a_default_interpreter_is_for_python_only(home, runner):
@@ -349,7 +349,7 @@ def test_a_task_file_goes_in_and_out_and_in_again(runner, tmp_path):
         ('python = "a:b"\nshell = "x"', "there is a shell text and a function of Python: give one"),
         ('python = "a.b"', "did you mean a:b?"),
         ('python = "a:b"\nargs = 3', "args '3': it must be a JSON list or object"),
-        ('python = "a:b"\nargs = [2026-01-01]', "it is no JSON"),
+        ('python = "a:b"\nargs = [2026-01-01]', "it is not valid JSON"),
         ('code = "x = = 1"', "code cannot be run, line 1"),
         ('command = ["true"]\ndjango = "x"', "django 'x' goes only with python, code or code_file"),
     ],
@@ -398,7 +398,7 @@ def test_a_line_of_a_crontab_does_the_same(runner, app, tmp_path):
         done = subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True, env=env)
         said.append((done.stdout, done.stderr))
     assert said == [("returned 'é\\'q\"%'\n", ""), ("t % ' \n!\n", "")]
-    assert "the launcher of taskrunner, which has to stay" in runner.export_crontab()
+    assert "the launcher of taskrunner, which must stay" in runner.export_crontab()
 
 
 # ---- the decorator
@@ -523,8 +523,8 @@ in_main.__module__ = "__main__"
         (lambda: None, "it is a lambda"),
         (nested(), "it is defined inside a function"),
         (Holder.method, "it is part of a class"),
-        (in_main, "it is in the file that is started, which nobody can import"),
-        (3, "'3' is no function that can be imported"),
+        (in_main, "it is in the main script, which cannot be imported"),
+        (3, "'3' is not a function that can be imported"),
     ],
     ids=["lambda", "nested", "method", "main", "number"],
 )
@@ -545,7 +545,7 @@ def test_a_name_that_another_task_has_is_refused(runner, app):
         runner.task(every="1d")(yard.clean)
     runner.task("clean-yard", every="1d")(yard.clean)
     runner.add("double", ["true"], Manual())
-    with pytest.raises(DuplicateTask, match="is no function"):
+    with pytest.raises(DuplicateTask, match="is not a function"):
         runner.task("double", every="1d")(yard.clean)
 
 
@@ -557,7 +557,7 @@ def test_a_name_that_another_task_has_is_refused(runner, app):
         ({"every": "1d", "manual": True}, "every and manual are several schedules"),
         ({"cron": "@daily", "schedule": Manual()}, "cron and schedule are several schedules"),
         ({"every": "1x"}, "'1x'"),
-        ({"every": "1d", "nosuch": 1}, "'nosuch' is no option of a task"),
+        ({"every": "1d", "nosuch": 1}, "'nosuch' is not an option of a task"),
     ],
     ids=str,
 )

@@ -121,7 +121,7 @@ def test_with_replace_the_one_that_runs_is_stopped_first(door, home, tmp_path):
     thread.join()
     assert new.state is State.SUCCEEDED
     assert (found[0].id, found[0].state) == (old.id, State.CANCELLED)
-    assert "took its place" in found[0].reason
+    assert "replaced it" in found[0].reason
     assert (tmp_path / "log").read_text().split() == [str(old.id), str(new.id)]
 
 

@@ -455,4 +455,4 @@ def test_a_run_whose_container_is_gone_can_be_cancelled(namespace, door, home):
     assert door.history("slow")[0].state is State.RUNNING
     (run,) = door.cancel("slow", reason="enough")
     assert run.state is State.CANCELLED
-    assert run.reason == "enough; its supervisor died, and its process cannot be seen from here"
+    assert run.reason == "enough; its supervisor died, and its process is not visible from here"

@@ -77,7 +77,7 @@ def test_the_ledger_says_who_held_the_store_and_why_and_who_ended_it(runner, sto
 
 
 def test_a_home_without_a_store_cannot_be_held(runner, home):
-    with pytest.raises(StateError, match=r"no store in .* to hold: add a task first"):
+    with pytest.raises(StateError, match=r"no database in .* nothing to pause: add a task first"):
         runner.hold()
     assert runner.resume() is None
     assert not list(home.iterdir())
@@ -85,12 +85,14 @@ def test_a_home_without_a_store_cannot_be_held(runner, home):
 
 @pytest.mark.parametrize("reason", ["", " ", "one\ntwo", "x" * 201, 7, "\udcff"])
 def test_a_reason_is_one_short_line(runner, store, reason):
-    with pytest.raises(InputError, match="is no reason: write one line of 1 to 200 characters"):
+    with pytest.raises(
+        InputError, match="is not a valid reason: write one line of 1 to 200 characters"
+    ):
         runner.hold(reason=reason)
 
 
 def test_a_hold_has_a_length_as_everything_has(runner, store):
-    with pytest.raises(InputError, match="'2 hours' is no length of time: write 2h"):
+    with pytest.raises(InputError, match="'2 hours' is not a valid length of time: write 2h"):
         runner.hold("2 hours")
 
 
@@ -144,7 +146,7 @@ def test_a_hold_that_replaces_another_says_so(tell, store):
     tell("hold", "--for", "2h", "--reason", "the database moves")
     _, err, code = tell("hold", "--for", "1h")
     assert code == 0
-    assert ", in place of the hold by " in err
+    assert ", replacing the pause by " in err
 
 
 def test_resuming_what_is_not_held_says_so_and_is_no_failure(tell, store):
@@ -160,12 +162,12 @@ def test_the_verbs_can_be_quiet(tell, store):
 def test_a_length_that_is_none_is_wrong_usage(tell, store):
     out, err, code = tell("hold", "--for", "soon")
     assert (out, code) == ("", 2)
-    assert "'soon' is no length of time" in err
+    assert "'soon' is not a valid length of time" in err
 
 
 def test_a_length_that_is_none_is_wrong_also_where_there_is_no_store(home, capsys):
     assert main.main(["--home", str(home), "hold", "--for", "soon"]) == 2
-    assert "'soon' is no length of time" in capsys.readouterr().err
+    assert "'soon' is not a valid length of time" in capsys.readouterr().err
     assert list(home.iterdir()) == []
 
 

@@ -267,14 +267,14 @@ def test_a_bad_file_is_told_in_one_sentence_and_the_old_settings_stay(
     listener.until("READY=1")
     settings(home, text)
     reload(process, listener)
-    wait_for(lambda: "the settings stay as they were" in listener.until("STATUS="))
+    wait_for(lambda: "the settings stay unchanged" in listener.until("STATUS="))
     settings(home, "")
     with TaskRunner(home) as other:
         so_far = len(other.history("look", state="succeeded", limit=None))
         wait_for(lambda: len(other.history("look", state="succeeded", limit=None)) > so_far + 1)
         assert colours(other) == {"red"}
     reload(process, listener)
-    wait_for(lambda: "stay as they were" not in listener.until("STATUS="))
+    wait_for(lambda: "stay unchanged" not in listener.until("STATUS="))
     err = ends_well(process)
     assert named in err and err.count("\n") == 1
 

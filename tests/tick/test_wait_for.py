@@ -72,7 +72,7 @@ def test_bad_forms_are_refused_with_their_value(text):
 def test_the_daemon_refuses_bad_forms_with_one_sentence_and_makes_no_home(tmp_path):
     out, err, code = call(tmp_path / "none", "daemon", "--wait-for", "db:5432")
     assert (out, code) == ("", 2)
-    assert "'db:5432' is nothing to wait for: write tcp://HOST:PORT" in err
+    assert "'db:5432' is not a valid --wait-for: write tcp://HOST:PORT" in err
     assert err.count("\n") == 1
     out, err, code = call(tmp_path / "none", "daemon", "--wait-limit", "5m")
     assert (code, "goes only with --wait-for" in err) == (2, True)
@@ -129,7 +129,7 @@ def test_a_limit_that_is_over_is_told_in_one_sentence(home):
     words = ("--wait-for", "file:/nowhere/at/all", "--wait-limit", "1s")
     out, err, code = call(home, "daemon", *words)
     assert (out, code) == ("", 1)
-    assert "'file:/nowhere/at/all' was not there within 1 s" in err and err.count("\n") == 1
+    assert "'file:/nowhere/at/all' was not ready within 1 s" in err and err.count("\n") == 1
     assert not (home / "taskrunner.db").exists()
 
 
@@ -158,7 +158,7 @@ def test_a_look_that_hangs_keeps_neither_a_signal_nor_the_limit_waiting():
     slow = Awaited("slow", lambda: over.wait() and False)
     try:
         assert not all_there([slow], timedelta(hours=1), lambda *_: False)
-        with pytest.raises(StateError, match="'slow' was not there within 1 s"):
+        with pytest.raises(StateError, match="'slow' was not ready within 1 s"):
             all_there([slow], SECOND, lambda *_: True)
     finally:
         over.set()

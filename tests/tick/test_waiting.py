@@ -277,7 +277,7 @@ def test_a_slot_that_replaces_waits_until_a_run_that_ignores_term_is_killed(door
         door.tick()
     first, second = door.history("x", limit=None)[::-1][:2]
     assert (first.state, first.signal) == (State.CANCELLED, 9)
-    assert "took its place" in first.reason and "SIGKILL" in first.reason
+    assert "replaced it" in first.reason and "SIGKILL" in first.reason
     assert second.state is State.SUCCEEDED and second.started >= first.finished
     assert log.read_text().split()[:3] == ["start", "term", "start"]
 

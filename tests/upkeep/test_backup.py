@@ -195,7 +195,7 @@ def test_what_is_no_good_copy_is_refused_and_nothing_is_changed(filled, home, tm
         out, err, code = call(home, "restore", str(tmp_path / f"{name}.db"))
         assert (out, code, err.count("\n")) == ("", 1, 1), err
         assert f"{name}.db" in err
-    assert "is the store itself" in call(home, "restore", str(home / "taskrunner.db"))[1]
+    assert "is the database itself" in call(home, "restore", str(home / "taskrunner.db"))[1]
     assert (home / "taskrunner.db").read_bytes() == before
 
 
@@ -205,7 +205,7 @@ def test_a_restore_waits_for_nobody_while_runs_go_on(home, tmp_path):
         made = door.backup(tmp_path / "copy.db")
         with start(home, "tick") as supervisor:
             wait_for(lambda: door.status().running)
-            with pytest.raises(StateError, match="runs are going on"):
+            with pytest.raises(StateError, match="runs are active"):
                 door.restore(made.place)
             door.cancel("x")
             supervisor.wait(100)
@@ -214,7 +214,7 @@ def test_a_restore_waits_for_nobody_while_runs_go_on(home, tmp_path):
 
 def test_the_verbs_say_where_and_how_much(home, tmp_path):
     assert call(home, "backup")[1:] == (
-        f"taskrunner: there is no store in '{home}' to copy: add a task first\n",
+        f"taskrunner: there is no database in '{home}' to back up: add a task first\n",
         1,
     )
     call(home, "add", "x", "--manual", "--", "true")
@@ -294,7 +294,7 @@ def test_a_run_by_hand_is_over_when_its_output_has_been_read(home, tmp_path):
     def listen(block):
         with TaskRunner(home) as other:
             wait_for(lambda: other.history("x")[0].finished is not None)
-            with pytest.raises(StateError, match="runs are going on"):
+            with pytest.raises(StateError, match="runs are active"):
                 other.restore(made.place)
         heard.append(block)
 

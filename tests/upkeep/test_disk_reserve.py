@@ -276,7 +276,7 @@ def test_the_doctor_blames_the_disk_and_not_the_store_on_it(disk, how):
     finally:
         disk.free() if how == "full" else disk.remount("rw")
     assert "restore COPY" not in said and "chmod 600" not in said
-    if "the store is sound" not in said:  # SQLite may need no room to read
+    if "the database is intact" not in said:  # SQLite may need no room to read
         assert f"its disk is {'full' if how == 'full' else 'mounted for reading only'}" in said
         assert "its disk is" in state
     if how == "full":
@@ -418,12 +418,12 @@ def _folder(place):
 WRONG = {
     "cut": (lambda place: os.truncate(place, 30000), "malformed", "restore"),
     "garbage": (lambda place: place.write_bytes(b"garbage " * 900), "not a database", "restore"),
-    "empty": (lambda place: place.write_bytes(b""), "is empty", "put a copy"),
+    "empty": (lambda place: place.write_bytes(b""), "is empty", "restore a backup"),
     "a folder": (_folder, "unable to open", "restore"),
     "mode": (lambda place: place.chmod(0o666), "can be written by others", "chmod go-w"),
     "owner": (_owner, "belongs to user id 12345", "chown"),
     "newer": (lambda place: _version(place, 99), "newer than the", "use the newer taskrunner"),
-    "the log of another": (_log_of_another_program, "is empty", "put a copy"),
+    "the log of another": (_log_of_another_program, "is empty", "restore a backup"),
 }
 
 

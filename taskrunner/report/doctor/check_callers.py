@@ -44,16 +44,16 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
 def _last_tick(snapshot: Snapshot, here: list[Entry]) -> Iterator[Finding]:
     if snapshot.beat is None:
         if snapshot.health is not None:
-            cure = f"{INSTALL}, then wait a minute" if not here else "wait a minute, then see below"
+            cure = f"{INSTALL}, then wait a minute" if not here else "wait a minute, then see the findings below"
             yield error("no tick has come yet", cure)
         return
     last = clock.from_ms(snapshot.beat.at)
     silent = (snapshot.now - last).total_seconds()
     if last - snapshot.now > AHEAD:
-        cure = "set the clock of the machine right: nothing comes due before it gets there"
-        yield warning(f"the last tick was at {clock.iso(last)}, which is to come", cure)
+        cure = "correct the clock of the machine: nothing is due until that time"
+        yield warning(f"the last tick was at {clock.iso(last)}, which is in the future", cure)
     elif status.is_silent(snapshot.beat, snapshot.now):
-        cure = "look at what calls it, below" if here else INSTALL
+        cure = "see the findings below" if here else INSTALL
         yield error(f"no tick has come for {durations.human(silent)}", cure)
     else:
         yield ok(
@@ -81,14 +81,14 @@ def _entries(
 
 def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[Finding]:
     """Give that ticks came a moment ago from what is not there any more, and will come no longer."""
-    cure = f"{INSTALL}, unless something else calls one each minute"
+    cure = f"{INSTALL}, unless another program calls one each minute"
     if caller == paths.HAND:
         what = f"no crontab and no unit calls a tick of {snapshot.folder}: the last one was called by hand"
         yield warning(what, cure)
     elif caller in ("cron", "systemd"):
         kind = "crontab" if caller == "cron" else "unit"
         what = f"{caller} called the last tick, and no {kind} that can be read here calls one of {snapshot.folder}"
-        yield warning(f"{what} any more: has it just been removed?", cure)
+        yield warning(f"{what} any more: was it just removed?", cure)
     elif caller == "daemon" and not daemons and not _somebody_lives(snapshot.folder):
         what = f"a daemon did the last tick, and none is there any more: nothing else calls one of {snapshot.folder}"
         yield warning(what, f"start it again, or {INSTALL}")
@@ -133,8 +133,8 @@ def _daemon_beside(snapshot: Snapshot, here: list[Entry], daemons: list[int]) ->
     )
     if ticks or daemons:
         names = " and ".join(sorted({each.clock for each in here}))
-        what = f"a daemon ticks in this home, and {names} calls ticks, too"
-        end = f"`kill {daemons[0]}`" if daemons else "end the daemon"
+        what = f"a daemon ticks in this home, and {names} also calls ticks"
+        end = f"`kill {daemons[0]}`" if daemons else "stop the daemon"
         yield warning(
             f"{what}; harmless, but one is enough",
             f"{end}, or `taskrunner uninstall {here[0].clock}`",
@@ -189,7 +189,7 @@ def _one(snapshot: Snapshot, each: Entry) -> Iterator[Finding]:
     yield from about
     rare = each.when not in (None, cron_text.EVERY_MINUTE)
     if rare and snapshot.settings.tick_period <= MINUTE:
-        cure = "write * * * * * there (`crontab -e`), or set tick_period to how often it comes"
+        cure = "write * * * * * there (`crontab -e`), or set tick_period to its interval"
         yield warning(f"{each.place} calls a tick at {each.when} only", cure)
     if "/user" in each.place and each.clock == "systemd" and not install_systemd.lingers():
         what = "lingering is off: your units run only while you are logged in"
@@ -200,7 +200,7 @@ def _asleep(each: Entry) -> Finding:
     if each.clock == "cron":
         name = "crond" if programs.find("crond") and not programs.find("cron") else "cron"
         other = programs.find(name) or name
-        return error("no cron daemon runs", f"`systemctl enable --now {name}`, or `{other}`")
+        return error("the cron daemon is not running", f"`systemctl enable --now {name}`, or `{other}`")
     name = os.path.basename(each.place)
     scope = "systemctl --user" if "/user" in each.place else "systemctl"
     return error(f"{each.place} is not active", f"`{scope} enable --now {name}`")
@@ -213,10 +213,10 @@ def _program(each: Entry) -> Iterator[Finding]:
         cure = f"`taskrunner install {each.clock}` writes the whole path"
         yield warning(f"{each.place} calls {file} without its path: PATH is short there", cure)
     elif not os.access(file, os.X_OK):
-        cure = f"`taskrunner install {each.clock}` has it call this one; or {_removal(each)}"
-        yield error(f"{each.place} calls {file}, which is not there or cannot be executed", cure)
+        cure = f"`taskrunner install {each.clock}` makes it call this one; or {_removal(each)}"
+        yield error(f"{each.place} calls {file}, which is missing or not executable", cure)
     elif (fleeting := program.fleeting([file])) is not None:
-        what = f"{each.place} calls {file}, a copy that {fleeting[1]} made for one call, and will remove"
+        what = f"{each.place} calls {file}, a copy that {fleeting[1]} made for one call and will remove"
         yield warning(what, f"{program.INSTALL}, then `taskrunner install {each.clock}`")
     elif not _same(file, _own_file()):
         cure = f"`taskrunner install {each.clock}` if this one is to be called: {_own_file()}"
@@ -232,7 +232,7 @@ def _left(snapshot: Snapshot, here: list[Entry]) -> Iterator[Finding]:
     """Give what there is of taskrunner besides the program, for who wants to be rid of it."""
     if os.path.isdir(snapshot.folder):
         steps = [*dict.fromkeys(map(_removal, here)), f"`rm -r {shlex.quote(snapshot.folder)}`"]
-        yield ok(f"to take taskrunner away, with tasks and history: {', then '.join(steps)}")
+        yield ok(f"to remove taskrunner with its tasks and history: {', then '.join(steps)}")
 
 
 def _same(file: str, own: str) -> bool:

@@ -40,7 +40,7 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
         yield from _kinds(snapshot.folder)
         yield from _written(snapshot)
     elif not snapshot.problems:
-        cure = "it is made with the first task that is added; or name another one with --home"
+        cure = "the first added task creates it; or name another one with --home"
         yield warning(f"there is no home {snapshot.folder} yet", cure)
     yield from _file_system(snapshot)
     yield from _carrier(snapshot)
@@ -53,7 +53,7 @@ def _modes(folder: str) -> Iterator[Finding]:
     if found & (stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH):
         mode = f"mode {stat.S_IMODE(found):04o}"
         yield warning(
-            f"others can look into the home ({mode})", f"`chmod 700 {shlex.quote(folder)}`"
+            f"other users can read the home ({mode})", f"`chmod 700 {shlex.quote(folder)}`"
         )
     else:
         yield ok(f"the home {folder} is private")
@@ -79,7 +79,7 @@ def _kinds(folder: str) -> Iterator[Finding]:
         if not os.path.lexists(place):
             continue
         wanted, right = ("folder", os.path.isdir) if name in FOLDERS else ("file", os.path.isfile)
-        aside = f"`mv {quoted} {shlex.quote(f'{place}.aside')}`: it is made anew when it is needed"
+        aside = f"`mv {quoted} {shlex.quote(f'{place}.aside')}`: it is created again when needed"
         if not right(place):
             yield error(f"{place} is no {wanted}", aside)
         elif not os.access(place, os.W_OK):
@@ -96,11 +96,11 @@ def _written(snapshot: Snapshot) -> Iterator[Finding]:
     place = listeners.get(snapshot.settings.log_to)
     if place is not None and not os.path.exists(place):
         what = f'the setting is log_to = "{snapshot.settings.log_to}", but {place} is not there: lines go into {paths.LOG}'
-        yield warning(what, f'set log_to to "file" in {config_file}, or start what listens there')
+        yield warning(what, f'set log_to to "file" in {config_file}, or start the program that listens there')
     log = paths.path(snapshot.folder, paths.LOG)
     if snapshot.settings.log_to != "none" and os.path.lexists(log) and not _plain_and_ours(log):
-        cure = f"`mv {shlex.quote(log)} {shlex.quote(f'{log}.aside')}`: it is made anew"
-        yield warning(f"the log {log} is no plain file that can be written", cure)
+        cure = f"`mv {shlex.quote(log)} {shlex.quote(f'{log}.aside')}`: it is created again"
+        yield warning(f"the log {log} is not a writable regular file", cure)
     metrics = snapshot.settings.metrics_textfile
     if metrics is not None and (why := _unwritable(metrics)):
         yield warning(
@@ -139,12 +139,12 @@ def _carrier(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.settings.carrier != carrier.SYSTEMD:
         return
     if carrier.answers():
-        yield ok("systemd answers, and carries the runs")
+        yield ok("systemd answers and runs the tasks")
         return
     what = (
-        'the setting is carrier = "systemd", but no systemd answers here: runs are carried inline'
+        'the setting is carrier = "systemd", but systemd does not answer here: the tick runs the tasks itself'
     )
-    cure = "take carrier out of taskrunner.toml, or let a systemd run here (your own: `loginctl enable-linger`)"
+    cure = "remove carrier from taskrunner.toml, or run systemd here (your own: `loginctl enable-linger`)"
     yield warning(what, cure)
 
 
@@ -156,10 +156,10 @@ def _room(folder: str) -> Iterator[Finding]:
     free = found.f_bavail * found.f_frsize
     # Some file systems count no files at all: f_files is 0 there.
     if found.f_files and not found.f_favail:
-        yield error(f"the disk of {place} has no room for another file", "remove files there")
+        yield error(f"the disk of {place} has no free inodes for another file", "delete files there")
     elif free < SOME:
         make = error if free < LITTLE else warning
-        cure = "make room; `taskrunner prune` gives back what is not kept"
+        cure = "free some space; `taskrunner prune` deletes history older than the retention settings"
         yield make(f"the disk of {place} has {free / 1e6:.0f} MB left", cure)
     else:
         yield ok(f"the disk of {place} has {free / 1e9:.1f} GB left")
@@ -168,7 +168,7 @@ def _room(folder: str) -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     croniter = kinds.library_version()
     if croniter is None:
-        cure = "install taskrunner anew: pip brings it along"
+        cure = "reinstall taskrunner: pip installs it as a dependency"
         yield error("croniter is not installed, and cron expressions need it", cure)
         return
     yield ok(

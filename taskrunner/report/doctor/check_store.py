@@ -21,7 +21,7 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
     yield from _spool(snapshot.folder)
     if snapshot.health is None:
         if os.path.isdir(snapshot.folder) and not snapshot.problems:
-            cure = "it is made with the first task that is added; or name another home (--home)"
+            cure = "the first added task creates it; or name another home (--home)"
             yield warning(f"there is no store in {snapshot.folder} yet", cure)
         return
     yield from _usable(snapshot.health, paths.path(snapshot.folder, paths.STORE))
@@ -32,17 +32,17 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _usable(found: Health, place: str) -> Iterator[Finding]:
     if found.busy:
-        cure = f"end what holds it (`fuser {shlex.quote(place)}` names it): a tick cannot claim meanwhile"
-        yield error("the store is locked by another program", cure)
+        cure = f"end the program that holds it (`fuser {shlex.quote(place)}` names it): no tick can start runs meanwhile"
+        yield error("the database is locked by another program", cure)
     elif found.disk is not None:
-        cure = "make room there, or mount it for writing: the store itself may be sound"
-        yield error(f"the store cannot be used: {found.disk}", cure)
+        cure = "make room there, or mount it for writing: the database itself may be intact"
+        yield error(f"the database cannot be used: {found.disk}", cure)
     elif found.error is not None:
         permitted = os.access(place, os.R_OK | os.W_OK)
         cure = _kept(place) if permitted else f"`chmod 600 {shlex.quote(place)}`"
-        yield error(f"the store cannot be read: {found.error}", cure)
+        yield error(f"the database cannot be read: {found.error}", cure)
     elif found.faults:
-        yield error(f"the store is damaged: {'; '.join(found.faults)}", _kept(place))
+        yield error(f"the database is damaged: {'; '.join(found.faults)}", _kept(place))
     else:
         yield from _schema(found)
 
@@ -63,24 +63,24 @@ def _kept(place: str) -> str:
 def _schema(found: Health) -> Iterator[Finding]:
     schema = found.schema or 0
     if schema > found.known:
-        what = f"the store has schema {schema}, newer than the {found.known} this taskrunner knows"
-        yield error(what, "use the newer taskrunner, and let the clock call it")
+        what = f"the database has schema {schema}, newer than the {found.known} this taskrunner knows"
+        yield error(what, "use the newer taskrunner, and have the clock call it")
     elif schema == 0:
-        yield error("the store is empty", "put a copy of yours there, or remove the file")
+        yield error("the database is empty", "restore a backup, or remove the file")
     elif schema < found.known:
-        what = f"the store has schema {schema}; the next verb brings it to {found.known}"
+        what = f"the database has schema {schema}; the next verb brings it to {found.known}"
         yield ok(f"{what}, after a backup")
     else:
-        yield ok(f"the store is sound: schema {schema}, {found.size / 1e6:.1f} MB")
+        yield ok(f"the database is intact: schema {schema}, {found.size / 1e6:.1f} MB")
 
 
 def _sizes(found: Health, place: str) -> Iterator[Finding]:
     if found.log > LARGE_LOG:
-        cure = f"look for a program that keeps the store open (`fuser {shlex.quote(place)}`) and end it"
-        yield warning(f"the log of the store has grown to {found.log / 1e6:.0f} MB", cure)
+        cure = f"find the program that keeps the database open (`fuser {shlex.quote(place)}`) and end it"
+        yield warning(f"the write-ahead log of the database has grown to {found.log / 1e6:.0f} MB", cure)
     if found.size > LARGE:
-        cure = "keep less (keep_age, keep_output), then `taskrunner prune`"
-        yield warning(f"the store has {found.size / 1e9:.1f} GB", cure)
+        cure = "shorten the retention (keep_age, keep_output), then `taskrunner prune`"
+        yield warning(f"the database has {found.size / 1e9:.1f} GB", cure)
 
 
 def _spool(folder: str) -> Iterator[Finding]:
@@ -91,8 +91,8 @@ def _spool(folder: str) -> Iterator[Finding]:
         return
     waiting = [name for name in names if not name.endswith(REFUSED)]
     if waiting:
-        what = f"ends of runs wait in {place} to be written to the store: {len(waiting)}"
-        yield warning(what, "the next tick that can write the store does it: `taskrunner tick`")
+        what = f"ends of runs in {place} are not yet written to the database: {len(waiting)}"
+        yield warning(what, "the next tick that can write to the database does it: `taskrunner tick`")
     for name in set(names) - set(waiting):
-        cure = "read it, and remove it when you know how that run ended"
-        yield warning(f"{os.path.join(place, name)} could not be understood", cure)
+        cure = "read it, and remove it once you know the result of that run"
+        yield warning(f"{os.path.join(place, name)} could not be parsed", cure)

@@ -44,7 +44,7 @@ def _zones(snapshot: Snapshot) -> Iterator[Finding]:
     except ZoneError as exc:
         yield error(str(exc), "set tz to a name such as 'Europe/Berlin', or install tzdata")
     else:
-        yield ok(f"tasks without a zone count in {zones.told(name)}")
+        yield ok(f"default time zone: {zones.told(name)}")
 
 
 def _path(snapshot: Snapshot) -> Iterator[Finding]:
@@ -52,24 +52,24 @@ def _path(snapshot: Snapshot) -> Iterator[Finding]:
     path = snapshot.settings.env.get("PATH") or snapshot.settings.path
     for folder in path.split(":"):
         if not os.path.isabs(folder):
-            what = f"PATH of tasks has {folder!r}, which is another place in each directory"
+            what = f"PATH of tasks has {folder!r}, which depends on the working directory"
             yield warning(what, "write whole paths in path of taskrunner.toml")
     if not any(map(os.path.isdir, path.split(":"))):
         yield error(
-            f"PATH of tasks has no folder that exists: {path}", "mend path in taskrunner.toml"
+            f"PATH of tasks has no folder that exists: {path}", "fix path in taskrunner.toml"
         )
 
 
 def _one(snapshot: Snapshot, task: Task) -> Iterator[Finding]:
     problem = status.problem(task)
-    cure = f"mend that, or `taskrunner disable {task.name}`"
+    cure = f"fix that, or `taskrunner disable {task.name}`"
     if problem is not None or task.error is not None:
         yield error(f"{task.name} cannot be evaluated: {problem or task.error}", cure)
     if task.enabled:
         for told in obstacles.obstacles(task, snapshot.settings):
-            yield warning(f"{task.name} cannot start as it stands: {told}", cure)
+            yield warning(f"{task.name} cannot start:  {told}", cure)
         for told in obstacles.untold(task, snapshot.settings):
-            quiet = f"mend that, or `taskrunner set {task.name} --on-failure '' --notify ''`"
+            quiet = f"fix that, or `taskrunner set {task.name} --on-failure '' --notify ''`"
             yield warning(f"{task.name} starts, but {told}", quiet)
 
 
@@ -85,7 +85,7 @@ def _to_move(snapshot: Snapshot) -> Iterator[Finding]:
         f"the zone data have changed since the last tick, and move {'; '.join(told) or 'no slot'}"
     )
     yield (
-        warning(what, "the next tick counts with the new data; `taskrunner next` shows what comes")
+        warning(what, "the next tick uses the new data; `taskrunner next` shows the next times")
         if told
         else ok(what)
     )
@@ -104,7 +104,7 @@ def _parked(snapshot: Snapshot) -> Iterator[Finding]:
         late = task.enabled and task.next is not None and task.next > snapshot.now + clock.STEP_BACK
         if late and (told := _never_was(task, snapshot.now)):
             what = f"{task.name} waits until {clock.iso(task.next or snapshot.now)}: {told}"
-            yield warning(what, f"`taskrunner set {task.name} --{task.kind} ...` says it anew")
+            yield warning(what, f"`taskrunner set {task.name} --{task.kind} ...` sets it again")
 
 
 def _never_was(task: Task, now: datetime) -> str | None:
@@ -122,7 +122,7 @@ def _moved(snapshot: Snapshot) -> Iterator[Finding]:
             about = "" if event.task is None else f"{event.task}: "
             shows = "status" if event.task is None else f"next {event.task}"
             what = f"{about}{event.text}, at {clock.iso(event.at)}"
-            yield warning(what, f"look whether that is meant: `taskrunner {shows}`")
+            yield warning(what, f"check whether that is intended: `taskrunner {shows}`")
 
 
 # ---- messages
@@ -133,18 +133,18 @@ def messages(snapshot: Snapshot) -> Iterator[Finding]:
     place = paths.path(snapshot.folder, paths.CONFIG)
     for name, wrong in channels.mistakes(snapshot.settings.notify).items():
         test = f", then `taskrunner notify --test {shlex.quote(name)}`" if name else ""
-        yield warning(f"nobody is told: {wrong}", f"mend it in {place}{test}")
+        yield warning(f"no message is sent: {wrong}", f"fix it in {place}{test}")
     for each in snapshot.settings.notify.values():
         for wrong in _unfit(snapshot, each):
-            test = f"mend it in {place}, then `taskrunner notify --test {each.name}`"
-            yield warning(f"the channel {each.name} cannot tell anybody: {wrong}", test)
+            test = f"fix it in {place}, then `taskrunner notify --test {each.name}`"
+            yield warning(f"the channel {each.name} cannot send: {wrong}", test)
     refused: dict[str, list[str]] = {}
     for message in snapshot.messages:
         if message.error is not None and snapshot.now - message.created < LATELY:
             refused.setdefault(message.channel, []).append(message.error)
     for channel, errors in refused.items():
         name = f"the channel {channel}" if channel else "commands of tasks (--on-failure)"
-        what = f"{name} did not take {many(len(errors), 'message')}: {errors[0]}"
+        what = f"{name} did not accept {many(len(errors), 'message')}: {errors[0]}"
         test = f", `taskrunner notify --test {channel}` tries it" if channel else ""
         yield warning(what, f"`taskrunner notify` shows them{test}")
     if snapshot.settings.notify and not refused:

@@ -30,12 +30,12 @@ def _judged(folder: str, now: datetime) -> Finding:
     settings = config.load(folder)
     found = health(folder, thorough=False)
     if found is None:
-        return Finding(Severity.WARNING, f"there is no store in {folder} yet", None)
+        return Finding(Severity.WARNING, f"there is no database in {folder} yet", None)
     beat = heartbeat.read(paths.path(folder, paths.HEARTBEAT))
     late = _late(beat, now)
     if found.busy or found.error:
         why = "is locked" if found.busy else f"cannot be read: {found.disk or found.error}"
-        return Finding(Severity.ERROR, "; ".join([f"the store {why}", *late]), None)
+        return Finding(Severity.ERROR, "; ".join([f"the database {why}", *late]), None)
     if late:
         return Finding(Severity.ERROR, late[0], None)
     store = open_store(folder, network=settings.allow_network_home)

@@ -69,12 +69,12 @@ def _settings(folder: str, problems: list[Finding]) -> Config:
     try:
         settings = config.load(folder)
     except InputError as exc:
-        problems.append(error(str(exc), f"mend {paths.CONFIG}: nothing works without it"))
+        problems.append(error(str(exc), f"fix {paths.CONFIG}: no command works until then"))
         return Config()
     try:
         options.usual(settings.defaults)  # nobody else looks at them before a task is added
     except InputError as exc:
-        problems.append(error(str(exc), f"mend {paths.CONFIG}: no task can be added"))
+        problems.append(error(str(exc), f"fix {paths.CONFIG}: no task can be added until then"))
     return settings
 
 
@@ -98,7 +98,7 @@ def _opened(snapshot: Snapshot) -> Snapshot:
             parked=ahead.wrong(store, snapshot.now),
         )
     except TaskRunnerError as exc:
-        snapshot.problems.append(error(str(exc), "end what holds the store, or look at its disk"))
+        snapshot.problems.append(error(str(exc), "end the program that holds the database, or check its disk"))
         return snapshot
     finally:
         store.close()

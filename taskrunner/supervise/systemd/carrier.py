@@ -6,7 +6,7 @@
     record       what `end` does, with all of taskrunner at hand
     journal      a line for each change of a run in the journal of systemd
 
-This is the door to it, and light: nothing of it is imported where runs are carried inline. It must not know how a
+This is the door to it, and light: nothing of it is imported where the tick runs the tasks itself. It must not know how a
 supervisor works.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from taskrunner.supervise.systemd.transient import Transient
 
 SYSTEMD = "systemd"  # the value of the setting `carrier`; it is never guessed
-NO_ANSWER = 'the setting is carrier = "systemd", but no systemd answers here: runs are carried by this process instead'
+NO_ANSWER = 'the setting is carrier = "systemd", but systemd does not answer here: this process runs the tasks instead'
 
 
 def answers() -> bool:

@@ -45,7 +45,7 @@ def begun(data: bytes) -> Outcome | None:
         given = Command(left["argv"], {"PATH": left["path"]}, left["cwd"], user=left["user"])
         number, place = left["error"]
     except (EOFError, ValueError, TypeError, KeyError):
-        return Outcome(error="could not start: what was handed to systemd is damaged")
+        return Outcome(error="could not start: the data handed to systemd is damaged")
     if number is None:
         sentence = f"could not start: its limits or its user {given.user!r} could not be set as they should be"
         return Outcome(NOT_EXECUTABLE, error=sentence)
@@ -59,7 +59,7 @@ def ended(result: str, code: str, status: str) -> Outcome:
         return Outcome(exit_code=int(status), timed_out=timed_out)
     if code in ("killed", "dumped"):
         return Outcome(signal=_called(status), timed_out=timed_out)
-    return Outcome(error=f"systemd did not see how it ended ({result or 'no result'})")
+    return Outcome(error=f"systemd did not report its result ({result or 'no result'})")
 
 
 def _called(name: str) -> int | None:

@@ -155,7 +155,7 @@ def _slot(here: OpenHome, name: str) -> Slot:
     except OSError as exc:
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
         gone = isinstance(exc, FileNotFoundError)
-        fault = "there is no file of its output" if gone else output.lost(exc)
+        fault = "its output file is missing" if gone else output.lost(exc)
         return Slot(name, fd, os.fstat(fd).st_ino, fault)
     return Slot(name, fd, os.fstat(fd).st_ino)
 

@@ -76,7 +76,9 @@ class Clock(Door):
         lasting, why = None if length is None else durations.parse(length), _reason(reason)
         here = self._here()
         if here.store.missing:
-            raise StateError(f"there is no database in {shown(self.home)}, so there is nothing to pause: add a task first")
+            raise StateError(
+                f"there is no database in {shown(self.home)}, so there is nothing to pause: add a task first"
+            )
         until = None if lasting is None else here.now() + lasting
         made = Hold(here.now(), until, account.account(None)[0], why)
         with here.store.transaction():

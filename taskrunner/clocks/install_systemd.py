@@ -78,7 +78,9 @@ def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) 
     # What failed last would be listed for ever; that nothing did is no error.
     programs.tool("systemctl", *_scope(user), "reset-failed", *there)
     dropped = [f"{name}.d" for name in wanted if os.path.isdir(os.path.join(place, f"{name}.d"))]
-    warnings = [f"{os.path.join(place, name)} is your own and was left unchanged" for name in dropped]
+    warnings = [
+        f"{os.path.join(place, name)} is your own and was left unchanged" for name in dropped
+    ]
     return Fitted(diff, [f"{', '.join(there)} removed from {place}", *kept], warnings)
 
 

@@ -23,7 +23,9 @@ from taskrunner.tick import dry_run
 NEWEST = 5  # slots that are told of when nobody asks for a time
 MOST = 1_000  # slots that are told of at a time
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
-TOOK_PLACE = re.compile(r"the slot of (\S+ \S+) UTC (?:replaced it|took its place)")  # earlier versions wrote the latter
+TOOK_PLACE = re.compile(
+    r"the slot of (\S+ \S+) UTC (?:replaced it|took its place)"
+)  # earlier versions wrote the latter
 
 
 def explain_task(here: OpenHome, key: str | int) -> Explanation:

@@ -231,7 +231,9 @@ class Supervisor:
             raise
         del self._ended[: len(ended)]
         for each in ended:
-            with log_lines.apart(self.here, f"the processes left behind by run {each.watched.run.id}"):
+            with log_lines.apart(
+                self.here, f"the processes left behind by run {each.watched.run.id}"
+            ):
                 self._let_go(each)
         self.spawn(batch, now, self.here.store.connection.sync if later else None)
         self.stop_some(list(marked))  # by what the ends above have set in motion

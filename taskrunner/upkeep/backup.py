@@ -78,7 +78,9 @@ def backup(
 ) -> Backup:
     """Write a checked copy of the store, then remove all but the newest `keep` of those we named ourselves."""
     if here.store.missing:
-        raise StateError(f"there is no database in {shown(here.folder)} to back up: add a task first")
+        raise StateError(
+            f"there is no database in {shown(here.folder)} to back up: add a task first"
+        )
     folder = here.path(paths.BACKUPS)
     target = os.path.abspath(place) if place else _free(folder, _name(now))
     if os.path.lexists(target):
@@ -213,7 +215,9 @@ def _replace(
         with suppress(IdsUsed):
             _put_back(folder, store, kept, spare, prepare, progress)
             return kept
-    raise StateError(f"runs keep starting in {shown(folder)}: first stop the program that starts them")
+    raise StateError(
+        f"runs keep starting in {shown(folder)}: first stop the program that starts them"
+    )
 
 
 class IdsUsed(Exception):

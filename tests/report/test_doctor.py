@@ -579,7 +579,10 @@ def test_runs_that_systemd_is_to_carry_and_cannot_are_a_warning(well, tmp_path, 
     assert "systemd answers" not in found(well)
     (well / "taskrunner.toml").write_text('carrier = "systemd"\n')
     told = found(well, "warning")
-    assert "systemd does not answer here: the tick runs the tasks itself => remove carrier from" in told
+    assert (
+        "systemd does not answer here: the tick runs the tasks itself => remove carrier from"
+        in told
+    )
     (tmp_path / "systemd").mkdir()
     (tmp_path / "systemd/private").touch()
     assert found(well, "warning") == ""

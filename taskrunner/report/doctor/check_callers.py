@@ -44,7 +44,11 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
 def _last_tick(snapshot: Snapshot, here: list[Entry]) -> Iterator[Finding]:
     if snapshot.beat is None:
         if snapshot.health is not None:
-            cure = f"{INSTALL}, then wait a minute" if not here else "wait a minute, then see the findings below"
+            cure = (
+                f"{INSTALL}, then wait a minute"
+                if not here
+                else "wait a minute, then see the findings below"
+            )
             yield error("no tick has come yet", cure)
         return
     last = clock.from_ms(snapshot.beat.at)
@@ -200,7 +204,9 @@ def _asleep(each: Entry) -> Finding:
     if each.clock == "cron":
         name = "crond" if programs.find("crond") and not programs.find("cron") else "cron"
         other = programs.find(name) or name
-        return error("the cron daemon is not running", f"`systemctl enable --now {name}`, or `{other}`")
+        return error(
+            "the cron daemon is not running", f"`systemctl enable --now {name}`, or `{other}`"
+        )
     name = os.path.basename(each.place)
     scope = "systemctl --user" if "/user" in each.place else "systemctl"
     return error(f"{each.place} is not active", f"`{scope} enable --now {name}`")

@@ -96,7 +96,9 @@ def _written(snapshot: Snapshot) -> Iterator[Finding]:
     place = listeners.get(snapshot.settings.log_to)
     if place is not None and not os.path.exists(place):
         what = f'the setting is log_to = "{snapshot.settings.log_to}", but {place} is not there: lines go into {paths.LOG}'
-        yield warning(what, f'set log_to to "file" in {config_file}, or start the program that listens there')
+        yield warning(
+            what, f'set log_to to "file" in {config_file}, or start the program that listens there'
+        )
     log = paths.path(snapshot.folder, paths.LOG)
     if snapshot.settings.log_to != "none" and os.path.lexists(log) and not _plain_and_ours(log):
         cure = f"`mv {shlex.quote(log)} {shlex.quote(f'{log}.aside')}`: it is created again"
@@ -141,9 +143,7 @@ def _carrier(snapshot: Snapshot) -> Iterator[Finding]:
     if carrier.answers():
         yield ok("systemd answers and runs the tasks")
         return
-    what = (
-        'the setting is carrier = "systemd", but systemd does not answer here: the tick runs the tasks itself'
-    )
+    what = 'the setting is carrier = "systemd", but systemd does not answer here: the tick runs the tasks itself'
     cure = "remove carrier from taskrunner.toml, or run systemd here (your own: `loginctl enable-linger`)"
     yield warning(what, cure)
 
@@ -156,10 +156,14 @@ def _room(folder: str) -> Iterator[Finding]:
     free = found.f_bavail * found.f_frsize
     # Some file systems count no files at all: f_files is 0 there.
     if found.f_files and not found.f_favail:
-        yield error(f"the disk of {place} has no free inodes for another file", "delete files there")
+        yield error(
+            f"the disk of {place} has no free inodes for another file", "delete files there"
+        )
     elif free < SOME:
         make = error if free < LITTLE else warning
-        cure = "free some space; `taskrunner prune` deletes history older than the retention settings"
+        cure = (
+            "free some space; `taskrunner prune` deletes history older than the retention settings"
+        )
         yield make(f"the disk of {place} has {free / 1e6:.0f} MB left", cure)
     else:
         yield ok(f"the disk of {place} has {free / 1e9:.1f} GB left")

@@ -63,7 +63,9 @@ def _kept(place: str) -> str:
 def _schema(found: Health) -> Iterator[Finding]:
     schema = found.schema or 0
     if schema > found.known:
-        what = f"the database has schema {schema}, newer than the {found.known} this taskrunner knows"
+        what = (
+            f"the database has schema {schema}, newer than the {found.known} this taskrunner knows"
+        )
         yield error(what, "use the newer taskrunner, and have the clock call it")
     elif schema == 0:
         yield error("the database is empty", "restore a backup, or remove the file")
@@ -77,7 +79,9 @@ def _schema(found: Health) -> Iterator[Finding]:
 def _sizes(found: Health, place: str) -> Iterator[Finding]:
     if found.log > LARGE_LOG:
         cure = f"find the program that keeps the database open (`fuser {shlex.quote(place)}`) and end it"
-        yield warning(f"the write-ahead log of the database has grown to {found.log / 1e6:.0f} MB", cure)
+        yield warning(
+            f"the write-ahead log of the database has grown to {found.log / 1e6:.0f} MB", cure
+        )
     if found.size > LARGE:
         cure = "shorten the retention (keep_age, keep_output), then `taskrunner prune`"
         yield warning(f"the database has {found.size / 1e9:.1f} GB", cure)
@@ -92,7 +96,9 @@ def _spool(folder: str) -> Iterator[Finding]:
     waiting = [name for name in names if not name.endswith(REFUSED)]
     if waiting:
         what = f"ends of runs in {place} are not yet written to the database: {len(waiting)}"
-        yield warning(what, "the next tick that can write to the database does it: `taskrunner tick`")
+        yield warning(
+            what, "the next tick that can write to the database does it: `taskrunner tick`"
+        )
     for name in set(names) - set(waiting):
         cure = "read it, and remove it once you know the result of that run"
         yield warning(f"{os.path.join(place, name)} could not be parsed", cure)

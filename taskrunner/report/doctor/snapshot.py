@@ -98,7 +98,9 @@ def _opened(snapshot: Snapshot) -> Snapshot:
             parked=ahead.wrong(store, snapshot.now),
         )
     except TaskRunnerError as exc:
-        snapshot.problems.append(error(str(exc), "end the program that holds the database, or check its disk"))
+        snapshot.problems.append(
+            error(str(exc), "end the program that holds the database, or check its disk")
+        )
         return snapshot
     finally:
         store.close()

@@ -390,7 +390,7 @@ def library_page() -> str:
         ),
         "## Records",
         "Frozen values. Instants are aware datetimes in UTC. The words for states, triggers and policies are on\n"
-        "[States and other words](states.md).",
+        "[States and other constants](states.md).",
         *(
             record_text(name, model if room == "model/values" else Module(room))
             for room, name in records
@@ -586,7 +586,7 @@ def states_page() -> str:
     """Return the page of the small words, from the enums."""
     model = Module("model/values")
     return page(
-        "States and other words",
+        "States and other constants",
         "the enums in `taskrunner/model/values.py`",
         STATES_HEAD,
         *(enum_text(model, name, title) for name, title in WORDS),

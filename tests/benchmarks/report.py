@@ -12,7 +12,7 @@ from tests.benchmarks.results import Results, read
 FIGURES = "figures.json"
 
 OPENING = """\
-# What it costs
+# Performance
 
 <!-- Written by tests/benchmarks/run. Do not edit: change tests/benchmarks/report.py or tests/benchmarks/reasons.py. -->
 
@@ -165,7 +165,7 @@ def _missed(results: Results) -> str:
         median = aims.median(row, results)
         if median is not None and aims.verdict(row, median) != aims.MET:
             told.append(_reason(row, median))
-    return "## What misses its aim\n\n" + ("\n".join(told) or "Nothing.\n")
+    return "## Missed aims\n\n" + ("\n".join(told) or "Nothing.\n")
 
 
 def _reason(row: aims.Row, median: float) -> str:

@@ -68,7 +68,7 @@ def held(hold: Hold) -> Event:
 def sentence(hold: Hold) -> str:
     """Return what holds the store, as a sentence."""
     why = "" if hold.reason is None else f" ({hold.reason})"
-    return f"scheduled runs are paused since {clock.iso(hold.since)} until {_end(hold)}by {hold.by}{why}"
+    return f"scheduled runs are paused since {clock.iso(hold.since)} until {_end(hold)}, by {hold.by}{why}"
 
 
 def _end(hold: Hold) -> str:

@@ -132,7 +132,7 @@ def test_blanks_quotes_and_percent_signs_of_a_path_come_through_cron_and_the_she
 
 @pytest.mark.parametrize("home", ["/srv/a\nb", "/srv/a\\b"])
 def test_a_path_that_no_crontab_can_hold_is_refused(home):
-    with pytest.raises(errors.InputError, match="cannot stand"):
+    with pytest.raises(errors.InputError, match="cannot be used"):
         program.words(("/bin/taskrunner",), home, "tick")
 
 

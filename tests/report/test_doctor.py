@@ -388,7 +388,9 @@ def test_a_clock_that_was_just_taken_away_is_told_while_its_last_tick_is_fresh(
     assert "any more" not in found(well)
     machine.tab.unlink()
     (said,) = [each for each in found(well, "warning").split("\n") if "any more" in each]
-    assert said.startswith("was done by a daemon" if caller == "daemon" else f"{caller} called")
+    assert said.startswith(
+        "the last tick was done by a daemon" if caller == "daemon" else f"{caller} called"
+    )
     assert f"`taskrunner --home {well} install cron`" in said
 
 
@@ -607,7 +609,7 @@ def test_ends_of_runs_that_wait_and_those_put_aside_are_told(well):
     (well / "spool").mkdir(exist_ok=True)
     assert "spool" not in found(well)
     (well / "spool" / "1.me.json").write_text("x")
-    assert f"ends of runs in {well}/spool to be written to the store: 1" in found(well)
+    assert f"ends of runs in {well}/spool are not yet written to the database: 1" in found(well)
     (well / "spool" / "1.me.json.refused").write_text("x")
     assert "1.me.json.refused could not be parsed" in found(well, "warning")
 

@@ -49,7 +49,7 @@ def test_a_dry_run_says_so_and_shows_what_is_unchanged_too(tell, file):
     tell("apply", file)
     out, err, _ = tell("apply", file, "--dry-run")
     assert "a     unchanged" in out
-    assert err == "taskrunner: no changes are needed: 1 unchanged\n"
+    assert err == "taskrunner: nothing to change: 1 unchanged\n"
 
 
 def test_apply_as_a_document(tell, file):

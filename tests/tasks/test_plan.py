@@ -280,7 +280,7 @@ def test_prune_of_a_folder_removes_what_deleted_files_had(runner, write, tmp_pat
     write("conf/one.toml", manual("a"))
     gone = write("conf/two.toml", manual("b"))
     write("conf/.hidden.toml", manual("no"))
-    write("conf/notes.txt", "no TOML")
+    write("conf/notes.txt", "not valid TOML")
     runner.apply(tmp_path / "conf")
     assert names(runner) == ["a", "b"]
     gone.unlink()

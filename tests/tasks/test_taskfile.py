@@ -149,7 +149,7 @@ def test_a_profile_may_have_tasks_and_a_command_of_its_own():
         ('cron = "61 * * * *"', 4, "'61' as its minute"),
         ('at = "+30m"', 4, "a different time whenever"),
         ('at = "now"', 4, "a different time whenever"),
-        ("at = 22:00:00", 4, "'22:00:00' is no instant"),
+        ("at = 22:00:00", 4, "'22:00:00' is not a valid time"),
         ('after = "b:never"', 4, "'never' is not a valid end of a run"),
         ('manual = "yes"', 4, "manual 'yes': it must be true or false"),
         ('manual = true\nevery = "1h"', 5, "every and manual are 2 schedules: give one of them"),

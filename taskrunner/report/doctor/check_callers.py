@@ -94,7 +94,7 @@ def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[
         what = f"{caller} called the last tick, and no {kind} that can be read here calls one of {snapshot.folder}"
         yield warning(f"{what} any more: was it just removed?", cure)
     elif caller == "daemon" and not daemons and not _somebody_lives(snapshot.folder):
-        what = f"a daemon did the last tick, and none is there any more: nothing else calls one of {snapshot.folder}"
+        what = f"the last tick was done by a daemon that does not run any more, and nothing else calls a tick of {snapshot.folder}"
         yield warning(what, f"start it again, or {INSTALL}")
 
 

@@ -67,11 +67,11 @@ def drop(stream: TextIO) -> None:
 def of_the_machine(exc: Exception) -> str | None:
     """Return what the machine refused, in a sentence; None when the error is a bug of ours."""
     if isinstance(exc, MemoryError):
-        return "the machine has no memory left for taskrunner: end something, or give it more"
+        return "the machine is out of memory: end other programs, or add memory"
     if not isinstance(exc, OSError) or exc.errno not in OF_THE_MACHINE:
         return None
     where = "" if exc.filename is None else f" {errors.shown(exc.filename)}"
-    return f"the machine refused what taskrunner needs{where}: {exc.strerror}"
+    return f"the operating system refused a resource that taskrunner needs{where}: {exc.strerror}"
 
 
 def always(_: str) -> bool:
@@ -99,12 +99,12 @@ def report(due: Callable[[str], bool] = always) -> int:
         with open(fd, "w", encoding="utf-8") as file, contextlib.redirect_stderr(file):
             file.write(f"taskrunner {taskrunner.__version__}, Python {sys.version}\n")
             sys.__excepthook__(*error)  # as the interpreter would print it
-        where = f"; what is needed to mend it is in {place}"
+        where = f"; a report for the developers is in {place}"
     except OSError:
         where = ""
     kind, value, _ = error
     name = "" if kind is None else kind.__name__
-    return refuse(f"this is a bug of taskrunner: {name}: {value}{where}", errors.EXIT_BUG)
+    return refuse(f"this is a bug in taskrunner: {name}: {value}{where}", errors.EXIT_BUG)
 
 
 # ---- the same message at most once an hour

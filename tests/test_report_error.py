@@ -64,7 +64,7 @@ def test_a_bug_in_a_plain_tick_is_one_sentence_and_a_report(place, tmp_path):
     done = tick_that_raises(place, tmp_path, "ZeroDivisionError('far too small')")
     assert (done.stdout, done.returncode) == ("", EXIT_BUG)
     sentence, _, report = done.stderr.strip().rpartition(" ")
-    assert "bug of taskrunner: ZeroDivisionError: far too small" in sentence
+    assert "bug in taskrunner: ZeroDivisionError: far too small" in sentence
     assert "far too small" in Path(report).read_text()
     Path(report).unlink()
 

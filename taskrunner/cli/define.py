@@ -28,7 +28,7 @@ def _with_options(parser: argparse.ArgumentParser) -> None:
             group.add_argument(
                 "--shell",
                 metavar="TEXT",
-                help="a text for /bin/sh -c, instead of a command after --",
+                help="a command line for /bin/sh -c, instead of a command after --",
             )
         for option in section:
             action = "append" if option.again else "store"
@@ -80,11 +80,11 @@ def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "taskrunner add NAME SCHEDULE [options] "
         "(-- COMMAND [ARG ...] | --shell TEXT | --python MODULE:NAME | --code TEXT)"
     )
-    parser.add_argument("name", metavar="NAME", help="letters, digits and . _ - @ +")
+    parser.add_argument("name", metavar="NAME", help="1 to 100 letters, digits and . _ - @ +")
     parser.add_argument(
-        "--replace", action="store_true", help="redefine the task if there is one of this name"
+        "--replace", action="store_true", help="replace an existing task of this name"
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
     with_json(parser)
     with_schedule(parser)
     _with_options(parser)
@@ -122,9 +122,9 @@ def _declare_set(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner set backup --cron '30 2 * * *'\n  taskrunner set backup --timeout none --name nightly\n"
     parser = declare(verbs, common, "set", "change a task", _set, examples)
     parser.usage = "taskrunner set NAME [options] [-- COMMAND [ARG ...]]"
-    parser.add_argument("task", metavar="NAME", help="name or id")
-    parser.add_argument("--name", metavar="NEW", help="its new name")
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument("task", metavar="NAME", help="name or id of a task")
+    parser.add_argument("--name", metavar="NEW", help="rename the task")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
     with_json(parser)
     with_schedule(parser)
     _with_options(parser)

@@ -57,61 +57,62 @@ LENGTH = readers.length_or_none
 # fmt: off
 SECTIONS: Mapping[str, tuple[Option, ...]] = {
     COMMAND: (
-        Option("timeout", "LENGTH", LENGTH, "1h", "stop a run after this (default: 1h), or none"),
+        Option("timeout", "LENGTH", LENGTH, "1h",
+            "stop a run after this time (default: 1h); none: never"),
         Option("kill_after", "LENGTH", durations.parse, "10s",
             "when stopping, send KILL this long after TERM (default: 10s)"),
         Option("max_silence", "LENGTH", LENGTH, None,
-            "stop a run that has written nothing for this long"),
+            "stop a run that writes no output for this long"),
         Option("max_output", "SIZE", readers.output_size, "10MB",
-            "keep head and tail of larger output (default: 10MB)", spelling.size),
+            "keep only the start and end of larger output (default: 10MB)", spelling.size),
         Option("limit", "LIMITS", readers.limits, {},
             "kernel limits: memory=512MB,cpu=10m,files=1024,processes=64",
             lambda value: spelling.limits(value) or None),
-        Option("cwd", "DIR", readers.place, None, "directory (default: the user's home)"),
+        Option("cwd", "DIR", readers.place, None, "working directory (default: the user's home)"),
         Option("env", "NAME=VALUE", readers.environment, {},
-            "set a variable; may be given again", again=True, secret=True),
+            "set an environment variable; may be repeated", again=True, secret=True),
         Option("env_file", "FILE", readers.place, None,
             "a file of NAME=VALUE lines, read at each run"),
         Option("stdin", "TEXT", readers.stdin, None,
-            "text on standard input (default: nothing)", secret=True),
+            "text for standard input (default: none)", secret=True),
         Option("umask", "OCTAL", readers.number_or_none(0, 0o777, base=8), None,
             "file mode mask (default: 022)", lambda value: None if value is None else f"{value:03o}"),
-        Option("user", "NAME", readers.optional, None, "run as this user; only for root"),
+        Option("user", "NAME", readers.optional, None, "run as this user (root only)"),
         Option("nice", "N", readers.number_or_none(-20, 19), None, "niceness, -20 to 19"),
     ),
     "late and overlapping runs": (
         Option("overlap", "WHAT", readers.one_of(Overlap), "skip",
-            "while a run is live: skip (default; with --after: queue), queue, replace or allow"),
+            "if the task is still running: skip (default; with --after: queue), queue, replace or allow"),
         Option("max_instances", "N", readers.number_or_none(1, 10_000), None,
-            "with --overlap allow: at most N runs side by side"),
+            "with --overlap allow: at most N runs at the same time"),
         Option("catch_up", "WHAT", readers.one_of(CatchUp), "last",
-            "run the last (default), all or none of the slots that passed without a tick"),
+            "which of the slots missed so far to run: last (default), all or none"),
         Option("catch_up_limit", "N", readers.number_or_none(1, 10_000), None,
-            "with --catch-up all: at most N (default: 100)"),
+            "with --catch-up all: run at most N (default: 100)"),
         Option("deadline", "LENGTH", LENGTH, None,
-            "skip a run that cannot start within this time of its slot"),
+            "skip a run that cannot start within this time of its due time"),
         Option("jitter", "LENGTH", LENGTH, None,
-            "delay each start by a random part of this, the same for a slot"),
+            "delay each start by up to this time, always the same for a slot"),
         Option("group", "NAME[:N]", readers.group, None,
             "run at most N (default: 1) tasks of this group at a time", spelling.group),
         Option("priority", "N", readers.number(-1000, 1000), 0,
-            "higher starts first when capacity is short (default: 0)"),
+            "start tasks with a higher number first when not all can start (default: 0)"),
     ),
-    "failures and retries": (
+    "success, failure and retries": (
         Option("retries", "N", readers.number(0, 1000), 0,
-            "further attempts of the same slot (default: 0)"),
+            "retry a failed run up to N times (default: 0)"),
         Option("retry_delay", "LENGTH", durations.parse, "1m",
-            "wait this long before the first of them (default: 1m)"),
+            "wait this long before the first retry (default: 1m)"),
         Option("retry_backoff", "X", readers.factor, 1,
-            "multiply the delay by this each time (default: 1)"),
+            "multiply the delay by X after each retry (default: 1)"),
         Option("retry_codes", "CODES", readers.codes, (),
             "retry only after these exit codes: 75 or 1,3-5 (default: all)"),
         Option("on_lost", "WHAT", readers.one_of(OnLost), "fail",
-            "fail (default) or retry a run whose process was lost"),
+            "when the process of a run is lost: fail (default) or retry"),
         Option("ok_codes", "CODES", readers.codes, (0,),
-            "exit codes that are a success (default: 0)"),
+            "exit codes that count as success (default: 0)"),
         Option("noop_codes", "CODES", readers.codes, (),
-            "exit codes that mean there was nothing to do"),
+            "exit codes that mean success with nothing to do"),
         Option("expect", "REGEX", readers.pattern, None,
             "fail the run unless its output matches this pattern"),
         Option("reject", "REGEX", readers.pattern, None,
@@ -123,25 +124,26 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("args", "JSON", python.arguments, None,
             "its arguments, a list or an object: '{\"days\": 7}'", python.written_arguments),
         Option("code", "TEXT", python.code, None,
-            "Python code, with names such as date and slot ready"),
+            "Python code, in which names such as date and slot are defined"),
         Option("code_file", "FILE", readers.place, None,
-            "a file with such code, read at each run"),
+            "a file of Python code, read at each run"),
         Option("interpreter", "PYTHON", readers.interpreter, None,
-            "a program, or the folder of a virtual environment (default: taskrunner's own)"),
-        Option("django", "SETTINGS", python.settings, None, "set Django up first: crm.settings"),
+            "a Python program, or the folder of a virtual environment (default: taskrunner's own)"),
+        Option("django", "SETTINGS", python.settings, None,
+            "set up Django first, with these settings: crm.settings"),
     ),
     "notifications (taskrunner notify lists the channels)": (
         Option("on_failure", "WHOM", readers.recipient, None,
-            "when all attempts of a slot failed: @CHANNEL, a mail address, or a shell command"),
+            "after the last attempt failed, notify @CHANNEL or a mail address, or run a shell command"),
         Option("notify", "RULE", channels.rules, {},
-            "@CHANNEL for the usual events, or EVENT,...=WHOM; may be given again", again=True),
+            "@CHANNEL for the usual events, or EVENT,...=WHOM; may be repeated", again=True),
         Option("late_after", "LENGTH", LENGTH, None,
-            "notify when a run starts this long after its slot"),
+            "notify when a run starts this long after its due time"),
         Option("long_after", "X", readers.factor_or_none, None,
             "notify when a run takes X times as long as usual"),
     ),
     "notes": (
-        Option("description", "TEXT", readers.description, None, "what the task is for"),
+        Option("description", "TEXT", readers.description, None, "the purpose of the task, shown by show"),
     ),
 }
 # fmt: on
@@ -200,7 +202,7 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
     for option, value in given.items():
         if option not in OPTIONS:
             raise InputError(
-                f"{shown(option)} is no option of a task: known are {', '.join(OPTIONS)}"
+                f"{shown(option)} is not an option of a task: known are {', '.join(OPTIONS)}"
             )
         try:
             found[option] = OPTIONS[option].read(value)
@@ -247,7 +249,7 @@ def _agree_on_codes(options: Mapping[str, Any]) -> None:
     both = sorted(good & set(options["retry_codes"]))
     if both:
         raise InputError(
-            f"--retry-codes has {both[0]}, which --ok-codes or --noop-codes calls a success: leave one of them out"
+            f"--retry-codes has {both[0]}, which --ok-codes or --noop-codes counts as a success: remove one of them"
         )
     if options["retry_codes"] and not options["retries"]:
         written = ",".join(map(str, options["retry_codes"]))
@@ -257,7 +259,7 @@ def _agree_on_codes(options: Mapping[str, Any]) -> None:
 def _no_default(defaults: Mapping[str, Any]) -> None:
     for name in (*PYTHON, "args"):
         if name in defaults:
-            raise InputError(f"{name} can be no default: it says what one task runs")
+            raise InputError(f"{name} cannot be a default: it belongs to a single task")
 
 
 def usual(defaults: Mapping[str, Any], *, after: bool = False) -> dict[str, Any]:

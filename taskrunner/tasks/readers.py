@@ -285,9 +285,9 @@ def argv(value: Sequence[str] | str | None) -> tuple[str, ...]:
     try:
         words = tuple(value)
     except TypeError as exc:
-        raise InputError(f"the command {shown(value)} is no list of words") from exc
+        raise InputError(f"the command {shown(value)} is not a list of words") from exc
     if not all(isinstance(word, str) for word in words):
-        raise InputError(f"the command {shown(words)} has words that are no text")
+        raise InputError(f"the command {shown(words)} has words that are not text")
     if not words or not words[0]:
         raise InputError("there is no command: write it after --, or give --shell TEXT")
     for word in words:
@@ -300,7 +300,7 @@ def shell(value: str | None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise InputError(f"the shell text {shown(value)} is no text: a list of words is a command")
+        raise InputError(f"the shell text {shown(value)} is not text: a list of words is a command")
     if not value.strip():
         raise InputError(f"the shell text {shown(value)} is empty: write the command line to run")
     return text(value, "the shell text")
@@ -310,7 +310,7 @@ def schedule(value: Schedule, tz: str | None) -> Schedule:
     """Return a schedule, checked, also against the zone given beside it; raises InputError."""
     if not isinstance(value, Schedule):
         raise InputError(
-            f"{shown(value)} is no schedule: give one of Cron, Every, At, After, Boot, Manual"
+            f"{shown(value)} is not a schedule: give one of Cron, Every, At, After, Boot, Manual"
         )
     if tz is not None and isinstance(value, After | Boot | Manual):
         raise InputError(f"{value.kind} has no time zone: leave out {shown(tz)}")

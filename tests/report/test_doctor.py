@@ -491,17 +491,19 @@ def test_a_folder_of_the_home_that_is_none_is_told_and_the_cure_works(well, name
     if place.exists():
         shutil.rmtree(place)
     place.write_text("") if what == "file" else place.symlink_to("nowhere")
-    (said,) = [each for each in found(well, "error").split("\n") if f"{place} is no folder" in each]
+    (said,) = [
+        each for each in found(well, "error").split("\n") if f"{place} is not a folder" in each
+    ]
     (command,) = re.findall("`([^`]*)`", said)
     subprocess.run(["/bin/sh", "-c", command], check=True, env={"PATH": "/usr/bin:/bin"})
-    assert "is no folder" not in found(well)
+    assert "is not a folder" not in found(well)
 
 
 @pytest.mark.parametrize("name", ["heartbeat", "tick.lock"])
 def test_a_file_of_the_home_that_is_a_folder_is_told(well, name):
     (well / name).unlink(missing_ok=True)
     (well / name).mkdir()
-    assert f"{well / name} is no file => `mv " in found(well, "error")
+    assert f"{well / name} is not a file => `mv " in found(well, "error")
 
 
 @pytest.mark.parametrize("make", [lambda log: log.mkdir(), lambda log: log.symlink_to("x")])
@@ -528,7 +530,7 @@ def test_a_metrics_file_that_cannot_be_written_is_told(well, tmp_path):
     place = tmp_path / "new folder" / "t.prom"
     (well / "taskrunner.toml").write_text(f'metrics_textfile = "{place}"\n')
     said = found(well, "warning")
-    assert f"the metrics cannot be written to {place}: {place.parent} is no folder" in said
+    assert f"the metrics cannot be written to {place}: {place.parent} is not a folder" in said
     subprocess.run(
         ["/bin/sh", "-c", re.findall("`(mkdir [^`]*)`", said)[0]],
         check=True,
@@ -618,7 +620,7 @@ def test_ends_of_runs_that_wait_and_those_put_aside_are_told(well):
 
 
 def test_no_store_is_a_warning_and_none_is_made(home, machine):
-    assert "there is no store" in found(home, "warning")
+    assert "there is no database" in found(home, "warning")
 
 
 def test_a_locked_store_is_a_finding(well, monkeypatch):

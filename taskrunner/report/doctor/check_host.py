@@ -81,7 +81,7 @@ def _kinds(folder: str) -> Iterator[Finding]:
         wanted, right = ("folder", os.path.isdir) if name in FOLDERS else ("file", os.path.isfile)
         aside = f"`mv {quoted} {shlex.quote(f'{place}.aside')}`: it is created again when needed"
         if not right(place):
-            yield error(f"{place} is no {wanted}", aside)
+            yield error(f"{place} is not a {wanted}", aside)
         elif not os.access(place, os.W_OK):
             yield error(
                 f"{place} cannot be written",
@@ -121,7 +121,7 @@ def _unwritable(place: str) -> str | None:
     if os.path.isdir(place):
         return "it is a folder"
     if not os.path.isdir(folder):
-        return f"{folder} is no folder"
+        return f"{folder} is not a folder"
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"{folder} cannot be written"
     return None

@@ -22,7 +22,7 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.health is None:
         if os.path.isdir(snapshot.folder) and not snapshot.problems:
             cure = "the first added task creates it; or name another home (--home)"
-            yield warning(f"there is no store in {snapshot.folder} yet", cure)
+            yield warning(f"there is no database in {snapshot.folder} yet", cure)
         return
     yield from _usable(snapshot.health, paths.path(snapshot.folder, paths.STORE))
     yield from _sizes(snapshot.health, paths.path(snapshot.folder, paths.STORE))

@@ -196,8 +196,8 @@ class Loop:
 
     def _status(self) -> str:
         does = "stopping, " if self.ours.closing else ""
-        visited = "" if self.visited is None else f", last visit {clock.iso(self.visited)}"
-        troubles = [f", trouble: {each}" for each in (self.trouble, self.unread) if each]
+        visited = "" if self.visited is None else f", last tick {clock.iso(self.visited)}"
+        troubles = [f", problem: {each}" for each in (self.trouble, self.unread) if each]
         return f"{does}{len(self.ours.watched)} running{visited}{''.join(troubles)}"
 
     def _heed_hangup(self) -> None:
@@ -211,18 +211,20 @@ class Loop:
             self.ours.here = open_home.read_again(self.ours.here)
             self.ours.carrier = _carrier(self.ours.here, self.wishes.say)
         except TaskRunnerError as exc:
-            self.unread = f"the settings stay as they were: {exc}"
+            self.unread = f"the settings stay unchanged: {exc}"
             self.wishes.say(self.unread)
         else:
             self.unread = None
-            self.wishes.tell("the settings are read anew")
+            self.wishes.tell("the settings were reloaded")
         self.notice.ready()
 
     def _stop(self) -> None:
         """Let our runs end within the grace, then stop them; a second signal stops at once, a third one kills."""
         grace = self.wishes.grace.total_seconds()
         self.notice.stopping()
-        self.wishes.tell(f"stopping: {len(self.ours.watched)} runs may end within {grace:g} s")
+        self.wishes.tell(
+            f"stopping: {len(self.ours.watched)} runs have time to end within {grace:g} s"
+        )
         self.ours.closing, self.ours.patient = True, None
         end = time.monotonic() + grace
         for _ in self.ours.rounds(pause=lambda: self._pause(self._left(end))):

@@ -1,4 +1,4 @@
-"""The verbs about the clock: tick, daemon, status, hold, resume."""
+"""The verbs of the clock and its state: tick, daemon, status, hold, resume, metrics."""
 
 import argparse
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from taskrunner.cli.common import (
     declare,
     door,
     out,
+    out_text,
     page,
     say,
     with_json,
@@ -297,10 +298,34 @@ def _resume(args: Any) -> int:
     return 0
 
 
+def _declare_metrics(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    examples = (
+        "  taskrunner metrics\n"
+        "  taskrunner metrics --textfile /var/lib/prometheus/node-exporter/taskrunner.prom\n"
+    )
+    does = "print metrics for a monitoring system, in the OpenMetrics format"
+    parser = declare(verbs, common, "metrics", does, _metrics, examples)
+    parser.add_argument(
+        "--textfile",
+        metavar="FILE",
+        help="write to this file instead, atomically, for the textfile collector of node_exporter",
+    )
+
+
+def _metrics(args: Any) -> int:
+    with door(args) as runner:
+        if args.textfile is None:
+            out_text(runner.metrics().removesuffix("\n"))
+        else:
+            runner.write_metrics(args.textfile)
+    return 0
+
+
 VERBS: dict[str, Declare] = {
     "tick": _declare_tick,
     "daemon": _declare_daemon,
     "status": _declare_status,
     "hold": _declare_hold,
     "resume": _declare_resume,
+    "metrics": _declare_metrics,
 }

@@ -1,4 +1,4 @@
-"""What the verbs share: how they are declared, where they print, and the page they print on."""
+"""Helpers of all verbs: declaring a verb, printing, the page to print on."""
 
 import argparse
 import codecs
@@ -31,7 +31,7 @@ ALIASES = {
 
 
 class Once(argparse.Action):
-    """What an option does that has one value: it is refused when it is given again, as one value would be lost."""
+    """Option with one value: refused when it is given again, as one value would be lost."""
 
     def __call__(
         self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
@@ -47,7 +47,7 @@ class Once(argparse.Action):
 
 
 class Several(argparse.Action):
-    """What a filter does: it may be given again, and each value may be several: `a,b`."""
+    """Filter option: it may be repeated, and each value may be a list: `a,b`."""
 
     def __call__(
         self,
@@ -201,7 +201,7 @@ def columns(stream: TextIO | None) -> int | None:
 
 
 def door(args: Arguments) -> TaskRunner:
-    """Return the taskrunner of the home that was asked for."""
+    """Return the taskrunner of the requested home."""
     args.runner = TaskRunner(args.home)
     return args.runner
 
@@ -246,7 +246,7 @@ def say_when(args: Arguments, name: str) -> None:
 
 
 def since(runner: TaskRunner, text: str | None) -> datetime | None:
-    """Return the instant of --since or --until: a length of time ago, or an instant."""
+    """Return the instant of --since or --until, given as a length of time ago or an instant."""
     if text is None:
         return None
     if text[:1].isdigit() and not text[:5].count("-") and ":" not in text:

@@ -1,4 +1,4 @@
-"""The verb for shells that complete what is typed: completion."""
+"""The verb that prints shell completions: completion."""
 
 import argparse
 import os

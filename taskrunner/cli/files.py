@@ -1,4 +1,4 @@
-"""The verbs about what is kept: prune, backup, restore."""
+"""The verbs for history and database: prune, backup, restore."""
 
 import argparse
 from typing import Any

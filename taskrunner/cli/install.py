@@ -1,4 +1,4 @@
-"""The verbs that let a clock call us, and those that look whether one does: install, uninstall, doctor."""
+"""The verbs that set up and check the clock: install, uninstall, doctor."""
 
 import argparse
 import sys

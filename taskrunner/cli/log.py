@@ -1,4 +1,4 @@
-"""The verb that shows what runs write: log."""
+"""The verb that shows the output of runs: log."""
 
 import argparse
 import time

@@ -1,4 +1,4 @@
-"""The command line: a parser, one call on the door, text, an exit code.
+"""The command line: a parser, one call of the library, text, an exit code.
 
 Each verb is declared beside what it does, in the module of its kind, which is imported when the verb is called. Data
 goes to stdout, everything else to stderr; an error is one sentence with an exit code of `errors`.
@@ -33,7 +33,7 @@ VERBS = {
     "set": "define",
     "show": "tasks",
     "list": "tasks",
-    "next": "coming",
+    "next": "tasks",
     "enable": "tasks",
     "disable": "tasks",
     "remove": "tasks",
@@ -43,13 +43,13 @@ VERBS = {
     "log": "log",
     "explain": "runs",
     "stats": "runs",
-    "env": "environment",
+    "env": "tasks",
     "tick": "clock",
     "daemon": "clock",
     "status": "clock",
     "hold": "clock",
     "resume": "clock",
-    "metrics": "metrics",
+    "metrics": "clock",
     "notify": "notify",
     "backup": "files",
     "restore": "files",

@@ -1,6 +1,6 @@
-"""What is said to a word that is no verb here: the verb that other programs have under that name, or one that is alike.
+"""Advice for an unknown verb: our verb for a word of other programs, or a similar one.
 
-It is only said. No verb is ever done for a word that was not it, and none that takes something away is guessed.
+It only prints advice: no verb is run for a similar word, and no verb that deletes something is suggested by similarity.
 """
 
 from taskrunner import errors

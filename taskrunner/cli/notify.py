@@ -1,4 +1,4 @@
-"""The verb about those who are told: notify."""
+"""The verb for notifications: notify."""
 
 import argparse
 from typing import Any

@@ -1,4 +1,4 @@
-"""How far long work has come, on a line of its own on stderr, for people who watch a terminal; nothing elsewhere."""
+"""Progress of long work on one line of stderr, on a terminal only."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""A page that is drawn again and again on a terminal, until a person has seen enough.
+"""A page that is redrawn on a terminal until the user quits.
 
 It owns the terminal meanwhile and puts it back, whatever ends it. It must not know what is on the page.
 """

@@ -1,6 +1,6 @@
-"""The option --watch of verbs that show a page: it is drawn again and again.
+"""The option --watch: redraw a page until the user quits.
 
-The door to `screen`, which is imported where somebody watches, and nowhere else.
+`screen` is imported only when it is used.
 """
 
 import argparse

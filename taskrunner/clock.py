@@ -1,4 +1,4 @@
-"""What this host says about time: the wall clock, the boot, the local zone and its zone data.
+"""Time on this host: the wall clock, the boot, the local zone and its zone data.
 
 The only reader of wall time. Everybody else is given instants; they are aware and in UTC, and in the store
 they are integer milliseconds since the epoch.

@@ -1,4 +1,4 @@
-"""What is asked of the clock: ticks, holds, how things stand, and the entries that call us."""
+"""Calls for ticks, pauses, status, metrics and the installation of a clock."""
 
 from __future__ import annotations
 

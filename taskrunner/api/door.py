@@ -1,4 +1,4 @@
-"""The opened home behind the door, and what every part of it needs."""
+"""The base of `TaskRunner`: the opened home, and helpers of all its parts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Door:
 
     @property
     def snapshot(self) -> str | None:
-        """Why the answers were those of a store as it was when last closed, None when they were not.
+        """The reason why answers came from a snapshot of the database, None when they did not.
 
         That is so where the store can be read but not written, as on a disk that is full.
         """

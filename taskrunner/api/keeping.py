@@ -1,4 +1,4 @@
-"""What is asked of the store as a whole: prune, back up, restore."""
+"""Calls for the database as a whole: prune, back up, restore."""
 
 from __future__ import annotations
 

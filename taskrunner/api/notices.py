@@ -1,4 +1,4 @@
-"""What is asked about those who are told: the channels, the outbox, and whether a message arrives."""
+"""Calls for notifications: channels, the outbox, test messages."""
 
 from __future__ import annotations
 

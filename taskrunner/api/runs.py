@@ -1,4 +1,4 @@
-"""What is asked about slots and runs: what comes, what ran, and why or why not."""
+"""Calls for slots and runs: coming slots, history, output, explanations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one door: everything taskrunner can do, for the command line, for web applications and for strangers.
+"""`TaskRunner`: everything taskrunner can do, for the command line, web applications and other programs.
 
     runner = TaskRunner()
     runner.add("report", ["/opt/report.sh"], Every("1d"))

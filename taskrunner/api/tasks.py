@@ -1,4 +1,4 @@
-"""What is asked about tasks: add, change, enable, disable, remove."""
+"""Calls for tasks: add, change, enable, disable, remove."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both clocks need to change a file of the host: read, kept, written whole, shown as a difference."""
+"""Files of the host that cron and systemd read: read, keep a copy, write atomically, show as a diff."""
 
 import difflib
 import os
@@ -26,7 +26,7 @@ class Entry:
 
 @record
 class Fitted:
-    """What was changed, or would be: a unified diff, empty when there was nothing to do, and sentences about it."""
+    """The result of an installation: a unified diff, empty when nothing changes, and sentences about it."""
 
     diff: str
     told: list[str] = field(default_factory=list)

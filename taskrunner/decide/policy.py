@@ -1,4 +1,4 @@
-"""What becomes of the slots that are open: pure decisions, one per slot or per row of folded slots.
+"""Decisions about open slots: pure functions, one decision per slot or per row of folded slots.
 
 Values in, values out: it knows no store, no clock and no process. The rules are those of docs/explanation/time.md.
 """

@@ -1,4 +1,4 @@
-"""How a run ended, and whether its slot is tried again: pure decisions about outcomes.
+"""Verdicts on outcomes: the final state of a run, and whether its slot is retried; pure functions.
 
 It must not know the store, nor what other runs there are.
 """

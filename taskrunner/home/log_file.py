@@ -1,4 +1,4 @@
-"""What taskrunner did, in its own words: a file in the home, or the journal or syslog by choice.
+"""The log of taskrunner itself: a file in the home, or the journal or syslog.
 
 Lines are kept until their caller says that what they tell is true, committed that is, and written together. Several
 processes write to the file side by side, whole lines each. Failing to is ignored: the tasks matter more than what

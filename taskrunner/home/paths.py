@@ -1,4 +1,4 @@
-"""Where one taskrunner lives: finding its folder, naming what is in it, checking that it is private.
+"""The home folder: finding it, naming the files in it, checking that it is private.
 
 The ground floor of the idle path: it needs `os` alone, and besides `config` it is the only reader of the
 environment. It must not know what the files hold.

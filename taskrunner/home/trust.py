@@ -1,4 +1,4 @@
-"""Who can change a file besides those who may: its owner, its mode, and the folders and links that lead to it.
+"""Checks that nobody else can change a file: its owner, its mode, and the folders and links that lead to it.
 
 For files that decide what runs or what it is given. It must not know what the files hold.
 """

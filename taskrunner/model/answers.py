@@ -1,4 +1,4 @@
-"""What is answered when somebody asks: frozen records that no tick needs.
+"""Answers of the library: frozen records that no tick needs.
 
 They stand apart from `model` since making a record costs more time at a program's start than using it.
 """
@@ -22,7 +22,7 @@ class Upcoming:
 
 @record
 class Collision:
-    """What may get in the way of a slot, in words: `what`; `tasks` are those that do.
+    """A possible delay of a slot: `what` says why in words; `tasks` are the tasks that cause it.
 
     `kind` is together (they start with it), running (they may still run), itself (its own run before may), group or
     capacity (what it waits for is full).
@@ -49,7 +49,7 @@ class Entry:
 
 @record
 class Line:
-    """What became of the slots of a task: by the number of a span of time, the worst state and how many runs."""
+    """The slots of a task in a graph: by the number of a time span, the worst state and the number of runs."""
 
     task: str
     marks: dict[int, tuple[State, int]]
@@ -66,7 +66,7 @@ class Graph:
 
 @record
 class Status:
-    """How things stand: what runs, waits and fails, what comes next, and whether the clock is alive."""
+    """The status of a home: running, pending and failing runs, the next slots, and whether ticks arrive."""
 
     last_tick: datetime | None
     clock: str | None
@@ -104,7 +104,7 @@ class Checkup:
 
 @record
 class Explained:
-    """What became of a slot and why, or of several from `first_slot` to `slot` that were handled as one.
+    """The result of a slot and its reason, or of several from `first_slot` to `slot` that were handled as one.
 
     `state` and `run` (the id of its last attempt) are None where there is no row. `slot` is None where a task
     waits for something that has no instant yet.
@@ -119,7 +119,7 @@ class Explained:
 
 @record
 class Explanation:
-    """Why a task ran, or did not: slots, gaps and changes, each oldest first.
+    """An explanation of why a task ran or did not: slots, gaps and changes, each oldest first.
 
     `cut` says that there are more slots than are told; `schedule` is in words, `tz` its zone.
     """
@@ -135,7 +135,7 @@ class Explanation:
 
 @record
 class Figures:
-    """What the runs of one task, or of all, come to; `duration_*` and `late_median` are in seconds.
+    """Statistics of the runs of one task, or of all; `duration_*` and `late_median` are in seconds.
 
     `runs` started and ended; `skipped` and `missed` never did, nor did some that were `cancelled`. Of those that
     ended by themselves or at their timeout, `success_rate` is the share that succeeded, from 0 to 1. `streak` is
@@ -173,7 +173,7 @@ class Stats:
 
 @record
 class Planned:
-    """What becomes of one task when files are applied, and what follows from it, a phrase each.
+    """The change of one task by applying files, and its consequences, one phrase each.
 
     `action` is add, change, remove or keep.
     """
@@ -185,7 +185,7 @@ class Planned:
 
 @record
 class Plan:
-    """What applying files, or importing a crontab, changed, or with `dry_run` would change; by name."""
+    """The changes by applying files or importing a crontab, or with `dry_run` the planned ones; by name."""
 
     tasks: list[Planned]
     dry_run: bool = False
@@ -201,7 +201,7 @@ CALLS_US = "it calls taskrunner itself"  # of a line that is left alone
 
 @record
 class ImportedLine:
-    """What becomes of one line of a crontab: `action` is add, change, keep (it is a task already), leave or remove.
+    """The result for one line of a crontab: `action` is add, change, keep (already a task), leave or remove.
 
     Removed is the task whose line is gone. `differing` is how many slots of the next two years are not those of Debian's cron, None when there are none to
     compare; `notes` say what else is to be known, or why the line is left alone.
@@ -218,7 +218,7 @@ class ImportedLine:
 
 @record
 class Import:
-    """What importing a crontab did, or with `dry_run` would do, line by line; `told` is about all of it."""
+    """The result of importing a crontab, or with `dry_run` the planned one, line by line; `told` is about all of it."""
 
     source: str
     lines: list[ImportedLine]
@@ -234,7 +234,7 @@ class Import:
 
 @record
 class Piece:
-    """What was seen of a run: `what` is started or ended, `told` in a sentence, or output, which is in `data`."""
+    """An event of a followed run: `what` is started or ended, with the sentence `told`, or output, which is in `data`."""
 
     what: str
     run: Run
@@ -244,7 +244,7 @@ class Piece:
 
 @record
 class Trace:
-    """What an output ends with, None where that tells nothing, and how many bytes were left out as it was too large."""
+    """The last line of an output, None where it says nothing, and the number of bytes that were cut."""
 
     last_line: str | None = None
     left_out: int = 0
@@ -252,7 +252,7 @@ class Trace:
 
 @record
 class Environment:
-    """What the next run of a task sees when it is started now.
+    """The environment of a task: command, variables, directory, user, umask.
 
     `command` are the words that are executed, `program` the file of the first, None when it is not found.
     """
@@ -289,7 +289,7 @@ class Told:
 
 @record
 class Delivery:
-    """What became of one message, or of several that went together: `error` is None when the channel took it."""
+    """The result of sending one message, or several together: `error` is None when the channel accepted it."""
 
     channel: str
     event: str

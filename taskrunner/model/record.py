@@ -25,7 +25,7 @@ class Made:
 
 
 class Form(NamedTuple):
-    """What is known of a class of records; `check` is its `__post_init__`."""
+    """The description of a class of records; `check` is its `__post_init__`."""
 
     names: tuple[str, ...]
     size: int
@@ -182,7 +182,7 @@ FROZEN = {"__eq__": _equal, "__hash__": _hash, "__setattr__": _refuse, "__delatt
 
 
 class ForOthers:
-    """What `dataclasses`, and those who use it, look for in a class: made when they do."""
+    """The attributes that `dataclasses` and its users look for in a class, made on demand."""
 
     def __get__(self, _: object, kind: Any) -> dict[str, Any]:
         """Return the fields as that module knows them."""

@@ -13,7 +13,7 @@ from taskrunner.model.record import field, record
 
 
 class Kind(StrEnum):
-    """How a task comes due."""
+    """Kinds of schedule."""
 
     CRON = "cron"  # a five-field expression
     EVERY = "every"  # an interval counted from an anchor
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """Where a run stands; all but the first two are final."""
+    """States of a run; all but the first two are final."""
 
     PENDING = "pending"  # claimed, not started yet
     RUNNING = "running"  # handed to a supervisor
@@ -43,7 +43,7 @@ NOT_RUN = (State.SKIPPED, State.MISSED)
 
 
 class Trigger(StrEnum):
-    """Why there is a run."""
+    """Reasons to start a run."""
 
     SCHEDULE = "schedule"  # its slot came due (also at boot)
     CATCH_UP = "catch-up"  # as before, but late, or standing for several slots
@@ -53,7 +53,7 @@ class Trigger(StrEnum):
 
 
 class CatchUp(StrEnum):
-    """What becomes of slots that came due while no tick came."""
+    """Handling of slots that came due while no tick came."""
 
     LAST = "last"  # the newest runs and stands for all
     ALL = "all"  # each runs, oldest first, within a limit
@@ -61,7 +61,7 @@ class CatchUp(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What becomes of a slot while the task still runs."""
+    """Handling of a slot while the task still runs."""
 
     SKIP = "skip"  # it is skipped
     QUEUE = "queue"  # it waits; only the newest does
@@ -70,14 +70,14 @@ class Overlap(StrEnum):
 
 
 class OnLost(StrEnum):
-    """What becomes of a slot whose run was lost."""
+    """Handling of a slot whose run was lost."""
 
     FAIL = "fail"  # nothing more
     RETRY = "retry"  # a further attempt is made
 
 
 class After(StrEnum):
-    """Which ends of the parent's runs start a task that comes after it."""
+    """Results of a run that start the task after it."""
 
     SUCCEEDED = "succeeded"  # only a success
     FAILED = "failed"  # failed, timed out or lost
@@ -86,7 +86,7 @@ class After(StrEnum):
 
 @record
 class Task:
-    """What to run and when, as its owner wrote it, and what the store knows of it besides."""
+    """A task: command, schedule and options as defined, and its current state."""
 
     id: int
     name: str
@@ -155,7 +155,7 @@ class Task:
 
 @record
 class Run:
-    """What became of one slot, or of one manual start; `coalesced` slots from `first_slot` to `slot`.
+    """The record of one slot, or of one manual start; it stands for `coalesced` slots from `first_slot` to `slot`.
 
     `ready` is the instant before which a pending run is not started: a retry waits, a jitter delays. Of an output that
     was too large `left_out` bytes are not kept, from the byte `cut_at` on.
@@ -218,7 +218,7 @@ class Command:
 
 @record
 class Terms:
-    """What a task says of how its runs end: when they are stopped, what is kept of them, what is a success."""
+    """The terms of a run: its time limits, the retained output, and the definition of success."""
 
     timeout: timedelta | None
     max_silence: timedelta | None
@@ -245,7 +245,7 @@ _terms = lru_cache(maxsize=256)(Terms)
 
 @record
 class Outcome:
-    """How a command ended: an exit code or a signal, or the `error` that kept it from starting.
+    """The outcome of a command: an exit code or a signal, or the `error` that prevented its start.
 
     `cpu_seconds` is user and system time together; `peak_memory` is in bytes, None when not to be told.
     """
@@ -265,7 +265,7 @@ NOTHING = Outcome()  # of a run that has no process to tell of
 
 @record
 class End:
-    """How a run ended, as it is recorded: `size` counts the bytes of output, `output` is all of it when that is small.
+    """The end of a run as it is recorded: `size` counts the bytes of output, `output` holds them when they are few.
 
     Of an output that was too large `left_out` bytes are not kept, from the byte `cut_at` on.
     """
@@ -307,7 +307,7 @@ class Hold:
 
 @record
 class Process:
-    """How the process of a running run can be recognised by those who did not start it, and what they did to its output.
+    """The identity of the process of a running run, for other supervisors, and their changes to its output.
 
     The file of that may have a mark at `cut_at`, for `left_out` bytes.
     """
@@ -328,7 +328,7 @@ class Process:
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """Severity of a finding."""
 
     OK = "ok"  # as it should be
     WARNING = "warning"  # tasks run, but something is not right
@@ -346,7 +346,7 @@ class Gap:
 
 @record
 class Change:
-    """What was done to a task, or to the store as a whole, and by whom."""
+    """A change of a task, or of the database as a whole, and its author."""
 
     at: datetime
     what: str
@@ -363,7 +363,7 @@ def untold(what: str, done: int, total: int | None) -> None:
 
 @record
 class Pruned:
-    """What was removed because it is older or larger than what is kept, or with `dry_run` would be.
+    """The history deleted by the retention settings, or with `dry_run` the amount that would be deleted.
 
     `bytes` are those of the outputs, `freed` those that the disk has back. `refused` says why nothing was removed
     for its age, None when the clock can be relied on.
@@ -379,7 +379,7 @@ class Pruned:
 
 
 class Action(StrEnum):
-    """What a tick does about a slot."""
+    """Decisions of a tick about a slot."""
 
     RUN = "run"  # it starts at once
     WAIT = "wait"  # it starts when there is room for it, or when its delay is over
@@ -409,7 +409,7 @@ class Open:
 
 @record
 class Decision:
-    """What is done about a span of slots of one task, and why.
+    """The decision about a span of slots of one task, and its reason.
 
     `stops` are the runs that end for it; a run that it makes does not start before `ready`.
     """
@@ -449,7 +449,7 @@ class Posted:
 
     @property
     def state(self) -> str:
-        """What became of it: waiting, sent or given up."""
+        """The state of the message: waiting, sent or given up."""
         if self.sent is not None:
             return "sent"
         return "given up" if self.due is None else "waiting"

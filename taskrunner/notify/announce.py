@@ -1,4 +1,4 @@
-"""What is to be told of a run, and to whom: rules of the task and of the configuration into rows of the outbox.
+"""Notifications about runs: the rules of the task and of the configuration, turned into rows of the outbox.
 
 Everything here runs inside the transaction that records what is told, so that no message is lost and none is made
 up. What goes on is told once: a failure again only after the `repeat` of its channel, then the recovery. It must

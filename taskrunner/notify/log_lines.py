@@ -1,4 +1,4 @@
-"""What runs and ticks leave in the log: the words, and how urgent they are.
+"""Log lines of runs and ticks: their text and their level.
 
 It keeps the lines; whoever commits what they tell has them written.
 """

@@ -1,4 +1,4 @@
-"""What a message says: a line, a page, a document, variables; of one run, or of many at once.
+"""The text of a message: a line, a page, a document, variables; about one run, or several at once.
 
 It must not know how any of it is sent.
 """
@@ -26,7 +26,7 @@ TEST = "test"  # the event of a message that is sent to see whether it arrives
 
 @record
 class Message:
-    """What is to be told of one run; of a test there is no run."""
+    """A message about one run; a test message has none."""
 
     event: str
     summary: str

@@ -1,4 +1,4 @@
-"""What a monitoring system asks of one home, as OpenMetrics or as a file for node_exporter's textfile collector.
+"""Metrics of one home, as OpenMetrics or as a file for node_exporter's textfile collector.
 
 Counters are those of the store's tallies: they survive pruning, and cost the same however many runs there are. It
 reads and never writes to the store. It must not know what is good or bad: alert rules belong to who watches.

@@ -1,4 +1,4 @@
-"""What is kept of an output that is larger than its limit: the head, a mark, and the newest tail.
+"""Output beyond its limit: keep the head, a mark, and the newest tail.
 
 While the output grows the middle is cut out of its file: a hole is punched, so that offsets stay and nobody who
 writes or reads has to know. Where the file system cannot do that the tail is moved up behind a mark. A reader's
@@ -53,7 +53,7 @@ class Gap:
 
 @record
 class Excerpt:
-    """What is kept of the `written` bytes of an output: those before `head`, and those from `tail` to `end`.
+    """The retained part of `written` bytes of output: those before `head`, and those from `tail` to `end`.
 
     All three are places in the file. Nothing is left out when `head` is the `end`.
     """

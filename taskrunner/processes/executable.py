@@ -1,4 +1,4 @@
-"""Why the kernel does not execute a file, or the interpreter that its first line names (execve(2)).
+"""Reasons why the kernel does not execute a file, or the interpreter that its first line names (execve(2)).
 
 What it answers, "No such file or directory" of a script that is there, helps nobody. It must not know tasks.
 """

@@ -1,4 +1,4 @@
-"""Where the output of runs lives: a file while the child writes, later the store, the file, or nothing.
+"""Storage of output: a file while the child writes, later the database, the file, or nothing.
 
 A supervisor keeps a few slot files in `output/` and uses them again: making and deleting one per run is what
 costs on a file system. Small output moves into the store when the run ends; larger output keeps the file,

@@ -13,7 +13,7 @@ TOOLS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
 
 @record
 class Said:
-    """What a program of the system said, and its exit code."""
+    """The output and the exit code of a program of the system."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""How a command becomes a process: its limits, its user, its descriptors, and why it could not start."""
+"""Start a command as a process: its limits, its user, its descriptors, and the reason of a failed start."""
 
 import errno
 import os

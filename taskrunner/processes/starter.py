@@ -46,7 +46,7 @@ Wish = tuple[
 
 
 class Started(NamedTuple):
-    """What came of a start: the process id, None when there is none, its pidfd, when, monotonic, and what was wrong."""
+    """The result of a start: the process id, None without one, its pidfd, the monotonic time, and the fault."""
 
     key: int
     pid: int | None = None
@@ -56,7 +56,7 @@ class Started(NamedTuple):
 
 
 class Actions:
-    """What a new process does first: its three files, its directory, nothing else open."""
+    """The first actions of a new process: open its three files, change the directory, close everything else."""
 
     def __init__(self, output: int, cwd: str) -> None:
         """Take the descriptor of the output, whose file is opened anew (see `spawn`), and the directory."""

@@ -1,4 +1,4 @@
-"""An agenda for people: what comes, day by day, with what collides marked; and the same for programs."""
+"""Agenda of coming slots, day by day, with collisions marked, for people; and the same as JSON."""
 
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""What became of slots as marks on a line of time, for people; and the same for programs."""
+"""Graph of past slots as marks on a time line, for people; and the same as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How text for people looks: columns, colours, zones, and what a terminal must not be shown."""
+"""Layout of text for people: columns, colours, zones, and escaped control characters."""
 
 import json
 import re
@@ -48,12 +48,12 @@ class Column:
 
     @property
     def width(self) -> int:
-        """How many columns of a terminal it takes."""
+        """The number of terminal columns."""
         return max(wide(cell) for cell in (self.head, *self.cells))
 
 
 class Page:
-    """How text for people looks: the zone of its times, its width, whether it has colours, and the present."""
+    """The layout of a page: the zone of its times, its width, whether it has colours, and the present."""
 
     def __init__(
         self, tz: str, now: datetime, width: int | None = None, colour: bool = False

@@ -1,4 +1,4 @@
-"""Single values as they are typed: lengths, sizes, groups, limits; and what of them is secret."""
+"""Single values as they are typed: lengths, sizes, groups, limits; and masks for secret ones."""
 
 import json
 import re

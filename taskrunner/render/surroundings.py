@@ -1,4 +1,4 @@
-"""What a task sees, as text and as documents: its variables, and how they differ from somebody else's."""
+"""The environment of a task as text and JSON, and its differences from the caller's."""
 
 from __future__ import annotations
 

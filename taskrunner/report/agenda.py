@@ -1,4 +1,4 @@
-"""What comes in the next days, and what gets in each other's way there.
+"""Agenda of the coming days, with possible collisions.
 
 Pure: slots, usual durations and limits in, an agenda out. It must know neither the store nor the clock. How long a
 task takes is a guess from its past; one without a past is taken to end at once.
@@ -15,7 +15,7 @@ from taskrunner.model.values import Overlap, Task
 
 @mutable
 class Load:
-    """What is expected to run at an instant, by how long tasks usually take, in seconds, and the limits on it."""
+    """The expected load at an instant, from the usual durations of tasks in seconds, and the limits on it."""
 
     tasks: Mapping[str, Task]
     usual: Mapping[str, float | None]

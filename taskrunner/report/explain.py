@@ -1,4 +1,4 @@
-"""Why a task ran or did not, slot by slot, in sentences.
+"""Explanations of why a task ran or did not, slot by slot, in sentences.
 
 Pure: what is known of a task goes in as a `Case`, what became of its slots comes out. It must not know the
 store; `why` asks it.

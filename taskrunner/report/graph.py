@@ -1,4 +1,4 @@
-"""What became of the slots of some days, as marks on a line of time for each task.
+"""Graph data: the slots of some days as marks on a time line for each task.
 
 `graph` asks the store and the rest is pure. The line is cut into spans of equal length by the clocks of a zone, so
 that a day begins at its midnight also when clocks change; of all that a span has, the worst is its mark.

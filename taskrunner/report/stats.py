@@ -1,4 +1,4 @@
-"""What the runs come to: counts, rates, medians and streaks over a span of time.
+"""Statistics of runs: counts, rates, medians and streaks over a time span.
 
 `stats` asks the store and the rest is pure: counts and ordered lengths in, figures out. It must not write.
 """
@@ -21,7 +21,7 @@ ALL = None  # stands for all tasks together, where others have their name
 
 @mutable
 class Sum:
-    """What the runs of one name, or of all, come to so far."""
+    """Running totals of one task name, or of all."""
 
     states: Counter[State] = field(default_factory=Counter)
     runs: int = 0

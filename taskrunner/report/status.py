@@ -1,4 +1,4 @@
-"""What comes, and how things stand: answers that only read.
+"""Status and coming slots: answers that only read.
 
 It must not write, nor start anything.
 """

@@ -1,4 +1,4 @@
-"""What the output of a run tells beside its reason: how it ends, and whether all of it is there.
+"""The last line of a run's output, and the number of bytes that were cut.
 
 It must not write, nor wait for what is still written.
 """

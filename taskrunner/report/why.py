@@ -1,4 +1,4 @@
-"""Why a task ran or did not: what the store knows is put together, and `explain` finds the words.
+"""Facts for an explanation, collected from the database; `explain` finds the words.
 
 It must not write, nor start anything.
 """

@@ -1,1 +1,1 @@
-"""When a task is due: schedules as pure values, and what they are made of: expressions, zones, instants, lengths of time."""
+"""Schedules as pure values, and their parts: expressions, zones, instants, lengths of time."""

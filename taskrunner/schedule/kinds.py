@@ -1,4 +1,4 @@
-"""When a task is due, as a value: text in, slots out.
+"""Schedules as values: text in, slots out.
 
 A slot is an instant in UTC. Each kind of schedule answers one question, `next_after(moment)`, and
 the answer does not depend on how the moment was reached (docs/explanation/time.md has the rules).
@@ -65,7 +65,7 @@ class Cron:
 
     @property
     def meaning(self) -> Expression:
-        """What the expression says, in numbers."""
+        """The meaning of the expression, in numbers."""
         return expression.meaning(self.expression)
 
     @property
@@ -223,7 +223,7 @@ class At:
 
     @property
     def note(self) -> str | None:
-        """What is odd about the wall time in its zone, or None."""
+        """A note about an unusual wall time in its zone, or None."""
         wall = read(self.text)
         return note(wall, self.tz) if self.tz is not None and wall.tzinfo is None else None
 

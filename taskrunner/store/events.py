@@ -63,7 +63,7 @@ class Facts(Part):
 
 
 class Events(Part):
-    """What happened: changes of tasks, gaps and steps of the clock, pauses, errors."""
+    """Events: changes of tasks, gaps and steps of the clock, pauses, errors."""
 
     def add(self, event: Event, task_id: int | None = None) -> None:
         """Write an event."""

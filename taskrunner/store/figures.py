@@ -1,4 +1,4 @@
-"""What `stats` asks of the store: how many runs ended how, and their lengths of time in order of size.
+"""Queries for `stats`: counts of runs by state, and their durations in order of size.
 
 Each answer is one pass over the runs of a span of time. What grows with their number is given row by row, never
 as a list. What the figures mean is none of its business.
@@ -33,7 +33,7 @@ PUNCTUAL = "+trigger <> 'manual' AND attempt = 1"
 
 @record
 class Scope:
-    """Which runs are meant: of these tasks, or of all, that ended in a span of time, both ends included."""
+    """A selection of runs: of these tasks, or of all, that ended in a time span, both ends included."""
 
     ids: tuple[int, ...] | None = None
     since: datetime | None = None
@@ -65,7 +65,7 @@ class Known:
 
 @record
 class Count:
-    """How many runs of a task ended in one state; `punctual` ones have a lateness, `last` is its newest end.
+    """The number of runs of a task that ended in one state; `punctual` ones have a lateness, `last` is the newest end.
 
     `duration` is that of the run that ended last, in milliseconds.
     """
@@ -81,7 +81,7 @@ class Count:
 
 @record
 class Tally:
-    """What all runs of a task that ever ended in one state come to; lengths of time are milliseconds."""
+    """Totals of all runs of a task that ever ended in one state; lengths of time are milliseconds."""
 
     task_id: int
     state: State
@@ -98,7 +98,7 @@ class Tally:
 
 @record
 class Standing:
-    """How a task stands that is not removed; instants are milliseconds."""
+    """The state of a task that is not removed; instants are milliseconds."""
 
     id: int
     name: str

@@ -1,4 +1,4 @@
-"""How a store is, looked at without using it: it may be locked, damaged, newer than we are, or no store at all."""
+"""Health of the database, checked without using it: it may be locked, damaged, too new, or not a database at all."""
 
 import os
 import sqlite3
@@ -15,7 +15,7 @@ MOST_FAULTS = 5
 
 @record
 class Health:
-    """What a store looks like from outside; sizes in bytes."""
+    """The health of a database seen from outside; sizes in bytes."""
 
     size: int
     log: int  # of the write-ahead log

@@ -16,7 +16,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 @record
 class OpenHome:
-    """What one taskrunner consists of; `clock` returns an aware datetime.
+    """An opened home; `clock` returns an aware datetime.
 
     It `goes_on` by itself, unless it is in a test's hand: then nobody waits for an instant to come.
     """

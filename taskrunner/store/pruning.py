@@ -1,4 +1,4 @@
-"""What of the history is old enough to go, and the rows taken out of the store, a few at a time.
+"""Pruning: select old history, and delete its rows a few at a time.
 
 Which ages and sizes those are, it is told; files beside the store are none of its business.
 """

@@ -1,4 +1,4 @@
-"""What a command leaves when it has ended: how it ended, and its output, read and put where it belongs."""
+"""Outcomes: read the result and the output of an ended command, and store them."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -39,7 +39,7 @@ LARGEST_NUMBER = 2**63  # the store takes none from here on
 
 @record
 class Spooled:
-    """How a run ended, as its supervisor saw it; `size` counts the bytes of output that were written."""
+    """The end of a run as its supervisor saw it; `size` counts the bytes of output that were written."""
 
     run: int
     supervisor: str

@@ -20,7 +20,7 @@ PATIENCE = 2.0  # seconds that other writers keep a supervisor from looking afte
 
 @mutable
 class Stop:
-    """How far we are with one run; `kill_at` is monotonic seconds."""
+    """The progress of stopping one run; `kill_at` is monotonic seconds."""
 
     kill_at: float
     told: bool = False  # it was there to be sent TERM

@@ -1,4 +1,4 @@
-"""What is odd about a line of a crontab: it is no mistake to cron, but hardly what its owner means.
+"""Warnings about a crontab line that is valid for cron, but hardly intended.
 
 Pure: lines in, sentences out.
 """

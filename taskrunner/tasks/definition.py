@@ -1,4 +1,4 @@
-"""What a task is made of: a request to add or change one, checked and put into columns.
+"""Definitions of tasks: check a request to add or change one, and turn it into columns.
 
 Everything that could be wrong is found here, before anything is written.
 """

@@ -1,4 +1,4 @@
-"""What comes in from task files and crontabs, and goes out to them.
+"""Import from task files and crontabs, and export to them.
 
 Texts are read and put into definitions here; what these change is for `plan`.
 """

@@ -1,4 +1,4 @@
-"""Where the function of a Python task is, found without importing anything: what is imported may do anything.
+"""Find the function of a Python task without importing it, as an import can run any code.
 
 It must not know tasks.
 """

@@ -1,4 +1,4 @@
-"""What on this host will keep a task from starting as it stands, found without starting it.
+"""Obstacles on this host to starting a task, found without starting it.
 
 It looks with the environment and in the directory that the task will have. It must not know the store.
 """

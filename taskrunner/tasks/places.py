@@ -1,4 +1,4 @@
-"""Where things stand in a text of TOML: the line of each table and key, which `tomllib` does not tell."""
+"""Positions in a TOML text: the line of each table and key, which `tomllib` does not give."""
 
 import tomllib
 from typing import Any

@@ -1,4 +1,4 @@
-"""What applying task files would change, told by its consequences, and the change itself.
+"""Plan of applying task files: the changes, their consequences, and their execution.
 
 The same code makes the plan and carries it out: a dry run only leaves the last step undone. It must not know
 where definitions come from.
@@ -31,7 +31,7 @@ NOTHING = Found(())
 
 @record
 class Step:
-    """What is done to one task: which columns are written, and what is told of it."""
+    """One step of a plan: the task, the columns to write, and the phrases about it."""
 
     planned: Planned
     old: Task | None

@@ -1,4 +1,4 @@
-"""What a task file may say of a task, what it says of one, and what is wrong with that."""
+"""Task files: the known keys, their values, and the faults in them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ DASHED = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 
 @record
 class Fault:
-    """What is wrong in a file, and where; `known` when it is wrong on any machine."""
+    """A fault in a file and its line; `known` when it is wrong on any machine."""
 
     place: str
     line: int
@@ -55,7 +55,7 @@ class Definition:
 
 @record
 class Found:
-    """What the files of these `sources` define, what is wrong with them, and the names of all tasks, good or not."""
+    """The tasks that the files of these `sources` define, their faults, and the names of all tasks, good or not."""
 
     definitions: Sequence[Definition]
     faults: Sequence[Fault] = ()

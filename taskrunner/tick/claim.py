@@ -39,7 +39,7 @@ class Evaluated:
 
 @mutable
 class Visit:
-    """What one visit of the clock decided, and what came of it."""
+    """The decisions of one tick, and their results."""
 
     at: datetime
     idle: bool = False

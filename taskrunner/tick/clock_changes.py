@@ -1,4 +1,4 @@
-"""What the wall clock did since the last tick: gaps, steps back, new zone data; and the slots that this makes wrong.
+"""Changes of the wall clock since the last tick (gaps, steps back, new zone data), and the slots to correct.
 
 Runs under the tick lock, with transactions of its own.
 """

@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 @record
 class Wishes:
-    """What a daemon is asked to do: how often, for how long, after what, and whom to tell."""
+    """The settings of a daemon: interval, grace, services to wait for, and functions to report to."""
 
     interval: timedelta  # between two visits
     grace: timedelta  # for runs to end at a stop

@@ -1,4 +1,4 @@
-"""What a tick would decide at an instant: the same decisions, and nothing written."""
+"""Dry run of a tick: the same decisions at an instant, with nothing written."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress

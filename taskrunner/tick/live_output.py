@@ -1,4 +1,4 @@
-"""What all runs write as it comes, and when each starts and ends: for who watches a whole store.
+"""Live output of all runs, with their starts and ends.
 
 It looks at the store again and again, since any process may write to it. It must not write, nor print.
 """

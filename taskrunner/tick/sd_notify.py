@@ -1,4 +1,4 @@
-"""What the daemon tells the program that keeps it running, in the words of sd_notify(3).
+"""State of the daemon for its service manager, in the protocol of sd_notify(3).
 
 Whoever keeps nobody running gives no socket, and then nothing is said. Not being heard is no error: the tasks
 matter more than those who watch. It must not know what a task, a run or a store is.

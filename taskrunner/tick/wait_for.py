@@ -1,4 +1,4 @@
-"""What the daemon waits for before its first tick: a port that answers, a file that is there.
+"""Conditions for the first tick of a daemon: a port that answers, a file that exists.
 
 It must not know homes and stores: what is awaited may be the disk that they are on.
 """

@@ -1,4 +1,4 @@
-"""How much of the history is kept: runs by age and number, outputs by size; the disk gets the rest back.
+"""Retention: keep runs by age and number, outputs by size, and free the rest.
 
 All is done in small steps with a short transaction each, so that nobody who claims or records waits for it. A
 working tick takes a few of them at its end, `prune` all at once. What runs, or waits, is never touched.

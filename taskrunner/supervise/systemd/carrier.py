@@ -1,4 +1,4 @@
-"""Who carries runs: the process that started them, or systemd, in a unit of its own for each.
+"""Choice of the process that carries runs: this one, or systemd, in a unit of its own for each run.
 
     transient    a run becomes a unit of systemd
     begin        the first thing that the unit executes: it becomes the command

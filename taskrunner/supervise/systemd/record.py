@@ -34,7 +34,7 @@ FOR_MEMORY = "the kernel killed it for its memory"
 
 @dataclass(frozen=True)
 class Told:
-    """What there is to know of the end of a run; the rest of the machine is `closing_down`."""
+    """The report of systemd on the end of a run; `closing_down` says that the machine shuts down."""
 
     run_id: int
     unit: str

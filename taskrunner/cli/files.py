@@ -23,10 +23,10 @@ from taskrunner.render import documents, spelling, tables
 def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner prune --dry-run\n  taskrunner prune\n"
     parser = declare(
-        verbs, common, "prune", "remove now what of the history is not kept", _prune, examples
+        verbs, common, "prune", "delete history older than the retention settings", _prune, examples
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be removed; writes nothing"
+        "--dry-run", action="store_true", help="show how much would be deleted; deletes nothing"
     )
     with_json(parser)
 
@@ -47,7 +47,7 @@ def _declare_backup(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "backup",
-        "write a checked copy of the store, also while it runs",
+        "back up the database and verify the copy; safe while tasks run",
         _backup,
         examples,
     )
@@ -55,15 +55,15 @@ def _declare_backup(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "file",
         metavar="FILE",
         nargs="?",
-        help="where; a file that is not there yet (default: backups/ in the home, under the time)",
+        help="a new file (default: in backups/ in the home, named after the time)",
     )
     parser.add_argument(
         "--keep",
         metavar="N",
         type=number(10_000),
-        help="afterwards remove all but the newest N of the copies in backups/ that are named by their time",
+        help="then delete all but the newest N backups in backups/ that are named after their time",
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
 
 
 def _backup(args: Any) -> int:
@@ -87,25 +87,25 @@ def _declare_restore(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "restore",
-        "put a copy in the place of the store, which is kept",
+        "restore the database from a backup (the current one is kept aside)",
         _restore,
         examples,
     )
-    parser.add_argument("file", metavar="FILE", help="the copy, as backup wrote it")
+    parser.add_argument("file", metavar="FILE", help="a backup, as `taskrunner backup` writes it")
     parser.add_argument(
         "--skip-missed",
         action="store_true",
         help="count everything due since the backup as done, instead of leaving it to --catch-up",
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument("--quiet", action="store_true", help="print nothing on success")
 
 
 def _restore(args: Any) -> int:
     with door(args) as runner, Progress() as progress:
         done = runner.restore(args.file, skip_missed=args.skip_missed, progress=progress)
     if not args.quiet:
-        kept = "" if done.kept is None else f"; what was there before is {done.kept}"
-        then = "the next tick catches up with the slots since then"
+        kept = "" if done.kept is None else f"; the previous database is kept as {done.kept}"
+        then = "the next tick handles the slots since that backup"
         if args.skip_missed:
             then = f"the slots since then ({done.skipped}) count as done"
         say(f"restored {_told(done.backup)}{kept}; {then}")

@@ -57,7 +57,7 @@ def checkup_page(found: Checkup, width: int | None = None) -> str:
     for each in found.findings:
         lines.append(beside(f"{each.severity:<8} ", visible(each.what), width))
         if each.cure is not None:
-            lines.append(beside(f"{'':8} cure: ", visible(each.cure), width))
+            lines.append(beside(f"{'':8} fix: ", visible(each.cure), width))
     width = max(map(len, found.paths))
     paths = [f"{name:<{width}}  {visible(place)}" for name, place in found.paths.items()]
     return "\n".join([*lines, "", *paths])

@@ -698,9 +698,9 @@ def test_what_a_task_needs_and_is_not_there_is_told(well, tmp_path):
     add(well, "elsewhere", cwd=str(tmp_path / "gone"))
     add(well, "unset", env_file=str(tmp_path / "gone.env"))
     said = found(well, "warning")
-    assert "broken cannot start:  the program '/gone/backup' is not found" in said
-    assert "elsewhere cannot start:  the directory" in said
-    assert "unset cannot start:  the environment file" in said
+    assert "broken cannot start: the program '/gone/backup' is not found" in said
+    assert "elsewhere cannot start: the directory" in said
+    assert "unset cannot start: the environment file" in said
 
 
 def test_a_disabled_task_may_lack_what_it_likes(well):

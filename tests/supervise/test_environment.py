@@ -136,7 +136,7 @@ def test_add_and_doctor_warn_and_add_says_where_the_caller_has_it(home, tools, w
         f"'mytool' is not found on the PATH that the task will see; you have it as {tools}" in err
     )
     out, _, _ = call(home, "doctor")
-    assert "x cannot start:  the program 'mytool' is not found" in out
+    assert "x cannot start: the program 'mytool' is not found" in out
 
 
 def test_the_path_is_that_of_all_layers(runner, home, tools, tmp_path):

@@ -27,7 +27,7 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
     yield from _usable(snapshot.health, paths.path(snapshot.folder, paths.STORE))
     yield from _sizes(snapshot.health, paths.path(snapshot.folder, paths.STORE))
     if snapshot.hold is not None:
-        yield warning(ledger.sentence(snapshot.hold), "`taskrunner resume` ends that")
+        yield warning(ledger.sentence(snapshot.hold), "`taskrunner resume` ends the pause")
 
 
 def _usable(found: Health, place: str) -> Iterator[Finding]:

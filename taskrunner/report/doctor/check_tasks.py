@@ -67,7 +67,7 @@ def _one(snapshot: Snapshot, task: Task) -> Iterator[Finding]:
         yield error(f"{task.name} cannot be evaluated: {problem or task.error}", cure)
     if task.enabled:
         for told in obstacles.obstacles(task, snapshot.settings):
-            yield warning(f"{task.name} cannot start:  {told}", cure)
+            yield warning(f"{task.name} cannot start: {told}", cure)
         for told in obstacles.untold(task, snapshot.settings):
             quiet = f"fix that, or `taskrunner set {task.name} --on-failure '' --notify ''`"
             yield warning(f"{task.name} starts, but {told}", quiet)

@@ -411,7 +411,7 @@ def test_a_run_without_room_names_the_runs_that_hold_it(runner, home, clock):
     write_run(runner, "long", claimed=NOON, started=NOON)
     number = write_run(runner, "report", claimed=NOON)
     assert only(runner.explain(number)).reason == (
-        "it waits: run 3 (running) hold all of max_parallel = 1"
+        "it is waiting: run 3 (running) hold all of max_parallel = 1"
     )
 
 

@@ -16,7 +16,7 @@ from taskrunner import Every, Manual, State, TaskRunner, clock
 from taskrunner.model.values import Outcome
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import SMALL, Rescued, Slots
-from taskrunner.store.rows import LARGEST_ID
+from taskrunner.store.keys import LARGEST_ID
 from taskrunner.supervise import spool
 from taskrunner.upkeep import retention
 from tests.samples import NOON, call, start, wait_for

@@ -307,7 +307,7 @@ def test_a_run_by_hand_is_over_when_its_output_has_been_read(home, tmp_path):
 
 
 def test_runs_by_hand_beside_a_restore_are_recorded_where_they_ran(home, tmp_path):
-    """Runs are started without a pause while a copy is put back; each is in the store or in what is kept."""
+    """Runs are started one after another while a copy is put back; each is in the store or in what is kept."""
     log = tmp_path / "log"
     with TaskRunner(home) as door:
         door.add("x", shell=f"echo $TASKRUNNER_RUN >> {log}", schedule=Manual())
@@ -318,6 +318,7 @@ def test_runs_by_hand_beside_a_restore_are_recorded_where_they_ran(home, tmp_pat
             with TaskRunner(home) as other:
                 while not over.is_set():
                     assert other.run("x").state is State.SUCCEEDED
+                    over.wait(0.05)  # while one goes on a restore is refused
 
         thread = threading.Thread(target=write)
         thread.start()

@@ -136,7 +136,8 @@ def _finish_barely(here: OpenHome, end: End) -> list[Run]:
     """Record that a run has ended, and nothing that follows from it."""
     ended = here.store.runs.finish([end])
     for run in ended:
-        log_lines.ended(here, run)
+        with log_lines.apart(here, f"{run.task}: the end of run {run.id} could not be logged"):
+            log_lines.ended(here, run)
     return ended
 
 

@@ -157,7 +157,7 @@ def test_a_warning_says_what_will_keep_a_task_from_starting(change, said):
 
 
 def test_a_home_folder_that_is_not_there_is_a_warning_unless_the_task_starts_elsewhere(monkeypatch):
-    monkeypatch.setattr(command, "account", lambda user: ("ann", "/no/home"))
+    monkeypatch.setattr(account, "account", lambda user: ("ann", "/no/home"))
     (found,) = obstacles.obstacles(TASK, Config())
     assert "home of ann, '/no/home', which does not exist" in found
     assert obstacles.obstacles(replace(TASK, cwd="/"), Config()) == []

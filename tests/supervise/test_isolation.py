@@ -11,12 +11,13 @@ from taskrunner import Manual, State
 from taskrunner.model.values import Outcome, Process
 from taskrunner.notify import log_lines
 from taskrunner.processes import output
-from taskrunner.store.store import Store
+from taskrunner.store.runs import Runs
 from taskrunner.supervise import follow_up, outcomes, reconcile, spool, supervisor
 from taskrunner.tick import visit
 from taskrunner.upkeep import retention
 from tests.samples import MINUTE, ROOT, program
 
+BAD = 5  # the id of the bad run: three tasks have those before the three runs
 LIMIT = 4444  # the --max-output of the bad task, by which functions that know no task tell it
 WHAT = "seven by nothing"
 
@@ -92,7 +93,7 @@ def test_a_run_that_cannot_be_recorded_ends_with_a_note(three, home, spoil, plac
 
 
 def test_a_run_that_the_store_never_takes_keeps_no_other_from_its_end(three, home, spoil):
-    spoil(Store, "finish")
+    spoil(Runs, "finish")
     three.tick()
     found = {run.task: run.state for run in three.history()}
     assert found == {
@@ -107,7 +108,7 @@ def test_a_run_that_the_store_never_takes_keeps_no_other_from_its_end(three, hom
 def test_a_trigger_in_the_store_is_one_run_s_fault_too(three, home):
     with sqlite3.connect(home / "taskrunner.db") as other:
         other.execute(
-            "CREATE TRIGGER odd BEFORE INSERT ON outputs WHEN new.run_id = 2 "
+            f"CREATE TRIGGER odd BEFORE INSERT ON outputs WHEN new.run_id = {BAD} "
             f"BEGIN SELECT raise(ABORT, '{WHAT}'); END"
         )
     other.close()
@@ -135,7 +136,7 @@ def test_a_run_that_cannot_be_prepared_is_one_failed_row(three, home, spoil, pla
 
 
 def test_an_output_that_cannot_be_bounded_ends_no_supervisor(three, home, spoil):
-    spoil(supervisor.excerpt, "bound")
+    spoil(supervisor.bounded_output, "bound")
     three.set("bad", shell="echo bad; sleep 0.3; echo bad")
     three.tick()
     check(three, home, told=False)
@@ -197,8 +198,8 @@ def test_a_run_that_cannot_be_looked_after_is_not_ended_while_it_may_live(left, 
             "UPDATE processes SET pid = ?, pid_started = ?, pid_namespace = ?",
             (
                 os.getpid(),
-                reconcile.runner.started_ticks(os.getpid()),
-                reconcile.runner.pid_namespace(),
+                reconcile.started_ticks(os.getpid()),
+                reconcile.pid_namespace(),
             ),
         )
     spoil(reconcile, "_why_lost")
@@ -254,7 +255,7 @@ def test_an_end_in_the_spool_that_cannot_be_taken_up_concerns_that_run_alone(
         whole = spool._still_open
 
         def raises(here, each):
-            if each.run == 2:
+            if each.run == BAD:
                 raise Odd(WHAT)
             return whole(here, each)
 
@@ -274,14 +275,14 @@ def test_a_run_that_cannot_be_pruned_keeps_no_other(three, home, clock):
         three.run(name)  # the last run of each stays
     with sqlite3.connect(home / "taskrunner.db") as other:
         other.execute(
-            "CREATE TRIGGER odd BEFORE DELETE ON runs WHEN old.id = 2 "
+            f"CREATE TRIGGER odd BEFORE DELETE ON runs WHEN old.id = {BAD} "
             f"BEGIN SELECT raise(ABORT, '{WHAT}'); END"
         )
     other.close()
     here = three._here()
     few = replace(here.config, keep_runs=0)
     retention.step(replace(here, config=few), here.now() + few.keep_age * 2, by_age=True)
-    assert [run.id for run in three.history()] == [6, 5, 4, 2]
+    assert [run.id for run in three.history()] == [9, 8, 7, BAD]
 
 
 def test_an_output_that_cannot_be_removed_keeps_no_other(three, home, clock, monkeypatch):

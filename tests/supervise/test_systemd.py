@@ -184,7 +184,7 @@ class Side:
 
 MANY = """
 import json, sys
-from taskrunner.cli import main
+from taskrunner.cli.main import main
 for words in json.loads(sys.argv[1]):
     assert main(words) == 0, words
 """

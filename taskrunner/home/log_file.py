@@ -33,7 +33,6 @@ class Logbook:
         self._to = to
         self._level = LEVELS[level] if folder is not None and to != "none" else -1
         self._lines: list[Line] = []
-        self._true: list[Line] = []
 
     def keeps(self, level: int) -> bool:
         """Return whether lines of this urgency are kept."""
@@ -44,25 +43,19 @@ class Logbook:
         if self.keeps(level):
             self._lines.append((level, at, text, fields))
 
-    def confirm(self) -> None:
-        """Take what is kept for true: it is written with what comes next."""
-        self._true += self._lines
-        self._lines.clear()
-
     def mark(self) -> int:
-        """Return how many lines are kept and not confirmed."""
+        """Return how many lines are kept."""
         return len(self._lines)
 
     def forget(self, since: int = 0) -> None:
-        """Drop what is kept `since` a mark and not confirmed: it has not come to pass."""
+        """Drop what is kept `since` a mark: it has not come to pass."""
         del self._lines[since:]
 
     def write(self) -> None:
         """Write what is kept; where the journal or syslog does not hear it, into the file."""
-        self.confirm()
-        if not self._true or self._folder is None:
+        if not self._lines or self._folder is None:
             return
-        lines, self._true = self._true, []
+        lines, self._lines = self._lines, []
         if self._to == "journal" and syslog.send_all(self._entry(line) for line in lines):
             return
         if self._to == "syslog" and all(

@@ -7,16 +7,14 @@ import resource
 import selectors
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
-from taskrunner.model.record import field, mutable, record
+from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Command, Outcome
-from taskrunner.processes import starter
-from taskrunner.processes.alive import group_lives, signal_group, terminate
-from taskrunner.processes.ends import Ends
+from taskrunner.processes.alive import descriptor, group_lives, signal_group, terminate
 from taskrunner.processes.programs import NOT_EXECUTABLE, NOT_FOUND
-from taskrunner.processes.spawn import not_started, quickly, spawn
+from taskrunner.processes.spawn import not_started, spawn
 
 SLOW = 1.0  # seconds between two looks at outputs that hardly grow
 FAST = 0.05  # at those that do
@@ -26,7 +24,6 @@ RARELY = (
 FLOOD = 1_000_000  # bytes between two looks, above which the next one comes sooner
 POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
 GIVE_UP = 1.0  # seconds after KILL; what is left of a group then hangs in the kernel
-MOMENT = 0.001  # seconds; a process is started in less
 FOREVER = 3600.0  # a loop without deadlines looks up now and then all the same
 OWN_FILES = 64  # descriptors we may need ourselves, and to start a child
 NOTHING = 0, 0  # written of an output that has not been looked at
@@ -52,48 +49,28 @@ class Child:
     outcome: Outcome | None = None  # the leader has ended; others of its group are being stopped
 
 
-@record
-class Asked:
-    """A command that is to be started, its output, and how that can be done beside us; None when it cannot."""
-
-    command: Command
-    output: int
-    plan: starter.Plan | None
-
-
 @mutable
 class Children:
     """The commands that run now, and the one place that waits for all of them.
 
-    `on_start` is called with a child that was started beside us, `on_timeout` with the key of a child before it is
-    stopped because its time is up, `on_silence` before it is because it wrote nothing for too long, `on_output` when
-    it has written, `on_look` about each second while any runs; `stopped_elsewhere` tells whether somebody else is stopping it, so that the rest of its group has
-    to go.
+    `on_timeout` is called with the key of a child before it is stopped because its time is up, `on_silence` before it
+    is because it wrote nothing for too long, `on_output` when it has written, `on_look` about each second while
+    any runs; `stopped_elsewhere` tells whether somebody else is stopping it, so that the rest of its group has to go.
     """
 
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    on_start: Callable[[Child], None] = lambda _: None
     on_timeout: Callable[[int], None] = lambda _: None
     on_silence: Callable[[int], None] = lambda _: None
     on_output: Callable[[int], None] = lambda _: None
     on_look: Callable[[], None] = lambda: None
     stopped_elsewhere: Callable[[int], bool] = lambda _: False
     running: dict[int, Child] = field(default_factory=dict)
-    starting: dict[int, Asked] = field(default_factory=dict)
-    _starter: starter.Starter | None = None
-    _umask: int | None = field(default_factory=starter.own_umask)
-    _ends: Ends = field(default_factory=Ends)
-    _watched: dict[int, Child] = field(default_factory=dict)  # by their pidfds
     _polled: dict[int, Child] = field(default_factory=dict)  # without one, or without their leader
     _done: list[tuple[int, Outcome]] = field(default_factory=list)
     _timers: list[tuple[float, int]] = field(default_factory=list)
     _pace: float = SLOW
     _look_at: float = math.inf  # monotonic
     _rest_until: float = 0.0  # monotonic; no look before
-
-    def __post_init__(self) -> None:
-        if self._ends.fd is not None:
-            self.selector.register(self._ends.fd, selectors.EVENT_READ)
 
     def start(self, key: int, command: Command, output: int) -> Child | Outcome:
         """Start a command with its output going to a descriptor, to be left open until it has ended.
@@ -104,95 +81,29 @@ class Children:
             pid = spawn(command, output)
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one command, the others have to start
             return not_started(command, exc)
-        return self._watch(
-            starter.Started(key, pid, self._ends.watch(pid), time.monotonic()),
-            pid,
-            Asked(command, output, None),
-            _own_memory(),
-        )
-
-    def prepare(self, command: Command, output: int) -> Asked:
-        """Return what `start_beside` takes."""
-        return Asked(command, output, quickly(command, self._umask, output))
-
-    def start_beside(
-        self, batch: Sequence[tuple[int, Asked]], first: Callable[[], None] | None = None
-    ) -> None:
-        """Start commands while the caller goes on: `on_start` tells when one runs, `wait` when it could not.
-
-        `first` is done before them, beside us as well; when it raises OSError none of them is started. Where
-        threads are not to be had all that has happened when this returns.
-        """
-        self.starting.update(batch)
-        wishes = [(key, asked.plan) for key, asked in batch]
-        own = self._have_starter()
-        if own is not None:
-            own.ask(wishes, first)
-            self._look_at = min(self._look_at, time.monotonic() + FAST)
-            return
-        fault = None
-        try:
-            if first is not None:
-                first()
-        except OSError as exc:
-            fault = exc.strerror
-        for key, _ in batch:
-            self._begun(starter.Started(key, fault=fault), 0)
-
-    def _have_starter(self) -> starter.Starter | None:
-        """Return what starts processes beside us; None where the machine has no thread or descriptor left for it."""
-        if self._starter is None:
-            with suppress(OSError, RuntimeError):
-                self._starter = starter.Starter(self._ends.watch)
-                self.selector.register(self._starter.bell, selectors.EVENT_READ)
-        return self._starter
-
-    def settle(self) -> None:
-        """Wait until what is being started runs."""
-        self._take_started()
-        while self.starting:
-            time.sleep(MOMENT)
-            self._take_started()
-
-    def _take_started(self) -> None:
-        if self._starter is None or not self._starter.started:
-            return
-        memory = _own_memory()
-        while self._starter.started:
-            self._begun(self._starter.started.popleft(), memory)
-
-    def _begun(self, started: starter.Started, own_memory: int) -> None:
-        """Go on with what the starter has done: without a process id it is tried in the way that tells why not."""
-        asked = self.starting.pop(started.key)
-        child: Child | Outcome
-        if started.fault is not None:
-            child = Outcome(error=f"could not start: {started.fault}")
-        elif started.pid is None:
-            child = self.start(started.key, asked.command, asked.output)
-        else:
-            child = self._watch(started, started.pid, asked, own_memory)
-        if isinstance(child, Outcome):
-            self._done.append((started.key, child))
-        else:
-            self.on_start(child)
-
-    def _watch(self, started: starter.Started, pid: int, asked: Asked, own_memory: int) -> Child:
-        key, command = started.key, asked.command
-        deadline = None if command.timeout is None else started.at + command.timeout
+        now = time.monotonic()
+        deadline = None if command.timeout is None else now + command.timeout
         # Of the command only what counts from here on: its input may be a megabyte.
-        child = Child(
-            *(key, pid, started.fd, own_memory, deadline),
-            *(command.max_silence, command.kill_after, asked.output, started.at),
+        child = self.running[key] = Child(
+            *(key, pid, descriptor(pid), _own_memory(), deadline),
+            *(command.max_silence, command.kill_after, output, now),
         )
-        self.running[key] = child
-        if started.fd is None:
-            self._polled[key] = child
-        else:
-            self._watched[started.fd] = child
+        self._watch(child)
         self._set_timer(deadline, key)
         self._pace = FAST
-        self._look_at = min(self._look_at, started.at + FAST)
+        self._look_at = min(self._look_at, now + FAST)
         return child
+
+    def _watch(self, child: Child) -> None:
+        """Let the selector tell of the end of a child; it is polled where the kernel cannot."""
+        if child.pidfd is not None:
+            try:
+                self.selector.register(child.pidfd, selectors.EVENT_READ, child)
+                return
+            except OSError:  # the kernel has no room for another one
+                os.close(child.pidfd)
+                child.pidfd = None
+        self._polled[child.key] = child
 
     def stop(self, key: int) -> None:
         """Send TERM to the group of a child; KILL follows after the command's `kill_after`."""
@@ -217,11 +128,6 @@ class Children:
 
     def ended(self) -> list[tuple[int, Outcome]]:
         """Return what has ended, without waiting: keys and outcomes."""
-        seen = self._ends.seen()
-        self._take_started()  # after that, since most of what is seen to have ended is among them
-        for fd in seen:
-            if fd in self._watched:  # else the starter is about to tell of it, and it is seen again
-                self._reap(self._watched[fd])
         for child in [child for child in self._polled.values() if child.outcome is None]:
             self._reap(child)
         over = [child for child in self._polled.values() if child.outcome and _over(child)]
@@ -239,23 +145,22 @@ class Children:
     def _listen(self, end: float) -> None:
         """Wait until something has ended, a timer is due, a signal has come or `end` has.
 
-        Meanwhile the outputs are looked at, and those that have been started are taken.
+        Meanwhile the outputs are looked at.
         """
         while True:
             until = 0.0 if self._done else self._patience(end)
             found = self.selector.select(max(0.0, min(until, self._look_at) - time.monotonic()))
-            self._take_started()
             now = time.monotonic()
             if now >= self._look_at:
                 self._look_at = self._rest_until
             if now >= self._look_at:
                 self._look(now)
-            ready = {key.fd for key, _ in found}
-            for fd in ready - {self._ends.fd}:
-                os.read(fd, 512)  # the bell of the starter, or the pipe that wakes us on a signal
-            if self._starter is not None:
-                ready.discard(self._starter.bell)
-            if ready or now >= until:
+            for key, _ in found:
+                if key.data is None:
+                    os.read(key.fd, 512)  # the pipe that wakes us on a signal
+                else:
+                    self._reap(key.data)
+            if found or now >= until:
                 return
 
     def _look(self, now: float) -> None:
@@ -287,17 +192,10 @@ class Children:
 
     def close(self) -> None:
         """Let go of what waiting takes; what still runs goes on."""
-        self.settle()
-        if self._starter is not None:
-            self.selector.unregister(self._starter.bell)
-            self._starter.close()
-            self._starter = None
         self.selector.close()
-        self._ends.close()
 
     def reap_strangers(self) -> None:
         """Take the ends of processes that were left to us, never that of a child of ours: only for process 1."""
-        self.settle()
         own = {child.pid for child in self.running.values() if child.outcome is None}
         with suppress(ChildProcessError):  # there are none at all
             # Looked at first, as a wait for anybody might take the end of a child of ours.
@@ -351,8 +249,10 @@ class Children:
             if child.kill_at is None and signal_group(child.pid, 0):
                 self._end_the_rest(child)
         if child.pidfd is not None:
-            self._ends.forget(child.pidfd)
-            del self._watched[child.pidfd]
+            self.selector.unregister(
+                child.pidfd
+            )  # a copy of it in a new process would keep it there
+            os.close(child.pidfd)
             child.pidfd = None
         if _over(child):
             self._gone(child)

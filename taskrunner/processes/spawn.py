@@ -11,10 +11,9 @@ from functools import lru_cache
 from typing import IO, Any
 
 from taskrunner.model.values import Command, Outcome
-from taskrunner.processes import rights, starter
+from taskrunner.processes import rights
 from taskrunner.processes.executable import chosen, fault, is_line, is_script
 from taskrunner.processes.programs import NOT_EXECUTABLE, NOT_FOUND, find
-from taskrunner.processes.starter import encoded
 
 # Our words for limits: the option of prlimit(1), and the resource of setrlimit(2).
 LIMITS = {
@@ -36,6 +35,11 @@ KEEPING = 1 << 2 | 1 << 4  # SECBIT_NO_SETUID_FIXUP and SECBIT_KEEP_CAPS (linux/
 
 class PrivilegesStay(Exception):
     """A child would keep capabilities of ours when it becomes another user."""
+
+
+def encoded(text: str) -> bytes:
+    """Return the bytes of a word, a variable or a path for a command: UTF-8, whatever the locale of who starts it."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def spawn(command: Command, output: int) -> int:
@@ -67,15 +71,6 @@ def spawn(command: Command, output: int) -> int:
             )
     process.returncode = 0  # Popen is to forget it: the end is the caller's to take
     return process.pid
-
-
-def quickly(command: Command, umask: int | None, output: int) -> starter.Plan | None:
-    """Return how `quick` can start a command just so; None when it is to be left to `spawn`."""
-    if not starter.AVAILABLE or command.umask != umask or command.stdin is not None:
-        return None
-    if command.user is not None or _hopeless(command) is not None:
-        return None
-    return starter.plan(command, arguments(command), output)
 
 
 def arguments(command: Command) -> tuple[str, ...]:
@@ -149,7 +144,7 @@ def _privileges_go() -> bool:
 
     It does when one of its three user ids was 0 and none of the bits of our process says otherwise.
     """
-    return 0 in os.getresuid() and not starter.LIBC.prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) & KEEPING
+    return 0 in os.getresuid() and not rights.LIBC.prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) & KEEPING
 
 
 @lru_cache(maxsize=1)

@@ -291,23 +291,6 @@ class Connection:
         self._synchronous = synchronous
         self.run(f"PRAGMA synchronous = {synchronous}")
 
-    @property
-    def is_durable(self) -> bool:
-        """Whether what is committed is on the disk then."""
-        return self._synchronous == "full"
-
-    def sync(self) -> None:
-        """Make what was committed before durable, also when its transaction was not to be; raises OSError.
-
-        Any thread can do it, and nobody else is kept waiting, as by a durable transaction, after which SQLite does
-        the same (sqlite.org/pragma.html#pragma_synchronous).
-        """
-        fd = os.open(f"{self.place}-wal", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
-
     def _begin(self, patience: float | None) -> None:
         if self.snapshot is not None:  # by now it may be one that can be written
             self.close()

@@ -20,7 +20,7 @@ from taskrunner.model.values import Command, End, Outcome, Process, Run, State, 
 from taskrunner.notify import announce, log_lines
 from taskrunner.processes import account, alive, bounded_output, output
 from taskrunner.processes.bounded_output import Gap
-from taskrunner.processes.children import Asked, Child, Children, room
+from taskrunner.processes.children import Child, Children, room
 from taskrunner.processes.output import Slot, Slots
 from taskrunner.schedule import kinds
 from taskrunner.store.open_home import OpenHome
@@ -103,7 +103,6 @@ class Supervisor:
     _unbounded: set[int] = field(default_factory=set)  # runs whose output cannot be bounded
 
     def __post_init__(self) -> None:
-        self.children.on_start = self._started
         self.children.on_timeout = self._say_timed_out
         self.children.on_silence = self._say_silent
         self.children.on_output = self._bound
@@ -149,10 +148,7 @@ class Supervisor:
             if self.busy or anything_to_start(self.here):
                 self._turn()
             self._trouble = None
-            if self.children.starting:  # there is more to say soon
-                self.here.log.confirm()
-            else:
-                self.here.log.write()
+            self.here.log.write()
             if self.here.store.outbox.take_new():
                 send_off(self.here, self.carrier)
         except (StoreBusy, StoreRefused) as exc:
@@ -212,12 +208,8 @@ class Supervisor:
         now, ended = self.here.now(), list(self._ended)
         batch: list[Wanted] = []
         patience = PATIENCE if self.watched else None
-        # With others to look after we do not wait for the disk: the starts do. What is in the spool goes from
-        # there when it is recorded for good.
-        others = len(self.watched) > 1 and not self._spooled
-        later = others and self.carrier is None and self.here.store.connection.is_durable
         try:
-            with self.here.store.transaction(durable=not later, patience=patience):
+            with self.here.store.transaction(patience=patience):
                 stopped = self.here.store.processes.being_stopped()
                 self._record(ended, stopped)
                 self._next(batch, now)
@@ -235,7 +227,7 @@ class Supervisor:
                 self.here, f"the processes left behind by run {each.watched.run.id}"
             ):
                 self._let_go(each)
-        self.spawn(batch, now, self.here.store.connection.sync if later else None)
+        self.spawn(batch, now)
         self.stop_some(list(marked))  # by what the ends above have set in motion
 
     def _let_go(self, each: Ended) -> None:
@@ -257,7 +249,7 @@ class Supervisor:
         if self._ended:
             self._look(0)  # the timers of the others are obeyed also while the store takes nothing
             return
-        if self._unnoted or self.children.starting:
+        if self._unnoted:
             self._gather()
             if not self._ended or time.monotonic() > self._note_by:
                 self._note_children()
@@ -434,11 +426,8 @@ class Supervisor:
         follow_up.finish(self.here, end)
         return []
 
-    def spawn(
-        self, batch: Sequence[Wanted], now: datetime, first: Callable[[], None] | None = None
-    ) -> None:
-        """Start the processes of runs that were made running, once `first` is done; OSError keeps them from it."""
-        asked: list[tuple[int, Asked]] = []
+    def spawn(self, batch: Sequence[Wanted], now: datetime) -> None:
+        """Start the processes of runs that were made running."""
         for each in batch:
             run, slot = each.run, each.slot
             watched = self.watched[run.id] = Watched(run, terms(each.task), slot, each.name)
@@ -446,10 +435,18 @@ class Supervisor:
                 log_lines.started(self.here, run, now)
                 resolved = command.resolve(each.task, run, self.here.config, now)
                 if self.carrier is None or not self._handed_over(watched, resolved):
-                    asked.append((run.id, self.children.prepare(resolved, slot.fd)))
+                    self._start(watched, resolved, now)
             except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have to start
                 self._collect(watched, Outcome(error=f"could not start: {in_words(exc)}"), now)
-        self.children.start_beside(asked, first)
+
+    def _start(self, watched: Watched, resolved: Command, now: datetime) -> None:
+        child = self.children.start(watched.run.id, resolved, watched.slot.fd)
+        if isinstance(child, Outcome):
+            self._collect(watched, child, now)
+            return
+        if not self._unnoted:
+            self._note_by = time.monotonic() + SOON
+        self._unnoted.append(child)
 
     def _handed_over(self, watched: Watched, resolved: Command) -> bool:
         """Let the carrier have a run; False when we have to carry it after all."""
@@ -482,11 +479,6 @@ class Supervisor:
         if ready is not None:
             self.carrier.wake(ready, (ready - now).total_seconds())
         self.wake_at = None
-
-    def _started(self, child: Child) -> None:
-        if not self._unnoted:
-            self._note_by = time.monotonic() + SOON
-        self._unnoted.append(child)
 
     def _note_children(self) -> None:
         """Keep how our children are recognised; those that have ended already need not be any more."""
@@ -548,21 +540,17 @@ class Supervisor:
     def stop_all(self, reason: str) -> None:
         """Stop all our children, starting nothing more; each row says why before the signal is sent."""
         self.closing = self.stopped = True
-        self.children.settle()
         self._say_why(self.watched, State.CANCELLED, reason)
         for run_id in self.children.running:
             self.children.stop(run_id)
 
     def kill_all(self) -> None:
         """Kill all our children at once."""
-        self.children.settle()
         for run_id in self.children.running:
             self.children.kill(run_id)
 
     def stop_some(self, run_ids: Sequence[int]) -> None:
         """Stop runs whose rows say that they are being stopped, whoever watches over them."""
-        if run_ids:
-            self.children.settle()
         for run_id in run_ids:
             if run_id in self.children.running:
                 self.children.stop(run_id)

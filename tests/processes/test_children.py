@@ -8,7 +8,6 @@ import resource
 import signal
 import threading
 import time
-from functools import partial
 
 import pytest
 
@@ -40,37 +39,21 @@ def out(tmp_path):
     os.close(Out.fd)
 
 
-@pytest.fixture(params=["pidfd", "polling", "beside"])
+@pytest.fixture(params=["pidfd", "polling"])
 def children(request, monkeypatch, out):
-    """The loop, with and without the kernel's help, and with starts beside it, which must not differ.
+    """The loop, with and without the kernel's help, which must not differ.
 
     The output stays open for as long as it looks.
     """
     if request.param == "polling":
         monkeypatch.delattr(os, "pidfd_open")
     made = Children()
-    if request.param == "beside":
-        made.start = partial(started_beside, made)
     yield made
     for key in list(made.running):
         made.kill(key)
     while made.running:
         made.wait(100)
     made.close()
-
-
-def started_beside(children, key, command, out):
-    started = []
-    children.on_start = started.append
-    here, children.start = children.start, partial(Children.start, children)
-    children.start_beside([(key, children.prepare(command, out))])
-    children.settle()
-    children.start = here
-    if started:
-        return started[0]
-    ((failed, outcome),) = children.wait(100)
-    assert failed == key
-    return outcome
 
 
 def shell(text, **more):
@@ -459,109 +442,43 @@ def test_a_detached_program_is_not_our_child(tmp_path):
     assert int(place.read_text()) != os.getpid()
 
 
-@pytest.fixture
-def beside(out):
-    made = Children()
-    yield made
-    made.close()
-
-
-def test_a_plain_command_is_started_while_we_go_on(beside, out, monkeypatch):
-    monkeypatch.setattr("taskrunner.processes.children.spawn", lambda *_: pytest.fail("in our way"))
-    beside.start_beside([(1, beside.prepare(shell("echo $0 here"), out.fd))])
-    beside.settle()
-    assert ended(beside)[1].exit_code == 0
-    assert out.text() == "/bin/sh here\n"
-
-
-def test_many_commands_are_started_beside_each_other_and_each_end_is_told(beside, out):
+def test_many_commands_run_at_a_time_and_each_end_is_told(children, out):
     for key in range(50):
-        beside.start_beside([(key, beside.prepare(shell(f"exit {key}"), out.fd))])
-    beside.settle()
-    assert {key: outcome.exit_code for key, outcome in ended(beside).items()} == {
+        children.start(key, shell(f"exit {key}"), out.fd)
+    assert {key: outcome.exit_code for key, outcome in ended(children).items()} == {
         key: key for key in range(50)
     }
 
 
-def test_a_start_beside_that_fails_is_told_by_the_wait(beside, out):
-    wanted = Command(argv=("/no/such/program",), env=ENV, cwd="/")
-    beside.start_beside([(1, beside.prepare(wanted, out.fd))])
-    ((key, outcome),) = beside.wait(100)
-    assert (key, outcome.exit_code) == (1, 127)
-
-
 @pytest.mark.parametrize(
-    "more",
-    [{"umask": 0o027}, {"stdin": "text"}, {"user": "nobody"}],
-    ids=["another umask", "an input", "another user"],
+    ("more", "said"),
+    [({"umask": 0o027}, "0027"), ({"stdin": "text"}, "text"), ({"user": "nobody"}, "nobody")],
+    ids=["umask", "stdin", "user"],
 )
-def test_what_needs_more_is_started_in_the_ordinary_way(beside, out, more):
-    if more.get("user") and os.geteuid() != 0:
+def test_a_command_has_the_umask_the_input_and_the_user_of_its_own(children, out, more, said):
+    if "user" in more and os.geteuid() != 0:
         pytest.skip("only root may become somebody else")
-    beside.start_beside([(1, beside.prepare(shell("cat; umask; id -un", **more), out.fd))])
-    beside.settle()
-    assert list(beside.running) == [1]
-    ended(beside)
-    said = {"umask": "0027", "stdin": "text", "user": "nobody"}[next(iter(more))]
+    assert run(children, out, shell("cat; umask; id -un", **more)).exit_code == 0
     assert said in out.text()
 
 
-def test_what_is_to_be_done_first_is_done_before_any_of_a_batch_is_started(beside, out):
-    def first():
-        time.sleep(0.1)
-        os.write(out.fd, b"first\n")
-
-    texts = ("echo one", "umask 077; echo two")
-    beside.start_beside([(n, beside.prepare(shell(t), out.fd)) for n, t in enumerate(texts)], first)
-    beside.settle()
-    assert {outcome.exit_code for outcome in ended(beside).values()} == {0}
-    assert sorted(out.text().splitlines()) == ["first", "one", "two"]
-    assert out.text().startswith("first\n")
-
-
-@pytest.mark.parametrize("threads", [True, False], ids=["beside", "no threads to be had"])
-def test_nothing_of_a_batch_is_started_when_what_comes_first_fails(
-    beside, out, monkeypatch, threads
-):
-    def first():
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    if not threads:
-        monkeypatch.setattr(Children, "_have_starter", lambda _: None)
-    asked = [beside.prepare(shell("echo up", umask=umask), out.fd) for umask in (0o022, 0o077)]
-    beside.start_beside(list(enumerate(asked)), first)
-    beside.settle()
-    told = dict(beside.wait(100))
-    assert {outcome.error for outcome in told.values()} == {"could not start: Input/output error"}
-    assert len(told) == 2 and out.text() == ""
-
-
-def test_only_what_was_asked_for_decides_where_a_program_is_found(
-    beside, out, tmp_path, monkeypatch
-):
+def test_a_program_is_found_by_the_path_of_the_command_alone(children, out, tmp_path, monkeypatch):
     for folder, text in (("ours", "ours"), ("theirs", "theirs")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "prog").write_text(f"#!/bin/sh\necho {text}\n")
         (tmp_path / folder / "prog").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/ours:{os.environ['PATH']}")
     wanted = Command(argv=("prog",), env={"PATH": f"{tmp_path}/theirs:/bin"}, cwd="/")
-    beside.start_beside([(1, beside.prepare(wanted, out.fd))])
-    beside.settle()
-    ended(beside)
+    run(children, out, wanted)
     assert out.text() == "theirs\n"
 
 
 def test_a_child_that_the_kernel_has_no_room_to_watch_is_polled(children, out, monkeypatch):
     """As when max_user_watches of epoll(7) are used up."""
 
-    class Full:
-        def register(self, *_):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-        def __getattr__(self, name):
-            return getattr(real, name)
-
-    real = children._ends._poll
-    monkeypatch.setattr(children._ends, "_poll", Full())
+    monkeypatch.setattr(children.selector, "register", full)
     children.start(1, shell("exit 3"), out.fd)
     assert ended(children)[1].exit_code == 3

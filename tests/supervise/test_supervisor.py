@@ -1,19 +1,20 @@
 """The supervisor: outcomes that are known are not thrown away, whatever the store does."""
 
-import errno
-import os
 import sqlite3
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
 from taskrunner import Cron, Manual, State, StoreBusy, TaskRunner
-from taskrunner.processes import starter
+from taskrunner.processes import children
 from taskrunner.store import connection
 from taskrunner.supervise import supervisor
 from tests.samples import ROOT, wait_for
+
+FULL = 2  # PRAGMA synchronous
 
 
 @pytest.fixture
@@ -119,50 +120,34 @@ def test_a_supervisor_leaves_no_file_behind(home):
         assert (home / "output" / f"{run.id}.log").stat().st_mode & 0o777 == 0o600
 
 
-# ---- the disk is waited for beside us, while others run
+# ---- a start is on the disk before it happens
 
 
-@pytest.fixture
-def pairs(home):
-    """Six tasks that are asked for, two of which may run at a time."""
+def test_a_run_is_running_in_a_durable_commit_before_its_process_is_started(home, monkeypatch):
     (home / "taskrunner.toml").write_text("max_parallel = 2\n")
+    told, execute, spawn = [], connection.Connection.run, children.spawn
+
+    def executing(self, statement, *values):
+        if statement == "COMMIT":
+            ((level,),) = execute(self, "PRAGMA synchronous").fetchall()
+            told.append(level)
+        return execute(self, statement, *values)
+
+    def starting(command, output):
+        with closing(sqlite3.connect(home / "taskrunner.db")) as other:
+            number = command.env["TASKRUNNER_RUN"]
+            (row,) = other.execute("SELECT state FROM runs WHERE id = ?", (number,))
+        assert row == ("running",)
+        assert told[-1] == FULL
+        return spawn(command, output)
+
     with TaskRunner(home) as door:
         for number in range(6):
             door.add(f"t{number}", shell="sleep 0.05; echo done", schedule=Manual(), now=True)
-        yield door
-
-
-def test_what_is_started_beside_others_is_on_the_disk_before(pairs, monkeypatch):
-    told, start, sync = [], starter.start, connection.Connection.sync
-
-    def starting(wanted):
-        told.append("start")
-        return start(wanted)
-
-    def syncing(self):
-        sync(self)
-        told.append("sync")
-
-    monkeypatch.setattr(starter, "start", starting)
-    monkeypatch.setattr(connection.Connection, "sync", syncing)
-    pairs.tick()
-    assert {run.state for run in pairs.history()} == {State.SUCCEEDED}
-    # The first two have waited for a durable commit, with nothing else to do.
-    batches = "".join("," if what == "sync" else "x" for what in told).split(",")
-    assert len(batches) > 2 and all(len(batch) <= 2 for batch in batches), told
-
-
-def test_nothing_is_started_that_the_disk_did_not_take(pairs, monkeypatch):
-    def refused(_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(connection.Connection, "sync", refused)
-    pairs.tick()
-    runs = pairs.history()
-    failed = [run for run in runs if run.state is State.FAILED]
-    assert failed and {run.reason for run in failed} == {"could not start: Input/output error"}
-    assert not any(pairs.output(run) for run in failed)
-    assert {run.state for run in runs} == {State.FAILED, State.SUCCEEDED}
+        monkeypatch.setattr(connection.Connection, "run", executing)
+        monkeypatch.setattr(children, "spawn", starting)
+        door.tick()
+        assert [run.state for run in door.history()] == 6 * [State.SUCCEEDED]
 
 
 def test_a_task_that_is_changed_between_claim_and_start_is_started_as_it_is_now(home):

@@ -42,16 +42,17 @@ class Runs(Tasks):
         since: datetime | None = None,
         count: int | None = None,
         until: datetime | None = None,
+        each: bool = False,
     ) -> list[Upcoming]:
-        """Return the next slots of a task, of several, or of all, soonest first.
+        """Return the next slots of a task, of several, or of all, soonest first; with `each` the next one of each task.
 
         `since` may be past: then it is what its schedule as it is now has from that instant on. `count` is 5 unless
-        `until` is given. A task that is disabled has none.
+        `until` or `each` is given. A task that is disabled has none.
         """
         from taskrunner.report import status
 
-        many = _count(count, until)
-        return status.upcoming(self._here(), several(name), many, utc(until), utc(since))
+        many = count if each and count is None else _count(count, until)
+        return status.upcoming(self._here(), several(name), many, utc(until), utc(since), each=each)
 
     def agenda(
         self,

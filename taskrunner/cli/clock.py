@@ -23,7 +23,7 @@ from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError
 from taskrunner.home import paths
 from taskrunner.model.values import Severity
-from taskrunner.render import documents, tables
+from taskrunner.render import documents, spelling, tables
 from taskrunner.schedule import durations
 from taskrunner.tick.claim import Visit
 
@@ -103,9 +103,7 @@ def _why_not(runner: Any, args: Any, name: str, at: datetime) -> str:
     """Return why a task is not run by a tick at an instant."""
     task = runner.task(name)
     if not task.enabled:
-        return (
-            f"{task.name} is disabled; `taskrunner enable {task.name}` starts scheduling it again"
-        )
+        return f"{task.name} is {spelling.standing(task)}; {spelling.comes_due(task, runner.now())}"
     if task.next is not None and task.next > at:
         sheet = page(args)
         return f"{task.name} is not due until {sheet.time(task.next)} {sheet.tz}"
@@ -237,18 +235,18 @@ def _status(args: Any) -> int:
             out(tables.check_line(found))
             return CHECK_CODES[found.severity]
         status = runner.status()
-        out(
-            documents.status_document(status)
-            if args.json
-            else tables.status_page(page(args), status)
-        )
+        out(documents.status_document(status) if args.json else _status_page(args, status))
     return 0
 
 
 def _status_screen(args: Any) -> str:
     """Return how things stand, with the runs that have just ended: one of a moment may fall between two looks."""
     ended = args.runner.ended(args.runner.now() - JUST_ENDED, limit=MOST_ENDED)
-    return tables.status_page(page(args), args.runner.status(), ended)
+    return _status_page(args, args.runner.status(), ended)
+
+
+def _status_page(args: Any, status: Any, ended: Any = None) -> str:
+    return tables.status_page(page(args), status, ended, args.runner.traces(status.failures))
 
 
 def _declare_hold(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from taskrunner.errors import MomentError, StateError, ZoneError, shown
 from taskrunner.home import config
 from taskrunner.model.values import Kind
 from taskrunner.render.page import Page, ascii_only, beside, on_screen, visible
+from taskrunner.render.spelling import comes_due, standing
 from taskrunner.report_error import PREFIX, drop, tell
 from taskrunner.schedule import durations
 
@@ -232,7 +233,7 @@ def say_when(args: Arguments, name: str) -> None:
     task = runner.task(name)
     described = runner.describe(task)
     if not task.enabled:
-        say(f"{task.name}: {described}; it is disabled: `taskrunner enable {task.name}`")
+        say(f"{task.name}: {described}; it is {standing(task)}: {comes_due(task, runner.now())}")
     elif task.requested is not None:
         then = "" if task.kind is Kind.AT else f", then {described}"
         say(f"{task.name}: due at once{then}")

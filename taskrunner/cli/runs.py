@@ -22,7 +22,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTask
-from taskrunner.model.values import Run, State
+from taskrunner.model.values import Run, State, Trigger
 from taskrunner.render import documents, graph, tables
 from taskrunner.render.page import Page
 from taskrunner.report_error import tell
@@ -198,12 +198,27 @@ def _asked(args: Any) -> dict[str, Any]:
 def _runs(args: Any) -> str:
     """Return runs as they were asked for, "" when a person is to be told that there are none."""
     runs = args.runner.history(**_asked(args), limit=args.limit or 20)
+    if not args.json and "pending" in (args.state or ()):
+        runs = [*_to_come(args), *runs][: args.limit or 20]
     if args.json:
         return documents.document(runs=[documents.run_document(run) for run in runs])
     sheet = page(args)
     wide = args.wide or sheet.width is None or sheet.width >= WIDE
     traces = args.runner.traces(runs[:MOST_TRACED]) if wide else {}
     return tables.runs_table(sheet, runs, traces) if runs else ""
+
+
+def _to_come(args: Any) -> list[Run]:
+    """Return the one-offs that wait for their time as runs, which they have none of yet."""
+    names = [args.runner.either(each).name for each in args.tasks or () if not each.isdigit()]
+    return [
+        Run(
+            *(0, task.name, task.next, task.next, State.PENDING, "waits for its time", 1),
+            *(Trigger.SCHEDULE, 1, False),
+        )
+        for task in args.runner.tasks(kind="at")
+        if task.enabled and task.next and (not args.tasks or task.name in names)
+    ]
 
 
 def _graph(args: Any) -> str:

@@ -23,7 +23,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.errors import InputError
 from taskrunner.model.values import Run
-from taskrunner.render import documents, tables
+from taskrunner.render import documents, spelling, tables
 
 MOST = 10_000  # slots at a time: a cron expression needs about a second for them
 ENV = """\
@@ -71,7 +71,10 @@ def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "list",
         "list the tasks",
         _list,
-        "  taskrunner list\n  taskrunner list --kind at\n  taskrunner list --json\n",
+        "  taskrunner list\n  taskrunner list --kind at\n  taskrunner list --all\n  taskrunner list --json\n",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="also the one-offs that are done, as --json has them"
     )
     parser.add_argument(
         "--kind",
@@ -87,8 +90,14 @@ def _list(args: Any) -> int:
         tasks = runner.tasks(kind=args.kind)
         if args.json:
             out(documents.document(tasks=[documents.task_document(task) for task in tasks]))
+            return 0
+        shown = [task for task in tasks if args.all or not task.done]
+        pending = runner.history(state="pending", limit=None)
+        ready = {run.task_id: run.ready for run in reversed(pending) if run.ready is not None}
+        if shown:
+            out(tables.tasks_table(page(args), shown, ready))
         elif tasks:
-            out(tables.tasks_table(page(args), tasks))
+            say(f"all {len(tasks)} tasks are done: `taskrunner list --all` shows them")
         else:
             what = "tasks yet" if args.kind is None else f"tasks of kind {' or '.join(args.kind)}"
             say(f"there are no {what}: taskrunner add NAME --every 1d -- COMMAND")
@@ -143,9 +152,7 @@ def _disable(args: Any) -> int:
         for name in _all_of(runner, args.tasks):
             task = runner.disable(name)
             if not args.quiet:
-                say(
-                    f"{task.name} is disabled: `taskrunner enable {task.name}` starts scheduling it again"
-                )
+                say(f"{task.name} is disabled: {spelling.comes_due(task, runner.now())}")
     return 0
 
 
@@ -185,7 +192,11 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = declare(verbs, common, "next", "show when tasks are due next", _next, examples)
     with_tasks(parser)
     parser.add_argument(
-        "-n", "--limit", metavar="N", type=number(MOST), help="number of slots to show (default: 5)"
+        "-n",
+        "--limit",
+        metavar="N",
+        type=number(MOST),
+        help="number of slots to show (default: 5; without a name the next slot of each task)",
     )
     parser.add_argument(
         "--until",
@@ -235,7 +246,11 @@ def _next(args: Any) -> int:
                 say(either)
             items = runner.upcoming(given, tz=args.tz, since=start, count=args.limit, until=until)
         else:
-            items = runner.next(args.tasks or None, since=start, count=args.limit, until=until)
+            asked = args.tasks or args.json or args.limit is not None or start or until
+            each = not asked  # then each task has one line
+            items = runner.next(
+                args.tasks or None, since=start, count=args.limit, until=until, each=each
+            )
         if args.json:
             out(documents.document(next=[documents.upcoming_document(item) for item in items]))
         elif items:

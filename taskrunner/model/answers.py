@@ -3,7 +3,7 @@
 They stand apart from `model` since making a record costs more time at a program's start than using it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from taskrunner.model.record import record
@@ -76,6 +76,8 @@ class Status:
     failing: list[Task]
     next: list[Upcoming]
     problems: list[str]
+    failures: Sequence[Run] = ()  # the newest failed run of each that fails
+    coming: Sequence[Upcoming] = ()  # the next slot of each of the tasks that are due soonest
 
 
 @record

@@ -152,6 +152,11 @@ class Task:
     last_success: datetime | None = None
     streak: int = 0  # how many runs in a row succeeded, or, negative, failed
 
+    @property
+    def done(self) -> bool:
+        """Whether it ran at one instant, and that is over."""
+        return self.kind is Kind.AT and not self.enabled and self.next is None
+
 
 @record
 class Run:

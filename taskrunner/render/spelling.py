@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner.model.values import Kind, Task
@@ -61,6 +61,18 @@ def when(task: Task) -> str:
         if task.kind is not Kind.CRON
         else task.schedule
     )
+
+
+def standing(task: Task) -> str:
+    """Return whether a task comes due, in a word."""
+    return "enabled" if task.enabled else "done" if task.done else "disabled"
+
+
+def comes_due(task: Task, now: datetime) -> str:
+    """Return the command that lets a task come due again that is disabled or done, and which is not refused."""
+    if task.kind is Kind.AT and (task.next is None or task.next <= now):
+        return f"`taskrunner set {task.name} --at WHEN` gives it another time"
+    return f"`taskrunner enable {task.name}` starts scheduling it again"
 
 
 def limits(limit: Mapping[str, int]) -> str:

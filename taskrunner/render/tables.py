@@ -16,6 +16,7 @@ from taskrunner.render.spelling import (
     command_line,
     length,
     many,
+    standing,
     when,
 )
 from taskrunner.schedule import durations
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 ACTIONS = {"add": "added", "change": "changed", "remove": "removed", "keep": "unchanged"}
 INDENT = "  "  # of a table inside a page
 NO_TRACES: Mapping[int, Trace] = {}
+NOT_PENDING: Mapping[int, datetime] = {}
 LONGEST_LINE = 200  # columns of the last line of an output
 SENTENCES = ("schedule", "next", "last run", "last success", "description", "problem")
 IMPORTED = {
@@ -69,16 +71,23 @@ def check_line(found: Finding) -> str:
     return f"{word[found.severity]} - {visible(found.what)}"
 
 
-def tasks_table(page: Page, tasks: Sequence[Task]) -> str:
-    """Return tasks as a table; on a terminal with how far their times are, and what there is room for."""
+def tasks_table(
+    page: Page, tasks: Sequence[Task], pending: Mapping[int, datetime] = NOT_PENDING
+) -> str:
+    """Return tasks as a table; on a terminal with how far their times are, and what there is room for.
+
+    `pending` are the instants for which runs of tasks wait, by the ids of the tasks.
+    """
     last = [page.state(task.last_state) for task in tasks]
     return page.columns(
         [
             Column("id", [str(task.id) for task in tasks], rank=2),
             Column("task", [task.name for task in tasks], least=12),
             Column("schedule", [when(task) for task in tasks], least=10),
-            Column(f"next ({page.tz})", [_next(task, page.time) for task in tasks], rank=6),
-            Column("in", [_next(task, page.ago) for task in tasks], screen=True),
+            Column(
+                f"next ({page.tz})", [_next(task, page.time, pending) for task in tasks], rank=6
+            ),
+            Column("in", [_next(task, page.ago, pending) for task in tasks], screen=True),
             Column("last", last),
             Column("last run", [page.time(task.last_run) for task in tasks], rank=5),
             Column("ago", [page.ago(task.last_run) for task in tasks], rank=3, screen=True),
@@ -88,8 +97,14 @@ def tasks_table(page: Page, tasks: Sequence[Task]) -> str:
     )
 
 
-def _next(task: Task, told: Callable[[datetime | None], str]) -> str:
-    return told(task.next) if task.enabled else "disabled"
+def _next(
+    task: Task, told: Callable[[datetime | None], str], pending: Mapping[int, datetime]
+) -> str:
+    """Return when a task is due next, by its schedule or by a run of it that waits for its time."""
+    if task.enabled or task.id in pending:
+        known = [each for each in (task.next, pending.get(task.id)) if each is not None]
+        return told(min(known, default=None))
+    return standing(task)
 
 
 def task_page(
@@ -101,7 +116,7 @@ def task_page(
     traces: Mapping[int, Trace] = NO_TRACES,
 ) -> str:
     """Return all that is known of a task: its schedule described in words, and its `options` by their flags."""
-    state = "enabled" if task.enabled else "disabled"
+    state = standing(task)
     lines = [
         (f"{task.name}", f"task {task.id}, {state}"),
         ("schedule", f"{when(task)}: {described}"),
@@ -191,7 +206,7 @@ def runs_table(page: Page, runs: Sequence[Run], traces: Mapping[int, Trace] = NO
     """Return runs as a table, with what is known of their outputs beside the reasons."""
     return page.columns(
         [
-            Column("run", [str(run.id) for run in runs]),
+            Column("run", [str(run.id or "-") for run in runs]),
             Column("task", [run.task for run in runs], least=12),
             Column(
                 f"slot ({page.tz})",
@@ -266,7 +281,12 @@ def decisions_table(page: Page, decisions: Sequence[Decision]) -> str:
     )
 
 
-def status_page(page: Page, status: Status, ended: Sequence[Run] | None = None) -> str:
+def status_page(
+    page: Page,
+    status: Status,
+    ended: Sequence[Run] | None = None,
+    traces: Mapping[int, Trace] = NO_TRACES,
+) -> str:
     """Return how things stand; with runs that have `ended` a moment ago for who looks all the time."""
     beat = (
         "never"
@@ -281,13 +301,31 @@ def status_page(page: Page, status: Status, ended: Sequence[Run] | None = None) 
         parts.append(f"{title:<9}  {len(runs) or 'nothing'}")
         if runs:
             parts.append(_indented(runs_table(inner, runs)))
-    failing = ", ".join(f"{task.name} ({task.last_state})" for task in status.failing)
-    parts.append(page.beside_title("failing    ", failing or "nothing"))
-    parts.append(f"next       {'' if status.next else 'nothing'}".rstrip())
-    if status.next:
-        parts.append(_indented(upcoming_table(inner, status.next)))
+    parts.append(f"failing    {len(status.failing) or 'nothing'}")
+    if status.failing:
+        parts.append(_indented(_failing_table(inner, status, traces)))
+    parts.append(f"next       {'' if status.coming else 'nothing'}".rstrip())
+    if status.coming:
+        parts.append(_indented(upcoming_table(inner, status.coming)))
     parts += [page.beside_title("problem    ", visible(each)) for each in status.problems]
     return "\n".join(parts)
+
+
+def _failing_table(page: Page, status: Status, traces: Mapping[int, Trace]) -> str:
+    """Return what fails, a task a line: since when, how often, and why."""
+    runs = {run.task: run for run in status.failures}
+    found = [(task, runs.get(task.name)) for task in status.failing]
+    return page.columns(
+        [
+            Column("task", [task.name for task, _ in found], least=12),
+            Column("state", [page.state(task.last_state) for task, _ in found]),
+            Column("in a row", [str(max(1, -task.streak)) for task, _ in found]),
+            Column(
+                f"last run ({page.tz})", [page.time(task.last_run) for task, _ in found], rank=1
+            ),
+            Column("why", ["-" if run is None else _why(run, traces) for _, run in found]),
+        ]
+    )
 
 
 def _indented(text: str) -> str:

@@ -340,6 +340,10 @@ def _waits_for(case: Case) -> str | None:
         return f"the task cannot be evaluated: {case.problem}"
     if not task.enabled:
         why = _while_disabled(case, case.now) or "the task is disabled"
+        if task.done:
+            why = "it is done"
+        if isinstance(case.value, kinds.At) and (task.done or case.value.instant <= case.now):
+            return f"{why}: `taskrunner set {task.name} --at WHEN` gives it another time"
         return f"{why}: nothing is due until `taskrunner enable {task.name}`"
     if task.requested is not None:
         return f"a run was requested at {words(task.requested)}: the next tick starts it{_no_tick(case)}"

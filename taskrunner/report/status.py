@@ -14,7 +14,7 @@ from taskrunner.decide import ledger
 from taskrunner.errors import InputError
 from taskrunner.home import channels, heartbeat, paths
 from taskrunner.model.answers import Entry, Status, Upcoming
-from taskrunner.model.values import FAILING, Hold, State, Task
+from taskrunner.model.values import FAILING, Hold, Run, State, Task
 from taskrunner.render.spelling import many
 from taskrunner.report import agenda as plan_of_days
 from taskrunner.schedule import kinds, of_task, zones
@@ -43,6 +43,7 @@ def status(here: OpenHome) -> Status:
         pending=[run for run in live if run.state is State.PENDING],
         failing=[task for task in tasks if task.last_state in FAILING],
         next=upcoming(here, None, 5, None),
+        coming=upcoming(here, None, 5, None, each=True),
         problems=[
             *_hold_problems(hold),
             *_disk_problems(here),
@@ -50,7 +51,14 @@ def status(here: OpenHome) -> Status:
             *_task_problems(tasks),
             *_message_problems(here),
         ],
+        failures=list(_failures(here, tasks)),
     )
+
+
+def _failures(here: OpenHome, tasks: Sequence[Task]) -> Iterator[Run]:
+    for task in tasks:
+        if task.last_state in FAILING:
+            yield from here.store.runs.history([task.id], states=FAILING, limit=1)
 
 
 def upcoming(
@@ -59,10 +67,12 @@ def upcoming(
     count: int | None,
     until: datetime | None,
     since: datetime | None = None,
+    *,
+    each: bool = False,
 ) -> list[Upcoming]:
     """Return the next slots of some tasks, or of all, soonest first; all of them when there is no count.
 
-    They are those from `since` on, else those that are still to come.
+    They are those from `since` on, else those that are still to come; with `each` one for each task.
     """
     now = here.now()
     if names is None and since is not None:
@@ -74,7 +84,8 @@ def upcoming(
         chosen = [(task, of_task.value_of(task)) for task in found.values()]
     begin = None if since is None else since - clock.MILLISECOND  # a slot at that very instant, too
     walks = [
-        _of_task(task, value, begin or max(now, task.evaluated), until) for task, value in chosen
+        islice(_of_task(task, value, begin or max(now, task.evaluated), until), 1 if each else None)
+        for task, value in chosen
     ]
     return list(islice(merge(*walks, key=lambda item: item.slot), count))
 

@@ -868,7 +868,8 @@ def test_a_one_off_that_has_run_waits_for_nothing(runner, clock):
     ticks(runner, clock, 1, hours=1)
     found = runner.explain("report")
     assert told(found) == [("13:00", "succeeded", 2), (None, None, None)]
-    assert found.slots[-1].reason.startswith("the task is disabled: nothing is due until")
+    said = "it is done: `taskrunner set report --at WHEN` gives it another time"
+    assert found.slots[-1].reason == said
 
 
 def test_a_run_that_was_asked_for_waits_for_the_next_tick(runner, clock):

@@ -414,12 +414,13 @@ def test_status_where_there_is_nothing():
 
 
 def test_status_names_what_fails_runs_and_hurts():
-    failing = replace(TASK, last_state=State.TIMED_OUT)
+    failing = replace(TASK, last_state=State.TIMED_OUT, last_run=NOON, streak=-3)
     status = replace(
         EMPTY,
         last_tick=NOON - MINUTE,
         clock="cron",
         failing=[failing],
+        failures=[run(6, State.TIMED_OUT, started=NOON)],
         running=[run(7, State.RUNNING, started=NOON)],
         problems=["it hurts"],
     )
@@ -427,7 +428,9 @@ def test_status_names_what_fails_runs_and_hurts():
     assert lines[0] == "last tick  1m 00s ago, called by cron"
     assert lines[1] == "running    1"
     assert lines[2].startswith("  run  task")
-    assert "failing    report (timed_out)" in lines
+    at = lines.index("failing    1")
+    assert lines[at + 1].split() == "task state in a row last run (UTC) why".split()
+    assert lines[at + 2].split() == "report timed_out 3 2026-11-20 12:00:00 because".split()
     assert lines[-1] == "problem    it hurts"
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from taskrunner import clock
 from taskrunner.errors import shown
-from taskrunner.model.values import OnLost, Outcome, Process, Run, State, Task, Terms
+from taskrunner.model.values import OnLost, Outcome, Process, Run, State, Task
 from taskrunner.schedule import durations
 
 XCPU = 24  # the signal past the limit of CPU time, setrlimit(2); its number on Linux
@@ -43,28 +43,28 @@ def _retries(task: Task, state: State, exit_code: int | None) -> int:
 
 
 def of(
-    terms: Terms, outcome: Outcome, how: str, process: Process | None, fault: str | None = None
+    task: Task, outcome: Outcome, how: str, process: Process | None, fault: str | None = None
 ) -> tuple[State, str]:
     """Return state and reason of a run that ended so (`how` in words); who stopped it has said so before.
 
     A `fault` of its output makes a failure of what else were a success.
     """
-    how += _over_limit(terms, outcome)
+    how += _over_limit(task, outcome)
     if process is not None and process.stop_state is not None:
         return process.stop_state, f"{process.stop_reason} ({how})"
     if outcome.silent:
-        return State.TIMED_OUT, f"{silent(terms)} ({how})"
-    if outcome.timed_out and terms.timeout is not None:
-        return State.TIMED_OUT, f"{overdue(terms)} ({how})"
+        return State.TIMED_OUT, f"{silent(task)} ({how})"
+    if outcome.timed_out and task.timeout is not None:
+        return State.TIMED_OUT, f"{overdue(task)} ({how})"
     if outcome.stopped:
         return State.CANCELLED, f"its unit of systemd was stopped ({how})"
     if outcome.error:
         return State.FAILED, how
-    if outcome.exit_code in terms.noop_codes:
+    if outcome.exit_code in task.noop_codes:
         return State.SUCCEEDED, f"nothing to do ({how})"
     if fault is not None:
         return State.FAILED, f"{how}, but {fault}"
-    return (State.SUCCEEDED if outcome.exit_code in terms.ok_codes else State.FAILED), how
+    return (State.SUCCEEDED if outcome.exit_code in task.ok_codes else State.FAILED), how
 
 
 def with_note(reason: str, note: str | None) -> str:
@@ -72,45 +72,46 @@ def with_note(reason: str, note: str | None) -> str:
     return reason if note is None else f"{reason}; {note}"
 
 
-def _over_limit(terms: Terms, outcome: Outcome) -> str:
+def _over_limit(task: Task, outcome: Outcome) -> str:
     """Return what is to be said of a run that the kernel ended for its CPU time, "" of others.
 
     Of the other limits it does not tell: what is asked for beyond them is refused, and the program says so.
     """
-    if terms.cpu is None:
+    limit = task.limit.get("cpu")
+    if limit is None:
         return ""
     past = outcome.signal == XCPU or outcome.exit_code == 128 + XCPU  # from a shell
     # Who does not heed that is killed a second later; nobody else has asked for it.
     ours = outcome.timed_out or outcome.silent or outcome.stopped
-    killed = outcome.signal == KILL and not ours and (outcome.cpu_seconds or 0) >= terms.cpu
+    killed = outcome.signal == KILL and not ours and (outcome.cpu_seconds or 0) >= limit
     if not past and not killed:
         return ""
-    return f", over its limit of {durations.format(timedelta(seconds=terms.cpu))} of CPU time"
+    return f", over its limit of {durations.format(timedelta(seconds=limit))} of CPU time"
 
 
-def reads_output(terms: Terms, outcome: Outcome) -> bool:
+def reads_output(task: Task, outcome: Outcome) -> bool:
     """Return whether it depends on its output if a run that ended so has succeeded."""
-    asks = terms.expect is not None or terms.reject is not None
+    asks = task.expect is not None or task.reject is not None
     ended = outcome.error is None and not (outcome.timed_out or outcome.stopped)
-    return asks and ended and outcome.exit_code in set(terms.ok_codes) - set(terms.noop_codes)
+    return asks and ended and outcome.exit_code in set(task.ok_codes) - set(task.noop_codes)
 
 
-def fault_in(terms: Terms, text: str) -> str | None:
+def fault_in(task: Task, text: str) -> str | None:
     """Return what is wrong with the output of a run by what its task expects and rejects, None when all is well."""
     try:
-        if terms.expect is not None and not re.search(terms.expect, text, re.MULTILINE):
-            return f"its output does not match {shown(terms.expect)}"
-        if terms.reject is not None and re.search(terms.reject, text, re.MULTILINE):
-            return f"its output matches {shown(terms.reject)}"
+        if task.expect is not None and not re.search(task.expect, text, re.MULTILINE):
+            return f"its output does not match {shown(task.expect)}"
+        if task.reject is not None and re.search(task.reject, text, re.MULTILINE):
+            return f"its output matches {shown(task.reject)}"
     except (re.error, OverflowError, RecursionError) as exc:  # from a Python that knew it
         return f"its output cannot be searched: {exc}"
     return None
 
 
-def tells(terms: Terms, outcome: Outcome) -> bool:
+def tells(task: Task, outcome: Outcome) -> bool:
     """Return whether the last line of an output says what came of the run: that of Python does."""
     by_itself = outcome.exit_code is not None and not outcome.timed_out and outcome.error is None
-    return by_itself and terms.told
+    return by_itself and not task.command and task.shell is None
 
 
 def told(text: str, exit_code: int | None) -> str | None:
@@ -121,16 +122,14 @@ def told(text: str, exit_code: int | None) -> str | None:
     return (last if len(last) <= LONGEST_TOLD else f"{last[:LONGEST_TOLD]}…") or None
 
 
-def silent(terms: Terms) -> str:
+def silent(task: Task) -> str:
     """Return why a run that writes nothing is stopped."""
-    length = "" if terms.max_silence is None else f"{durations.format(terms.max_silence)} of "
+    length = "" if task.max_silence is None else f"{durations.format(task.max_silence)} of "
     return f"stopped after {length}silence"
 
 
-def overdue(terms: Terms) -> str:
+def overdue(task: Task) -> str:
     """Return why a run that takes too long is stopped."""
     return (
-        f"stopped at its timeout of {durations.format(terms.timeout)}"
-        if terms.timeout
-        else "stopped"
+        f"stopped at its timeout of {durations.format(task.timeout)}" if task.timeout else "stopped"
     )

@@ -6,7 +6,6 @@ Frozen records without behaviour of their own. They know neither the store nor t
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 
 from taskrunner.model.record import field, record
@@ -219,33 +218,6 @@ class Command:
     timeout: float | None = None
     max_silence: float | None = None
     kill_after: float = 10.0
-
-
-@record
-class Terms:
-    """The terms of a run: its time limits, the retained output, and the definition of success."""
-
-    timeout: timedelta | None
-    max_silence: timedelta | None
-    max_output: int
-    cpu: int | None  # seconds of CPU time
-    ok_codes: tuple[int, ...]
-    noop_codes: tuple[int, ...]
-    expect: str | None
-    reject: str | None
-    told: bool  # the last line of its output tells what came of it
-
-
-def terms(task: Task) -> Terms:
-    """Return what a task says of how its runs end; of many tasks that say the same it is one and the same."""
-    told = not task.command and task.shell is None
-    return _terms(
-        *(task.timeout, task.max_silence, task.max_output, task.limit.get("cpu")),
-        *(task.ok_codes, task.noop_codes, task.expect, task.reject, told),
-    )
-
-
-_terms = lru_cache(maxsize=256)(Terms)
 
 
 @record

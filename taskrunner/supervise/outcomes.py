@@ -8,7 +8,7 @@ from taskrunner.decide import verdict
 from taskrunner.errors import in_words
 from taskrunner.home import lock
 from taskrunner.model.record import mutable, record
-from taskrunner.model.values import End, Outcome, Process, Run, State, Terms
+from taskrunner.model.values import End, Outcome, Process, Run, State, Task
 from taskrunner.processes import alive, bounded_output, children, signals
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.output import SMALL, Slot, Slots, gather, lost
@@ -20,13 +20,10 @@ TOLD = 4000  # bytes at the end of the output of a Python task that are read for
 
 @mutable
 class Watched:
-    """A run that goes on; of its task only what counts at its end is kept, as there may be a thousand of them.
-
-    `name` is the supervisor that its row tells, `gap` what was cut out of its output.
-    """
+    """A run that goes on, or is about to start; `name` is its supervisor by its row, `gap` the cut in its output."""
 
     run: Run
-    terms: Terms
+    task: Task
     slot: Slot
     name: str
     gap: Gap | None = None
@@ -34,21 +31,28 @@ class Watched:
 
 @record
 class Ended:
-    """A run whose command has ended, with its output where it belongs; `size` counts what was written, in bytes.
+    """How the command of a run ended, as its supervisor saw it; `size` counts the bytes of output that were written.
 
-    `gap` is in what is kept of it. The slot of an output that is `large` is used up; `fault` is what the task says is
-    wrong with the output, `note` what else the row has to say of it.
+    All of it but the `small` output goes into the spool, where that is needed.
     """
 
-    watched: Watched
+    run: int
+    supervisor: str
     at: datetime
     outcome: Outcome
     size: int
-    small: bytes
-    large: bool
-    fault: str | None
-    note: str | None
-    gap: Gap | None = None
+    large: bool  # its output has a file of its own; else it is in the file it was written to
+    fault: str | None  # what is wrong with the output by the rules of the task
+    note: str | None  # anything else for the row
+    retry: bool  # it may be followed by another attempt
+    cut_at: int | None = None  # the byte of the retained output where a mark stands, ...
+    left_out: int | None = None  # ... and how many bytes it stands for
+    small: bytes = b""
+
+    @property
+    def name(self) -> str:
+        """The name of its file in the spool: two supervisors never write the same."""
+        return f"{self.run}.{self.supervisor}.json"
 
 
 def collect(
@@ -59,6 +63,7 @@ def collect(
     *,
     note: str | None,
     full: bool,
+    retry: bool,
     note_gap: Callable[[Watched, Gap | None], None],
 ) -> Ended:
     """Put the output of a run that has ended where it belongs; what is large keeps a file, that is no slot any more.
@@ -69,7 +74,7 @@ def collect(
     left = None
     try:
         left = _left_running(watched, outcome)
-        kept, small = gather(watched.slot.fd, watched.terms.max_output, watched.gap)
+        kept, small = gather(watched.slot.fd, watched.task.max_output, watched.gap)
         fault = _fault(watched, outcome, kept)
         told = _told(watched, outcome, kept)
         large = kept.size > SMALL
@@ -83,7 +88,21 @@ def collect(
     if note is None and full:
         note = "the disk of its output was full"
     note = "; ".join(filter(None, (note, left))) or None
-    return Ended(watched, at, outcome, kept.written, small, large, fault, note, kept.gap)
+    cut_at, left_out = bounded_output.place_of(kept.gap)
+    return Ended(
+        watched.run.id,
+        watched.name,
+        at,
+        outcome,
+        kept.written,
+        large,
+        fault,
+        note,
+        retry,
+        cut_at,
+        left_out,
+        small,
+    )
 
 
 def _left_running(watched: Watched, outcome: Outcome) -> str | None:
@@ -101,39 +120,39 @@ def _left_running(watched: Watched, outcome: Outcome) -> str | None:
     return f"left {count} process{'es' if count > 1 else ''} running" if count else None
 
 
-def judged(each: Ended, stopped: Process | None) -> End:
+def judged(each: Ended, watched: Watched, stopped: Process | None) -> End:
     """Return the end as it is recorded; `stopped` is the row of a run that somebody is stopping."""
-    state, reason = judged_by(each.watched.terms, each.outcome, stopped, each.fault)
+    state, reason = judged_by(watched.task, each.outcome, stopped, each.fault)
     why = verdict.with_note(reason, each.note)
-    size = (each.size, *bounded_output.place_of(each.gap))
-    return End(each.watched.run, state, why, each.at, each.outcome, each.small, *size)
+    size = (each.size, each.cut_at, each.left_out)
+    return End(watched.run, state, why, each.at, each.outcome, each.small, *size)
 
 
 def judged_by(
-    terms: Terms, outcome: Outcome, stopped: Process | None, fault: str | None
+    task: Task, outcome: Outcome, stopped: Process | None, fault: str | None
 ) -> tuple[State, str]:
     """Return state and reason of a run that ended so; a failure when that cannot be told, as the run has ended all the same."""
     try:
-        return verdict.of(terms, outcome, children.in_words(outcome), stopped, fault)
+        return verdict.of(task, outcome, children.in_words(outcome), stopped, fault)
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have ended too
         return State.FAILED, f"its result could not be determined: {in_words(exc)}"
 
 
 def _fault(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> str | None:
     """Return what the task says is wrong with an output, None when nothing is or nobody asks."""
-    if not verdict.reads_output(watched.terms, outcome):
+    if not verdict.reads_output(watched.task, outcome):
         return None
     text = bounded_output.newest(watched.slot.fd, kept, SEARCHED).decode(errors="replace")
     try:
         with signals.time_limit(SEARCH):
-            return verdict.fault_in(watched.terms, text)
+            return verdict.fault_in(watched.task, text)
     except TimeoutError:
         return f"its output could not be searched in {SEARCH:g} s"
 
 
 def _told(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> str | None:
     """Return what the output says came of a run, None when nobody asks."""
-    if not verdict.tells(watched.terms, outcome):
+    if not verdict.tells(watched.task, outcome):
         return None
     text = bounded_output.newest(watched.slot.fd, kept, TOLD).decode(errors="replace")
     return verdict.told(text, outcome.exit_code)

@@ -13,7 +13,7 @@ from taskrunner import clock
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
-from taskrunner.model.values import NOTHING, End, Process, Run, State, Task, terms
+from taskrunner.model.values import NOTHING, End, Process, Run, State, Task
 from taskrunner.notify import log_lines
 from taskrunner.processes import alive as alive_module, bounded_output, output, systemctl
 from taskrunner.processes.alive import is_same, pid_namespace, session_that_has_open, started_ticks
@@ -67,7 +67,7 @@ def _look_after(
     if not seen_from_here(process):
         return False  # nobody here can stop it; past its time it is lost
     if _overdue(here, task, run, process, now) or process.stop_state is not None:
-        here.store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(terms(task)), now)
+        here.store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(task), now)
         return True
     _bound(here, task, process)
     return False
@@ -171,9 +171,7 @@ def _look_after_unit(here: OpenHome, task: Task, run: Run, process: Process, now
     if process.stop_at is None and task.max_silence is not None and run.started is not None:
         heard = max(run.started, output.heard(here.output, process.output, now) or run.started)
         if now - heard >= task.max_silence:
-            here.store.processes.ask_to_stop(
-                run.id, State.TIMED_OUT, verdict.silent(terms(task)), now
-            )
+            here.store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.silent(task), now)
             return True
     return process.stop_at is not None and now - process.stop_at > UNHEARD
 

@@ -9,20 +9,19 @@ import errno
 import json
 import os
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from taskrunner import clock
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
 from taskrunner.home import lock, paths
-from taskrunner.model.record import record
-from taskrunner.model.values import End, Event, Outcome, Run, State, terms
+from taskrunner.model.values import End, Event, Outcome, Run, State
 from taskrunner.notify import log_lines
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import Rescued
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up, outcomes
+from taskrunner.supervise.outcomes import Ended
 
 VERSION = 1
 KIND = ".json"
@@ -37,39 +36,17 @@ FOR_NOW = (
 LARGEST_NUMBER = 2**63  # the store takes none from here on
 
 
-@record
-class Spooled:
-    """The end of a run as its supervisor saw it; `size` counts the bytes of output that were written."""
-
-    run: int
-    supervisor: str
-    at: datetime
-    outcome: Outcome
-    size: int
-    large: bool  # its output has a file of its own; else it is in the file it was written to
-    fault: str | None  # what the task says is wrong with the output
-    note: str | None  # what else the row has to say
-    retry: bool  # it may be followed by another attempt
-    cut_at: int | None = None  # the byte of what is kept where a mark stands, ...
-    left_out: int | None = None  # ... and how many bytes it stands for
-
-    @property
-    def name(self) -> str:
-        """The name of its file: two supervisors never write the same."""
-        return f"{self.run}.{self.supervisor}{KIND}"
-
-
-def put(here: OpenHome, spooled: Spooled) -> None:
+def put(here: OpenHome, ended: Ended) -> None:
     """Write an outcome down, so that it survives us and a power cut; raises OSError."""
     folder = here.path(paths.SPOOL)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    place = os.path.join(folder, spooled.name)
+    place = os.path.join(folder, ended.name)
     text = json.dumps(
         {
             "version": VERSION,
-            **vars(spooled),
-            "at": clock.to_ms(spooled.at),
-            "outcome": vars(spooled.outcome),
+            **{name: value for name, value in vars(ended).items() if name != "small"},
+            "at": clock.to_ms(ended.at),
+            "outcome": vars(ended.outcome),
         }
     )
     try:
@@ -147,19 +124,19 @@ def _take_up(here: OpenHome, name: str) -> None:
     drop(here, name)
 
 
-def _read(here: OpenHome, name: str) -> Spooled:
+def _read(here: OpenHome, name: str) -> Ended:
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # it might be a pipe
     with open(os.open(here.path(paths.SPOOL, name), flags), "rb") as file:
         found: dict[str, Any] = json.load(file)
     if found.pop("version") != VERSION:
         raise ValueError("another version wrote it")
     outcome = Outcome(**found.pop("outcome"))
-    spooled = Spooled(**{**found, "at": clock.from_ms(found["at"]), "outcome": outcome})
-    _check_kinds(spooled)
+    ended = Ended(**{**found, "at": clock.from_ms(found["at"]), "outcome": outcome})
+    _check_kinds(ended)
     _check_kinds(outcome)
-    if spooled.name != name:
+    if ended.name != name:
         raise ValueError("it does not match its name")
-    return spooled
+    return ended
 
 
 def _check_kinds(made: Any) -> None:
@@ -185,35 +162,35 @@ def _refuse(here: OpenHome, name: str, exc: Exception) -> None:
     os.rename(here.path(paths.SPOOL, name), here.path(paths.SPOOL, name + REFUSED))
 
 
-def _take(here: OpenHome, spooled: Spooled) -> None:
+def _take(here: OpenHome, ended: Ended) -> None:
     """Record one outcome; its output is put where it belongs."""
     with here.store.transaction():
-        run = _still_open(here, spooled)
+        run = _still_open(here, ended)
         process = None if run is None else here.store.processes.of(run.id)
-        if run is None or process is None or process.supervisor != spooled.supervisor:
+        if run is None or process is None or process.supervisor != ended.supervisor:
             return  # it is known already, or the store is another than that of the file
         task = here.store.tasks.of_run(run)
         gap = bounded_output.noted(process.cut_at, process.left_out)
         found = output.rescue(here.output, process.output, run.id, task.max_output, gap)
-        state, reason = outcomes.judged_by(terms(task), spooled.outcome, process, spooled.fault)
-        why = verdict.with_note(reason, spooled.note or found.note)
-        size = _size(spooled, found)
-        end = End(run, state, why, spooled.at, spooled.outcome, *size)
-        follow_up.finish(here, end, retry=spooled.retry)
+        state, reason = outcomes.judged_by(task, ended.outcome, process, ended.fault)
+        why = verdict.with_note(reason, ended.note or found.note)
+        size = _size(ended, found)
+        end = End(run, state, why, ended.at, ended.outcome, *size)
+        follow_up.finish(here, end, retry=ended.retry)
     with suppress(OSError):  # the name is not used again, even by a supervisor that lives
         os.unlink(output.slot(here.output, process.output))
 
 
-def _size(spooled: Spooled, found: Rescued) -> tuple[bytes, int, int | None, int | None]:
+def _size(ended: Ended, found: Rescued) -> tuple[bytes, int, int | None, int | None]:
     """Return the small output of a run, how much it wrote, and what was left out of that."""
-    if spooled.large or found.size is None:
-        return b"", spooled.size, spooled.cut_at, spooled.left_out
+    if ended.large or found.size is None:
+        return b"", ended.size, ended.cut_at, ended.left_out
     return found.small, found.size, *bounded_output.place_of(found.gap)
 
 
-def _still_open(here: OpenHome, spooled: Spooled) -> Run | None:
+def _still_open(here: OpenHome, ended: Ended) -> Run | None:
     try:
-        run = here.store.runs.get(spooled.run)
+        run = here.store.runs.get(ended.run)
     except UnknownRun:
         return None
     return run if run.state is State.RUNNING else None

@@ -5,30 +5,31 @@ outcome then starts the next pending runs: capacity and chains never wait for a 
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
-from typing import Protocol
 
-from taskrunner import clock
-from taskrunner.decide import policy, verdict
+from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.home import lock, paths
-from taskrunner.model.record import field, like, mutable, record
-from taskrunner.model.values import Command, End, Outcome, Process, Run, State, Task, terms
-from taskrunner.notify import announce, log_lines
-from taskrunner.processes import account, alive, bounded_output, output
+from taskrunner.model.record import field, mutable
+from taskrunner.model.values import Command, Outcome, Process, Run, State
+from taskrunner.notify import log_lines
+from taskrunner.processes import alive, bounded_output, output, programs
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.children import Child, Children, room
-from taskrunner.processes.output import Slot, Slots
+from taskrunner.processes.output import Slots
 from taskrunner.schedule import kinds
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command, follow_up, outcomes, sender, spool
+from taskrunner.supervise import command, follow_up, outcomes, spool, start
 from taskrunner.supervise.outcomes import Ended, Watched
+from taskrunner.supervise.start import Carrier, Starts
 from taskrunner.supervise.stops import PATIENCE, Stops
 from taskrunner.upkeep import disk_reserve
 
+FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # of the package
 WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
 MOMENT = 0.005  # seconds that many a command needs from start to end: it need not be noted
@@ -38,49 +39,12 @@ LEAVE = 10.0  # seconds of that after which what is in the spool is left to the 
 QUIET = 0.2  # seconds in which nothing has to happen before we import what we may need later
 
 
-class Carrier(Protocol):
-    """Somebody else who carries runs, each under a name of its own, and sees to their ends: systemd (`carrier`)."""
-
-    @property
-    def falls_back(self) -> bool:
-        """Whether we carry ourselves what it refuses."""
-
-    def unit(self, run_id: int) -> str:
-        """Return the name that a run is to be carried under."""
-
-    def start(self, unit: str, run: Run, command: Command, slot: Slot) -> str | None:
-        """Hand a run over; return why it is refused, None when it is not. Raises LookupError for no such user."""
-
-    def wake(self, ready: datetime, seconds: float) -> None:
-        """Let a tick come at an instant that is so far away."""
-
-    def send_off(self) -> None:
-        """Let what is to be told be sent."""
-
-    def tell(self, runs: Sequence[Run]) -> None:
-        """Take note of what state runs are in."""
-
-
-@record
-class Wanted:
-    """A run that is about to be started; `name` is the supervisor that its row tells."""
-
-    run: Run
-    task: Task
-    slot: Slot
-    name: str
-
-
 @mutable
 class Supervisor:
     """One living supervisor: its children, and the rows and output files that go with them."""
 
     here: OpenHome
-    name: str
-    slots: Slots
-    carrier: Carrier | None = None  # None is ourselves
-    boot_id: str = field(default_factory=clock.boot_id)
-    namespace: int | None = field(default_factory=alive.pid_namespace)
+    starts: Starts
     children: Children = field(default_factory=Children)
     watched: dict[int, Watched] = field(default_factory=dict)
     stops: Stops = field(default_factory=Stops)  # of runs of others
@@ -94,7 +58,7 @@ class Supervisor:
     lasting: ExitStack = field(default_factory=ExitStack)  # what we hold until we end
     _waiting: bool = False
     _ended: list[Ended] = field(default_factory=list)
-    _spooled: dict[int, str] = field(default_factory=dict)  # files of outcomes, by run
+    _spooled: set[int] = field(default_factory=set)  # runs whose ends are in the spool
     _loaded: bool = False
     _unnoted: list[Child] = field(default_factory=list)
     _note_by: float = 0.0  # monotonic
@@ -108,6 +72,16 @@ class Supervisor:
         self.children.on_output = self._bound
         self.children.on_look = self._look_for_stops
         self.children.stopped_elsewhere = self._stopped_elsewhere
+
+    @property
+    def slots(self) -> Slots:
+        """Our output files."""
+        return self.starts.slots
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """The program that carries our runs; None is ourselves."""
+        return self.starts.carrier
 
     @property
     def busy(self) -> bool:
@@ -145,7 +119,7 @@ class Supervisor:
         """
         try:
             # Else the store would be locked for nothing.
-            if self.busy or anything_to_start(self.here):
+            if self.busy or start.anything_to_start(self.here):
                 self._turn()
             self._trouble = None
             self.here.log.write()
@@ -178,35 +152,23 @@ class Supervisor:
 
     def _spool(self) -> None:
         for each in self._ended:
-            watched = each.watched
-            if watched.run.id not in self._spooled:
-                spooled = spool.Spooled(
-                    watched.run.id,
-                    watched.name,
-                    each.at,
-                    each.outcome,
-                    each.size,
-                    each.large,
-                    each.fault,
-                    each.note,
-                    self.retries,
-                    *bounded_output.place_of(each.gap),
-                )
+            if each.run not in self._spooled:
                 with suppress(OSError):  # it stays with us, and is tried again
-                    spool.put(self.here, spooled)
-                    self._spooled[watched.run.id] = spooled.name
+                    spool.put(self.here, each)
+                    self._spooled.add(each.run)
 
     def _leave(self) -> None:
         """Forget the runs whose ends are in the spool; their outputs are left where they are."""
-        for each in [each for each in self._ended if each.watched.run.id in self._spooled]:
+        for each in [each for each in self._ended if each.run in self._spooled]:
             self._ended.remove(each)
-            del self.watched[each.watched.run.id], self._spooled[each.watched.run.id]
+            self._spooled.remove(each.run)
+            watched = self.watched.pop(each.run)
             if not each.large:
-                os.close(each.watched.slot.fd)
+                os.close(watched.slot.fd)
 
     def _turn(self) -> None:
         now, ended = self.here.now(), list(self._ended)
-        batch: list[Wanted] = []
+        batch: list[Watched] = []
         patience = PATIENCE if self.watched else None
         try:
             with self.here.store.transaction(patience=patience):
@@ -215,34 +177,29 @@ class Supervisor:
                 self._next(batch, now)
                 marked = self.here.store.processes.being_stopped().keys() - stopped.keys()
         except BaseException:
-            # None of it is written, so none of it is started; a file that goes by its unit is for nobody else.
-            give_back = self.slots.put_back if self.carrier is None else self.slots.drop
-            for watched in batch:
-                give_back(watched.slot)
+            self.starts.give_back(batch)  # none of it is written, so none of it is started
             self.here.log.forget()
             raise
         del self._ended[: len(ended)]
         for each in ended:
-            with log_lines.apart(
-                self.here, f"the processes left behind by run {each.watched.run.id}"
-            ):
+            with log_lines.apart(self.here, f"the processes left behind by run {each.run}"):
                 self._let_go(each)
         self.spawn(batch, now)
         self.stop_some(list(marked))  # by what the ends above have set in motion
 
     def _let_go(self, each: Ended) -> None:
         """Forget a run whose end is recorded."""
-        run, slot = each.watched.run, each.watched.slot
-        del self.watched[run.id]
-        spooled = self._spooled.pop(run.id, None)
-        if spooled is not None:
-            spool.drop(self.here, spooled)
+        slot = self.watched.pop(each.run).slot
+        spooled = each.run in self._spooled
+        if spooled:
+            self._spooled.remove(each.run)
+            spool.drop(self.here, each.name)
         if each.large:
             return  # the slot is used up
-        if spooled is None:
-            self.slots.put_back(slot)
-        else:  # a tick that has just taken it up may be about to remove the file of that name
+        if spooled:  # a tick that has just taken it up may be about to remove the file of that name
             self.slots.drop(slot)
+        else:
+            self.slots.put_back(slot)
 
     def wait(self, timeout: float | None) -> None:
         """Wait until a child ends, a signal comes or `timeout` seconds are over."""
@@ -291,7 +248,7 @@ class Supervisor:
     def _bound(self, run_id: int) -> None:
         watched = self.watched[run_id]
         try:
-            gap = bounded_output.bound(watched.slot.fd, watched.terms.max_output, watched.gap)
+            gap = bounded_output.bound(watched.slot.fd, watched.task.max_output, watched.gap)
             self._note_gap(watched, gap)
         except OSError:  # the next look tries again
             pass
@@ -324,50 +281,21 @@ class Supervisor:
         full: bool = False,
     ) -> None:
         ended = outcomes.collect(
-            *(watched, outcome, at, self.slots), note=note, full=full, note_gap=self._note_gap
+            *(watched, outcome, at, self.slots),
+            note=note,
+            full=full,
+            retry=self.retries,
+            note_gap=self._note_gap,
         )
         self._ended.append(ended)
 
-    def adopt(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
-        """Make one run ours, if it is still pending, whatever else runs; to be spawned after the transaction."""
-        if not self.here.store.runs.still([run.id], State.PENDING):
-            return []
-        wanted = [self._want(run, task, now)]
-        self._make_running(wanted, now)
-        return wanted
-
-    def _want(self, run: Run, task: Task, now: datetime) -> Wanted:
-        name, slots = self.name, self.slots
-        if self.carrier is not None:
-            name = self.carrier.unit(run.id)
-            slots = Slots(self.here.output, name)  # a file that goes by the unit, not by us
-        started = like(run, state=State.RUNNING, started=now, reason=None)
-        return Wanted(started, task, slots.take(account.owner(task.user)), name)
-
-    def _make_running(self, wanted: Sequence[Wanted], now: datetime) -> None:
-        """Write that pending runs are running."""
-        processes = [
-            Process(
-                *(each.run.id, each.name, self.boot_id),
-                *(each.slot.name, each.slot.inode, self.namespace),
-            )
-            for each in wanted
-        ]
-        self.here.store.runs.start(processes, now)
-        for each in wanted:
-            announce.started(self.here, each.task, each.run, now)
-
-    def _next(self, taken: list[Wanted], now: datetime) -> None:
+    def _next(self, taken: list[Watched], now: datetime) -> None:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
         if self.closing:
             return
         free = self.here.config.max_parallel - self.here.store.runs.running_count()
-        free = min(free, room() - len(self.watched))
-        while free > 0 and (runs := self.here.store.runs.startable(free, now)):
-            before = len(taken)
-            self._start_each(taken, runs, now)
-            free -= len(taken) - before
-        left = until_ready(self.here, now)
+        self.starts.take_next(self.here, taken, min(free, room() - len(self.watched)), now)
+        left = start.until_ready(self.here, now)
         waits = left is not None and self._waits_for_all()
         self.wake_at = time.monotonic() + left if left is not None and waits else None
 
@@ -381,63 +309,18 @@ class Supervisor:
                     self.lasting.push(locked.pop_all())
         return self._waiting
 
-    def _start_each(self, taken: list[Wanted], runs: Sequence[Run], now: datetime) -> None:
-        """Take the first of the runs, and those that may start beside the ones before them."""
-        tasks = self.here.store.tasks.by_id({run.task_id for run in runs})
-        seen, before = set[object](), len(taken)
-        for run in runs:
-            # Each was found to be startable alone, not beside others of its task or group.
-            task = tasks[run.task_id]
-            kin = {task.id, task.group} - {None}
-            if not seen & kin:
-                taken += self._want_or_not(run, task, now)
-            seen |= kin
-        wanted = taken[before:]
-        del taken[before:]
-        taken += self._running(wanted, now)
-
-    def _running(self, wanted: Sequence[Wanted], now: datetime) -> Sequence[Wanted]:
-        """Make runs running and return them, without those where that fails, which end."""
-        mark = self.here.log.mark()
-        try:
-            with self.here.store.savepoint():
-                self._make_running(wanted, now)
-            return wanted
-        except (StoreBusy, StoreRefused):
-            raise
-        except Exception as exc:  # noqa: BLE001  as below
-            self.here.log.forget(mark)
-            if len(wanted) > 1:
-                return [each for one in wanted for each in self._running([one], now)]
-            (each,) = wanted
-            self.slots.drop(each.slot)
-            follow_up.finish(self.here, _unstarted(each.run, in_words(exc), now))
-            return []
-
-    def _want_or_not(self, run: Run, task: Task, now: datetime) -> list[Wanted]:
-        try:
-            late = policy.too_late(task, run, now)
-            if late is None:
-                return [self._want(run, task, now)]
-            end = End(run, State.MISSED, late, now)
-        except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have to start
-            what = "its output file: " if isinstance(exc, OSError) else ""
-            end = _unstarted(run, f"{what}{in_words(exc)}", now)
-        follow_up.finish(self.here, end)
-        return []
-
-    def spawn(self, batch: Sequence[Wanted], now: datetime) -> None:
+    def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
         """Start the processes of runs that were made running."""
         for each in batch:
-            run, slot = each.run, each.slot
-            watched = self.watched[run.id] = Watched(run, terms(each.task), slot, each.name)
+            run = each.run
+            self.watched[run.id] = each
             try:
                 log_lines.started(self.here, run, now)
                 resolved = command.resolve(each.task, run, self.here.config, now)
-                if self.carrier is None or not self._handed_over(watched, resolved):
-                    self._start(watched, resolved, now)
+                if self.carrier is None or not self._handed_over(each, resolved):
+                    self._start(each, resolved, now)
             except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have to start
-                self._collect(watched, Outcome(error=f"could not start: {in_words(exc)}"), now)
+                self._collect(each, Outcome(error=f"could not start: {in_words(exc)}"), now)
 
     def _start(self, watched: Watched, resolved: Command, now: datetime) -> None:
         child = self.children.start(watched.run.id, resolved, watched.slot.fd)
@@ -494,7 +377,9 @@ class Supervisor:
 
     def _record(self, ended: Sequence[Ended], stopped: Mapping[int, Process]) -> None:
         """Write how runs ended, in the transaction of the caller."""
-        ends = [outcomes.judged(each, stopped.get(each.watched.run.id)) for each in ended]
+        ends = [
+            outcomes.judged(each, self.watched[each.run], stopped.get(each.run)) for each in ended
+        ]
         self.finished += follow_up.finish(self.here, *ends, retry=self.retries)
 
     def _stopped_elsewhere(self, run_id: int) -> bool:
@@ -521,11 +406,11 @@ class Supervisor:
             self._looked = changes
 
     def _say_timed_out(self, run_id: int) -> None:
-        reason = verdict.overdue(self.watched[run_id].terms)
+        reason = verdict.overdue(self.watched[run_id].task)
         self._say_why([run_id], State.TIMED_OUT, reason)
 
     def _say_silent(self, run_id: int) -> None:
-        reason = verdict.silent(self.watched[run_id].terms)
+        reason = verdict.silent(self.watched[run_id].task)
         self._say_why([run_id], State.TIMED_OUT, reason)
 
     def _say_why(self, run_ids: Iterable[int], state: State, reason: str) -> None:
@@ -557,31 +442,24 @@ class Supervisor:
         self.stops.begin(self.here, [run_id for run_id in run_ids if run_id not in self.watched])
 
 
-def _unstarted(run: Run, why: str, now: datetime) -> End:
-    """Return the end of a run that could not be started."""
-    return End(run, State.FAILED, f"could not start: {why}", now)
-
-
-def anything_to_start(here: OpenHome) -> bool:
-    """Return whether a supervisor would find a run that may start, now or before the next tick."""
-    now = here.now()
-    return bool(here.store.runs.startable(1, now)) or until_ready(here, now) is not None
-
-
-def until_ready(here: OpenHome, now: datetime) -> float | None:
-    """Return in how many seconds the next run that waits for its time is ready; None when a tick comes before."""
-    ready = here.store.runs.soonest(now) if here.goes_on else None
-    if ready is None or ready - now >= here.config.tick_period:
-        return None
-    return (ready - now).total_seconds()
-
-
 def send_off(here: OpenHome, carrier: Carrier | None) -> None:
-    """Let what is to be told be sent, by a process of its own."""
-    if carrier is None:
-        sender.send_off(here)
-    else:
+    """Have messages sent by a process of its own, unless one is at it; when that fails the next tick tries again.
+
+    It gets our lock with its input, so that there is no moment in which a second one could be started.
+    """
+    if carrier is not None:
         carrier.send_off()
+    elif here.goes_on:
+        with suppress(Exception), lock.held(here.path(paths.SENDER)) as fd:
+            if fd is not None:
+                run_beside(here, "notify", "--send", stdin=fd)
+
+
+def run_beside(here: OpenHome, *words: str, stdin: int | None = None) -> None:
+    """Run this program for our home in a process that outlives us."""
+    # -m looks into the working directory first, and finds the same program as ours there.
+    argv = (sys.executable, "-m", "taskrunner", "--home", here.folder, *words)
+    programs.detach(argv, cwd=FOLDER, stdin=stdin)
 
 
 @contextmanager
@@ -596,7 +474,7 @@ def open_supervisor(
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)
-        ours = Supervisor(here, name, slots, carrier)
+        ours = Supervisor(here, Starts(name, slots, carrier))
         try:
             yield ours
         finally:

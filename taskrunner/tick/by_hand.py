@@ -4,7 +4,6 @@ Like `tick` it drives both the store and the runner, through a supervisor of its
 """
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,12 +25,12 @@ from taskrunner.model.values import (
     Task,
     Trigger,
 )
-from taskrunner.processes import account, alive, bounded_output, output, programs, systemctl
+from taskrunner.processes import account, alive, bounded_output, output, systemctl
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up, reconcile, spool, stops
-from taskrunner.supervise.supervisor import Supervisor, open_supervisor
+from taskrunner.supervise.supervisor import Supervisor, open_supervisor, run_beside
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
 NOT_STARTED = "cancelled before it started"
@@ -115,7 +114,11 @@ def run(
                 # As it is now that nobody can change or replace it.
                 task = here.store.tasks.get(task.name)
                 asked, decision = request(here, task, slot, now, force=force)
-                mine = ours.adopt(asked, task, now) if decision.action is Action.RUN else []
+                mine = (
+                    ours.starts.adopt(here, asked, task, now)
+                    if decision.action is Action.RUN
+                    else []
+                )
             ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
                 ours.stop_some(decision.stops)
@@ -194,15 +197,13 @@ def _start_if_free(here: OpenHome, ours: Supervisor, task: Task, asked: Run) -> 
     now = here.now()
     with here.store.transaction():
         free = here.store.runs.may_start(asked.id, now)
-        mine = ours.adopt(asked, task, now) if free else []
+        mine = ours.starts.adopt(here, asked, task, now) if free else []
     ours.spawn(mine, now)
 
 
 def start_tick(here: OpenHome) -> None:
     """Let a tick of its own carry on what is pending, so that nobody has to wait for the clock."""
-    # -m looks into the working directory first, and finds the same program as ours there.
-    place = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    programs.detach((sys.executable, "-m", "taskrunner", "--home", here.folder, "tick"), cwd=place)
+    run_beside(here, "tick")
 
 
 def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:

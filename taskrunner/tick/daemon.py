@@ -22,7 +22,8 @@ from taskrunner.processes import alive, children
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise.supervisor import Carrier, Supervisor, open_supervisor
+from taskrunner.supervise.start import Carrier
+from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.supervise.systemd import carrier
 from taskrunner.tick import claim, idle_check, live_output, visit, wait_for
 from taskrunner.tick.sd_notify import Readiness
@@ -69,7 +70,7 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
         ):
             signals.extend(early)
             wishes = _logged(ours, wishes)
-            ours.carrier = _carrier(here, wishes.say)
+            ours.starts.carrier = _carrier(here, wishes.say)
             with _watched(here, wishes):
                 Loop(ours, wishes, notice, signals, hangups, first).run()
         here.store.checkpoint()
@@ -209,7 +210,7 @@ class Loop:
         self.notice.reloading()
         try:
             self.ours.here = open_home.read_again(self.ours.here)
-            self.ours.carrier = _carrier(self.ours.here, self.wishes.say)
+            self.ours.starts.carrier = _carrier(self.ours.here, self.wishes.say)
         except TaskRunnerError as exc:
             self.unread = f"the settings stay unchanged: {exc}"
             self.wishes.say(self.unread)

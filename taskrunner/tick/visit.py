@@ -23,8 +23,9 @@ from taskrunner.model.values import State, Task
 from taskrunner.notify import log_lines
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import reconcile, spool, supervisor
-from taskrunner.supervise.supervisor import Carrier, Supervisor
+from taskrunner.supervise import reconcile, spool, start, supervisor
+from taskrunner.supervise.start import Carrier
+from taskrunner.supervise.supervisor import Supervisor
 from taskrunner.tick import claim, clock_changes, idle_check, lock_holder
 from taskrunner.tick.claim import Visit
 from taskrunner.upkeep import disk_reserve, retention
@@ -76,7 +77,7 @@ def _tick(
         return visit
     announce(here, carrier)
     filling = claim.fill(here, visit.claimed)
-    if visit.stops or supervisor.anything_to_start(here):
+    if visit.stops or start.anything_to_start(here):
         _supervise(here, visit, filling, carrier, publish)
     for _ in filling:
         pass

@@ -17,7 +17,7 @@ from taskrunner.model.values import Outcome
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import SMALL, Rescued, Slots
 from taskrunner.store.keys import LARGEST_ID
-from taskrunner.supervise import spool
+from taskrunner.supervise import outcomes, spool
 from taskrunner.upkeep import retention
 from tests.samples import NOON, call, start, wait_for
 
@@ -421,7 +421,7 @@ def test_what_is_no_plain_file_is_no_output_and_not_waited_for(folder, tmp_path,
 def test_what_was_left_out_is_in_the_spool_too(door):
     door.add("x", ["true"], Manual())
     here = door._here()
-    made = spool.Spooled(
+    made = outcomes.Ended(
         *(1, "9-dead", NOON, Outcome(0), 2**63 - 1, True, None, None, False), 50, 2**63 - 200
     )
     spool.put(here, made)

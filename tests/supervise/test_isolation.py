@@ -12,7 +12,7 @@ from taskrunner.model.values import Outcome, Process
 from taskrunner.notify import log_lines
 from taskrunner.processes import output
 from taskrunner.store.runs import Runs
-from taskrunner.supervise import follow_up, outcomes, reconcile, spool, supervisor
+from taskrunner.supervise import follow_up, outcomes, reconcile, spool, start, supervisor
 from taskrunner.tick import visit
 from taskrunner.upkeep import retention
 from tests.samples import MINUTE, ROOT, program
@@ -30,7 +30,8 @@ def is_bad(value):
     """Whether an argument is, or has in it, the bad run or its task."""
     if isinstance(value, list | tuple):
         return any(map(is_bad, value))
-    names = {getattr(value, name, None) for name in ("name", "task", "max_output")}
+    found = [getattr(value, name, None) for name in ("name", "task", "max_output")]
+    names = {each for each in found if isinstance(each, str | int)}
     run = getattr(value, "run", None)
     return value == LIMIT or bool({"bad", LIMIT} & names) or (run is not None and is_bad(run))
 
@@ -121,8 +122,8 @@ def test_a_trigger_in_the_store_is_one_run_s_fault_too(three, home):
     "place",
     [
         (supervisor.command, "resolve"),
-        (supervisor.policy, "too_late"),
-        (supervisor.announce, "started"),
+        (start.policy, "too_late"),
+        (start.announce, "started"),
         (log_lines, "started"),
     ],
     ids=lambda place: place[1],
@@ -230,7 +231,7 @@ def spooled(left):
     for run, process in here.store.processes.with_runs():
         ended = Outcome(exit_code=0)
         size = len(run.task) + 1
-        each = spool.Spooled(
+        each = outcomes.Ended(
             run.id, process.supervisor, here.now(), ended, size, False, None, None, True
         )
         spool.put(here, each)

@@ -15,7 +15,7 @@ import pytest
 from taskrunner import After, Every, Manual, State, TaskRunner, schema
 from taskrunner.model.values import Outcome
 from taskrunner.store.tasks import Tasks
-from taskrunner.supervise import spool
+from taskrunner.supervise import outcomes, spool
 from taskrunner.supervise.systemd import record
 from tests.samples import NOON, ROOT, start, wait_for
 
@@ -159,7 +159,7 @@ def test_an_end_of_a_run_that_the_store_does_not_know_is_dropped(door, home):
     door.add("x", ["true"], Manual())
     door.run("x")
     for number in (1, 99):
-        there = spool.Spooled(
+        there = outcomes.Ended(
             number, "1-abc", NOON, Outcome(exit_code=9), 0, False, None, None, True
         )
         spool.put(door._here(), there)
@@ -171,7 +171,7 @@ def test_an_end_of_a_run_that_the_store_does_not_know_is_dropped(door, home):
 def test_what_is_read_is_what_was_written(door):
     door.add("x", ["true"], Manual())
     outcome = Outcome(None, 9, None, True, cpu_seconds=1.25, peak_memory=4096)
-    there = spool.Spooled(5, "1-abc", NOON, outcome, 70_000, True, "a fault", "a note", False)
+    there = outcomes.Ended(5, "1-abc", NOON, outcome, 70_000, True, "a fault", "a note", False)
     spool.put(door._here(), there)
     assert spool.waiting(door._here()) == [there.name]
     assert spool._read(door._here(), there.name) == there

@@ -14,7 +14,7 @@ from taskrunner import clock
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.home import paths
 from taskrunner.home.config import Config
-from taskrunner.model.values import Outcome, State, terms
+from taskrunner.model.values import Outcome, State
 from taskrunner.notify import metrics
 from taskrunner.processes import alive, bounded_output, output, systemctl
 from taskrunner.processes.output import Slot
@@ -22,8 +22,7 @@ from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import MISSING, Store
 from taskrunner.supervise import spool
-from taskrunner.supervise.outcomes import Watched
-from taskrunner.supervise.spool import Spooled
+from taskrunner.supervise.outcomes import Ended, Watched
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.supervise.systemd import handed, journal
 from taskrunner.supervise.systemd.transient import Transient
@@ -124,7 +123,7 @@ def _record(folder: str, end: Told) -> None:
         if not spool.holds(nowhere, end.run_id):
             known = (end.run_id, end.unit, end.at, end.outcome)
             spool.put(
-                nowhere, Spooled(*known, size=0, large=False, fault=None, note=end.note, retry=True)
+                nowhere, Ended(*known, size=0, large=False, fault=None, note=end.note, retry=True)
             )
         if not isinstance(exc, TaskRunnerError):  # a bug of ours, which is told of
             raise
@@ -139,9 +138,7 @@ def _still_ours(here: OpenHome, end: Told) -> Watched | None:
     if run.state is not State.RUNNING or process is None or process.supervisor != end.unit:
         return None
     gap = bounded_output.noted(process.cut_at, process.left_out)
-    return Watched(
-        run, terms(here.store.tasks.of_run(run)), _slot(here, process.output), end.unit, gap
-    )
+    return Watched(run, here.store.tasks.of_run(run), _slot(here, process.output), end.unit, gap)
 
 
 def _not_before(start: datetime | None, at: datetime) -> datetime:

@@ -1,0 +1,168 @@
+"""Pending runs are made running: each gets an output file and the name of its supervisor in its row.
+
+All of it happens in a transaction of the caller, who starts the processes after that. It must not know processes.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from taskrunner import clock
+from taskrunner.decide import policy
+from taskrunner.errors import StoreBusy, StoreRefused, in_words
+from taskrunner.model.record import field, like, mutable
+from taskrunner.model.values import Command, End, Process, Run, State, Task
+from taskrunner.notify import announce
+from taskrunner.processes import account, alive
+from taskrunner.processes.output import Slot, Slots
+from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up
+from taskrunner.supervise.outcomes import Watched
+
+
+class Carrier(Protocol):
+    """Another program that carries runs, each under a name of its own, and sees to their ends: systemd."""
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether we carry a run ourselves that it refuses."""
+
+    def unit(self, run_id: int) -> str:
+        """Return the name that a run is to be carried under."""
+
+    def start(self, unit: str, run: Run, command: Command, slot: Slot) -> str | None:
+        """Hand a run over; return why it is refused, None when it is not. Raises LookupError for an unknown user."""
+
+    def wake(self, ready: datetime, seconds: float) -> None:
+        """Have a tick called at an instant that is so far away."""
+
+    def send_off(self) -> None:
+        """Have messages sent."""
+
+    def tell(self, runs: Sequence[Run]) -> None:
+        """Take note of the states of runs."""
+
+
+@mutable
+class Starts:
+    """Makes runs running for the supervisor `name`, or for the units of a `carrier`."""
+
+    name: str
+    slots: Slots
+    carrier: Carrier | None = None  # None is ourselves
+    boot_id: str = field(default_factory=clock.boot_id)
+    namespace: int | None = field(default_factory=alive.pid_namespace)
+
+    def take_next(self, here: OpenHome, taken: list[Watched], free: int, now: datetime) -> None:
+        """Take the next pending runs, at most `free` of them."""
+        while free > 0 and (runs := here.store.runs.startable(free, now)):
+            before = len(taken)
+            self._take_first(here, taken, runs, now)
+            free -= len(taken) - before
+
+    def _take_first(
+        self, here: OpenHome, taken: list[Watched], runs: Sequence[Run], now: datetime
+    ) -> None:
+        """Take the first of the runs, and those that may start beside the ones before them."""
+        tasks = here.store.tasks.by_id({run.task_id for run in runs})
+        seen, before = set[object](), len(taken)
+        for run in runs:
+            # Each was found to be startable alone, not beside others of its task or group.
+            task = tasks[run.task_id]
+            kin = {task.id, task.group} - {None}
+            if not seen & kin:
+                taken += self._prepare_or_end(here, run, task, now)
+            seen |= kin
+        prepared = taken[before:]
+        del taken[before:]
+        taken += self._make_running_or_end(here, prepared, now)
+
+    def _prepare_or_end(self, here: OpenHome, run: Run, task: Task, now: datetime) -> list[Watched]:
+        """Prepare a run, if it is not too late for it; one that cannot be prepared ends."""
+        try:
+            late = policy.too_late(task, run, now)
+            if late is None:
+                return [self._prepare(here, run, task, now)]
+            end = End(run, State.MISSED, late, now)
+        except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have to start
+            what = "its output file: " if isinstance(exc, OSError) else ""
+            end = _unstarted(run, f"{what}{in_words(exc)}", now)
+        follow_up.finish(here, end)
+        return []
+
+    def _prepare(self, here: OpenHome, run: Run, task: Task, now: datetime) -> Watched:
+        name, slots = self.name, self.slots
+        if self.carrier is not None:
+            name = self.carrier.unit(run.id)
+            slots = Slots(here.output, name)  # a file that goes by the unit, not by us
+        started = like(run, state=State.RUNNING, started=now, reason=None)
+        return Watched(started, task, slots.take(account.owner(task.user)), name)
+
+    def _make_running_or_end(
+        self, here: OpenHome, prepared: Sequence[Watched], now: datetime
+    ) -> Sequence[Watched]:
+        """Make runs running and return them; one whose row cannot be written ends, and is not returned."""
+        mark = here.log.mark()
+        try:
+            with here.store.savepoint():
+                self._make_running(here, prepared, now)
+            return prepared
+        except (StoreBusy, StoreRefused):
+            raise
+        except Exception as exc:  # noqa: BLE001  as above
+            here.log.forget(mark)
+            if len(prepared) > 1:
+                return [
+                    each for one in prepared for each in self._make_running_or_end(here, [one], now)
+                ]
+            (each,) = prepared
+            self.slots.drop(each.slot)
+            follow_up.finish(here, _unstarted(each.run, in_words(exc), now))
+            return []
+
+    def _make_running(self, here: OpenHome, prepared: Sequence[Watched], now: datetime) -> None:
+        processes = [
+            Process(
+                *(each.run.id, each.name, self.boot_id),
+                *(each.slot.name, each.slot.inode, self.namespace),
+            )
+            for each in prepared
+        ]
+        here.store.runs.start(processes, now)
+        for each in prepared:
+            announce.started(here, each.task, each.run, now)
+
+    def adopt(self, here: OpenHome, run: Run, task: Task, now: datetime) -> list[Watched]:
+        """Make one run running, if it is still pending, whatever else runs."""
+        if not here.store.runs.still([run.id], State.PENDING):
+            return []
+        prepared = [self._prepare(here, run, task, now)]
+        self._make_running(here, prepared, now)
+        return prepared
+
+    def give_back(self, taken: Sequence[Watched]) -> None:
+        """Give the output files of runs back whose transaction failed; one that goes by its unit is for nobody else."""
+        for each in taken:
+            if self.carrier is None:
+                self.slots.put_back(each.slot)
+            else:
+                self.slots.drop(each.slot)
+
+
+def _unstarted(run: Run, why: str, now: datetime) -> End:
+    """Return the end of a run that could not be started."""
+    return End(run, State.FAILED, f"could not start: {why}", now)
+
+
+def anything_to_start(here: OpenHome) -> bool:
+    """Return whether a supervisor would find a run that may start, now or before the next tick."""
+    now = here.now()
+    return bool(here.store.runs.startable(1, now)) or until_ready(here, now) is not None
+
+
+def until_ready(here: OpenHome, now: datetime) -> float | None:
+    """Return in how many seconds the next delayed run is ready; None when a tick comes before."""
+    ready = here.store.runs.soonest(now) if here.goes_on else None
+    if ready is None or ready - now >= here.config.tick_period:
+        return None
+    return (ready - now).total_seconds()

@@ -1,8 +1,8 @@
-"""The schema, as an append-only list of steps; their text is the documentation of the store.
+"""The schema of the store, as an append-only list of steps; their comments document it.
 
-A store remembers in `PRAGMA user_version` how many steps it has seen. Each further step runs in a transaction
-of its own. A step that has been released is never edited: a change is a new step at the end. The manual's
-schema page is generated from a store made by all steps, comments and all.
+`PRAGMA user_version` counts the steps that a store has taken. Each step runs in a transaction of its own. A released
+step is never edited: a change is a new step at the end. The schema page of the manual is generated from a store made
+by all steps, comments included.
 """
 
 import sqlite3
@@ -299,20 +299,19 @@ UPDATE sqlite_sequence SET seq = (SELECT max(seq) FROM sqlite_sequence);
 )
 
 
-# A task of the boot that has not been evaluated in the boot of that name, as `clock.is_new_boot` has it.
+# The condition for a boot task that has not been evaluated in the boot of that name, as in `clock.is_new_boot`.
 NEW_BOOT = "(boot_id IS NULL OR :boot > boot_id OR substr(:boot, 1, 36) <> substr(boot_id, 1, 36))"
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """Return how many steps the store has seen."""
+    """Return how many steps a store has taken."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Take all steps that are missing, each in one transaction; beside another who does the same."""
-    connection.execute(
-        "PRAGMA temp_store = MEMORY"
-    )  # a step sorts all runs; /var/tmp may be read-only
+    """Take all missing steps, each in one transaction; another process may do the same at the same time."""
+    # A step sorts all runs, and /var/tmp may be read-only.
+    connection.execute("PRAGMA temp_store = MEMORY")
     for number in range(version(connection), len(STEPS)):
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -327,7 +326,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def statements(text: str) -> list[str]:
-    """Return the single statements of a step; `executescript` would commit before it runs them."""
+    """Split a step into its statements; `executescript` would commit before it runs them."""
     found, rest = [], ""
     for piece in text.split(";")[:-1]:
         rest += piece + ";"

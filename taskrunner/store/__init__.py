@@ -1,1 +1,1 @@
-"""Tasks, runs and events in one SQLite file: the only owner of queries."""
+"""Storage: tasks, runs, events and messages in one SQLite file, and all queries."""

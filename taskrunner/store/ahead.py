@@ -1,8 +1,8 @@
-"""Instants to wait for that were written by a clock that was ahead: found, and moved.
+"""Instants that a clock wrote while it was ahead: found, and moved back.
 
-Such an instant would be waited for until the clock has got there again, which may take years. Each wait starts
-anew instead: it ends no later than its own setting allows. The columns are listed below; what stands in `tasks`
-about the next slot is the business of `steps`, since the schedules have to be asked for it.
+A run or a message would wait for such an instant until the clock gets there again, which may take years. Each wait
+starts anew instead, and ends no later than its own setting allows. The next slots of tasks are left to
+`tick.clock_changes`, since they depend on the schedules.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from taskrunner.clock import from_ms, to_ms
 from taskrunner.model.record import like, record
 from taskrunner.store.store import Store
 
-# What was written later than this is from a clock that was ahead, not from another process a moment ago.
+# An instant later than this is from a clock that was ahead, not from another process a moment ago.
 SLACK = timedelta(minutes=1)
 # No attempt to send a message is put off for an hour and more (`notify`).
 RESENT = timedelta(minutes=61)
@@ -20,15 +20,15 @@ RESENT = timedelta(minutes=61)
 
 @record
 class Column:
-    """One column with an instant: whose rows are wrong, and what they get instead, in SQL."""
+    """One column with an instant: the condition of its wrong rows, and their new value, in SQL."""
 
     table: str
     name: str
-    what: str  # what waits, in words; an empty text is not told
-    task: str  # the id of its task
+    what: str  # an expression for the name of the wait; empty for columns that are not reported
+    task: str  # an expression for the id of its task
     wrong: str
     instead: str
-    waits: bool = True  # something is done at it: it is told, and each tick that works looks at it
+    waits: bool = True  # something waits for it, so that each working tick checks it
 
 
 @record
@@ -55,7 +55,7 @@ COLUMNS = (
         f"due > :now AND iif(event = 'long', {STARTED} > :ahead, due > :resent)",
         f"iif(event = 'long', max(:now, :now + due - {STARTED}), :now)",
     ),
-    # From when on a run takes long is read here (`long_since`); for others, when we give up sending.
+    # The start of a long run is read from here (`long_since`), and the end of attempts to send.
     Column(
         *("outbox", "created", "''", "task_id"),
         "due IS NOT NULL AND created > :ahead AND created > due",
@@ -74,7 +74,7 @@ COLUMNS = (
         *("told", "at", "'the next message to ' || iif(channel = '', 'its own command', channel)"),
         *("task_id", "at > :ahead", ":now"),
     ),
-    # A run that started in a future that never was would hide all that really come after it.
+    # Else the runs to come would seem older than a run of the wrong future.
     Column(
         *("tasks", "last_run", "'its last run'", "id", "last_run > :ahead", "NULL"), waits=False
     ),
@@ -86,7 +86,7 @@ COLUMNS = (
 
 
 def move(store: Store, now: datetime, *, went_back: bool) -> Iterator[Moved]:
-    """Move what a clock that was ahead has written, and give it; within a transaction of the caller."""
+    """Move the instants of a clock that was ahead, and give them; within a transaction of the caller."""
     values = _values(now)
     for each in COLUMNS:
         found = list(_wrong(store, each, now)) if each.waits else []
@@ -103,7 +103,7 @@ def move(store: Store, now: datetime, *, went_back: bool) -> Iterator[Moved]:
 
 
 def wrong(store: Store, now: datetime) -> list[Moved]:
-    """Return what the next tick will move of what is waited for; changes nothing."""
+    """Return the instants that the next tick will move; changes nothing."""
     waiting = (each for each in COLUMNS if each.waits)
     found = [moved for each in waiting for moved in _wrong(store, each, now) if moved.what]
     hold = store.facts.held(now)

@@ -1,4 +1,4 @@
-"""The open file: one connection per thread, transactions, and errors of the driver as ours."""
+"""The connection to the database: one per thread, transactions, and errors of the driver as ours."""
 
 import errno
 import os
@@ -19,38 +19,35 @@ from taskrunner.errors import (
     shown,
 )
 from taskrunner.home import paths
-from taskrunner.model.values import Progress, untold
 
-MISSING = ":memory:"  # the place of the empty store that stands in for one that does not exist yet
-LOG_PAGES = 4000  # of 4 kB: a working tick puts its log back at its end, and until then need not stop for it
-COPIED = 4096  # pages in one step of a copy
+MISSING = ":memory:"  # the path of the empty store that stands in for one that does not exist yet
+LOG_PAGES = 4000  # of 4 kB; a working tick makes a checkpoint at its end, and needs none before
 BUSY_TIMEOUT = 30.0  # seconds we wait for other writers
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-# Errors that are faults of our own and not of the store.
+# Errors that are bugs of this program, not faults of the store.
 BUGS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-# What a store says that could be written, were it not for the disk it is on.
+# Errors that the disk of the store may cause.
 DISK = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
-COUNTS = "SELECT (SELECT count(*) FROM tasks), (SELECT count(*) FROM runs)"
-FULL = 64 * 1024  # bytes that are left of a disk that is full: a transaction needs more
+FULL = 64 * 1024  # a disk with fewer free bytes is full: a transaction needs more
 
 Values = Sequence[object] | Mapping[str, object]
 Row = tuple[Any, ...]
 
 
-INHERITED: list[threading.local] = []  # what a fork has left us, never to be touched
+INHERITED: list[threading.local] = []  # connections from before a fork, never to be touched
 
 
 class Held:
-    """A connection that is closed when its thread, or its store, is gone.
+    """A connection of the driver, closed when its thread or its store is gone.
 
-    By a weak reference, not by a `__del__`: in a circle of garbage the connection would be finalised first.
+    A weak reference does it, not `__del__`: in a reference cycle the connection would be finalised first.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Take a connection."""
         self.connection = connection
-        self.patience = BUSY_TIMEOUT  # seconds that it waits for other writers
+        self.patience = BUSY_TIMEOUT  # its busy timeout, in seconds
         OPEN[weakref.ref(self, _close)] = connection
 
 
@@ -62,12 +59,14 @@ def _close(gone: weakref.ref[Held]) -> None:
 
 
 class Connection:
-    """One open store; a connection per thread, opened again after a fork."""
+    """One database file; a connection per thread, opened again after a fork."""
 
     def __init__(self, place: str, synchronous: str = "full") -> None:
-        """Remember where the store is; nothing is opened before the first query."""
+        """Take the path of the file, which is not opened before the first query."""
         self.place = place
-        self.snapshot: str | None = None  # why it is only read, and not as it is this moment
+        self.snapshot: str | None = (
+            None  # why an old state of it is read; None when it is up to date
+        )
         self._synchronous = synchronous
         self._local = threading.local()
         self._pid = os.getpid()
@@ -97,9 +96,9 @@ class Connection:
             return self._look_only(fault)
 
     def _look_only(self, fault: StoreRefused) -> sqlite3.Connection:
-        """Open a store that cannot be written as it was when it was last closed, or say why not.
+        """Open a store on a read-only or full disk as it was at its last checkpoint, or raise the fault.
 
-        SQLite would make a file beside it even to read it. What is still in its log is not seen then.
+        SQLite would need to make a file beside it to read its write-ahead log, too.
         """
         try:
             connection = self._prepared("mode=ro&immutable=1")
@@ -126,7 +125,7 @@ class Connection:
         return connection
 
     def _open(self, mode: str) -> sqlite3.Connection:
-        """Open the file, which has to be there; a connection may be closed by another thread than its own."""
+        """Open the file, which has to exist; a connection may be closed by another thread than its own."""
         missing = self.place == MISSING
         return sqlite3.connect(
             MISSING if missing else f"file:{quoted(self.place)}?{mode}",
@@ -137,7 +136,7 @@ class Connection:
         )
 
     def _upgrade(self, connection: sqlite3.Connection) -> None:
-        """Bring the schema up to date, after a backup; refuse a store that is newer than we are."""
+        """Bring the schema up to date, after a backup; raise StoreNewer for a newer schema than ours."""
         found, known = schema.version(connection), len(schema.STEPS)
         if found > known:
             raise self._newer(found)
@@ -155,7 +154,7 @@ class Connection:
         )
 
     def _cure(self) -> str:
-        """Return what helps a store that is not whole."""
+        """Return the advice for a damaged store."""
         folder = paths.path(os.path.dirname(self.place), paths.BACKUPS)
         return f"restore a backup with `taskrunner restore FILE`; backups are in {shown(folder)}"
 
@@ -167,27 +166,8 @@ class Connection:
         with closing(sqlite3.connect(place)) as copy:
             connection.backup(copy)
 
-    def copy_to(self, place: str, progress: Progress = untold) -> tuple[int, int]:
-        """Copy the whole store to a file, beside others who write, and return how many tasks and runs it has."""
-        os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        self.run("BEGIN")  # so that the copy is of what is counted
-        try:
-            ((tasks, runs),) = self.rows(COUNTS)
-            with closing(sqlite3.connect(place)) as copy:
-                self.raw.backup(
-                    copy,
-                    pages=COPIED,
-                    progress=lambda _, left, total: progress("pages copied", total - left, total),
-                )
-                copy.execute("PRAGMA journal_mode = DELETE")  # one file, also for who reads it
-        except sqlite3.Error as exc:
-            raise StoreRefused(f"{shown(place)} cannot be written: {exc}") from exc
-        finally:
-            self.run("ROLLBACK")
-        return tasks, runs
-
     def changes(self) -> int:
-        """Return a number that is another one after others have written; it costs next to nothing."""
+        """Return a number that changes when another connection has written; the query is cheap."""
         ((number,),) = self.rows("PRAGMA data_version")
         return int(number)
 
@@ -196,7 +176,7 @@ class Connection:
         self._local.held, self.snapshot = None, None
 
     def fault(self, exc: sqlite3.Error) -> Exception:
-        """Return an error of the driver as one of ours, with the name of the file; a bug of ours as it is."""
+        """Return an error of the driver as one of ours, with the path of the file; a bug as it is."""
         # The primary code, without its refinement.
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code in BUSY_CODES:
@@ -267,10 +247,10 @@ class Connection:
 
     @contextmanager
     def transaction(self, *, durable: bool = True, patience: float | None = None) -> Iterator[None]:
-        """Write all of the block or nothing; not `durable` means it may be forgotten in a power cut.
+        """Write all of the block or nothing; without `durable` a power cut may undo it.
 
-        Other writers are waited for `patience` seconds, where that is given. Raises StoreNewer when somebody
-        has upgraded the store since we opened it.
+        `patience` is how many seconds to wait for other writers, in place of BUSY_TIMEOUT. Raises StoreNewer when
+        another process has upgraded the store since it was opened.
         """
         if not durable:
             self.run("PRAGMA synchronous = normal")
@@ -287,12 +267,12 @@ class Connection:
                 self.run(f"PRAGMA synchronous = {self._synchronous}")
 
     def be_durable(self, synchronous: str) -> None:
-        """Let transactions from here on be as durable as a setting says."""
+        """Set `PRAGMA synchronous` for the transactions to come."""
         self._synchronous = synchronous
         self.run(f"PRAGMA synchronous = {synchronous}")
 
     def _begin(self, patience: float | None) -> None:
-        if self.snapshot is not None:  # by now it may be one that can be written
+        if self.snapshot is not None:  # by now the disk may take writes
             self.close()
         self._wait_for_others(BUSY_TIMEOUT if patience is None else patience)
         self.run("BEGIN IMMEDIATE")
@@ -307,7 +287,7 @@ class Connection:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo only this block, within a transaction, when it fails."""
+        """Undo only this block of a transaction when it fails."""
         self.run("SAVEPOINT one")
         try:
             yield
@@ -321,14 +301,14 @@ class Connection:
     def next_id(self) -> int:
         """Return the id of the next task or run: one sequence, so that a number names one thing.
 
-        Whoever takes ids writes them in the same transaction.
+        The caller writes a row with that id in the same transaction.
         """
         ((last,),) = self.rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence")
         return int(last) + 1
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Let all queries of the block see the store as it is now, whoever writes meanwhile."""
+        """Let all queries of the block see one state of the store, whatever others write meanwhile."""
         self.run("BEGIN")
         try:
             yield
@@ -336,9 +316,9 @@ class Connection:
             self.run("ROLLBACK")
 
     def checkpoint(self) -> None:
-        """Put the log back into the store, so that an idle tick never has to recover it.
+        """Move the write-ahead log into the database, so that an idle tick never has to recover it.
 
-        A reader in the way is not waited for: the next one who works does it.
+        This does not wait for readers: the next working tick makes up for it.
         """
         self._wait_for_others(0)
         try:
@@ -361,9 +341,9 @@ def quoted(place: str) -> str:
 
 
 def _refused(folder: str) -> int | None:
-    """Return the number of the error with which a little more is not written in a folder; None when it is.
+    """Return the errno of a small write to a folder, None when it succeeds; SQLite does not report it.
 
-    SQLite does not tell. The file has no name, and is gone when it is closed.
+    The file has no name, and is gone when it is closed.
     """
     try:
         fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)

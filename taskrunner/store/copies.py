@@ -1,4 +1,4 @@
-"""Copies of a store: whether one is whole and ours, and how one is made ready to take the place of another."""
+"""Backups of a store: making one, checking one, and writing one over the store."""
 
 import os
 import sqlite3
@@ -9,18 +9,34 @@ from typing import Any
 from taskrunner import schema
 from taskrunner.errors import StoreBusy, StoreNewer, StoreRefused, shown
 from taskrunner.model.values import Progress, untold
-from taskrunner.store.connection import BUSY_CODES, BUSY_TIMEOUT, COUNTS, DAMAGE, quoted
+from taskrunner.store.connection import BUSY_CODES, BUSY_TIMEOUT, DAMAGE, Connection, quoted
 
-PAGES = 8  # copied in one step: fewer than any store has, so that it begins before it ends
-MANY_PAGES = 4096  # copied in one step where only progress is to be told
-PATIENCE = BUSY_TIMEOUT  # as all who write
-# What is no store to be written to, or one of another shape.
+COUNTS = "SELECT (SELECT count(*) FROM tasks), (SELECT count(*) FROM runs)"
+FEW_PAGES = (
+    8  # copied in one step: fewer than any store has, so that there is a step before the last
+)
+PAGES = 4096  # copied in one step where the steps only report progress
+# Errors of a file that is not a writable database.
 NO_STORE = (*DAMAGE, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 OURS = {"tasks", "runs", "processes", "outputs", "events", "facts"}
 
 
+def make(db: Connection, place: str, progress: Progress = untold) -> tuple[int, int]:
+    """Copy the whole store to a new file, beside other writers; return how many tasks and runs the copy has."""
+    os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    with db.unchanged():
+        ((tasks, runs),) = db.rows(COUNTS)  # of the state that is copied
+        try:
+            with closing(sqlite3.connect(place)) as copy:
+                db.raw.backup(copy, pages=PAGES, progress=_reporting(progress, "pages copied"))
+                copy.execute("PRAGMA journal_mode = DELETE")  # one file, also for its readers
+        except sqlite3.Error as exc:
+            raise StoreRefused(f"{shown(place)} cannot be written: {exc}") from exc
+    return tasks, runs
+
+
 def examine(place: str) -> tuple[int, int]:
-    """Return how many tasks and runs a copy has; raises StoreRefused for one that is not whole, or not ours."""
+    """Return how many tasks and runs a backup has; raises StoreRefused for a damaged or foreign file."""
     try:
         with closing(_opened(place)) as copy:
             _check(copy, place)
@@ -31,8 +47,8 @@ def examine(place: str) -> tuple[int, int]:
 
 
 def _opened(place: str) -> sqlite3.Connection:
-    """Open a copy for reading only, with its log, if it came with one."""
-    # SQLite would leave files beside one that says it has a log, and has none.
+    """Open a backup for reading only, with its write-ahead log if there is one."""
+    # Without a log file, SQLite would leave new files beside a database in WAL mode.
     modes = ("mode=ro", "mode=ro&immutable=1")
     for mode in modes if os.path.exists(f"{place}-wal") else modes[1:]:
         with suppress(sqlite3.OperationalError):
@@ -63,25 +79,24 @@ def _check(copy: sqlite3.Connection, place: str) -> None:
         raise StoreRefused(f"{shown(place)} is damaged ({found}): give another backup")
 
 
-def stepwise(progress: Progress, what: str) -> tuple[int, Callable[[int, int, int], None]]:
-    """Return how many pages to copy at a time, and what SQLite is to call after each step, so that it is told."""
+def _reporting(progress: Progress, what: str) -> Callable[[int, int, int], None]:
+    """Return a function for SQLite to call after each step of a copy."""
 
-    def each_step(_: int, left: int, total: int) -> None:
+    def report(_: int, left: int, total: int) -> None:
         progress(what, total - left, total)
 
-    return MANY_PAGES, each_step
+    return report
 
 
 def prepare(source: str, place: str, least: Mapping[str, int], progress: Progress = untold) -> None:
-    """Write a copy to a new file, with our schema and all ids to come above the `least` of each table."""
+    """Write a backup to a new file, upgraded to our schema, with ids to come above the `least` of each table."""
     os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
     try:
         with (
             closing(_opened(source)) as copy,
             closing(sqlite3.connect(place, isolation_level=None)) as made,
         ):
-            pages, each_step = stepwise(progress, "pages made ready")
-            copy.backup(made, pages=pages, progress=each_step)
+            copy.backup(made, pages=PAGES, progress=_reporting(progress, "pages made ready"))
             made.execute("PRAGMA journal_mode = WAL")
             schema.migrate(made)
             for table, last in least.items():
@@ -102,11 +117,11 @@ def _raise_sequence(made: sqlite3.Connection, table: str, last: int) -> None:
 def put_over(
     made: str, place: str, kept: str, check: Callable[[], None], progress: Progress = untold
 ) -> bool:
-    """Write a copy over the store at `place`, which others may have open, after keeping what it was in `kept`.
+    """Write a backup over the store at `place`, which others may have open, after copying that to `kept`.
 
-    It is one transaction: others see all of it or nothing. `check` is called when they cannot write any more, and
-    what it raises stops it. Returns False for what is no store that could be written to; raises StoreBusy while
-    others write.
+    It is one transaction: others see all of it or nothing. `check` is called once they cannot write any more; an
+    exception of it ends the transaction. Returns False when `place` is not a writable database; raises StoreBusy
+    while others write.
     """
     begun: list[bool] = []
 
@@ -126,7 +141,7 @@ def put_over(
                 "wal",
             ):  # nobody could read it meanwhile
                 return False
-            copy.backup(store, pages=PAGES, progress=each_step)
+            copy.backup(store, pages=FEW_PAGES, progress=each_step)
             store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             return True
     except sqlite3.Error as exc:
@@ -142,11 +157,11 @@ def put_over(
 
 def _writable(place: str) -> sqlite3.Connection:
     uri = f"file:{quoted(place)}?mode=rw"
-    return sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
 
 
 def _keep(place: str, kept: str) -> None:
-    """Copy a store as it is to a new file."""
+    """Copy a store to a new file."""
     os.close(os.open(kept, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     with closing(_writable(place)) as store, closing(_writable(kept)) as copy:
         store.backup(copy)
@@ -163,15 +178,11 @@ def rows(place: str, sql: str, values: Sequence[object] = ()) -> list[tuple[Any,
 
 
 def used(place: str) -> dict[str, int]:
-    """Return the last ids used in a store, none in one that is damaged or not ours; raises StoreBusy."""
+    """Return the last id of each table, none of a damaged or foreign file; raises StoreBusy."""
     try:
         with closing(_writable(place)) as store:
-            return _sequences(store)
+            return dict(store.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
     except sqlite3.Error as exc:
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES:
             raise StoreBusy(f"the database {shown(place)} is in use: try again") from exc
         return {}
-
-
-def _sequences(store: sqlite3.Connection) -> dict[str, int]:
-    return dict(store.execute("SELECT name, seq FROM sqlite_sequence").fetchall())

@@ -8,7 +8,7 @@ from taskrunner.model.values import Event, Hold
 from taskrunner.store.connection import Part
 from taskrunner.store.rows import EVENT, read_event
 
-# One fact each, so that the doorman can ask for `held_until` (milliseconds as text) in SQL alone.
+# One fact each, so that the idle check can read `held_until` (milliseconds as text) in SQL alone.
 HELD = ("held_since", "held_until", "held_by", "held_reason")
 NO_END = 2**63 - 1  # `held_until` of a hold that somebody has to end
 
@@ -17,13 +17,13 @@ class Facts(Part):
     """The queries about the store as a whole: the zone data it knows, its newest boot, its pause."""
 
     def get(self, name: str) -> str | None:
-        """Return a thing that is true of the whole store."""
+        """Return the value of a fact, None when it is unknown."""
         for row in self._db.rows("SELECT value FROM facts WHERE name = ?", (name,)):
             return str(row[0])
         return None
 
     def set(self, name: str, value: str) -> None:
-        """Write a thing that is true of the whole store."""
+        """Write the value of a fact."""
         self._db.run(
             "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
             (name, value),
@@ -34,12 +34,12 @@ class Facts(Part):
         return self.get("boot_id")
 
     def see_boot(self, name: str) -> None:
-        """Keep the newest boot, unless it is known."""
+        """Record a boot, when it is newer than the known one."""
         if is_new_boot(name, self.boot()):
             self.set("boot_id", name)
 
     def hold(self, hold: Hold) -> None:
-        """Write that the store is held, in place of what held it before."""
+        """Write a hold in place of an earlier one."""
         self.resume()
         until = NO_END if hold.until is None else to_ms(hold.until)
         facts = (str(to_ms(hold.since)), str(until), hold.by, hold.reason)
@@ -48,11 +48,11 @@ class Facts(Part):
                 self.set(name, value)
 
     def resume(self) -> None:
-        """Write that the store is not held."""
+        """Remove the hold."""
         self._db.run(f"DELETE FROM facts WHERE name IN {HELD}")
 
     def held(self, now: datetime) -> Hold | None:
-        """Return what holds the store at an instant, None when nothing does, or does no more."""
+        """Return the hold at an instant, None when there is none or it has ended."""
         rows = self._db.rows(f"SELECT name, value FROM facts WHERE name IN {HELD}")
         found = {str(name): str(value) for name, value in rows}
         since, until, by, reason = map(found.get, HELD)

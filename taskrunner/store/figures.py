@@ -1,7 +1,7 @@
 """Queries for `stats`: counts of runs by state, and their durations in order of size.
 
-Each answer is one pass over the runs of a span of time. What grows with their number is given row by row, never
-as a list. What the figures mean is none of its business.
+Each answer is one pass over the runs of a span of time. Results as long as the history are iterators, never lists.
+The meaning of the figures is left to `report`.
 """
 
 import sqlite3
@@ -13,21 +13,21 @@ from taskrunner.model.record import record
 from taskrunner.model.values import LIVE, State
 from taskrunner.store.connection import Part, Row
 
-# Sorting by one number takes half as long as by two, or by an id and a text.
+# A state as a number: sorting by one number takes half as long as by two, or by an id and a text.
 CODES = {state: code for code, state in enumerate(State) if state not in LIVE}
 STATES = {code: state for state, code in CODES.items()}
 CODE = " ".join(f"WHEN '{state}' THEN {code}" for state, code in CODES.items())
 STATE_OF = dict(enumerate(State))
 ANY = " ".join(f"WHEN '{state}' THEN {code}" for code, state in STATE_OF.items())
-USUAL_OF = 20  # the newest successes that tell how long a task usually takes
-USUAL_LEAST = 3  # fewer of them tell nothing
+USUAL_OF = 20  # the newest successes, whose median is the usual time of a task
+USUAL_LEAST = 3  # fewer of them give no usual time
 # There was a further attempt of the same slot.
 OVERTAKEN = (
     "(state IN ('failed', 'timed_out', 'lost') AND trigger <> 'manual' AND EXISTS (SELECT 1 FROM runs AS next "
     "WHERE next.task_id = runs.task_id AND next.slot = runs.slot AND next.attempt > runs.attempt "
     "AND next.trigger <> 'manual'))"
 )
-# A run that a slot has waited for. The + keeps SQLite from walking the index of slots, across all pages.
+# A run whose start has a lateness. The + keeps SQLite from walking the index of slots, across all pages.
 PUNCTUAL = "+trigger <> 'manual' AND attempt = 1"
 
 
@@ -41,7 +41,7 @@ class Scope:
 
     @property
     def where(self) -> str:
-        """A condition for runs; each of its parts is a number of ours."""
+        """The condition in SQL; all values in it are numbers."""
         # The + keeps SQLite from walking all runs by their end when they are not bounded by it.
         parts = ["+finished IS NOT NULL"]
         if self.since is not None:
@@ -55,7 +55,7 @@ class Scope:
 
 @record
 class Known:
-    """A task that may have runs: what it is called, whether it was removed, and its streak so far."""
+    """A task that may have runs: its name, whether it was removed, and its streak so far."""
 
     id: int
     name: str
@@ -114,10 +114,10 @@ class Standing:
 
 
 class Figures(Part):
-    """The queries behind `stats`."""
+    """The queries of statistics and metrics."""
 
     def standings(self) -> list[Standing]:
-        """Return how all tasks stand, by name, without what they are to run."""
+        """Return the state of all tasks, by name, without their commands."""
         rows = self._db.rows(
             "SELECT id, name, enabled, kind, schedule, tz, next, error, last_run, last_success, streak "
             "FROM tasks WHERE removed IS NULL ORDER BY name"
@@ -125,13 +125,13 @@ class Figures(Part):
         return [Standing(*row) for row in rows]
 
     def tallies(self) -> list[Tally]:
-        """Return what the runs of all tasks come to; one row for each state, however many runs there are."""
+        """Return the sums over the runs of all tasks, one row for each task and state."""
         return [
             Tally(row[0], State(row[1]), *row[2:]) for row in self._db.rows("SELECT * FROM tallies")
         ]
 
     def live(self) -> list[tuple[int, State, int, int]]:
-        """Return task id, state, count and the oldest beginning, in milliseconds, of runs that have not ended."""
+        """Return task id, state, count and the oldest start or claim, in milliseconds, of live runs."""
         rows = self._db.rows(
             "SELECT task_id, 'running', count(*), min(started) FROM runs WHERE state = 'running' "
             "GROUP BY task_id UNION ALL SELECT task_id, 'pending', count(*), min(claimed) FROM runs "
@@ -169,8 +169,7 @@ class Figures(Part):
     ) -> list[tuple[int, int, State, int]]:
         """Return how many slots are in each state, by task and by units of so many milliseconds from `since` on.
 
-        What counts of a slot is its last attempt. A run is found by its slot, so one that came late is where it
-        should have been.
+        The last attempt of a slot counts, and a late run counts at its slot.
         """
         start, end = to_ms(since), to_ms(until)
         units = (end - start) // unit + 1
@@ -188,7 +187,7 @@ class Figures(Part):
         return list(found)
 
     def totals(self, scope: Scope) -> list[Count]:
-        """Return the same of the runs that have been pruned; of a span without beginning only."""
+        """Return the counts of pruned runs, which are known only for a span without a beginning."""
         if scope.since is not None:
             return []
         rows = self._db.rows("SELECT task_id, state, runs, started, last_end FROM totals")
@@ -200,9 +199,9 @@ class Figures(Part):
         ]
 
     def durations(self, scope: Scope) -> Iterator[tuple[int, int, int]]:
-        """Give the milliseconds that runs took, with the id of the task and a count, the shortest first.
+        """Give the durations of runs in milliseconds, with the id of the task and a count, the shortest first.
 
-        Nobody saw the end of a run that was lost.
+        Lost runs are left out, as their ends are unknown.
         """
         return self._in_order("finished - started", f"{scope.where} AND state <> '{State.LOST}'")
 
@@ -239,8 +238,8 @@ class Figures(Part):
             yield number, task_id, count
 
     def ends(self, scope: Scope) -> Iterator[tuple[int, State]]:
-        """Give the id of the task and the state of each run, what ended last first."""
-        where = scope.where.replace("+finished", "finished")  # here it is to be walked by its end
+        """Give the id of the task and the state of each run, the last end first."""
+        where = scope.where.replace("+finished", "finished")  # the index of ends gives this order
         for task_id, state in self._each(
             f"SELECT task_id, state FROM runs WHERE {where} ORDER BY finished DESC, id DESC"
         ):

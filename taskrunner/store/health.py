@@ -9,7 +9,7 @@ from taskrunner.model.record import record
 from taskrunner.schema import STEPS, version
 from taskrunner.store.connection import BUSY_CODES, full, only_read, quoted
 
-PATIENCE = 2.0  # seconds; who asks how the store is does not want to wait for it
+PATIENCE = 2.0  # seconds; a check should not wait for other writers as a write does
 MOST_FAULTS = 5
 
 
@@ -22,13 +22,13 @@ class Health:
     schema: int | None = None  # None when it could not be read
     known: int = len(STEPS)
     busy: bool = False  # others kept it locked
-    error: str | None = None  # why it cannot be read
-    disk: str | None = None  # what its disk has to do with that
-    faults: tuple[str, ...] = ()  # what quick_check finds
+    error: str | None = None  # the error of the driver
+    disk: str | None = None  # what is wrong with its disk
+    faults: tuple[str, ...] = ()  # of quick_check
 
 
 def health(folder: str, *, thorough: bool) -> Health | None:
-    """Return how the store of a home is, None when there is none; `thorough` reads every page of it."""
+    """Return the condition of the store of a home, None when there is none; `thorough` reads every page."""
     place = paths.path(folder, paths.STORE)
     if not os.path.lexists(place):
         return None

@@ -1,4 +1,4 @@
-"""Keys that people give: the id or the name of a task, the id of a run; one number names one thing."""
+"""Keys as people give them: the name or the id of a task, or the id of a run."""
 
 from taskrunner.errors import StateError
 from taskrunner.store.connection import Connection
@@ -9,7 +9,7 @@ LARGEST_ID = 2**63 - 1  # of a row in SQLite
 def id_of(key: str | int) -> int | None:
     """Return the id that a key of a task or a run is, None when it is a name.
 
-    18 digits are always an id within bounds; a name has not digits alone.
+    18 digits are always within LARGEST_ID; a name never has digits alone.
     """
     if isinstance(key, str):
         return int(key) if key.isascii() and key.isdigit() and len(key) <= 18 else None
@@ -17,14 +17,14 @@ def id_of(key: str | int) -> int | None:
 
 
 def can_be_stored(key: str | int) -> bool:
-    """Return whether a key could be that of a row at all; bytes of a terminal need not be text."""
+    """Return whether a key could be that of a row; bytes of a terminal need not be valid text."""
     if isinstance(key, int):
         return key <= LARGEST_ID
     return key.isascii()
 
 
 def name_of_run(db: Connection, number: int) -> str | None:
-    """Return the name of the task that a run is of, None when no run has that id."""
+    """Return the name of the task of a run, None when no run has that id."""
     sql = "SELECT name FROM runs JOIN tasks ON tasks.id = task_id WHERE runs.id = ?"
     rows = db.rows(sql, (number,)) if number <= LARGEST_ID else []
     return str(rows[0][0]) if rows else None

@@ -1,4 +1,4 @@
-"""One opened home: its folder, its store, its settings and its clock, handed to those who do the work."""
+"""One opened home: its folder, store, settings and clock, which most functions get as `here`."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ MILLISECOND = timedelta(milliseconds=1)
 class OpenHome:
     """An opened home; `clock` returns an aware datetime.
 
-    It `goes_on` by itself, unless it is in a test's hand: then nobody waits for an instant to come.
+    The clock `goes_on` by itself, unless a test moves it: then no code may wait for an instant to come.
     """
 
     folder: str
@@ -29,7 +29,7 @@ class OpenHome:
     log: Logbook = field(default_factory=Logbook)
 
     def now(self) -> datetime:
-        """Return this instant by our clock, cut to the millisecond as the store keeps it."""
+        """Return the time of the clock, cut to the milliseconds that the store keeps."""
         moment = self.clock()
         if moment.utcoffset() is None:
             raise MomentError(
@@ -47,14 +47,14 @@ class OpenHome:
         return self.path(paths.OUTPUT)
 
     def supervisor(self, name: str) -> str:
-        """Return the file that a supervisor keeps locked while it lives."""
+        """Return the path of the file that a supervisor keeps locked while it lives."""
         return self.path(paths.SUPERVISORS, name)
 
 
 def open_home(
     folder: str, clock: Callable[[], datetime] | None = None, *, create: bool = False
 ) -> OpenHome:
-    """Return an opened home; without a store it is an empty one, made when `create`.
+    """Return an opened home; a missing store is created when `create`, else it reads as empty.
 
     `clock` stands in for the wall clock. Raises InputError, HomeRefused, StoreRefused or StoreBusy.
     """
@@ -96,7 +96,7 @@ def _log(folder: str, settings: Config) -> Logbook:
 
 
 def read_again(here: OpenHome) -> OpenHome:
-    """Return a home with its settings read anew; raises InputError or HomeRefused, and all is as it was."""
+    """Return a home with its settings read anew; raises InputError or HomeRefused, and changes nothing then."""
     paths.check(here.folder)
     settings = config.load(here.folder)
     if settings.tz:

@@ -19,10 +19,10 @@ MESSAGE = (
 
 
 class Outbox(Part):
-    """The queries about messages, and about what each channel has been told of a task."""
+    """The queries about messages, and about conditions of a task that a channel was notified of."""
 
     def __init__(self, connection: Connection) -> None:
-        """Take the connection; nothing is written yet."""
+        """Take the connection that all parts of one store share."""
         super().__init__(connection)
         self._new = False
 
@@ -45,7 +45,7 @@ class Outbox(Part):
         self._new = self._new or due is None
 
     def take_new(self) -> bool:
-        """Return whether we have written messages to be sent at once since this was asked last."""
+        """Return whether this process wrote messages to be sent at once, since the last call."""
         new, self._new = self._new, False
         return new
 
@@ -54,13 +54,13 @@ class Outbox(Part):
         return bool(self._db.rows("SELECT 1 FROM outbox WHERE due <= ? LIMIT 1", (to_ms(now),)))
 
     def count_pending(self) -> int:
-        """Return how many messages are neither sent nor given up."""
+        """Return the number of pending messages."""
         return int(self._db.rows("SELECT count(*) FROM outbox WHERE due IS NOT NULL")[0][0])
 
     def undelivered(self, since: datetime) -> list[tuple[str, int, str]]:
-        """Return channels that did not take messages of since then, how many, and why they did not take the newest.
+        """Return channels that failed since then, with the number of failed messages and the newest error.
 
-        What was given up counts until the same channel, or command, has taken a later one.
+        A message that was given up counts until a later one was sent to the same channel, or command.
         """
         rows = self._db.rows(
             "SELECT channel, command, due, sent, error FROM outbox WHERE created >= ? ORDER BY id",
@@ -76,32 +76,32 @@ class Outbox(Part):
         return [(channel, len(each), each[-1][1]) for (channel, _), each in found.items() if each]
 
     def notified(self, task_id: int) -> dict[tuple[str, str], datetime]:
-        """Return what was told of a task and is not over yet: by channel and event, when."""
+        """Return the conditions of a task that go on: when each channel was notified, by channel and event."""
         rows = self._db.rows("SELECT channel, event, at FROM told WHERE task_id = ?", (task_id,))
         return {(channel, event): from_ms(at) for channel, event, at in rows}
 
     def set_notified(self, task_id: int, channel: str, event: str, at: datetime) -> None:
-        """Keep that a channel was told."""
+        """Record that a channel was notified of a condition that goes on."""
         self._db.run(
             "INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?)", (task_id, channel, event, to_ms(at))
         )
 
     def end_notified(self, task_id: int, events: Sequence[str]) -> None:
-        """Forget what was told of a task: it is over."""
+        """Record that conditions of a task are over."""
         marks = ", ".join("?" for _ in events)
         self._db.run(
             f"DELETE FROM told WHERE task_id = ? AND event IN ({marks})", (task_id, *events)
         )
 
     def long_since(self, run_id: int) -> tuple[datetime | None, list[str]]:
-        """Return from when on a run takes long, None when nobody asks, and the channels that are told."""
+        """Return the instant from which a run takes long, None without a rule, and the channels to notify."""
         rows = self._db.rows(
             "SELECT created, channel FROM outbox WHERE run_id = ? AND event = 'long'", (run_id,)
         )
         return from_ms(rows[0][0]) if rows else None, [channel for _, channel in rows]
 
     def drop_long(self, run_id: int) -> None:
-        """Take back that a run takes long: it has ended before."""
+        """Remove the message that a run takes long, as it ended before."""
         self._db.run("DELETE FROM outbox WHERE run_id = ? AND event = 'long'", (run_id,))
 
     def due(self, now: datetime) -> list[Posted]:

@@ -1,6 +1,6 @@
 """Pruning: select old history, and delete its rows a few at a time.
 
-Which ages and sizes those are, it is told; files beside the store are none of its business.
+Ages and sizes are arguments. Files beside the store are left to `upkeep`.
 """
 
 import sqlite3
@@ -10,7 +10,7 @@ from datetime import datetime
 from taskrunner.clock import from_ms, to_ms
 from taskrunner.store.connection import Part
 
-# A task that was removed has no newest runs to be kept for, only some that are not old yet.
+# Of a removed task all old runs may go; the newest ones are kept of other tasks only.
 OLD = """
 WITH batch AS (
   SELECT id, task_id, state, started, finished FROM runs
@@ -43,17 +43,17 @@ UNUSED = """removed < ? AND NOT EXISTS (SELECT 1 FROM runs WHERE task_id = tasks
        AND NOT EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id)
        AND NOT EXISTS (SELECT 1 FROM totals WHERE task_id = tasks.id)"""
 
-Place = tuple[int, int]  # in the runs by their end: milliseconds, and the id of the run
+Place = tuple[int, int]  # a position among the runs by end: milliseconds, and the id of the run
 START: Place = (-(2**63), 0)
 
 
 class Pruning(Part):
-    """The queries of retention; what they write belongs into a transaction of the caller."""
+    """The queries of retention; the caller opens the transaction for those that write."""
 
     def old_runs(
         self, before: datetime, keep: int, after: Place, limit: int
     ) -> list[tuple[Place, bool]]:
-        """Return the next runs that ended before an instant, and whether each may go, what ended first first.
+        """Return the next runs that ended before an instant, and whether each may go, by their ends.
 
         The newest `keep` of each task may not, nor its last one and its last success.
         """
@@ -62,13 +62,13 @@ class Pruning(Part):
         return [((finished, run_id), bool(may_go)) for finished, run_id, may_go in rows]
 
     def weigh_runs(self, ids: Sequence[int]) -> tuple[int, int, int]:
-        """Return how many of these runs there are, how many small outputs they have, and of how many bytes."""
+        """Return the number of these runs that exist, of their small outputs, and the bytes of these."""
         marks = _listed(ids)
         ((runs,),) = self._db.rows(f"SELECT count(*) FROM runs WHERE id IN ({marks})")
         return (runs, *self.weigh_outputs(ids))
 
     def weigh_outputs(self, ids: Sequence[int]) -> tuple[int, int]:
-        """Return how many small outputs these runs have, and of how many bytes."""
+        """Return the number of small outputs of these runs, and their bytes."""
         ((outputs, size),) = self._db.rows(
             "SELECT count(*), coalesce(sum(length(data)), 0) FROM outputs "
             f"WHERE run_id IN ({_listed(ids)})"
@@ -76,7 +76,7 @@ class Pruning(Part):
         return outputs, size
 
     def drop_runs(self, ids: Sequence[int]) -> tuple[int, int, int]:
-        """Take runs and their small outputs out, their figures into the totals; return what `weigh_runs` does."""
+        """Delete runs and their small outputs, add them to the totals, and return the same as `weigh_runs`."""
         found = self.weigh_runs(ids)
         self._db.run(FIGURES.format(ids=_listed(ids)))
         self.drop_outputs(ids)
@@ -84,26 +84,26 @@ class Pruning(Part):
         return found
 
     def drop_outputs(self, ids: Sequence[int]) -> tuple[int, int]:
-        """Take the small outputs of runs out and return what `weigh_outputs` does."""
+        """Delete the small outputs of runs and return the same as `weigh_outputs`."""
         found = self.weigh_outputs(ids)
         if found[0]:
             self._db.run(f"DELETE FROM outputs WHERE run_id IN ({_listed(ids)})")
         return found
 
     def output_bytes(self) -> int:
-        """Return how many bytes all small outputs come to."""
+        """Return the sum of the bytes of all small outputs."""
         rows = self._db.rows("SELECT value FROM facts WHERE name = 'output_bytes'")
         return int(rows[0][0]) if rows else 0
 
     def count_output_bytes(self) -> None:
-        """Add up all small outputs, in case that something was written past us."""
+        """Compute the sum of all small outputs anew, in case another program changed the table."""
         self._db.run(
             "UPDATE facts SET value = (SELECT coalesce(sum(length(data)), 0) FROM outputs) "
             "WHERE name = 'output_bytes'"
         )
 
     def spent_outputs(self, limit: int) -> Iterator[tuple[int, int]]:
-        """Give run and bytes of small outputs that may go, the oldest first; read `limit` at a time."""
+        """Give run and bytes of each small output that may go, the oldest first; read `limit` at a time."""
         last: int | None = 0
         while last is not None:
             rows = self._db.rows(
@@ -116,7 +116,7 @@ class Pruning(Part):
             last = rows[-1][0] if rows else None
 
     def spent(self, ids: Sequence[int]) -> set[int]:
-        """Return which of these runs have an output that may go."""
+        """Return the ids of those runs whose output may go."""
         rows = self._db.rows(
             f"SELECT runs.id FROM runs JOIN tasks ON tasks.id = task_id "
             f"WHERE runs.id IN ({_listed(ids)}) AND {SPENT}"
@@ -124,7 +124,7 @@ class Pruning(Part):
         return {run_id for (run_id,) in rows}
 
     def without_rows(self, ids: Sequence[int]) -> list[int]:
-        """Return which of these are no ids of runs."""
+        """Return the ids without a run."""
         rows = self._db.rows(f"SELECT id FROM runs WHERE id IN ({_listed(ids)})")
         return sorted(set(ids) - {run_id for (run_id,) in rows})
 
@@ -134,11 +134,11 @@ class Pruning(Part):
         return [event_id for event_id, at in rows if at < to_ms(before)]
 
     def drop_events(self, ids: Sequence[int]) -> int:
-        """Take events out and return how many there were."""
+        """Delete events and return their number."""
         return self._db.run(f"DELETE FROM events WHERE id IN ({_listed(ids)})").rowcount
 
     def drop_unused_tasks(self, before: datetime, limit: int) -> int:
-        """Take out tasks that were removed before an instant and that nothing refers to any more."""
+        """Delete tasks that were removed before an instant and that no row refers to; return their number."""
         found = self._db.rows(
             f"SELECT id FROM tasks WHERE {UNUSED} LIMIT ?", (to_ms(before), limit)
         )
@@ -151,11 +151,11 @@ class Pruning(Part):
         return None if rows[0][0] is None else from_ms(rows[0][0])
 
     def file_size(self) -> int:
-        """Return how many bytes the store's file has, once all is written to it."""
+        """Return the size of the database in bytes, its write-ahead log included."""
         return self._pages("page_count")
 
     def free_bytes(self) -> int:
-        """Return how many of them are not in use."""
+        """Return the number of unused bytes in it."""
         return self._pages("freelist_count")
 
     def _pages(self, count: str) -> int:
@@ -166,9 +166,9 @@ class Pruning(Part):
         return int(pages) * int(size)
 
     def give_back(self, pages: int) -> None:
-        """Cut up to so many pages that are not in use off the file; outside of a transaction."""
+        """Shrink the file by up to so many unused pages; outside of a transaction."""
         try:
-            # `execute` would free one page: it asks for one row, and each page is one (Python 3.11).
+            # `execute` would fetch one row, and so free one page (Python 3.11).
             self._db.raw.executescript(f"PRAGMA incremental_vacuum({pages})")
         except sqlite3.Error as exc:
             raise self._db.fault(exc) from exc

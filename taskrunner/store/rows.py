@@ -1,4 +1,4 @@
-"""Values of the model to rows and back: instants and durations are integer milliseconds there."""
+"""Records of the model to rows and back: instants and durations are integer milliseconds in the database."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ MILLISECOND = timedelta(milliseconds=1)
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@lru_cache(maxsize=1024)  # many tasks have the same codes, and one is read again and again
+@lru_cache(maxsize=1024)  # many tasks have the same codes
 def _list(text: str) -> tuple[Any, ...]:
     return tuple(json.loads(text))
 
@@ -79,12 +79,12 @@ def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def marks(values: Sequence[object]) -> str:
-    """Return a place for each of some values, for IN; the same text for as many is prepared once."""
+    """Return a parameter for each of some values, for IN; SQLite prepares each text once."""
     return ", ".join("?" * len(values))
 
 
 def milliseconds(moment: datetime | None) -> int | None:
-    """Return an instant that may be missing as it is written."""
+    """Return an instant as it is written, None for None."""
     return None if moment is None else to_ms(moment)
 
 

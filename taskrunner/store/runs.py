@@ -1,4 +1,4 @@
-"""The runs: what became of the slots, the processes that carry them, and their small outputs."""
+"""The runs: one row for each slot that was claimed, skipped or missed; and their small outputs."""
 
 import zlib
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -21,9 +21,8 @@ from taskrunner.store.rows import (
 NOT_HELD = (
     "NOT EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value AS INTEGER) > :now)"
 )
-# What may start: its time has come, the store is not held, those of its task that come before it have ended or
-# may run beside it, and its group has room. What was started by hand starts also while the store is held,
-# what was forced also beside others of its task.
+# A pending run may start when its time has come, scheduled runs are not paused, earlier runs of its task have ended
+# or may overlap with it, and its group has room. Manual runs ignore the pause, forced runs ignore the overlap.
 STARTABLE = f"""
     state = 'pending' AND (ready IS NULL OR ready <= :now) AND (trigger = 'manual' OR {NOT_HELD})
     AND (forced OR iif(overlap = 'allow',
@@ -40,11 +39,11 @@ STARTABLE = f"""
         > (SELECT count(*) FROM runs AS busy JOIN tasks AS other ON other.id = busy.task_id
             WHERE busy.state = 'running' AND other.group_name = tasks.group_name))
 """
-# The few that run, sorted: without the + SQLite would walk all runs ever, which are in this order already.
+# An order for a few runs: without the + SQLite would scan all runs, which have this order already.
 FEW = "+runs.id"
 
 
-RUN_ONLY = "run:"  # before the id of a run that is that of a task, too, as in an older store
+RUN_ONLY = "run:"  # prefix of the id of a run, for stores in which a task may have the same id
 NEW_RUN = (
     "INSERT INTO runs (id, task_id, state, slot, first_slot, trigger, reason, coalesced, at_least, "
     "attempt, forced, ready, priority, claimed, finished) "
@@ -54,12 +53,12 @@ NEW_RUN = (
 
 
 class Runs(Part):
-    """The queries about runs; what they change about tasks goes through the queries of those."""
+    """The queries about runs; the end of a run is kept on its task, too."""
 
     def add(self, task_id: int, state: State, claimed: datetime, **more: Any) -> int | None:
         """Write a row for a slot and return its id; None when the slot has one already (promise 1).
 
-        `more` is what `_row` takes by name.
+        `more` are the arguments of `_row`.
         """
         run_id = self._db.next_id()
         made = self._db.run(NEW_RUN, (run_id, *_row(task_id, state, claimed, **more)))
@@ -70,7 +69,7 @@ class Runs(Part):
         return run_id
 
     def add_all(self, runs: Iterable[Mapping[str, Any]]) -> None:
-        """Write rows of live runs as `add_run` does, many at once."""
+        """Write rows of live runs as `add` does, many at once."""
         first = self._db.next_id()
         self._db.many(
             NEW_RUN, [(number, *_row(**values)) for number, values in enumerate(runs, first)]
@@ -120,23 +119,23 @@ class Runs(Part):
         return self._where("runs.id > ?", (run_id,))
 
     def live(self, task_id: int | None = None) -> list[Run]:
-        """Return the runs that are running, then those that are pending, of one task or of all, oldest first."""
+        """Return the running and then the pending runs of one task or of all, oldest first."""
         of_task, values = ("", ()) if task_id is None else (" AND task_id = ?", (task_id,))
         pending = self._where(f"state = 'pending'{of_task}", values, order="slot, +runs.id")
         return self._where(f"state = 'running'{of_task}", values, order=FEW) + pending
 
     def live_of(self, tasks: Sequence[Task]) -> list[Run]:
-        """Return the runs of these tasks that are running, then those that are pending, oldest first."""
+        """Return the running and then the pending runs of these tasks, oldest first."""
         ids = ", ".join(str(task.id) for task in tasks)
         found = self._where(f"state = 'pending' AND task_id IN ({ids})", order="slot, +runs.id")
         return self._where(f"state = 'running' AND task_id IN ({ids})", order=FEW) + found
 
     def running(self) -> list[Run]:
-        """Return the runs that are running, oldest first."""
+        """Return the running runs, oldest first."""
         return self._where("state = 'running'", order=FEW)
 
     def running_count(self) -> int:
-        """Return how many runs are running, over all tasks."""
+        """Return the number of running runs."""
         (row,) = self._db.rows("SELECT count(*) FROM runs WHERE state = 'running'")
         return int(row[0])
 
@@ -152,7 +151,7 @@ class Runs(Part):
     ) -> list[Run]:
         """Return runs, newest first, of the tasks with these ids or of all, in one of some states or in any.
 
-        `run_ids` are single runs beside those of the tasks.
+        `run_ids` adds single runs to those of the tasks.
         """
         wanted: dict[str, object] = {}
         if since is not None:
@@ -171,7 +170,7 @@ class Runs(Part):
         return self._where(where, [*wanted.values(), *(states or ())], limit, "runs.id DESC")
 
     def startable(self, limit: int, now: datetime) -> list[Run]:
-        """Return up to `limit` pending runs that may start, each alone, by priority, then oldest slot first."""
+        """Return up to `limit` pending runs that may start alone, by priority, then by slot."""
         sql = f"{RUN} WHERE {STARTABLE} ORDER BY runs.priority DESC, slot, runs.id LIMIT :limit"
         rows = self._db.rows(sql, {"now": to_ms(now), "limit": limit})
         return [read_run(row) for row in rows]
@@ -182,7 +181,7 @@ class Runs(Part):
         return bool(self._db.rows(sql, {"id": run_id, "now": to_ms(now)}))
 
     def soonest(self, now: datetime) -> datetime | None:
-        """Return when the next of the pending runs that wait for an instant after now becomes ready."""
+        """Return the next instant after now at which a pending run becomes ready."""
         (row,) = self._db.rows(
             "SELECT min(ready) FROM runs WHERE state = 'pending' AND ready IS NOT NULL AND ready > :now "
             f"AND {NOT_HELD}",
@@ -191,7 +190,7 @@ class Runs(Part):
         return None if row[0] is None else from_ms(row[0])
 
     def start(self, processes: Sequence[Process], now: datetime) -> None:
-        """Make pending runs running, just before their processes are made."""
+        """Mark pending runs as running, just before their processes start."""
         ids = [process.run_id for process in processes]
         changed = self._db.run(
             "UPDATE runs SET state = 'running', started = ?, reason = NULL "
@@ -216,23 +215,23 @@ class Runs(Part):
         )
 
     def still(self, run_ids: Sequence[int], *states: str) -> set[int]:
-        """Return which of these runs are still in one of some states."""
+        """Return the ids of those runs that are still in one of some states."""
         sql = f"SELECT id FROM runs WHERE id IN ({marks(run_ids)}) AND state IN ({marks(states)})"
         return {row[0] for row in self._db.rows(sql, (*run_ids, *states))}
 
     def ended_unseen(self, since: datetime) -> list[Run]:
-        """Return the runs that came to an end since an instant with nobody who watched them end."""
+        """Return the runs that were skipped, missed or lost since an instant."""
         unseen = f"('{State.SKIPPED}', '{State.MISSED}', '{State.LOST}')"
         return self._where(f"finished >= ? AND state IN {unseen}", (to_ms(since),))
 
     def ended_since(self, since: datetime, limit: int) -> list[Run]:
-        """Return the runs that ended since an instant, what ended last first."""
+        """Return the runs that ended since an instant, the last end first."""
         return self._where("finished >= ?", (to_ms(since),), limit, "finished DESC, runs.id DESC")
 
     def finish(self, ends: Sequence[End], more: Container[int] = ()) -> list[Run]:
         """Record how live runs ended and return them; one that had ended already is not among them.
 
-        Those with ids in `more` are followed by another attempt, which keeps a one-off from being retired.
+        A one-off is not retired when its run is in `more`: another attempt follows.
         """
         found = self.still([end.run.id for end in ends], *LIVE)
         ended = [(end, _ended_so(end)) for end in ends if end.run.id in found]
@@ -257,19 +256,19 @@ class Runs(Part):
         return [run for _, run in ended]
 
     def output(self, run_id: int) -> bytes | None:
-        """Return the small output of a run, None when it has none here."""
+        """Return the small output of a run; None without one, as a larger output is a file."""
         for row in self._db.rows("SELECT data FROM outputs WHERE run_id = ?", (run_id,)):
             return zlib.decompress(row[0])
         return None
 
     def between(self, task_id: int, since: datetime, until: datetime, limit: int) -> list[Run]:
-        """Return the runs of a task that stand for slots in a time, those of the newest slots first."""
+        """Return the runs of a task for slots in a time, those of the newest slots first."""
         where = "task_id = ? AND slot >= ? AND first_slot <= ?"
         values = (task_id, to_ms(since), to_ms(until))
         return self._where(where, values, limit, "slot DESC, runs.id DESC")
 
     def made_room(self, run: Run) -> Run | None:
-        """Return the run whose end let another start that had been claimed, and waited for room."""
+        """Return the run whose end made room for another, pending one."""
         started = milliseconds(run.started)
         found = self._where(
             "finished BETWEEN ? - 2000 AND ? "
@@ -281,13 +280,13 @@ class Runs(Part):
         return found[0] if found else None
 
     def count(self, task_id: int) -> int:
-        """Return how many runs of a task the history has."""
+        """Return the number of runs of a task in the history."""
         return int(self._db.rows("SELECT count(*) FROM runs WHERE task_id = ?", (task_id,))[0][0])
 
     def _ended(self, ends: Iterable[tuple[int, Run | None, bool]]) -> None:
-        """Keep on tasks how a run that had started ended, None when it had not; retire one-offs whose slot is past.
+        """Keep the ends of runs on their tasks, and retire one-offs that have no other attempt or pending run.
 
-        The third says whether more attempts are made; then it is not retired, nor while other runs of it are live.
+        Each end is the id of a task, its run (None when it never started), and whether another attempt follows.
         """
         ends = list(ends)
         self._db.many(
@@ -309,7 +308,7 @@ class Runs(Part):
             ],
         )
         over = [task_id for task_id, _, more in ends if not more]
-        # By itself, as an index of what is due tells the enabled ones.
+        # A statement of its own, as `enabled` is part of an index that the one above need not touch.
         self._db.run(
             f"UPDATE tasks SET enabled = 0 WHERE id IN ({marks(over)}) AND kind = 'at' AND next IS NULL "
             "AND enabled AND NOT EXISTS (SELECT 1 FROM runs WHERE task_id = tasks.id AND runs.state = 'pending')",

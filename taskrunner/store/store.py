@@ -1,7 +1,6 @@
-"""Tasks, runs and events in one SQLite file: the only owner of queries.
+"""The store of a home: one SQLite file, with a part for each kind of rows.
 
-Instants and durations are integer milliseconds here and values of the model outside. Errors of the driver
-leave as ours. It must not know what a schedule means or which policy decides; it is told.
+All queries of the package are in this folder. It must not know schedules nor policies: they arrive as values.
 """
 
 import os
@@ -26,8 +25,8 @@ class Store:
     """One open store: its parts side by side, over one connection."""
 
     def __init__(self, place: str, synchronous: str = "full") -> None:
-        """Remember where the store is; nothing is opened before the first query."""
-        # No part refers to the store: what nobody refers to any more is closed at once.
+        """Take the path of the file, which is not opened before the first query."""
+        # The parts know the connection, not the store: without a reference cycle it is closed at once when unused.
         connection = self.connection = Connection(place, synchronous)
         self.missing = place == MISSING  # an empty store stands in for one that does not exist yet
         self.transaction, self.savepoint = connection.transaction, connection.savepoint
@@ -42,13 +41,13 @@ class Store:
 def open_store(
     folder: str, *, create: bool = False, synchronous: str = "full", network: bool = False
 ) -> Store:
-    """Return the store of a home, made when `create`; a missing one is an empty store that writes nothing.
+    """Return the store of a home, created when `create`; else a missing one is an empty store in memory.
 
     Raises HomeRefused, StoreRefused or StoreBusy.
     """
     place = paths.path(folder, paths.STORE)
     paths.check(folder)
-    if not os.path.lexists(place):  # a dangling link is no store that could be made
+    if not os.path.lexists(place):  # a dangling link is not a missing store
         if not create:
             return Store(MISSING)
         _make(folder, place)
@@ -62,7 +61,7 @@ def open_store(
 
 
 def _make(folder: str, place: str) -> None:
-    """Make an empty store, private from the start; under the tick lock, so that two at once make one."""
+    """Create an empty store, private from the start; under the tick lock, so that two processes create one."""
     paths.create(folder)
     try:
         with lock.held(paths.path(folder, paths.LOCK), wait=BUSY_TIMEOUT):

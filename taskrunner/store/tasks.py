@@ -1,4 +1,4 @@
-"""The tasks: what their owners wrote, and where each stands in time."""
+"""The tasks: their definitions, and their next slots."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from taskrunner.store.rows import (
     read_task,
 )
 
-# A task with rules whom to tell.
+# A task with rules for notifications.
 TELLS = "on_failure IS NOT NULL OR notify <> '{}' OR long_after IS NOT NULL"
 ANY = "SELECT 1 FROM tasks WHERE"
 NOTHING: Mapping[str, Any] = {}
@@ -37,12 +37,12 @@ class Tasks(Part):
             raise _duplicate(values) from exc
 
     def add_all(self, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Write new tasks and return their ids; within a transaction, in which nobody else takes an id."""
+        """Write new tasks and return their ids; within a transaction, so that no other process takes these ids."""
         first = self._db.next_id()
         rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
         before, written = NOTHING, NOTHING
         for task_id, values in enumerate(tasks, first):
-            # Most is as in the task before: the very same objects are written as they were there.
+            # Most values are the same objects as in the task before, and are encoded once.
             if values.keys() == before.keys():
                 other = {name: each for name, each in values.items() if each is not before[name]}
                 written = {**written, **encoded(other)}
@@ -74,7 +74,7 @@ class Tasks(Part):
     def get(self, key: str | int) -> Task:
         """Return the task of that name or id; raises UnknownTask.
 
-        An id as text is what a person has typed: in an older store it may be that of a run, too, and is refused.
+        An id as text was typed by a person: raises StateError when it is the id of a run, too, as in an older store.
         """
         number = id_of(key)
         if can_be_stored(key):
@@ -86,8 +86,8 @@ class Tasks(Part):
         if run_of is not None:
             raise UnknownTask(f"{number} is a run of {run_of}, not a task: write {run_of}")
         near = nearest(str(key), self.names()) if number is None else None
-        meant = "" if near is None else f"did you mean {near}? "
-        raise UnknownTask(f"there is no task {shown(str(key))}: {meant}`taskrunner list` shows all")
+        hint = "" if near is None else f"did you mean {near}? "
+        raise UnknownTask(f"there is no task {shown(str(key))}: {hint}`taskrunner list` shows all")
 
     def names(self) -> list[str]:
         """Return the names of the tasks that are not removed, in order."""
@@ -123,9 +123,9 @@ class Tasks(Part):
     def due(
         self, now: datetime, boot: str, limit: int, only: Sequence[int] | None = None
     ) -> list[Task]:
-        """Return up to `limit` tasks to look at: asked for, not seen in this boot, or with a slot that has come.
+        """Return up to `limit` due tasks: requested by hand, not evaluated in this boot, or with a slot that has come.
 
-        `only` are the ids of the tasks to look at, None for all; a negative limit is none.
+        `only` are the ids of the tasks to consider, None for all; a negative limit is none.
         """
         among = "" if only is None else f"AND id IN ({', '.join(map(str, only))}) "
         found: dict[int, Task] = {}
@@ -149,12 +149,12 @@ class Tasks(Part):
         return self._where("enabled AND next IS NOT NULL")
 
     def concerned(self, run: Run, *, tells: bool) -> list[Task]:
-        """Return the tasks that the end of a run is something to: those that come after its own, when enabled.
+        """Return the tasks on which the end of a run has an effect: the enabled ones that follow its task.
 
-        And its own, when that is a delay from the end of each run, when it has rules whom to tell, or when somebody
-        is told of all tasks (`tells`).
+        And its own, when its interval counts from the end of a run, when it has rules for notifications, or when
+        a channel is notified of all tasks (`tells`).
         """
-        # Their ids first: there are none at the end of most runs, and that is cheaper to learn.
+        # Their ids first: at the end of most runs there are none, and that query is cheaper.
         found = self._db.rows(
             f"SELECT id FROM tasks WHERE id = ? AND (? OR from_finish OR {TELLS}) "
             f"UNION ALL SELECT id FROM tasks WHERE removed IS NULL AND {FOLLOWS}",
@@ -165,20 +165,20 @@ class Tasks(Part):
         return self._where(where, (run.task_id,)) if ids else []
 
     def any_concerned(self, runs: Sequence[Run], *, tells: bool) -> bool:
-        """Return whether the end of any of these runs is something to any task: of most it is to none."""
+        """Return whether the end of any of these runs may have an effect on a task; most have none."""
         if tells or self._db.rows(f"{ANY} kind = 'after' AND removed IS NULL LIMIT 1"):
-            return True  # who exactly is looked at for each of them
+            return True  # `concerned` finds out for each of them
         ids = [run.task_id for run in runs]
         return bool(
             self._db.rows(f"{ANY} id IN ({marks(ids)}) AND (from_finish OR {TELLS}) LIMIT 1", ids)
         )
 
     def followers(self, parent: str) -> list[Task]:
-        """Return the tasks that come after this one."""
+        """Return the tasks that follow this one."""
         return self._where(FOLLOWS, _texts(parent))
 
     def rename_parent(self, old: str, new: str) -> None:
-        """Let the tasks that come after `old` come after `new`."""
+        """Let the tasks that follow `old` follow `new`."""
         for task in self.followers(old):
             self.change(task.id, schedule=new + task.schedule[len(old) :])
 
@@ -194,7 +194,7 @@ class Tasks(Part):
         return [task_id for task_id, _ in found]
 
     def fill_following(self, found: Sequence[tuple[Task, datetime, datetime | None]]) -> None:
-        """Keep the slots after the next of tasks, unless they have been changed since they were read."""
+        """Keep the slots after the next, unless a task has changed since it was read."""
         self._db.many(
             "UPDATE tasks SET following = ? WHERE id = ? AND following IS NULL AND next = ? "
             "AND schedule = ? AND tz IS ?",
@@ -205,7 +205,7 @@ class Tasks(Part):
         )
 
     def group_limits(self) -> dict[str, int]:
-        """Return how many tasks of each group may run at a time: what its tasks say, else one."""
+        """Return how many tasks of each group may run at a time: the limit that its tasks give, else one."""
         rows = self._db.rows(
             "SELECT group_name, coalesce(max(group_limit), 1) FROM tasks "
             "WHERE group_name IS NOT NULL AND removed IS NULL GROUP BY group_name"
@@ -218,7 +218,7 @@ class Tasks(Part):
 
 
 def _texts(parent: str) -> tuple[str, ...]:
-    """Return how the schedule of a follower may read; a name holds no colon, so there are no others."""
+    """Return all forms of the schedule of a follower; a name has no colon."""
     return (parent, *(f"{parent}:{on}" for on in After))
 
 

@@ -90,7 +90,7 @@ def backup(
         if not place:
             os.makedirs(folder, mode=0o700, exist_ok=True)
         _sweep(folder, now)
-        counted = here.store.connection.copy_to(unfinished, progress)
+        counted = copies.make(here.store.connection, unfinished, progress)
         progress("checking the backup", 0, None)
         made = _checked(unfinished, counted)
         os.rename(unfinished, target)

@@ -244,7 +244,7 @@ def test_who_has_the_store_open_goes_on_with_what_is_put_back(home, tmp_path):
 
 
 def test_a_restore_waits_for_who_writes_and_gives_up_in_the_end(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(copies, "PATIENCE", 0.2)
+    monkeypatch.setattr(copies, "BUSY_TIMEOUT", 0.2)
     with TaskRunner(home) as door:
         door.add("x", ["true"], Manual())
         made = door.backup(tmp_path / "copy.db")

@@ -9,6 +9,7 @@ import signal
 from taskrunner import clock
 
 ZOMBIE = "Z"
+LARGEST = 2**63 - 1  # number in SQLite
 UNSEEN = -1  # when a process was started that lives, and that is hidden from us (proc(5), hidepid)
 
 
@@ -152,25 +153,53 @@ def pid_namespace() -> int | None:
         return None
 
 
-def session_that_has_open(inode: int, device: int) -> int | None:
-    """Return the session of a process that has this file open, None when nobody has; looks into /proc."""
+def inode(found: os.stat_result) -> int:
+    """Return the inode number of a file, in the 63 bits that SQLite keeps."""
+    return found.st_ino & LARGEST
+
+
+def session_that_has_open(
+    number: int, device: int, mark: bytes = b"", user: int | None = None
+) -> int | None:
+    """Return the session of a process that has this file open, None when nobody has; looks into /proc.
+
+    A task may have handed the file to somebody else: with a `mark` the process, or the leader of its session, began
+    with that variable, or the leader is of that `user`, who is not root.
+    """
     for name in _numbers():
         try:
             with os.scandir(f"/proc/{name}/fd") as entries:
-                found = any(_writes_to(entry.path, inode, device) for entry in entries)
+                found = any(_writes_to(entry.path, number, device) for entry in entries)
         except OSError:  # gone meanwhile, or not ours to see
             continue
         fields = _seen(int(name)) if found else None
-        if fields is not None and int(name) != os.getpid():
+        if fields is None or int(name) == os.getpid():
+            continue
+        if not mark or _began_with(name, mark) or _is_ours(fields[3], mark, user):
             return int(fields[3])
     return None
 
 
-def _writes_to(path: str, inode: int, device: int) -> bool:
+def _is_ours(leader: str, mark: bytes, user: int | None) -> bool:
+    try:
+        return _began_with(leader, mark) or user == os.stat(f"/proc/{leader}").st_uid != 0
+    except OSError:
+        return False
+
+
+def _began_with(pid: str, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return mark in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def _writes_to(path: str, number: int, device: int) -> bool:
     """Return whether a /proc/PID/fd/N is this file, open for writing: who only reads it is no child of ours."""
     try:
         found = os.stat(path)
-        if (found.st_ino, found.st_dev) != (inode, device):
+        if (inode(found), found.st_dev) != (number, device):
             return False
         with open(path.replace("/fd/", "/fdinfo/"), encoding="utf-8") as file:
             flags = next(line for line in file if line.startswith("flags:"))

@@ -21,6 +21,7 @@ from taskrunner.errors import in_words
 from taskrunner.home import lock
 from taskrunner.model.record import field, mutable, record
 from taskrunner.processes import bounded_output
+from taskrunner.processes.alive import inode
 from taskrunner.processes.bounded_output import Excerpt, Gap
 
 SMALL = 64 * 1024  # bytes; up to this the store keeps it
@@ -57,7 +58,7 @@ class Slots:
         self.made += 1
         name = f"{self.owner}.{self.made}"
         fd, fault = _new_file(os.path.join(self.folder, name))
-        made = Slot(name, fd, os.fstat(fd).st_ino, fault)
+        made = Slot(name, fd, inode(os.fstat(fd)), fault)
         try:
             if os.fstat(fd).st_uid != uid:
                 os.fchown(fd, uid, -1)

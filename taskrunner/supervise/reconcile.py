@@ -201,7 +201,8 @@ def _child_of(here: OpenHome, process: Process) -> int | None:
         found = os.stat(os.path.join(here.output, process.output))
     except OSError:
         return None
-    return session_that_has_open(process.inode, found.st_dev)
+    mark = f"TASKRUNNER_RUN={process.run_id}".encode()
+    return session_that_has_open(process.inode, found.st_dev, mark, found.st_uid)
 
 
 def seen_from_here(process: Process) -> bool:

@@ -365,6 +365,10 @@ def test_a_session_is_found_by_the_file_it_has_open(children, out, tmp_path):
     out.wait_for("up")
     found = (tmp_path / "out").stat()
     assert alive.session_that_has_open(found.st_ino, found.st_dev) == child.pid
+    mine, other = (found.st_ino, found.st_dev), os.stat("/proc/self").st_uid + 1
+    assert alive.session_that_has_open(*mine, b"TASKRUNNER_RUN=1", other) is None  # handed on
+    by_user = child.pid if os.geteuid() else None
+    assert alive.session_that_has_open(*mine, b"TASKRUNNER_RUN=1", os.geteuid()) == by_user
     with (tmp_path / "other").open("wb"):
         pass
     with (tmp_path / "other").open("rb"):  # who only reads it is no child of ours
@@ -482,3 +486,10 @@ def test_a_child_that_the_kernel_has_no_room_to_watch_is_polled(children, out, m
     monkeypatch.setattr(children.selector, "register", full)
     children.start(1, shell("exit 3"), out.fd)
     assert ended(children)[1].exit_code == 3
+
+
+def test_the_number_of_a_file_fits_the_store(tmp_path):
+    found = os.stat(tmp_path)
+    large = os.stat_result((found.st_mode, 2**64 - 1, *found[2:]))
+    assert alive.inode(found) == found.st_ino
+    assert alive.inode(large) == 2**63 - 1

@@ -153,8 +153,8 @@ def _slot(here: OpenHome, name: str) -> Slot:
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
         gone = isinstance(exc, FileNotFoundError)
         fault = "its output file is missing" if gone else output.lost(exc)
-        return Slot(name, fd, os.fstat(fd).st_ino, fault)
-    return Slot(name, fd, os.fstat(fd).st_ino)
+        return Slot(name, fd, alive.inode(os.fstat(fd)), fault)
+    return Slot(name, fd, alive.inode(os.fstat(fd)))
 
 
 @contextmanager

@@ -749,7 +749,7 @@ def test_history_can_be_read_by_name_after_a_removal_and_the_name_is_free(tell, 
 def test_remove_names_the_tasks_that_never_come_due_any_more(tell):
     tell("add", "x", "--manual", "--", "true")
     tell("add", "y", "--after", "x", "--", "true")
-    assert "y came after x" in tell("remove", "x")[1]
+    assert "y ran after x" in tell("remove", "x")[1]
 
 
 def test_one_bad_name_among_several_is_named(tell, refuses):
@@ -1569,7 +1569,7 @@ def test_cancel_ends_what_it_can_and_says_what_it_cannot(tell, door):
     wait_for(lambda: door.history("busy", state="running"))
     out, err, code = tell("cancel", "idle", "99", "busy")
     assert code == FAILED and "run 3 of busy cancelled" in err + out
-    assert "no run of idle is live" in err and "there is no run 99" in err
+    assert "no run of idle is running or pending" in err and "there is no run 99" in err
     assert door.history("busy")[0].state is State.CANCELLED
 
 

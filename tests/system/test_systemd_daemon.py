@@ -41,7 +41,7 @@ def test_the_unit_is_active_when_the_first_visit_is_done_and_shows_the_status(bo
     assert state(box, UNIT) == "active"
     assert shown(box, "Type") == "notify"
     assert len(history(box, HOME, "often")) == 1
-    box.until(lambda: "running, last visit 20" in shown(box, "StatusText"))
+    box.until(lambda: "running, last tick 20" in shown(box, "StatusText"))
 
 
 def test_systemctl_reload_reads_the_settings_anew_in_the_same_process(box, daemon):

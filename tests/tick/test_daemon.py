@@ -137,7 +137,7 @@ def test_settings_read_anew_hold_also_for_what_the_daemon_says(door, daemon, hom
     process = daemon()
     settings.write_text("log_level = 'info'\n")
     process.send_signal(signal.SIGHUP)
-    wait_for(lambda: log.exists() and "read anew" in log.read_text())
+    wait_for(lambda: log.exists() and "reloaded" in log.read_text())
     process.send_signal(signal.SIGTERM)
     assert process.wait(100) == 0
     assert "daemon: stopping" in log.read_text()

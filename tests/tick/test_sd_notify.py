@@ -130,7 +130,7 @@ def test_a_store_that_is_refused_is_never_ready(daemon, home, listener):
 def test_the_status_tells_what_runs_and_when_the_last_visit_was(door, daemon, listener):
     door.add("slow", ["sleep", "300"], Manual(), now=True)
     process = daemon("--interval", "1s", "--grace", "1s")
-    first = listener.until("STATUS=1 running, last visit 20")
+    first = listener.until("STATUS=1 running, last tick 20")
     assert first.endswith("Z")
     wait_for(lambda: listener.until("STATUS=1 running") > first)
     process.send_signal(signal.SIGTERM)
@@ -143,9 +143,9 @@ def test_the_status_tells_the_trouble_and_its_end(door, daemon, home, listener):
     process = daemon("--interval", "1s")
     listener.until("READY=1")
     home.chmod(0o777)
-    wait_for(lambda: "trouble: " in listener.until("STATUS="))
+    wait_for(lambda: "problem: " in listener.until("STATUS="))
     home.chmod(0o700)
-    wait_for(lambda: "trouble: " not in listener.until("STATUS="))
+    wait_for(lambda: "problem: " not in listener.until("STATUS="))
     ends_well(process)
 
 

@@ -1,4 +1,4 @@
-"""The entry point: the doorman first, everything else only when there is something to do."""
+"""The entry point: the idle check first, everything else only when something is due."""
 
 import contextlib
 import os
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 def main() -> int:
     """Run the command line and end the process; only names for a shell, and help, return."""
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
-        _begin_in_utf8()
+        _restart_in_utf8()
     words = sys.argv[1:]
     if words == ["tick"] or (len(words) == 3 and words[0] == "--home" and words[2] == "tick"):
         given = words[1] if len(words) == 3 else None
         _leave(0 if _idle(given) else _tick(given))
     if words[-2:] == ["completion", "--tasks"] and (len(words) == 2 or words[:-3] == ["--home"]):
         return _names(words[1] if len(words) == 4 else None)
-    _be_patient(kept=words[:1] == ["apply"])
+    _collect_seldom(kept=words[:1] == ["apply"])
     from taskrunner.cli.main import main as command_line
 
     return _leave(command_line())
 
 
-def _begin_in_utf8() -> None:
-    """Begin anew with words, names of files and all else in UTF-8, as in a C locale Python does by itself (PEP 540).
+def _restart_in_utf8() -> None:
+    """Start again with arguments, file names and all else in UTF-8, as Python does by itself in a C locale (PEP 540).
 
-    A task is to be started by the same bytes whatever the locale of who adds it and of who starts it.
+    A task must be started by the same bytes whatever the locale when it is added and when it is started.
     """
     with contextlib.suppress(OSError):
         argv = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
@@ -40,17 +40,17 @@ def _begin_in_utf8() -> None:
 
 
 def _leave(code: int) -> "NoReturn":
-    """End at once: the store is closed, and to tidy up takes the interpreter longer than an idle tick."""
+    """End at once: the store is closed, and the clean-up of the interpreter takes longer than an idle tick."""
     with contextlib.suppress(OSError):
         if sys.stdout is not None:
             sys.stdout.flush()
     os._exit(code)
 
 
-def _be_patient(*, kept: bool = False) -> None:
-    """Look for garbage seldom: classes and records are made by the thousand here, and hardly a circle.
+def _collect_seldom(*, kept: bool = False) -> None:
+    """Collect garbage seldom: thousands of objects are made here, with hardly a reference cycle.
 
-    Where nearly all is `kept` to the end, never.
+    Never when nearly all of them are `kept` to the end.
     """
     import gc
 
@@ -70,25 +70,25 @@ def _names(given: str | None) -> int:
 def _idle(given: str | None) -> bool:
     try:
         return idle_check.idle(paths.find(given), clock.now_ms(), paths.caller())
-    except Exception:  # noqa: BLE001  the full way meets it again, and says what is wrong
+    except Exception:  # noqa: BLE001  the full tick meets it again, and reports it
         return False
 
 
 def _tick(given: str | None) -> int:
-    """Do what the verb does, without the parser of all verbs."""
-    _be_patient()
+    """Do the verb `tick` without the parser of all verbs."""
+    _collect_seldom()
     from taskrunner import errors, report_error
     from taskrunner.store import open_home
     from taskrunner.tick import visit as tick
 
     def due(text: str) -> bool:
-        # cron sends a mail for each sentence, and comes again in a minute.
+        # cron sends a mail for each message, and calls again in a minute.
         watched = sys.stderr is not None and sys.stderr.isatty()
         return watched or report_error.is_new(paths.find(given), text, clock.now_ms())
 
-    def tell(text: str) -> None:
+    def warn(text: str) -> None:
         if due(text):
-            report_error.tell(text)
+            report_error.to_stderr(text)
 
     try:
         here = open_home.open_home(paths.find(given))
@@ -105,14 +105,14 @@ def _tick(given: str | None) -> int:
         visit = tick.tick(here, caller=paths.caller(), carrier=carried, publish=publish)
         here.store.close()
         if warning := warning or visit.warning:
-            tell(warning)
+            warn(warning)
         return errors.EXIT_INTERRUPTED if visit.interrupted else errors.EXIT_DONE
     except errors.TaskRunnerError as exc:
-        tell(str(exc))
+        warn(str(exc))
         return exc.exit_code
     except KeyboardInterrupt:
         return report_error.refuse("interrupted", errors.EXIT_INTERRUPTED)
-    except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
+    except Exception:  # noqa: BLE001  a bug of ours: keep the traceback in a file, show one sentence
         return report_error.report(due)
 
 

@@ -1,6 +1,6 @@
 """Time on this host: the wall clock, the boot, the local zone and its zone data.
 
-The only reader of wall time. Everybody else is given instants; they are aware and in UTC, and in the store
+The only reader of wall time. All other modules are given instants; they are aware and in UTC, and in the store
 they are integer milliseconds since the epoch.
 """
 

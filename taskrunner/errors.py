@@ -40,7 +40,7 @@ MOST_WORDS = 10_000  # known words that it is compared to
 
 
 class TaskRunnerError(Exception):
-    """Something the user can understand and mend."""
+    """A failure that the user can understand and mend."""
 
     exit_code = EXIT_FAILED
 
@@ -124,7 +124,7 @@ class StoreBusy(TaskRunnerError):
 
 
 def in_words(exc: BaseException) -> str:
-    """Return what was raised where nobody expected it, for a note on a run or a line of the log."""
+    """Return an unexpected exception as text, for the reason of a run or a line of the log."""
     if isinstance(exc, TaskRunnerError):
         return str(exc)
     text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
@@ -133,12 +133,12 @@ def in_words(exc: BaseException) -> str:
 
 
 def storable(text: str) -> str:
-    """Return a text that the store takes: what is no Unicode in it is spelled out."""
+    """Return a text that the store accepts: characters that are not valid Unicode are escaped."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def origin(exc: BaseException) -> str:
-    """Return the line that an exception was raised on, which tells one fault from another."""
+    """Return the file and line that raised an exception: they identify the fault."""
     step = exc.__traceback__
     while step is not None and step.tb_next is not None:
         step = step.tb_next

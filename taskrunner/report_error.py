@@ -24,7 +24,7 @@ SIZE = 64  # bytes
 MEMORY = "/dev/shm"  # noqa: S108  all may write there: only a plain file of our own is opened
 # The path may lead to a link, or to a pipe on which an open would wait for ever.
 CAREFUL = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-# What a machine says that is out of order, or has run out of something: no fault of the program.
+# Errors of a machine that is defective, or has run out of something: not bugs of the program.
 OF_THE_MACHINE = {
     *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
     *(errno.EAGAIN, errno.ENOLCK, errno.ESTALE),
@@ -32,24 +32,24 @@ OF_THE_MACHINE = {
 
 
 def refuse(message: str, code: int) -> int:
-    """Say a message and return the exit code."""
-    tell(message)
+    """Write a message to stderr and return the exit code."""
+    to_stderr(message)
     return code
 
 
-def tell(message: str) -> None:
+def to_stderr(message: str) -> None:
     """Write a message to stderr, if there is one."""
     if sys.stderr is None:
         return
     try:
         sys.stderr.write(f"{PREFIX}{_visible(message)}\n")
         sys.stderr.flush()
-    except OSError:  # who cannot be told is not told
+    except OSError:  # nobody reads it, and a second error would help no one
         drop(sys.stderr)
 
 
 def _visible(message: str) -> str:
-    """Return a message whose signs cannot steer the terminal, whatever paths and names it is about."""
+    """Return a message whose characters cannot control the terminal, whatever paths and names are in it."""
     if message.isprintable():
         return message
     plain = (sign == "\n" or sign.isprintable() for sign in message)
@@ -58,7 +58,7 @@ def _visible(message: str) -> str:
 
 
 def drop(stream: TextIO) -> None:
-    """Let a stream lead nowhere: what waits in it would be an error at the end of the interpreter."""
+    """Point a stream at /dev/null: unwritten text in it would cause an error when the interpreter ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -75,22 +75,22 @@ def of_the_machine(exc: Exception) -> str | None:
 
 
 def always(_: str) -> bool:
-    """Hold nothing back."""
+    """Let every message through."""
     return True
 
 
 def report(due: Callable[[str], bool] = always) -> int:
-    """Say in one sentence what is being handled; of a bug, what is needed to mend it is kept in a file.
+    """Report the exception being handled in one sentence; a bug also leaves a file with its traceback.
 
-    Both only when it is `due`: who comes again each minute meets the same fault each minute.
+    Both only when the message is `due`: ticks of each minute meet the same fault each minute.
     """
     error = sys.exc_info()
     refused = of_the_machine(error[1]) if isinstance(error[1], Exception) else None
     if refused is not None:
         if due(refused):
-            tell(refused)
+            to_stderr(refused)
         return errors.EXIT_FAILED
-    # Not by its words: the number of a run or of a process in them is another one each time.
+    # Not by its text: the number of a run or of a process in it differs each time.
     if error[1] is not None and not due(f"{type(error[1]).__name__} {errors.origin(error[1])}"):
         return errors.EXIT_BUG
     place = os.path.join("/tmp", f"taskrunner-report-{os.getpid()}-{os.urandom(4).hex()}.txt")  # noqa: S108  opened with O_EXCL

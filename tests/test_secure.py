@@ -132,11 +132,13 @@ def test_what_leads_to_a_file_is_looked_at_link_by_link(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "file").touch()
     (tmp_path / "link").symlink_to("deep/../deep")
-    assert trust.led_astray(str(tmp_path / "link" / "file"), ours) is None
+    assert trust.foreign_on_the_way(str(tmp_path / "link" / "file"), ours) is None
     (tmp_path / "deep").chmod(0o777)
-    assert trust.led_astray(str(tmp_path / "link" / "file"), ours) == str(tmp_path / "deep")
+    assert trust.foreign_on_the_way(str(tmp_path / "link" / "file"), ours) == str(tmp_path / "deep")
     (tmp_path / "round").symlink_to("round")
-    assert trust.led_astray(str(tmp_path / "round" / "file"), ours) is None  # opening it fails
+    assert (
+        trust.foreign_on_the_way(str(tmp_path / "round" / "file"), ours) is None
+    )  # opening it fails
 
 
 # ---- links where we write

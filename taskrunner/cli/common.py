@@ -16,7 +16,7 @@ from taskrunner.home import config
 from taskrunner.model.values import Kind
 from taskrunner.render.page import Page, ascii_only, beside, on_screen, visible
 from taskrunner.render.spelling import comes_due, standing
-from taskrunner.report_error import PREFIX, drop, tell
+from taskrunner.report_error import PREFIX, drop, to_stderr
 from taskrunner.schedule import durations
 
 Verbs = Any  # argparse gives its type no public name
@@ -183,7 +183,7 @@ def drop_stdout() -> None:
 
 def say(text: str) -> None:
     """Print what is not data."""
-    tell(fitted(visible(text)))
+    to_stderr(fitted(visible(text)))
 
 
 def fitted(message: str) -> str:

@@ -25,7 +25,7 @@ from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTa
 from taskrunner.model.values import Run, State, Trigger
 from taskrunner.render import documents, graph, tables
 from taskrunner.render.page import Page
-from taskrunner.report_error import tell
+from taskrunner.report_error import to_stderr
 
 WIDE = 100  # columns of a terminal on which a line has room for what an output says, too
 MOST_TRACED = 1000  # runs whose outputs are looked at
@@ -100,7 +100,7 @@ def _cancel(args: Any) -> int:
             except TaskRunnerError as exc:  # what else is to end does not wait for that
                 troubles.append(exc)
     for each in troubles[:-1]:
-        tell(fitted(str(each)))
+        to_stderr(fitted(str(each)))
     if troubles:
         raise troubles[-1]
     return 0

@@ -1,1 +1,1 @@
-"""The clocks that call a tick: how cron and systemd write down what to call, and when."""
+"""Entries in cron and systemd that call a tick every minute."""

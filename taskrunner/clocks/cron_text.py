@@ -1,6 +1,6 @@
-"""The text of a crontab: our block in it written and removed, and lines that call taskrunner found.
+"""The text of a crontab: our block written and removed, and lines that call taskrunner found.
 
-Each home has a block of its own between two markers; what stands outside of blocks is nobody's business here.
+Each home has a block of its own between two markers; lines outside of blocks are left as they are.
 Pure: texts in, texts out. It must not know where crontabs are kept.
 """
 
@@ -91,7 +91,7 @@ def _mark(line: str) -> tuple[str, str] | tuple[None, None]:
 
 
 def _torn(lines: Sequence[str], start: int) -> set[int]:
-    """Return what is ours of a block whose end somebody removed: the marker, and the line if it is still there."""
+    """Return our lines of a block whose end somebody removed: the marker, and the line if it is still there."""
     after = lines[start + 1 : start + 2]
     called = bool(after) and _line(after[0], users=False) is not None
     return {start, start + 1} if called else {start}
@@ -126,7 +126,7 @@ def _line(text: str, *, users: bool) -> Line | None:
 
 
 def _words(command: str) -> list[str]:
-    """Return the words that the shell sees: what follows an unescaped % is standard input."""
+    """Return the words that the shell sees: the text after an unescaped % is standard input."""
     end = next((each.start() for each in PERCENT.finditer(command) if not each[1]), len(command))
     text = command[:end].replace("\\%", "%")
     try:

@@ -1,4 +1,4 @@
-"""Files of the host that cron and systemd read: read, keep a copy, write atomically, show as a diff."""
+"""Files of the host that hold an entry: read, backed up, written whole, shown as a difference."""
 
 import difflib
 import os
@@ -34,7 +34,7 @@ class Fitted:
 
 
 def check_lasting(words: Sequence[str]) -> None:
-    """Refuse a program that is there for one call only: the entry would call what is gone; raises StateError."""
+    """Refuse a program that is there for one call only: the entry would soon call a file that is gone; raises StateError."""
     found = program.fleeting(words)
     if found is not None:
         file, whose = found

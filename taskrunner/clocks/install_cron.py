@@ -1,4 +1,4 @@
-"""Our line in a crontab: the user's, or /etc/cron.d/taskrunner."""
+"""Install our line in a crontab: the user's, or /etc/cron.d/taskrunner; and find such lines."""
 
 import contextlib
 import os

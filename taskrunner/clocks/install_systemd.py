@@ -1,4 +1,4 @@
-"""Our units of systemd: the tick's service and timer, or the daemon's service."""
+"""Install our units of systemd: the tick's service and timer, or the daemon's service; and find such units."""
 
 import contextlib
 import os

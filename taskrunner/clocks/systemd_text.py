@@ -1,4 +1,4 @@
-"""The texts of our systemd units, and what a unit calls read back.
+"""The texts of our systemd units: written, and read back for the command that one calls.
 
 `contrib/systemd` holds the same texts, by test. Pure: values in, texts out. It must not know where units are kept.
 """

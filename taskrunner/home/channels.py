@@ -1,21 +1,20 @@
-"""The channels that people are told by, as the tables `[notify.NAME]` of the configuration describe them.
+"""Channels for notifications, as the tables `[notify.NAME]` of the configuration describe them.
 
-What may stand there, checked key by key; nothing is opened or sent here. A value may be secret, so none of an
-address is ever part of a sentence. It must not know the store.
+Each key is checked on its own, then all together; nothing is opened or sent here. A value may be secret, so a message
+never contains any part of an address. It must not know the store.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 
 from taskrunner.errors import InputError, advice, shown
 from taskrunner.schedule import durations
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,49}"
-# What can be told of a task, and when.
+# The events of a task that can be announced.
 EVENTS = (
     "start",  # a run starts
     "success",  # a slot succeeded
@@ -25,7 +24,7 @@ EVENTS = (
     "missed",  # a slot was too late to be run
     "lost",  # a run was lost; also a failure
     "late",  # a run starts later than `late_after` after its slot
-    "long",  # a run takes longer than `long_after` times what is usual
+    "long",  # a run takes longer than `long_after` times its usual duration
 )
 USUAL = ("failure", "recovery", "missed", "late", "long")  # when a rule names no event
 PINGED = ("start", "success", "failure")  # all that a ping can say
@@ -33,13 +32,10 @@ ALWAYS, NEVER = timedelta(0), None  # of `repeat`
 MASK = "***"
 OWN = ""  # the name of the channel that is a task's own command, or addresses of its own
 SENDMAIL = ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/sendmail")
-# An address as people type it. No = and no sign that means something to a shell: what has one is a command.
-ADDRESS = r"[^\s,;<>|&$`'\"()/@=]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
-PART = rf" ?(?:@{NAME}|(?:mailto:)?{ADDRESS}|(?:\"[^\"<>@]*\"|[^\"<>@,;|&$`]*?) ?<{ADDRESS}>) ?"
 
 
 class Channel:
-    """One way to tell people; `on` and `tasks` are its rules for all tasks, `more` the settings of its kind."""
+    """One way to notify people; `on` and `tasks` are its rules for all tasks, `more` the settings of its kind."""
 
     # No dataclass: every tick that works imports this, and most homes have none.
     __slots__ = ("digest", "kind", "more", "name", "on", "repeat", "tasks", "time_limit")
@@ -126,7 +122,7 @@ def _server(value: Any) -> str:
 
 
 def one_of(*known: str) -> Callable[[Any], str]:
-    """Return what reads one of some words."""
+    """Return a reader that accepts only these words."""
 
     def read(value: Any) -> str:
         if value not in known:
@@ -196,7 +192,7 @@ WITH_SMTP = ("tls", "ca_file", "user", "password_file", "password_env")
 
 
 class Channels(dict[str, Channel]):
-    """Channels by their names, and what is wrong with those that cannot be used: nobody but a sender needs them."""
+    """Channels by their names, and the mistakes in those that cannot be used: only a sender needs these."""
 
     def __init__(self) -> None:
         """Begin with none."""
@@ -219,7 +215,7 @@ def read(value: Any, where: str) -> Channels:
 
 
 def mistakes(known: Mapping[str, Channel]) -> Mapping[str, str]:
-    """Return what is wrong with channels that cannot be used, by their names."""
+    """Return the mistakes in channels that cannot be used, by their names."""
     return known.mistakes if isinstance(known, Channels) else {}
 
 
@@ -287,98 +283,11 @@ def local(server: str) -> bool:
 
 
 def masked(address: str) -> str:
-    """Return an address without what may be secret in it: its path, its query, who logs in."""
+    """Return an address without its path, query and login, any of which may be secret."""
     scheme, _, rest = address.partition("://")
     host, _, more = rest.partition("/")
     host, _, query = host.rpartition("@")[2].partition("?")
     return f"{scheme}://{host}/{MASK if more or query else ''}"
-
-
-# ---- the rules of a task
-
-
-def told(value: Any) -> str:
-    """Return whom a rule tells, checked: channels as `@NAME` and mail addresses, else a text for the shell."""
-    if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > 10_000:
-        raise InputError("it must be @CHANNEL, a mail address, or a command for the shell")
-    try:
-        value.encode()
-    except UnicodeEncodeError as exc:
-        raise InputError("it is not UTF-8") from exc
-    if any(recipients(value)):
-        return value
-    if value.startswith("@"):
-        raise InputError("it must be channels such as @ops or @ops,@pager, or a command")
-    if re.match(rf"\s*(?:mailto:)?{ADDRESS}(?:[\s,;]|$)", value):
-        raise InputError("it must be mail addresses with commas between them, or a command")
-    return value
-
-
-def rules(value: Any) -> dict[str, str]:
-    """Return rules by event, given as a table or as texts such as `@ops` or `failure,late=@ops`.
-
-    A rule without an event is for the usual ones, kept under the name `usual`.
-    """
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, list | tuple):
-        value = _together(pair for text in value for pair in _rule(text))
-    if not isinstance(value, Mapping):
-        raise InputError("it must be rules such as @ops or failure,late=@ops")
-    for event in value:
-        if event not in EVENTS and event != "usual":
-            raise InputError(f"{shown(event)} is not an event: use one of {', '.join(EVENTS)}")
-    return {event: told(whom) for event, whom in value.items()}
-
-
-def _together(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return rules by event: the channels of several rules for one event are all told; commands cannot be joined."""
-    found: dict[str, str] = {}
-    for event, whom in pairs:
-        before = found.get(event, whom)
-        old, new = recipients(before), recipients(whom)
-        if whom != before and not (any(old) and any(new)):
-            raise InputError(
-                f"it names two recipients for {event}, {shown(before)} and {shown(whom)}: give channels "
-                "such as @ops,@pager, or one command"
-            )
-        all_of_them = [f"@{name}" for name in (*old[0], *new[0])] + [*old[1], *new[1]]
-        found[event] = whom if whom == before else ",".join(dict.fromkeys(all_of_them))
-    return found
-
-
-def _rule(text: Any) -> list[tuple[str, str]]:
-    """Return one rule as pairs of an event and whom it tells."""
-    if isinstance(text, str) and (text.startswith("@") or any(recipients(text))):
-        return [("usual", text)]
-    events, sign, whom = text.partition("=") if isinstance(text, str) else ("", "", "")
-    if not sign:
-        raise InputError(
-            f"{shown(text)} is not a valid rule: write @CHANNEL, EVENT=@CHANNEL, EVENT=ADDRESS or EVENT=COMMAND"
-        )
-    return [(event.strip(), whom) for event in events.split(",")]
-
-
-@lru_cache(maxsize=256)
-def recipients(whom: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the channels and the mail addresses that a rule tells; none of both for a command."""
-    text = " ".join(whom.split())  # so that there is one way to read it
-    if "@" not in text or not re.fullmatch(f"{PART}(?:[,;]{PART})*", text):
-        return (), ()
-    parts = [each.strip() for each in re.findall(PART, text)]
-    found = dict.fromkeys(each.removeprefix("mailto:") for each in parts)
-    names = tuple(each[1:] for each in found if each.startswith("@"))
-    return names, tuple(each for each in found if not each.startswith("@"))
-
-
-def named(whom: str) -> tuple[str, ...]:
-    """Return the names of the channels that a rule tells, none for a command."""
-    return recipients(whom)[0]
-
-
-def addressed(whom: str) -> tuple[str, ...]:
-    """Return the mail addresses that a rule tells, none for a command."""
-    return recipients(whom)[1]
 
 
 def mailer(known: Mapping[str, Channel], to: tuple[str, ...]) -> Channel | None:
@@ -400,23 +309,3 @@ def no_mailer(to: tuple[str, ...]) -> str:
         f"this host cannot send mail to {', '.join(to)}: install a sendmail program, or write into "
         f'taskrunner.toml: [notify.mail] kind = "mail", to = "{bare(to[0])}", smtp = "mail.example.org:587"'
     )
-
-
-def unknown(
-    on_failure: str | None, notify: Mapping[str, str], known: Mapping[str, Channel]
-) -> list[str]:
-    """Return what is to be said of channels that rules name and the configuration does not have."""
-    names = dict.fromkeys(name for whom in whoms(on_failure, notify) for name in named(whom))
-    wrong = mistakes(known)
-    return [
-        f"there is no channel {shown(name)} in taskrunner.toml: no message is sent until it is added"
-        if name not in wrong
-        else f"no message is sent until this is fixed: {wrong[name]}"
-        for name in names
-        if name not in known
-    ]
-
-
-def whoms(on_failure: str | None, notify: Mapping[str, str]) -> list[str]:
-    """Return whom the rules of a task tell, each as it was written."""
-    return [*([on_failure] if on_failure else []), *notify.values()]

@@ -94,9 +94,11 @@ def is_held(path: str) -> bool:
 def remove_if_free(path: str) -> bool:
     """Remove a lock file unless a living process holds it; False when one does.
 
-    Held while it is removed, so that who is just making it its own sees that it is gone.
+    Held while it is removed, so that a process that is just taking it sees that it is gone.
     """
-    with suppress(FileNotFoundError, IsADirectoryError):  # what is a folder is none of ours
+    with suppress(
+        FileNotFoundError, IsADirectoryError
+    ):  # a folder of that name is not a lock of ours
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,11 +121,11 @@ def is_open_as(path: str, number: int) -> bool:
 def nobody_else_has_open(fd: int) -> bool:
     """Return whether this is the only open description of the file, told by a write lease (fcntl(2)).
 
-    False also where leases are not to be had, so that the answer True can be relied on. Who has inherited this
-    very descriptor is not seen.
+    False also where leases are not to be had, so that the answer True can be relied on. A process that has
+    inherited this very descriptor is not noticed.
     """
     try:
-        # Who opens the file in between makes the kernel send a signal: one that is ignored, not SIGIO.
+        # If somebody opens the file in between, the kernel sends a signal: one that is ignored, not SIGIO.
         fcntl.fcntl(fd, fcntl.F_SETSIG, SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -133,9 +135,9 @@ def nobody_else_has_open(fd: int) -> bool:
 
 
 def punch_hole(fd: int, start: int, length: int) -> None:
-    """Give the blocks of a part of a file back, without moving what is around it; raises OSError.
+    """Give the blocks of a part of a file back, without moving the rest of it; raises OSError.
 
-    Nothing has to keep still meanwhile: who appends to the file does not notice.
+    Others may append to the file meanwhile.
     """
     place = b"".join(number.to_bytes(8, sys.byteorder) for number in (start, length))
     fcntl.ioctl(fd, PUNCH_HOLE, bytes(8) + place + bytes(24))  # struct space_resv

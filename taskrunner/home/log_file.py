@@ -1,8 +1,8 @@
-"""The log of taskrunner itself: a file in the home, or the journal or syslog.
+"""The log of taskrunner's own actions: a file in the home, or the journal or syslog.
 
-Lines are kept until their caller says that what they tell is true, committed that is, and written together. Several
-processes write to the file side by side, whole lines each. Failing to is ignored: the tasks matter more than what
-is said of them. It must not know what a run or a store is.
+Lines are held back until their caller has committed the change they report, and are then written together. Several
+processes append to the file at the same time, in whole lines. A failed write is ignored: the tasks matter more than
+the log. It must not know what a run or a store is.
 """
 
 import os
@@ -24,11 +24,11 @@ LONGEST = 1000  # characters of a line
 Line = tuple[int, datetime, str, dict[str, object]]
 
 
-class Logbook:
-    """The lines of one process that are not written yet; without a folder it takes none."""
+class Log:
+    """The log of one process, with the lines that are not written yet; without a folder it takes none."""
 
     def __init__(self, folder: str | None = None, to: str = "none", level: str = "info") -> None:
-        """Take the home, where lines go, and the least urgent level that is kept."""
+        """Take the home, the target of the lines, and the least urgent level that is logged."""
         self._folder = folder
         self._to = to
         self._level = LEVELS[level] if folder is not None and to != "none" else -1
@@ -39,20 +39,20 @@ class Logbook:
         return level <= self._level
 
     def say(self, level: int, at: datetime, text: str, **fields: object) -> None:
-        """Keep a line, and for the journal fields to search by."""
+        """Hold a line back, and for the journal fields to search by."""
         if self.keeps(level):
             self._lines.append((level, at, text, fields))
 
     def mark(self) -> int:
-        """Return how many lines are kept."""
+        """Return the number of lines held back, for `forget`."""
         return len(self._lines)
 
     def forget(self, since: int = 0) -> None:
-        """Drop what is kept `since` a mark: it has not come to pass."""
+        """Drop the lines held back `since` a mark: the change they report was rolled back."""
         del self._lines[since:]
 
     def write(self) -> None:
-        """Write what is kept; where the journal or syslog does not hear it, into the file."""
+        """Write the lines held back; into the file when the journal or syslog does not take them."""
         if not self._lines or self._folder is None:
             return
         lines, self._lines = self._lines, []
@@ -84,7 +84,7 @@ def _stamp(at: datetime) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text as one line that cannot steer a terminal."""
+    """Return a text as one line that cannot control a terminal."""
     if not text.isprintable():
         text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
@@ -94,7 +94,7 @@ def _append(place: str, data: bytes) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(place, flags, 0o600)
     try:
-        os.write(fd, data)  # at once, so that nobody writes into it
+        os.write(fd, data)  # in one call, so that lines of other processes do not mix with it
         large = os.fstat(fd).st_size > LARGEST
     finally:
         os.close(fd)
@@ -103,9 +103,9 @@ def _append(place: str, data: bytes) -> None:
 
 
 def _begin_anew(place: str) -> None:
-    """Move the file and the older ones by one; one process does, held by the lock of the file itself."""
+    """Rename the file and the older ones by one; only the process that holds the lock of the file does."""
     with lock.held(place) as fd:
-        # Another may have done it since: then what is there is a new file.
+        # Another process may have done it since: then this path is a new file.
         if fd is None or os.fstat(fd).st_ino != os.stat(place).st_ino:
             return
         if os.fstat(fd).st_size <= LARGEST:

@@ -1,7 +1,7 @@
-"""The home folder: finding it, naming the files in it, checking that it is private.
+"""The folder of one taskrunner: finding it, naming the files in it, checking that it is private.
 
-The ground floor of the idle path: it needs `os` alone, and besides `config` it is the only reader of the
-environment. It must not know what the files hold.
+An idle tick imports it, so it needs `os` alone; besides `config` it is the only reader of the environment. It must not
+know the contents of the files.
 """
 
 import os
@@ -17,7 +17,7 @@ OUTPUT = "output"
 BACKUPS = "backups"
 SUPERVISORS = "supervisors"
 SPOOL = "spool"
-BALLAST = "ballast"
+DISK_RESERVE = "ballast"
 SENDER = "notify.lock"
 LOG = "taskrunner.log"
 HAND = "hand"  # who called a tick when no clock did

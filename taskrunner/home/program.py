@@ -1,6 +1,6 @@
-"""The command line that a clock calls: which program, for which home; written down, and read back.
+"""The command line with which cron or systemd calls taskrunner: written for an entry, and read from one.
 
-It must not know where clocks keep their entries.
+It must not know where cron and systemd keep their entries.
 """
 
 import os
@@ -14,13 +14,15 @@ from taskrunner.errors import InputError, shown
 from taskrunner.model.record import record
 
 NAME = "taskrunner"
-UNFIT = re.compile(r"[\x00-\x1f\x7f\\]")  # what a crontab or a unit cannot hold in a path
+UNFIT = re.compile(
+    r"[\x00-\x1f\x7f\\]"
+)  # characters of a path that a crontab or a unit cannot hold
 FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VERBS = ("tick", "daemon")
 PACKAGE = "taskrunner-tick"  # as package indexes call it
 INSTALL = f"install it with `pipx install {PACKAGE}` or `uv tool install {PACKAGE}`"
 
-# Where programs are unpacked for one call, and removed later without a word; with who does so.
+# Folders where programs are unpacked for one call and removed later without notice, with the installer.
 FLEETING = (
     (re.compile(r"/(?:archive|environments|builds)-v[0-9]+/"), "uv (uvx, uv tool run)"),
     (re.compile(r"/pipx/\.cache/|/\.cache/pipx/|/\.cache/[0-9a-f]{15}/"), "pipx run"),
@@ -39,7 +41,7 @@ class Call:
 def own() -> tuple[str, ...]:
     """Return the words that start this very program, wherever from and with whatever PATH.
 
-    A shim, such as pyenv puts on PATH, is not asked: it depends on where one stands.
+    A shim, such as pyenv puts on PATH, is not used: it depends on the working directory.
     """
     beside = os.path.join(os.path.dirname(sys.executable), NAME)
     for script in (os.path.abspath(sys.argv[0]), beside):

@@ -1,6 +1,6 @@
-"""The journal of systemd and syslog, by their own protocols; where nobody listens, nothing is said.
+"""The journal of systemd, and syslog, by their own protocols; without a listener nothing is written.
 
-It must not know what is told: its caller gives the fields of each entry.
+Its caller gives the fields of each entry.
 """
 
 # Not `socket`: that takes a tick 1.5 ms to import, for names that are not needed here.
@@ -11,24 +11,24 @@ JOURNAL = "/run/systemd/journal/socket"
 SYSLOG = "/dev/log"
 ERROR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7  # syslog(3)
 CRON = 9 << 3  # the facility of clocks
-PATIENCE = 1.0  # seconds for one who does not listen
+PATIENCE = 1.0  # seconds to wait for a listener that does not read
 NAME = "taskrunner"
 
 Entry = Mapping[str, object]
 
 
 def send(**fields: object) -> bool:
-    """Write one entry into the journal and return whether it was heard; a field is in capitals."""
+    """Write one entry into the journal and return whether it was taken; a field is in capitals."""
     return send_all([fields])
 
 
 def send_all(entries: Iterable[Entry]) -> bool:
-    """Write entries into the journal (systemd.io/JOURNAL_NATIVE_PROTOCOL); return whether they were heard."""
+    """Write entries into the journal (systemd.io/JOURNAL_NATIVE_PROTOCOL); return whether they were taken."""
     return _written(JOURNAL, map(_entry, entries))
 
 
 def syslog(level: int, texts: Iterable[str], pid: int) -> bool:
-    """Write lines to syslog; return whether they were heard."""
+    """Write lines to syslog; return whether they were taken."""
     head = f"<{CRON | level}>{NAME}[{pid}]: "
     return _written(SYSLOG, ((head + text).encode(errors="backslashreplace") for text in texts))
 

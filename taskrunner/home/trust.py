@@ -1,6 +1,6 @@
-"""Checks that nobody else can change a file: its owner, its mode, and the folders and links that lead to it.
+"""Checks that only certain users can change a file: its owner, its mode, and the folders and links that lead to it.
 
-For files that decide what runs or what it is given. It must not know what the files hold.
+For files that decide which command runs, or its input. It must not know their contents.
 """
 
 import os
@@ -11,7 +11,7 @@ MOST_LINKS = 40  # as the kernel has it, path_resolution(7)
 
 
 def fault(found: os.stat_result, allowed: Collection[int]) -> str | None:
-    """Return what is wrong with the owner or the mode of a file that only these users may change, None else."""
+    """Return the fault in the owner or the mode of a file that only these users may change, None when there is none."""
     if found.st_uid not in allowed:
         return f"it belongs to user id {found.st_uid}, who could change the input of a task"
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -19,10 +19,10 @@ def fault(found: os.stat_result, allowed: Collection[int]) -> str | None:
     return None
 
 
-def led_astray(place: str, allowed: Collection[int]) -> str | None:
-    """Return the first folder or link on the way to a file by which others could lead us to another one.
+def foreign_on_the_way(place: str, allowed: Collection[int]) -> str | None:
+    """Return the first folder or link on the way to a file that others could change to lead to another file.
 
-    Only what is in the hands of these users is followed, so nobody else can change the answer meanwhile.
+    Only folders and links of these users are followed, so nobody else can change the answer meanwhile.
     """
     for each in _way(place):
         found = os.lstat(each)
@@ -46,14 +46,14 @@ def _way(place: str) -> Iterator[str]:
             at = os.path.dirname(at)
             continue
         yield at
-        here = os.path.join(at, name)
-        if not os.path.islink(here):
-            at = here
+        step = os.path.join(at, name)
+        if not os.path.islink(step):
+            at = step
             continue
-        yield here
+        yield step
         links += 1
         if links > MOST_LINKS:
             return  # opening it fails
-        target = os.readlink(here)
+        target = os.readlink(step)
         left += target.split("/")[::-1]
         at = "/" if target.startswith("/") else at

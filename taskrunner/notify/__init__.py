@@ -1,1 +1,1 @@
-"""Notifications, metrics and the lines of the log."""
+"""Notifications, metrics, and the lines of the log."""

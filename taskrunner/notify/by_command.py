@@ -1,4 +1,4 @@
-"""Programs of this host that take a message: the command of a channel, or of a task."""
+"""Sending by a program of this host: the command of a channel, or of a task."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""Channels that lead away from here: each message goes by a process of its own, which is ended when its time is up.
+"""Sending to a server: each message by a process of its own, which is ended when its time is up.
 
-That process imports what it takes to speak to a server; we do not. A mail that a program of this host sends is
-composed there, too.
+That process imports the libraries for a server; this one does not. It also composes a mail that a program of this host
+then sends.
 """
 
 import json

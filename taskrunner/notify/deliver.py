@@ -1,6 +1,6 @@
-"""The sender: takes what is due out of the outbox and to its channels, one at a time.
+"""The sender: delivers due messages from the outbox to their channels, one at a time.
 
-Only one process sends at a time, held by a lock, so that those who hang do not pile up. Each message is put off
+Only one process sends at a time, held by a lock, so that hanging senders do not pile up. Each message is put off
 before it is tried, so a sender that dies is followed by another, and a message is sent at least once. Ticks and
 supervisors do not import this; they start it as a process of its own.
 """
@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import groupby
 
 from taskrunner.errors import StateError, shown
-from taskrunner.home import channels, lock, paths
+from taskrunner.home import channels, lock, notify_rules, paths
 from taskrunner.home.channels import OWN, Channel
 from taskrunner.home.syslog import INFO, WARNING
 from taskrunner.model.answers import Delivery, Told
@@ -25,7 +25,7 @@ from taskrunner.store.open_home import OpenHome
 OWN_LIMIT = timedelta(seconds=30)  # for a command of a task's own
 FIRST_DELAY = timedelta(seconds=30)  # before the second attempt; doubled each time
 LONGEST_DELAY = timedelta(hours=1)
-GIVE_UP = timedelta(hours=24)  # after which nobody wants to know any more
+GIVE_UP = timedelta(hours=24)  # after which a message is of no use any more
 GIVE_UP_START = timedelta(minutes=5)  # the same, of a start
 
 SENDERS: Mapping[str, Callable[[OpenHome, Channel, Message], None]] = {
@@ -37,14 +37,14 @@ SENDERS: Mapping[str, Callable[[OpenHome, Channel, Message], None]] = {
 
 
 def send(here: OpenHome) -> list[Delivery]:
-    """Send all that is due and return what became of it; nothing while another process is at it."""
+    """Send all due messages and return the results; nothing while another process sends."""
     done: list[Delivery] = []
     while True:
         with _alone(here) as alone:
             if not alone:
                 return done
             done += _send_due(here)
-        # Who has posted since we looked last saw us at work, and left it to us.
+        # A process that posted a message meanwhile saw our lock and left the message to us.
         if not here.store.outbox.anything_due(here.now()):
             return done
 
@@ -78,7 +78,7 @@ def _send_due(here: OpenHome) -> list[Delivery]:
 
 
 def _to_channel(here: OpenHome, name: str, rows: Sequence[Posted]) -> Iterator[Delivery]:
-    """Send what is due for one channel; once it takes nothing the rest of it waits, too."""
+    """Send the due messages of one channel; when one fails the rest is put off, too."""
     batches = _batches(here.config.notify.get(name), rows)
     for number, batch in enumerate(batches):
         delivery = _one(here, name, batch)
@@ -89,19 +89,19 @@ def _to_channel(here: OpenHome, name: str, rows: Sequence[Posted]) -> Iterator[D
 
 
 def _batches(channel: Channel | None, rows: Sequence[Posted]) -> list[list[Posted]]:
-    """Return what goes together: all when there is much, else each alone; a ping is always alone."""
+    """Return the messages that are sent together: all when there are many, else each alone; a ping is always alone."""
     if channel is not None and channel.kind != "ping" and len(rows) > channel.digest:
         return [list(rows)]
     return [[each] for each in rows]
 
 
 def _one(here: OpenHome, name: str, batch: Sequence[Posted]) -> Delivery:
-    """Try to send one message, put off before in case that we do not come back."""
+    """Try to send one message, put off beforehand in case that this process dies."""
     now = here.now()
     with here.store.transaction():
         here.store.outbox.push_ahead(batch, now + _delay(batch[0].attempts + 1))
     said = message.known(here, batch, now)
-    delivery = _tried(here, name, batch, said)
+    delivery = _attempt(here, name, batch, said)
     with here.store.transaction():
         if delivery.error is None:
             here.store.outbox.settle(batch, here.now())
@@ -121,7 +121,9 @@ def _log(here: OpenHome, delivery: Delivery) -> None:
         here.log.say(WARNING, here.now(), told)
 
 
-def _tried(here: OpenHome, name: str, batch: Sequence[Posted], said: Sequence[Message]) -> Delivery:
+def _attempt(
+    here: OpenHome, name: str, batch: Sequence[Posted], said: Sequence[Message]
+) -> Delivery:
     start = time.monotonic()
     error = None
     try:
@@ -136,14 +138,14 @@ def _tried(here: OpenHome, name: str, batch: Sequence[Posted], said: Sequence[Me
 
 
 def deliver(here: OpenHome, name: str, said: Message, own: str | None = None) -> None:
-    """Take a message to a channel, or to a task's own command or addresses, within its time; raises StateError."""
+    """Send a message to a channel, or to a task's own command or addresses, within its time; raises StateError."""
     channel = None if name == OWN else here.config.notify.get(name)
     if name != OWN and channel is None:
         if name in (wrong := channels.mistakes(here.config.notify)):
             raise StateError(wrong[name])
         known = ", ".join(here.config.notify) or "none"
         raise StateError(f"there is no channel {shown(name)} in {paths.CONFIG}: known are {known}")
-    if channel is None and (to := channels.addressed(own or "")):
+    if channel is None and (to := notify_rules.addressed(own or "")):
         channel = channels.mailer(here.config.notify, to)
         if channel is None:
             raise StateError(channels.no_mailer(to))
@@ -155,7 +157,7 @@ def deliver(here: OpenHome, name: str, said: Message, own: str | None = None) ->
 
 
 def test(here: OpenHome, name: str) -> Delivery:
-    """Send a test message to a channel, past the outbox, and return what became of it."""
+    """Send a test message to a channel, past the outbox, and return the result."""
     start, error = time.monotonic(), None
     try:
         deliver(here, name, message.a_test(here, here.now()))
@@ -165,16 +167,16 @@ def test(here: OpenHome, name: str) -> Delivery:
 
 
 def channels_of(here: OpenHome) -> list[Told]:
-    """Return the channels, with what waits for each."""
+    """Return the channels, each with its pending messages."""
     waiting = here.store.outbox.pending() if not here.store.missing else {}
     return [
-        Told(name, each.kind, where(each), each.on, each.tasks, *waiting.get(name, (0, None)))
+        Told(name, each.kind, destination(each), each.on, each.tasks, *waiting.get(name, (0, None)))
         for name, each in here.config.notify.items()
     ]
 
 
 def _put_off(here: OpenHome, batch: Sequence[Posted], delivery: Delivery) -> None:
-    """Keep why messages could not be sent, and when they are tried again."""
+    """Write the error of messages that could not be sent, and the time of their next attempt."""
     now = here.now()
     with here.store.transaction():
         for each in batch:
@@ -188,8 +190,8 @@ def _delay(attempts: int) -> timedelta:
     return min(LONGEST_DELAY, FIRST_DELAY * int(2 ** min(attempts - 1, 20)))
 
 
-def where(channel: Channel) -> str:
-    """Return where a channel leads, for people, without what is secret."""
+def destination(channel: Channel) -> str:
+    """Return the destination of a channel for people, without secrets."""
     more = channel.more
     if channel.kind == "command":
         return str(more.get("shell") or " ".join(more["command"]))

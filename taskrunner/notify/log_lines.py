@@ -1,6 +1,6 @@
-"""Log lines of runs and ticks: their text and their level.
+"""Lines of the log about runs and ticks: their words, and their levels.
 
-It keeps the lines; whoever commits what they tell has them written.
+It only keeps the lines; they are written by whoever commits the change that they report.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ DECIDED = {
 
 
 def decided(here: OpenHome, decisions: Sequence[Decision], now: datetime, caller: str) -> None:
-    """Say what a tick has decided, each slot that is not run by itself."""
+    """Log the decisions of a tick, and on a line of its own each slot that is not run."""
     counts: dict[Action, int] = {}
     for each in decisions:
         if each.action in DECIDED:
@@ -36,29 +36,29 @@ def decided(here: OpenHome, decisions: Sequence[Decision], now: datetime, caller
             text = f"{each.task}: slot {clock.iso(each.span.slot)} {DECIDED[each.action]}: {each.reason}"
             here.log.say(level, now, text, TASKRUNNER_TASK=each.task)
     if counts:
-        told = ", ".join(f"{count} {DECIDED[action]}" for action, count in counts.items())
-        here.log.say(INFO, now, f"tick by {caller}: {told}")
+        summary = ", ".join(f"{count} {DECIDED[action]}" for action, count in counts.items())
+        here.log.say(INFO, now, f"tick by {caller}: {summary}")
 
 
 def start_of(run: Run) -> str:
-    """Return that a run has started as a sentence."""
+    """Return the sentence for the start of a run."""
     attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
     return f"{run.task}: run {run.id} started for {clock.iso(run.slot)} ({run.trigger}{attempt})"
 
 
 def end_of(run: Run) -> str:
-    """Return how a run has ended as a sentence."""
+    """Return the sentence for the end of a run."""
     took = "" if run.duration is None else f", after {run.duration:.3f} s"
     return f"{run.task}: run {run.id} {run.state}: {run.reason}{took}"
 
 
 def started(here: OpenHome, run: Run, now: datetime) -> None:
-    """Say that a run has been started."""
+    """Log the start of a run."""
     here.log.say(INFO, now, start_of(run), **_fields(run, State.RUNNING))
 
 
 def ended(here: OpenHome, run: Run) -> None:
-    """Say how a run has ended."""
+    """Log the end of a run."""
     if run.finished is None:
         return
     level = WARNING if run.state in URGENT else INFO
@@ -68,25 +68,25 @@ def ended(here: OpenHome, run: Run) -> None:
 def changed(
     here: OpenHome, task_id: int, what: str, who: str, text: str | None, now: datetime
 ) -> None:
-    """Say what a person did to a task."""
+    """Log a change of a task by a person."""
     more = f": {text}" if text else ""
     here.log.say(INFO, now, f"task {task_id} {what} by {who}{more}")
 
 
 def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
-    """Say that a task cannot be evaluated."""
+    """Log that a task cannot be evaluated."""
     text = f"{task.name}: cannot be evaluated, tried again in an hour: {reason}"
     here.log.say(ERROR, now, text, TASKRUNNER_TASK=task.name)
 
 
 def fault(here: OpenHome, what: str, exc: Exception) -> None:
-    """Say what went wrong with one run, or one file, where the others have to go on."""
+    """Log an exception about one run, or one file, that must not stop the others."""
     here.log.say(ERROR, here.now(), f"{what}: {in_words(exc)} ({origin(exc)})")
 
 
 @contextmanager
 def apart(here: OpenHome, what: str) -> Iterator[None]:
-    """Let whatever is raised in the block concern nothing else: it is logged, unless it is the store that takes nothing."""
+    """Log whatever is raised in the block and go on, unless it is the store that cannot be written."""
     try:
         yield
     except (StoreBusy, StoreRefused):

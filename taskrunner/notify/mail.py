@@ -1,6 +1,6 @@
-"""Mail by way of a server; the message as a mail, which a program of this host may send as well.
+"""Mail: the message as one, and sending it by way of a server.
 
-Runs in a process of its own, with nothing but what it is told.
+Runs in a process of its own, which gets nothing but its input.
 """
 
 import os

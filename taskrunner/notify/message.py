@@ -1,6 +1,6 @@
-"""The text of a message: a line, a page, a document, variables; about one run, or several at once.
+"""The text of a message: a line, a page, a document, variables; of one run, or of many together.
 
-It must not know how any of it is sent.
+It must not know how a message is sent.
 """
 
 import os
@@ -44,12 +44,12 @@ class Message:
     @cached_property
     def text(self) -> str:
         """The whole of it, for people."""
-        told = [self.summary, "", *_lines(self)]
+        lines = [self.summary, "", *_lines(self)]
         if self.output:
-            told += ["", "the last lines of its output:", "", self.output.rstrip("\n")]
+            lines += ["", "the last lines of its output:", "", self.output.rstrip("\n")]
         if self.run is not None:
-            told += ["", f"more of it: taskrunner --home {self.home} log {self.run.id}"]
-        return "\n".join(told) + "\n"
+            lines += ["", f"more of it: taskrunner --home {self.home} log {self.run.id}"]
+        return "\n".join(lines) + "\n"
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _of_run(run: Run) -> dict[str, str]:
 
 
 def _lines(message: Message) -> list[str]:
-    """Return what is known of the run, a line each."""
+    """Return the facts about the run, one a line."""
     pairs = [("host", host()), ("home", message.home)]
     if message.task is not None:
         about = f" ({message.task.description})" if message.task.description else ""
@@ -196,7 +196,7 @@ ENDS = {
 
 
 def _said(event: str, run: Run, now: datetime) -> str:
-    """Return what is told of a run, behind the name of its task."""
+    """Return the summary of a run, without the name of its task."""
     why = f": {run.reason}" if run.reason else ""
     if event in ("failure", "lost"):
         return f"{ENDS.get(run.state, run.state)}{why}"

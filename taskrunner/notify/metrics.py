@@ -1,7 +1,7 @@
 """Metrics of one home, as OpenMetrics or as a file for node_exporter's textfile collector.
 
 Counters are those of the store's tallies: they survive pruning, and cost the same however many runs there are. It
-reads and never writes to the store. It must not know what is good or bad: alert rules belong to who watches.
+reads the store and never writes to it. It must not judge: alert rules belong to the monitoring system.
 """
 
 import os
@@ -29,7 +29,7 @@ Labels = Mapping[str, str]
 
 @record
 class Sample:
-    """One line: what is added to the name of its family, its labels and its number."""
+    """One line: the suffix of the name of its family, its labels and its number."""
 
     labels: Labels
     value: float
@@ -66,7 +66,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def _of_all(here: OpenHome, tasks: Sequence[Standing]) -> Iterator[Family]:
-    """Give what is to be said of the home as a whole."""
+    """Give the metrics of the home as a whole."""
     beat = heartbeat.read(here.path(paths.HEARTBEAT))
     coming = min((each.next for each in tasks if each.enabled and each.next), default=None)
     values: list[tuple[str, str, float | None]] = [
@@ -309,7 +309,7 @@ def write(here: OpenHome, place: str) -> None:
 
 
 def publish(here: OpenHome) -> str | None:
-    """Write the file that the settings name, if they do; return what is wrong with it, None when all is well."""
+    """Write the file that the settings name, if they do; return the error, None when there is none."""
     if here.config.metrics_textfile is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""The process that takes one message to a server; what it is told comes by its input, what came of it it writes.
+"""The program that sends one message to a server: its input is the message, its output the result.
 
-It is a process of its own because a name that is looked up, or a server that drips, can keep one waiting in ways
-that only an end from outside helps against.
+It is a process of its own because looking up a name, or a server that answers byte by byte, can block in ways
+that only ending the process helps against.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Addresses and passwords: where they are read from, and how they are kept out of what is shown."""
+"""Addresses and passwords: read from a file or a variable, and kept out of every message."""
 
 import os
 import stat

@@ -1,7 +1,7 @@
 """Channels that are addresses: a webhook, and the ping of a dead man's switch in the protocol of healthchecks.
 
-A request goes where the address says and no further: a redirect is followed only when it keeps the message whole
-and the way as safe as it was. Runs in a process of its own, with nothing but what it is told.
+A redirect is followed only when it keeps the message whole and the connection as safe as it was. Runs in a process of
+its own, which gets nothing but its input.
 """
 
 import json
@@ -44,7 +44,7 @@ class Redirects(HTTPRedirectHandler):
 def post(
     more: Mapping[str, Any], address: str, body: str, headers: Mapping[str, str], patience: float
 ) -> str:
-    """Send a body to an address and return the answer; raises StateError, without what is secret."""
+    """Send a body to an address and return the answer; raises StateError, without secrets."""
     context = ssl.create_default_context(cafile=more.get("ca_file"))
     opener = build_opener(Redirects, HTTPSHandler(context=context))
     wanted = {"User-Agent": AGENT, **headers}

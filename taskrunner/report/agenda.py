@@ -1,7 +1,7 @@
-"""Agenda of the coming days, with possible collisions.
+"""The agenda of the coming days, with the slots that are in each other's way.
 
 Pure: slots, usual durations and limits in, an agenda out. It must know neither the store nor the clock. How long a
-task takes is a guess from its past; one without a past is taken to end at once.
+task takes is estimated from its past; one without a past is taken to end at once.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ class Load:
         self._running: list[Entry] = []
 
     def at(self, moment: datetime) -> list[Entry]:
-        """Forget what has ended by then and return the rest."""
+        """Forget the runs that have ended by then and return the rest."""
         self._running = [each for each in self._running if self.end(each) > moment]
         return self._running
 

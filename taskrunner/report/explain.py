@@ -1,7 +1,6 @@
-"""Explanations of why a task ran or did not, slot by slot, in sentences.
+"""Explanations in sentences: the reason for which a task ran or did not, slot by slot.
 
-Pure: what is known of a task goes in as a `Case`, what became of its slots comes out. It must not know the
-store; `why` asks it.
+Pure: a `Case` with all that the store knows of a task in, sentences out. `why` reads the case from the store.
 """
 
 import re
@@ -60,7 +59,7 @@ class Case:
 
 
 def account(case: Case, slots: Sequence[datetime]) -> list[Explained]:
-    """Return what became of the slots, and of all runs of the case, oldest first."""
+    """Return the explanations of the slots, and of all runs of the case, oldest first."""
     told = [_recorded(case, attempts) for attempts in by_slot(case.runs)]
     rows = [run for run in case.runs if run.trigger is not Trigger.MANUAL]
     ones = {run.slot for run in rows}
@@ -84,7 +83,7 @@ def by_slot(runs: Sequence[Run]) -> Iterator[list[Run]]:
 
 
 def each_attempt(case: Case) -> list[Explained]:
-    """Return what became of each attempt of one slot, the runs of the case."""
+    """Return the explanation of each attempt of one slot, the runs of the case."""
     return [_recorded(case, case.runs[: number + 1]) for number in range(len(case.runs))]
 
 
@@ -94,7 +93,7 @@ def _recorded(case: Case, attempts: Sequence[Run]) -> Explained:
 
 
 def _story(case: Case, attempts: Sequence[Run]) -> Iterator[str]:
-    """Give what is to be said of the last attempt of a slot."""
+    """Give the sentences about the last attempt of a slot."""
     run = attempts[-1]
     if run.trigger is Trigger.MANUAL and not _called_off(run):
         yield "started by hand"
@@ -124,7 +123,7 @@ def _called_off(run: Run) -> bool:
 
 
 def _odd(case: Case, run: Run) -> str | None:
-    """Return what is odd about a slot that the present schedule has, as a change of the clocks makes it."""
+    """Return a note on a slot of the present schedule that a clock change has moved or doubled."""
     if case.value is None or run.trigger is Trigger.MANUAL:
         return None
     if case.value.next_after(run.slot - clock.MILLISECOND) != run.slot:
@@ -168,7 +167,7 @@ def _holding(hold: Hold) -> str:
 
 
 def _no_tick(case: Case) -> str:
-    """Return what is to be said when ticks do not come, "" when they do."""
+    """Return a note when ticks do not come, "" when they do."""
     if case.last_tick is None:
         return ": none has ever come, so call `taskrunner tick` every minute"
     if case.silence is None:
@@ -312,7 +311,7 @@ REASONS: tuple[Callable[[Case, datetime], str | None], ...] = (
 )
 
 
-# ---- what comes, and what is no slot
+# ---- slots to come, and instants that are not slots
 
 
 def outstanding(case: Case) -> Explained | None:

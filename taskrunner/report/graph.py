@@ -1,7 +1,7 @@
-"""Graph data: the slots of some days as marks on a time line for each task.
+"""A graph of some days: the outcomes of the slots as marks on one time line for each task.
 
 `graph` asks the store and the rest is pure. The line is cut into spans of equal length by the clocks of a zone, so
-that a day begins at its midnight also when clocks change; of all that a span has, the worst is its mark.
+that a day begins at its midnight also when clocks change; the mark of a span is the worst outcome in it.
 """
 
 from collections.abc import Mapping, Sequence

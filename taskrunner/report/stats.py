@@ -1,4 +1,4 @@
-"""Statistics of runs: counts, rates, medians and streaks over a time span.
+"""Statistics of runs over a span of time: counts, rates, medians and streaks.
 
 `stats` asks the store and the rest is pure: counts and ordered lengths in, figures out. It must not write.
 """
@@ -52,7 +52,7 @@ def stats(
 ) -> Stats:
     """Return the figures of the tasks with these ids, or of all, over the runs that ended in a span of time.
 
-    Without a beginning it is everything ever, including what was pruned. Then too medians, percentiles and the
+    Without a beginning it is everything ever, including pruned runs. Then too medians, percentiles and the
     streak of all tasks together are of the runs that are kept.
     """
     with here.store.connection.unchanged():
@@ -127,7 +127,7 @@ def ranked(
 def streaks_of(counts: Sequence[Count], ends: Iterable[tuple[int, State]]) -> dict[Hashable, int]:
     """Return how many of the newest runs succeeded (+) or failed (-) in a row, by task id and for all together.
 
-    Who has only successes, or only failures, has them in a row; for others the ends are walked, newest first,
+    A task with only successes, or only failures, has them in a row; for others the ends are walked, newest first,
     no further than it takes.
     """
     good, bad = Counter[Hashable](), Counter[Hashable]()

@@ -1,4 +1,4 @@
-"""Status and coming slots: answers that only read.
+"""The present state of a home, and its next slots; all read-only.
 
 It must not write, nor start anything.
 """
@@ -249,7 +249,7 @@ def _task_problems(tasks: list[Task]) -> Iterator[str]:
 
 
 def _message_problems(here: OpenHome) -> Iterator[str]:
-    """Give what keeps people from being told."""
+    """Give the reasons for which notifications do not arrive."""
     for wrong in channels.mistakes(here.config.notify).values():
         yield f"a channel with a mistake in its settings sends nothing: {wrong}"
     if here.store.missing:

@@ -1,6 +1,6 @@
-"""The last line of a run's output, and the number of bytes that were cut.
+"""The last line of a failed run, and the number of bytes that its output lacks.
 
-It must not write, nor wait for what is still written.
+It must not write, nor wait for output that is still being written.
 """
 
 from taskrunner.model.answers import Trace

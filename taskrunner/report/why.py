@@ -1,4 +1,4 @@
-"""Facts for an explanation, collected from the database; `explain` finds the words.
+"""The facts for an explanation, read from the store; `explain` puts them into sentences.
 
 It must not write, nor start anything.
 """
@@ -29,7 +29,7 @@ TOOK_PLACE = re.compile(
 
 
 def explain_task(here: OpenHome, key: str | int) -> Explanation:
-    """Return why the newest slots of a task ran or did not, and what comes next; raises UnknownTask."""
+    """Return why the newest slots of a task ran or did not, and the next slot; raises UnknownTask."""
     case = _case(here, key)
     slots = _slots(case, case.task.created, case.now, NEWEST)
     runs = here.store.runs.between(case.task.id, clock.EPOCH, LAST, NEWEST)
@@ -76,7 +76,7 @@ def explain_between(
 
 
 def explain_run(here: OpenHome, run: Run) -> Explanation:
-    """Return what became of a run and of the other attempts of its slot."""
+    """Return the explanation of a run and of the other attempts of its slot."""
     case = _case(here, run.task_id)
     kin = here.store.runs.between(run.task_id, run.slot, run.slot, MOST)
     kin = [each for each in kin if each.slot == run.slot and each.trigger is not Trigger.MANUAL]

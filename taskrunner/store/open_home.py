@@ -7,7 +7,7 @@ from taskrunner import clock as wall
 from taskrunner.errors import MomentError, TaskRunnerError, shown
 from taskrunner.home import config, paths
 from taskrunner.home.config import Config
-from taskrunner.home.log_file import Logbook
+from taskrunner.home.log_file import Log
 from taskrunner.model.record import field, like, record
 from taskrunner.store.store import Store, open_store
 
@@ -26,7 +26,7 @@ class OpenHome:
     config: Config
     clock: Callable[[], datetime]
     goes_on: bool = True
-    log: Logbook = field(default_factory=Logbook)
+    log: Log = field(default_factory=Log)
 
     def now(self) -> datetime:
         """Return the time of the clock, cut to the milliseconds that the store keeps."""
@@ -91,8 +91,8 @@ def task_names(given: str | None) -> list[str]:
         return []
 
 
-def _log(folder: str, settings: Config) -> Logbook:
-    return Logbook(folder, settings.log_to, settings.log_level)
+def _log(folder: str, settings: Config) -> Log:
+    return Log(folder, settings.log_to, settings.log_level)
 
 
 def read_again(here: OpenHome) -> OpenHome:

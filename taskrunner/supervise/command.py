@@ -153,7 +153,7 @@ def untrusted(place: str, found: os.stat_result, uid: int) -> str | None:
 
 def _astray(place: str, ours: Set[int]) -> str | None:
     """Return by what others could lead us to another file, None when nobody can."""
-    by = trust.led_astray(os.path.abspath(place), ours)
+    by = trust.foreign_on_the_way(os.path.abspath(place), ours)
     if by is None:
         return None
     return f"it is not of the task's user, and others can change {shown(by)}, which leads to it"

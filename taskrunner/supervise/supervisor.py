@@ -126,7 +126,7 @@ class Supervisor:
             if self.here.store.outbox.take_new():
                 send_off(self.here, self.carrier)
         except (StoreBusy, StoreRefused) as exc:
-            if isinstance(exc, StoreFull) and disk_reserve.give_up(self.here.folder):
+            if isinstance(exc, StoreFull) and disk_reserve.release(self.here.folder):
                 self.turn()
             else:
                 self._bear(exc)

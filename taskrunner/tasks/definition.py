@@ -12,7 +12,7 @@ from typing import Any
 from taskrunner import clock
 from taskrunner.decide import policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
-from taskrunner.home import channels, config
+from taskrunner.home import channels, config, notify_rules
 from taskrunner.model.values import Kind, Task
 from taskrunner.processes import account
 from taskrunner.schedule import describe, kinds
@@ -222,7 +222,7 @@ def check_account(user: str | None) -> None:
 
 def check_mailer(here: OpenHome, values: Mapping[str, Any]) -> None:
     """Raise StateError, with what to do, for mail addresses where nothing sends a mail."""
-    for whom in channels.whoms(values.get("on_failure"), values.get("notify") or {}):
-        to = channels.addressed(whom)
+    for whom in notify_rules.targets(values.get("on_failure"), values.get("notify") or {}):
+        to = notify_rules.addressed(whom)
         if to and channels.mailer(here.config.notify, to) is None:
             raise StateError(channels.no_mailer(to))

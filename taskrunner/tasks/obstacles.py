@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.home import channels, config
+from taskrunner.home import channels, config, notify_rules
 from taskrunner.model.values import Task
 from taskrunner.processes import account, executable, rights
 from taskrunner.supervise import command
@@ -56,9 +56,9 @@ def _folder_warnings(task: Task, user: str, folder: str) -> Iterator[str]:
 
 def untold(task: Task, settings: config.Config) -> list[str]:
     """Return what on this host will keep people from being told of a task that runs, one sentence each."""
-    found = channels.unknown(task.on_failure, task.notify, settings.notify)
-    for whom in dict.fromkeys(channels.whoms(task.on_failure, task.notify)):
-        names, to = channels.recipients(whom)
+    found = notify_rules.unknown_channels(task.on_failure, task.notify, settings.notify)
+    for whom in dict.fromkeys(notify_rules.targets(task.on_failure, task.notify)):
+        names, to = notify_rules.recipients(whom)
         if to and channels.mailer(settings.notify, to) is None:
             found.append(channels.no_mailer(to))
         elif not names and not to:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple, TypedDict
 
 from taskrunner.errors import InputError, shown
-from taskrunner.home import channels
+from taskrunner.home import notify_rules
 from taskrunner.model.values import CatchUp, OnLost, Overlap, Task
 from taskrunner.render import spelling
 from taskrunner.schedule import durations
@@ -135,7 +135,7 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
     "notifications (taskrunner notify lists the channels)": (
         Option("on_failure", "WHOM", readers.recipient, None,
             "after the last attempt failed, notify @CHANNEL or a mail address, or run a shell command"),
-        Option("notify", "RULE", channels.rules, {},
+        Option("notify", "RULE", notify_rules.rules, {},
             "@CHANNEL for the usual events, or EVENT,...=WHOM; may be repeated", again=True),
         Option("late_after", "LENGTH", LENGTH, None,
             "notify when a run starts this long after its due time"),

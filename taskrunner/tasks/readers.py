@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from taskrunner.errors import InputError, TaskNameError, shown
-from taskrunner.home import channels
+from taskrunner.home import notify_rules
 from taskrunner.home.config import size, variables
 from taskrunner.schedule import durations
 from taskrunner.schedule.kinds import After, Boot, Manual, Schedule
@@ -112,7 +112,7 @@ def factor_or_none(value: Any) -> float | None:
 
 def recipient(value: Any) -> str | None:
     """Return a channel, a mail address or a command to notify; None for nobody."""
-    return None if value is None else channels.told(value)
+    return None if value is None else notify_rules.checked(value)
 
 
 def codes(value: Any) -> tuple[int, ...]:

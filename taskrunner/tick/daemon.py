@@ -257,7 +257,7 @@ def _visit(
         here.store.checkpoint()
     except TaskRunnerError as exc:
         if isinstance(exc, StoreFull):  # so that the next visit has room
-            disk_reserve.give_up(here.folder)
+            disk_reserve.release(here.folder)
         if isinstance(exc, StoreNewer) and not ours.watched:  # the new program has to go on
             raise
         return False, str(exc)

@@ -59,7 +59,7 @@ def tick(
     try:
         return _tick(here, caller, only, carrier, publish)
     except StoreFull:
-        if not disk_reserve.give_up(here.folder):
+        if not disk_reserve.release(here.folder):
             raise
     retention.step(here, now, by_age=False)
     return _tick(here, caller, only, carrier, publish)

@@ -1,1 +1,1 @@
-"""The store kept small and safe: retention, backups, a reserve for a full disk."""
+"""Maintenance of the store: retention, backups, and a reserve for a full disk."""

@@ -1,7 +1,7 @@
-"""Copies of the store: made beside running ticks, checked, put back.
+"""Backups of the store: made while ticks run, checked, and restored.
 
-A copy is whole or not there: it is written under another name, checked and renamed. What a restore replaces is
-kept. It must not know what the rows mean.
+A backup is complete or absent: it is written under another name, checked and renamed. A restore keeps the store that it
+replaces. It must not know what the rows mean.
 """
 
 import os
@@ -50,7 +50,7 @@ class Repeat:
 
 @record
 class Restored:
-    """What was put back, and where what it replaced is kept; None when there was no store.
+    """The backup that was restored, and the path of the store it replaced; None when there was none.
 
     `repeats` are the tasks that are to run once, and did; `skipped` is how many slots count as done.
     """
@@ -106,7 +106,7 @@ def backup(
 
 
 def _checked(place: str, counted: tuple[int, int]) -> int:
-    """Return the size of a copy that is on the disk, and is what was counted."""
+    """Return the size of a copy that is on the disk, and has the size that was counted."""
     found = copies.examine(place)
     if found != counted:
         raise StateError(f"{shown(place)} has {found} tasks and runs, the store {counted}")
@@ -128,7 +128,7 @@ def _free(folder: str, name: str) -> str:
 
 
 def _sweep(folder: str, now: datetime) -> None:
-    """Remove copies that somebody who was killed has left unfinished."""
+    """Remove unfinished copies of processes that were killed."""
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         place = os.path.join(folder, name)
         with suppress(FileNotFoundError):
@@ -146,7 +146,7 @@ def _prune(folder: str, keep: int) -> None:
 
 
 def sync(place: str) -> None:
-    """Let what was written to a file, or renamed in a folder, survive a power cut."""
+    """Let the data written to a file, or a rename in a folder, survive a power cut."""
     fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -211,7 +211,7 @@ def _replace(
         return None
     kept = _free(paths.path(folder, paths.BACKUPS), f"before-restore-{_name(now)}")
     for spare in SPARE:
-        # Who has the store open, as a program that only looks, goes on with what is put back.
+        # A program that has the store open only to read goes on with the restored one.
         with suppress(IdsUsed):
             _put_back(folder, store, kept, spare, prepare, progress)
             return kept
@@ -254,7 +254,7 @@ def _put_back(
 
 
 def _move_away(store: str, kept: str) -> None:
-    """Keep what is no store that could be used, as it is, under another name too."""
+    """Keep a store that cannot be used, as it is, under another name too."""
     # A log of the old store beside the new one would be taken for its own.
     for end in ("-wal", "-shm"):
         with suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
-"""A file that takes room on the disk of a home, to be given up when there is no other.
+"""A reserve on the disk of a home: a file that is removed when the disk is full.
 
-SQLite needs room even to delete a row. The file must not know what the room is for.
+SQLite needs free space even to delete a row.
 """
 
 import os
@@ -9,12 +9,12 @@ from contextlib import suppress
 from taskrunner.home import paths
 
 SIZE = 240 * 1024  # bytes
-AMPLE = 16 * SIZE  # that have to be free before it is made
+AMPLE = 16 * SIZE  # bytes that must be free before the reserve is made
 
 
 def keep(folder: str) -> None:
-    """Make the ballast of a home, unless it is there or the disk is short of room."""
-    place = paths.path(folder, paths.BALLAST)
+    """Make the reserve of a home, unless it exists or the disk has little free space."""
+    place = paths.path(folder, paths.DISK_RESERVE)
     if os.path.lexists(place):
         return
     with suppress(OSError):
@@ -27,14 +27,14 @@ def _make(place: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(place, flags, 0o600)
     try:
-        # Written, as a file system that copies on writing keeps no promise of room.
+        # Written rather than allocated: a file system that copies on write does not keep allocated space free.
         os.write(fd, os.urandom(SIZE))
     finally:
         os.close(fd)
 
 
 def needed(folder: str) -> bool:
-    """Return whether the disk has less room than the ballast takes."""
+    """Return whether the disk has less free space than the reserve takes."""
     try:
         found = os.statvfs(folder)
     except OSError:
@@ -42,10 +42,10 @@ def needed(folder: str) -> bool:
     return found.f_bavail * found.f_frsize < SIZE
 
 
-def give_up(folder: str) -> bool:
-    """Remove the ballast of a home; whether there was one."""
+def release(folder: str) -> bool:
+    """Remove the reserve of a home; return whether there was one."""
     try:
-        os.unlink(paths.path(folder, paths.BALLAST))
+        os.unlink(paths.path(folder, paths.DISK_RESERVE))
     except OSError:
         return False
     return True

@@ -1,7 +1,7 @@
-"""Retention: keep runs by age and number, outputs by size, and free the rest.
+"""Retention of the history: runs by age and number, outputs by size; freed space goes back to the disk.
 
-All is done in small steps with a short transaction each, so that nobody who claims or records waits for it. A
-working tick takes a few of them at its end, `prune` all at once. What runs, or waits, is never touched.
+All is done in small steps with a short transaction each, so that claims and outcomes do not wait for it. A working
+tick takes a few steps at its end, `prune` takes all. A running or pending run is never touched.
 """
 
 import os
@@ -45,7 +45,9 @@ REFUSED = (
 )
 
 T = TypeVar("T")
-Take = Callable[[Sequence[int]], Sequence[int]]  # what is taken out of runs, counted and weighed
+Take = Callable[
+    [Sequence[int]], Sequence[int]
+]  # deletes rows of runs, or counts them; returns the sums
 
 
 @record
@@ -58,7 +60,7 @@ class File:
 
 @mutable
 class Sweep:
-    """One walk over what may go; with `dry` it only looks, and keeps in mind what would be gone."""
+    """One walk over the history to be deleted; with `dry` it only looks, and notes the runs it would delete."""
 
     here: OpenHome
     at: datetime
@@ -146,7 +148,7 @@ def prune(
     if here.store.missing:
         return Pruned(dry_run=dry_run)
     if not dry_run and disk_reserve.needed(here.folder):
-        disk_reserve.give_up(here.folder)
+        disk_reserve.release(here.folder)
     sweep, size = Sweep(here, now, dry_run), here.store.pruning.file_size()
     by_age = _clock_agrees(here, now)
     with sweep.writing():
@@ -158,7 +160,9 @@ def prune(
         progress("runs and outputs pruned", found.runs + found.outputs, None)
         time.sleep(0 if dry_run else PAUSE)
     if not dry_run:
-        with suppress(StoreFull):  # even that needs room; what is free in the file is used again
+        with suppress(
+            StoreFull
+        ):  # even that needs free space on the disk; free pages in the file are used again
             _give_all_back(here, progress)
         disk_reserve.keep(here.folder)
     return like(found, freed=size - here.store.pruning.file_size() + sweep.unlinked)

@@ -13,7 +13,7 @@ import pytest
 
 from taskrunner import Cron, InputError, Manual, TaskRunner
 from taskrunner.home import syslog
-from taskrunner.home.log_file import Logbook
+from taskrunner.home.log_file import Log
 from tests.samples import ROOT, call, start, wait_for
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, 5000, UTC)
@@ -168,7 +168,7 @@ def test_what_was_not_committed_is_not_told(runner, home):
 
 
 def test_a_line_is_one_line_whatever_it_tells(tmp_path):
-    book = Logbook(str(tmp_path), "file")
+    book = Log(str(tmp_path), "file")
     book.say(syslog.INFO, NOON, "one\ntwo\x1b[31m \u202e" + "x" * 2000)
     book.write()
     (line,) = (tmp_path / "taskrunner.log").read_text().splitlines()
@@ -177,14 +177,14 @@ def test_a_line_is_one_line_whatever_it_tells(tmp_path):
 
 
 def test_a_line_tells_its_instant_in_utc_whatever_its_zone(tmp_path):
-    book = Logbook(str(tmp_path), "file")
+    book = Log(str(tmp_path), "file")
     book.say(syslog.INFO, NOON.astimezone(ZoneInfo("Europe/Berlin")), "one")
     book.write()
     assert (tmp_path / "taskrunner.log").read_text().startswith("2026-11-20T12:00:00.005Z ")
 
 
 def test_many_lines_are_one_write(tmp_path, monkeypatch):
-    book, writes = Logbook(str(tmp_path), "file"), []
+    book, writes = Log(str(tmp_path), "file"), []
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: (writes.append(data), real(fd, data))[1])
     for number in range(500):
@@ -195,7 +195,7 @@ def test_many_lines_are_one_write(tmp_path, monkeypatch):
 
 
 def test_a_file_that_is_full_is_put_aside_and_five_are_kept(tmp_path):
-    book = Logbook(str(tmp_path), "file")
+    book = Log(str(tmp_path), "file")
     for number in range(9):
         for _ in range(1100):
             book.say(syslog.INFO, NOON, f"{number}" + "x" * 900)
@@ -213,7 +213,7 @@ import sys
 from datetime import datetime, UTC
 from taskrunner.home import log_file
 log_file.LARGEST, log_file.KEPT = 20_000, 50
-book = log_file.Logbook(sys.argv[1], "file")
+book = log_file.Log(sys.argv[1], "file")
 for number in range(1000):
     book.say(6, datetime.now(UTC), f"{sys.argv[2]} {number}")
     if number % 3 == 0:

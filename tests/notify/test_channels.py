@@ -11,7 +11,7 @@ from email import message_from_bytes, policy
 import pytest
 
 from taskrunner import Every, InputError, Manual, StateError, TaskRunner, TaskRunnerError
-from taskrunner.home import channels
+from taskrunner.home import channels, notify_rules
 from taskrunner.processes.alive import started_ticks
 from taskrunner.report.doctor import check_tasks
 from taskrunner.report.doctor.snapshot import take
@@ -328,8 +328,8 @@ def test_addresses_that_are_written_wrongly_are_no_command(teller, whom):
 
 @pytest.mark.parametrize("whom", ["/opt/tell a@b", "mail -s x a@b", "echo x > a@b", "A=1 tell a@b"])
 def test_a_command_that_has_an_address_in_it_stays_a_command(whom):
-    assert channels.recipients(whom) == ((), ())
-    assert channels.told(whom) == whom
+    assert notify_rules.recipients(whom) == ((), ())
+    assert notify_rules.checked(whom) == whom
 
 
 @pytest.mark.parametrize(

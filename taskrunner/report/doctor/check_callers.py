@@ -28,7 +28,7 @@ def entries_of_host() -> list[Entry]:
 
 
 def findings(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give what is found about the last tick and the entries that call it."""
+    """Give the findings about the last tick and the entries that call it."""
     found = entries_of_host()
     here = [each for each in found if each.home == snapshot.folder]
     daemons = _daemons(snapshot.folder)
@@ -84,7 +84,7 @@ def _entries(
 
 
 def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[Finding]:
-    """Give that ticks came a moment ago from what is not there any more, and will come no longer."""
+    """Give a warning when the caller of the last tick is gone, so that no more ticks will come."""
     cure = f"{INSTALL}, unless another program calls one each minute"
     if caller == paths.HAND:
         what = f"no crontab and no unit calls a tick of {snapshot.folder}: the last one was called by hand"
@@ -99,7 +99,7 @@ def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[
 
 
 def _several(here: list[Entry]) -> Iterator[Finding]:
-    """Give what there is more than one of: harmless, since a slot is started once, and of no use."""
+    """Give entries that are there more than once: useless, but harmless, since a slot is started once."""
     for name in ("cron", "systemd"):
         places = [each.place for each in here if each.clock == name]
         if len(places) > 1:
@@ -213,7 +213,7 @@ def _asleep(each: Entry) -> Finding:
 
 
 def _program(each: Entry) -> Iterator[Finding]:
-    """Give what is wrong with the program that an entry calls."""
+    """Give the faults of the program that an entry calls."""
     file = each.program
     if not os.path.isabs(file):
         cure = f"`taskrunner install {each.clock}` writes the whole path"

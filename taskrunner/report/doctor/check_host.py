@@ -17,7 +17,7 @@ from taskrunner.supervise.systemd import carrier
 LITTLE = 10_000_000  # bytes of disk; with less, claims and outcomes fail soon
 SOME = 200_000_000
 FOLDERS = (paths.OUTPUT, paths.BACKUPS, paths.SUPERVISORS, paths.SPOOL)
-FILES = (paths.LOCK, paths.HEARTBEAT, paths.SENDER, paths.BALLAST)
+FILES = (paths.LOCK, paths.HEARTBEAT, paths.SENDER, paths.DISK_RESERVE)
 OURS = (
     paths.LOG,
     paths.LOCK,
@@ -32,7 +32,7 @@ OURS = (
 
 
 def findings(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give what is found about the home, its disk and the programs."""
+    """Give the findings about the home, its disk and the programs."""
     yield from snapshot.problems
     if os.path.isdir(snapshot.folder):
         yield from _modes(snapshot.folder)
@@ -73,7 +73,7 @@ def _owners(folder: str) -> Iterator[Finding]:
 
 
 def _kinds(folder: str) -> Iterator[Finding]:
-    """Give what is no folder where one has to be, or no file, and what we cannot write."""
+    """Give the paths that should be a folder or a file and are not, and those that we cannot write."""
     for name in (*FOLDERS, *FILES):
         place, quoted = paths.path(folder, name), shlex.quote(paths.path(folder, name))
         if not os.path.lexists(place):

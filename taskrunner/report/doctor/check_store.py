@@ -17,7 +17,7 @@ LARGE = 5_000_000_000
 
 
 def findings(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give what is found about the store."""
+    """Give the findings about the store and its spool."""
     yield from _spool(snapshot.folder)
     if snapshot.health is None:
         if os.path.isdir(snapshot.folder) and not snapshot.problems:

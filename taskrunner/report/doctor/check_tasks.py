@@ -92,7 +92,7 @@ def _to_move(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _parked(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give what waits for an instant that a clock which was ahead has set, longer than its setting allows."""
+    """Give all that waits too long because a clock that was ahead has set its instant."""
     names = {task.id: task.name for task in snapshot.tasks}
     for each in snapshot.parked:
         about = "" if each.task_id is None else f"{names.get(each.task_id, each.task_id)}: "

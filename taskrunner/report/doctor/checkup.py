@@ -14,7 +14,7 @@ from taskrunner.report.doctor.snapshot import Snapshot, take
 
 
 def examine(folder: str, now: datetime) -> Checkup:
-    """Return all that was found about a home, what is worst first."""
+    """Return all findings about a home, the worst first."""
     snapshot = take(folder, now)
     order = ["error", "warning", "ok"]
     found = sorted(_findings(snapshot), key=lambda finding: order.index(finding.severity))

@@ -34,22 +34,22 @@ class Snapshot:
 
 
 def ok(what: str) -> Finding:
-    """Return what is as it should be."""
+    """Return a finding about something in order."""
     return Finding(Severity.OK, what, None)
 
 
 def warning(what: str, cure: str) -> Finding:
-    """Return what may do harm later."""
+    """Return a finding about something that may do harm later."""
     return Finding(Severity.WARNING, what, cure)
 
 
 def error(what: str, cure: str) -> Finding:
-    """Return what keeps tasks from running."""
+    """Return a finding about something that keeps tasks from running."""
     return Finding(Severity.ERROR, what, cure)
 
 
 def take(folder: str, now: datetime) -> Snapshot:
-    """Return what there is to see of a home."""
+    """Return a snapshot of a home."""
     problems: list[Finding] = []
     try:
         paths.check(folder)
@@ -79,7 +79,7 @@ def _settings(folder: str, problems: list[Finding]) -> Config:
 
 
 def _opened(snapshot: Snapshot) -> Snapshot:
-    """Return it with what the store holds."""
+    """Return it with the tasks and events of the store."""
     store = open_store(snapshot.folder, network=True)
     try:
         return Snapshot(

@@ -723,10 +723,10 @@ def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock, no
     runner = teller('kind = "command"\nshell = "echo no mailer; exit 1"', on_failure="exit 2")
     runner.deliver()
     found = {each.what: each.cure for each in check_tasks.messages(take(runner.home, clock()))}
-    assert found["the channel c did not take 1 message: exit code 1: no mailer"] == (
+    assert found["the channel c did not accept 1 message: exit code 1: no mailer"] == (
         "`taskrunner notify` shows them, `taskrunner notify --test c` tries it"
     )
-    assert "commands of tasks (--on-failure) did not take 1 message: exit code 2" in found
+    assert "commands of tasks (--on-failure) did not accept 1 message: exit code 2" in found
 
 
 def test_doctor_tells_where_messages_go_when_all_is_well(teller, clock, no_clock):

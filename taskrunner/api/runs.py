@@ -72,7 +72,7 @@ class Runs(Tasks):
 
         here, end = self._here(), utc(until)
         assert end is not None
-        return status.agenda(here, end, tz or self.default_zone(), several(name))
+        return status.agenda_until(here, end, tz or self.default_zone(), several(name))
 
     def upcoming(
         self,

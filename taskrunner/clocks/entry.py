@@ -13,7 +13,7 @@ from taskrunner.model.record import field, record
 
 @record
 class Entry:
-    """One place from which a clock calls taskrunner; `alive` is None where that cannot be told."""
+    """One place from which a clock calls taskrunner; `alive` is None where that is unknown."""
 
     clock: str  # cron or systemd
     place: str
@@ -93,16 +93,16 @@ def read(place: str) -> str:
 def write(place: str, text: str) -> None:
     """Replace a file as a whole, or remove it when there is nothing to write."""
     # Neither cron nor systemd reads a file whose name starts with a dot.
-    beside = os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.new")
+    new_file = os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.new")
     try:
         if not text:
             os.unlink(place)
             return
         os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
-        with open(beside, "wb") as file:
+        with open(new_file, "wb") as file:
             file.write(text.encode(errors="surrogateescape"))
-        os.chmod(beside, 0o644)
-        os.rename(beside, place)
+        os.chmod(new_file, 0o644)
+        os.rename(new_file, place)
     except OSError as exc:
         raise StateError(f"{shown(place)} cannot be written: {exc.strerror}") from exc
 

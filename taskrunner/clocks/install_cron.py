@@ -48,15 +48,15 @@ def install_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> 
     if not dry_run:
         entry.make_home(folder)
     kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
-    told = [] if old != new else [f"{tab.name} already calls it"]
+    sentences = [] if old != new else [f"{tab.name} already calls it"]
     if not dry_run:
-        told.append(f"cron calls `{' '.join(words)}` every minute ({tab.name})")
+        sentences.append(f"cron calls `{' '.join(words)}` every minute ({tab.name})")
     warnings = [
         *_cron_warnings(),
         *entry.program_warnings(words),
         *_left_by_others(tab, new, folder),
     ]
-    return Fitted(entry.diff(tab.name, old, new), told + kept, warnings)
+    return Fitted(entry.diff(tab.name, old, new), sentences + kept, warnings)
 
 
 def uninstall_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> Fitted:
@@ -65,8 +65,8 @@ def uninstall_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -
     old = tab.read()
     new = cron_text.without_block(old, folder)
     kept = [] if dry_run or old == new else _replace(tab, folder, old, new, now)
-    told = "no longer calls it" if old != new else "has no entry of this home"
-    said = [] if dry_run and old != new else [f"{tab.name} {told}"]
+    sentences = "no longer calls it" if old != new else "has no entry of this home"
+    said = [] if dry_run and old != new else [f"{tab.name} {sentences}"]
     return Fitted(entry.diff(tab.name, old, new), said + kept, _left_by_others(tab, new, folder))
 
 

@@ -50,13 +50,13 @@ def install_systemd(
     _systemctl(user, "enable", "--now", main)
     if systemd_text.TIMER in changed and not daemon and old[systemd_text.TIMER]:
         _systemctl(user, "restart", main)
-    told = [f"systemd calls a tick of {folder} every minute ({main} in {place})"]
+    sentences = [f"systemd calls a tick of {folder} every minute ({main} in {place})"]
     if daemon:
-        told = [f"systemd keeps the daemon of {folder} running ({main} in {place})"]
+        sentences = [f"systemd keeps the daemon of {folder} running ({main} in {place})"]
     if daemon and systemd_text.DAEMON in changed and old[systemd_text.DAEMON]:
-        told.append(f"{main} has changed: `{_verb(user)} restart {main}` when no task runs")
+        sentences.append(f"{main} has changed: `{_verb(user)} restart {main}` when no task runs")
     warnings = [*_lingering(user), *_unit_warnings(texts)]
-    return Fitted(diff, told + kept, warnings)
+    return Fitted(diff, sentences + kept, warnings)
 
 
 def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) -> Fitted:

@@ -156,11 +156,11 @@ def call(text: str) -> Call | None:
         words = shlex.split(found[-1]) if found else []
     except ValueError:  # a quote is not closed
         return None
-    told = program.read([word.replace("%%", "%").replace("$$", "$") for word in words])
+    called = program.read([word.replace("%%", "%").replace("$$", "$") for word in words])
     said = HOME.findall(text)
-    if told is None or told.home is not None or not said:
-        return told
-    return Call(told.program, said[-1], told.verb)
+    if called is None or called.home is not None or not said:
+        return called
+    return Call(called.program, said[-1], called.verb)
 
 
 def user_of(text: str) -> str | None:

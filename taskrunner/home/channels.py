@@ -20,7 +20,7 @@ EVENTS = (
     "success",  # a slot succeeded
     "first-success",  # for the first time ever
     "failure",  # the last attempt of a slot failed, timed out or was lost
-    "recovery",  # a slot succeeded, and a failure was told before
+    "recovery",  # a slot succeeded, after a failure that was announced
     "missed",  # a slot was too late to be run
     "lost",  # a run was lost; also a failure
     "late",  # a run starts later than `late_after` after its slot

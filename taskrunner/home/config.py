@@ -47,7 +47,7 @@ class Config:
     metrics_textfile: str | None = None  # a file that ticks write the metrics to, for node_exporter
     env: Mapping[str, str] = field(default_factory=dict)  # variables of all tasks
     defaults: Mapping[str, Any] = field(default_factory=dict)  # options of tasks that give none
-    notify: Mapping[str, Channel] = field(default_factory=dict)  # channels that people are told by
+    notify: Mapping[str, Channel] = field(default_factory=dict)  # channels of notifications
 
 
 def _text(value: object) -> str:
@@ -260,10 +260,10 @@ def notify_socket() -> str | None:
 
 def watchdog() -> float | None:
     """Return the seconds without a sign of life after which we are killed (sd_watchdog_enabled(3)), if ever."""
-    told = os.environ.get("WATCHDOG_USEC", "")
+    text = os.environ.get("WATCHDOG_USEC", "")
     meant = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-    good = meant and told.isascii() and told.isdigit() and len(told) < 20
-    return int(told) / 1e6 or None if good else None
+    good = meant and text.isascii() and text.isdigit() and len(text) < 20
+    return int(text) / 1e6 or None if good else None
 
 
 def inside_run() -> bool:

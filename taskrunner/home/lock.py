@@ -119,7 +119,7 @@ def is_open_as(path: str, number: int) -> bool:
 
 
 def nobody_else_has_open(fd: int) -> bool:
-    """Return whether this is the only open description of the file, told by a write lease (fcntl(2)).
+    """Return whether this is the only open description of the file, found by a write lease (fcntl(2)).
 
     False also where leases are not to be had, so that the answer True can be relied on. A process that has
     inherited this very descriptor is not noticed.

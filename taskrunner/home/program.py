@@ -43,8 +43,8 @@ def own() -> tuple[str, ...]:
 
     A shim, such as pyenv puts on PATH, is not used: it depends on the working directory.
     """
-    beside = os.path.join(os.path.dirname(sys.executable), NAME)
-    for script in (os.path.abspath(sys.argv[0]), beside):
+    script_of_environment = os.path.join(os.path.dirname(sys.executable), NAME)
+    for script in (os.path.abspath(sys.argv[0]), script_of_environment):
         if os.path.basename(script) == NAME and _starts(script):
             return (script,)
     module = (sys.executable, "-P", "-m", NAME)

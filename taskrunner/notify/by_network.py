@@ -47,7 +47,7 @@ def carry(channel: Channel, said: Message, kind: str) -> str:
     """Let a process of its own do it, and return its answer; raises StateError."""
     patience = channel.time_limit.total_seconds()
     more = {**channel.more, "from": (_sender(channel),)} if channel.kind == "mail" else channel.more
-    given = {"kind": kind, "more": more, "told": said.told(), "patience": patience}
+    given = {"kind": kind, "more": more, "content": said.content(), "patience": patience}
     # -m looks into the working directory first, and finds the same program as ours there.
     argv = (sys.executable, "-m", "taskrunner.notify.network_program")
     wanted = Command(

@@ -112,13 +112,13 @@ def _one(here: OpenHome, name: str, batch: Sequence[Posted]) -> Delivery:
 
 
 def _log(here: OpenHome, delivery: Delivery) -> None:
-    whom = f"channel {delivery.channel}" if delivery.channel else "its own command"
+    target = f"channel {delivery.channel}" if delivery.channel else "its own command"
     names, what = ", ".join(delivery.tasks), f"the {delivery.event} notification"
     if delivery.error is None:
-        here.log.say(INFO, here.now(), f"{names}: sent {what} to {whom}")
+        here.log.say(INFO, here.now(), f"{names}: sent {what} to {target}")
     else:
-        told = f"{names}: could not send {what} to {whom}: {delivery.error}"
-        here.log.say(WARNING, here.now(), told)
+        failed = f"{names}: could not send {what} to {target}: {delivery.error}"
+        here.log.say(WARNING, here.now(), failed)
 
 
 def _attempt(

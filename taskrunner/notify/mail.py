@@ -19,25 +19,25 @@ from taskrunner.notify import secret
 PORTS = {"tls": 465, "starttls": 587, "none": 25}
 
 
-def send(more: Mapping[str, Any], told: Mapping[str, Any], patience: float) -> None:
+def send(more: Mapping[str, Any], content: Mapping[str, Any], patience: float) -> None:
     """Send a message as a mail; raises StateError."""
     sender, to = more["from"][0], more["to"]
-    _by_server(more, sender, to, composed(told, sender, to), patience)
+    _by_server(more, sender, to, composed(content, sender, to), patience)
 
 
-def letter(more: Mapping[str, Any], told: Mapping[str, Any], _: float) -> str:
+def letter(more: Mapping[str, Any], content: Mapping[str, Any], _: float) -> str:
     """Return a message as the text of a mail."""
-    return composed(told, more["from"][0], more["to"]).as_bytes().decode("ascii", "replace")
+    return composed(content, more["from"][0], more["to"]).as_bytes().decode("ascii", "replace")
 
 
-def composed(told: Mapping[str, Any], sender: str, to: Sequence[str]) -> EmailMessage:
+def composed(content: Mapping[str, Any], sender: str, to: Sequence[str]) -> EmailMessage:
     """Return a message as a mail."""
     mail = EmailMessage()
-    mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(to), told["subject"]
-    mail["Date"] = format_datetime(datetime.fromisoformat(told["at"]))
+    mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(to), content["subject"]
+    mail["Date"] = format_datetime(datetime.fromisoformat(content["at"]))
     mail["Message-ID"] = make_msgid(domain=channels.bare(sender).rpartition("@")[2])
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of an absent person is wanted
-    mail.set_content(told["text"])
+    mail.set_content(content["text"])
     return mail
 
 

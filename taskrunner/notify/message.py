@@ -66,7 +66,7 @@ class Message:
             "output": self.output,
         }
 
-    def told(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Return all of it as plain values, for a process that takes it away."""
         run = self.run
         return {
@@ -174,11 +174,11 @@ def together(messages: Sequence[Message]) -> Message:
     counts: dict[str, int] = {}
     for each in messages:
         counts[each.event] = counts.get(each.event, 0) + 1
-    told = ", ".join(f"{count} {event}" for event, count in counts.items())
+    totals = ", ".join(f"{count} {event}" for event, count in counts.items())
     lines = "\n".join(_short(each.summary) for each in messages)
     first = messages[0]
     return Message(
-        "digest", f"{len(messages)} messages: {told}", first.at, first.home, output=lines
+        "digest", f"{len(messages)} messages: {totals}", first.at, first.home, output=lines
     )
 
 

@@ -55,10 +55,10 @@ def families(here: OpenHome) -> list[Family]:
     return [family for family in found if family.samples]
 
 
-def _gauge(name: str, told: str, samples: Iterable[tuple[Labels, float | None]]) -> Family:
+def _gauge(name: str, about: str, samples: Iterable[tuple[Labels, float | None]]) -> Family:
     """Return a family of gauges, without those that have no value."""
     known = [Sample(labels, value) for labels, value in samples if value is not None]
-    return Family(f"taskrunner_{name}", "gauge", told, known)
+    return Family(f"taskrunner_{name}", "gauge", about, known)
 
 
 def _seconds(milliseconds: float | None) -> float | None:
@@ -104,8 +104,8 @@ def _of_all(here: OpenHome, tasks: Sequence[Standing]) -> Iterator[Family]:
     ]
     version = Sample({"version": taskrunner.__version__}, 1)
     yield Family("taskrunner_build", "info", "The program that wrote this.", [version])
-    for name, told, value in values:
-        yield _gauge(name, told, [({}, value)])
+    for name, about, value in values:
+        yield _gauge(name, about, [({}, value)])
 
 
 def _of_tasks(
@@ -151,10 +151,10 @@ def _of_tasks(
         "How many of the newest runs succeeded in a row or, negative, failed.",
         [(name, each.streak) for each, name in named],
     )
-    for state, told in ((State.RUNNING, "go on"), (State.PENDING, "wait to be started")):
+    for state, activity in ((State.RUNNING, "go on"), (State.PENDING, "wait to be started")):
         yield _gauge(
             f"task_{state}",
-            f"Runs that {told}.",
+            f"Runs that {activity}.",
             [(name, running(each, state)[0]) for each, name in named],
         )
     yield _gauge(
@@ -215,7 +215,7 @@ Named = Sequence[tuple[Labels, Mapping[State, Tally]]]
 COUNTED = {"duration": "started", "late": "punctual"}  # how many each sum is of
 
 
-def _summary(name: str, told: str, named: Named, what: str) -> Family:
+def _summary(name: str, about: str, named: Named, what: str) -> Family:
     """Return count and sum of a length of time, for each task."""
     samples = []
     for labels, found in named:
@@ -225,7 +225,7 @@ def _summary(name: str, told: str, named: Named, what: str) -> Family:
         count = sum(getattr(each, COUNTED[what]) for each in seen)
         total = sum(getattr(each, what) for each in seen)
         samples += [Sample(labels, count, "_count"), Sample(labels, total / 1000, "_sum")]
-    return Family(f"taskrunner_{name}_seconds", "summary", told, samples)
+    return Family(f"taskrunner_{name}_seconds", "summary", about, samples)
 
 
 def _newest(found: Mapping[State, Tally], what: str) -> int | None:
@@ -285,22 +285,22 @@ def _number(value: float) -> str:
 def write(here: OpenHome, place: str) -> None:
     """Put the metrics in a file that others may read, in one step; raises StateError."""
     # node_exporter reads *.prom; two ticks, or two threads, may write at the same moment.
-    beside = f"{place}.{threading.get_native_id()}.new"
+    new = f"{place}.{threading.get_native_id()}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with suppress(FileNotFoundError):  # of one that was killed
-            os.unlink(beside)
-        with open(os.open(beside, flags, 0o644), "w", encoding="utf-8") as file:
+            os.unlink(new)
+        with open(os.open(new, flags, 0o644), "w", encoding="utf-8") as file:
             try:
                 file.write(exposition(here))
                 file.flush()
                 os.fchmod(
                     file.fileno(), 0o644
                 )  # whatever our umask is: its reader is somebody else
-                os.rename(beside, place)
+                os.rename(new, place)
             except BaseException:
                 with suppress(OSError):
-                    os.unlink(beside)
+                    os.unlink(new)
                 raise
     except OSError as exc:
         raise StateError(

@@ -26,11 +26,11 @@ def main() -> None:
     """Take the message away; say that it arrived, or why not."""
     given = json.load(sys.stdin)
     try:
-        answer = WAYS[given["kind"]](given["more"], given["told"], given["patience"])
+        answer = WAYS[given["kind"]](given["more"], given["content"], given["patience"])
         os.write(1, f"{WELL}{answer or ''}".encode())
     except TaskRunnerError as exc:
         os.write(1, str(exc).encode(errors="replace"))
-    except Exception as exc:  # noqa: BLE001  told in one line, as no address may be shown
+    except Exception as exc:  # noqa: BLE001  one line only, as no address may be shown
         os.write(1, f"a bug of taskrunner: {type(exc).__name__}".encode())
 
 

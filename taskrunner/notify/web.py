@@ -79,20 +79,20 @@ def _address(more: Mapping[str, Any]) -> str:
 # ---- a webhook
 
 
-def send(more: Mapping[str, Any], told: Mapping[str, Any], patience: float) -> None:
+def send(more: Mapping[str, Any], content: Mapping[str, Any], patience: float) -> None:
     """Send a message as JSON, or as what the template of the channel makes of it; raises StateError."""
     headers = {"Content-Type": "application/json", **more.get("headers", {})}
     kind = next(text for name, text in reversed(headers.items()) if name.lower() == "content-type")
     if "template" in more:
-        body = filled(more["template"], told, is_json="json" in kind)
+        body = filled(more["template"], content, is_json="json" in kind)
     else:
-        body = json.dumps(told["document"], ensure_ascii=False)
+        body = json.dumps(content["document"], ensure_ascii=False)
     post(more, _address(more), body, headers, patience)
 
 
-def filled(template: str, told: Mapping[str, Any], *, is_json: bool) -> str:
+def filled(template: str, content: Mapping[str, Any], *, is_json: bool) -> str:
     """Return a template with the parts of a message in place of `$names`; raises StateError."""
-    parts = {"output": told["output"], "text": told["text"], **told["variables"]}
+    parts = {"output": content["output"], "text": content["text"], **content["variables"]}
     if is_json:
         parts = {name: json.dumps(text)[1:-1] for name, text in parts.items()}
     try:
@@ -125,34 +125,36 @@ class Parts(dict[str, str]):
 # ---- a ping
 
 
-def ping(more: Mapping[str, Any], told: Mapping[str, Any], patience: float) -> None:
+def ping(more: Mapping[str, Any], content: Mapping[str, Any], patience: float) -> None:
     """Tell a dead man's switch that a run started or how it ended; raises StateError."""
-    name = told["variables"].get("task", "")
+    name = content["variables"].get("task", "")
     address = _address(more).replace("{task}", quote(name, safe=""))
-    body = told["output"] if told["slot_of"] else told["text"]
+    body = content["output"] if content["slot_of"] else content["text"]
     headers = {"Content-Type": "text/plain; charset=utf-8"}
-    said = post(more, pinged(address, told), body, headers, patience)
+    said = post(more, pinged(address, content), body, headers, patience)
     if said.startswith("OK (") or "not found" in said:  # 200 is what they give to all
         raise StateError(f"the server said {said.strip()[:100]}")
 
 
-def pinged(address: str, told: Mapping[str, Any]) -> str:
+def pinged(address: str, content: Mapping[str, Any]) -> str:
     """Return the address of one ping: what happened in its path, which slot it was about as `rid`."""
     parts = urlsplit(address)
     queries = [parts.query] if parts.query else []
-    if told["slot_of"]:
+    if content["slot_of"]:
         # The same for all that is said of one slot, and no other slot anywhere has it.
-        queries.append(f"rid={uuid5(NAMESPACE_URL, os.uname().nodename + ' ' + told['slot_of'])}")
-    path = parts.path.rstrip("/") + _suffix(told)
+        queries.append(
+            f"rid={uuid5(NAMESPACE_URL, os.uname().nodename + ' ' + content['slot_of'])}"
+        )
+    path = parts.path.rstrip("/") + _suffix(content)
     return urlunsplit((parts.scheme, parts.netloc, path, "&".join(queries), ""))
 
 
-def _suffix(told: Mapping[str, Any]) -> str:
-    if not told["slot_of"]:
+def _suffix(content: Mapping[str, Any]) -> str:
+    if not content["slot_of"]:
         return "/log"  # which changes nothing
-    if told["event"] == "start":
+    if content["event"] == "start":
         return "/start"
-    run = told["document"]["run"]
+    run = content["document"]["run"]
     if run["state"] == "succeeded":
         return ""
     return f"/{run['exit_code']}" if run["state"] == "failed" and run["exit_code"] else "/fail"

@@ -28,7 +28,7 @@ from taskrunner.model.values import (
 from taskrunner.schedule import durations, kinds
 from taskrunner.schedule.kinds import Schedule
 
-CAUSES = 3  # of a delay that are told one by one
+CAUSES = 3  # of a delay that are listed one by one
 LOOK_BACK = timedelta(days=40 * 366)  # slots can lie 40 years apart
 
 ENDS = {"succeeded": "succeeds", "failed": "fails", "any": "ends"}
@@ -60,16 +60,16 @@ class Case:
 
 def account(case: Case, slots: Sequence[datetime]) -> list[Explained]:
     """Return the explanations of the slots, and of all runs of the case, oldest first."""
-    told = [_recorded(case, attempts) for attempts in by_slot(case.runs)]
+    found = [_recorded(case, attempts) for attempts in by_slot(case.runs)]
     rows = [run for run in case.runs if run.trigger is not Trigger.MANUAL]
     ones = {run.slot for run in rows}
     spans = [(run.first_slot, run.slot) for run in rows if run.first_slot < run.slot]
-    told += [
+    found += [
         Explained(slot, slot, None, unrecorded(case, slot), None)
         for slot in slots
         if slot not in ones and not any(first <= slot <= last for first, last in spans)
     ]
-    return sorted(told, key=lambda each: (each.slot or case.now, each.run or 0))
+    return sorted(found, key=lambda each: (each.slot or case.now, each.run or 0))
 
 
 def by_slot(runs: Sequence[Run]) -> Iterator[list[Run]]:
@@ -388,6 +388,6 @@ def no_slot(case: Case, moment: datetime) -> Explained:
         near += [] if before is None else [f"the slot before is {words(before)}"]
         near += [] if after is None else [f"the slot after is {words(after)}"]
     older = _under_another_schedule(case, moment)
-    told = ", ".join(near) or "it has no scheduled times"
-    text = f"this is not a slot of {case.task.name} ({ledger.when(vars(case.task))}): {told}"
+    nearest = ", ".join(near) or "it has no scheduled times"
+    text = f"this is not a slot of {case.task.name} ({ledger.when(vars(case.task))}): {nearest}"
     return Explained(moment, moment, None, f"{text}; {older}" if older else text, None)

@@ -16,7 +16,7 @@ from taskrunner.home import channels, heartbeat, paths
 from taskrunner.model.answers import Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, Run, State, Task
 from taskrunner.render.spelling import many
-from taskrunner.report import agenda as plan_of_days
+from taskrunner.report import agenda
 from taskrunner.schedule import kinds, of_task, zones
 from taskrunner.schedule.kinds import Schedule
 from taskrunner.store.connection import full
@@ -94,7 +94,7 @@ OFTEN = 12  # slots a day; a task that has more is one line of an agenda for eac
 LONGEST = 10_000  # lines of an agenda
 
 
-def agenda(
+def agenda_until(
     here: OpenHome, until: datetime, tz: str, names: Sequence[str | int] | None = None
 ) -> list[Entry]:
     """Return the coming runs up to an instant with what gets in each other's way, by the days of a zone.
@@ -126,16 +126,16 @@ def agenda(
         for item in found
         if item.task is not None
     ]
-    load = plan_of_days.Load(tasks, usual, limits, here.config.max_parallel)
-    told = list(plan_of_days.collided(listed, load))
-    for task, value in often if len(told) <= LONGEST else ():
-        told += _each_day(task, value, now, until, zones.zone(tz), usual[task.name])
-    told = [each for each in told if wanted is None or each.task in wanted]
-    if len(told) > LONGEST:
+    load = agenda.Load(tasks, usual, limits, here.config.max_parallel)
+    entries = list(agenda.collided(listed, load))
+    for task, value in often if len(entries) <= LONGEST else ():
+        entries += _each_day(task, value, now, until, zones.zone(tz), usual[task.name])
+    entries = [each for each in entries if wanted is None or each.task in wanted]
+    if len(entries) > LONGEST:
         raise InputError(
             f"up to {clock.iso(until)} there are more than {LONGEST} lines: give an earlier --until"
         )
-    return sorted(told, key=lambda each: (each.slot, each.task))
+    return sorted(entries, key=lambda each: (each.slot, each.task))
 
 
 def _count(task: Task, value: Schedule, after: datetime, until: datetime) -> int:
@@ -163,7 +163,7 @@ def _each_day(
         last = kinds.newest(value, begin, end) or first
         entry = Entry(task.name, first, last, many, more, usual, None)
         second = value.next_after(first)
-        yield plan_of_days.too_long(entry, second - first) if second else entry
+        yield agenda.too_long(entry, second - first) if second else entry
         begin = end
 
 

@@ -20,8 +20,8 @@ from taskrunner.schedule import kinds, of_task
 from taskrunner.store.open_home import OpenHome
 from taskrunner.tick import dry_run
 
-NEWEST = 5  # slots that are told of when nobody asks for a time
-MOST = 1_000  # slots that are told of at a time
+NEWEST = 5  # slots that are explained when no time is given
+MOST = 1_000  # slots that are explained at most
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
 TOOK_PLACE = re.compile(
     r"the slot of (\S+ \S+) UTC (?:replaced it|took its place)"
@@ -36,10 +36,12 @@ def explain_task(here: OpenHome, key: str | int) -> Explanation:
     if slots:  # the newest runs may be younger: what was started by hand, attempts of one slot
         runs += here.store.runs.between(case.task.id, slots[0], LAST, MOST)
     case = _with(here, case, list({run.id: run for run in runs}.values()))
-    told = explain.account(case, slots)[-NEWEST:]
-    since = min((each.first_slot for each in told if each.first_slot), default=case.task.created)
+    slots_explained = explain.account(case, slots)[-NEWEST:]
+    since = min(
+        (each.first_slot for each in slots_explained if each.first_slot), default=case.task.created
+    )
     rest = explain.outstanding(case)
-    return _explanation(case, [*told, *([rest] if rest else [])], since, case.now)
+    return _explanation(case, [*slots_explained, *([rest] if rest else [])], since, case.now)
 
 
 def explain_at(here: OpenHome, key: str | int, at: datetime) -> Explanation:
@@ -71,8 +73,10 @@ def explain_between(
     if len(runs) > MOST:  # slots before them have rows that were not read
         slots = [slot for slot in slots if slot >= runs[-1].first_slot]
     case = _with(here, case, runs)
-    told = explain.account(case, slots)
-    return _explanation(case, told[-MOST:], since, until, cut=max(len(told), len(runs)) > MOST)
+    slots_explained = explain.account(case, slots)
+    return _explanation(
+        case, slots_explained[-MOST:], since, until, cut=max(len(slots_explained), len(runs)) > MOST
+    )
 
 
 def explain_run(here: OpenHome, run: Run) -> Explanation:
@@ -86,7 +90,12 @@ def explain_run(here: OpenHome, run: Run) -> Explanation:
 
 
 def _explanation(
-    case: Case, told: list[Explained], since: datetime, until: datetime, *, cut: bool = False
+    case: Case,
+    slots_explained: list[Explained],
+    since: datetime,
+    until: datetime,
+    *,
+    cut: bool = False,
 ) -> Explanation:
     found = ledger.between(ledger.gaps(case.events, case.silence), since, until)
     described = "" if case.value is None else case.value.describe()
@@ -94,7 +103,7 @@ def _explanation(
         case.task.name,
         case.problem or described,
         case.task.tz,
-        told,
+        slots_explained,
         found,
         ledger.changes(case.events, since, until),
         cut,

@@ -35,9 +35,9 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
     yield from _last_tick(snapshot, here)
     yield from _entries(snapshot, found, here, daemons)
     yield from _several_daemons(daemons)
-    # Two lines of cron have one daemon of cron that does not run: that is told once.
-    told = [finding for each in here for finding in _one(snapshot, each)]
-    yield from dict.fromkeys(told)
+    # Two lines of cron have one daemon of cron that does not run: one finding is enough.
+    findings_of_entries = [finding for each in here for finding in _one(snapshot, each)]
+    yield from dict.fromkeys(findings_of_entries)
     yield from _left(snapshot, here)
 
 

@@ -116,7 +116,7 @@ def _plain_and_ours(place: str) -> bool:
 
 
 def _unwritable(place: str) -> str | None:
-    """Return why a file cannot be put in a place; None when it can, as far as that can be told."""
+    """Return why a file cannot be put in a place; None when it can, as far as we can see."""
     folder = os.path.dirname(place)
     if os.path.isdir(place):
         return "it is a folder"

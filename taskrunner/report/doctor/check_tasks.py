@@ -66,11 +66,11 @@ def _one(snapshot: Snapshot, task: Task) -> Iterator[Finding]:
     if problem is not None or task.error is not None:
         yield error(f"{task.name} cannot be evaluated: {problem or task.error}", cure)
     if task.enabled:
-        for told in obstacles.obstacles(task, snapshot.settings):
-            yield warning(f"{task.name} cannot start: {told}", cure)
-        for told in obstacles.untold(task, snapshot.settings):
+        for text in obstacles.obstacles(task, snapshot.settings):
+            yield warning(f"{task.name} cannot start: {text}", cure)
+        for text in obstacles.untold(task, snapshot.settings):
             quiet = f"fix that, or `taskrunner set {task.name} --on-failure '' --notify ''`"
-            yield warning(f"{task.name} starts, but {told}", quiet)
+            yield warning(f"{task.name} starts, but {text}", quiet)
 
 
 def _to_move(snapshot: Snapshot) -> Iterator[Finding]:
@@ -78,15 +78,15 @@ def _to_move(snapshot: Snapshot) -> Iterator[Finding]:
     if not snapshot.open or snapshot.zone_stamp in (None, clock.zone_stamp()):
         return
     of_task.forget()
-    told = [
+    moves = [
         f"{task.name} {text}" for task in snapshot.tasks if (text := clock_changes.movement(task))
     ]
     what = (
-        f"the zone data have changed since the last tick, and move {'; '.join(told) or 'no slot'}"
+        f"the zone data have changed since the last tick, and move {'; '.join(moves) or 'no slot'}"
     )
     yield (
         warning(what, "the next tick uses the new data; `taskrunner next` shows the next times")
-        if told
+        if moves
         else ok(what)
     )
 
@@ -102,8 +102,8 @@ def _parked(snapshot: Snapshot) -> Iterator[Finding]:
         yield warning(what, "the next tick moves it: `taskrunner tick`")
     for task in snapshot.tasks:
         late = task.enabled and task.next is not None and task.next > snapshot.now + clock.STEP_BACK
-        if late and (told := _never_was(task, snapshot.now)):
-            what = f"{task.name} waits until {clock.iso(task.next or snapshot.now)}: {told}"
+        if late and (text := _never_was(task, snapshot.now)):
+            what = f"{task.name} waits until {clock.iso(task.next or snapshot.now)}: {text}"
             yield warning(what, f"`taskrunner set {task.name} --{task.kind} ...` sets it again")
 
 

@@ -43,9 +43,9 @@ def _judged(folder: str, now: datetime) -> Finding:
         standing = status.status(OpenHome(folder, store, settings, lambda: now))
     finally:
         store.close()
-    told = list(_troubles(standing))
-    if told:
-        return Finding(Severity.WARNING, "; ".join(told), None)
+    troubles = list(_troubles(standing))
+    if troubles:
+        return Finding(Severity.WARNING, "; ".join(troubles), None)
     return Finding(Severity.OK, _well(standing, now), None)
 
 

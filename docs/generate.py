@@ -354,8 +354,8 @@ def docstring(node: ast.ClassDef | ast.FunctionDef) -> str:
 def library_page() -> str:
     """Return the page of the library, from its source."""
     schedules, model = Module("schedule/kinds"), Module("model/values")
-    door = Module("api/task_runner").classes()["TaskRunner"]
-    body = Module("api/door").classes()["Door"].body
+    runner = Module("api/task_runner").classes()["TaskRunner"]
+    body = Module("api/base").classes()["Base"].body
     made = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
     records = [
         ("model/values", "Task"),
@@ -375,7 +375,7 @@ def library_page() -> str:
         LIBRARY_HEAD,
         "## TaskRunner",
         fenced(signature(made, "TaskRunner").replace(" -> None", ""), "text"),
-        docstring(door),
+        docstring(runner),
         *(method_text(node, node.name) for node in _door_methods()),
         "### Options of a task",
         "`add` and `set` take these as keywords. Each has the name of its flag on the command line.",
@@ -427,22 +427,22 @@ A naive datetime is refused everywhere.
 
 
 def _door_methods() -> Iterator[ast.FunctionDef]:
-    """Give the requests of the door, part by part."""
+    """Give the methods of TaskRunner, part by part."""
     for part, name in DOOR:
         for node, _ in methods(Module(f"api/{part}").classes()[name]):
             if "overload" not in map(ast.unparse, node.decorator_list):
                 yield node
 
 
-# The parts of the door, in the order that a reader needs them.
+# The parts of TaskRunner, in the order that a reader needs them.
 DOOR = (
     ("tasks", "Tasks"),
     ("runs", "Runs"),
     ("clock", "Clock"),
     ("files", "TaskFiles"),
-    ("keeping", "Keeping"),
+    ("upkeep", "Upkeep"),
     ("notices", "Notices"),
-    ("door", "Door"),
+    ("base", "Base"),
 )
 
 

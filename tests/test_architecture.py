@@ -28,7 +28,8 @@ clock               time.time time.time_ns time.clock_gettime time.clock_gettime
 errors              lazy
 model
 schedule
-schedule.kinds      croniter dateutil lazy
+schedule.kinds      dateutil lazy
+schedule.next_day   croniter dateutil lazy
 home
 home.lock           fcntl
 home.paths          os.environ os.environb os.getenv os.getenvb os.putenv

@@ -6,7 +6,7 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from taskrunner.api.door import Door, several, utc
+from taskrunner.api.base import Base, several, utc
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.values import Event, Hold, Task
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LONGEST_REASON = 200  # characters
 
 
-class Clock(Door):
+class Clock(Base):
     """The requests about the clock."""
 
     def tick(

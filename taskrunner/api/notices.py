@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from taskrunner.api.door import Door
+from taskrunner.api.base import Base
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.values import Posted
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from taskrunner.model.answers import Delivery, Told
 
 
-class Notices(Door):
+class Notices(Base):
     """The requests about notifications."""
 
     def channels(self) -> list[Told]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from taskrunner import clock
-from taskrunner.api.door import several, utc
+from taskrunner.api.base import several, utc
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.values import LIVE, Run, State

@@ -9,17 +9,17 @@
 Here a request is checked and put into words of the model; the work is done in the rooms below.
 """
 
+from taskrunner.api.base import find_home
 from taskrunner.api.clock import Clock
-from taskrunner.api.door import find_home
 from taskrunner.api.files import TaskFiles
-from taskrunner.api.keeping import Keeping
 from taskrunner.api.notices import Notices
 from taskrunner.api.runs import Runs
+from taskrunner.api.upkeep import Upkeep
 
 __all__ = ["TaskRunner", "find_home"]
 
 
-class TaskRunner(TaskFiles, Runs, Clock, Keeping, Notices):
+class TaskRunner(TaskFiles, Runs, Clock, Upkeep, Notices):
     """One taskrunner in one home; a context manager.
 
     `home` is a path; without it $TASKRUNNER_HOME, else the user's default. `clock` returns an aware datetime

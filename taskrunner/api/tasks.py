@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from taskrunner.api.door import Door
+from taskrunner.api.base import Base
 from taskrunner.errors import (
     DuplicateTask,
     InputError,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
-class Tasks(Door):
+class Tasks(Base):
     """The requests about tasks."""
 
     def add(

@@ -8,7 +8,7 @@ from taskrunner import clock
 from taskrunner.decide import policy
 from taskrunner.errors import InputError
 from taskrunner.model.values import Decision, Kind, Open, Run, Span, Task
-from taskrunner.schedule import kinds, of_task
+from taskrunner.schedule import counting, of_task
 
 
 def evaluate(
@@ -53,10 +53,10 @@ def open_slots(task: Task, now: datetime) -> tuple[Open | None, datetime | None]
     value = of_task.value_of(task)
     if due is not None and task.from_finish:
         return Open(Span(due, due), [due]), None
-    newest = kinds.newest(value, task.evaluated, now)
+    newest = counting.newest(value, task.evaluated, now)
     first = value.next_after(task.evaluated)
     if newest is None or first is None:
         return None, first
-    count, at_least = kinds.count(value, task.evaluated, now)
-    few = kinds.newest_slots(value, task.evaluated, now, min(policy.wanted(task), count))
+    count, at_least = counting.count(value, task.evaluated, now)
+    few = counting.newest_slots(value, task.evaluated, now, min(policy.wanted(task), count))
     return Open(Span(newest, first, count, at_least), few), of_task.slot_after(value, now)

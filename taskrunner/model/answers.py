@@ -194,7 +194,7 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        """Whether any task is not what it was."""
+        """Return whether any task changes."""
         return any(each.action != "keep" for each in self.tasks)
 
 
@@ -229,7 +229,7 @@ class Import:
 
     @property
     def nothing(self) -> bool:
-        """Whether there are lines, and every one was left alone; those that call taskrunner are meant to be."""
+        """Return whether there are lines, and every one was left alone; those that call taskrunner are meant to be."""
         meant = [each for each in self.lines if each.notes != (CALLS_US,)]
         return bool(meant) and all(each.action == "leave" for each in meant)
 

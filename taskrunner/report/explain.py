@@ -25,8 +25,8 @@ from taskrunner.model.values import (
     Task,
     Trigger,
 )
-from taskrunner.schedule import durations, kinds
-from taskrunner.schedule.kinds import Schedule
+from taskrunner.schedule import counting, durations
+from taskrunner.schedule.kinds import At, Schedule
 
 CAUSES = 3  # of a delay that are listed one by one
 LOOK_BACK = timedelta(days=40 * 366)  # slots can lie 40 years apart
@@ -128,7 +128,7 @@ def _odd(case: Case, run: Run) -> str | None:
         return None
     if case.value.next_after(run.slot - clock.MILLISECOND) != run.slot:
         return None
-    return kinds.slot_note(case.value, run.slot)
+    return counting.slot_note(case.value, run.slot)
 
 
 def _standing(case: Case, run: Run) -> str:
@@ -341,7 +341,7 @@ def _waits_for(case: Case) -> str | None:
         why = _while_disabled(case, case.now) or "the task is disabled"
         if task.done:
             why = "it is done"
-        if isinstance(case.value, kinds.At) and (task.done or case.value.instant <= case.now):
+        if isinstance(case.value, At) and (task.done or case.value.instant <= case.now):
             return f"{why}: `taskrunner set {task.name} --at WHEN` gives it another time"
         return f"{why}: nothing is due until `taskrunner enable {task.name}`"
     if task.requested is not None:
@@ -384,7 +384,7 @@ def no_slot(case: Case, moment: datetime) -> Explained:
     value, near = case.value, []
     if value is not None:
         start = max(clock.EPOCH, moment - LOOK_BACK)
-        before, after = kinds.newest(value, start, moment), value.next_after(moment)
+        before, after = counting.newest(value, start, moment), value.next_after(moment)
         near += [] if before is None else [f"the slot before is {words(before)}"]
         near += [] if after is None else [f"the slot after is {words(after)}"]
     older = _under_another_schedule(case, moment)

@@ -17,7 +17,7 @@ from taskrunner.model.answers import Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, Run, State, Task
 from taskrunner.render.spelling import many
 from taskrunner.report import agenda
-from taskrunner.schedule import kinds, of_task, zones
+from taskrunner.schedule import counting, of_task, zones
 from taskrunner.schedule.kinds import Schedule
 from taskrunner.store.connection import full
 from taskrunner.store.open_home import OpenHome
@@ -142,7 +142,7 @@ def _count(task: Task, value: Schedule, after: datetime, until: datetime) -> int
     """Return how many slots a task has up to an instant, of very many as many as are counted."""
     if not task.enabled or task.next is None:
         return 0
-    return kinds.count(value, max(after, task.evaluated), until)[0]
+    return counting.count(value, max(after, task.evaluated), until)[0]
 
 
 def _each_day(
@@ -159,8 +159,8 @@ def _each_day(
         day = first.astimezone(where).date()
         over = datetime.combine(day + DAY, datetime.min.time(), where).astimezone(UTC)
         end = min(until, over - clock.MILLISECOND)
-        many, more = kinds.count(value, begin, end)
-        last = kinds.newest(value, begin, end) or first
+        many, more = counting.count(value, begin, end)
+        last = counting.newest(value, begin, end) or first
         entry = Entry(task.name, first, last, many, more, usual, None)
         second = value.next_after(first)
         yield agenda.too_long(entry, second - first) if second else entry
@@ -201,7 +201,7 @@ def walk(
     """Give the slots of a schedule from a first one on."""
     where = zones.zone(getattr(value, "tz", None) or "UTC")
     while slot is not None and (until is None or slot <= until):
-        yield Upcoming(name, slot, slot.astimezone(where), kinds.slot_note(value, slot))
+        yield Upcoming(name, slot, slot.astimezone(where), counting.slot_note(value, slot))
         slot = value.next_after(slot)
 
 

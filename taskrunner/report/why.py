@@ -16,7 +16,7 @@ from taskrunner.model.record import like
 from taskrunner.model.values import Gap, Kind, Run, Task, Trigger
 from taskrunner.report import explain, status
 from taskrunner.report.explain import Case
-from taskrunner.schedule import kinds, of_task
+from taskrunner.schedule import counting, of_task
 from taskrunner.store.open_home import OpenHome
 from taskrunner.tick import dry_run
 
@@ -112,7 +112,7 @@ def _explanation(
 
 def _slots(case: Case, after: datetime, until: datetime, limit: int) -> list[datetime]:
     """Return the newest slots that the clock makes in a time."""
-    return [] if case.value is None else kinds.newest_slots(case.value, after, until, limit)
+    return [] if case.value is None else counting.newest_slots(case.value, after, until, limit)
 
 
 def _case(here: OpenHome, key: str | int) -> Case:

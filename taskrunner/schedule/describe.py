@@ -1,6 +1,6 @@
 """Cron expressions in words: `every day at 02:30`, `Mondays to Fridays at 09:00`.
 
-What is said is true of the numbers, not of how they were written. This room knows no zone and no
+What is said is true of the numbers, not of how they were written. This module knows no zone and no
 instant; it reads an `Expression` and returns one line.
 """
 
@@ -129,3 +129,21 @@ def _runs(numbers: Sequence[int]) -> list[str]:
         for run in runs
         for text in ([f"{run[0]}-{run[-1]}"] if len(run) > 2 else [str(number) for number in run])
     ]
+
+
+UNIT_NAMES = {
+    "y": "year",
+    "mo": "month",
+    "w": "week",
+    "d": "day",
+    "h": "hour",
+    "m": "minute",
+    "s": "second",
+}
+
+
+def interval_words(text: str) -> str:
+    """Return `15 minutes` for `15m`, and an interval of several units as it is written."""
+    number = text.rstrip("ywdhmos")
+    name = UNIT_NAMES.get(text[len(number) :])
+    return unit(int(number), name) if name and number.isdigit() else text

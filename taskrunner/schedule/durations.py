@@ -1,7 +1,7 @@
 """Lengths of time as people type them: `1h30m` to a length, and a length back to text.
 
 One grammar for every option: whole numbers with a unit, largest unit first, nothing between them.
-This room knows no zone, no clock and no schedule; whoever needs "now" passes it in.
+This module knows no zone, no clock and no schedule; whoever needs "now" passes it in.
 """
 
 import re

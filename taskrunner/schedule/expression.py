@@ -1,7 +1,7 @@
 """Cron expressions: five fields of text to sets of numbers, or a refusal that says what to write.
 
 The grammar is Vixie cron's (crontab(5)); what the many dialects add to it is refused by name. Days
-are matched here too, since the day of month and the day of week hang together. This room knows no
+are matched here too, since the day of month and the day of week hang together. This module knows no
 zone, no instant and no library: who walks the clock is given `Calendar.canonical`.
 """
 

@@ -1,7 +1,7 @@
 """Instants as people type them: ISO 8601 with or without offset, `now`, or a distance from now.
 
 One parser for every option that takes an instant. Time is an argument here: "now" and the zone that
-stands in for a missing offset are passed in. This room knows nothing of schedules.
+stands in for a missing offset are passed in. This module knows nothing of schedules.
 """
 
 import re

@@ -3,22 +3,20 @@
 A slot is an instant in UTC. Each kind of schedule answers one question, `next_after(moment)`, and
 the answer does not depend on how the moment was reached (docs/explanation/time.md has the rules).
 Pure: it is given instants and reads no clock (but for the name of the host's zone), no store and
-no policy. It alone uses croniter and dateutil, imported at first use so that an idle tick need not
-pay for them.
+no policy.
 """
 
-from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from taskrunner import clock
 from taskrunner.errors import MomentError, ScheduleError, shown
 from taskrunner.model.record import like, record
-from taskrunner.schedule import expression
-from taskrunner.schedule.describe import unit, words
+from taskrunner.schedule import expression, next_day
+from taskrunner.schedule.describe import interval_words, words
 from taskrunner.schedule.durations import Interval, absolute, parse_interval
-from taskrunner.schedule.expression import LONG_MONTHS, SEARCH_YEARS, Calendar, Expression
+from taskrunner.schedule.expression import LONG_MONTHS, SEARCH_YEARS, Expression
 from taskrunner.schedule.instants import (
     cut,
     moment,
@@ -29,25 +27,15 @@ from taskrunner.schedule.instants import (
     read,
     spell,
 )
-from taskrunner.schedule.wall_time import DAY, LAST, Dial, count_slots, next_slot
+from taskrunner.schedule.wall_time import LAST, WallTimes, next_slot
 from taskrunner.schedule.zones import MINUTE, SECOND, local, place, told, utc, zone
 
 __all__ = [
-    "After", "At", "Boot", "Cron", "Every", "Manual", "Schedule", "complete", "count", "moment",
-    "moment_note", "near", "newest", "newest_slots", "parse", "slot_note", "slots", "zone",
+    "After", "At", "Boot", "Cron", "Every", "Manual", "Schedule", "complete", "moment",
+    "moment_note", "near", "parse", "zone",
 ]  # fmt: skip
 
-COUNTED = 10_000  # counts are exact up to here
 ENDINGS = {"succeeded": "succeeded", "failed": "failed", "any": "ended"}
-UNIT_NAMES = {
-    "y": "year",
-    "mo": "month",
-    "w": "week",
-    "d": "day",
-    "h": "hour",
-    "m": "minute",
-    "s": "second",
-}
 
 
 @record
@@ -75,7 +63,7 @@ class Cron:
 
     def next_after(self, moment: datetime) -> datetime | None:
         """Return the first slot after an aware datetime, in UTC; None when there is none."""
-        return next_slot(_dial(self), utc(moment))
+        return next_slot(wall_times(self), utc(moment))
 
     def describe(self) -> str:
         """Return the schedule in words, on one line."""
@@ -147,7 +135,7 @@ class Every:
 
     def describe(self) -> str:
         """Return the schedule in words, on one line."""
-        rhythm = f"every {_interval_words(self.text)}"
+        rhythm = f"every {interval_words(self.text)}"
         if self.from_finish:
             return f"{rhythm.removeprefix('every ')} after the end of each run"
         if self.length.seconds or self.anchor is None or self.tz is None:
@@ -375,173 +363,10 @@ def begun_by(value: Every, moment: datetime) -> Every:
         back += 1
 
 
-def slots(
-    schedule: Schedule, after: datetime, until: datetime, limit: int = COUNTED
-) -> list[datetime]:
-    """Return the slots in (after, until], oldest first, at most `limit` of them."""
-    found: list[datetime] = []
-    slot, end = schedule.next_after(after), utc(until)
-    while slot is not None and slot <= end and len(found) < limit:
-        found.append(slot)
-        slot = schedule.next_after(slot)
-    return found
-
-
-def newest(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
-    """Return the newest slot in (after, until], or None."""
-    return _newest(schedule, utc(after), utc(until), MINUTE)
-
-
-def newest_slots(
-    schedule: Schedule, after: datetime, until: datetime, limit: int
-) -> list[datetime]:
-    """Return the newest slots in (after, until], oldest first, at most `limit` of them."""
-    found: list[datetime] = []
-    step, start, end = MINUTE, utc(after), utc(until)
-    while len(found) < limit and (slot := _newest(schedule, start, end, step)) is not None:
-        step = max(MINUTE, end - slot)  # the one before is likely as far away
-        end = slot - SECOND / 1000
-        found.append(slot)
-    return found[::-1]
-
-
-def count(
-    schedule: Schedule, after: datetime, until: datetime, limit: int = COUNTED
-) -> tuple[int, bool]:
-    """Return how many slots lie in (after, until], and whether there are more than `limit`."""
-    start, end = utc(after), min(utc(until), LAST)
-    match schedule:
-        case Cron():
-            return count_slots(_dial(schedule), start, end, limit)
-        case Every(from_finish=False):
-            return _count_every(schedule, start, end, limit)
-    return len(slots(schedule, start, utc(until), 1)), False
-
-
-def slot_note(schedule: Schedule, slot: datetime) -> str | None:
-    """Return what is odd about the wall time of a slot, as a change of the clocks makes it; None else."""
-    match schedule:
-        case At():
-            return schedule.note
-        case Cron(meaning=what) if not what.wildcard:
-            tz = schedule.tz if schedule.tz is not None else clock.local_zone()
-            wall = local(slot, zone(tz))
-            meant = what.calendar.matches(wall.date()) and (wall.hour, wall.minute) in what
-        case Every(anchor=datetime() as anchor, tz=str() as tz) if not schedule.length.seconds:
-            wall = local(slot, zone(tz))
-            meant = wall.time() == local(anchor, zone(tz)).time()
-        case _:
-            return None
-    if not meant:
-        return f"its time does not exist in {tz} that day, as clocks go forward: moved to after the gap"
-    return note(wall.replace(tzinfo=None, fold=0), tz)
-
-
-def load() -> None:
-    """Import what is otherwise imported at first use: hours later the files may be those of another version."""
-    import croniter  # type: ignore[import-untyped]  # noqa: F401
-    import dateutil.relativedelta  # noqa: F401
-
-
-def library_version() -> str | None:
-    """Return the version of croniter, None when it is not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("croniter")
-    except PackageNotFoundError:
-        return None
-
-
-def _walk(what: Expression, wall: datetime) -> datetime | None:
-    """Return the first wall minute after `wall` that matches.
-
-    The time of day is found in our own sets: importing croniter takes longer than many a tick.
-    """
-    day: date | None = wall.date()
-    assert day is not None
-    left = what.time_after(wall.hour, wall.minute) if what.calendar.matches(day) else None
-    if left is None:
-        day = _day_from(what.calendar, day + DAY)
-        left = what.hours[0], what.minutes[0]
-    return None if day is None else datetime.combine(day, time(*left))
-
-
-@lru_cache(maxsize=1024)  # few calendars in a store, however many tasks it has
-def _day_from(calendar: Calendar, first: date) -> date | None:
-    """Return the first day that matches and is not before `first`: that day itself, or the one that croniter gives.
-
-    It is handed naive times only, as its own handling of clock changes is not Debian's.
-    """
-    if calendar.matches(first):
-        return first
-    from croniter import CroniterBadDateError, croniter
-
-    before = datetime.combine(first, time()) - MINUTE
-    text = f"0 0 {calendar.canonical}"
-    walker = croniter(text, before, ret_type=datetime, day_or=not calendar.both)
-    try:
-        found: datetime = walker.get_next()
-    except CroniterBadDateError:  # before 7.0 it gives up on the 31st or a weekday of short months
-        return calendar.day_from(first)
-    return found.date()
-
-
-def _newest(
-    schedule: Schedule, after: datetime, until: datetime, step: timedelta
-) -> datetime | None:
-    """Return the newest slot in (after, until], looking back from the end in growing steps."""
-    if isinstance(schedule, Every) and not schedule.from_finish:
-        return _newest_every(schedule, after, until)
-    high = until
-    while high > after:
-        probe = until - min(step, until - after)
-        if (low := _slot_in(schedule, probe, until)) is not None:
-            return _bisect(schedule, low, high, until)
-        high, step = probe, step * 2
-    return None
-
-
-def _bisect(schedule: Schedule, low: datetime, high: datetime, until: datetime) -> datetime:
-    """Return the newest slot up to `until`, given a slot `low` and that none lies after `high`."""
-    probe = low
-    while high - low >= SECOND:  # slots stand on whole seconds
-        if (found := _slot_in(schedule, probe, until)) is not None:
-            low = found
-        else:
-            high = probe
-        probe = low + (high - low) / 2
-    return low
-
-
-def _slot_in(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
-    slot = schedule.next_after(after)
-    return slot if slot is not None and slot <= until else None
-
-
-def _newest_every(schedule: Every, after: datetime, until: datetime) -> datetime | None:
-    if until <= after or schedule.next_after(after) is None or until < schedule.slot(0):
-        return None
-    slot = schedule.slot(schedule.number(min(until, LAST)))
-    return slot if slot > after else None
-
-
-def _count_every(schedule: Every, after: datetime, until: datetime, limit: int) -> tuple[int, bool]:
-    """Count by the numbers of the first and the last slot."""
-    if schedule.next_after(after) is None or until < schedule.slot(0) or until <= after:
-        return 0, False
-    last = schedule.number(until)
-    first = schedule.number(after) + 1 if after >= schedule.slot(0) else 0
-    if schedule.length.days and last - first < limit:
-        # A zone that skips a whole day lets two days share a slot.
-        return len({schedule.slot(number) for number in range(first, last + 1)}), False
-    found = last - first + 1
-    return min(found, limit), found > limit
-
-
-def _dial(schedule: Cron) -> Dial:
+def wall_times(schedule: Cron) -> WallTimes:
+    """Return the wall times of a cron expression in its zone, or else in that of the host."""
     where = zone(schedule.tz if schedule.tz is not None else clock.local_zone())
-    return Dial(schedule.meaning, where, _walk)
+    return WallTimes(schedule.meaning, where, next_day.walk)
 
 
 def _check_zone(tz: str | None) -> None:
@@ -550,7 +375,7 @@ def _check_zone(tz: str | None) -> None:
 
 
 def _is_name(value: object) -> bool:
-    """Whether a value could name a task; the exact grammar of names is not this room's."""
+    """Whether a value could name a task; the exact grammar of names is checked elsewhere."""
     return isinstance(value, str) and bool(value) and value.isprintable() and ":" not in value
 
 
@@ -570,10 +395,3 @@ def _at_text(when: str | datetime) -> str:
             f"{shown(when)} is relative to now: give At the instant that moment() returns"
         )
     return read(when).isoformat()
-
-
-def _interval_words(text: str) -> str:
-    """Return `15 minutes` for `15m`, and an interval of several units as it is written."""
-    number = text.rstrip("ywdhmos")
-    name = UNIT_NAMES.get(text[len(number) :])
-    return unit(int(number), name) if name and number.isdigit() else text

@@ -1,7 +1,7 @@
-"""From wall minutes to slots: where an expression's times stand in a zone whose clocks change.
+"""Turn wall minutes into slots, in a zone whose clocks change.
 
 The rule is Debian cron's (docs/explanation/time.md, section 2). Who finds the next matching wall
-minute is a callable, so this room knows no library; of schedules it knows the expression alone.
+minute is a callable, so this module knows no library; of schedules it knows the expression alone.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ LAST = datetime(9800, 1, 1, tzinfo=UTC)
 
 
 @record
-class Dial:
+class WallTimes:
     """An expression on the clocks of a zone, and who walks its wall minutes."""
 
     what: Expression
@@ -40,16 +40,16 @@ class Dial:
         return self.walk(self.what, wall - timedelta(microseconds=1))
 
 
-def next_slot(dial: Dial, after: datetime) -> datetime | None:
+def next_slot(times: WallTimes, after: datetime) -> datetime | None:
     """Return the first slot after an instant, by the rule that fits the expression."""
     if after >= LAST:
         return None
-    find = _next_wildcard if dial.what.wildcard else _next_fixed
-    found = find(dial, max(after, FIRST))
+    find = _next_wildcard if times.what.wildcard else _next_fixed
+    found = find(times, max(after, FIRST))
     return found if found is not None and found <= LAST else None
 
 
-def count_slots(dial: Dial, after: datetime, until: datetime, limit: int) -> tuple[int, bool]:
+def count_slots(times: WallTimes, after: datetime, until: datetime, limit: int) -> tuple[int, bool]:
     """Return how many slots lie in (after, until], and whether there are more than `limit`.
 
     Whole days and hours are counted by the sets; single steps are taken only where clocks change
@@ -57,78 +57,78 @@ def count_slots(dial: Dial, after: datetime, until: datetime, limit: int) -> tup
     """
     total, at = 0, max(after, FIRST)
     while total <= limit:
-        slot = next_slot(dial, at)
+        slot = next_slot(times, at)
         if slot is None or slot > until:
             return total, False
         found, at = (
-            _even_days(dial, slot, at, until, limit)
-            or _even_hour(dial, slot, at, until)
+            _even_days(times, slot, at, until, limit)
+            or _even_hour(times, slot, at, until)
             or (1, slot)
         )
         total += found
     return limit, True
 
 
-def _next_fixed(dial: Dial, after: datetime) -> datetime | None:
+def _next_fixed(times: WallTimes, after: datetime) -> datetime | None:
     """Each wall minute once: the first pass of a fold, the end of a gap."""
-    wall = local(after, dial.where)
+    wall = local(after, times.where)
     if wall.fold:  # what the second pass repeats has run: on from where the fold ends
-        into_fold = change(wall, dial.where) - readings(wall, dial.where)[0]
-        found = dial.since(wall + into_fold)
+        into_fold = change(wall, times.where) - readings(wall, times.where)[0]
+        found = times.since(wall + into_fold)
     else:
-        found = dial.after(wall)
+        found = times.after(wall)
     while found is not None:
-        if (slot := place(found, dial.where)) > after:
+        if (slot := place(found, times.where)) > after:
             return slot
-        found = dial.after(found)
+        found = times.after(found)
     return None
 
 
-def _next_wildcard(dial: Dial, after: datetime) -> datetime | None:
+def _next_wildcard(times: WallTimes, after: datetime) -> datetime | None:
     """Every instant whose wall minute matches: nothing in a gap, both passes of a fold."""
-    wall = local(after, dial.where)
-    found = _next_reading(dial, wall, after)
-    if wall.fold or len(readings(wall, dial.where)) < 2:
+    wall = local(after, times.where)
+    found = _next_reading(times, wall, after)
+    if wall.fold or len(readings(wall, times.where)) < 2:
         return found
     # From the first pass the clock will come back to walls that lie before this one.
-    again = dial.since(local(change(wall, dial.where), dial.where))
-    second = readings(again, dial.where)[-1:] if again is not None else ()
+    again = times.since(local(change(wall, times.where), times.where))
+    second = readings(again, times.where)[-1:] if again is not None else ()
     return min((slot for slot in (found, *second) if slot is not None), default=None)
 
 
-def _next_reading(dial: Dial, wall: datetime, after: datetime) -> datetime | None:
+def _next_reading(times: WallTimes, wall: datetime, after: datetime) -> datetime | None:
     """Return the first instant after `after` that shows a matching wall minute after `wall`."""
-    match = dial.after(wall)
+    match = times.after(wall)
     while match is not None:
-        found = readings(match, dial.where)
+        found = readings(match, times.where)
         if later := [instant for instant in found if instant > after]:
             return later[0]
         # Out of a gap in one jump: it can be a whole day, all of whose minutes match.
-        gap_end = None if found else local(change(match, dial.where), dial.where)
-        match = dial.after(match) if gap_end is None else dial.since(gap_end)
+        gap_end = None if found else local(change(match, times.where), times.where)
+        match = times.after(match) if gap_end is None else times.since(gap_end)
     return None
 
 
 def _even_days(
-    dial: Dial, slot: datetime, at: datetime, until: datetime, limit: int
+    times: WallTimes, slot: datetime, at: datetime, until: datetime, limit: int
 ) -> tuple[int, datetime] | None:
     """Count the slots of whole days from the one of `slot` on; return the last instant too."""
-    each, total = len(dial.what.hours) * len(dial.what.minutes), 0
-    day: date | None = local(slot, dial.where).date()
+    each, total = len(times.what.hours) * len(times.what.minutes), 0
+    day: date | None = local(slot, times.where).date()
     while day is not None and total <= limit:
-        span = even(datetime.combine(day, time()), DAY, dial.where)
+        span = even(datetime.combine(day, time()), DAY, times.where)
         if span is None or at >= span[0] or span[1] > until:
             break
-        total, at, day = total + each, span[1], dial.what.calendar.day_from(day + DAY)
+        total, at, day = total + each, span[1], times.what.calendar.day_from(day + DAY)
     return (total, at) if total else None
 
 
 def _even_hour(
-    dial: Dial, slot: datetime, at: datetime, until: datetime
+    times: WallTimes, slot: datetime, at: datetime, until: datetime
 ) -> tuple[int, datetime] | None:
     """Count the slots of the whole hour of `slot`; return its last instant too."""
-    wall = local(slot, dial.where).replace(minute=0, second=0, fold=0)
-    span = even(wall, HOUR, dial.where)
+    wall = local(slot, times.where).replace(minute=0, second=0, fold=0)
+    span = even(wall, HOUR, times.where)
     if span is None or at >= span[0] or span[1] > until:
         return None
-    return len(dial.what.minutes), span[1]
+    return len(times.what.minutes), span[1]

@@ -2,7 +2,7 @@
 
 A wall time is a naive datetime, an instant an aware one in UTC. When clocks change, a wall time can
 come twice (a fold) or not at all (a gap); what a schedule makes of that is decided here, by Debian
-cron's rule (docs/explanation/time.md, section 2). This room
+cron's rule (docs/explanation/time.md, section 2). This module
 knows nothing of expressions, intervals or tasks.
 """
 

@@ -21,7 +21,7 @@ from taskrunner.processes import alive, bounded_output, output, programs
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.children import Child, Children, room
 from taskrunner.processes.output import Slots
-from taskrunner.schedule import kinds
+from taskrunner.schedule import next_day
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up, outcomes, spool, start
 from taskrunner.supervise.outcomes import Ended, Watched
@@ -232,7 +232,7 @@ class Supervisor:
     def _load(self) -> None:
         """Import what the end of a run may need, unless it has come already."""
         if self.watched and not self._ended:
-            kinds.load()
+            next_day.load()
             self._loaded = True
 
     def _look(self, timeout: float | None = 0) -> None:

@@ -33,7 +33,7 @@ def of_fields(line: Line) -> Iterator[str]:
 
 
 def doubts(line: Line, is_user: Callable[[str], bool]) -> list[str]:
-    """Return what is odd about a line, a sentence each; `is_user` tells the names of users."""
+    """Return the doubts about a line, a sentence each; `is_user` recognises names of users."""
     found = [*of_fields(line), *_of_user(line, is_user), *_of_percent(line), *_of_settings(line)]
     if proof.refuses(line.when):
         found.append(f"Debian's crontab refuses {shown(line.when)}")
@@ -59,7 +59,7 @@ def _of_percent(line: Line) -> Iterator[str]:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a text for the shell ends inside quotes, or in $( ), $(( )), ${ } or ` `."""
+    """Return whether a text for the shell ends inside quotes, or in $( ), $(( )), ${ } or ` `."""
     awaited: list[str] = []
     signs = iter(enumerate(text))
     for place, sign in signs:

@@ -122,7 +122,7 @@ def _known(here: OpenHome, found: Tab) -> list[Known]:
 
 
 def _guessed(task: Task) -> Line:
-    """Return what a line will have said whose task is known alone."""
+    """Return the line that a task probably came from, made of the task alone."""
     when = "@reboot" if task.kind is Kind.BOOT else task.schedule
     text = task.shell or (task.command[-1] if task.command else "")
     return Line(0, "", when, text, "", task.stdin, task.user, task.env, task.description)
@@ -150,7 +150,7 @@ def _given(here: OpenHome, line: Line) -> dict[str, Any]:
 
 
 class Importing:
-    """One crontab being imported: what becomes of each line, the tasks to write, and what is gone."""
+    """One crontab being imported: the result for each line, the tasks to write, and the tasks whose line is gone."""
 
     def __init__(self, here: OpenHome, found: Tab, moment: datetime) -> None:
         """Read the crontab, and which tasks came from it before."""
@@ -235,7 +235,7 @@ class Importing:
         known: Known | None,
         more: Sequence[str] = (),
     ) -> ImportedLine:
-        """Return what is told of a line that is a task, with the proof of its slots and its command."""
+        """Return the result for a line that is a task, with the proof of its slots and its command."""
         differing, whole = None, draft.whole
         notes = [*more, *_unproved(line), *crontab_doubts.doubts(line, _is_user)]
         task = (
@@ -273,7 +273,7 @@ class Importing:
 
 
 def _is_heading(text: str | None, task: Task) -> bool:
-    """Whether a comment is what an export writes above the line of a task."""
+    """Return whether a comment is the heading that an export writes above the line of a task."""
     return text is not None and text.partition(":")[0] == task.name
 
 
@@ -299,7 +299,7 @@ def _merged_env(
 
 
 def _is_moved(known: Known, moved: Sequence[tuple[str, str]]) -> bool:
-    """Whether a task came from a line that was made a comment when it was imported."""
+    """Return whether a task came from a line that was made a comment when it was imported."""
     return any(
         known.task.name == name or known.line.text.strip() == text.strip() for name, text in moved
     )
@@ -319,7 +319,7 @@ def _is_user(name: str) -> bool:
 
 
 def _unproved(line: Line) -> list[str]:
-    """Return a sentence when what a line becomes is not what cron runs."""
+    """Return a sentence when the command of a task differs from the one that cron runs."""
     found = proof.work(line.text, users=line.user is not None, halves=install_cron.halves())
     same = found == (line.command, line.stdin)
     return [] if same else [f"its command is not cron's, which is {shown(found[0])}"]
@@ -330,14 +330,14 @@ def _left(number: int, text: str, *why: str) -> ImportedLine:
 
 
 def removed(known: Known) -> ImportedLine:
-    """Return what is told of a task whose line is gone, when it goes as well."""
+    """Return the result for a task that is removed with its line."""
     return ImportedLine(
         known.line.number, "remove", known.task.name, None, known.line.command, None, (GONE,)
     )
 
 
 def still_there(known: Known) -> str:
-    """Return what is told of a task whose line is gone, when it stays."""
+    """Return the sentence about a task that stays although its line is gone."""
     name = known.task.name
     where = f"line {known.line.number}" if known.line.number else "a line"
     still = ", and still runs" if known.task.enabled else ""

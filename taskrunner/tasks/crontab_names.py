@@ -1,4 +1,4 @@
-"""Names for what the lines of a crontab do, as a person would choose them.
+"""Name the tasks made of the lines of a crontab, as a person would.
 
 Pure: texts in, a name out.
 """

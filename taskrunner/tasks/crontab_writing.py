@@ -122,7 +122,7 @@ def _command(task: Task, path: str) -> str:
 
 
 def _is_read_back(text: str, given: str | None) -> bool:
-    """Whether every cron makes of a line what it is made from."""
+    """Return whether every cron reads a line back as this command and input."""
     line = _escaped(text, given)
     plain = "\n" not in line and line[:1] not in (" ", "\t") and line[-1:] != "\r"
     return plain and all(

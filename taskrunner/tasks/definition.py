@@ -136,7 +136,7 @@ def give_up(here: OpenHome, task: Task, moment: datetime) -> None:
 
 
 def revived(task: Task) -> dict[str, Any]:
-    """Return what a new schedule does to a one-off that has run: it comes due again."""
+    """Return the columns that make a one-off that has run due again."""
     retired = task.kind is Kind.AT and task.next is None
     return {"enabled": True} if retired else {}
 
@@ -150,7 +150,7 @@ def check_enabled(task: Task, changes: Mapping[str, Any]) -> None:
 
 
 def same_schedule(old: Task | None, given: Schedule, whole: Schedule) -> bool:
-    """Whether a task redefined keeps its place in time; an anchor that is not given is no difference."""
+    """Return whether a task redefined keeps its place in time; an anchor that is not given is no difference."""
     if old is None:
         return False
     anchor = getattr(given, "anchor", None)

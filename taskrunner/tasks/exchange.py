@@ -53,7 +53,7 @@ def read(files: Sequence[Place], text: str | None, zone: str, profile: str | Non
 
 
 def _contents(files: Sequence[Place], text: str | None) -> list[tuple[str, str, str]]:
-    """Return each file as it is named, its real path, and what is in it."""
+    """Return each file as it is named, its real path, and its text."""
     found: dict[str, tuple[str, str, str]] = {}
     for each in [os.fspath(file) for file in files]:
         if each == STDIN:
@@ -152,7 +152,7 @@ def tab_text(data: bytes) -> str:
 def comment_out(
     found: Tab, lines: Sequence[ImportedLine], folder: str, moment: datetime
 ) -> list[str]:
-    """Turn the lines that are tasks now into comments in our own crontab, and return what was done."""
+    """Turn the lines that are tasks now into comments in our own crontab, and return a report."""
     moved = {each.line: each.task for each in lines if each.task and each.action != "remove"}
     if not moved:
         return []
@@ -165,7 +165,7 @@ def comment_out(
 
 
 def remarks(found: Tab) -> list[str]:
-    """Return what is to be known of a crontab as a whole."""
+    """Return remarks about a crontab as a whole."""
     told = [WINDOWS] if "\r\n" in found.text else []
     place = found.source.removeprefix("crontab ")
     if not found.system and (
@@ -176,7 +176,7 @@ def remarks(found: Tab) -> list[str]:
 
 
 def advice(lines: Sequence[ImportedLine], *, commented: bool) -> list[str]:
-    """Return what is left to do for a person who has imported a crontab."""
+    """Return the next steps for a person who has imported a crontab."""
     told = []
     if any(each.action != "leave" for each in lines) and not commented:
         told.append(STILL_THERE)

@@ -14,7 +14,7 @@ from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
 from taskrunner.model.answers import Plan, Planned
 from taskrunner.model.record import like, record
 from taskrunner.model.values import Kind, Progress, Run, State, Task, untold
-from taskrunner.schedule import instants, kinds, of_task, zones
+from taskrunner.schedule import counting, instants, of_task, zones
 from taskrunner.schedule.kinds import After, Schedule
 from taskrunner.store.open_home import OpenHome
 from taskrunner.tasks import change, options
@@ -53,7 +53,7 @@ class Comparison:
 def drafts(
     here: OpenHome, found: Found, moment: datetime, progress: Progress = untold
 ) -> tuple[list[Draft], Found]:
-    """Return definitions with all options, and beside them what is wrong with those that cannot be tasks."""
+    """Return definitions with all options, and the faults of those that cannot be tasks."""
     # Once: else each task would have the config's fault.
     usual = {after: options.usual(here.config.defaults, after=after) for after in (False, True)}
     made, faults = [], [*found.faults, *_twice(found.definitions)]
@@ -169,7 +169,7 @@ def _owner_faults(made: Sequence[Draft], old: dict[str, Task], ours: Container[s
 
 
 def _step(here: OpenHome, draft: Draft, old: Task | None, moment: datetime) -> Step:
-    """Return what is to be done for one definition."""
+    """Return the change for one definition."""
     return _added(here, draft, moment) if old is None else _changed(here, draft, old, moment)
 
 
@@ -243,10 +243,10 @@ def _move(old: Task, new: Task, was: Schedule, whole: Schedule) -> str:
 
 
 def _lost(old: Task, was: Schedule, moment: datetime) -> str:
-    """Return what becomes of slots that have come due and that no tick has seen yet."""
+    """Return a sentence about slots that have come due and that no tick has seen yet."""
     if not old.enabled or old.next is None or old.next > moment:
         return "no slot lost"
-    count, more = kinds.count(was, old.evaluated, moment)
+    count, more = counting.count(was, old.evaluated, moment)
     many = f"{'more than ' * more}{count} slot{'s' * (count != 1)}"
     return f"{many} that came due and that no tick has handled yet will not run"
 
@@ -316,7 +316,7 @@ def steps(
     moment: datetime,
     progress: Progress = untold,
 ) -> list[Step]:
-    """Return what is to be done so that the store has these tasks, and not those that go."""
+    """Return the changes after which the store has these tasks, and not those that go."""
     found = []
     for number, each in enumerate(made):
         progress("tasks compared", number, len(made))
@@ -331,7 +331,7 @@ def _owns(owned: Callable[[str], bool] | None, task: Task) -> bool:
 def carry_out(
     here: OpenHome, steps: Sequence[Step], moment: datetime, progress: Progress = untold
 ) -> None:
-    """Write what is to be done; inside a transaction of the caller."""
+    """Write the changes; inside a transaction of the caller."""
     change.add(here, [step.values for step in steps if step.planned.action == "add"], moment)
     for number, step in enumerate(steps):
         progress("tasks written", number, len(steps))

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from taskrunner.schedule import kinds
+from taskrunner.schedule import counting
 from taskrunner.schedule.kinds import Cron
 
 DAY = timedelta(days=1)
@@ -48,10 +48,10 @@ def differences(text: str, tz: str, start: datetime) -> tuple[int, tuple[str, ..
         before, after = _start(day, where), _start(day + DAY, where)
         theirs = sorted(instants(text, day, where))
         if many and number >= FIRST and _even(day, where):
-            apart = abs(kinds.count(ours, before - MINUTE, after - MINUTE)[0] - len(theirs))
+            apart = abs(counting.count(ours, before - MINUTE, after - MINUTE)[0] - len(theirs))
             told = [f"{apart} on {day}"] if apart else []
         else:
-            mine = kinds.slots(ours, before - timedelta(seconds=1), after - timedelta(seconds=1))
+            mine = counting.slots(ours, before - timedelta(seconds=1), after - timedelta(seconds=1))
             apart_instants = sorted({*mine} ^ {*theirs})
             apart = len(apart_instants)
             told = [f"{each:%Y-%m-%d %H:%M} UTC" for each in apart_instants]
@@ -94,7 +94,7 @@ def _after(text: str, words: int) -> str:
 
 
 def refuses(text: str) -> bool:
-    """Whether Debian's crontab(1) takes no line that begins so; fields that nobody takes are not meant."""
+    """Return whether Debian's crontab(1) takes no line that begins so; fields that nobody takes are not meant."""
     if text.startswith("@"):
         return text not in (*NICKNAMES, "@reboot")
     return not all(
@@ -104,7 +104,7 @@ def refuses(text: str) -> bool:
 
 
 def _takes(item: str, index: int) -> bool:
-    """Whether Debian's cron takes one item of the list that a field is."""
+    """Return whether Debian's cron takes one item of the list that a field is."""
     span, slash, step = item.partition("/")
     first, dash, last = span.partition("-")
     if slash and not (step.isascii() and step.isdigit() and int(step) and (dash or span == "*")):
@@ -150,7 +150,7 @@ def _start(day: date, where: ZoneInfo) -> datetime:
 
 
 def _even(day: date, where: ZoneInfo) -> bool:
-    """Whether clocks do not change on a day or close to it."""
+    """Return whether clocks do not change on a day or close to it."""
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=where).astimezone(UTC)
     ends = (noon - DAY / 2 - NEAR, noon + DAY / 2 + NEAR)
     early, late = (each.astimezone(where).utcoffset() for each in ends)

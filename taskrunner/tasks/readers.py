@@ -1,4 +1,4 @@
-"""One value of an option, as a person types it or a program gives it: what it is, or why it is none.
+"""Read one value of an option, as a person types it or a program gives it.
 
 Each raises InputError with what it has to be; `options` says of which option. It must not know the store.
 """
@@ -51,7 +51,7 @@ def length_or_none(value: Any) -> timedelta | None:
 
 
 def one_of(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
-    """Return what reads the words of an enumeration."""
+    """Return a reader for the words of an enumeration."""
 
     def read(value: Any) -> StrEnum:
         try:
@@ -71,7 +71,7 @@ def environment(value: Any) -> dict[str, str]:
 
 
 def number(low: int, high: int, base: int = 10) -> Callable[[Any], int]:
-    """Return what reads a whole number within bounds, in the base that people write it in."""
+    """Return a reader for a whole number within bounds, in the base that people write it in."""
 
     def read(value: Any) -> int:
         try:

@@ -13,7 +13,8 @@ from hypothesis import given, strategies as st
 
 from taskrunner import clock
 from taskrunner.errors import DurationError, InputError, MomentError, ScheduleError, ZoneError
-from taskrunner.schedule import kinds
+from taskrunner.schedule import counting
+from taskrunner.schedule.counting import count, newest, newest_slots, slots
 from taskrunner.schedule.kinds import (
     After,
     At,
@@ -21,12 +22,9 @@ from taskrunner.schedule.kinds import (
     Cron,
     Every,
     Manual,
+    Schedule,
     complete,
-    count,
-    newest,
-    newest_slots,
     parse,
-    slots,
 )
 
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001
@@ -38,7 +36,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def listed(what: kinds.Schedule, after: str, until: str) -> list[str]:
+def listed(what: Schedule, after: str, until: str) -> list[str]:
     return [f"{slot:%Y-%m-%d %H:%M}" for slot in slots(what, at(after), at(until))]
 
 
@@ -622,11 +620,11 @@ print([name for name in ("croniter", "dateutil") if name in sys.modules])
 def test_a_slot_moved_or_chosen_by_a_change_of_the_clocks_says_so(value, slot, said):
     moment = datetime(*slot, tzinfo=UTC)
     assert value.next_after(moment - timedelta(seconds=1)) == moment
-    note = kinds.slot_note(value, moment)
+    note = counting.slot_note(value, moment)
     assert note is None if said is None else said in note
 
 
 def test_a_day_of_an_interval_that_falls_into_a_gap_says_so():
     daily = Every("1d", datetime(2026, 3, 27, 1, 30, tzinfo=UTC), "Europe/Berlin")
-    assert kinds.slot_note(daily, datetime(2026, 3, 28, 1, 30, tzinfo=UTC)) is None
-    assert "after the gap" in kinds.slot_note(daily, datetime(2026, 3, 29, 1, 0, tzinfo=UTC))
+    assert counting.slot_note(daily, datetime(2026, 3, 28, 1, 30, tzinfo=UTC)) is None
+    assert "after the gap" in counting.slot_note(daily, datetime(2026, 3, 29, 1, 0, tzinfo=UTC))

@@ -12,7 +12,8 @@ import pytest
 from cronsim import CronSim
 from hypothesis import given, strategies as st
 
-from taskrunner.schedule.kinds import Cron, count, newest, newest_slots, slots
+from taskrunner.schedule.counting import count, newest, newest_slots, slots
+from taskrunner.schedule.kinds import Cron
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -87,13 +87,13 @@ def test_what_differs_is_counted_and_the_first_is_told(monkeypatch):
 
 
 def test_what_differs_in_a_dense_schedule_is_seen_by_its_count(monkeypatch):
-    real = proof.kinds.count
+    real = proof.counting.count
 
     def count(schedule, after, until):
         found, more = real(schedule, after, until)
         return (found // 2 if after.year == 2028 else found), more
 
-    monkeypatch.setattr(proof.kinds, "count", count)
+    monkeypatch.setattr(proof.counting, "count", count)
     found, first = proof.differences.__wrapped__("* * * * *", "UTC", NOON)
     assert found > 100_000
     assert first[0].startswith("720 on 2028-01-0")

@@ -10,7 +10,7 @@ import taskrunner
 from taskrunner.home import paths, syslog
 from taskrunner.model.answers import Finding
 from taskrunner.report.doctor.snapshot import Snapshot, error, ok, warning
-from taskrunner.schedule import kinds
+from taskrunner.schedule import next_day
 from taskrunner.store.health import library
 from taskrunner.supervise.systemd import carrier
 
@@ -170,7 +170,7 @@ def _room(folder: str) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    croniter = kinds.library_version()
+    croniter = next_day.library_version()
     if croniter is None:
         cure = "reinstall taskrunner: pip installs it as a dependency"
         yield error("croniter is not installed, and cron expressions need it", cure)

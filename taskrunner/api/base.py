@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class Door:
+class Base:
     """A home that is opened at the first request, and made at the first that writes."""
 
     def __init__(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from taskrunner import clock
-from taskrunner.api.door import Door
+from taskrunner.api.base import Base
 from taskrunner.errors import InputError, TaskRunnerError, shown
 from taskrunner.home import config, paths
 from taskrunner.home.config import Config
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from taskrunner.upkeep.backup import Backup, Repeat, Restored
 
 
-class Keeping(Door):
+class Upkeep(Base):
     """The requests about the store as a whole."""
 
     def prune(self, *, dry_run: bool = False, progress: Progress = untold) -> Pruned:

@@ -135,6 +135,7 @@ def _table(tokens: Sequence[Token]) -> Iterator[str]:
         elif token.type == "inline":
             rows[-1].append(_inline(token))
     columns = len(rows[0])
+    yield f".ne {min(20, 2 * len(rows))}v"  # a cell that does not fit on its page is a warning of tbl(1)
     yield from (".TS", f"{' '.join(['lB'] * columns)}", f"{'l ' * (columns - 1)}lx.")
     for row in rows:
         cells = [f"T{{\n{_guarded(cell)}\nT}}" if len(cell) > 24 else cell for cell in row]

@@ -66,8 +66,8 @@ def sentence(done: Delivery) -> str:
     what = f"{many(done.messages, 'message')} ({done.event})"
     about = f" about {', '.join(done.tasks)}" if done.tasks else ""
     if done.error is None:
-        return f"{done.channel or OWN}: {what}{about} taken after {done.seconds:.1f} s"
-    return f"{done.channel or OWN}: {what}{about} not taken: {done.error}"
+        return f"{done.channel or OWN}: {what}{about} sent in {done.seconds:.1f} s"
+    return f"{done.channel or OWN}: {what}{about} not sent: {done.error}"
 
 
 def notices_document(channels: Sequence[Told], messages: Sequence[Posted]) -> str:

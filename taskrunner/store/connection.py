@@ -27,7 +27,7 @@ BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 # Errors that are bugs of this program, not faults of the store.
 BUGS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-# Errors that the disk of the store may cause.
+# Errors that the disk of the database may cause.
 DISK = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
 FULL = 64 * 1024  # a disk with fewer free bytes is full: a transaction needs more
 

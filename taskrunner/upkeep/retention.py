@@ -40,8 +40,8 @@ PROGRESS = "pruning"  # the fact: when to walk again, and how far this walk has 
 DRIFT = 5_000  # milliseconds
 SLEWED = 1000
 REFUSED = (
-    "nothing was pruned for its age: the clock was not seen to go along with the time since the boot, so it may "
-    "be wrong; try again after two more ticks"
+    "nothing was pruned for its age, because the clock may be wrong (it does not match the time since boot): "
+    "try again after two more ticks"
 )
 
 T = TypeVar("T")

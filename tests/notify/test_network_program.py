@@ -147,10 +147,10 @@ def test_the_verb_lists_tests_and_sends(living, home, tmp_path):
     channel(home, f"cat >> {tmp_path}/told; test -e {tmp_path}/good")
     out, err, code = call(home, "notify", "--test", "c")
     assert (out, code) == ("", 1)
-    assert err == "taskrunner: c: 1 message (test) not taken: exit code 1\n"
+    assert err == "taskrunner: c: 1 message (test) not sent: exit code 1\n"
     (tmp_path / "good").touch()
     out, err, code = call(home, "notify", "--test", "c")
-    assert (out, err, code) == ("c: 1 message (test) taken after 0.0 s\n", "", 0)
+    assert (out, err, code) == ("c: 1 message (test) sent in 0.0 s\n", "", 0)
     assert call(home, "notify", "--test", "d")[1:] == (
         "taskrunner: there is no channel 'd': known are c\n",
         1,

@@ -241,7 +241,7 @@ def test_no_cron_daemon_is_an_error_and_an_unknown_one_is_not(well, machine):
 
 def test_a_program_that_is_gone_is_an_error(home, machine):
     by_cron(machine, home, ["/gone/taskrunner"])
-    assert "calls /gone/taskrunner, which is not there" in found(home, "error")
+    assert "calls /gone/taskrunner, which is missing or not executable" in found(home, "error")
 
 
 def test_another_program_is_told(home, machine):
@@ -312,7 +312,9 @@ def test_a_daemon_is_told_also_when_the_last_tick_was_of_the_other_clock(well):
             wait_for(lambda: supervisors.exists() and any(supervisors.iterdir()))
             wait_for(lambda: heartbeat.read(str(well / "heartbeat")).at > clock.to_ms(NOW))
             ticked(well, caller="cron")
-            assert "a daemon ticks in this home, and cron calls ticks" in found(well, "warning")
+            assert "a daemon ticks in this home, and cron also calls ticks" in found(
+                well, "warning"
+            )
         finally:
             process.terminate()
             process.communicate(timeout=100)
@@ -397,7 +399,7 @@ def test_a_clock_that_was_just_taken_away_is_told_while_its_last_tick_is_fresh(
 def test_an_entry_whose_program_is_gone_is_not_called_well(home, machine):
     by_cron(machine, home, ["/gone/taskrunner"])
     ticked(home)
-    assert "calls /gone/taskrunner, which is not there" in found(home, "error")
+    assert "calls /gone/taskrunner, which is missing or not executable" in found(home, "error")
     assert "cron calls it" not in found(home)
 
 
@@ -407,7 +409,7 @@ def test_an_entry_of_a_program_made_for_one_call_is_told(home, machine):
     file.write_text("")
     file.chmod(0o755)
     by_cron(machine, home, [str(file)])
-    assert "made for one call, and will remove => install it with `pipx install" in found(home)
+    assert "made for one call and will remove => install it with `pipx install" in found(home)
 
 
 def test_a_line_of_ours_and_one_of_somebody_are_taken_away_in_their_own_ways(home, machine):
@@ -629,7 +631,7 @@ def test_a_locked_store_is_a_finding(well, monkeypatch):
     with_lock.execute("PRAGMA locking_mode = exclusive")
     with_lock.execute("BEGIN EXCLUSIVE")
     try:
-        assert "the store is locked" in found(well, "error")
+        assert "the database is locked" in found(well, "error")
     finally:
         with_lock.close()
 
@@ -851,7 +853,7 @@ def test_the_check_is_critical_when_the_store_is_broken_newer_or_locked(well, mo
     with_lock = sqlite3.connect(well / "taskrunner.db", isolation_level=None)
     with_lock.execute("PRAGMA locking_mode = exclusive")
     with_lock.execute("BEGIN EXCLUSIVE")
-    assert line(well) == ("error", "the store is locked")
+    assert line(well) == ("error", "the database is locked")
     with_lock.close()
     (well / "taskrunner.db").write_bytes(b"x" * 5000)
     assert "cannot be read" in line(well)[1]
@@ -873,7 +875,7 @@ def test_the_check_has_no_document(home, capsys):
     ("text", "said"),
     [
         ("tz = 'Mars/Olympus'", "Mars/Olympus"),
-        ("[defaults]\ntmeout = '1h'", "'tmeout' is no option"),
+        ("[defaults]\ntmeout = '1h'", "'tmeout' is not an option"),
         ("[defaults]\ntimeout = 'x'", "--timeout 'x'"),
     ],
 )

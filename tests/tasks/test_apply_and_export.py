@@ -71,7 +71,7 @@ def test_apply_reads_from_stdin(tell, monkeypatch):
     stdin(monkeypatch, GOOD.encode())
     assert tell("apply", "-")[2] == 0
     stdin(monkeypatch, b"\xff")
-    assert tell("apply", "-") == ("", "taskrunner: what stands on stdin is not UTF-8\n", 2)
+    assert tell("apply", "-") == ("", "taskrunner: the text on stdin is not UTF-8\n", 2)
 
 
 def test_a_task_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(

@@ -184,7 +184,7 @@ def test_a_user_who_cannot_read_the_launcher_is_a_warning(monkeypatch, tmp_path)
     monkeypatch.setattr(command, "LAUNCHER", str(place))
     tmp_path.chmod(0o700)
     said = [each for each in obstacles.obstacles(task, Config()) if "launcher" in each]
-    assert said and said[0].startswith("nobody may not look into ")
+    assert said and said[0].startswith("nobody has no access to ")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs tasks as others")
@@ -198,7 +198,7 @@ def test_a_program_that_the_user_cannot_reach_is_a_warning(tmp_path):
     (tmp_path / "tool").symlink_to(tmp_path / "closed" / "tool")
     task = dataclasses.replace(TASK, command=(str(tmp_path / "tool"),), user="nobody", cwd="/")
     (said,) = obstacles.obstacles(task, Config())
-    assert said.startswith("nobody may not look into ") and "where the program" in said
+    assert said.startswith("nobody has no access to ") and "which holds the program" in said
     assert obstacles.obstacles(dataclasses.replace(task, user=None), Config()) == []
     everywhere = dataclasses.replace(task, command=("/bin/true",))
     assert obstacles.obstacles(everywhere, Config()) == []

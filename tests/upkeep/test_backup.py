@@ -76,7 +76,7 @@ def test_only_the_newest_copies_of_our_own_are_kept(filled, home, clock):
 
 def test_a_copy_never_overwrites(filled, tmp_path):
     (tmp_path / "there").write_text("precious")
-    with pytest.raises(StateError, match="there already"):
+    with pytest.raises(StateError, match="already exists"):
         filled.backup(tmp_path / "there")
     with pytest.raises(StateError, match="cannot be written"):
         filled.backup(tmp_path / "no" / "folder.db")

@@ -13,9 +13,6 @@ Record = TypeVar("Record")
 Kind = TypeVar("Kind", bound=type)
 
 
-FEW = 50  # records of a class, after which an `__init__` is compiled for it
-
-
 class Made:
     """A default that is made anew for each record."""
 
@@ -59,7 +56,7 @@ def mutable(cls: Kind) -> Kind:
     factories = [(name, each.default_factory) for name, each in given.items() if type(each) is Made]
     check = getattr(made, "__post_init__", None)
     made.__record__ = Form(found, len(found), defaults, tuple(factories), check)
-    made.__init__ = _maker(made, made.__record__)
+    made.__init__ = _maker(made.__record__)
     made.__match_args__ = found  # type: ignore[misc]
     made.__dataclass_fields__ = ForOthers()
     made.__repr__ = _repr
@@ -90,10 +87,9 @@ def like(made: Record, **values: Any) -> Record:
     return new
 
 
-def _maker(cls: Any, form: Form) -> Callable[..., None]:
-    """Return the `__init__` of a class, until many are made of it: then it is worth one of its own."""
+def _maker(form: Form) -> Callable[..., None]:
+    """Return the `__init__` of a class of records."""
     names, size, defaults, factories, check = form
-    left = iter(range(FEW))
 
     def make(self: Any, *given: Any, **named: Any) -> None:
         values = self.__dict__
@@ -107,37 +103,8 @@ def _maker(cls: Any, form: Form) -> Callable[..., None]:
             raise _wrong(self, form)
         if check is not None:
             check(self)
-        if next(left, None) is None and cls.__init__ is make:
-            cls.__init__ = _compiled(form)
 
     return make
-
-
-def _compiled(form: Form) -> Callable[..., None]:
-    """Return an `__init__` that was compiled for one class, and takes a third of the time.
-
-    Names of its own end with two underscores, which no field's does.
-    """
-    factories = dict(form.factories)
-    known: dict[str, Any] = {"absent__": object(), "check__": form.check}
-    heads, lines = ["self"], ["values__ = self.__dict__"]
-    for number, name in enumerate(form.names):
-        head = value = name
-        if name in factories:
-            known[f"make{number}__"] = factories[name]
-            head = f"{name}=absent__"
-            value = f"make{number}__() if {name} is absent__ else {name}"
-        elif name in form.defaults:
-            known[f"usual{number}__"] = form.defaults[name]
-            head = f"{name}=usual{number}__"
-        heads.append(head)
-        lines.append(f"values__[{name!r}] = {value}")
-    if form.check is not None:
-        lines.append("check__(self)")
-    text = f"def __init__({', '.join(heads)}):\n" + "".join(f"    {line}\n" for line in lines)
-    exec(text, known)  # noqa: S102  of names in our own classes alone
-    made: Callable[..., None] = known["__init__"]
-    return made
 
 
 def _wrong(made: Any, form: Form) -> TypeError:

@@ -1,5 +1,6 @@
 """A program that cannot be executed says why, beforehand and when it is tried."""
 
+import marshal
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from taskrunner.home.config import Config
 from taskrunner.model.values import Command
 from taskrunner.processes import executable
 from taskrunner.processes.spawn import not_started
-from taskrunner.supervise.systemd import handed
+from taskrunner.supervise.systemd import record_end
 from taskrunner.tasks import modules, obstacles
 from tests.samples import TASK
 
@@ -114,10 +115,10 @@ def test_nothing_is_executed_on_a_disk_that_says_so(tmp_path):
 
 def test_a_unit_of_systemd_says_the_same(script):
     place = script("gone", SCRIPTS["gone"][0])
-    left = handed.marshal.dumps(
+    left = marshal.dumps(
         {"argv": (place,), "path": "", "cwd": "/", "user": None, "error": (2, place)}
     )
-    assert SCRIPTS["gone"][1] in handed.begun(left).error
+    assert SCRIPTS["gone"][1] in record_end.begun(left).error
 
 
 def test_a_good_program_has_no_fault(script):

@@ -16,7 +16,7 @@ from taskrunner import After, Every, Manual, State, TaskRunner, schema
 from taskrunner.model.values import Outcome
 from taskrunner.store.tasks import Tasks
 from taskrunner.supervise import outcomes, spool
-from taskrunner.supervise.systemd import record
+from taskrunner.supervise.systemd import record_end
 from tests.samples import NOON, ROOT, start, wait_for
 
 WAITS = "touch {0}/up; while [ -e {0}/up ]; do sleep 0.02; done; echo done; exit 3"
@@ -299,8 +299,10 @@ def test_what_a_unit_tells_waits_while_the_settings_have_a_mistake(door, home):
     """Nobody else would hear how a run ended that systemd carried."""
     door.add("x", ["true"], Manual())
     (home / "taskrunner.toml").write_text("max_parallel =\n")
-    told = record.Told(7, "taskrunner-run-7.service", Outcome(exit_code=0), door.now(), None, False)
-    record._record(str(home), told)
+    told = record_end.UnitEnd(
+        7, "taskrunner-run-7.service", Outcome(exit_code=0), door.now(), None, False
+    )
+    record_end._record(str(home), told)
     assert [place.name for place in (home / "spool").iterdir()] == [
         "7.taskrunner-run-7.service.json"
     ]

@@ -23,7 +23,7 @@ from hypothesis import given, strategies as st
 from taskrunner import Manual, TaskRunner
 from taskrunner.errors import InputError
 from taskrunner.model.values import Command, Outcome
-from taskrunner.supervise.systemd import begin, carrier, end, handed, transient
+from taskrunner.supervise.systemd import begin, carrier, end, record_end, transient
 from tests.samples import ROOT, imported_by
 from tests.system import systemd_box
 
@@ -426,11 +426,13 @@ def test_a_long_run_is_followed_while_it_writes(side):
     ],
 )
 def test_an_end_is_read_from_the_words_of_systemd(told, outcome):
-    assert handed.ended(*told) == outcome
+    assert record_end.ended(*told) == outcome
 
 
 def test_an_end_that_systemd_does_not_tell_is_a_failure_that_says_so():
-    assert "did not report its result (resources)" in str(handed.ended("resources", "", "").error)
+    assert "did not report its result (resources)" in str(
+        record_end.ended("resources", "", "").error
+    )
 
 
 @given(
@@ -445,7 +447,7 @@ def test_a_word_comes_back_as_it_was_and_has_nothing_that_systemd_would_expand(w
 def begun(tmp_path: Path, command: Command) -> tuple[str, Path]:
     """What a command writes that `begin` becomes, and what is left of the file it was in."""
     place = tmp_path / "command"
-    place.write_bytes(handed.plain(command))
+    place.write_bytes(transient.plain(command))
     argv = [sys.executable, "-I", "-S", begin.__file__, transient._encoded(str(place))]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return done.stdout.decode(), place
@@ -456,7 +458,7 @@ def test_a_command_begins_in_its_own_environment_and_its_file_is_emptied(tmp_pat
     out, place = begun(tmp_path, Command(("/usr/bin/env", "-0"), env, "/"))
     assert sorted(out.split("\0")[:-1]) == ["A=hunter2", "LD_LIBRARY_PATH=/x"]
     assert place.read_bytes() == b""
-    assert handed.begun(b"") is None
+    assert record_end.begun(b"") is None
 
 
 @pytest.mark.parametrize(
@@ -471,16 +473,18 @@ def test_a_command_begins_in_its_own_environment_and_its_file_is_emptied(tmp_pat
 def test_a_command_that_cannot_begin_says_why_as_it_would_inline(tmp_path, command, code, words):
     _, place = begun(tmp_path, command)
     left = place.read_bytes()
-    outcome = handed.begun(left)
+    outcome = record_end.begun(left)
     assert outcome is not None
     assert outcome.exit_code == code
     assert f"could not start: {words}" in str(outcome.error)
 
 
 def test_a_command_that_systemd_never_began_could_not_start():
-    secret = handed.plain(Command(("true",), {}, "/"))
-    assert handed.begun(secret) == Outcome(error="could not start: systemd could not execute it")
-    assert "damaged" in str(handed.begun(b"what").error)
+    secret = transient.plain(Command(("true",), {}, "/"))
+    assert record_end.begun(secret) == Outcome(
+        error="could not start: systemd could not execute it"
+    )
+    assert "damaged" in str(record_end.begun(b"what").error)
 
 
 def test_the_carrier_is_never_guessed_and_not_used_with_a_clock_in_the_hand_of_a_test(runner, home):

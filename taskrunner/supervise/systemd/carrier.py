@@ -1,13 +1,12 @@
-"""Choice of the process that carries runs: this one, or systemd, in a unit of its own for each run.
+"""Choice of the carrier: runs are carried by the process that starts them, or by systemd, each in its own unit.
 
     transient    a run becomes a unit of systemd
     begin        the first thing that the unit executes: it becomes the command
     end          the last thing: it has the end of the run recorded
-    record       what `end` does, with all of taskrunner at hand
+    record_end   records the end, called by `end`, with all of taskrunner at hand
     journal      a line for each change of a run in the journal of systemd
 
-This is the door to it, and light: nothing of it is imported where the tick runs the tasks itself. It must not know how a
-supervisor works.
+It imports nothing of these where the process itself carries its runs. It must not know how a supervisor works.
 """
 
 import os

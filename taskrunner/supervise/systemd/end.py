@@ -25,10 +25,10 @@ def end(folder: str, unit: str, run_id: str, *words: str) -> int:
     cut = words.index("--")
     os.environ.update(dict(word.split("=", 1) for word in words[:cut]))
     sys.path += [each for each in words[cut + 1 :] if each not in sys.path]
-    from taskrunner.supervise.systemd import record
+    from taskrunner.supervise.systemd import record_end
 
     told = (os.environ.get(name, "") for name in TOLD)
-    return record.main(folder, unit, int(run_id), *told)
+    return record_end.main(folder, unit, int(run_id), *told)
 
 
 def _ask_for_time(place: str) -> None:

@@ -4,11 +4,13 @@ The unit's main process is the command (by way of `begin`); `RuntimeMaxSec` is i
 stopped, its standard output our file. After it `end` records how it ended. It must not know how that is done.
 """
 
+import marshal
 import os
 import string
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from taskrunner import clock
 from taskrunner.home import config, lock, paths, program
@@ -17,8 +19,9 @@ from taskrunner.model.values import Command, Run
 from taskrunner.notify import log_lines
 from taskrunner.processes import output, programs, systemctl
 from taskrunner.processes.output import Slot
+from taskrunner.processes.spawn import LIMITS, as_user, bounds
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise.systemd import handed, journal
+from taskrunner.supervise.systemd import journal
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 BEGIN, END = (os.path.join(FOLDER, name) for name in ("begin.py", "end.py"))
@@ -50,7 +53,7 @@ class Transient:
     def start(self, unit: str, run: Run, command: Command, slot: Slot) -> str | None:
         """Hand a run to systemd; return why it is refused, None when it is not. Raises LookupError for no such user."""
         place = self.here.supervisor(unit)
-        _write_private(place, handed.plain(command))
+        _write_private(place, plain(command))
         begin = (sys.executable, "-I", "-S", *UTF8, BEGIN, _encoded(place))
         properties = self._properties(unit, run, command, slot)
         refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
@@ -118,6 +121,25 @@ def _run_unit(
     if said is None:
         return "systemd-run is not installed"
     return None if said.code == 0 else said.err or f"systemd-run ended with exit code {said.code}"
+
+
+def plain(command: Command) -> bytes:
+    """Return a command as the bytes that `begin` reads; raises LookupError for an unknown user."""
+    become = as_user(command.user)
+    limits = [(LIMITS[name][1], *bounds(name, value)) for name, value in command.limit.items()]
+    values: dict[str, Any] = {
+        "argv": (*command.argv,),
+        "env": {name: str(value) for name, value in command.env.items()},
+        "cwd": command.cwd,
+        "stdin": None if command.stdin is None else command.stdin.encode(),
+        "umask": command.umask,
+        "become": (become["user"], become["group"], tuple(become["extra_groups"]))
+        if become
+        else None,
+        "user": command.user,
+        "limits": tuple(limits),
+    }
+    return marshal.dumps(values)
 
 
 def _bounds(command: Command) -> Iterator[str]:

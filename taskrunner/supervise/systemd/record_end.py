@@ -1,39 +1,44 @@
 """The end of a run that systemd carried: recorded by the same steps as that of a child of ours.
 
-Whoever records an outcome then starts what is pending, so this is a supervisor, for a moment, known by the name of
-the unit. What the store does not take goes to the spool. It must not know how the unit was made.
+Recording an outcome may let pending runs start, so this is a supervisor for a moment, known by the name of the unit.
+An end that the database refuses goes to the spool. It must not know how the unit was made.
 """
 
+import marshal
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from taskrunner import clock
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.home import paths
 from taskrunner.home.config import Config
-from taskrunner.model.values import Outcome, State
+from taskrunner.model.record import like, record
+from taskrunner.model.values import Command, Outcome, State
 from taskrunner.notify import metrics
 from taskrunner.processes import alive, bounded_output, output, systemctl
 from taskrunner.processes.output import Slot
+from taskrunner.processes.programs import NOT_EXECUTABLE
+from taskrunner.processes.spawn import not_started
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import MISSING, Store
 from taskrunner.supervise import spool
 from taskrunner.supervise.outcomes import Ended, Watched
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
-from taskrunner.supervise.systemd import handed, journal
+from taskrunner.supervise.systemd import journal
 from taskrunner.supervise.systemd.transient import Transient
 
 KILLED = 9  # SIGKILL
+TIMEOUT = "timeout"  # SERVICE_RESULT of a unit that ran longer than RuntimeMaxSec
 FOR_MEMORY = "the kernel killed it for its memory"
 
 
-@dataclass(frozen=True)
-class Told:
-    """The report of systemd on the end of a run; `closing_down` says that the machine shuts down."""
+@record
+class UnitEnd:
+    """End of a run as systemd reports it; `closing_down` when the whole machine goes down."""
 
     run_id: int
     unit: str
@@ -46,7 +51,7 @@ class Told:
 def main(folder: str, unit: str, run_id: int, result: str, code: str, status: str) -> int:
     """Record how a run ended, from what systemd says of its unit; what goes wrong stands in the journal."""
     try:
-        end = _told(folder, unit, run_id, handed.ended(result, code, status))
+        end = _gather(folder, unit, run_id, ended(result, code, status))
         _record(folder, end)
     except Exception as exc:  # noqa: BLE001  nobody else would hear of it; the next tick finds the run lost
         journal.complain(
@@ -57,21 +62,21 @@ def main(folder: str, unit: str, run_id: int, result: str, code: str, status: st
     return 0
 
 
-def _told(folder: str, unit: str, run_id: int, outcome: Outcome) -> Told:
-    """Put together what there is to know; we were started as soon as all of the command had ended."""
+def _gather(folder: str, unit: str, run_id: int, outcome: Outcome) -> UnitEnd:
+    """Put together the end of a run; we were started as soon as all processes of the command had ended."""
     at = clock.now() - timedelta(seconds=alive.age(os.getpid()) or 0)
     with open(
         paths.path(folder, paths.SUPERVISORS, unit), "rb"
     ) as file:  # what `begin` has left of it
-        fault = handed.begun(file.read())
+        fault = begun(file.read())
     stopped, closing_down = _stop_asked(unit)
     if fault is not None:
         outcome = fault
     elif stopped:
-        outcome = replace(outcome, stopped=True, timed_out=False)
+        outcome = like(outcome, stopped=True, timed_out=False)
     killed = outcome.signal == KILLED or outcome.exit_code == 128 + KILLED  # from a shell
     note = FOR_MEMORY if killed and _out_of_memory() else None
-    return Told(run_id, unit, outcome, at, note, closing_down)
+    return UnitEnd(run_id, unit, outcome, at, note, closing_down)
 
 
 def _stop_asked(unit: str) -> tuple[bool, bool]:
@@ -107,7 +112,7 @@ def _lines(place: str) -> list[str]:
         return []
 
 
-def _record(folder: str, end: Told) -> None:
+def _record(folder: str, end: UnitEnd) -> None:
     """Record an end and start what comes next; a store that cannot even be read has it later, from the spool."""
     try:
         here = open_home.open_home(folder)
@@ -129,7 +134,7 @@ def _record(folder: str, end: Told) -> None:
             raise
 
 
-def _still_ours(here: OpenHome, end: Told) -> Watched | None:
+def _still_ours(here: OpenHome, end: UnitEnd) -> Watched | None:
     """Return the run that has ended, with its output; None when its end is known already."""
     try:
         run, process = here.store.runs.get(end.run_id), here.store.processes.of(end.run_id)
@@ -158,16 +163,56 @@ def _slot(here: OpenHome, name: str) -> Slot:
 
 
 @contextmanager
-def _supervisor(here: OpenHome, end: Told) -> Iterator[Supervisor]:
+def _supervisor(here: OpenHome, end: UnitEnd) -> Iterator[Supervisor]:
     carried = Transient(here, falls_back=False)  # we are about to end
     with open_supervisor(here, name=end.unit, carrier=carried) as ours:
         ours.closing = end.closing_down  # pending runs wait until the machine is up again
         yield ours
 
 
-def _see_through(ours: Supervisor, watched: Watched, end: Told) -> None:
+def _see_through(ours: Supervisor, watched: Watched, end: UnitEnd) -> None:
     ours.take_end(watched, end.outcome, _not_before(watched.run.started, end.at), end.note)
     for _ in ours.rounds(hand_on=True):  # more than one where a run could not be started
         pass
     for run in ours.finished:
         journal.tell(ours.here, run)
+
+
+# ---- the words of systemd, and of `begin`
+
+
+def begun(data: bytes) -> Outcome | None:
+    """Return why a command did not start, by the content of its file after `begin`; None when it started."""
+    if not data:
+        return None
+    try:
+        left = marshal.loads(data)  # noqa: S302  a private file that we have written
+        if "error" not in left:
+            return Outcome(error="could not start: systemd could not execute it")
+        given = Command(left["argv"], {"PATH": left["path"]}, left["cwd"], user=left["user"])
+        number, place = left["error"]
+    except (EOFError, ValueError, TypeError, KeyError):
+        return Outcome(error="could not start: the data handed to systemd is damaged")
+    if number is None:
+        sentence = f"could not start: its limits or its user {given.user!r} could not be set as they should be"
+        return Outcome(NOT_EXECUTABLE, error=sentence)
+    return not_started(given, OSError(number, os.strerror(number), place))
+
+
+def ended(result: str, code: str, status: str) -> Outcome:
+    """Return how a command ended by SERVICE_RESULT, EXIT_CODE and EXIT_STATUS (systemd.exec(5))."""
+    timed_out = result == TIMEOUT
+    if code == "exited" and status.isdigit():
+        return Outcome(exit_code=int(status), timed_out=timed_out)
+    if code in ("killed", "dumped"):
+        return Outcome(signal=_signal_number(status), timed_out=timed_out)
+    return Outcome(error=f"systemd did not report its result ({result or 'no result'})")
+
+
+def _signal_number(name: str) -> int | None:
+    """Return the number of a signal by its name without SIG, also of the real-time ones (kill(1))."""
+    base, _, more = name.partition("+")
+    try:
+        return int(base) if base.isdigit() else signal.Signals[f"SIG{base}"] + int(more or 0)
+    except (KeyError, ValueError):
+        return None

@@ -142,7 +142,11 @@ def write(block: bytes, *, last: bool = False) -> None:
         if sys.stdout.isatty():
             text = on_screen(_signs().decode(block, final=last))
             block = text.encode(sys.stdout.encoding, "backslashreplace")
-        sys.stdout.buffer.write(block)
+        left = memoryview(block)
+        while (
+            left
+        ):  # unbuffered (PYTHONUNBUFFERED), a write that a signal interrupts takes a part only
+            left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
 
 

@@ -368,7 +368,11 @@ def test_an_expression_that_python_knows_no_more_is_a_failure_with_a_reason(door
 # ---- who reads along
 
 
-def test_a_reader_that_pauses_keeps_no_timeout_from_being_obeyed(door, home):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_pauses_keeps_no_timeout_from_being_obeyed(
+    door, home, monkeypatch, unbuffered
+):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     add(door, "seq 100000; exec sleep 300", timeout="1s")
     with start(home, "run", "x", text=False, stderr=subprocess.DEVNULL) as process:
         run = wait_for(lambda: door.history(state="timed_out"))[0]

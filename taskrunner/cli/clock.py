@@ -20,6 +20,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.cli.interleaved import Interleaved
 from taskrunner.cli.watch import watch, with_watch
+from taskrunner.decide import policy
 from taskrunner.errors import InputError
 from taskrunner.home import paths
 from taskrunner.model.values import Severity
@@ -266,7 +267,7 @@ def _hold(args: Any) -> int:
         before = runner.held()
         hold = runner.hold(args.length, reason=args.reason)
         if not args.quiet:
-            until = "" if hold.until is None else f" until {documents.instant(hold.until)}"
+            until = "" if hold.until is None else f" until {policy.words(hold.until)}"
             instead = "" if before is None else f", replacing the pause by {before.by}"
             say(f"scheduled runs are paused{until}{instead}: `taskrunner resume` ends the pause")
     return 0

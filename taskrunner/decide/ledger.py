@@ -16,6 +16,7 @@ from taskrunner.model.record import names_of, record
 from taskrunner.model.values import Change, Event, Gap, Hold, Task
 from taskrunner.schedule import durations
 
+RESUME = "`taskrunner resume`"  # what ends a hold without an end of its own
 LONGEST_VALUE = 100  # characters of a value that was changed
 CLOCK_EVENTS = ("gap", "step back")
 HOLD_EVENTS = ("held", "resumed")
@@ -62,17 +63,15 @@ def moved(what: str, until: datetime, instead: datetime) -> str:
 def held(hold: Hold) -> Event:
     """Return the event of a hold."""
     why = "" if hold.reason is None else f": {hold.reason}"
-    return Event(hold.since, "held", hold.by, text=f"until {_end(hold)}{why}")
+    until = RESUME if hold.until is None else clock.iso(hold.until)
+    return Event(hold.since, "held", hold.by, text=f"until {until}{why}")
 
 
 def sentence(hold: Hold) -> str:
     """Return what holds the store, as a sentence."""
     why = "" if hold.reason is None else f" ({hold.reason})"
-    return f"scheduled runs are paused since {clock.iso(hold.since)} until {_end(hold)}, by {hold.by}{why}"
-
-
-def _end(hold: Hold) -> str:
-    return "`taskrunner resume`" if hold.until is None else clock.iso(hold.until)
+    until = RESUME if hold.until is None else words(hold.until)
+    return f"scheduled runs are paused since {words(hold.since)} until {until}, by {hold.by}{why}"
 
 
 def difference(old: Task, new: Task) -> str:

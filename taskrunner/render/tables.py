@@ -186,7 +186,7 @@ def run_page(page: Page, run: Run, traces: Mapping[int, Trace]) -> str:
         ("cpu", None if run.cpu_seconds is None else length(timedelta(seconds=run.cpu_seconds))),
         ("peak memory", None if run.peak_memory is None else about(run.peak_memory)),
         ("output", None if run.output_size is None else about(run.output_size)),
-        ("why", _why(run, traces)),
+        ("why", _why(page, run, traces)),
     ]
     told = [(name, value) for name, value in lines if value is not None]
     width = max(len(name) for name, _ in told)
@@ -218,7 +218,7 @@ def runs_table(page: Page, runs: Sequence[Run], traces: Mapping[int, Trace] = NO
             Column("state", [page.state(run.state) for run in runs]),
             Column("late", [_human(run.late) for run in runs], rank=1),
             Column("took", [_took(page, run) for run in runs]),
-            Column("why", [_why(run, traces) for run in runs]),
+            Column("why", [_why(page, run, traces) for run in runs]),
         ]
     )
 
@@ -229,8 +229,9 @@ def _took(page: Page, run: Run) -> str:
     return "-" if run.duration is None else durations.human(run.duration)
 
 
-def _why(run: Run, traces: Mapping[int, Trace]) -> str:
-    told = [each for each in (run.reason, *_traced(traces.get(run.id))) if each]
+def _why(page: Page, run: Run, traces: Mapping[int, Trace]) -> str:
+    reason = None if run.reason is None else page.local(run.reason)
+    told = [each for each in (reason, *_traced(traces.get(run.id))) if each]
     return f"{'; '.join(told)}{_stands_for(run)}".strip() or "-"
 
 
@@ -293,7 +294,7 @@ def status_page(
         if status.last_tick is None
         else f"{page.distance(status.last_tick)}, called by {visible(status.clock or '?')}"
     )
-    held = [] if status.held is None else [status.held]
+    held = [] if status.held is None else [page.local(status.held)]
     parts = [page.beside_title("held       ", visible(each)) for each in held]
     parts.append(f"last tick  {beat}")
     inner, known = page.narrower(len(INDENT)), [] if ended is None else [("ended", ended)]
@@ -323,7 +324,7 @@ def _failing_table(page: Page, status: Status, traces: Mapping[int, Trace]) -> s
             Column(
                 f"last run ({page.tz})", [page.time(task.last_run) for task, _ in found], rank=1
             ),
-            Column("why", ["-" if run is None else _why(run, traces) for _, run in found]),
+            Column("why", ["-" if run is None else _why(page, run, traces) for _, run in found]),
         ]
     )
 

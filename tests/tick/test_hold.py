@@ -100,7 +100,7 @@ def test_status_says_that_the_store_is_held(runner, store):
     assert runner.status().held is None
     who = runner.hold("1h", reason="the database moves").by
     said = (
-        "scheduled runs are paused since 2026-11-20T12:00:00Z until 2026-11-20T13:00:00Z, "
+        "scheduled runs are paused since 2026-11-20 12:00:00 UTC until 2026-11-20 13:00:00 UTC, "
         f"by {who} (the database moves)"
     )
     assert runner.status().held == said

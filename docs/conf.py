@@ -27,7 +27,7 @@ include_patterns = [
     "SECURITY.md",
     "tests/benchmarks/README.md",
 ]
-exclude_patterns = [".*", "build", "dist", "taskrunner"]
+exclude_patterns = [".*", "build", "dist", "tests/[!b]*", "taskrunner"]
 
 extensions = ["myst_parser"]
 myst_heading_anchors = 6  # the anchors that GitHub gives
@@ -37,7 +37,7 @@ suppress_warnings = ["misc.highlighting_failure"]
 # SVGs, styles and scripts come with the theme; neither it nor we ask anybody for anything.
 html_theme = "furo"
 html_title = f"taskrunner {VERSION}"
-html_extra_path = ["_site"]  # the front door: index.html leads to docs/
+html_extra_path = ["_site"]  # index.html leads to docs/
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_favicon = "_static/icon.svg"

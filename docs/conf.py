@@ -27,7 +27,7 @@ include_patterns = [
     "SECURITY.md",
     "tests/benchmarks/README.md",
 ]
-exclude_patterns = [".*", "build", "dist", "tests/[!b]*", "taskrunner"]
+exclude_patterns = [".*", "build", "dist", "taskrunner"]
 
 extensions = ["myst_parser"]
 myst_heading_anchors = 6  # the anchors that GitHub gives

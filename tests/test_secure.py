@@ -20,7 +20,7 @@ from taskrunner.home import paths as home_room, trust
 from taskrunner.model.values import Command
 from taskrunner.processes import rights
 from taskrunner.supervise import command
-from taskrunner.supervise.systemd import begin, handed
+from taskrunner.supervise.systemd import begin, record_end, transient
 from tests.samples import ROOT, call, program, start
 
 ROOTS = os.geteuid() == 0
@@ -349,11 +349,11 @@ def test_rights_are_those_of_one_thread_for_one_block(astray):
 @needs_root
 def test_a_unit_s_directory_is_entered_as_the_task_s_user(astray, tmp_path):
     given = Command(("cat", "secret"), {"PATH": "/usr/bin:/bin"}, str(astray), user="games")
-    (tmp_path / "given").write_bytes(handed.plain(given))
+    (tmp_path / "given").write_bytes(transient.plain(given))
     words = [sys.executable, "-I", "-S", begin.__file__, str(tmp_path / "given")]
     done = subprocess.run(words, capture_output=True)
     assert (done.stdout, done.returncode) == (b"", begin.NOT_STARTED)
-    why = handed.begun((tmp_path / "given").read_bytes())
+    why = record_end.begun((tmp_path / "given").read_bytes())
     assert why.error == f"could not start: the directory '{astray}': Permission denied"
 
 
@@ -411,8 +411,9 @@ def test_a_task_has_three_descriptors_and_nothing_of_ours(home, tmp_path):
         process.communicate()
     os.close(leak)
     with TaskRunner(home) as door:
-        said = door.output(door.history("a")[0]).decode()
-    assert "TASKRUNNER_RUN=2" in said
+        run = door.history("a")[0]
+        said = door.output(run).decode()
+    assert f"TASKRUNNER_RUN={run.id}\n" in said
     assert "taskrunner.db" not in said and SECRET not in said and "leaked" not in said
     assert "TASKRUNNER_HOME" not in said and "PYTHONPATH" not in said
     links = [line for line in said.split("\n\n")[1].splitlines() if line.startswith("/")]

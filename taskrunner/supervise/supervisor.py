@@ -34,6 +34,7 @@ WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
 MOMENT = 0.005  # seconds that many a command needs from start to end: it need not be noted
 SOON = 0.05  # seconds after which a child is noted although others end all the time
+MANY = 100  # starts, after which ends are taken before the next
 RETRY = 1.0  # seconds between two tries of a store that takes nothing
 LEAVE = 10.0  # seconds of that after which what is in the spool is left to the next tick
 QUIET = 0.2  # seconds in which nothing has to happen before we import what we may need later
@@ -311,9 +312,11 @@ class Supervisor:
 
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
         """Start the processes of runs that were made running."""
-        for each in batch:
+        for number, each in enumerate(batch, 1):
             run = each.run
             self.watched[run.id] = each
+            if number % MANY == 0:
+                self._look()  # so that the first ones are not taken to run until the last one has started
             try:
                 log_lines.started(self.here, run, now)
                 resolved = command.resolve(each.task, run, self.here.config, now)

@@ -65,9 +65,13 @@ class Page:
         self.colour = colour
         self._zone = zones.zone(tz)
 
+    def placed(self, moment: datetime) -> datetime:
+        """Return an instant by the clocks of the page's zone."""
+        return moment.astimezone(self._zone)
+
     def time(self, moment: datetime | None) -> str:
-        """Return an instant in the page's zone."""
-        return "-" if moment is None else f"{moment.astimezone(self._zone):%Y-%m-%d %H:%M:%S}"
+        """Return an instant in the page's zone, as text."""
+        return "-" if moment is None else f"{self.placed(moment):%Y-%m-%d %H:%M:%S}"
 
     def local(self, text: str) -> str:
         """Return a sentence with its instants, which are in UTC, in the page's zone."""

@@ -19,7 +19,7 @@ from taskrunner.render.spelling import (
     standing,
     when,
 )
-from taskrunner.schedule import durations
+from taskrunner.schedule import durations, zones
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import (
@@ -251,17 +251,30 @@ def _stands_for(run: Run) -> str:
 
 
 def upcoming_table(page: Page, items: Sequence[Upcoming]) -> str:
-    """Return slots to come as a table, each in the zone of its task."""
+    """Return slots to come as a table: in the zone of their tasks when that is one, else in the page's."""
     named = any(item.task is not None for item in items)
     tasks = [Column("task", [item.task or "-" for item in items], least=12)]
+    zone, moments = _in_one_zone(page, items)
+    # The abbreviation tells the two hours of an autumn night apart.
+    changes = len({moment.utcoffset() for moment in moments}) > 1
+    form = "%a %Y-%m-%d %H:%M:%S %Z" if changes else "%a %Y-%m-%d %H:%M:%S"
     return page.columns(
         [
             *(tasks if named else []),
-            Column("slot", [f"{item.local:%a %Y-%m-%d %H:%M:%S %Z}" for item in items]),
+            Column(f"slot ({zone})", [f"{moment:{form}}" for moment in moments]),
             Column("when", [page.distance(item.slot) for item in items]),
             Column("", [item.note or "" for item in items]),
         ]
     )
+
+
+def _in_one_zone(page: Page, items: Sequence[Upcoming]) -> tuple[str, list[datetime]]:
+    """Return the zone of a table of slots by its name, and their instants in it."""
+    zones_of_items = {getattr(item.local.tzinfo, "key", None) for item in items}
+    (zone, *others) = zones_of_items or {None}
+    if zone is None or others:
+        return page.tz, [page.placed(item.slot) for item in items]
+    return zones.told(zone), [item.local for item in items]
 
 
 def decisions_table(page: Page, decisions: Sequence[Decision]) -> str:

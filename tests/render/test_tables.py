@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -369,12 +369,34 @@ def test_slots_to_come_are_shown_in_their_own_zone():
     local = NOON.astimezone(Page("Asia/Kolkata", NOON)._zone)
     by_hand, named = Upcoming(None, NOON, local), Upcoming("x", NOON, local, "odd")
     assert tables.upcoming_table(PLAIN, [by_hand]).split("\n") == [
-        "slot                         when",
-        "Fri 2026-11-20 17:30:00 IST  in 0s",
+        "slot (Asia/Kolkata)      when",
+        "Fri 2026-11-20 17:30:00  in 0s",
     ]
     assert tables.upcoming_table(PLAIN, [named]).split("\n")[1] == (
-        "x     Fri 2026-11-20 17:30:00 IST  in 0s  odd"
+        "x     Fri 2026-11-20 17:30:00  in 0s  odd"
     )
+
+
+def test_slots_of_several_zones_are_shown_in_the_zone_of_the_page():
+    items = [
+        Upcoming(name, NOON, NOON.astimezone(Page(zone, NOON)._zone))
+        for name, zone in (("x", "Asia/Kolkata"), ("y", "Europe/Berlin"))
+    ]
+    assert tables.upcoming_table(PLAIN, items).split("\n") == [
+        f"task  slot ({PLAIN.tz})               when",
+        "x     Fri 2026-11-20 12:00:00  in 0s",
+        "y     Fri 2026-11-20 12:00:00  in 0s",
+    ]
+
+
+def test_slots_on_both_sides_of_a_clock_change_name_their_time():
+    page = Page("Europe/Berlin", NOON)
+    night = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    items = [Upcoming(None, at, page.placed(at)) for at in (night, night + timedelta(hours=1))]
+    heading, first, second = tables.upcoming_table(page, items).split("\n")
+    assert heading.startswith("slot (Europe/Berlin)")
+    assert first.startswith("Sun 2026-10-25 02:30:00 CEST")
+    assert second.startswith("Sun 2026-10-25 02:30:00 CET ")
 
 
 def decision(action, count=1):

@@ -54,13 +54,13 @@ def length(value: timedelta | None) -> str:
 
 
 def when(task: Task) -> str:
-    """Return the schedule of a task as it was given."""
+    """Return the schedule of a task as it was given, an instant as all others are spelled."""
+    if task.kind is Kind.CRON:
+        return task.schedule
+    if task.kind is Kind.AT:
+        return f"at {task.schedule.replace('T', ' ').replace('+00:00', ' UTC')}"
     delay = " from finish" if task.from_finish else ""
-    return (
-        f"{task.kind} {task.schedule}{delay}".strip()
-        if task.kind is not Kind.CRON
-        else task.schedule
-    )
+    return f"{task.kind} {task.schedule}{delay}".strip()
 
 
 def standing(task: Task) -> str:

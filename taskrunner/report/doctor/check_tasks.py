@@ -104,7 +104,9 @@ def _parked(snapshot: Snapshot) -> Iterator[Finding]:
         late = task.enabled and task.next is not None and task.next > snapshot.now + clock.STEP_BACK
         if late and (text := _never_was(task, snapshot.now)):
             what = f"{task.name} waits until {clock.iso(task.next or snapshot.now)}: {text}"
-            yield warning(what, f"`taskrunner set {task.name} --{task.kind} ...` sets it again")
+            name = shlex.quote(task.name)
+            cure = f"`taskrunner show {name}` shows it; set it again with the time that is meant"
+            yield warning(what, cure)
 
 
 def _never_was(task: Task, now: datetime) -> str | None:

@@ -24,7 +24,7 @@ EVERY_VERB = (
     "api api.clock api.base api.files api.upkeep api.notices api.runs api.task_runner api.tasks "
     "render render.documents render.page render.spelling render.tables cli cli.common cli.main "
 )
-OWN = {"list": "cli.tasks", "history": "cli.runs cli.watch render.graph"}
+OWN = {"list": "cli.tasks", "history": "cli.runs cli.watch render.graph render.statistics"}
 # What a tick that has something to do needs no more than an idle one.
 NEVER_IN_A_TICK = {
     *("argparse", "croniter", "dateutil", "difflib", "logging", "tomllib"),

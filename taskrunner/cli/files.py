@@ -17,7 +17,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.cli.progress import Progress
 from taskrunner.decide.policy import words
-from taskrunner.render import documents, spelling, tables
+from taskrunner.render import documents, spelling, statistics
 
 
 def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def _prune(args: Any) -> int:
     with door(args) as runner, Progress() as progress:
         pruned = runner.prune(dry_run=args.dry_run, progress=progress)
-    out(documents.pruned_document(pruned) if args.json else tables.pruned_sentence(pruned))
+    out(documents.pruned_document(pruned) if args.json else statistics.pruned_sentence(pruned))
     if pruned.refused is None:
         return errors.EXIT_DONE
     say(pruned.refused)

@@ -23,7 +23,7 @@ from taskrunner.cli.common import (
 from taskrunner.cli.watch import watch, with_watch
 from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTask
 from taskrunner.model.values import Run, State, Trigger
-from taskrunner.render import documents, graph, tables
+from taskrunner.render import documents, graph, statistics, tables
 from taskrunner.render.page import Page
 from taskrunner.report_error import to_stderr
 
@@ -338,7 +338,7 @@ def _stats(args: Any) -> int:
         if args.json:
             out(documents.stats_document(stats))
         elif stats.tasks:
-            out(tables.stats_table(page(args), stats))
+            out(statistics.stats_table(page(args), stats))
         else:
             say("there are no tasks yet: taskrunner add NAME --every 1d -- COMMAND")
     return 0

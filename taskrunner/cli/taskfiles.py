@@ -10,7 +10,7 @@ from taskrunner.cli.common import Declare, Verbs, declare, door, out, out_text, 
 from taskrunner.cli.progress import Progress
 from taskrunner.errors import StateError, shown
 from taskrunner.model.answers import Plan
-from taskrunner.render import documents, spelling, tables
+from taskrunner.render import documents, plans, spelling
 from taskrunner.tasks import exchange
 from taskrunner.tasks.exchange import STDIN
 
@@ -75,8 +75,8 @@ def _tell(args: Any, plan: Plan) -> None:
         each for each in plan.tasks if args.verbose or plan.dry_run or each.action != "keep"
     ]
     if shown_ones:
-        out(tables.plan_table(page(args), shown_ones))
-    say(tables.plan_sentence(plan))
+        out(plans.plan_table(page(args), shown_ones))
+    say(plans.plan_sentence(plan))
 
 
 def _advise(runner: Any, plan: Plan) -> None:
@@ -201,9 +201,9 @@ def _import(args: Any) -> int:
         if args.json:
             out(documents.import_document(found))
         elif found.lines:
-            out(tables.import_table(page(args), found.lines))
+            out(plans.import_table(page(args), found.lines))
         if not args.json:
-            say(tables.import_sentence(found))
+            say(plans.import_sentence(found))
         for sentence in found.told:
             say(sentence)
     return errors.EXIT_FAILED if found.nothing else errors.EXIT_DONE

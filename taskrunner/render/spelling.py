@@ -108,3 +108,8 @@ def about(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.3g} {unit}"
     return f"{count} bytes"
+
+
+def human(seconds: float | None) -> str:
+    """Return a length of time in words, - when it is unknown."""
+    return "-" if seconds is None else durations.human(seconds)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
-from math import floor
 from typing import TYPE_CHECKING
 
-from taskrunner.model.record import like
-from taskrunner.model.values import Decision, Gap, Pruned, Run, Severity, State, Task
+from taskrunner.model.values import Decision, Gap, Run, Severity, State, Task
 from taskrunner.render.page import Column, Page, beside, cut, visible
 from taskrunner.render.spelling import (
     about,
     command_line,
+    human,
     length,
-    many,
     standing,
     when,
 )
@@ -26,31 +24,16 @@ if TYPE_CHECKING:
         Checkup,
         Explained,
         Explanation,
-        Figures,
         Finding,
-        Import,
-        ImportedLine,
-        Plan,
-        Planned,
-        Stats,
         Status,
         Trace,
         Upcoming,
     )
-
-ACTIONS = {"add": "added", "change": "changed", "remove": "removed", "keep": "unchanged"}
 INDENT = "  "  # of a table inside a page
 NO_TRACES: Mapping[int, Trace] = {}
 NOT_PENDING: Mapping[int, datetime] = {}
 LONGEST_LINE = 200  # columns of the last line of an output
 SENTENCES = ("schedule", "next", "last run", "last success", "description", "problem")
-IMPORTED = {
-    "add": "added",
-    "change": "changed",
-    "remove": "removed",
-    "keep": "known",
-    "leave": "left alone",
-}
 
 
 def checkup_page(found: Checkup, width: int | None = None) -> str:
@@ -216,7 +199,7 @@ def runs_table(page: Page, runs: Sequence[Run], traces: Mapping[int, Trace] = NO
             ),
             Column("", [page.ago(run.slot) for run in runs], rank=3, screen=True),
             Column("state", [page.state(run.state) for run in runs]),
-            Column("late", [_human(run.late) for run in runs], rank=1),
+            Column("late", [human(run.late) for run in runs], rank=1),
             Column("took", [_took(page, run) for run in runs]),
             Column("why", [_why(page, run, traces) for run in runs]),
         ]
@@ -391,98 +374,3 @@ def _explained(
     trace = None if last.run is None else traces.get(last.run)
     why = "; ".join([page.local(last.reason), *_traced(trace)])
     return page.time(last.slot), page.state(last.state), run, why + many
-
-
-def stats_table(page: Page, stats: Stats) -> str:
-    """Return figures as a table, with all tasks together below when there are several."""
-    all_of = [*stats.tasks, *([like(stats.total, task="all")] if len(stats.tasks) > 1 else [])]
-    names = [f"{each.task}{' (removed)' if each.removed else ''}" for each in all_of]
-    return page.columns(
-        [
-            Column("task", names, least=12),
-            Column("runs", [str(each.runs) for each in all_of]),
-            Column("ok", [_rate(each.success_rate) for each in all_of]),
-            Column("streak", [f"{each.streak:+d}" if each.streak else "-" for each in all_of]),
-            Column("median", [_human(each.duration_median) for each in all_of], rank=1),
-            Column("p95", [_human(each.duration_p95) for each in all_of], rank=3),
-            Column("last", [_human(each.duration_last) for each in all_of], rank=4),
-            Column("late", [_human(each.late_median) for each in all_of], rank=2),
-            Column("last success", [page.ago(each.last_success) for each in all_of]),
-            Column("else", [_not_succeeded(each) for each in all_of]),
-        ]
-    )
-
-
-def _rate(share: float | None) -> str:
-    """Return a share in percent, rounded down: 100% means all."""
-    if share is None:
-        return "-"
-    return f"{floor(share * 1000) / 10:g}%"
-
-
-def _human(seconds: float | None) -> str:
-    return "-" if seconds is None else durations.human(seconds)
-
-
-def _not_succeeded(found: Figures) -> str:
-    """Return how many runs ended otherwise, or were not run."""
-    states = ("failed", "timed_out", "lost", "cancelled", "skipped", "missed")
-    counts = [(getattr(found, state), state.replace("_", " ")) for state in states]
-    return ", ".join(f"{count} {state}" for count, state in counts if count) or "-"
-
-
-def pruned_sentence(pruned: Pruned) -> str:
-    """Return what was removed as a sentence."""
-    outputs = f"{many(pruned.outputs, 'output')} ({about(pruned.bytes)})"
-    parts = f"{many(pruned.runs, 'run')}, {outputs} and {many(pruned.events, 'event')}"
-    if pruned.dry_run:
-        return f"{parts} would be removed"
-    return f"{parts} removed, {about(pruned.freed)} of disk freed"
-
-
-def plan_table(page: Page, tasks: Sequence[Planned]) -> str:
-    """Return what becomes of tasks as a table."""
-    return page.columns(
-        [
-            Column("task", [each.task for each in tasks], least=12),
-            Column("", [ACTIONS[each.action] for each in tasks]),
-            Column("what follows", ["; ".join(each.told) for each in tasks]),
-        ]
-    )
-
-
-def import_table(page: Page, lines: Sequence[ImportedLine]) -> str:
-    """Return what became of the lines of a crontab as a table."""
-    return page.columns(
-        [
-            Column("line", [str(each.line) for each in lines]),
-            Column("task", [each.task or "-" for each in lines], least=12),
-            Column("", [IMPORTED[each.action] for each in lines]),
-            Column("schedule", [each.schedule or "-" for each in lines], rank=1),
-            Column("two years", [_proof(each.differing) for each in lines]),
-            Column("command", [each.command for each in lines], rank=2),
-            Column("to know", ["; ".join(each.notes) for each in lines]),
-        ],
-    )
-
-
-def _proof(differing: int | None) -> str:
-    if differing is None:
-        return "-"
-    return f"{many(differing, 'slot')} differ" if differing else "identical"
-
-
-def import_sentence(found: Import) -> str:
-    """Return what became of a crontab as a sentence."""
-    counts = {name: sum(each.action == name for each in found.lines) for name in IMPORTED}
-    told = ", ".join(f"{count} {IMPORTED[name]}" for name, count in counts.items() if count)
-    return f"{found.source}: {told or 'no entries'}{'; nothing is written in a dry run' if found.dry_run else ''}"
-
-
-def plan_sentence(plan: Plan) -> str:
-    """Return what a plan comes to as a sentence."""
-    counts = {name: sum(each.action == name for each in plan.tasks) for name in ACTIONS}
-    told = [f"{count} {ACTIONS[name]}" for name, count in counts.items() if count]
-    if not plan.changes:
-        return f"nothing {'to change' if plan.dry_run else 'changed'}: {told[0] if told else 'no tasks'}"
-    return f"{', '.join(told)}{'; nothing is written in a dry run' if plan.dry_run else ''}"

@@ -27,12 +27,11 @@ from taskrunner.model.answers import (
 from taskrunner.model.values import Action, Change, Decision, Gap, Severity, Span, State, Trigger
 from taskrunner.render import notices
 from taskrunner.render.page import Page, folded, wide
+from taskrunner.render.plans import import_table, plan_table
 from taskrunner.render.tables import (
     checkup_page,
     decisions_table,
     explanation_page,
-    import_table,
-    plan_table,
     runs_table,
     task_page,
     upcoming_table,

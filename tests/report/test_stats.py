@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from taskrunner import Manual, State, Trigger, UnknownTask
 from taskrunner.cli import main
 from taskrunner.model.answers import Figures
-from taskrunner.render import documents, page, tables
+from taskrunner.render import documents, page, statistics
 from taskrunner.report import stats
 from taskrunner.store.figures import Count, Scope
 from taskrunner.store.store import open_store
@@ -322,7 +322,7 @@ def figures(**more):
     ("share", "shown"), [(1.0, "100%"), (0.99999, "99.9%"), (0.5, "50%"), (0.0, "0%"), (None, "-")]
 )
 def test_only_when_all_succeeded_it_is_100_percent(share, shown):
-    table = tables.stats_table(
+    table = statistics.stats_table(
         page.Page("UTC", NOON), stats.Stats(None, None, [figures(success_rate=share)], figures())
     )
     assert table.splitlines()[1].split()[2] == shown
@@ -335,9 +335,9 @@ def test_the_table_fits_a_terminal_of_80_columns():
         late_median=1.5, last_success=NOON - DAY,
     )  # fmt: skip
     told = stats.Stats(None, None, [busy], busy)
-    table = tables.stats_table(page.Page("UTC", NOON, width=80), told)
+    table = statistics.stats_table(page.Page("UTC", NOON, width=80), told)
     assert max(map(len, table.splitlines())) <= 80
-    assert "12 failed, 6 timed out, 7 lost, 8 skipped" in tables.stats_table(
+    assert "12 failed, 6 timed out, 7 lost, 8 skipped" in statistics.stats_table(
         page.Page("UTC", NOON), told
     )
 

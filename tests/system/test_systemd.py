@@ -92,7 +92,7 @@ def test_the_timer_ticks_and_nothing_is_left_after_uninstall(box):
     again = taskrunner(box, home, "install", "systemd", "--dry-run")
     assert "no changes are needed" in again
     said = taskrunner(box, home, "uninstall", "systemd")
-    assert f"{UNITS}/taskrunner.timer.d is yours" in said
+    assert f"{UNITS}/taskrunner.timer.d is your own" in said
     box.run("rm", "-r", f"{UNITS}/taskrunner.timer.d")
     box.run("systemctl", "daemon-reload")
     assert ours(box) == []

@@ -56,7 +56,7 @@ def test_the_log_goes_to_the_real_syslog(box):
         found = entries(box, "SYSLOG_IDENTIFIER=taskrunner", "_TRANSPORT=syslog")
         return [each["MESSAGE"] for each in found]
 
-    box.until(lambda: any("spoken: run 1 failed: exit code 1" in each for each in heard()))
+    box.until(lambda: any("spoken: run 2 failed: exit code 1" in each for each in heard()))
 
 
 def test_a_message_of_a_run_that_systemd_carries_is_sent_by_a_unit_of_its_own(box):

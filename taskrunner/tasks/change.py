@@ -122,7 +122,9 @@ def add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) ->
 
 
 def change(here: OpenHome, old: Task, values: Mapping[str, Any], moment: datetime) -> None:
-    """Write columns of a task that is there."""
+    """Write columns of a task that is there; nothing when there are none to write."""
+    if not values:
+        return
     if "schedule" in values:
         definition.give_up(here, old, moment)
     here.store.tasks.change(old.id, **values)

@@ -487,6 +487,13 @@ def test_replace_is_idempotent_and_keeps_the_place_in_time(runner, clock):
     assert (other.id, other.next) == (first.id, NOON + timedelta(hours=7))
 
 
+def test_two_who_add_the_same_task_at_once_make_one(runner, monkeypatch):
+    first = runner.add("x", ["true"], Manual(), replace=True)
+    find, before = type(runner)._find, iter([None])  # the other one adds it when we have looked
+    monkeypatch.setattr(type(runner), "_find", lambda self, name: next(before, find(self, name)))
+    assert runner.add("x", ["true"], Manual(), replace=True) == first
+
+
 def test_set_changes_what_is_given_and_nothing_else(runner):
     before = runner.add("x", ["true"], Every("3h"), env={"A": "1"})
     after = runner.set("x", timeout="5m", rename="y")

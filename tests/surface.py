@@ -67,8 +67,9 @@ def verbs(home):
 
 
 def options(text):
-    """The options of a help with their values, as they stand there."""
-    return sorted(re.findall(r"^  (-\S.*?)(?:  |$)", text, re.M))
+    """The options of a help with their values; Python 3.13 names the value of `-n N, --limit N` once."""
+    found = re.findall(r"^  (-\S.*?)(?:  |$)", text, re.M)
+    return sorted(re.sub(r"^(-\w) [A-Z]+, --", r"\1, --", each) for each in found)
 
 
 def helps(home):

@@ -262,7 +262,7 @@ def test_the_names_of_a_text_are_ready(launch):
         "datetime(2026, 1, 2).date() == datetime.date(2026, 1, 2)",
         "isinstance(slot, datetime) and isinstance(slot, datetime.datetime) and type(slot) == datetime",
         "not isinstance(date.today(), datetime) and issubclass(datetime.datetime, datetime)",
-        "type(datetime.now()) is datetime.datetime and type(datetime.strptime('1', '%d')) is datetime.datetime",
+        "type(datetime.now()) is datetime.datetime and type(datetime.strptime('2026', '%Y')) is datetime.datetime",
         "datetime.combine(date(2026, 1, 2), datetime.time(3), tzinfo=timezone.utc).hour == 3",
         "repr(datetime(2026, 1, 2)) == 'datetime.datetime(2026, 1, 2, 0, 0)'",
         "datetime.fromisoformat('2026-01-02') == datetime.max.replace(2026, 1, 2, 0, 0, 0, 0)",

@@ -192,6 +192,10 @@ def at(
     moment: datetime, argv: Sequence[str], **options: object
 ) -> subprocess.CompletedProcess[str]:
     """Runs one program as if it were `moment`; its clock goes on from there at the usual speed."""
-    faked = ["faketime", "-f", f"@{moment:%Y-%m-%d %H:%M:%S}", *argv]
+    # faketime names its clock in /dev/shm by its pid. One that was left there by another process
+    # of this number makes it refuse, so it gets a folder of its own.
+    alone = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+    alone += ['mount -t tmpfs tmpfs /dev/shm && exec "$@"', "sh"]
+    faked = [*alone, "faketime", "-f", f"@{moment:%Y-%m-%d %H:%M:%S}", *argv]
     environment = {**os.environ, "TZ": _zone(moment)}
     return subprocess.run(faked, env=environment, text=True, capture_output=True, **options)

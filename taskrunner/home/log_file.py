@@ -6,11 +6,13 @@ the log. It must not know what a run or a store is.
 """
 
 import os
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from taskrunner.errors import HomeRefused
+from taskrunner import clock
+from taskrunner.errors import HomeRefused, StoreBusy, StoreRefused, in_words, origin
 from taskrunner.home import lock, paths, syslog
 from taskrunner.home.syslog import DEBUG, ERROR, INFO, WARNING
 
@@ -27,9 +29,16 @@ Line = tuple[int, datetime, str, dict[str, object]]
 class Log:
     """The log of one process, with the lines that are not written yet; without a folder it takes none."""
 
-    def __init__(self, folder: str | None = None, to: str = "none", level: str = "info") -> None:
-        """Take the home, the target of the lines, and the least urgent level that is logged."""
+    def __init__(
+        self,
+        folder: str | None = None,
+        to: str = "none",
+        level: str = "info",
+        now: Callable[[], datetime] = clock.now,
+    ) -> None:
+        """Take the home, the target of the lines, the least urgent level that is logged, and a clock for faults."""
         self._folder = folder
+        self._now = now
         self._to = to
         self._level = LEVELS[level] if folder is not None and to != "none" else -1
         self._lines: list[Line] = []
@@ -42,6 +51,20 @@ class Log:
         """Hold a line back, and for the journal fields to search by."""
         if self.keeps(level):
             self._lines.append((level, at, text, fields))
+
+    def fault(self, what: str, exc: Exception) -> None:
+        """Log an exception about one run, or one file, that must not stop the others."""
+        self.say(ERROR, self._now(), f"{what}: {in_words(exc)} ({origin(exc)})")
+
+    @contextmanager
+    def apart(self, what: str) -> Iterator[None]:
+        """Log whatever is raised in the block and go on, unless the database cannot be written."""
+        try:
+            yield
+        except (StoreBusy, StoreRefused):
+            raise
+        except Exception as exc:  # noqa: BLE001  the others have to go on
+            self.fault(what, exc)
 
     def mark(self) -> int:
         """Return the number of lines held back, for `forget`."""

@@ -3,15 +3,13 @@
 It only keeps the lines; they are written by whoever commits the change that they report.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 
 from taskrunner import clock
-from taskrunner.errors import StoreBusy, StoreRefused, in_words, origin
+from taskrunner.home.log_file import Log
 from taskrunner.home.syslog import DEBUG, ERROR, INFO, WARNING
 from taskrunner.model.values import Action, Decision, Run, State, Task
-from taskrunner.store.open_home import OpenHome
 
 URGENT = (State.FAILED, State.TIMED_OUT, State.LOST, State.MISSED)
 DECIDED = {
@@ -23,7 +21,7 @@ DECIDED = {
 }
 
 
-def decided(here: OpenHome, decisions: Sequence[Decision], now: datetime, caller: str) -> None:
+def decided(log: Log, decisions: Sequence[Decision], now: datetime, caller: str) -> None:
     """Log the decisions of a tick, and on a line of its own each slot that is not run."""
     counts: dict[Action, int] = {}
     for each in decisions:
@@ -31,13 +29,13 @@ def decided(here: OpenHome, decisions: Sequence[Decision], now: datetime, caller
             counts[each.action] = counts.get(each.action, 0) + 1
             quiet = each.action not in (Action.SKIP, Action.MISS)
             level = DEBUG if quiet else WARNING if each.action is Action.MISS else INFO
-            if not here.log.keeps(level):
+            if not log.keeps(level):
                 continue
             text = f"{each.task}: slot {clock.iso(each.span.slot)} {DECIDED[each.action]}: {each.reason}"
-            here.log.say(level, now, text, TASKRUNNER_TASK=each.task)
+            log.say(level, now, text, TASKRUNNER_TASK=each.task)
     if counts:
         summary = ", ".join(f"{count} {DECIDED[action]}" for action, count in counts.items())
-        here.log.say(INFO, now, f"tick by {caller}: {summary}")
+        log.say(INFO, now, f"tick by {caller}: {summary}")
 
 
 def start_of(run: Run) -> str:
@@ -52,47 +50,29 @@ def end_of(run: Run) -> str:
     return f"{run.task}: run {run.id} {run.state}: {run.reason}{took}"
 
 
-def started(here: OpenHome, run: Run, now: datetime) -> None:
+def started(log: Log, run: Run, now: datetime) -> None:
     """Log the start of a run."""
-    here.log.say(INFO, now, start_of(run), **_fields(run, State.RUNNING))
+    log.say(INFO, now, start_of(run), **_fields(run, State.RUNNING))
 
 
-def ended(here: OpenHome, run: Run) -> None:
+def ended(log: Log, run: Run) -> None:
     """Log the end of a run."""
     if run.finished is None:
         return
     level = WARNING if run.state in URGENT else INFO
-    here.log.say(level, run.finished, end_of(run), **_fields(run, run.state))
+    log.say(level, run.finished, end_of(run), **_fields(run, run.state))
 
 
-def changed(
-    here: OpenHome, task_id: int, what: str, who: str, text: str | None, now: datetime
-) -> None:
+def changed(log: Log, task_id: int, what: str, who: str, text: str | None, now: datetime) -> None:
     """Log a change of a task by a person."""
     more = f": {text}" if text else ""
-    here.log.say(INFO, now, f"task {task_id} {what} by {who}{more}")
+    log.say(INFO, now, f"task {task_id} {what} by {who}{more}")
 
 
-def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
+def put_off(log: Log, task: Task, now: datetime, reason: str) -> None:
     """Log that a task cannot be evaluated."""
     text = f"{task.name}: cannot be evaluated, tried again in an hour: {reason}"
-    here.log.say(ERROR, now, text, TASKRUNNER_TASK=task.name)
-
-
-def fault(here: OpenHome, what: str, exc: Exception) -> None:
-    """Log an exception about one run, or one file, that must not stop the others."""
-    here.log.say(ERROR, here.now(), f"{what}: {in_words(exc)} ({origin(exc)})")
-
-
-@contextmanager
-def apart(here: OpenHome, what: str) -> Iterator[None]:
-    """Log whatever is raised in the block and go on, unless it is the store that cannot be written."""
-    try:
-        yield
-    except (StoreBusy, StoreRefused):
-        raise
-    except Exception as exc:  # noqa: BLE001  the others have to go on
-        fault(here, what, exc)
+    log.say(ERROR, now, text, TASKRUNNER_TASK=task.name)
 
 
 def _fields(run: Run, state: State) -> dict[str, object]:

@@ -72,7 +72,7 @@ def open_home(
         settings,
         clock or wall.now,
         goes_on=clock is None,
-        log=_log(folder, settings),
+        log=_log(folder, settings, clock or wall.now),
     )
 
 
@@ -91,8 +91,8 @@ def task_names(given: str | None) -> list[str]:
         return []
 
 
-def _log(folder: str, settings: Config) -> Log:
-    return Log(folder, settings.log_to, settings.log_level)
+def _log(folder: str, settings: Config, clock: Callable[[], datetime]) -> Log:
+    return Log(folder, settings.log_to, settings.log_level, clock)
 
 
 def read_again(here: OpenHome) -> OpenHome:
@@ -102,4 +102,4 @@ def read_again(here: OpenHome) -> OpenHome:
     if settings.tz:
         config.default_zone(settings)
     here.store.connection.be_durable(settings.synchronous)
-    return like(here, config=settings, log=_log(here.folder, settings))
+    return like(here, config=settings, log=_log(here.folder, settings, here.clock))

@@ -108,9 +108,7 @@ def finish(here: OpenHome, *ends: End, retry: bool = True) -> list[Run]:
 def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) -> list[Run]:
     """Record the end of a run without its output, or at least that it has ended; that failing, leave it as it is."""
     run, reason = end.run, storable(end.reason)
-    log_lines.fault(
-        here, f"{run.task}: the end of run {run.id} could not be recorded as it was", exc
-    )
+    here.log.fault(f"{run.task}: the end of run {run.id} could not be recorded as it was", exc)
     why = f"its output was not kept, as its end could not be recorded with it: {in_words(exc)}"
     bare = End(run, end.state, verdict.with_note(reason, why), end.at, end.outcome)
     why = f"nothing else of its end could be recorded: {in_words(exc)}"
@@ -128,7 +126,7 @@ def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) ->
             raise
         except Exception as again:  # noqa: BLE001  as above
             here.log.forget(mark)
-            log_lines.fault(here, f"{run.task}: the end of run {run.id}, without its output", again)
+            here.log.fault(f"{run.task}: the end of run {run.id}, without its output", again)
     return []
 
 
@@ -136,8 +134,8 @@ def _finish_barely(here: OpenHome, end: End) -> list[Run]:
     """Record that a run has ended, and nothing that follows from it."""
     ended = here.store.runs.finish([end])
     for run in ended:
-        with log_lines.apart(here, f"{run.task}: the end of run {run.id} could not be logged"):
-            log_lines.ended(here, run)
+        with here.log.apart(f"{run.task}: the end of run {run.id} could not be logged"):
+            log_lines.ended(here.log, run)
     return ended
 
 
@@ -146,7 +144,7 @@ def _finish(here: OpenHome, ends: Sequence[End], *, retry: bool) -> list[Run]:
     ended = here.store.runs.finish(ends, [run_id for run_id, at in ready.items() if at is not None])
     concern = here.store.tasks.any_concerned(ended, tells=bool(here.config.notify))
     for run in ended:
-        log_lines.ended(here, run)
+        log_lines.ended(here.log, run)
         at = ready[run.id]
         if at is not None:
             _try_again(here, run, at)
@@ -235,4 +233,4 @@ def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
         error=reason,
     )
     here.store.events.add(Event(now, "error", "tick", text=reason), task.id)
-    log_lines.put_off(here, task, now, reason)
+    log_lines.put_off(here.log, task, now, reason)

@@ -14,7 +14,6 @@ from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
 from taskrunner.model.values import NOTHING, End, Process, Run, State, Task
-from taskrunner.notify import log_lines
 from taskrunner.processes import alive as alive_module, bounded_output, output, systemctl
 from taskrunner.processes.alive import is_same, pid_namespace, session_that_has_open, started_ticks
 from taskrunner.store.open_home import OpenHome
@@ -41,8 +40,8 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
         except (StoreBusy, StoreRefused):
             raise
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are looked after
-            log_lines.fault(here, f"{run.task}: run {run.id} could not be supervised", exc)
-            with log_lines.apart(here, f"{run.task}: run {run.id} could not be ended"):
+            here.log.fault(f"{run.task}: run {run.id} could not be supervised", exc)
+            with here.log.apart(f"{run.task}: run {run.id} could not be ended"):
                 _end_if_gone(here, run, process, exc, now)
     return stops
 
@@ -85,7 +84,7 @@ def _may_live(here: OpenHome, run: Run, process: Process, now: datetime) -> bool
     """Return whether a run may go on, by what can be told without its task or its output."""
     if process.boot_id != clock.boot_id():
         return False
-    with log_lines.apart(here, f"{run.task}: the lock of the supervisor of run {run.id}"):
+    with here.log.apart(f"{run.task}: the lock of the supervisor of run {run.id}"):
         if lock.is_held(here.supervisor(process.supervisor)):
             return True
     if process.pid is None or not seen_from_here(process):
@@ -107,7 +106,7 @@ def left_over(here: OpenHome, now: datetime) -> set[int]:
     units = living_units(process for _, process in found)
     gone = set()
     for run, process in found:
-        with log_lines.apart(here, f"{run.task}: run {run.id} could not be looked at"):
+        with here.log.apart(f"{run.task}: run {run.id} could not be looked at"):
             if lock.is_held(here.supervisor(process.supervisor)):
                 continue
             task = here.store.tasks.of_run(run)
@@ -248,11 +247,11 @@ def sweep(here: OpenHome) -> None:
     # A home may have come without its folders, or with something else in their place.
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(here.path(paths.SUPERVISORS)):
-            with log_lines.apart(here, f"{paths.SUPERVISORS}/{name} could not be removed"):
+            with here.log.apart(f"{paths.SUPERVISORS}/{name} could not be removed"):
                 if name not in needed:
                     lock.remove_if_free(here.supervisor(name))
         for owner, places in output.owners(here.output).items():
-            with log_lines.apart(here, f"what {owner} left behind could not be removed"):
+            with here.log.apart(f"what {owner} left behind could not be removed"):
                 if owner not in needed and not lock.is_held(here.supervisor(owner)):
                     _remove(places)
 

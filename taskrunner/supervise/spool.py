@@ -16,7 +16,6 @@ from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused, UnknownRun, in_words, shown
 from taskrunner.home import lock, paths
 from taskrunner.model.values import End, Event, Outcome, Run, State
-from taskrunner.notify import log_lines
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import Rescued
 from taskrunner.store.open_home import OpenHome
@@ -100,11 +99,11 @@ def _names(here: OpenHome) -> list[str]:
 def take_up(here: OpenHome) -> None:
     """Record every outcome that waits, each in a transaction with what it brings about; then remove its file."""
     for name in waiting(here):
-        with log_lines.apart(here, f"{paths.SPOOL}/{name} could not be read into the database"):
+        with here.log.apart(f"{paths.SPOOL}/{name} could not be read into the database"):
             _take_up(here, name)
     for name in _names(here):
         owner = name.removesuffix(f"{KIND}{UNFINISHED}").partition(".")[2]
-        with log_lines.apart(here, f"{paths.SPOOL}/{name} could not be removed"):
+        with here.log.apart(f"{paths.SPOOL}/{name} could not be removed"):
             if name.endswith(UNFINISHED) and not lock.is_held(here.supervisor(owner)):
                 drop(here, name)
 

@@ -8,7 +8,6 @@ from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Process, State
-from taskrunner.notify import log_lines
 from taskrunner.processes import alive, systemctl
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile, spool
@@ -36,7 +35,7 @@ class Stops:
     def begin(self, here: OpenHome, run_ids: Sequence[int]) -> None:
         """Begin to end runs whose rows say that they are being stopped."""
         for run_id in run_ids:
-            with log_lines.apart(here, f"run {run_id} could not be stopped"):
+            with here.log.apart(f"run {run_id} could not be stopped"):
                 if run_id not in self.going:
                     task = here.store.tasks.of_run(here.store.runs.get(run_id))
                     self.going[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
@@ -51,7 +50,7 @@ class Stops:
                 raise
             except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are ended
                 self.going.pop(run_id, None)  # the next tick begins anew
-                log_lines.fault(here, f"run {run_id} could not be stopped", exc)
+                here.log.fault(f"run {run_id} could not be stopped", exc)
 
     def _look(self, here: OpenHome, run_id: int, stop: Stop) -> None:
         process = here.store.processes.of(run_id)

@@ -183,7 +183,7 @@ class Supervisor:
             raise
         del self._ended[: len(ended)]
         for each in ended:
-            with log_lines.apart(self.here, f"the processes left behind by run {each.run}"):
+            with self.here.log.apart(f"the processes left behind by run {each.run}"):
                 self._let_go(each)
         self.spawn(batch, now)
         self.stop_some(list(marked))  # by what the ends above have set in motion
@@ -256,7 +256,7 @@ class Supervisor:
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, the others grow on
             if run_id not in self._unbounded:  # it is looked at each second
                 self._unbounded.add(run_id)
-                log_lines.fault(self.here, f"the output of run {run_id} could not be bounded", exc)
+                self.here.log.fault(f"the output of run {run_id} could not be bounded", exc)
 
     def _note_gap(self, watched: Watched, gap: Gap | None) -> None:
         """Remember what is cut out of an output, for others in its row; a store that takes nothing is not waited for."""
@@ -318,7 +318,7 @@ class Supervisor:
             if number % MANY == 0:
                 self._look()  # so that the first ones are not taken to run until the last one has started
             try:
-                log_lines.started(self.here, run, now)
+                log_lines.started(self.here.log, run, now)
                 resolved = command.resolve(each.task, run, self.here.config, now)
                 if self.carrier is None or not self._handed_over(each, resolved):
                     self._start(each, resolved, now)
@@ -373,7 +373,7 @@ class Supervisor:
             if living:
                 with self.here.store.transaction(durable=False, patience=PATIENCE):
                     for child in living:
-                        with log_lines.apart(self.here, f"the process of run {child.key}"):
+                        with self.here.log.apart(f"the process of run {child.key}"):
                             ticks = alive.started_ticks(child.pid)
                             self.here.store.processes.note_child(child.key, child.pid, ticks)
         self._unnoted.clear()
@@ -422,7 +422,7 @@ class Supervisor:
         store = self.here.store
         with suppress(StoreBusy, StoreRefused), store.transaction(patience=PATIENCE):
             for run_id in run_ids:
-                with log_lines.apart(self.here, f"the reason to stop run {run_id}"):
+                with self.here.log.apart(f"the reason to stop run {run_id}"):
                     store.processes.ask_to_stop(run_id, state, reason, now)
 
     def stop_all(self, reason: str) -> None:

@@ -117,7 +117,7 @@ def add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) ->
     ]
     here.store.events.add_all(added)
     for event, key in added:
-        log_lines.changed(here, key, event.what, who, event.text, moment)
+        log_lines.changed(here.log, key, event.what, who, event.text, moment)
     return ids
 
 
@@ -150,4 +150,4 @@ def remove(here: OpenHome, old: Task, moment: datetime) -> None:
 def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:
     who = account.account(None)[0]
     here.store.events.add(Event(moment, what, who, text=text), key)
-    log_lines.changed(here, key, what, who, text, moment)
+    log_lines.changed(here.log, key, what, who, text, moment)

@@ -140,7 +140,7 @@ def _decide(here: OpenHome, visit: Visit, only: Sequence[Task] | None, caller: s
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
     if here.store.facts.held(visit.at) is None:
         tasks = claim.claim_due(here, visit, boot, only)
-    log_lines.decided(here, visit.decisions, visit.at, caller)
+    log_lines.decided(here.log, visit.decisions, visit.at, caller)
     ids = capacity.task_ids(visit.decisions, live)
     limits = here.config.max_parallel, here.store.tasks.group_limits()
     visit.decisions = capacity.with_room(

@@ -18,7 +18,6 @@ from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
 from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import Progress, Pruned, untold
-from taskrunner.notify import log_lines
 from taskrunner.processes import output
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.pruning import START, Place
@@ -88,7 +87,7 @@ class Sweep:
         size = sum(self.files.pop(run_id).size for run_id in found)
         if not self.dry:
             for run_id in found:
-                with log_lines.apart(self.here, f"the output of run {run_id} could not be removed"):
+                with self.here.log.apart(f"the output of run {run_id} could not be removed"):
                     _unlink(output.kept(self.here.output, run_id))
             self.unlinked += size
         return len(found), size
@@ -106,7 +105,7 @@ def _files(here: OpenHome, now: datetime) -> dict[int, File]:
         for entry in entries:
             number, dot, kind = entry.name.partition(".")
             if (dot, kind) == (".", "log") and number.isascii() and number.isdigit():
-                with log_lines.apart(here, f"the output {entry.name}"), suppress(FileNotFoundError):
+                with here.log.apart(f"the output {entry.name}"), suppress(FileNotFoundError):
                     found[int(number)] = _file(entry.stat(follow_symlinks=False), now)
     return found
 
@@ -256,7 +255,7 @@ def _each(sweep: Sweep, take: Take, ids: Sequence[int]) -> Sequence[int]:
         raise
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are pruned
         if len(ids) == 1:
-            log_lines.fault(sweep.here, f"run {ids[0]} could not be pruned", exc)
+            sweep.here.log.fault(f"run {ids[0]} could not be pruned", exc)
             return ()
     sums: Sequence[int] = ()
     for run_id in ids:

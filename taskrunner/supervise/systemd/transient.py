@@ -16,7 +16,6 @@ from taskrunner import clock
 from taskrunner.home import config, lock, paths, program
 from taskrunner.model.record import record
 from taskrunner.model.values import Command, Run
-from taskrunner.notify import log_lines
 from taskrunner.processes import output, programs, systemctl
 from taskrunner.processes.output import Slot
 from taskrunner.processes.spawn import LIMITS, as_user, bounds
@@ -58,7 +57,7 @@ class Transient:
         properties = self._properties(unit, run, command, slot)
         refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
         if refused is None:
-            with log_lines.apart(self.here, f"the journal did not take run {run.id}"):
+            with self.here.log.apart(f"the journal did not take run {run.id}"):
                 journal.tell(self.here, run)  # it runs, whatever is said of it
         else:
             os.unlink(place)
@@ -103,7 +102,7 @@ class Transient:
     def tell(self, runs: Sequence[Run]) -> None:
         """Write the states of runs into the journal."""
         for run in runs:
-            with log_lines.apart(self.here, f"the journal did not take run {run.id}"):
+            with self.here.log.apart(f"the journal did not take run {run.id}"):
                 journal.tell(self.here, run)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 
-from taskrunner import clock
+from taskrunner import host
 from taskrunner.home import paths
 from taskrunner.tick import idle_check
 
@@ -69,7 +69,7 @@ def _names(given: str | None) -> int:
 
 def _idle(given: str | None) -> bool:
     try:
-        return idle_check.idle(paths.find(given), clock.now_ms(), paths.caller())
+        return idle_check.idle(paths.find(given), host.now_ms(), paths.caller())
     except Exception:  # noqa: BLE001  the full tick meets it again, and reports it
         return False
 
@@ -84,7 +84,7 @@ def _tick(given: str | None) -> int:
     def due(text: str) -> bool:
         # cron sends a mail for each message, and calls again in a minute.
         watched = sys.stderr is not None and sys.stderr.isatty()
-        return watched or report_error.is_new(paths.find(given), text, clock.now_ms())
+        return watched or report_error.is_new(paths.find(given), text, host.now_ms())
 
     def warn(text: str) -> None:
         if due(text):

@@ -299,7 +299,7 @@ UPDATE sqlite_sequence SET seq = (SELECT max(seq) FROM sqlite_sequence);
 )
 
 
-# The condition for a boot task that has not been evaluated in the boot of that name, as in `clock.is_new_boot`.
+# The condition for a boot task that has not been evaluated in the boot of that name, as in `host.is_new_boot`.
 NEW_BOOT = "(boot_id IS NULL OR :boot > boot_id OR substr(:boot, 1, 36) <> substr(boot_id, 1, 36))"
 
 

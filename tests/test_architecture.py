@@ -24,7 +24,8 @@ PACKAGE = ROOT / "taskrunner"
 # Beside it stands what only the layers that name it may use: modules, names in modules, and `lazy` for
 # imports inside functions. A row with a dot grants that to one module and is no layer of its own.
 TABLE = """
-clock               time.time time.time_ns time.clock_gettime time.clock_gettime_ns datetime.datetime.now datetime.datetime.utcnow datetime.datetime.today datetime.date.today
+host                time.time time.time_ns time.clock_gettime time.clock_gettime_ns
+clock               datetime.datetime.now datetime.datetime.utcnow datetime.datetime.today datetime.date.today
 errors              lazy
 model
 schedule
@@ -245,7 +246,7 @@ def _holders(use: str) -> str:
 
 def only_the_clock_reads_the_time(module: Module) -> list[str]:
     """The calls that read the wall clock only when an argument is left out."""
-    if module.layer == "clock":
+    if module.layer in ("host", "clock"):
         return []
     names = {id(node): name for node, name in used(module)}
     return [

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from taskrunner import clock
+from taskrunner import clock, host
 
 
 def test_instants_survive_the_store():
@@ -56,11 +56,11 @@ def test_without_a_link_the_local_zone_is_read_from_the_file_or_is_utc(monkeypat
 
 
 def test_the_zone_stamp_changes_with_the_zone_data(monkeypatch, tmp_path):
-    monkeypatch.setattr(clock, "ZONEINFO", str(tmp_path))
+    monkeypatch.setattr(host, "ZONEINFO", str(tmp_path))
     (tmp_path / "tzdata.zi").write_text("# version 2026a\n")
-    before = clock.zone_stamp()
-    assert clock.zone_stamp() == before
+    before = host.zone_stamp()
+    assert host.zone_stamp() == before
     (tmp_path / "tzdata.zi").write_text("# version 2026ab\n")
-    assert clock.zone_stamp() != before
-    monkeypatch.setattr(clock, "ZONEINFO", str(tmp_path / "nothing"))
-    assert clock.zone_stamp() == ""
+    assert host.zone_stamp() != before
+    monkeypatch.setattr(host, "ZONEINFO", str(tmp_path / "nothing"))
+    assert host.zone_stamp() == ""

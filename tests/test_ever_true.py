@@ -14,7 +14,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from taskrunner import Every, State, TaskRunner, Trigger, clock as clock_room
+from taskrunner import Every, State, TaskRunner, Trigger, host
 from taskrunner.model.values import Process
 from taskrunner.processes.alive import pid_namespace
 from taskrunner.tick import visit
@@ -58,8 +58,8 @@ class Whatever(RuleBasedStateMachine):
         home = self.place / "home"
         home.mkdir(mode=0o700)
         (home / "taskrunner.toml").write_text(f"max_parallel = {PARALLEL}\n")
-        self.now, self.boot, self.real_boot_id = NOON, 0, clock_room.boot_id
-        clock_room.boot_id = lambda: f"boot-{self.boot}"
+        self.now, self.boot, self.real_boot_id = NOON, 0, host.boot_id
+        host.boot_id = lambda: f"boot-{self.boot}"
         self.runner = TaskRunner(home, clock=lambda: self.now)
         self.tasks = {}  # name to minutes between slots, anchor, and up to when its slots have been decided
         self.due = {}  # name to the slots that were decided
@@ -70,7 +70,7 @@ class Whatever(RuleBasedStateMachine):
     def teardown(self):
         if hasattr(self, "runner"):
             self.runner.close()
-            clock_room.boot_id = self.real_boot_id
+            host.boot_id = self.real_boot_id
             shutil.rmtree(self.place)
 
     # ---- what happens
@@ -110,7 +110,7 @@ class Whatever(RuleBasedStateMachine):
         here = self.runner._here()
         with here.store.transaction():
             for run in here.store.runs.startable(2, self.now)[:1]:
-                process = Process(run.id, "dead", clock_room.boot_id(), "none", 1, pid_namespace())
+                process = Process(run.id, "dead", host.boot_id(), "none", 1, pid_namespace())
                 here.store.runs.start([process], self.now)
 
     @rule()

@@ -16,7 +16,7 @@ LIBRARY = (
     "threading typing unicodedata weakref zlib zoneinfo"
 )
 EVERY_VERB = (
-    "__main__ clock errors home home.heartbeat home.lock home.paths schema tick tick.idle_check "  # an idle tick's
+    "__main__ clock errors home host home.heartbeat home.lock home.paths schema tick tick.idle_check "  # an idle tick's
     "home.channels home.config home.log_file home.syslog model model.record model.values "
     "report_error schedule schedule.durations schedule.zones "
     "store store.connection store.events store.figures store.keys store.open_home store.outbox store.processes store.pruning "

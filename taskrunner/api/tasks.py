@@ -280,7 +280,7 @@ class Tasks(Base):
 
     def advice(self, task: Task) -> list[str]:
         """Return what a person should know about a task that is not wrong, one sentence each."""
-        from taskrunner import clock
+        from taskrunner import host
         from taskrunner.report import status
         from taskrunner.schedule import describe, of_task
         from taskrunner.schedule.kinds import At, Boot, Cron, Every
@@ -300,7 +300,7 @@ class Tasks(Base):
             found.append(value.note)
         if isinstance(value, Cron) and (either := describe.either(value.meaning)):
             found.append(either)
-        if isinstance(value, Boot) and clock.in_container():
+        if isinstance(value, Boot) and host.in_container():
             found.append(status.boot_of_container(self._here()))
         return found
 

@@ -234,10 +234,10 @@ def _due(args: Arguments, text: str) -> bool:
     """Return whether a fault is to be told of: a verb that is started again and again tells it once an hour."""
     if args.verb not in REPEATED or (sys.stderr is not None and sys.stderr.isatty()):
         return True
-    from taskrunner import clock
+    from taskrunner import host
     from taskrunner.home import paths
 
-    return is_new(paths.find(args.home), text, clock.now_ms())
+    return is_new(paths.find(args.home), text, host.now_ms())
 
 
 def _read(words: Sequence[str], args: Arguments) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from taskrunner import clock
+from taskrunner import host
 from taskrunner.decide import policy
 from taskrunner.errors import InputError
 from taskrunner.model.values import Decision, Kind, Open, Run, Span, Task
@@ -20,7 +20,7 @@ def evaluate(
     if task.requested is not None:
         decisions.append(policy.requested(task, task.requested, live))
         changes["requested"] = None
-    if task.kind is Kind.BOOT and clock.is_new_boot(boot, task.boot_id):
+    if task.kind is Kind.BOOT and host.is_new_boot(boot, task.boot_id):
         decisions += policy.decide(task, Open(Span(now, now), [now]), live, now)
         changes["boot_id"] = boot
     elif task.next is not None and task.next <= now:

@@ -6,7 +6,7 @@ The only caller of kill(2). It must not know which of them are ours.
 import os
 import signal
 
-from taskrunner import clock
+from taskrunner import host
 
 ZOMBIE = "Z"
 LARGEST = 2**63 - 1  # number in SQLite
@@ -102,7 +102,7 @@ def age(pid: int) -> float | None:
     ticks = started_ticks(pid)
     if ticks is None or ticks == UNSEEN:
         return None
-    return clock.since_boot() / 1000 - ticks / os.sysconf("SC_CLK_TCK")
+    return host.since_boot() / 1000 - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from taskrunner import clock
+from taskrunner import clock, host
 from taskrunner.decide import ledger
 from taskrunner.errors import UnknownTask
 from taskrunner.home import heartbeat, paths
@@ -152,7 +152,7 @@ def _silence(beat: heartbeat.Beat, now: datetime) -> Gap | None:
     """Return the time without ticks that is not over yet."""
     if not status.is_silent(beat, now):
         return None
-    return Gap(clock.from_ms(beat.at), None, ledger.silent(clock.boot_id() != beat.boot_id))
+    return Gap(clock.from_ms(beat.at), None, ledger.silent(host.boot_id() != beat.boot_id))
 
 
 def _parent(here: OpenHome, task: Task) -> Task | None:

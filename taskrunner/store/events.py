@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from taskrunner.clock import from_ms, is_new_boot, to_ms
+from taskrunner.clock import from_ms, to_ms
+from taskrunner.host import is_new_boot
 from taskrunner.model.values import Event, Hold
 from taskrunner.store.connection import Part
 from taskrunner.store.rows import EVENT, read_event
@@ -30,7 +31,7 @@ class Facts(Part):
         )
 
     def boot(self) -> str | None:
-        """Return the newest boot that a tick has seen, as `clock.boot` names it."""
+        """Return the newest boot that a tick has seen, as `host.boot` names it."""
         return self.get("boot_id")
 
     def see_boot(self, name: str) -> None:

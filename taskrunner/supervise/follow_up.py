@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import clock
+from taskrunner import host
 from taskrunner.decide import policy, verdict
 from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
 from taskrunner.model.values import (
@@ -229,7 +229,7 @@ def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
         next=now + PUSHED_AHEAD,
         following=None,
         requested=None,
-        boot_id=clock.boot(daemon=True) if task.kind is Kind.BOOT else task.boot_id,
+        boot_id=host.boot(daemon=True) if task.kind is Kind.BOOT else task.boot_id,
         error=reason,
     )
     here.store.events.add(Event(now, "error", "tick", text=reason), task.id)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskrunner import clock
+from taskrunner import host
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
@@ -82,7 +82,7 @@ def _end_if_gone(here: OpenHome, run: Run, process: Process, exc: Exception, now
 
 def _may_live(here: OpenHome, run: Run, process: Process, now: datetime) -> bool:
     """Return whether a run may go on, by what can be told without its task or its output."""
-    if process.boot_id != clock.boot_id():
+    if process.boot_id != host.boot_id():
         return False
     with here.log.apart(f"{run.task}: the lock of the supervisor of run {run.id}"):
         if lock.is_held(here.supervisor(process.supervisor)):
@@ -127,7 +127,7 @@ def _why_lost(
 
     `units` of systemd are there; None when it does not say which.
     """
-    if process.boot_id != clock.boot_id():
+    if process.boot_id != host.boot_id():
         return "the machine was restarted while it ran"
     if not seen_from_here(process) and process.supervisor.startswith(FIRST_PROCESS):
         return "its container ended while it ran"  # with process 1 the kernel ends all others
@@ -211,7 +211,7 @@ def seen_from_here(process: Process) -> bool:
 
 def alive(process: Process) -> bool:
     """Return whether this very process lives here: the pid, and the start time and boot that go with it."""
-    if process.pid is None or process.pid_started is None or process.boot_id != clock.boot_id():
+    if process.pid is None or process.pid_started is None or process.boot_id != host.boot_id():
         return False
     return seen_from_here(process) and is_same(process.pid, process.pid_started)
 

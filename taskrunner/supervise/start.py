@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from taskrunner import clock
+from taskrunner import host
 from taskrunner.decide import policy
 from taskrunner.errors import StoreBusy, StoreRefused, in_words
 from taskrunner.model.record import field, like, mutable
@@ -50,7 +50,7 @@ class Starts:
     name: str
     slots: Slots
     carrier: Carrier | None = None  # None is ourselves
-    boot_id: str = field(default_factory=clock.boot_id)
+    boot_id: str = field(default_factory=host.boot_id)
     namespace: int | None = field(default_factory=alive.pid_namespace)
 
     def take_next(self, here: OpenHome, taken: list[Watched], free: int, now: datetime) -> None:

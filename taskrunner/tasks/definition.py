@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import clock
+from taskrunner import clock, host
 from taskrunner.decide import policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
 from taskrunner.home import channels, config, notify_rules
@@ -116,8 +116,8 @@ def timing(
 
 def _boot(here: OpenHome) -> str:
     """Return the boot after which a new task waits for the next one: the newest that is known of this machine."""
-    known, machine = here.store.facts.boot(), clock.boot_id()
-    return machine if known is None or clock.is_new_boot(machine, known) else known
+    known, machine = here.store.facts.boot(), host.boot_id()
+    return machine if known is None or host.is_new_boot(machine, known) else known
 
 
 def give_up(here: OpenHome, task: Task, moment: datetime) -> None:

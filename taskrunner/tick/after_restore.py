@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from taskrunner import clock
+from taskrunner import clock, host
 from taskrunner.decide import ledger, slots
 from taskrunner.errors import InputError
 from taskrunner.model.values import Action, Decision, End, Kind, Span, State, Task, Trigger
@@ -28,7 +28,7 @@ def settle(here: OpenHome, replaced: str, *, skip: bool) -> tuple[list[Repeat], 
 
     `here` is the copy, `replaced` the file that it is to replace, whose hold goes on.
     """
-    now, boot = here.now(), clock.boot(daemon=False)
+    now, boot = here.now(), host.boot(daemon=False)
     _keep_hold(here, replaced, now)
     if not skip:
         return list(_repeats(here, replaced, now)), 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner import clock
+from taskrunner import clock, host
 from taskrunner.decide import ledger
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat
@@ -35,7 +35,7 @@ def notice(
     _release(here, now, went_back=went_back)
     if went_back:
         _compute_anew(here, here.store.tasks.evaluated_after(now + clock.STEP_BACK), evaluated=now)
-    known, stamp = here.store.facts.get("zone_data"), clock.zone_stamp()
+    known, stamp = here.store.facts.get("zone_data"), host.zone_stamp()
     if known != stamp:
         if known is not None:  # else the store is new, and so are its slots
             of_task.forget()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from taskrunner import clock
+from taskrunner import host
 from taskrunner.decide import capacity, policy, slots, verdict
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat, paths
@@ -45,7 +45,7 @@ def _due(here: OpenHome, at: datetime, only: Sequence[Task] | None) -> list[Task
 def _boot(here: OpenHome) -> str:
     """Return the boot that the next tick is in, if the clock that called the last one calls it."""
     last = heartbeat.read(here.path(paths.HEARTBEAT))
-    return clock.boot(daemon=last is not None and last.caller == "daemon")
+    return host.boot(daemon=last is not None and last.caller == "daemon")
 
 
 def _would_claim(

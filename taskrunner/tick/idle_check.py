@@ -8,7 +8,7 @@ import os
 import sqlite3
 from contextlib import closing
 
-from taskrunner import clock, schema
+from taskrunner import host, schema
 from taskrunner.home import heartbeat, lock, paths
 
 GAP = 2.5  # tick periods without a tick are a gap
@@ -40,12 +40,12 @@ def idle(folder: str, now: int, caller: str) -> bool:
         return True
     place = paths.path(folder, paths.HEARTBEAT)
     last = heartbeat.read(place)
-    boot_id = clock.boot_id()
+    boot_id = host.boot_id()
     if last is None or not steady(last, now, boot_id) or _spooled(folder):
         return False
-    if _anything(folder, store, now, last, clock.boot(daemon=caller == "daemon")):
+    if _anything(folder, store, now, last, host.boot(daemon=caller == "daemon")):
         return False
-    heartbeat.write(place, heartbeat.Beat(now, last.period, boot_id, caller, clock.since_boot()))
+    heartbeat.write(place, heartbeat.Beat(now, last.period, boot_id, caller, host.since_boot()))
     return True
 
 
@@ -75,7 +75,7 @@ def _anything(folder: str, store: str, now: int, last: heartbeat.Beat, boot: str
                 "now": now,
                 "soon": now + last.period,
                 "boot": boot,
-                "zone_data": clock.zone_stamp(),
+                "zone_data": host.zone_stamp(),
             }
             ((found,),) = connection.execute(QUESTION, values).fetchall()
             if found:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
-from taskrunner import clock
+from taskrunner import clock, host
 from taskrunner.decide import capacity, policy
 from taskrunner.errors import StoreFull
 from taskrunner.home import heartbeat, lock, paths
@@ -127,14 +127,12 @@ def claim_under_lock(
 
 def _beat(visit: Visit, caller: str, period: timedelta) -> heartbeat.Beat:
     length = period // claim.MS
-    return heartbeat.Beat(
-        clock.to_ms(visit.at), length, clock.boot_id(), caller, clock.since_boot()
-    )
+    return heartbeat.Beat(clock.to_ms(visit.at), length, host.boot_id(), caller, host.since_boot())
 
 
 def _decide(here: OpenHome, visit: Visit, only: Sequence[Task] | None, caller: str) -> None:
     """Decide about pending runs and due tasks, and claim the due slots unless the store is on hold."""
-    boot = clock.boot(daemon=caller == "daemon")
+    boot = host.boot(daemon=caller == "daemon")
     here.store.facts.see_boot(boot)
     live, tasks = here.store.runs.live(), {}
     visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]

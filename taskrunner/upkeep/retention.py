@@ -13,7 +13,7 @@ from heapq import merge
 from itertools import islice, zip_longest
 from typing import TypeVar
 
-from taskrunner import clock
+from taskrunner import clock, host
 from taskrunner.errors import StoreBusy, StoreFull, StoreRefused
 from taskrunner.home import heartbeat, paths
 from taskrunner.model.record import field, like, mutable, record
@@ -168,7 +168,7 @@ def prune(
 
 
 def _clock_agrees(here: OpenHome, now: datetime) -> bool:
-    beat = heartbeat.Beat(clock.to_ms(now), 0, clock.boot_id(), "", clock.since_boot())
+    beat = heartbeat.Beat(clock.to_ms(now), 0, host.boot_id(), "", host.since_boot())
     return agrees(heartbeat.read(here.path(paths.HEARTBEAT)), beat)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from taskrunner import Cron, Every, TaskRunner, clock
+from taskrunner import Cron, Every, TaskRunner, host
 from taskrunner.home import heartbeat, paths
 from taskrunner.schedule.kinds import Schedule
 
@@ -100,7 +100,7 @@ def due(template: Path, folder: Path, *, alike: bool) -> Path:
             "UPDATE tasks SET schedule = ?, next = ?, following = ?, evaluated = ? WHERE id = ?",
             rows,
         )
-    beat = heartbeat.Beat(slot - MINUTE // 2, MINUTE, clock.boot_id(), "cron", None)
+    beat = heartbeat.Beat(slot - MINUTE // 2, MINUTE, host.boot_id(), "cron", None)
     heartbeat.write(str(folder / paths.HEARTBEAT), beat)
     return folder
 

@@ -20,6 +20,7 @@ from taskrunner import (
     UnknownRun,
     UnknownTask,
     clock as clock_room,
+    host,
 )
 from taskrunner.cli import main
 from taskrunner.decide import ledger
@@ -69,7 +70,7 @@ def write_run(runner, name, *, claimed, started=None, finished=None, **more):
     with store.transaction():
         number = store.runs.add(store.tasks.get(name).id, State.PENDING, claimed, **values)
         if started:
-            process = Process(number, "elsewhere", clock_room.boot_id(), "none", 1, 0)
+            process = Process(number, "elsewhere", host.boot_id(), "none", 1, 0)
             store.runs.start([process], started)
         if finished:
             store.runs.finish(
@@ -210,7 +211,7 @@ def test_a_late_run_is_told_with_the_gap_before_it(runner, clock):
 def test_a_gap_after_which_the_machine_has_another_boot_id_is_a_reboot(runner, clock, monkeypatch):
     runner.add("report", ["true"], HOURLY, catch_up="none")
     runner.tick()
-    monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
+    monkeypatch.setattr(host, "boot_id", lambda: "another-boot")
     ticks(runner, clock, 1, minutes=90)
     found = runner.explain("report", at=at(13))
     assert only(found).state is State.MISSED
@@ -510,7 +511,7 @@ def test_a_machine_that_was_restarted_since_the_last_tick_is_a_reboot(runner, cl
     runner.add("report", ["true"], EACH_MINUTE)
     runner.tick()
     clock.forward(minutes=5)
-    monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
+    monkeypatch.setattr(host, "boot_id", lambda: "another-boot")
     assert runner.explain("report").gaps == [Gap(NOON, None, "reboot")]
 
 
@@ -827,7 +828,7 @@ def test_a_task_of_the_boot_waits_for_a_boot(runner, clock, monkeypatch):
     runner.tick()
     said = "it is due at the first tick after the next boot"
     assert only(runner.explain("report")).reason == said
-    monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
+    monkeypatch.setattr(host, "boot_id", lambda: "another-boot")
     again = "the machine has started again: the next tick starts it"
     assert only(runner.explain("report")).reason == again
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from unittest import mock
 
-from taskrunner import Every, clock
+from taskrunner import Every, clock, host
 from taskrunner.api.task_runner import TaskRunner
 from taskrunner.clocks import systemd_text
 from taskrunner.errors import InputError, StateError
@@ -293,7 +293,7 @@ def a_running_run(here: open_home.OpenHome) -> int:
     later = dataclasses.replace(here, clock=lambda: NOW + timedelta(minutes=1))
     visit.claim_under_lock(later, "test")
     run = later.store.runs.startable(1, later.now())[0]
-    process = Process(run.id, "someone-1", clock.boot_id(), "someone-1.1", 1, None)
+    process = Process(run.id, "someone-1", host.boot_id(), "someone-1.1", 1, None)
     with here.store.transaction():
         here.store.runs.start([process], NOW)
     return run.id

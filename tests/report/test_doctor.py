@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, clock, schema
+from taskrunner import Cron, Every, Manual, clock, host, schema
 from taskrunner.api.task_runner import TaskRunner
 from taskrunner.cli import main
 from taskrunner.cli.common import Arguments
@@ -755,7 +755,7 @@ def zones(tmp_path, monkeypatch):
     to("Europe/Berlin")
     monkeypatch.setattr("zoneinfo.TZPATH", (str(folder),))
     monkeypatch.setattr("zoneinfo._tzpath.TZPATH", (str(folder),))
-    monkeypatch.setattr(clock, "ZONEINFO", str(folder))
+    monkeypatch.setattr(host, "ZONEINFO", str(folder))
     yield SimpleNamespace(to=to, folder=folder)
     of_task.forget()
 

@@ -217,7 +217,7 @@ def test_after_a_reboot_a_lost_run_is_tried_again_if_its_task_says_so(runner, cl
     for name, what in (("careful", "fail"), ("stubborn", "retry")):
         runner.add(name, ["true"], EACH_MINUTE, on_lost=what, overlap="queue")
         block(runner, name)
-    monkeypatch.setattr("taskrunner.clock.boot_id", lambda: "another-boot")
+    monkeypatch.setattr("taskrunner.host.boot_id", lambda: "another-boot")
     runner.tick()
     assert [run.state for run in runner.history("careful")] == [State.LOST]
     waiting, lost = runner.history("stubborn")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from taskrunner import Manual, State
+from taskrunner import Manual, State, host
 from taskrunner.model.values import Outcome, Process
 from taskrunner.notify import log_lines
 from taskrunner.processes import output
@@ -194,7 +194,7 @@ def test_a_run_that_cannot_be_reconciled_ends_and_the_others_do(left, home, spoi
 def test_a_run_that_cannot_be_looked_after_is_not_ended_while_it_may_live(left, spoil):
     here = left._here()
     with here.store.transaction():
-        here.store.connection.run("UPDATE processes SET boot_id = ?", (reconcile.clock.boot_id(),))
+        here.store.connection.run("UPDATE processes SET boot_id = ?", (host.boot_id(),))
         here.store.connection.run(
             "UPDATE processes SET pid = ?, pid_started = ?, pid_namespace = ?",
             (

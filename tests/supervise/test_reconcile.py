@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Every, Manual, State, TaskRunner, clock as clock_room
+from taskrunner import After, Every, Manual, State, TaskRunner, host
 from taskrunner.processes import alive
 from taskrunner.supervise import reconcile
 from taskrunner.tick import visit
@@ -126,7 +126,7 @@ def test_what_comes_after_a_lost_run_is_told(door, orphan):
 
 def test_after_a_reboot_everything_that_ran_is_lost(door, orphan, monkeypatch):
     run, _ = orphan()
-    monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
+    monkeypatch.setattr(host, "boot_id", lambda: "another-boot")
     door.tick()
     lost = door.run_of(run)
     assert lost.state is State.LOST

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner import Boot, Every, Manual, State, TaskRunner, clock
+from taskrunner import Boot, Every, Manual, State, TaskRunner, host
 from taskrunner.cli import main
 from taskrunner.model.values import Command
 from taskrunner.processes.children import Children
@@ -144,24 +144,24 @@ def test_a_run_that_ended_with_its_container_is_lost_at_once(namespace, door, ho
 )
 def test_a_task_of_the_boot_is_told_what_a_boot_is_in_a_container(door, monkeypatch, caller, said):
     task = door.add("warm", ["true"], Boot())
-    assert door.advice(task) == [] or clock.in_container()
+    assert door.advice(task) == [] or host.in_container()
     door.tick(caller=caller)
     door.add("x", ["true"], Manual(), now=True)
     door.tick(caller=caller)
-    monkeypatch.setattr(clock, "in_container", lambda: True)
+    monkeypatch.setattr(host, "in_container", lambda: True)
     assert said in door.advice(task)[-1]
 
 
 def test_a_later_boot_is_told_from_an_earlier_one():
     one, other = "a" * 36, "b" * 36
-    assert clock.is_new_boot(one, None)
-    assert clock.is_new_boot(one, other)
-    assert clock.is_new_boot(other, one)
-    assert clock.is_new_boot(f"{one}/{5:020}", one)
-    assert clock.is_new_boot(f"{one}/{50:020}", f"{one}/{6:020}")
-    assert not clock.is_new_boot(one, f"{one}/{5:020}")
-    assert not clock.is_new_boot(f"{one}/{6:020}", f"{one}/{50:020}")
-    assert not clock.is_new_boot(one, one)
+    assert host.is_new_boot(one, None)
+    assert host.is_new_boot(one, other)
+    assert host.is_new_boot(other, one)
+    assert host.is_new_boot(f"{one}/{5:020}", one)
+    assert host.is_new_boot(f"{one}/{50:020}", f"{one}/{6:020}")
+    assert not host.is_new_boot(one, f"{one}/{5:020}")
+    assert not host.is_new_boot(f"{one}/{6:020}", f"{one}/{50:020}")
+    assert not host.is_new_boot(one, one)
 
 
 def test_as_process_1_it_reaps_at_once_and_not_at_its_next_visit(namespace, door, home, tmp_path):

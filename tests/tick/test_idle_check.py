@@ -8,14 +8,14 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, clock as clock_room
+from taskrunner import Cron, Every, Manual, clock as clock_room, host
 from taskrunner.home import heartbeat
 from taskrunner.tick import idle_check
 from tests.samples import ROOT, imported_by, program, with_library
 
 # All that an idle tick imports, and what these bring along.
 LIBRARY = "sqlite3 contextlib fcntl"
-OURS = "__main__ clock errors home home.heartbeat home.lock home.paths schema tick tick.idle_check"
+OURS = "__main__ errors home host home.heartbeat home.lock home.paths schema tick tick.idle_check"
 
 INSERT_RUN = "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed) VALUES "
 
@@ -24,7 +24,7 @@ def test_an_idle_tick_imports_what_is_listed_and_nothing_else(runner, home, cloc
     runner.add("report", ["true"], Every("1d"))
     runner.tick()
     now = clock_room.to_ms(clock.forward(minutes=1))
-    at = f"from taskrunner import clock; clock.now_ms = lambda: {now}"
+    at = f"from taskrunner import host; host.now_ms = lambda: {now}"
     assert imported_by(home, "tick", first=at) == with_library(OURS, LIBRARY)
 
 
@@ -131,7 +131,7 @@ def test_a_gap_or_a_step_back_ends_the_idleness(idle, clock, length):
 
 
 def test_a_new_boot_ends_the_idleness(idle, monkeypatch):
-    monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
+    monkeypatch.setattr(host, "boot_id", lambda: "another-boot")
     assert not idle()
 
 
@@ -153,7 +153,7 @@ def test_tasks_that_are_disabled_removed_or_manual_do_not_end_it(idle, runner, c
 def test_the_gap_is_measured_in_the_period_of_the_clock_that_beat(idle, home, clock):
     now = clock_room.to_ms(clock())
     place = str(home / "heartbeat")
-    heartbeat.write(place, heartbeat.Beat(now - 30_000, 10_000, clock_room.boot_id(), "daemon"))
+    heartbeat.write(place, heartbeat.Beat(now - 30_000, 10_000, host.boot_id(), "daemon"))
     assert not idle()
 
 

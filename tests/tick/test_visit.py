@@ -20,6 +20,7 @@ from taskrunner import (
     TaskRunner,
     Trigger,
     clock as clock_room,
+    host,
 )
 from taskrunner.errors import LockHeld
 from taskrunner.home import lock
@@ -54,7 +55,7 @@ def block(runner, name, number=1):
         process = Process(
             run_id,
             "elsewhere",
-            clock_room.boot_id(),
+            host.boot_id(),
             "none",
             1,
             pid_namespace=0,  # not to be seen from here
@@ -209,7 +210,7 @@ def test_a_boot_task_runs_once_after_each_boot(runner, clock, monkeypatch):
     runner.add("warm", ["true"], Boot())
     runner.tick()
     assert runner.history() == []  # this boot was there before it
-    monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
+    monkeypatch.setattr(host, "boot_id", lambda: "another-boot")
     for _ in range(3):
         clock.forward(minutes=1)
         runner.tick()
@@ -426,7 +427,7 @@ def test_a_gap_in_the_ticks_is_written_down_with_its_cause(runner, clock, monkey
     runner.tick()
     clock.forward(minutes=10)
     runner.tick()
-    monkeypatch.setattr(clock_room, "boot_id", lambda: "another-boot")
+    monkeypatch.setattr(host, "boot_id", lambda: "another-boot")
     clock.forward(minutes=20)
     runner.tick()
     gaps = [event.text for event in runner._here().store.events.all() if event.what == "gap"]
@@ -443,7 +444,7 @@ def test_new_zone_data_lets_all_slots_be_computed_anew(runner, clock, home, monk
         raw.execute("UPDATE tasks SET next = next + 3600000, following = following + 3600000")
     raw.close()
     wrong = runner.task("report").next
-    monkeypatch.setattr(clock_room, "zone_stamp", lambda: "tzdata of tomorrow")
+    monkeypatch.setattr(host, "zone_stamp", lambda: "tzdata of tomorrow")
     clock.forward(minutes=1)
     runner.tick()
     assert wrong == NOON + timedelta(hours=3)

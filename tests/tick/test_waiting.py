@@ -194,7 +194,7 @@ def test_a_boot_that_comes_while_the_store_is_held_is_made_up_for(runner, clock,
     runner.add("warm", ["true"], Boot())
     runner.tick()
     runner.hold()
-    monkeypatch.setattr("taskrunner.clock.boot_id", lambda: "another-boot")
+    monkeypatch.setattr("taskrunner.host.boot_id", lambda: "another-boot")
     for _ in range(2):
         clock.forward(minutes=1)
         runner.tick()

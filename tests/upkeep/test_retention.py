@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from taskrunner import Every, Manual, State, TaskRunner, UnknownRun, clock as clock_room
+from taskrunner import Every, Manual, State, TaskRunner, UnknownRun, clock as clock_room, host
 from taskrunner.cli import main
 from taskrunner.errors import StateError
 from taskrunner.home import heartbeat
@@ -42,7 +42,7 @@ def boot(clock, monkeypatch):
             return clock_room.to_ms(clock()) - clock_room.to_ms(NOON - 1000 * DAY) + self.off
 
     made = Boot()
-    monkeypatch.setattr(clock_room, "since_boot", made)
+    monkeypatch.setattr(host, "since_boot", made)
     return made
 
 
@@ -211,8 +211,8 @@ def test_the_figures_over_everything_are_the_same_before_and_after(tmp_path_fact
             ended += days * DAY / 12
             ran(store, state, ended, task=task, started=started or state is not State.CANCELLED)
         store.close()
-        stamp = clock_room.since_boot()
-        beat = Beat(clock_room.to_ms(NOON), 60_000, clock_room.boot_id(), "test", stamp)
+        stamp = host.since_boot()
+        beat = Beat(clock_room.to_ms(NOON), 60_000, host.boot_id(), "test", stamp)
         heartbeat.write(str(home / "heartbeat"), beat)
         before, would = door.stats(), door.prune(dry_run=True)
         done, after = door.prune(), door.stats()

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from taskrunner import clock
+from taskrunner import clock, host
 from taskrunner.errors import ZoneError, shown
 from taskrunner.home import channels, config, paths
 from taskrunner.model.answers import Finding
@@ -75,7 +75,7 @@ def _one(snapshot: Snapshot, task: Task) -> Iterator[Finding]:
 
 def _to_move(snapshot: Snapshot) -> Iterator[Finding]:
     """Give the slots that the next tick will move, when the zone data are not those of the last one."""
-    if not snapshot.open or snapshot.zone_stamp in (None, clock.zone_stamp()):
+    if not snapshot.open or snapshot.zone_stamp in (None, host.zone_stamp()):
         return
     of_task.forget()
     moves = [

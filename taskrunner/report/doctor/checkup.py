@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 
-from taskrunner import clock
+from taskrunner import host
 from taskrunner.home import paths, program
 from taskrunner.model.answers import Checkup, Finding
 from taskrunner.model.record import like
@@ -51,5 +51,5 @@ def _paths(folder: str) -> dict[str, str]:
         **{key: paths.path(folder, name) for key, name in names.items()},
         "program": " ".join(program.own()),
         "python": sys.executable,
-        "zone_data": clock.ZONEINFO,
+        "zone_data": host.ZONEINFO,
     }

@@ -1,7 +1,7 @@
 """taskrunner: cron with a memory.
 
 The names below are looked up when they are first used (PEP 562), so that an idle tick imports none of them. A type
-checker reads the imports, and nothing of how names are looked up: it refuses a name that is not there.
+checker reads the imports and skips the look-up: it reports an unknown name.
 """
 
 __version__ = "0.1.0"

@@ -40,7 +40,7 @@ def _restart_in_utf8() -> None:
 
 
 def _leave(code: int) -> "NoReturn":
-    """End at once: the store is closed, and the clean-up of the interpreter takes longer than an idle tick."""
+    """End at once: the database is closed, and the clean-up of the interpreter takes longer than an idle tick."""
     with contextlib.suppress(OSError):
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -48,7 +48,7 @@ def _leave(code: int) -> "NoReturn":
 
 
 def _collect_seldom(*, kept: bool = False) -> None:
-    """Collect garbage seldom: thousands of objects are made here, with hardly a reference cycle.
+    """Collect garbage rarely: thousands of objects are made here, with hardly a reference cycle.
 
     Never when nearly all of them are `kept` to the end.
     """
@@ -58,7 +58,7 @@ def _collect_seldom(*, kept: bool = False) -> None:
 
 
 def _names(given: str | None) -> int:
-    """Print the names of the tasks, for a shell that completes them: it asks at each key, so no parser is loaded."""
+    """Print the names of the tasks for completion in a shell: without the parser, as each key press asks."""
     from taskrunner.store.open_home import task_names
 
     with contextlib.suppress(OSError):
@@ -75,7 +75,7 @@ def _idle(given: str | None) -> bool:
 
 
 def _tick(given: str | None) -> int:
-    """Do the verb `tick` without the parser of all verbs."""
+    """Run the verb `tick` without the parser of all verbs."""
     _collect_seldom()
     from taskrunner import errors, report_error
     from taskrunner.store import open_home

@@ -13,7 +13,7 @@ from taskrunner import host
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 LOCALTIME = "/etc/localtime"
-# The clock went back by more: it was wrong before. cron(8) draws the same line.
+# When the clock goes back by more than this, it was wrong before; cron(8) uses the same limit.
 STEP_BACK = timedelta(hours=3)
 
 
@@ -32,7 +32,7 @@ def from_ms(value: int) -> datetime:
     return EPOCH + value * MILLISECOND
 
 
-@lru_cache(maxsize=256)  # a burst tells the same few instants for each of its runs
+@lru_cache(maxsize=256)  # many runs share the same few instants
 def iso(moment: datetime) -> str:
     """Return an instant as ISO 8601 in UTC with `Z`; milliseconds only when there are any."""
     precision = "milliseconds" if moment.microsecond else "seconds"
@@ -40,7 +40,7 @@ def iso(moment: datetime) -> str:
 
 
 def zone_of_file(place: str) -> str | None:
-    """Return the IANA name of the zone whose data lie in a file, None when its path does not tell."""
+    """Return the IANA name of the zone of a data file, None when its path does not contain one."""
     target = os.path.realpath(place) if os.path.isabs(place) else ""
     if "/zoneinfo/" not in target:
         return None

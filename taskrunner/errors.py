@@ -2,16 +2,16 @@
 
     TaskRunnerError                 1   known failure
     |-- InputError (ValueError)     2   wrong on any machine: syntax or value
-    |   |-- ScheduleError               an expression, interval or one-off that makes no schedule
+    |   |-- ScheduleError               not a valid expression, interval or one-off
     |   |-- DurationError               not a length of time
     |   |-- MomentError                 not an instant, or one without a zone
     |   |-- ZoneError                   not a time zone
-    |   `-- TaskNameError               not a name for a task
+    |   `-- TaskNameError               not a valid name of a task
     |-- StateError                  1   wrong given this store or this host
     |   |-- UnknownTask                 no task of that name or id
     |   |-- UnknownRun                  no run of that id
     |   |-- DuplicateTask               the name is taken
-    |   |-- TaskBusy                    a live run of the task stands in the way
+    |   |-- TaskBusy                    a live run of the task prevents it
     |   |-- HomeRefused                 the home is not private, or cannot be used
     |   |-- StoreRefused                the database is damaged or unreadable
     |   |   |-- StoreNewer                  it is newer than this program
@@ -32,7 +32,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_BUG = 3
 EXIT_BUSY = 75  # EX_TEMPFAIL of sysexits(3)
-EXIT_RUN_REFUSED = 125  # `run` could not start the command at all, as env(1) and timeout(1) say it
+EXIT_RUN_REFUSED = 125  # `run` could not start the command at all, as with env(1) and timeout(1)
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 LONGEST = 300  # characters of an unexpected error that are kept
 LONGEST_WORD = 60  # characters of an unknown word that are compared
@@ -40,7 +40,7 @@ MOST_WORDS = 10_000  # known words that it is compared to
 
 
 class TaskRunnerError(Exception):
-    """A failure that the user can understand and mend."""
+    """A failure that the user can understand and fix."""
 
     exit_code = EXIT_FAILED
 
@@ -52,7 +52,7 @@ class InputError(TaskRunnerError, ValueError):
 
 
 class ScheduleError(InputError):
-    """An expression, interval or one-off that makes no schedule."""
+    """A text that is not a valid expression, interval or one-off."""
 
 
 class DurationError(InputError):
@@ -60,11 +60,11 @@ class DurationError(InputError):
 
 
 class MomentError(InputError):
-    """A text that is no instant, or a datetime without a zone."""
+    """A text that is not an instant, or a datetime without a zone."""
 
 
 class ZoneError(InputError):
-    """A name that is no time zone."""
+    """A name that is not a time zone."""
 
 
 class TaskNameError(InputError):
@@ -88,7 +88,7 @@ class DuplicateTask(StateError):
 
 
 class TaskBusy(StateError):
-    """A live run of the task stands in the way."""
+    """A live run of the task prevents the request."""
 
 
 class HomeRefused(StateError):
@@ -112,7 +112,7 @@ class StoreReadOnly(StoreRefused):
 
 
 class LockHeld(StateError):
-    """One tick has held the lock for longer than any tick should."""
+    """One tick has held the lock for too long."""
 
     exit_code = EXIT_BUSY
 

@@ -3,9 +3,9 @@
     python launcher.py [--django SETTINGS] --python MODULE:NAME [--args JSON]
     python launcher.py [--django SETTINGS] [--dateutil DIR] --code TEXT | --code-file FILE
 
-A program and no part of the others: the interpreter may be any from 3.8 on, with packages of its own and without
-ours. So it imports nothing of the package, and it must not know the store; which task and which slot it runs for
-stands in the environment.
+A separate program: the interpreter may be any from 3.8 on, with packages of its own and without
+ours. So it imports nothing of the package, and it must not know the store; its task and its slot are in the
+environment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 
 OWN_PATH = __name__ == "__main__" and not getattr(sys.flags, "safe_path", False)
 if OWN_PATH:
-    del sys.path[0]  # our own folder: its names would hide those of others
+    del sys.path[0]  # our own folder: its modules would hide others
 
 import builtins
 import importlib
@@ -46,11 +46,11 @@ OF_DATES = (
 )
 LONGEST_VALUE = 1000  # characters of a returned value
 FLAGS = {"--python", "--args", "--django", "--dateutil", "--code", "--code-file"}
-OURS = (__file__, importlib.__file__, "<frozen importlib")  # where a traceback is not the task's
+OURS = (__file__, importlib.__file__, "<frozen importlib")  # files whose frames are not shown
 
 
 def main(words: list[str]) -> None:
-    """Run what the words ask for; how it ends is how the process ends."""
+    """Run the function or text that the words name; its result decides the exit code."""
     given = dict(zip(words[::2], words[1::2]))  # noqa: B905  not in Python 3.8
     if len(words) % 2 or not given.keys() <= FLAGS:
         _refuse(f"the launcher of taskrunner does not know these words: {words}")
@@ -88,13 +88,13 @@ def _short(value: object) -> str:
 
 
 def _say(text: str) -> None:
-    """Print on stdout; signs that it does not know as escapes."""
+    """Print on stdout; characters outside its encoding are escaped."""
     encoding = sys.stdout.encoding or "ascii"
     print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _tell(exc: Exception) -> None:
-    """Print an exception as Python does, without our own frames; the last line is what it comes to."""
+    """Print an exception as Python does, without our own frames; the last line is a summary."""
     trace = exc.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
         trace = trace.tb_next
@@ -116,18 +116,18 @@ def _call(spelling: str, args: Any) -> Any:
     function = _found(spelling)
     result = function(**args) if isinstance(args, dict) else function(*args)
     if isinstance(result, types.CoroutineType):
-        return importlib.import_module("asyncio").run(result)  # slow to import, and seldom needed
+        return importlib.import_module("asyncio").run(result)  # slow to import, and rarely needed
     return result
 
 
 def _found(spelling: str) -> Any:
-    """Return the function of that spelling; what is missing is told in one sentence."""
+    """Return the function of that name; one sentence tells which part is missing."""
     place, _, path = spelling.partition(":")
     try:
         found = importlib.import_module(place)
     except ModuleNotFoundError as exc:
         if exc.name is None or not f"{place}.".startswith(f"{exc.name}."):
-            raise  # it is something that the module needs
+            raise  # a dependency of the module is missing
         first = sys.path[0] if sys.path else "no folder"
         _refuse(
             f"ModuleNotFoundError: {sys.executable} finds no module {exc.name!r}; it looks in {first} first"
@@ -145,7 +145,7 @@ def _found(spelling: str) -> Any:
 
 
 def _execute(given: dict[str, str]) -> None:
-    """Execute a text with the names that are ready in it, as the main module."""
+    """Execute a text as the main module, with some names predefined."""
     text, place = _text(given)
     code = compile(text, place, "exec", dont_inherit=True)
     made = types.ModuleType("__main__")
@@ -159,7 +159,7 @@ def _execute(given: dict[str, str]) -> None:
 
 
 def _text(given: dict[str, str]) -> tuple[str, str]:
-    """Return a text and its place; tracebacks show its lines also when it has no file."""
+    """Return a text and its path; tracebacks show its lines even without a file."""
     if "--code" in given:
         text = given["--code"]
         linecache.cache[CODE] = (len(text), None, text.splitlines(keepends=True), CODE)
@@ -173,7 +173,7 @@ def _text(given: dict[str, str]) -> tuple[str, str]:
 
 
 def _names(text: str, given: dict[str, str]) -> dict[str, Any]:
-    """Return the names that are ready in a text: those of Django win over ours of dates, ours of the run over all."""
+    """Return the predefined names: Django's replace ours of dates, ours of the run replace all."""
     found: dict[str, Any] = {
         "datetime": _datetime(),
         "date": date,
@@ -190,7 +190,7 @@ def _names(text: str, given: dict[str, str]) -> dict[str, Any]:
 
 
 class _Both(type):
-    """The class of a name that is a class of datetimes to everybody who asks."""
+    """Makes `datetime` behave as the class and as the module of that name."""
 
     def __instancecheck__(cls, thing: object) -> bool:
         return isinstance(thing, datetime)
@@ -206,9 +206,9 @@ class _Both(type):
 
 
 def _datetime() -> Any:
-    """Return the class `datetime` with what the module of that name has: people write datetime.datetime.now(), too.
+    """Return the class `datetime` with the contents of the module too, as people write datetime.datetime.now().
 
-    It makes plain datetimes, so what it has of the module is in the way of none of their methods.
+    Its instances are plain datetimes, so the contents of the module hide none of their methods.
     """
     module = sys.modules["datetime"]
     found = {name: getattr(module, name) for name in OF_DATES if hasattr(module, name)}
@@ -217,7 +217,7 @@ def _datetime() -> Any:
 
 
 def _slot() -> datetime:
-    """Return the instant that this run is for; this minute when nobody says."""
+    """Return the slot of this run; this minute when none is given."""
     said = os.environ.get("TASKRUNNER_SLOT")
     if said:
         return datetime.fromisoformat(said.replace("Z", "+00:00"))
@@ -225,7 +225,7 @@ def _slot() -> datetime:
 
 
 def _logger(name: str) -> Any:
-    """Return a logger that writes its lines to stderr, with the level, whatever else is set up."""
+    """Return a logger that writes to stderr, with the level, independent of other settings."""
     logging = importlib.import_module("logging")  # only where there is a text
     to_stderr = logging.StreamHandler()
     to_stderr.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
@@ -237,7 +237,7 @@ def _logger(name: str) -> Any:
 
 
 def _relativedelta(place: str | None) -> Any:
-    """Return dateutil's relativedelta, from `place` where the interpreter has none of its own."""
+    """Return dateutil's relativedelta, from `place` when the interpreter has none of its own."""
     try:
         return importlib.import_module("dateutil.relativedelta").relativedelta
     except ImportError:
@@ -248,13 +248,13 @@ def _relativedelta(place: str | None) -> Any:
 
 
 class _Behind:
-    """Finds dateutil, and what it needs, in a folder whose other packages stay unseen."""
+    """Finds dateutil and its dependencies in a folder, and hides the other packages there."""
 
     def __init__(self, place: str) -> None:
         self.place = place
 
     def find_spec(self, name: str, _path: Sequence[str] | None = None, target: Any = None) -> Any:
-        """Return where a module is, None for all but those."""
+        """Return the place of one of these modules, None for others."""
         if name not in ("dateutil", "six"):
             return None
         return importlib.machinery.PathFinder.find_spec(name, [self.place], target)
@@ -273,7 +273,7 @@ def _set_django_up(settings: str) -> None:
 
 
 def _names_of_django() -> dict[str, Any]:
-    """Return the names that the project's `manage.py shell` has; of models that share one, as it decides."""
+    """Return the names of the project's `manage.py shell`; it decides between models of the same name."""
     found: dict[str, Any] = {"timezone": importlib.import_module("django.utils.timezone")}
     management = importlib.import_module("django.core.management")
     app = management.get_commands()["shell"]

@@ -1,6 +1,6 @@
 """Errors that end the program: one sentence on stderr, an exit code, and a report of a bug kept in a file.
 
-It stands apart from `cli` because a tick needs no parser, neither at its start nor to report an error hours later, when
+It is separate from `cli` because a tick needs no parser, neither at its start nor to report an error hours later, when
 the files of the program may have been replaced. It must not know verbs.
 """
 
@@ -24,7 +24,7 @@ SIZE = 64  # bytes
 MEMORY = "/dev/shm"  # noqa: S108  all may write there: only a plain file of our own is opened
 # The path may lead to a link, or to a pipe on which an open would wait for ever.
 CAREFUL = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-# Errors of a machine that is defective, or has run out of something: not bugs of the program.
+# Errors of a defective machine, or one that lacks a resource: not bugs of the program.
 OF_THE_MACHINE = {
     *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
     *(errno.EAGAIN, errno.ENOLCK, errno.ESTALE),
@@ -44,7 +44,7 @@ def to_stderr(message: str) -> None:
     try:
         sys.stderr.write(f"{PREFIX}{_visible(message)}\n")
         sys.stderr.flush()
-    except OSError:  # nobody reads it, and a second error would help no one
+    except OSError:  # nobody reads it
         drop(sys.stderr)
 
 
@@ -65,7 +65,7 @@ def drop(stream: TextIO) -> None:
 
 
 def of_the_machine(exc: Exception) -> str | None:
-    """Return what the machine refused, in a sentence; None when the error is a bug of ours."""
+    """Return a sentence about the resource that the machine refused; None when the error is a bug of ours."""
     if isinstance(exc, MemoryError):
         return "the machine is out of memory: end other programs, or add memory"
     if not isinstance(exc, OSError) or exc.errno not in OF_THE_MACHINE:
@@ -82,7 +82,7 @@ def always(_: str) -> bool:
 def report(due: Callable[[str], bool] = always) -> int:
     """Report the exception being handled in one sentence; a bug also leaves a file with its traceback.
 
-    Both only when the message is `due`: ticks of each minute meet the same fault each minute.
+    Both only when the message is `due`: a tick each minute would repeat the same fault each minute.
     """
     error = sys.exc_info()
     refused = of_the_machine(error[1]) if isinstance(error[1], Exception) else None
@@ -90,7 +90,7 @@ def report(due: Callable[[str], bool] = always) -> int:
         if due(refused):
             to_stderr(refused)
         return errors.EXIT_FAILED
-    # Not by its text: the number of a run or of a process in it differs each time.
+    # Not by its text: it may contain the number of a run or of a process.
     if error[1] is not None and not due(f"{type(error[1]).__name__} {errors.origin(error[1])}"):
         return errors.EXIT_BUG
     place = os.path.join("/tmp", f"taskrunner-report-{os.getpid()}-{os.urandom(4).hex()}.txt")  # noqa: S108  opened with O_EXCL
@@ -113,8 +113,8 @@ def report(due: Callable[[str], bool] = always) -> int:
 def is_new(folder: str, text: str, now: int) -> bool:
     """Return whether a message was not written within the last hour before `now` (milliseconds), and remember it.
 
-    The stamp is overwritten in place, in the lock file, so that a full disk takes it. Where nothing in the home can
-    be written it is in memory, in a file of the same user whose name nobody can know beforehand.
+    The stamp is overwritten in place, in the lock file, so that it works on a full disk. When nothing in the home can
+    be written it is in memory, in a file of the same user with a name that nobody can guess.
     """
     stamp = zlib.crc32(text.encode(errors="replace"))
     places = _places(folder)
@@ -133,7 +133,7 @@ def _places(folder: str) -> list[tuple[str, int]]:
 
 
 def _in_memory(folder: str) -> str:
-    """Return our file in memory, else the path of a new one, whose name nobody can have guessed."""
+    """Return our file in memory, else the path of a new one with a name that nobody can guess."""
     prefix = f"taskrunner-{os.geteuid()}-{zlib.crc32(os.fsencode(folder)):08x}-"
     with contextlib.suppress(OSError), os.scandir(MEMORY) as entries:
         for entry in entries:
@@ -178,5 +178,5 @@ def _write(place: str, at: int, text: str) -> bool:
 
 
 def _ours(found: os.stat_result) -> bool:
-    """Return whether it is a plain file of this user, without another hard link."""
+    """Return whether it is a regular file of this user, without another hard link."""
     return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1

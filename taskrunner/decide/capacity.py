@@ -1,6 +1,6 @@
-"""Capacity: how many runs may go on at a time, of the store, of each group, and of each task.
+"""Capacity: the limits on parallel runs of the home, of each group and of each task.
 
-Pure: it predicts what the query `startable` of the store then decides run by run.
+Pure: it predicts the result of the query `startable` of the store.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ NO_LIMIT = 1_000_000  # runs of a task side by side
 
 @mutable
 class Room:
-    """The places that are still free in the store and in each group, and the runs that hold the others."""
+    """The free places of the home and of each group, and the runs that hold the others."""
 
     running: Sequence[Run]
     tasks: Mapping[int, Task]
@@ -29,7 +29,7 @@ class Room:
         self._ahead: dict[int, str | None] = {}  # by task: why the first of its decisions waits
 
     def refuses(self, decision: Decision) -> str | None:
-        """Let the run of a decision start, if it may; else return why not.
+        """Count the run of a decision as started, if it may start; else return why not.
 
         Of several decisions of one task each follows the one before it, if they may not run side by side.
         """
@@ -73,7 +73,7 @@ def with_room(
     max_parallel: int,
     group_limits: Mapping[str, int],
 ) -> list[Decision]:
-    """Turn starts that find no room into waits: by priority, then the oldest slot first.
+    """Turn starts beyond the capacity into waits: by priority, then the oldest slot first.
 
     `tasks` are at least those of `task_ids`, by their ids.
     """

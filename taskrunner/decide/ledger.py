@@ -1,6 +1,6 @@
-"""The events of the store: put into words, and read back as gaps, holds and changes.
+"""The events of the database: written as text, and read back as gaps, pauses and changes.
 
-Pure: records in, records out. It must not know the store, and no clock but the instants it is given.
+Pure: records in, records out. It must not know the store; time is an argument.
 """
 
 import json
@@ -16,7 +16,7 @@ from taskrunner.model.record import names_of, record
 from taskrunner.model.values import Change, Event, Gap, Hold, Task
 from taskrunner.schedule import durations
 
-RESUME = "`taskrunner resume`"  # what ends a hold without an end of its own
+RESUME = "`taskrunner resume`"  # the end of a pause without a set end
 LONGEST_VALUE = 100  # characters of a value that was changed
 CLOCK_EVENTS = ("gap", "step back")
 HOLD_EVENTS = ("held", "resumed")
@@ -25,7 +25,7 @@ BACK = r"(the clock went back by \S+ s), from (\S+)"
 UNTIL = r"until (\S+Z)(?:: (.*))?|until `taskrunner resume`(?:: (.*))?"
 OTHER_SCHEDULE = r"schedule (.+?) -> (.+?)(?:, |$)"
 TIMING = ("kind", "schedule", "tz", "anchor", "from_finish")
-# Fields that no person has changed, or that are told with another.
+# Fields that no person changes, or that are shown with another.
 UNTOLD = {
     *TIMING,
     *("id", "enabled", "created", "evaluated", "next", "following", "requested", "boot_id"),
@@ -34,11 +34,11 @@ UNTOLD = {
 SECRET = ("env", "stdin")  # changed by name only
 
 
-# ---- events into words
+# ---- events into text
 
 
 def gap(since: datetime, at: datetime, *, rebooted: bool) -> Event:
-    """Return the event of a time without ticks that has ended."""
+    """Return the event of a gap that has ended."""
     return Event(at, "gap", "tick", text=f"no tick since {clock.iso(since)}: {silent(rebooted)}")
 
 
@@ -56,26 +56,26 @@ def step_back(since: datetime, at: datetime) -> Event:
 
 
 def moved(what: str, until: datetime, instead: datetime) -> str:
-    """Return the text of an instant to wait for that a clock that was ahead had set."""
+    """Return the text for a waiting time that was set while the clock was ahead, and is now corrected."""
     return f"{what} waited for {words(until)}, set by a clock that was ahead: now it is {words(instead)}"
 
 
 def held(hold: Hold) -> Event:
-    """Return the event of a hold."""
+    """Return the event of a pause."""
     why = "" if hold.reason is None else f": {hold.reason}"
     until = RESUME if hold.until is None else clock.iso(hold.until)
     return Event(hold.since, "held", hold.by, text=f"until {until}{why}")
 
 
 def sentence(hold: Hold) -> str:
-    """Return what holds the store, as a sentence."""
+    """Return the pause as a sentence."""
     why = "" if hold.reason is None else f" ({hold.reason})"
     until = RESUME if hold.until is None else words(hold.until)
     return f"scheduled runs are paused since {words(hold.since)} until {until}, by {hold.by}{why}"
 
 
 def difference(old: Task, new: Task) -> str:
-    """Return what a person has changed of a task, old and new; of what may be secret the name only."""
+    """Return the changes of a task, old and new values; of secret fields only the names."""
     told = []
     if old.evaluated != new.evaluated or any(getattr(old, n) != getattr(new, n) for n in TIMING):
         told.append(f"schedule {when(vars(old))} -> {when(vars(new))}")
@@ -88,7 +88,7 @@ def difference(old: Task, new: Task) -> str:
 
 
 def when(values: Mapping[str, Any]) -> str:
-    """Return the schedule of a task, of its columns, as it was given, with anchor and zone."""
+    """Return the schedule of a task from its columns, as it was given, with anchor and zone."""
     anchor = "" if values["anchor"] is None else f" from {words(values['anchor'])}"
     start = " from finish" if values["from_finish"] else anchor
     zone = "" if values["tz"] is None else f" ({values['tz']})"
@@ -120,7 +120,7 @@ def _cut(text: str) -> str:
 
 @record
 class Stretch:
-    """A length of time that may not have ended yet, who began it, and why."""
+    """A period that may not have ended yet, with its cause."""
 
     since: datetime
     until: datetime | None
@@ -155,7 +155,7 @@ def _moment(text: str) -> datetime:
 
 
 def between(found: Sequence[Gap], since: datetime, until: datetime) -> list[Gap]:
-    """Return the gaps that reach into a time."""
+    """Return the gaps that overlap a period."""
     return [
         each
         for each in found
@@ -165,7 +165,7 @@ def between(found: Sequence[Gap], since: datetime, until: datetime) -> list[Gap]
 
 
 def holds(events: Sequence[Event]) -> list[Stretch]:
-    """Return when the store was held, oldest first."""
+    """Return the periods of pause, oldest first."""
     marks = [event for event in events if event.what in HOLD_EVENTS]
     found = []
     for number, event in enumerate(marks):
@@ -178,7 +178,7 @@ def holds(events: Sequence[Event]) -> list[Stretch]:
 
 
 def disabled(events: Sequence[Event]) -> list[Stretch]:
-    """Return when the task was disabled, oldest first."""
+    """Return the periods in which the task was disabled, oldest first."""
     marks = [event for event in events if event.what in ("disabled", "enabled")]
     return [
         Stretch(one.at, None if other is None else other.at, one.by or "?")
@@ -188,7 +188,7 @@ def disabled(events: Sequence[Event]) -> list[Stretch]:
 
 
 def changes(events: Sequence[Event], since: datetime, until: datetime) -> list[Change]:
-    """Return what was changed in a time, and the last change of the task before it, oldest first."""
+    """Return the changes in a period, and the last change of the task before it, oldest first."""
     made = [event for event in events if event.task is not None or event.what in HOLD_EVENTS]
     before = [event for event in made if event.at < since and event.task is not None][-1:]
     meant = [*before, *(event for event in made if since <= event.at <= until)]

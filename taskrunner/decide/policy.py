@@ -18,7 +18,7 @@ CATCH_UP_LIMIT = 100  # slots that catch-up all runs, when no limit is given
 
 
 def wanted(task: Task) -> int:
-    """Return how many of the newest open slots `decide` needs one by one."""
+    """Return how many of the newest open slots `decide` needs individually."""
     match task.catch_up:
         case CatchUp.LAST:
             return 1
@@ -36,7 +36,7 @@ def limit(task: Task) -> int:
 def decide(
     task: Task, slots: values.Open, live: Sequence[Run], now: datetime
 ) -> list[values.Decision]:
-    """Return what becomes of the open slots of a task while its `live` runs are pending or running."""
+    """Decide about the open slots of a task while its `live` runs are pending or running."""
     missed, chosen = _catch_up(task, slots, now)
     return [*(_missed(task, span, now) for span in missed), *_overlap(task, chosen, live, now)]
 
@@ -44,7 +44,7 @@ def decide(
 def _catch_up(
     task: Task, slots: values.Open, now: datetime
 ) -> tuple[list[values.Span], list[values.Span]]:
-    """Part the open slots into what is missed and what should run."""
+    """Divide the open slots into missed ones and those to run."""
     keep, oldest = _kept(task)
     if task.catch_up is CatchUp.LAST:
         return _by_age([slots.span], oldest, now)
@@ -82,14 +82,14 @@ def _missed(task: Task, span: values.Span, now: datetime) -> values.Decision:
 
 
 def given_up(task: Task, span: values.Span, why: str, now: datetime) -> values.Decision:
-    """Return that slots are missed which came due, and which no tick had seen when a person changed the task."""
+    """Return the decision that slots are missed, as no tick had seen them when a person changed the task."""
     return values.Decision(task.id, task.name, span, values.Action.MISS, why, _trigger(span, now))
 
 
 def _overlap(
     task: Task, chosen: list[values.Span], live: Sequence[Run], now: datetime
 ) -> list[values.Decision]:
-    """Decide what should run against what is live; the chosen ones do not overlap each other."""
+    """Decide about the chosen slots beside the live runs; the chosen ones do not overlap each other."""
 
     def made(
         span: values.Span, action: values.Action, reason: str, stops: tuple[int, ...] = ()
@@ -131,7 +131,7 @@ def _overlap(
 
 
 def _ready(task: Task, slot: datetime) -> datetime | None:
-    """Return when the run of a slot may start: a share of the jitter later, the same whenever it is asked."""
+    """Return when the run of a slot may start: later by a share of the jitter that is fixed for the slot."""
     if task.jitter is None:
         return None
     share = crc32(f"{task.id}/{clock.to_ms(slot)}".encode()) / 2**32
@@ -139,21 +139,21 @@ def _ready(task: Task, slot: datetime) -> datetime | None:
 
 
 def _delayed(decision: values.Decision, now: datetime) -> values.Decision:
-    """Turn into a wait what would start now, but is not ready yet."""
+    """Turn a start into a wait when its time is not reached yet."""
     if decision.ready is None or decision.ready <= now or decision.action is not values.Action.RUN:
         return decision
     return like(decision, action=values.Action.WAIT, reason=f"starts at {words(decision.ready)}")
 
 
 def words(moment: datetime) -> str:
-    """Return an instant as reasons give it."""
+    """Return an instant as it is written in reasons."""
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _displaced(task: Task, live: Sequence[Run]) -> tuple[int, ...]:
-    """Return the waiting runs that a newer one displaces: one place in the queue, a line with catch-up all.
+    """Return the pending runs that a newer one displaces: the queue has one place, unless catch-up is all.
 
-    A retry that waits stands for the run that goes on, and is not in the queue.
+    A pending retry belongs to the run before it, and is not in the queue.
     """
     waiting = [
         run.id for run in live if run.state is State.PENDING and run.trigger is not Trigger.RETRY
@@ -185,14 +185,14 @@ def _due(span: values.Span, now: datetime) -> str:
 
 
 def requested(task: Task, at: datetime, live: Sequence[Run]) -> values.Decision:
-    """Return what becomes of a run started by hand; a skip is the caller's to refuse."""
+    """Decide about a manual run; the caller refuses it when the decision is a skip."""
     decision = _overlap(like(task, jitter=None), [values.Span(at, at)], live, at)[0]
     reason = "asked for" if decision.action is values.Action.RUN else decision.reason
     return like(decision, trigger=Trigger.MANUAL, reason=reason)
 
 
 def again(decision: values.Decision, slot: datetime) -> values.Decision:
-    """Return a request for a run that does an older slot again."""
+    """Return the decision for a manual run of an older slot."""
     return like(
         decision,
         span=values.Span(slot, slot),
@@ -203,7 +203,7 @@ def again(decision: values.Decision, slot: datetime) -> values.Decision:
 def follows(
     task: Task, on: After, parent: Run, live: Sequence[Run], now: datetime
 ) -> list[values.Decision]:
-    """Return what the end of a parent's run means for a task that comes after it; [] when nothing."""
+    """Return the decisions for a task that follows the ended run of a parent; [] when there are none."""
     span = values.Span(parent.slot, parent.first_slot, parent.coalesced, parent.coalesced_at_least)
     if parent.state in (State.SKIPPED, State.MISSED):
         if on is After.FAILED:
@@ -228,7 +228,7 @@ def follows(
 
 
 def waiting(run: Run, now: datetime) -> values.Decision:
-    """Return a run that an earlier tick has claimed as a decision: it starts as soon as it may."""
+    """Return the decision for a run that an earlier tick has claimed: it starts as soon as it may."""
     span = values.Span(run.slot, run.first_slot, run.coalesced, run.coalesced_at_least)
     why = f"run {run.id} waits: {run.reason}"
     decision = values.Decision(
@@ -246,7 +246,7 @@ def waiting(run: Run, now: datetime) -> values.Decision:
 
 
 def too_late(task: Task, run: Run, now: datetime) -> str | None:
-    """Return why a pending run is not started any more, None when it is; a run started by hand always is."""
+    """Return why it is too late to start a pending run, None when it is not; a manual run always starts."""
     if task.deadline is None or run.trigger is Trigger.MANUAL or now - run.slot <= task.deadline:
         return None
     return f"it waited past its deadline of {durations.format(task.deadline)}"

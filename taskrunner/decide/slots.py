@@ -1,4 +1,4 @@
-"""The open slots of a task at an instant, and what becomes of them; nothing is written."""
+"""The open slots of a task at an instant, and the decisions about them; nothing is written."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from taskrunner.schedule import counting, of_task
 def evaluate(
     task: Task, live: Sequence[Run], now: datetime, boot: str
 ) -> tuple[list[Decision], dict[str, Any]]:
-    """Return what becomes of the open slots of a task, and how its row moves forward; writes nothing."""
+    """Return the decisions about the open slots of a task, and the changes of its row; writes nothing."""
     decisions: list[Decision] = []
     changes: dict[str, Any] = {"evaluated": max(task.evaluated, now), "error": None}
     if task.requested is not None:
@@ -29,7 +29,7 @@ def evaluate(
         except InputError:
             if not decisions:
                 raise
-            # What was asked for needs no schedule; the next tick says what is wrong with that.
+            # A requested run needs no schedule; the next tick reports the fault in it.
             return decisions, {"requested": None}
         changes["following"] = None
         if slots is not None:

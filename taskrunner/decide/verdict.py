@@ -1,6 +1,6 @@
 """Verdicts on outcomes: the final state of a run, and whether its slot is retried; pure functions.
 
-It must not know the store, nor what other runs there are.
+It must not know the store, nor other runs.
 """
 
 import re
@@ -13,16 +13,16 @@ from taskrunner.schedule import durations
 
 XCPU = 24  # the signal past the limit of CPU time, setrlimit(2); its number on Linux
 KILL = 9
-RETURNED = "returned "  # how the last line of a function's output begins (see `launcher`)
+RETURNED = "returned "  # prefix of the last line of a function's output (see `launcher`)
 LONGEST_TOLD = 300  # characters
 RETRIED = (State.FAILED, State.TIMED_OUT, State.LOST)
-LONGEST_DELAY = timedelta(days=30)  # of a retry, however often its delay is multiplied
+LONGEST_DELAY = timedelta(days=30)  # until a retry, however often the delay is multiplied
 
 
 def retry_at(
     task: Task, run: Run, state: State, exit_code: int | None, now: datetime
 ) -> datetime | None:
-    """Return when the next attempt is made of the slot of a run that ends now; None when there is none.
+    """Return when the slot of a run that ends now is tried again; None when it is not.
 
     `state` is one of RETRIED. An attempt that could start only past the deadline is not made.
     """
@@ -45,9 +45,9 @@ def _retries(task: Task, state: State, exit_code: int | None) -> int:
 def of(
     task: Task, outcome: Outcome, how: str, process: Process | None, fault: str | None = None
 ) -> tuple[State, str]:
-    """Return state and reason of a run that ended so (`how` in words); who stopped it has said so before.
+    """Return state and reason of a run with this outcome (`how` in words); `process` has both of a stopped one.
 
-    A `fault` of its output makes a failure of what else were a success.
+    A `fault` in its output turns a success into a failure.
     """
     how += _over_limit(task, outcome)
     if process is not None and process.stop_state is not None:
@@ -68,20 +68,20 @@ def of(
 
 
 def with_note(reason: str, note: str | None) -> str:
-    """Return why a run is in its state, and what else there is to say."""
+    """Return the reason of a state with a note added."""
     return reason if note is None else f"{reason}; {note}"
 
 
 def _over_limit(task: Task, outcome: Outcome) -> str:
-    """Return what is to be said of a run that the kernel ended for its CPU time, "" of others.
+    """Return the note for a run that the kernel ended for its CPU time, "" for others.
 
-    Of the other limits it does not tell: what is asked for beyond them is refused, and the program says so.
+    The other limits need no note: the kernel refuses the request, and the program reports that.
     """
     limit = task.limit.get("cpu")
     if limit is None:
         return ""
     past = outcome.signal == XCPU or outcome.exit_code == 128 + XCPU  # from a shell
-    # Who does not heed that is killed a second later; nobody else has asked for it.
+    # A program that ignores SIGXCPU is killed one second later, and nobody else stopped it.
     ours = outcome.timed_out or outcome.silent or outcome.stopped
     killed = outcome.signal == KILL and not ours and (outcome.cpu_seconds or 0) >= limit
     if not past and not killed:
@@ -90,32 +90,32 @@ def _over_limit(task: Task, outcome: Outcome) -> str:
 
 
 def reads_output(task: Task, outcome: Outcome) -> bool:
-    """Return whether it depends on its output if a run that ended so has succeeded."""
+    """Return whether the success of a run with this outcome depends on its output."""
     asks = task.expect is not None or task.reject is not None
     ended = outcome.error is None and not (outcome.timed_out or outcome.stopped)
     return asks and ended and outcome.exit_code in set(task.ok_codes) - set(task.noop_codes)
 
 
 def fault_in(task: Task, text: str) -> str | None:
-    """Return what is wrong with the output of a run by what its task expects and rejects, None when all is well."""
+    """Return the fault in the output of a run by its task's patterns expect and reject, None when there is none."""
     try:
         if task.expect is not None and not re.search(task.expect, text, re.MULTILINE):
             return f"its output does not match {shown(task.expect)}"
         if task.reject is not None and re.search(task.reject, text, re.MULTILINE):
             return f"its output matches {shown(task.reject)}"
-    except (re.error, OverflowError, RecursionError) as exc:  # from a Python that knew it
+    except (re.error, OverflowError, RecursionError) as exc:  # not valid in this Python
         return f"its output cannot be searched: {exc}"
     return None
 
 
 def tells(task: Task, outcome: Outcome) -> bool:
-    """Return whether the last line of an output says what came of the run: that of Python does."""
+    """Return whether the last line of an output is the result: it is for Python tasks."""
     by_itself = outcome.exit_code is not None and not outcome.timed_out and outcome.error is None
     return by_itself and not task.command and task.shell is None
 
 
 def told(text: str, exit_code: int | None) -> str | None:
-    """Return what a function gave back or raised, by the output that ends so; None when it did neither."""
+    """Return the result or exception of a function, from the end of its output; None when there is neither."""
     last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
     if exit_code == 0 and not last.startswith(RETURNED):
         return None

@@ -11,7 +11,7 @@ from taskrunner.errors import StateError, shown
 def account(user: str | None) -> tuple[str, str]:
     """Return the name and home folder of a user, of our own for None; raises StateError.
 
-    We may have a number without a name, as in a container: it is the name then, and / the home.
+    Our user id may have no name, as in a container: then its number is the name, and / the home folder.
     """
     try:
         entry = pwd.getpwuid(os.geteuid()) if user is None else pwd.getpwnam(user)
@@ -29,5 +29,5 @@ def owner(user: str | None) -> int:
         return own
     try:
         return pwd.getpwnam(user).pw_uid
-    except KeyError:  # the run cannot start either, and says so
+    except KeyError:  # the run cannot start either; its outcome gives the reason
         return own

@@ -1,6 +1,6 @@
-"""Processes and process groups: who lives, since when, and the signals they are sent.
+"""Processes and process groups: whether they are alive, since when, and the signals sent to them.
 
-The only caller of kill(2). It must not know which of them are ours.
+The only caller of kill(2). It must not know which processes are ours.
 """
 
 import os
@@ -10,11 +10,11 @@ from taskrunner import host
 
 ZOMBIE = "Z"
 LARGEST = 2**63 - 1  # number in SQLite
-UNSEEN = -1  # when a process was started that lives, and that is hidden from us (proc(5), hidepid)
+UNSEEN = -1  # stands for the start time of a live process that is hidden from us (proc(5), hidepid)
 
 
 def descriptor(pid: int) -> int | None:
-    """Return a descriptor that can be read when a process has ended (pidfd_open(2)); None where there is none."""
+    """Return a descriptor that becomes readable when a process ends (pidfd_open(2)); None where there is none."""
     try:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):  # before Linux 5.3, elsewhere, or no descriptors left
@@ -27,26 +27,26 @@ def signal_group(group: int, number: int) -> bool:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
-    except PermissionError:  # some members run as another user; what could be reached was
+    except PermissionError:  # some members run as another user; the others have received it
         return True
     return True
 
 
 def terminate(group: int) -> None:
-    """Ask a process group to end; members that have stopped themselves could not hear it, and go on."""
+    """Send TERM to a process group, and CONT, as stopped members would not receive it."""
     signal_group(group, signal.SIGTERM)
     signal_group(group, signal.SIGCONT)
 
 
 def kill(group: int) -> None:
-    """End a process group."""
+    """Send KILL to a process group."""
     signal_group(group, signal.SIGKILL)
 
 
 def group_lives(group: int) -> bool:
-    """Return whether a process group has members that are no zombies; where nobody reaps they stay for ever.
+    """Return whether a process group has members other than zombies; without a reaper zombies stay for ever.
 
-    Members that are hidden from us live for all we know.
+    Members that are hidden from us count as alive.
     """
     if not signal_group(group, 0):
         return False
@@ -55,7 +55,7 @@ def group_lives(group: int) -> bool:
 
 
 def _state_in(group: int, pid: int) -> str | None:
-    """Return the state of a process in a group, None of one that is not in it; a hidden one is not known to be a zombie."""
+    """Return the state of a process, None when it is not in the group; a hidden one does not count as a zombie."""
     try:
         fields = _stat(pid)
         return fields[0] if fields and fields[2] == str(group) else None
@@ -67,7 +67,7 @@ def _state_in(group: int, pid: int) -> str | None:
 
 
 def started_ticks(pid: int) -> int | None:
-    """Return when a process was started, in clock ticks after boot; None when it is gone or a zombie, UNSEEN when hidden.
+    """Return the start time of a process, in clock ticks after boot; None when gone or a zombie, UNSEEN when hidden.
 
     Field 22 of proc_pid_stat(5): with the boot id it tells a process from a later one with the same number.
     """
@@ -81,7 +81,7 @@ def started_ticks(pid: int) -> int | None:
 
 
 def _hidden(pid: int) -> bool:
-    """Return whether a process that /proc does not show is there all the same, and another user's."""
+    """Return whether a process exists that /proc does not show, since it is another user's."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -92,13 +92,13 @@ def _hidden(pid: int) -> bool:
 
 
 def is_same(pid: int, started: int) -> bool:
-    """Return whether the process that was started then still lives; one that is hidden does for all we know."""
+    """Return whether the process with this start time is still alive; a hidden one counts as alive."""
     found = started_ticks(pid)
     return found is not None and (found == started or UNSEEN in (found, started))
 
 
 def age(pid: int) -> float | None:
-    """Return for how many seconds a process has lived, by the time since the boot; None when it is gone or hidden."""
+    """Return the age of a process in seconds, by the time since the boot; None when it is gone or hidden."""
     ticks = started_ticks(pid)
     if ticks is None or ticks == UNSEEN:
         return None
@@ -106,7 +106,7 @@ def age(pid: int) -> float | None:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat from the state on; the name before it may hold anything.
+    """Return the fields of /proc/PID/stat from the state on; the name before it may contain any character.
 
     None when there is no such process; raises PermissionError for one that is hidden.
     """
@@ -118,7 +118,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def _numbers() -> list[str]:
-    """Return the processes that we see; none where there is no /proc."""
+    """Return the processes visible to us; none where there is no /proc."""
     try:
         return [name for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
@@ -133,13 +133,13 @@ def _seen(pid: int) -> list[str] | None:
 
 
 def marked(*marks: bytes) -> int:
-    """Return how many processes began with all these variables; those that are hidden are not counted."""
+    """Count the processes that were started with all these variables; hidden ones are not counted."""
     found = 0
     for name in _numbers():
         try:
             with open(f"/proc/{name}/environ", "rb") as file:
                 text = file.read()
-        except OSError:  # gone meanwhile, or not ours to see
+        except OSError:  # gone meanwhile, or hidden from us
             continue
         found += marks[0] in text and {*marks} <= {*text.split(b"\0")}
     return found
@@ -161,16 +161,16 @@ def inode(found: os.stat_result) -> int:
 def session_that_has_open(
     number: int, device: int, mark: bytes = b"", user: int | None = None
 ) -> int | None:
-    """Return the session of a process that has this file open, None when nobody has; looks into /proc.
+    """Return the session of a process that has this file open, None when there is none; reads /proc.
 
-    A task may have handed the file to somebody else: with a `mark` the process, or the leader of its session, began
-    with that variable, or the leader is of that `user`, who is not root.
+    A task may have passed the file to a stranger: with a `mark` the process, or its session leader, was started
+    with that variable, or the session leader belongs to that `user` (not root).
     """
     for name in _numbers():
         try:
             with os.scandir(f"/proc/{name}/fd") as entries:
                 found = any(_writes_to(entry.path, number, device) for entry in entries)
-        except OSError:  # gone meanwhile, or not ours to see
+        except OSError:  # gone meanwhile, or hidden from us
             continue
         fields = _seen(int(name)) if found else None
         if fields is None or int(name) == os.getpid():
@@ -196,7 +196,7 @@ def _began_with(pid: str, mark: bytes) -> bool:
 
 
 def _writes_to(path: str, number: int, device: int) -> bool:
-    """Return whether a /proc/PID/fd/N is this file, open for writing: who only reads it is no child of ours."""
+    """Return whether a /proc/PID/fd/N is this file, open for writing: a mere reader is not a child of ours."""
     try:
         found = os.stat(path)
         if (inode(found), found.st_dev) != (number, device):
@@ -209,7 +209,7 @@ def _writes_to(path: str, number: int, device: int) -> bool:
 
 
 def process_named(*names: str) -> bool | None:
-    """Return whether a process of one of these names runs; None where those of others are hidden (proc(5))."""
+    """Return whether a process of one of these names runs; None where other users' processes are hidden (proc(5))."""
     if not os.access("/proc/1/stat", os.R_OK):
         return None
     for number in _numbers():
@@ -220,7 +220,7 @@ def process_named(*names: str) -> bool | None:
             if fields is not None and fields[0] not in (
                 "Z",
                 "X",
-            ):  # one that has ended calls nobody
+            ):  # a zombie calls no ticks
                 return True
         except OSError:  # gone meanwhile
             continue
@@ -228,12 +228,12 @@ def process_named(*names: str) -> bool | None:
 
 
 def is_first() -> bool:
-    """Return whether we are process 1, to whom the kernel leaves what others leave behind (pid_namespaces(7))."""
+    """Return whether we are process 1, the parent of all orphans (pid_namespaces(7))."""
     return os.getpid() == 1
 
 
 def has_terminal() -> bool:
-    """Return whether there is a terminal that we belong to, and nobody has hung it up (tty(4))."""
+    """Return whether we have a controlling terminal that has not hung up (tty(4))."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:

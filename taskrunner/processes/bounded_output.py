@@ -1,12 +1,12 @@
 """Output beyond its limit: keep the head, a mark, and the newest tail.
 
-While the output grows the middle is cut out of its file: a hole is punched, so that offsets stay and nobody who
-writes or reads has to know. Where the file system cannot do that the tail is moved up behind a mark. A reader's
-place in an output counts all bytes that were written before it, also those left out.
+While the output grows the middle is cut out of its file: a hole is punched, so that offsets stay valid for
+writers and readers. Where the file system cannot do that, the tail is moved up behind a mark. A reader's
+position in an output counts all bytes written before it, also those left out.
 
-The file is in the hands of the command: its mode, times and size, and every byte in it, may be forged. So what was
-cut is remembered by the caller, as a `Gap`, and the file is only asked whether that mark still stands in it. It must
-not know whose output it is, nor where it lives.
+The command controls the file: its mode, times and size, and every byte in it, may be forged. So the caller
+remembers each cut as a `Gap`, and we only check whether that mark is still in the file. It must
+not know the task of the output, nor its path.
 """
 
 import errno
@@ -20,33 +20,33 @@ CHUNK = 256 * 1024
 SLACK = 256 * 1024  # bytes on the disk beyond the limit before it is worth a cut
 BLOCK = 4096  # at least; a hole consists of whole blocks
 NO_HOLES = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL)
-LARGEST = 2**63 - 1  # bytes that the store can count; a command may give its file any size
+LARGEST = 2**63 - 1  # the most bytes that SQLite can count; a command may give its file any size
 
 
 @record
 class Gap:
-    """A place in an output where a mark stands for what we left out; `at` and `lost` in bytes."""
+    """A mark at byte `at` of an output, in place of `lost` bytes that were left out."""
 
     at: int
     lost: int
 
     @property
     def mark(self) -> bytes:
-        """What stands there."""
+        """The text in place of the bytes left out."""
         return mark(self.lost)
 
     @property
     def after(self) -> int:
-        """Where the mark ends."""
+        """The offset behind the mark."""
         return self.at + len(self.mark)
 
     @property
     def shift(self) -> int:
-        """How much later a byte behind the mark was written than it stands."""
+        """The difference between position in the output and offset in the file, behind the mark."""
         return self.lost - len(self.mark)
 
     def pass_by(self, start: int) -> tuple[bytes, int]:
-        """Return the mark a reader gets who comes to it or into it, and where to go on."""
+        """Return the mark for a reader whose position is at or in the gap, and the position to continue from."""
         after = self.at + self.lost
         return (mark(after - start), after) if start < after else (b"", start)
 
@@ -55,7 +55,7 @@ class Gap:
 class Excerpt:
     """The retained part of `written` bytes of output: those before `head`, and those from `tail` to `end`.
 
-    All three are places in the file. Nothing is left out when `head` is the `end`.
+    All three are offsets in the file. Nothing is left out when `head` equals `end`.
     """
 
     written: int
@@ -65,23 +65,23 @@ class Excerpt:
 
     @property
     def whole(self) -> bool:
-        """Whether the file is what is kept, as it stands."""
+        """Whether the whole file is retained, unchanged."""
         return self.head == self.end
 
     @property
     def gap(self) -> Gap | None:
-        """The gap in what is kept."""
+        """The gap in the retained output."""
         lost = self.written - self.head - (self.end - self.tail)
         return None if self.whole else Gap(self.head, lost)
 
     @property
     def mark(self) -> bytes:
-        """What stands for the rest."""
+        """The text in place of the rest."""
         return b"" if self.gap is None else self.gap.mark
 
     @property
     def size(self) -> int:
-        """The number of bytes that are kept, with the mark."""
+        """The number of retained bytes, with the mark."""
         return self.head + len(self.mark) + self.end - self.tail
 
 
@@ -89,17 +89,17 @@ NONE = Excerpt(0, 0, 0, 0)
 
 
 def mark(lost: int) -> bytes:
-    """Return what is shown instead of so many bytes."""
+    """Return the text shown in place of `lost` bytes."""
     return b"\n[taskrunner: %d bytes left out]\n" % lost
 
 
 def noted(at: int | None, lost: int | None) -> Gap | None:
-    """Return a gap as it was noted in a row."""
+    """Return the gap from the two columns of a row."""
     return None if at is None or lost is None else Gap(at, lost)
 
 
 def place_of(gap: Gap | None) -> tuple[int | None, int | None]:
-    """Return a gap as it is noted in a row."""
+    """Return the two columns of a row for a gap."""
     return (None, None) if gap is None else (gap.at, gap.lost)
 
 
@@ -107,9 +107,9 @@ def place_of(gap: Gap | None) -> tuple[int | None, int | None]:
 
 
 def bound(fd: int, limit: int, gap: Gap | None = None) -> Gap | None:
-    """Cut the middle out of a file that takes more of the disk than its limit and some.
+    """Cut the middle out of a file that uses clearly more disk space than its limit.
 
-    Returns the gap in the file from then on, to be given again next time; a hole is none.
+    Returns the new gap in the file, to be passed in next time; a hole needs no gap.
     """
     found, gap = os.fstat(fd), standing(fd, gap)
     on_disk = found.st_blocks * 512
@@ -131,7 +131,7 @@ def bound(fd: int, limit: int, gap: Gap | None = None) -> Gap | None:
 
 
 def _move_tail(fd: int, limit: int, size: int, old: Gap | None) -> Gap:
-    """Cut where no hole can be punched; of what is written in this moment a little may be lost."""
+    """Cut where no hole can be punched; output written at this moment may be lost."""
     half = limit // 2
     start = size - (limit - half)
     if old is None:
@@ -151,21 +151,21 @@ def _move_tail(fd: int, limit: int, size: int, old: Gap | None) -> Gap:
 
 
 def standing(fd: int, gap: Gap | None) -> Gap | None:
-    """Return the gap while its mark stands in the file: a command may have emptied that since."""
+    """Return the gap if its mark is still in the file: the command may have emptied the file since."""
     if gap is None or os.pread(fd, len(gap.mark), gap.at) != gap.mark:
         return None
     return gap
 
 
-# ---- what is kept in the end
+# ---- the retained output
 
 
 def excerpt(fd: int, limit: int, gap: Gap | None = None) -> Excerpt:
-    """Return what is to be kept of an output that is not written to any more, with the gap that is in it."""
+    """Return the part to retain of an output that is complete and contains this gap."""
     end, half, gap = os.fstat(fd).st_size, limit // 2, standing(fd, gap)
     if gap is None and end <= limit:
         return Excerpt(end, end, end, end)
-    # Never more than was written: a command may have made holes of its own, and may still change its file.
+    # Never more than was written: a command may have punched holes itself, and may still change its file.
     head = min(half, end, _seek(fd, 0, os.SEEK_HOLE, 0))
     if gap is None:
         tail = max(end - (limit - half), head)
@@ -175,7 +175,7 @@ def excerpt(fd: int, limit: int, gap: Gap | None = None) -> Excerpt:
 
 
 def pieces(fd: int, kept: Excerpt) -> Iterator[bytes]:
-    """Give what is kept of an output."""
+    """Yield the retained output."""
     yield from _between(fd, 0, kept.head)
     if not kept.whole:
         yield kept.mark
@@ -183,7 +183,7 @@ def pieces(fd: int, kept: Excerpt) -> Iterator[bytes]:
 
 
 def newest(fd: int, kept: Excerpt, limit: int) -> bytes:
-    """Return what is kept of an output, of more than `limit` bytes the newest."""
+    """Return the newest `limit` bytes of the retained output, or all of it."""
     if kept.size <= limit:
         return b"".join(pieces(fd, kept))
     low = 0 if kept.whole else kept.tail
@@ -197,7 +197,7 @@ def _between(fd: int, start: int, end: int) -> Iterator[bytes]:
 
 
 def _seek(fd: int, start: int, what: int, otherwise: int) -> int:
-    """Return where the next hole or the next data is; what is given when the file has no more of it."""
+    """Return the offset of the next hole or the next data; `otherwise` when there is none."""
     try:
         return os.lseek(fd, start, what)
     except OSError as exc:
@@ -210,7 +210,7 @@ def _seek(fd: int, start: int, what: int, otherwise: int) -> int:
 
 
 def written(fd: int, gap: Gap | None = None) -> int:
-    """Return how many bytes were written to an output that may still grow."""
+    """Count the bytes written so far to an output that may still grow."""
     return _written(os.fstat(fd).st_size, standing(fd, gap))
 
 
@@ -221,16 +221,16 @@ def _written(size: int, gap: Gap | None) -> int:
 def part(fd: int, gap: Gap | None, start: int) -> tuple[bytes, int]:
     """Return the next bytes of a growing output from `start` on, b"" when there are none, and where they end.
 
-    Who comes too late for some of them gets a mark instead. A command that emptied its output begins anew.
+    A reader who is too late for some of them gets a mark instead. Counting restarts when a command empties its output.
     """
     stands, size = standing(fd, gap), os.fstat(fd).st_size
     if gap is not None and stands is None and size >= gap.after:
-        return b"", start  # it is being cut: what is noted of that comes in a moment
+        return b"", start  # it is being cut: the caller learns the new gap in a moment
     return _next(fd, stands, start if start <= _written(size, stands) else 0)
 
 
 def rest(fd: int, total: int | None, start: int, gap: Gap | None = None) -> Iterator[bytes]:
-    """Give what is kept in a file of an output of `total` bytes, from `start` on, with the gap that is in it."""
+    """Yield the retained output in a file with this gap, from `start` on, of `total` bytes written."""
     gap = standing(fd, gap)
     start = start if start <= (total or os.fstat(fd).st_size) else 0
     while (found := _next(fd, gap, start))[0]:
@@ -239,7 +239,7 @@ def rest(fd: int, total: int | None, start: int, gap: Gap | None = None) -> Iter
 
 
 def rest_of(data: bytes, total: int | None, start: int, gap: Gap | None = None) -> bytes:
-    """Return what is kept in `data` of an output of `total` bytes, from `start` on, with the gap that is in it."""
+    """Return the retained output in `data` with this gap, from `start` on, of `total` bytes written."""
     start = start if start <= (total or len(data)) else 0
     if gap is None or start < gap.at:
         return data[start:]
@@ -258,7 +258,7 @@ def _next(fd: int, gap: Gap | None, start: int) -> tuple[bytes, int]:
 
 
 def _around(fd: int, start: int) -> tuple[bytes, int]:
-    """Read the next bytes that are no hole, with a mark for the hole."""
+    """Read the next bytes that are not a hole, with a mark for the hole."""
     while True:
         at = _seek(fd, start, os.SEEK_DATA, -1)
         block = os.pread(fd, CHUNK, at) if at >= 0 else b""

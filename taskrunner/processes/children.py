@@ -1,4 +1,4 @@
-"""Many child processes in one loop, each in a session of its own: their ends, their time, their silence."""
+"""Many child processes in one loop, each in a session of its own: exits, timeouts, silence."""
 
 import heapq
 import math
@@ -17,21 +17,21 @@ from taskrunner.processes.programs import NOT_EXECUTABLE, NOT_FOUND
 from taskrunner.processes.spawn import not_started, spawn
 
 SLOW = 1.0  # seconds between two looks at outputs that hardly grow
-FAST = 0.05  # at those that do
+FAST = 0.05  # the same while they grow
 RARELY = (
     20  # times as long as a look has taken, until the next one: there may be thousands of outputs
 )
 FLOOD = 1_000_000  # bytes between two looks, above which the next one comes sooner
-POLL = 0.05  # seconds between two looks where nothing tells us: no pidfd, or a group without its leader
-GIVE_UP = 1.0  # seconds after KILL; what is left of a group then hangs in the kernel
-FOREVER = 3600.0  # a loop without deadlines looks up now and then all the same
+POLL = 0.05  # seconds between two polls where there is no event: no pidfd, or a group without its leader
+GIVE_UP = 1.0  # seconds after KILL; a group that still has members then hangs in the kernel
+FOREVER = 3600.0  # seconds; a loop without deadlines wakes up this often
 OWN_FILES = 64  # descriptors we may need ourselves, and to start a child
-NOTHING = 0, 0  # written of an output that has not been looked at
+NOTHING = 0, 0  # `written` of an output that was not looked at yet
 
 
 @mutable
 class Child:
-    """One running command; `deadline` and `kill_at` are monotonic seconds, None when there is none."""
+    """One running command; `deadline` and `kill_at` are monotonic seconds, or None."""
 
     key: int
     pid: int  # of its process, session and process group
@@ -51,11 +51,11 @@ class Child:
 
 @mutable
 class Children:
-    """The commands that run now, and the one place that waits for all of them.
+    """The running commands, and the one loop that waits for all of them.
 
-    `on_timeout` is called with the key of a child before it is stopped because its time is up, `on_silence` before it
-    is because it wrote nothing for too long, `on_output` when it has written, `on_look` about each second while
-    any runs; `stopped_elsewhere` tells whether somebody else is stopping it, so that the rest of its group has to go.
+    `on_timeout` is called with the key of a child before it is stopped at its timeout, `on_silence` before it
+    is stopped for writing nothing for too long, `on_output` when it has written, `on_look` about each second while
+    any runs; `stopped_elsewhere` tells whether another process stops it: then the rest of its group must end too.
     """
 
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -65,12 +65,12 @@ class Children:
     on_look: Callable[[], None] = lambda: None
     stopped_elsewhere: Callable[[int], bool] = lambda _: False
     running: dict[int, Child] = field(default_factory=dict)
-    _polled: dict[int, Child] = field(default_factory=dict)  # without one, or without their leader
+    _polled: dict[int, Child] = field(default_factory=dict)  # without a pidfd or their leader
     _done: list[tuple[int, Outcome]] = field(default_factory=list)
     _timers: list[tuple[float, int]] = field(default_factory=list)
     _pace: float = SLOW
     _look_at: float = math.inf  # monotonic
-    _rest_until: float = 0.0  # monotonic; no look before
+    _rest_until: float = 0.0  # monotonic; the outputs are not looked at before
 
     def start(self, key: int, command: Command, output: int) -> Child | Outcome:
         """Start a command with its output going to a descriptor, to be left open until it has ended.
@@ -83,7 +83,7 @@ class Children:
             return not_started(command, exc)
         now = time.monotonic()
         deadline = None if command.timeout is None else now + command.timeout
-        # Of the command only what counts from here on: its input may be a megabyte.
+        # Keep only the needed fields of the command: its input may be a megabyte.
         child = self.running[key] = Child(
             *(key, pid, descriptor(pid), _own_memory(), deadline),
             *(command.max_silence, command.kill_after, output, now),
@@ -95,12 +95,12 @@ class Children:
         return child
 
     def _watch(self, child: Child) -> None:
-        """Let the selector tell of the end of a child; it is polled where the kernel cannot."""
+        """Register a child with the selector; it is polled where the kernel has no pidfd."""
         if child.pidfd is not None:
             try:
                 self.selector.register(child.pidfd, selectors.EVENT_READ, child)
                 return
-            except OSError:  # the kernel has no room for another one
+            except OSError:  # the kernel refuses another one
                 os.close(child.pidfd)
                 child.pidfd = None
         self._polled[child.key] = child
@@ -118,7 +118,7 @@ class Children:
         signal_group(self.running[key].pid, signal.SIGKILL)
 
     def wait(self, timeout: float | None) -> list[tuple[int, Outcome]]:
-        """Wait up to `timeout` seconds for something to happen and return what has ended: keys and outcomes.
+        """Wait up to `timeout` seconds for an event and return the ended children: keys and outcomes.
 
         Returns early, with nothing, when a signal or a timer came.
         """
@@ -127,7 +127,7 @@ class Children:
         return self.ended()
 
     def ended(self) -> list[tuple[int, Outcome]]:
-        """Return what has ended, without waiting: keys and outcomes."""
+        """Return the ended children, without waiting: keys and outcomes."""
         for child in [child for child in self._polled.values() if child.outcome is None]:
             self._reap(child)
         over = [child for child in self._polled.values() if child.outcome and _over(child)]
@@ -143,9 +143,9 @@ class Children:
         del self.running[child.key]
 
     def _listen(self, end: float) -> None:
-        """Wait until something has ended, a timer is due, a signal has come or `end` has.
+        """Wait until a child has ended, a timer is due, a signal has come or `end` is reached.
 
-        Meanwhile the outputs are looked at.
+        The outputs are looked at meanwhile.
         """
         while True:
             until = 0.0 if self._done else self._patience(end)
@@ -164,7 +164,7 @@ class Children:
                 return
 
     def _look(self, now: float) -> None:
-        """See who has written, and stop who has not for too long."""
+        """Find the children that have written, and stop those that were silent for too long."""
         most = max((self._growth(child, now) for child in self.running.values()), default=0)
         for child in self.running.values():
             patience = child.max_silence
@@ -180,40 +180,40 @@ class Children:
     def _growth(self, child: Child, now: float) -> int:
         """Return how many bytes a child has written since the last look."""
         before, found = child.written, os.fstat(child.output)
-        # The time of the last change is only compared: a command may write the same number of bytes anew.
+        # The time of the last change counts too: a command may overwrite its file with the same number of bytes.
         if before == (found.st_size, found.st_mtime_ns):
             return 0
         self.on_output(child.key)
-        # Of the size from before, so that the next look sees what was written meanwhile; what on_output did
-        # to the file has changed the time.
+        # With the size from before, so that the next look sees bytes written meanwhile; the time is read again,
+        # as on_output may have changed it.
         child.written = found.st_size, os.fstat(child.output).st_mtime_ns
         child.heard = now
         return found.st_size - before[0]
 
     def close(self) -> None:
-        """Let go of what waiting takes; what still runs goes on."""
+        """Close the selector; running commands go on."""
         self.selector.close()
 
     def reap_strangers(self) -> None:
-        """Take the ends of processes that were left to us, never that of a child of ours: only for process 1."""
+        """Reap orphans that became our children, never a command of ours: only for process 1."""
         own = {child.pid for child in self.running.values() if child.outcome is None}
-        with suppress(ChildProcessError):  # there are none at all
-            # Looked at first, as a wait for anybody might take the end of a child of ours.
+        with suppress(ChildProcessError):  # there are no children at all
+            # Looked at first (WNOWAIT), as a wait for any child might reap a command of ours.
             while (
                 found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             ) is not None:
                 if found.si_pid in own:
-                    return  # its own wait comes first; what is behind it is taken after that
+                    return  # it is reaped by its own wait first; the orphans behind it come after that
                 os.waitpid(found.si_pid, 0)
 
     def _end_the_rest(self, child: Child) -> None:
-        """Let the group of a child that somebody else is stopping end as if we had stopped it."""
+        """End the rest of the group of a child that another process is stopping, as if we had stopped it."""
         if self.stopped_elsewhere(child.key):
             child.kill_at = time.monotonic() + child.kill_after
             self._set_timer(child.kill_at, child.key)
 
     def _patience(self, end: float) -> float:
-        """Return when there is something to do at the latest, monotonic."""
+        """Return the monotonic time of the next deadline, at most `end`."""
         if self._polled:
             end = min(end, time.monotonic() + POLL)
         return min(end, self._timers[0][0]) if self._timers else end
@@ -223,7 +223,7 @@ class Children:
             heapq.heappush(self._timers, (when, key))
 
     def _obey_timers(self) -> None:
-        """Stop what has run for too long, kill what has been stopped for too long."""
+        """Stop children at their timeout, and kill those that ignored TERM."""
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             child = self.running.get(heapq.heappop(self._timers)[1])
@@ -237,10 +237,10 @@ class Children:
                 signal_group(child.pid, signal.SIGKILL)
 
     def _reap(self, child: Child) -> None:
-        """Take the end of a child, when it has one; only ever of this child (wait4(2))."""
+        """Reap a child if it has ended; only ever this child (wait4(2))."""
         try:
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-        except ChildProcessError:  # somebody else in this program reaped it
+        except ChildProcessError:  # another part of this program reaped it
             child.outcome = Outcome(error="another part of this program collected its exit status")
         else:
             if pid == 0:
@@ -251,7 +251,7 @@ class Children:
         if child.pidfd is not None:
             self.selector.unregister(
                 child.pidfd
-            )  # a copy of it in a new process would keep it there
+            )  # a copy of the descriptor in a new process would keep it registered
             os.close(child.pidfd)
             child.pidfd = None
         if _over(child):
@@ -261,13 +261,13 @@ class Children:
 
 
 def room() -> int:
-    """Return how many children the limit on open files has room for; each takes two, and some are ours."""
+    """Return how many children the limit on open files allows; each needs two, and we need some ourselves."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 100_000 if soft == resource.RLIM_INFINITY else max(1, (soft - OWN_FILES) // 2)
 
 
 def _over(child: Child) -> bool:
-    """Whether nothing is left to do: a stopped command has ended when the whole of its group has."""
+    """Return whether a child is finished: a stopped command is when its whole group has ended."""
     if child.kill_at is None:
         return True
     if time.monotonic() >= child.kill_at + GIVE_UP:
@@ -277,7 +277,7 @@ def _over(child: Child) -> bool:
 
 
 def _outcome(child: Child, code: int, usage: resource.struct_rusage) -> Outcome:
-    # A new process starts from a copy of ours, and the kernel counts that in: a figure that is not above our
+    # A new process starts as a copy of ours, which the kernel counts: a figure that is not above our
     # own says nothing about the command.
     told = usage.ru_maxrss > child.own_memory
     return Outcome(
@@ -291,7 +291,7 @@ def _outcome(child: Child, code: int, usage: resource.struct_rusage) -> Outcome:
 
 
 def _own_memory() -> int:
-    """Return how much memory we have had at most, in kB."""
+    """Return our own peak memory, in kB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -308,5 +308,5 @@ def in_words(outcome: Outcome) -> str:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # the real-time signals have no names of their own
+    except ValueError:  # the real-time signals have no names
         return f"signal {number}"

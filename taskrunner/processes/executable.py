@@ -1,6 +1,6 @@
 """Reasons why the kernel does not execute a file, or the interpreter that its first line names (execve(2)).
 
-What it answers, "No such file or directory" of a script that is there, helps nobody. It must not know tasks.
+Its own answer is misleading: "No such file or directory" of a script that exists. It must not know tasks.
 """
 
 import os
@@ -20,7 +20,7 @@ BUILTINS = frozenset((*OF_THE_SHELL.split(), "source", "[[", "{", "(", "!"))
 
 
 def fault(place: str, depth: int = 0) -> str | None:
-    """Return why a file cannot be executed, None when nothing is seen to be wrong with it."""
+    """Return why a file cannot be executed, None when no fault is found."""
     try:
         found = os.stat(place)
         if stat.S_ISDIR(found.st_mode):
@@ -55,7 +55,7 @@ def _script_fault(place: str, head: bytes, depth: int) -> str | None:
 
 
 def _no_script(head: bytes) -> str | None:
-    """Return what is wrong with a file that begins with no #!; what is no text may be a program of some kind."""
+    """Return the fault of a file without #!, None when it is not text: it may be a binary program."""
     if not head:
         return "it is empty"
     if b"\0" in head or head.startswith(b"\x7fELF"):
@@ -64,7 +64,7 @@ def _no_script(head: bytes) -> str | None:
 
 
 def asked_of_env(place: str) -> str | None:
-    """Return the program that the first line of a script has env(1) look for, None when it does not."""
+    """Return the program that a script's first line starts with env(1), None when it does not use env."""
     try:
         head = _head(place)
     except OSError:
@@ -87,16 +87,16 @@ def _head(place: str) -> bytes:
 
 
 def is_line(argv: tuple[str, ...]) -> bool:
-    """Return whether words that name no program look like a line for the shell."""
+    """Return whether the words, which name no program, look like a shell command."""
     first = argv[0]
     spaced = len(argv) == 1 and len(first.split()) > 1
     return spaced or first in BUILTINS or ASSIGNMENT.match(first) is not None
 
 
 def chosen(program: str, path: str, folder: str) -> str | None:
-    """Return the file that is executed for the name of a program, by a PATH and from a folder; None when there is none.
+    """Return the file that is executed for a program's name, by a PATH and from a folder; None when there is none.
 
-    Without one that can be executed it is the first that is there by that name, which may be a folder.
+    When none is executable it is the first one with that name, which may be a folder.
     """
     where = [""] if "/" in program else path.split(":")
     files = [os.path.join(folder, each, program) for each in where]

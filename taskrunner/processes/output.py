@@ -1,12 +1,12 @@
-"""Storage of output: a file while the child writes, later the database, the file, or nothing.
+"""Storage of output: a file while the child writes; later the database, the file, or nothing.
 
-A supervisor keeps a few slot files in `output/` and uses them again: making and deleting one per run is what
-costs on a file system. Small output moves into the store when the run ends; larger output keeps the file,
-renamed to `<run>.log`; silence leaves nothing. Of output beyond its limit an excerpt takes its place.
+A supervisor keeps a few slot files in `output/` and reuses them, as creating and deleting one per run is
+slow. Small output moves into the database when the run ends; larger output keeps the file,
+renamed to `<run>.log`; no output leaves nothing. Output beyond its limit is replaced by an excerpt.
 
-A slot file belongs to the user of the task, who can give it any mode, times, size and links, and can hold a lease on
-it: nothing of that is believed, no opening waits, and what is kept is first made ours. It must not know tasks; it is
-told numbers and paths.
+A slot file belongs to the user of the task. That user can give it any mode, times, size and links, and can hold a
+lease on it: none of that is trusted, opening never waits, and retained output is made ours first. It must not know
+tasks; it is given numbers and paths.
 """
 
 import errno
@@ -24,12 +24,12 @@ from taskrunner.processes import bounded_output
 from taskrunner.processes.alive import inode
 from taskrunner.processes.bounded_output import Excerpt, Gap
 
-SMALL = 64 * 1024  # bytes; up to this the store keeps it
+SMALL = 64 * 1024  # bytes; up to this the database keeps it
 
 
 @record
 class Slot:
-    """An open file in `output/` that one child at a time writes to; in memory when there is a `fault` with it."""
+    """An open file in `output/` that one child at a time writes to; a file in memory when `fault` says why."""
 
     name: str
     fd: int
@@ -39,7 +39,7 @@ class Slot:
 
 @mutable
 class Slots:
-    """The slot files of one supervisor, those that are free to be used again by the user they belong to."""
+    """The slot files of one supervisor; free ones are reused by the same user."""
 
     folder: str
     owner: str
@@ -47,7 +47,7 @@ class Slots:
     made: int = 0
 
     def take(self, uid: int) -> Slot:
-        """Return a slot file that is empty, open for appending and owned by user `uid`.
+        """Return an empty slot file, open for appending and owned by user `uid`.
 
         Its owner can open it again by the name /dev/stdout.
         """
@@ -68,14 +68,14 @@ class Slots:
         return made
 
     def put_back(self, slot: Slot) -> None:
-        """Take a slot back after its output is safe; it is used again only when nobody else can reach it.
+        """Take a slot back after its output is stored; it is reused only when nobody else can reach it.
 
-        A daemon left behind by one task would write into the output of another; a second link, or a mode of
-        its own, would let its user read that.
+        A process left behind by one task would write into the output of another; a second link, or a changed
+        mode, would let its user read that.
         """
         found = os.fstat(slot.fd)
         try:
-            if found.st_size or found.st_blocks:  # also what is reserved behind its end
+            if found.st_size or found.st_blocks:  # also blocks reserved behind its end
                 os.ftruncate(slot.fd, 0)
         except OSError:
             self.drop(slot)
@@ -87,7 +87,7 @@ class Slots:
             self.drop(slot)
 
     def keep(self, slot: Slot, run_id: int, found: Excerpt) -> None:
-        """Give the file, or what is kept of it, to a run for good."""
+        """Make the file, or the retained part of it, the run's own output file."""
         _keep(slot.fd, os.path.join(self.folder, slot.name), kept(self.folder, run_id), found)
         os.close(slot.fd)
 
@@ -99,21 +99,21 @@ class Slots:
 
     def drop(self, slot: Slot) -> None:
         """Remove a slot file for good."""
-        with suppress(OSError):  # somebody was faster; what stays is swept up by a later tick
+        with suppress(OSError):  # removed already; a file that stays is removed by a later tick
             os.unlink(os.path.join(self.folder, slot.name))
         os.close(slot.fd)
 
 
 def _new_file(place: str) -> tuple[int, str | None]:
-    """Make a file and return its descriptor; one in memory, and why, where the disk takes none."""
+    """Create a file and return its descriptor; one in memory, and the reason, when the disk refuses."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         try:
             return os.open(place, flags, 0o600), None
-        except FileNotFoundError:  # somebody has removed the folder
+        except FileNotFoundError:  # the folder was removed
             os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
             return os.open(place, flags, 0o600), None
-    except FileExistsError:  # nobody but somebody hostile would know the name
+    except FileExistsError:  # only an attacker would guess the name
         raise
     except OSError as exc:
         fault = f"no file could be made for its output: {exc.strerror}"
@@ -129,9 +129,9 @@ def full(folder: str) -> bool:
 
 
 def _keep(fd: int, place: str, target: str, found: Excerpt) -> None:
-    """Let what is kept of the file at `place` be a file of its own.
+    """Store the retained part of the file at `place` as a file of its own.
 
-    A copy of it when it is an excerpt, or when somebody else may still write to it, who has no limit any more.
+    A copy when it is an excerpt, or when another process may still write to it, now without a limit.
     """
     ours = _made_ours(fd, found.end)
     if found.whole and ours and _moved(place, target):
@@ -139,7 +139,7 @@ def _keep(fd: int, place: str, target: str, found: Excerpt) -> None:
     try:
         with open(target, "wb", opener=_private) as file:
             file.writelines(bounded_output.pieces(fd, found))
-    except OSError:  # the disk is full; with its hole the file needs no more of it
+    except OSError:  # the disk is full; with its hole the file needs no more space
         if not _moved(place, target):
             raise
     else:
@@ -148,11 +148,11 @@ def _keep(fd: int, place: str, target: str, found: Excerpt) -> None:
 
 
 def _made_ours(fd: int, size: int) -> bool:
-    """Take a file from the user it belongs to; return whether nobody but us can reach it, and it is of this size."""
-    if os.fstat(fd).st_nlink > 1:  # let him keep what he can reach by another name
+    """Make a user's file ours; return whether nobody else can reach it, and it has this size."""
+    if os.fstat(fd).st_nlink > 1:  # its user can reach it by another name
         return False
     try:
-        os.fchown(fd, os.geteuid(), -1)  # this also clears the bits that would lend our rights
+        os.fchown(fd, os.geteuid(), -1)  # this also clears the setuid and setgid bits
         os.fchmod(fd, 0o600)
     except OSError:
         return False
@@ -163,9 +163,7 @@ def _made_ours(fd: int, size: int) -> bool:
 def _moved(place: str, target: str) -> bool:
     try:
         os.replace(place, target)
-    except (
-        OSError
-    ):  # somebody has cleaned up, or the disk has errors; what we have open is still there
+    except OSError:  # the file was removed, or the disk has errors; our descriptor still works
         return False
     return True
 
@@ -185,7 +183,7 @@ def slot(folder: str, name: str) -> str:
 
 
 def gather(fd: int, limit: int, gap: Gap | None = None) -> tuple[Excerpt, bytes]:
-    """Return what is to be kept of an output, and all of that when it is small, else b""."""
+    """Return the part of an output to retain, and its bytes when it is small, else b""."""
     found = bounded_output.excerpt(fd, limit, gap)
     small = 0 < found.size <= SMALL
     return found, b"".join(bounded_output.pieces(fd, found)) if small else b""
@@ -195,8 +193,8 @@ def gather(fd: int, limit: int, gap: Gap | None = None) -> tuple[Excerpt, bytes]
 class Rescued:
     """The output of a run whose supervisor is gone: small, or in a file of its own.
 
-    `size` counts what was written, and is None when nothing of it is left; `gap` is in what is kept; `note` is to be
-    said of it.
+    `size` counts the bytes written, None when nothing is left of them; `gap` is the one in the retained output; `note`
+    is to be added to the reason of the run.
     """
 
     size: int | None = None
@@ -206,7 +204,7 @@ class Rescued:
 
 
 def rescue(folder: str, name: str, run_id: int, limit: int, gap: Gap | None = None) -> Rescued:
-    """Put the output of a run whose supervisor is gone where it belongs; `gap` is what was cut out of it."""
+    """Store the output of a run whose supervisor is gone; `gap` was cut out of it."""
     try:
         return _rescued(folder, name, run_id, limit, gap)
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one output keeps no tick from its work
@@ -220,39 +218,39 @@ def _rescued(folder: str, name: str, run_id: int, limit: int, gap: Gap | None) -
         if found.size > SMALL:
             _keep(fd, place, kept(folder, run_id), found)
         return Rescued(found.written, small, found.gap)
-    with opened(kept(folder, run_id)) as fd:  # it had been kept before its supervisor died
+    with opened(kept(folder, run_id)) as fd:  # it was stored before its supervisor died
         if fd is None:
             return Rescued()
         return Rescued(bounded_output.written(fd, gap), gap=bounded_output.standing(fd, gap))
 
 
 def lost(exc: Exception) -> str:
-    """Return what is to be said of an output that cannot be read."""
+    """Return the note about an output that cannot be read."""
     held = isinstance(exc, BlockingIOError)  # fcntl(2), F_SETLEASE
     why = "a process that the task left behind holds a lease on it" if held else in_words(exc)
     return f"its output was lost: {why}"
 
 
 def bound(folder: str, name: str, limit: int, gap: Gap | None) -> Gap | None:
-    """Cut an output that nobody watches while it grows; return the gap in it. Raises OSError."""
+    """Cut a growing output that has no supervisor; return the gap in it. Raises OSError."""
     with _opened(slot(folder, name), os.O_RDWR) as fd:
         return bounded_output.bound(fd, limit, gap)
 
 
 def heard(folder: str, name: str, now: datetime) -> datetime | None:
-    """Return when a running command last wrote, None when its file is not there."""
+    """Return when a running command last wrote, None when its file is missing."""
     with opened(slot(folder, name)) as fd:
         return None if fd is None else touched(os.fstat(fd), now)
 
 
 def touched(found: os.stat_result, now: datetime) -> datetime:
-    """Return when a file was last changed, never later than now: by the time stamp that its user cannot set."""
+    """Return when a file was last changed, at most now: by ctime, which its user cannot set."""
     last = found.st_ctime_ns // 1_000_000
     return clock.from_ms(min(max(last, 0), clock.to_ms(now)))
 
 
 def written(folder: str, name: str, gap: Gap | None) -> int:
-    """Return how many bytes a running command has written."""
+    """Count the bytes that a running command has written."""
     with opened(slot(folder, name)) as fd:
         return 0 if fd is None else bounded_output.written(fd, gap)
 
@@ -266,7 +264,7 @@ def part(folder: str, name: str, gap: Gap | None, start: int) -> tuple[bytes, in
 def rest(
     folder: str, run_id: int, total: int | None, start: int, gap: Gap | None = None
 ) -> Iterator[bytes]:
-    """Give what is kept in a run's own file, of `total` bytes that were written, from `start` on."""
+    """Yield the retained output in a run's own file, of `total` bytes written, from `start` on."""
     with opened(kept(folder, run_id)) as fd:
         if fd is not None:
             yield from bounded_output.rest(fd, total, start, gap)
@@ -280,7 +278,7 @@ def end(folder: str, run_id: int, most: int) -> bytes:
 
 @contextmanager
 def opened(place: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:
-    """Open a file for the block and give its descriptor; None when there is none, or it cannot be opened now."""
+    """Open a file for the block and yield its descriptor; None when it is missing or cannot be opened now."""
     try:
         fd = open_plain(place, flags)
     except OSError:
@@ -294,7 +292,7 @@ def opened(place: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:
 
 @contextmanager
 def _opened(place: str, flags: int = os.O_RDONLY) -> Iterator[int]:
-    """Open a file for the block and give its descriptor; raises OSError."""
+    """Open a file for the block and yield its descriptor; raises OSError."""
     fd = open_plain(place, flags)
     try:
         yield fd
@@ -303,9 +301,9 @@ def _opened(place: str, flags: int = os.O_RDONLY) -> Iterator[int]:
 
 
 def open_plain(place: str, flags: int) -> int:
-    """Open a plain file and nothing else, without waiting for anybody; raises OSError.
+    """Open a regular file and nothing else, without waiting; raises OSError.
 
-    A lease that somebody holds makes it fail with EAGAIN; the kernel takes it from him within a minute.
+    A lease held by another process makes it fail with EAGAIN; the kernel breaks it within a minute.
     """
     flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
@@ -313,7 +311,7 @@ def open_plain(place: str, flags: int) -> int:
     except PermissionError:
         if not stat.S_ISREG(os.lstat(place).st_mode):
             raise
-        os.chmod(place, 0o600)  # our own task has given its output another mode
+        os.chmod(place, 0o600)  # the task has changed the mode of its output
         fd = os.open(place, flags)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

@@ -1,4 +1,4 @@
-"""Programs of the system that are run for their answer, or left to themselves."""
+"""Programs of the system: run for their output, or started detached."""
 
 import os
 import subprocess
@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from taskrunner.model.record import record
 
-NOT_FOUND = 127  # what sh(1) and env(1) give for a program that does not exist
-NOT_EXECUTABLE = 126  # and for one that cannot be executed
+NOT_FOUND = 127  # exit code of sh(1) and env(1) for a program that does not exist
+NOT_EXECUTABLE = 126  # the same for one that cannot be executed
 TOOLS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
 
 
@@ -40,12 +40,12 @@ def tool(name: str, *words: str, stdin: str = "", patience: float = 30.0) -> Sai
 
 
 def detach(argv: tuple[str, ...], cwd: str, stdin: int | None = None) -> None:
-    """Start a program that outlives us, silent and in a session of its own; not our child, so nobody's zombie.
+    """Start a program that outlives us, silent and in a session of its own; not our child, so it leaves no zombie.
 
     An open file given as its `stdin` stays open, and locked if it is, as long as the program lives.
     """
     null = subprocess.DEVNULL
-    # What a shell leaves to itself has no input, unless it is told (POSIX).
+    # A background command of a shell has no input unless it is redirected (POSIX).
     shell = ("/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh", *argv)
     subprocess.run(
         shell,

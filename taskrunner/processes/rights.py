@@ -1,8 +1,8 @@
-"""The rights of another user, for a block: folders are entered and files are opened as that user would do it.
+"""The rights of another user, for a block: folders are entered and files opened as that user.
 
-The kernel keeps the ids that count for files apart from all others, and for each thread (setfsuid(2)). With them go
-the capabilities by which root may read everything (capabilities(7)), so what is closed to the user is closed to us.
-A process that is started in the block begins with them. It must not know what is opened.
+The kernel keeps the ids for file access apart from all others, and for each thread (setfsuid(2)). They include
+the capabilities by which root may read everything (capabilities(7)), so files closed to the user are closed to us.
+A process started in the block inherits them. It must not know which files are opened.
 """
 
 import ctypes
@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-ASK = 0xFFFFFFFF  # no id is this one: nothing is changed, and what it was is returned
-NOBODY = 65534  # the group of who has none
+ASK = 0xFFFFFFFF  # not a valid id: nothing is changed, and the current id is returned
+NOBODY = 65534  # the group of users without one
 # The number of setgroups(2). The function of that name in the C library changes all our threads.
 SETGROUPS = {
     "x86_64": 116,
@@ -30,9 +30,9 @@ WIDE = sys.maxsize > 2**32
 
 @contextmanager
 def of(uid: int, gid: int | None = None, groups: Sequence[int] | None = None) -> Iterator[None]:
-    """Have for the block, in this thread, what a user may do with files; nothing changes unless we are another one, and root.
+    """Have a user's rights to files for the block, in this thread; only root can change to another user.
 
-    Groups that are not given are those of the user of that number. Raises PermissionError where that cannot be.
+    Groups default to those of the user with that id. Raises PermissionError when this fails.
     """
     own = os.geteuid()
     if own != 0 or uid == own:
@@ -48,7 +48,7 @@ def of(uid: int, gid: int | None = None, groups: Sequence[int] | None = None) ->
             raise PermissionError(errno.EPERM, f"the rights of user id {uid} cannot be had")
         yield
     finally:
-        LIBC.setfsuid(ctypes.c_uint(own))  # first, as the rest takes a capability
+        LIBC.setfsuid(ctypes.c_uint(own))  # first, as the rest needs a capability
         LIBC.setfsgid(ctypes.c_uint(os.getegid()))
         _set_groups(before)
 
@@ -59,7 +59,7 @@ def _change(gid: int, uid: int) -> None:
 
 
 def _groups_of(uid: int) -> tuple[int, Sequence[int]]:
-    """Return the group of a user and all groups; who is not known has none."""
+    """Return the group of a user and all groups; an unknown user has none."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -68,7 +68,7 @@ def _groups_of(uid: int) -> tuple[int, Sequence[int]]:
 
 
 def _set_groups(groups: Sequence[int]) -> None:
-    """Let this thread have these groups besides its own."""
+    """Set the supplementary groups of this thread."""
     machine = os.uname().machine
     number = SETGROUPS.get(machine)
     if number is None or (not machine.startswith(("i", "armv"))) != WIDE:

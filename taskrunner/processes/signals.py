@@ -1,4 +1,4 @@
-"""Signals to ourselves: those that stop us, and the alarm that ends what takes too long."""
+"""Signals to ourselves: those that stop us, and the alarm that limits a block of Python."""
 
 import os
 import selectors
@@ -16,9 +16,9 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 def stop_signals(
     children: Children, hangups: list[int] | None = None, *, first: bool = False
 ) -> Iterator[list[int]]:
-    """Collect TERM, INT, HUP and QUIT for the block instead of dying of them, and wake the children's loop.
+    """Collect TERM, INT, HUP and QUIT for the block instead of ending, and wake the children's loop.
 
-    HUP goes to `hangups` where that is given. For the `first` process the end of any child wakes, too. Python
+    HUP goes to `hangups` where that is given. In process 1 (`first`) the end of any child wakes it, too. Python
     handles signals in its main thread only; in another thread the list stays empty.
     """
     received: list[int] = []
@@ -28,10 +28,10 @@ def stop_signals(
         (aside if number == signal.SIGHUP else received).append(number)
 
     try:
-        # What nohup(1) or a shell's & has set to be ignored stays ignored.
+        # Signals ignored by nohup(1) or a shell's & stay ignored.
         heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, remember) for number in heeded}
-        # Ignored, as it may come to us, no ends are told.
+        # We may inherit it ignored: then the kernel reports no ends.
         heed = _wake if first else signal.SIG_DFL
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, heed)
     except ValueError:  # not the main thread
@@ -53,7 +53,7 @@ def stop_signals(
 
 @contextmanager
 def ended_by_term() -> Iterator[None]:
-    """Let TERM and HUP end a block as ctrl-C does, so that what it has to put back is put back."""
+    """Let TERM and HUP end a block as ctrl-C does, so that its clean-up runs."""
 
     def end(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -67,14 +67,14 @@ def ended_by_term() -> Iterator[None]:
 
 
 def _wake(_: int, __: FrameType | None) -> None:
-    """Do nothing: that there is a signal has woken the loop."""
+    """Do nothing: the signal itself has woken the loop."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in a block of Python that takes longer; in another thread than the main one never.
+    """Raise TimeoutError in a block of Python that takes longer; only in the main thread.
 
-    Also in the midst of a search with a regular expression, which looks for signals now and then.
+    This interrupts a regular expression too: its search checks for signals.
     """
 
     def give_up(_: int, __: FrameType | None) -> None:
@@ -90,5 +90,5 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
-        # None: it was set by something that is not Python, and cannot be put back.
+        # None: the old handler was not set by Python, and cannot be restored.
         signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)

@@ -22,7 +22,7 @@ LIMITS = {
     "files": ("nofile", resource.RLIMIT_NOFILE),
     "processes": ("nproc", resource.RLIMIT_NPROC),
 }
-ULIMITS = {  # the same in sh(1), whose kinds do not agree on the option for processes
+ULIMITS = {  # the same in sh(1); shells differ in the option for processes
     "memory": "ulimit {0}-v {1}",
     "cpu": "ulimit {0}-t {1}",
     "files": "ulimit {0}-n {1}",
@@ -34,18 +34,18 @@ KEEPING = 1 << 2 | 1 << 4  # SECBIT_NO_SETUID_FIXUP and SECBIT_KEEP_CAPS (linux/
 
 
 class PrivilegesStay(Exception):
-    """A child would keep capabilities of ours when it becomes another user."""
+    """A child would keep our capabilities after changing to another user."""
 
 
 def encoded(text: str) -> bytes:
-    """Return the bytes of a word, a variable or a path for a command: UTF-8, whatever the locale of who starts it."""
+    """Return the bytes of a word, a variable or a path for a command: UTF-8, whatever our locale is."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def spawn(command: Command, output: int) -> int:
-    """Start a command with its output going to a descriptor and return its process id, to be waited for by the caller.
+    """Start a command with its output going to a descriptor and return its process id; the caller waits for it.
 
-    Raises what `not_started` tells of: OSError, LookupError, ValueError or PrivilegesStay.
+    Raises the errors that `not_started` explains: OSError, LookupError, ValueError or PrivilegesStay.
     """
     hopeless = _hopeless(command)
     if hopeless is not None:
@@ -69,12 +69,12 @@ def spawn(command: Command, output: int) -> int:
                 start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
                 **become,
             )
-    process.returncode = 0  # Popen is to forget it: the end is the caller's to take
+    process.returncode = 0  # Popen must not wait for it: the caller does
     return process.pid
 
 
 def arguments(command: Command) -> tuple[str, ...]:
-    """Return what is executed for a command: its argv behind the programs that set its limits."""
+    """Return the words to execute: the programs that set its limits, then its argv."""
     return (*_niced(command.nice), *_limited(command.limit), *command.argv)
 
 
@@ -82,7 +82,7 @@ def as_user(user: str | None) -> dict[str, Any]:
     """Return the arguments of Popen that make a command run as `user`, with all its groups.
 
     Not setpriv(1) as a prefix, though that is faster: root would execute it with the task's environment, and
-    the loader obeys LD_PRELOAD.
+    the loader would obey LD_PRELOAD.
     """
     if user is None:
         return {}
@@ -94,7 +94,7 @@ def as_user(user: str | None) -> dict[str, Any]:
 
 
 def rights_of(become: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """Return a block with the rights to files that a child has by the arguments of `as_user`."""
+    """Return a context with the rights to files of a child started with the arguments of `as_user`."""
     if not become:
         return nullcontext()
     return rights.of(become["user"], become["group"], become["extra_groups"])
@@ -105,7 +105,7 @@ def _niced(nice: int | None) -> tuple[str, ...]:
 
 
 def _limited(limit: Mapping[str, int]) -> tuple[str, ...]:
-    """Return a prefix that sets limits; with a user it runs as that user already, and limits may be lowered by all."""
+    """Return a prefix that sets limits; it already runs as the command's user, as anybody may lower limits."""
     if not limit:
         return ()
     tool = find("prlimit")
@@ -116,7 +116,7 @@ def _limited(limit: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _limited_by_shell(limit: Mapping[str, int]) -> tuple[str, ...]:
-    """Return sh(1) as that prefix, where there is no prlimit(1); memory goes by 1024 bytes there."""
+    """Return that prefix with sh(1), where there is no prlimit(1); its unit of memory is 1024 bytes."""
     steps = []
     for name, value in limit.items():
         soft, hard = (each // KIB if name == "memory" else each for each in bounds(name, value))
@@ -127,12 +127,12 @@ def _limited_by_shell(limit: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def bounds(name: str, value: int) -> tuple[int, int]:
-    """Return the soft and the hard limit; past the soft one of CPU time a second is left to end by SIGXCPU."""
+    """Return the soft and the hard limit; for CPU time there is one second between SIGXCPU and SIGKILL."""
     return value, value + (name == "cpu")
 
 
 def dropping(user: str | None) -> dict[str, Any]:
-    """Return the arguments of Popen that make a command run as `user`; raises PrivilegesStay when it would keep ours."""
+    """Return the arguments of Popen that make a command run as `user`; raises PrivilegesStay if it would keep ours."""
     become = as_user(user)
     if become and not _privileges_go():
         raise PrivilegesStay
@@ -140,9 +140,9 @@ def dropping(user: str | None) -> dict[str, Any]:
 
 
 def _privileges_go() -> bool:
-    """Return whether the kernel takes all capabilities from a child that leaves the user 0 (capabilities(7)).
+    """Return whether the kernel takes all capabilities from a child that stops being user 0 (capabilities(7)).
 
-    It does when one of its three user ids was 0 and none of the bits of our process says otherwise.
+    It does when one of its three user ids was 0 and no securebit of our process prevents it.
     """
     return 0 in os.getresuid() and not rights.LIBC.prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) & KEEPING
 
@@ -157,8 +157,8 @@ def _null() -> int:
 def _opened_again(output: int) -> Iterator[int]:
     """Open the file of a descriptor a second time, for the child alone.
 
-    So the kernel can tell whether somebody else still has the file open (the lease of `lock`): it counts how
-    often a file was opened, not who has inherited that.
+    So the kernel can tell whether another process still has the file open (the lease of `lock`): it counts
+    openings of a file, not inherited descriptors.
     """
     try:
         fd = os.open(f"/proc/self/fd/{output}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -208,7 +208,7 @@ def not_started(command: Command, exc: Exception) -> Outcome:
 
 
 def _hopeless(command: Command) -> OSError | None:
-    """Return what the kernel will say of a program behind others that set its limits: these would not tell us why."""
+    """Return the error of execve(2) in advance, when limits are set by a prefix: the prefix would hide the reason."""
     if command.nice is None and not command.limit:
         return None
     with suppress(Exception), rights_of(as_user(command.user)):
@@ -219,7 +219,7 @@ def _hopeless(command: Command) -> OSError | None:
 
 
 def _why_not(command: Command) -> str | None:
-    """Return what is wrong with the program of a command, as far as its user can see it."""
+    """Return the fault of a command's program, as far as its user can see it."""
     with suppress(Exception), rights_of(as_user(command.user)):
         place = chosen(command.argv[0], _path(command), command.cwd)
         return None if place is None else fault(place)

@@ -1,4 +1,4 @@
-"""The systemd that carries runs: asked with systemctl(1), which of its units are there, and told to stop one."""
+"""The systemd that carries runs: list its units and stop one, with systemctl(1)."""
 
 import os
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from taskrunner.home import paths
 from taskrunner.processes import programs
 
 PATIENCE = 5.0  # seconds for systemd to answer
-UNIT = ".service"  # how the supervisor of a run is called that systemd carries
+UNIT = ".service"  # suffix of the supervisor's name when systemd carries a run
 
 
 def systemctl(*words: str) -> programs.Said | None:
@@ -16,15 +16,15 @@ def systemctl(*words: str) -> programs.Said | None:
 
 
 def reached(program: str) -> tuple[str, ...]:
-    """Return the words that start a program of systemd for the one that carries our runs."""
+    """Return the words that start a program of systemd, for the instance that carries our runs."""
     if os.geteuid() == 0:
         return (program,)
-    # A shell that su(1) or cron(8) made does not have the variable.
+    # A shell started by su(1) or cron(8) does not have the variable.
     return ("env", f"XDG_RUNTIME_DIR={paths.runtime()}", program, "--user")
 
 
 def units_there(names: Sequence[str]) -> set[str] | None:
-    """Return which of the units of these names are there; None when systemd does not say."""
+    """Return which of these units exist; None when systemd does not answer."""
     if not names:
         return set()
     said = systemctl("show", "-p", "Id", "-p", "ActiveState", *names)
@@ -42,6 +42,6 @@ def _fields(block: str) -> list[tuple[str, str]]:
 
 
 def stop_unit(name: str) -> bool:
-    """Have systemd stop a unit, which it does with TERM, and KILL later; False when there is none."""
+    """Have systemd stop a unit, with TERM and later KILL; False when there is none."""
     said = systemctl("stop", "--no-block", name)
     return said is not None and said.code == 0

@@ -1,4 +1,4 @@
-"""Count slots and find the newest of them, of any kind of schedule, without a step for each slot in between."""
+"""Count slots and find the newest ones, for any kind of schedule, without a step for each slot in between."""
 
 from datetime import datetime, timedelta
 
@@ -35,7 +35,7 @@ def newest_slots(
     found: list[datetime] = []
     step, start, end = MINUTE, utc(after), utc(until)
     while len(found) < limit and (slot := _newest(schedule, start, end, step)) is not None:
-        step = max(MINUTE, end - slot)  # the one before is likely as far away
+        step = max(MINUTE, end - slot)  # the slot before is likely as far away
         end = slot - SECOND / 1000
         found.append(slot)
     return found[::-1]
@@ -55,7 +55,7 @@ def count(
 
 
 def slot_note(schedule: Schedule, slot: datetime) -> str | None:
-    """Return what is odd about the wall time of a slot, as a change of the clocks makes it; None else."""
+    """Return a note when a clock change moved or repeats the wall time of a slot; else None."""
     match schedule:
         case At():
             return schedule.note
@@ -91,7 +91,7 @@ def _newest(
 def _bisect(schedule: Schedule, low: datetime, high: datetime, until: datetime) -> datetime:
     """Return the newest slot up to `until`, given a slot `low` and that none lies after `high`."""
     probe = low
-    while high - low >= SECOND:  # slots stand on whole seconds
+    while high - low >= SECOND:  # slots are on whole seconds
         if (found := _slot_in(schedule, probe, until)) is not None:
             low = found
         else:

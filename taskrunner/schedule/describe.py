@@ -1,6 +1,6 @@
 """Cron expressions in words: `every day at 02:30`, `Mondays to Fridays at 09:00`.
 
-What is said is true of the numbers, not of how they were written. This module knows no zone and no
+The words describe the numbers, not their spelling. This module knows no zone and no
 instant; it reads an `Expression` and returns one line.
 """
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from taskrunner.schedule.expression import LONG_DAYS, LONG_MONTHS, Calendar, Expression
 
-FEW = 6  # this many times of day are named one by one
+FEW = 6  # up to this many times of day are listed
 
 
 def words(what: Expression) -> str:
@@ -27,7 +27,7 @@ def words(what: Expression) -> str:
 
 
 def either(what: Expression) -> str | None:
-    """Return what a person should know whose expression has both kinds of day, where either of them is enough."""
+    """Return a warning for an expression with both kinds of day, as cron runs when either matches; else None."""
     days = what.calendar
     if days.both or len(days.days) == 31 or len(days.weekdays) == 7:
         return None
@@ -40,7 +40,7 @@ def either(what: Expression) -> str | None:
 
 
 def unit(count: int, name: str) -> str:
-    """Return `hour` for one and `2 hours` for two, as they follow "every"."""
+    """Return `hour` for one and `2 hours` for two, as written after "every"."""
     return name if count == 1 else f"{count} {name}s"
 
 
@@ -51,7 +51,7 @@ def join(parts: Iterable[str]) -> str:
 
 
 def _cadence(what: Expression) -> str:
-    """Return how a day is filled, when its times are too many to name."""
+    """Return the times of a day as a rhythm, when there are too many to list."""
     if len(what.hours) == 24:
         return _each_hour(what.minutes)
     if step := _hours_step(what):
@@ -72,12 +72,12 @@ def _each_hour(minutes: Sequence[int]) -> str:
 
 
 def _hours_step(what: Expression) -> int:
-    """Return n when the hours are every nth of the day, and there are enough to call it that."""
+    """Return n when the hours are every nth of the day and enough to describe them so, else 0."""
     return _step(what.hours, 24) if len(what.minutes) == 1 else 0
 
 
 def _step(numbers: Sequence[int], size: int) -> int:
-    """Return n when the numbers are 0, n, 2n ... all the way round, 0 when they are not."""
+    """Return n when the numbers are 0, n, 2n ... up to the end of the field, else 0."""
     step, rest = divmod(size, len(numbers))
     return (
         step
@@ -88,7 +88,7 @@ def _step(numbers: Sequence[int], size: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _days(what: Calendar) -> str:
-    """Return on which days it fires."""
+    """Return the days as words."""
     every_month = len(what.months) == 12
     months = join(LONG_MONTHS[month - 1].title() for month in what.months)
     inside = "" if every_month else f" in {months}"

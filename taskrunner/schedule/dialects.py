@@ -1,7 +1,7 @@
-"""Signs of other dialects in a cron expression, and what to write here so that it means the same.
+"""Syntax of other cron dialects, and the equivalent to write here.
 
-Each advice is accepted as it is printed: an expression, an interval, or a field with a test at the begin of the
-command. It must not know the grammar of `expression`, which asks it.
+Each advice works as printed: an expression, an interval, or a field with a test at the beginning of the
+command. It must not know the grammar of `expression`, which calls it.
 """
 
 import calendar
@@ -10,7 +10,7 @@ import re
 DAY, WEEKDAY = "day of month", "day of week"
 NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-LEAP = 2000  # anchors lie in it: it has a 29 February, and is past
+LEAP = 2000  # year of anchors: it has a 29 February, and is past
 SIGN = re.compile(r"[?#~]|(?<![a-z])(?:l?w|wl|[lhr])(?![a-z])|(?<=[a-z]{3})l$")
 RANDOM = "write a number, and spread tasks with --jitter"
 SIGNS = {
@@ -22,7 +22,7 @@ SIGNS = {
 
 
 def advice(item: str, field: str) -> str | None:
-    """Return what to write instead of one item of a field, None when no dialect has it there."""
+    """Return the advice for one item of a field, None when it is not from a known dialect."""
     found = SIGN.search(item)
     if found is None:
         return None
@@ -35,7 +35,7 @@ def advice(item: str, field: str) -> str | None:
 
 
 def last_day(fields: list[str]) -> str | None:
-    """Return what to write for an expression whose day of month is `L` alone, None when it takes more to say it."""
+    """Return the advice for an expression whose day of month is just `L`, None when it needs a longer text."""
     minute, hour, day, month, weekday = fields
     if day != "l" and "l" in day.split(","):
         return "cron has no last day: leave it out, and give the last day a task of its own"
@@ -55,7 +55,7 @@ def last_day(fields: list[str]) -> str | None:
 
 
 def _day(item: str) -> str:
-    """Return what to write instead of L, L-3, 15W or LW as a day of the month."""
+    """Return the advice for L, L-3, 15W or LW as a day of the month."""
     if back := re.fullmatch(r"l(?:-([0-9]{1,2}))?", item):
         before = int(back[1] or 0)
         if before > 27:
@@ -72,7 +72,7 @@ def _day(item: str) -> str:
 
 
 def _weekday(item: str) -> str:
-    """Return what to write instead of 5L or 5#2 as a day of the week."""
+    """Return the advice for 5L or 5#2 as a day of the week."""
     found = re.fullmatch(r"([0-7]|[a-z]{3})(?:l|#([1-5]))", item)
     number = None if found is None else _number(found[1])
     if found is None or number is None:

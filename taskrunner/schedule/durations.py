@@ -1,7 +1,7 @@
-"""Lengths of time as people type them: `1h30m` to a length, and a length back to text.
+"""Lengths of time as text such as `1h30m`, in both directions.
 
 One grammar for every option: whole numbers with a unit, largest unit first, nothing between them.
-This module knows no zone, no clock and no schedule; whoever needs "now" passes it in.
+This module knows no zone, no clock and no schedule; "now" is an argument.
 """
 
 import re
@@ -16,7 +16,7 @@ SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 MONTHS = {"y": 12, "mo": 1}
 UNITS = (*MONTHS, *SECONDS)  # largest first, as they must be written
 
-LONGEST = timedelta(days=36_525)  # a hundred years: anything longer is a slip of the finger
+LONGEST = timedelta(days=36_525)  # a hundred years: anything longer is a typing error
 LONGEST_MONTHS = 1_200
 LONGEST_TEXT = 64
 
@@ -24,7 +24,7 @@ PART = re.compile(r"([0-9]{1,6})(mo|[ywdhms])")
 BARE = re.compile(r"(?!0+$)[0-9]{1,6}")  # a number that only lacks its unit
 LOOSE_PART = r"([0-9]+)\s*([A-Za-z]+)"
 
-# What people write for a unit, and what we call it.
+# Other spellings of a unit, and ours.
 SYNONYMS = {
     "sec": "s", "secs": "s", "second": "s", "seconds": "s",
     "min": "m", "mins": "m", "minute": "m", "minutes": "m",
@@ -45,7 +45,7 @@ Check = Callable[[str], object]
 
 @record
 class Interval:
-    """The distance between two slots, in exactly one family: months, days or seconds."""
+    """The distance between two slots, in exactly one of months, days and seconds."""
 
     months: int = 0
     days: int = 0
@@ -67,7 +67,7 @@ def parse(text: str | timedelta) -> timedelta:
 
 @lru_cache(maxsize=512)
 def parse_interval(text: str) -> Interval:
-    """Return the interval of `every`, whose days and months are those of the calendar."""
+    """Return the interval of `every`; its days and months follow the calendar."""
     parts = _parts(
         text, parse_interval, "y mo w d h m s, largest first, such as 90s, 1h30m, 2w or 1mo"
     )
@@ -96,7 +96,7 @@ def parse_ago(text: str, now: datetime) -> datetime:
     if months > LONGEST_MONTHS or rest > LONGEST:
         raise DurationError(_too_long(text))
     try:
-        # Elapsed time is taken off in UTC: on the wall clock an hour can be two, or none.
+        # Elapsed time is subtracted in UTC: on the wall clock an hour can be two hours, or none.
         return (_months_back(now, months).astimezone(UTC) - rest).astimezone(now.tzinfo)
     except (OverflowError, ValueError) as exc:
         raise DurationError(f"{shown(text)} before {shown(now)} is before the calendar") from exc
@@ -105,7 +105,7 @@ def parse_ago(text: str, now: datetime) -> datetime:
 def format(delta: timedelta | float) -> str:  # noqa: A001 - read as duration.format
     """Return a length in the grammar of `parse`, exact to the second: `1h30m`, `7d`.
 
-    Only one under a minute that is not of whole seconds, as the library takes it, is for people alone: `0.5s`.
+    The exception is a fraction of a second under a minute, which only the library accepts: `0.5s`.
     """
     seconds = delta.total_seconds() if isinstance(delta, timedelta) else delta
     if seconds < 0:
@@ -139,9 +139,9 @@ def human(seconds: float) -> str:
 
 
 def _parts(text: str, check: Check, examples: str) -> list[tuple[int, str]]:
-    """Return the numbers and units of a text that keeps to the grammar.
+    """Return the numbers and units of a valid text.
 
-    What is advised instead of another text passes `check`, which raises a DurationError for what does not.
+    Any advised text passes `check`, which raises a DurationError for an invalid one.
     """
     if not isinstance(text, str):
         raise DurationError(
@@ -173,7 +173,7 @@ def _check_order(text: str, parts: list[tuple[int, str]], check: Check) -> None:
 
 
 def _advice(text: str, check: Check, examples: str) -> str:
-    """Return what to write instead of a text that is not in the grammar."""
+    """Return the advice for a text that is not in the grammar."""
     if BARE.fullmatch(text):
         return _checked([text + unit for unit in "smh"], check)
     if re.fullmatch(r"0{1,6}", text):
@@ -188,7 +188,7 @@ def _advice(text: str, check: Check, examples: str) -> str:
 
 
 def _checked(better: list[str], check: Check) -> str:
-    """Return the advice to write one of some texts, those that are accepted; else what is wrong with the first."""
+    """Return the advice to write one of the texts that are accepted; else the fault of the first."""
     good, wrong = [], ""
     for each in better:
         try:
@@ -204,7 +204,7 @@ def _checked(better: list[str], check: Check) -> str:
 
 
 def _respelled(text: str) -> list[str]:
-    """Return what a text with blanks, capitals, long unit names or of ISO 8601 may mean, [] when nobody knows."""
+    """Return the possible meanings of a text with blanks, capitals, long unit names or in ISO 8601."""
     if text.lower() in NAMED:
         return [NAMED[text.lower()]]
     if iso := re.fullmatch(r"P([0-9YMWD]*)(?:T([0-9HMS]+))?", text.upper()):
@@ -218,13 +218,13 @@ def _respelled(text: str) -> list[str]:
     ]
     if not found or not all(unit in UNITS or unit == "M" for _, unit in found):
         return []
-    # A large M is a month to many, and a minute to others.
+    # A capital M can be a month or a minute.
     both = ["".join(n + (m if unit == "M" else unit) for n, unit in found) for m in ("mo", "m")]
     return list(dict.fromkeys(both))
 
 
 def _mixed(text: str, months: int, days: int, seconds: int) -> str:
-    """Return the sentence that refuses an interval of more than one family."""
+    """Return the message for an interval that mixes units."""
     why = "months, days and hours differ in how they follow the calendar"
     if months:
         advice = f"write only one, such as {months}mo"

@@ -1,8 +1,8 @@
 """Cron expressions: five fields of text to sets of numbers, or a refusal that says what to write.
 
-The grammar is Vixie cron's (crontab(5)); what the many dialects add to it is refused by name. Days
-are matched here too, since the day of month and the day of week hang together. This module knows no
-zone, no instant and no library: who walks the clock is given `Calendar.canonical`.
+The grammar is Vixie cron's (crontab(5)); additions of other dialects are refused by name. Days
+are matched here too, as day of month and day of week depend on each other. This module knows no
+zone, no instant and no library: croniter is given `Calendar.canonical` elsewhere.
 """
 
 import calendar
@@ -14,7 +14,7 @@ from taskrunner.errors import ScheduleError, shown
 from taskrunner.model.record import record
 from taskrunner.schedule import dialects
 
-LONGEST = 256  # characters; what is longer was not typed by a person
+LONGEST = 256  # characters; nobody types more
 SEARCH_YEARS = 41  # 29 February on a given weekday can be 40 years away (over 1900, 2100)
 
 MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -38,7 +38,7 @@ NICKNAMES = {
 
 @record
 class Field:
-    """One of the five fields: its name, its bounds, and the names that stand for numbers."""
+    """One of the five fields: its name, its bounds, and its names for numbers."""
 
     # There are five, and they are keys of a cache.
     __eq__, __hash__ = object.__eq__, object.__hash__
@@ -69,7 +69,7 @@ ITEM = re.compile(
     r"(?P<low>\*|[0-9]+|[a-z]+)(?:-(?P<high>[0-9]+|[a-z]+))?(?:/(?P<step>[0-9]+))?", re.A
 )
 
-# What a field of any dialect is made of; a word of a command is not.
+# Matches a field of any dialect, and no word of a command.
 DIALECT = re.compile(rf"(?:[0-9*?,/#~()-]|{'|'.join(MONTH_NAMES + DAY_NAMES)}|[lwhr](?![a-z]))+")
 
 
@@ -77,7 +77,7 @@ DIALECT = re.compile(rf"(?:[0-9*?,/#~()-]|{'|'.join(MONTH_NAMES + DAY_NAMES)}|[l
 class Calendar:
     """The days of an expression as sorted numbers; Sunday is 0. Many expressions share one."""
 
-    # Equal to itself alone: hashing three tuples for each look into the cache of days would cost what it saves.
+    # Compared by identity: hashing three tuples at each use of the cache of days would cost as much as it saves.
     __eq__, __hash__ = object.__eq__, object.__hash__
 
     days: tuple[int, ...]
@@ -87,7 +87,7 @@ class Calendar:
 
     @property
     def canonical(self) -> str:
-        """Its three fields in plain lists, with * for one that holds all, for a library with a grammar of its own."""
+        """Its three fields as plain lists, with * for a full one, in the grammar of croniter."""
         sets = ((self.days, 31), (self.months, 12), (self.weekdays, 7))
         lists = ("*" if len(each) == size else ",".join(map(str, each)) for each, size in sets)
         return " ".join(lists)
@@ -99,7 +99,7 @@ class Calendar:
     def day_from(self, day: date) -> date | None:
         """Return its first day that is not before `day`, or None when there is none in 41 years.
 
-        For counting over years, and to refuse what can never fire: slots are walked by a library (`schedule`).
+        For counting over years, and to refuse expressions that never fire; slots come from croniter (`next_day`).
         """
         for year in range(day.year, min(day.year + SEARCH_YEARS, 9999) + 1):
             for month in self.months:
@@ -114,12 +114,12 @@ class Calendar:
 
 @record
 class Expression:
-    """An expression as sorted numbers: its times of day, and the days that have them."""
+    """An expression as sorted numbers: its times of day and its days."""
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     calendar: Calendar
-    wildcard: bool  # the minute or the hour begins with *: it follows the clock's real cadence
+    wildcard: bool  # the minute or the hour begins with *: clock changes are handled differently
 
     def __contains__(self, time: tuple[int, int]) -> bool:
         """Whether an hour and a minute are one of its times of day."""
@@ -127,7 +127,7 @@ class Expression:
         return hour in self.hours and minute in self.minutes
 
     def time_after(self, hour: int, minute: int) -> tuple[int, int] | None:
-        """Return its first hour and minute of a day after these, or None when there are none left."""
+        """Return its next hour and minute on the same day, or None."""
         if hour in self.hours and minute < self.minutes[-1]:
             return hour, next(later for later in self.minutes if later > minute)
         if hour < self.hours[-1]:
@@ -152,13 +152,13 @@ def normalise(text: str) -> str:
 
 
 def read(text: str) -> Expression:
-    """Return what an expression or nickname means; a ScheduleError says what to write instead."""
+    """Return the meaning of an expression or nickname; raises ScheduleError with advice."""
     return meaning(normalise(text))
 
 
-@lru_cache(maxsize=16_384)  # as many as a large store has
+@lru_cache(maxsize=16_384)  # the tasks of a large home
 def meaning(normal: str) -> Expression:
-    """Return what a normal text means; a ScheduleError says what to write instead."""
+    """Return the meaning of a normal text; raises ScheduleError with advice."""
     minute, hour, *dates = _fields(normal)
     try:
         minutes, hours = _numbers(minute, FIELDS[0]), _numbers(hour, FIELDS[1])
@@ -172,14 +172,14 @@ def meaning(normal: str) -> Expression:
 
 @lru_cache(maxsize=1024)
 def _calendar(day: str, month: str, weekday: str) -> Calendar:
-    """Return the days that three texts mean."""
+    """Return the days of three fields."""
     texts = (day, month, weekday)
     days, months, weekdays = (
         _numbers(text, field) for text, field in zip(texts, FIELDS[2:], strict=True)
     )
     both = day.startswith("*") or weekday.startswith("*")
     if not both and (len(days) == 31 or len(weekdays) == 7):
-        # Either is enough and one of them always holds: a list of all would hide that.
+        # Either is enough, and one of them is always true: a list of all would hide that.
         days, weekdays = tuple(range(1, 32)), tuple(range(7))
     found = Calendar(days, months, weekdays, both)
     if found.day_from(date(2000, 1, 1)) is None:
@@ -213,12 +213,12 @@ def _fields(text: str) -> list[str]:
 
 
 def _nickname(text: str) -> str:
-    """Return the five fields that a nickname stands for."""
+    """Return the five fields of a nickname."""
     name, *rest = text.lower().split()
     if name == "@reboot":
         raise ScheduleError(f"{shown(text)} is not a time of day: use Boot() or --boot")
     if name == "@every":
-        length = rest[0] if rest else "7h30m"  # what it may look like, `duration` says
+        length = rest[0] if rest else "7h30m"  # `durations` checks its form
         raise ScheduleError(
             f"{shown(text)} is an interval: use Every({length!r}) or --every {length}"
         )
@@ -234,7 +234,7 @@ def _nickname(text: str) -> str:
 
 
 def _not_five(text: str, fields: list[str]) -> str:
-    """Return the sentence for too few or too many fields, by what they seem to come from."""
+    """Return the message for too few or too many fields, by their likely origin."""
     first = " ".join(text.split()[:5])
     if len(fields) < 5:
         return f"{shown(text)} has {len(fields)} of the five fields it needs: {ORDER}"
@@ -305,7 +305,7 @@ def _range(low: int, high: int, step: int, item: str, field: Field) -> range:
 
 
 def _unrolled(low: int, high: int, step: int, field: Field) -> str:
-    """Return a range over the end of a field as a list that does not go over it."""
+    """Return a range that passes the end of a field as a list that does not."""
     top = field.high - field.is_weekday
     turn = [*range(low, top + 1), *range(field.low, high + 1)][::step]
     if step > 1:
@@ -329,7 +329,7 @@ def _step(text: str | None, item: str, field: Field) -> int:
 
 
 def _open_end(item: str, field: Field) -> int:
-    """Return where `a/n` ends, which tools agree on everywhere but in the day of week."""
+    """Return the end of `a/n`; only in the day of week tools disagree about it."""
     if field.is_weekday:
         start, step = item.split("/")
         advice = f"give the range its end, such as {start}-6/{step} or {start}-7/{step}"
@@ -338,7 +338,7 @@ def _open_end(item: str, field: Field) -> int:
 
 
 def _number(text: str, item: str, field: Field) -> int:
-    """Return the number that digits or a name stand for."""
+    """Return the number of digits or a name."""
     if text in field.names:
         return field.names.index(text) + field.low
     if not text.isdigit() or len(text) > 4 or not field.low <= int(text) <= field.high:
@@ -347,7 +347,7 @@ def _number(text: str, item: str, field: Field) -> int:
 
 
 def _advice(item: str, field: Field) -> str:
-    """Return what to write instead of an item that is not in the grammar."""
+    """Return the advice for an item that is not in the grammar."""
     for word in re.findall(r"[a-z]+", item):
         if word in field.long_names and word not in field.names:
             return f"write {word[:3]}"
@@ -363,12 +363,12 @@ def _advice(item: str, field: Field) -> str:
 
 
 def _refused(item: str, field: Field, advice: str) -> ScheduleError:
-    """Return the error for one item: the item, the field, and what to write; `meaning` says of which expression."""
+    """Return the error for one item: the item, the field and the advice; `meaning` adds the expression."""
     return ScheduleError(f"has {shown(item)} as its {field.name}: {advice}")
 
 
 def _never(what: Calendar) -> str:
-    """Return what is wrong with days that no month has."""
+    """Return the message for days that no month has."""
     longest = max(calendar.monthrange(2000, month)[1] for month in what.months)
     advice = f"give a day up to {longest}, or another month"
     return f"can never fire: the longest of its months has {longest} days, so {advice}"

@@ -1,7 +1,7 @@
-"""Instants as people type them: ISO 8601 with or without offset, `now`, or a distance from now.
+"""Instants as text: ISO 8601 with or without offset, `now`, or a distance from now.
 
 One parser for every option that takes an instant. Time is an argument here: "now" and the zone that
-stands in for a missing offset are passed in. This module knows nothing of schedules.
+replaces a missing offset are passed in. This module knows nothing of schedules.
 """
 
 import re
@@ -26,7 +26,7 @@ NEAR = rf"(?ai)(?:(yesterday|today|tomorrow)(?:[ T]({CLOCK}))?|({CLOCK}))"
 
 
 def moment(text: str, *, tz: str, now: datetime) -> datetime:
-    """Return the instant that a text means, in UTC; one without offset is a wall time in `tz`."""
+    """Return the instant of a text, in UTC; without offset it is a wall time in `tz`."""
     typed = _checked(text)
     if typed.lower() == "now":
         return now.astimezone(UTC)
@@ -46,7 +46,7 @@ def near(text: str, *, tz: str, now: datetime) -> str | None:
 
 
 def moment_note(text: str, *, tz: str) -> str | None:
-    """Return what is odd about a wall time in `tz`: it comes twice, or not at all; None else."""
+    """Return a note when a wall time comes twice or not at all in `tz`; else None."""
     if not re.fullmatch(ISO, text.strip()):
         return None
     wall = read(text)
@@ -54,7 +54,7 @@ def moment_note(text: str, *, tz: str) -> str | None:
 
 
 def place_text(text: str, tz: str) -> datetime:
-    """Return the instant of an ISO 8601 text, one without offset by the rule of `place` in `tz`."""
+    """Return the instant of an ISO 8601 text; without offset by the rule of `place` in `tz`."""
     typed = read(text)
     try:
         found = place(typed, zone(tz)) if typed.tzinfo is None else typed.astimezone(UTC)
@@ -81,12 +81,12 @@ def read(text: str) -> datetime:
 
 
 def cut(when: datetime) -> datetime:
-    """Return a datetime cut to the millisecond, which is what the store keeps."""
+    """Return a datetime cut to the millisecond, the precision of the database."""
     return when.replace(microsecond=when.microsecond // 1000 * 1000)
 
 
 def note(wall: datetime, tz: str) -> str | None:
-    """Return the sentence for a wall time that comes twice or not at all in `tz`, else None."""
+    """Return the note for a wall time that comes twice or not at all in `tz`, else None."""
     where = zone(tz)
     try:
         found = readings(wall, where)
@@ -101,13 +101,13 @@ def note(wall: datetime, tz: str) -> str | None:
 
 
 def spell(wall: datetime) -> str:
-    """Return a wall time as people write it, with seconds only when there are any."""
+    """Return a wall time as text, with seconds only when they are not zero."""
     exact = wall.second or wall.microsecond
     return wall.strftime("%Y-%m-%d %H:%M:%S" if exact else "%Y-%m-%d %H:%M")
 
 
 def _checked(text: str) -> str:
-    """Return the text without outer blanks, once it is known to be short and plain."""
+    """Return the text without outer blanks; raises MomentError unless it is short and plain."""
     if not isinstance(text, str):
         raise MomentError(
             f"{shown(text)} is not a valid time: write a text such as 2026-12-01T22:00"
@@ -145,7 +145,7 @@ def _offset(text: str | None) -> timezone | None:
 
 
 def _advice(text: str) -> str:
-    """Return what to write instead of a text that is no ISO 8601."""
+    """Return the advice for a text that is not ISO 8601."""
     if re.fullmatch(r"[0-9]+[a-z0-9]*[a-z]", text.strip(), re.A):
         return f"for a distance from now write +{text.strip()} or -{text.strip()}"
     return (

@@ -1,7 +1,7 @@
 """Schedules as values: text in, slots out.
 
 A slot is an instant in UTC. Each kind of schedule answers one question, `next_after(moment)`, and
-the answer does not depend on how the moment was reached (docs/explanation/time.md has the rules).
+the answer depends on nothing else (docs/explanation/time.md has the rules).
 Pure: it is given instants and reads no clock (but for the name of the host's zone), no store and
 no policy.
 """
@@ -105,7 +105,7 @@ class Every:
     def next_after(self, moment: datetime) -> datetime | None:
         """Return the first slot after an aware datetime, in UTC; None when there is none.
 
-        With `from_finish` that is the anchor or nothing: what follows a run is for `after_finish`.
+        With `from_finish` that is the anchor or None: `after_finish` gives the slot after a run.
         """
         after, anchor, _ = utc(moment), self._start(), self._where()
         if after < anchor:
@@ -154,7 +154,7 @@ class Every:
         return self.anchor
 
     def _where(self) -> ZoneInfo | None:
-        """Return the zone, which elapsed time can do without."""
+        """Return the zone; elapsed time needs none."""
         if self.tz is None and not self.length.seconds:
             raise ScheduleError(
                 f"Every({self.text!r}) has no zone yet: add completes it, or give tz="
@@ -175,7 +175,7 @@ class Every:
         return place(wall + relativedelta(months=times * self.length.months), where)
 
     def _guess(self, moment: datetime) -> int:
-        """Return about how many intervals lie between the anchor and an instant."""
+        """Estimate the number of intervals between the anchor and an instant."""
         start = self._start()
         if self.length.months:
             months = (moment.year - start.year) * 12 + moment.month - start.month
@@ -230,7 +230,7 @@ class At:
 
 
 class _Untimed:
-    """A schedule that no clock drives: its slots are made by what happens."""
+    """A schedule whose slots come from events, not from the clock."""
 
     def next_after(self, moment: datetime) -> datetime | None:
         """Return None: no instant is known in advance."""
@@ -240,7 +240,7 @@ class _Untimed:
 
 @record
 class After(_Untimed):
-    """One slot for each run of `parent` that ends as `on` says: succeeded, failed or any."""
+    """One slot for each run of `parent` that ends in the state `on`: succeeded, failed or any."""
 
     kind: ClassVar[str] = "after"
     parent: str
@@ -301,7 +301,7 @@ def parse(
     anchor: datetime | None = None,
     from_finish: bool = False,
 ) -> Schedule:
-    """Return the schedule that these stored fields stand for."""
+    """Return the schedule of these stored fields."""
     match kind:
         case "cron":
             return Cron(text, tz)
@@ -326,7 +326,7 @@ def complete(schedule: Schedule, *, tz: str, now: datetime) -> Schedule:
     match schedule:
         case Cron():
             whole = like(schedule, tz=schedule.tz or tz)
-            # What can be read has a day within so many years, but for the end of the calendar.
+            # A valid expression has a slot within 41 years, unless the calendar ends first.
             far = now.year + SEARCH_YEARS >= LAST.year
             if far and whole.next_after(now) is None:
                 raise ScheduleError(f"{shown(whole.text)} has no slot after {now}: check both")
@@ -341,7 +341,7 @@ def complete(schedule: Schedule, *, tz: str, now: datetime) -> Schedule:
 
 
 def _begin(schedule: Every, now: datetime) -> datetime:
-    """Return the anchor of an interval added now: on the minute, as cron ticks then, unless it counts seconds."""
+    """Return the anchor of an interval added now: on a whole minute, unless the interval has seconds."""
     return now.replace(second=0, microsecond=0) if schedule.length.seconds % 60 == 0 else now
 
 
@@ -356,7 +356,7 @@ def begun_by(value: Every, moment: datetime) -> Every:
     while True:
         earlier = value._later(start, -back)
         seen = local(earlier, where)
-        # One that a short month or a gap has moved would take the whole grid with it.
+        # A slot that a short month or a gap has moved would move the whole grid.
         odd = seen.time() != wall.time() or (length.months and seen.day != wall.day)
         if earlier <= moment and (length.seconds or not odd):
             return like(value, anchor=earlier)
@@ -387,7 +387,7 @@ def _at_text(when: str | datetime) -> str:
     """Return an instant as ISO 8601, as it was given: with its offset, or as a wall time."""
     if isinstance(when, datetime):
         offset = when.utcoffset()
-        if offset is None or offset % MINUTE:  # naive; or of long ago, which ISO 8601 cannot say
+        if offset is None or offset % MINUTE:  # naive; or with seconds, which ISO 8601 cannot say
             when = utc(when)
         return cut(when).isoformat()
     if str(when).strip().startswith(("+", "-")):

@@ -1,6 +1,6 @@
 """Find the next wall minute that a cron expression matches: its day comes from croniter.
 
-This module alone imports croniter, at first use: that takes longer than many a tick.
+This module alone imports croniter, at first use: the import takes longer than a short tick.
 """
 
 from datetime import date, datetime, time
@@ -14,7 +14,7 @@ from taskrunner.schedule.zones import MINUTE
 def walk(what: Expression, wall: datetime) -> datetime | None:
     """Return the first wall minute after `wall` that matches.
 
-    The time of day is found in our own sets: importing croniter takes longer than many a tick.
+    The time of day is found in our own sets, which often saves the import of croniter.
     """
     day: date | None = wall.date()
     assert day is not None
@@ -25,11 +25,11 @@ def walk(what: Expression, wall: datetime) -> datetime | None:
     return None if day is None else datetime.combine(day, time(*left))
 
 
-@lru_cache(maxsize=1024)  # few calendars in a store, however many tasks it has
+@lru_cache(maxsize=1024)  # many tasks share few calendars
 def _day_from(calendar: Calendar, first: date) -> date | None:
     """Return the first day that matches and is not before `first`: that day itself, or the one that croniter gives.
 
-    It is handed naive times only, as its own handling of clock changes is not Debian's.
+    croniter gets naive times only, as its handling of clock changes is not Debian's.
     """
     if calendar.matches(first):
         return first
@@ -40,13 +40,13 @@ def _day_from(calendar: Calendar, first: date) -> date | None:
     walker = croniter(text, before, ret_type=datetime, day_or=not calendar.both)
     try:
         found: datetime = walker.get_next()
-    except CroniterBadDateError:  # before 7.0 it gives up on the 31st or a weekday of short months
+    except CroniterBadDateError:  # before 7.0 it finds no 31st and no weekday in short months
         return calendar.day_from(first)
     return found.date()
 
 
 def load() -> None:
-    """Import what is otherwise imported at first use: hours later the files may be those of another version."""
+    """Import croniter now: at first use, hours later, its files may be those of another version."""
     import croniter  # noqa: F401
     import dateutil.relativedelta  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""The schedule of a stored task as a value, and its slots; both are remembered, as many tasks share a schedule."""
+"""The schedule of a stored task as a value, and its slots; both are cached, as many tasks share a schedule."""
 
 from datetime import datetime
 from functools import lru_cache
@@ -21,12 +21,12 @@ def _value(
 
 @lru_cache(maxsize=1024)
 def slot_after(value: kinds.Schedule, moment: datetime) -> datetime | None:
-    """Return the first slot after an instant, remembered: many tasks have the same schedule."""
+    """Return the first slot after an instant, from the cache if possible: many tasks have the same schedule."""
     return value.next_after(moment)
 
 
 def forget() -> None:
-    """Forget what was computed by zone data that have been replaced: a daemon outlives them."""
+    """Empty the caches when zone data were replaced: a daemon outlives them."""
     _value.cache_clear()
     slot_after.cache_clear()
     zones.forget()

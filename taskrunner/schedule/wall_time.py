@@ -1,7 +1,7 @@
 """Turn wall minutes into slots, in a zone whose clocks change.
 
-The rule is Debian cron's (docs/explanation/time.md, section 2). Who finds the next matching wall
-minute is a callable, so this module knows no library; of schedules it knows the expression alone.
+The rule is Debian cron's (docs/explanation/time.md, section 2). A callable finds the next matching wall
+minute, so this module knows no library; of schedules it knows only the expression.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ Walk = Callable[[Expression, datetime], datetime | None]
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
-# The edges of the calendar are left alone: a look ahead of up to a century must stay inside it.
+# Not the limits of datetime: a search of up to a century must stay inside them.
 FIRST = datetime(1, 1, 3, tzinfo=UTC)
 LAST = datetime(9800, 1, 1, tzinfo=UTC)
 
 
 @record
 class WallTimes:
-    """An expression on the clocks of a zone, and who walks its wall minutes."""
+    """An expression on the clocks of a zone, and the function that finds its wall minutes."""
 
     what: Expression
     where: ZoneInfo
@@ -52,7 +52,7 @@ def next_slot(times: WallTimes, after: datetime) -> datetime | None:
 def count_slots(times: WallTimes, after: datetime, until: datetime, limit: int) -> tuple[int, bool]:
     """Return how many slots lie in (after, until], and whether there are more than `limit`.
 
-    Whole days and hours are counted by the sets; single steps are taken only where clocks change
+    Whole days and hours are counted by the sets; single steps are needed only where clocks change
     and where the span begins and ends.
     """
     total, at = 0, max(after, FIRST)
@@ -72,7 +72,7 @@ def count_slots(times: WallTimes, after: datetime, until: datetime, limit: int) 
 def _next_fixed(times: WallTimes, after: datetime) -> datetime | None:
     """Each wall minute once: the first pass of a fold, the end of a gap."""
     wall = local(after, times.where)
-    if wall.fold:  # what the second pass repeats has run: on from where the fold ends
+    if wall.fold:  # the first pass has run these: continue at the end of the fold
         into_fold = change(wall, times.where) - readings(wall, times.where)[0]
         found = times.since(wall + into_fold)
     else:
@@ -90,7 +90,7 @@ def _next_wildcard(times: WallTimes, after: datetime) -> datetime | None:
     found = _next_reading(times, wall, after)
     if wall.fold or len(readings(wall, times.where)) < 2:
         return found
-    # From the first pass the clock will come back to walls that lie before this one.
+    # After the first pass the clock shows earlier wall times again.
     again = times.since(local(change(wall, times.where), times.where))
     second = readings(again, times.where)[-1:] if again is not None else ()
     return min((slot for slot in (found, *second) if slot is not None), default=None)
@@ -103,7 +103,7 @@ def _next_reading(times: WallTimes, wall: datetime, after: datetime) -> datetime
         found = readings(match, times.where)
         if later := [instant for instant in found if instant > after]:
             return later[0]
-        # Out of a gap in one jump: it can be a whole day, all of whose minutes match.
+        # Leave a gap in one step: it can be a whole day whose minutes all match.
         gap_end = None if found else local(change(match, times.where), times.where)
         match = times.after(match) if gap_end is None else times.since(gap_end)
     return None

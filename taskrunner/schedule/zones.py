@@ -1,7 +1,7 @@
 """Time zones: their names checked, and wall times placed in them.
 
 A wall time is a naive datetime, an instant an aware one in UTC. When clocks change, a wall time can
-come twice (a fold) or not at all (a gap); what a schedule makes of that is decided here, by Debian
+come twice (a fold) or not at all (a gap). This module decides which instant counts, by Debian
 cron's rule (docs/explanation/time.md, section 2). This module
 knows nothing of expressions, intervals or tasks.
 """
@@ -20,7 +20,7 @@ POSIX_RULE = re.compile(
     r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]+>)[+-]?[0-9]"
 )  # tzset(3): CET-1CEST,M3.5.0,M10.5.0/3
 
-# Files that lie in a zone folder and are no zones, or mean another thing on each host.
+# Files in a zone folder that are not zones, or differ from host to host.
 NOT_ZONES = {"localtime", "posixrules", "factory", "posix", "right"}
 
 UTC_NAMES = {
@@ -49,17 +49,17 @@ def _load(name: str) -> ZoneInfo:
         raise ZoneError(_refusal(name))
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as exc:  # all three, depending on what the name hits
+    except (KeyError, ValueError, OSError) as exc:  # which one depends on the name
         raise ZoneError(_refusal(name)) from exc
 
 
 def told(name: str) -> str:
-    """Return a zone's name as people are told it: the many names of UTC are one."""
+    """Return a zone's name for display: the many names of UTC become one."""
     return "UTC" if name in UTC_NAMES else name
 
 
 def forget() -> None:
-    """Read the data of each zone again when it is next asked for."""
+    """Read the data of each zone again at its next use."""
     _load.cache_clear()
     ZoneInfo.clear_cache()
 
@@ -69,7 +69,7 @@ def _first(name: str) -> str:
 
 
 def _refusal(name: str) -> str:
-    """Return the sentence that refuses a name and, where there is one, gives the likely one."""
+    """Return the message for an unknown name, with the likely one if there is one."""
     known = zoneinfo.available_timezones() - {"localtime", "Factory"}
     if not known:
         return f"{shown(name)} cannot be looked up, this host has no zone data: install tzdata"
@@ -82,7 +82,7 @@ def _refusal(name: str) -> str:
 
 
 def _nearest(name: str, known: set[str]) -> str | None:
-    """Return the known name that is closest: by capitals, by city, then by spelling."""
+    """Return the closest known name: by capitals, by city, then by spelling."""
     folded = {each.lower(): each for each in sorted(known)}
     wanted = name.strip().lower().replace(" ", "_")
     cities = {each.lower().rsplit("/", 1)[-1]: each for each in sorted(known) if "/" in each}
@@ -99,7 +99,7 @@ def utc(moment: datetime) -> datetime:
         raise MomentError(f"{shown(moment)} has no zone: pass an aware datetime")
     try:
         return moment.astimezone(UTC)
-    except OverflowError:  # within hours of the calendar's edge: the edge will do
+    except OverflowError:  # within hours of the calendar's limit: use the limit
         return LAST_INSTANT if moment.year > 1 else FIRST_INSTANT
 
 
@@ -112,7 +112,7 @@ def readings(wall: datetime, where: tzinfo) -> tuple[datetime, ...]:
 
 
 def place(wall: datetime, where: tzinfo) -> datetime:
-    """Return the one instant that stands for `wall`: the first of a fold, the end of a gap."""
+    """Return the one instant for `wall`: the first of a fold, the end of a gap."""
     early, late = _both(wall, where)
     return early if early <= late else change(wall, where)
 
@@ -136,12 +136,12 @@ def even(wall: datetime, length: timedelta, where: tzinfo) -> tuple[datetime, da
 
 
 def local(moment: datetime, where: tzinfo) -> datetime:
-    """Return the wall time at an instant, with the `fold` that tells a second pass from a first."""
+    """Return the wall time at an instant; its `fold` is 1 in a second pass."""
     return moment.astimezone(where).replace(tzinfo=None)
 
 
 def _both(wall: datetime, where: tzinfo) -> tuple[datetime, datetime]:
-    """Return the instants of `wall` by the offset before a change near it and the one after."""
+    """Return the instants of `wall` by the offsets before and after a change near it."""
     always = where.utcoffset(None)
     if always is not None:  # a zone without changes, such as UTC
         only = (wall - always).replace(tzinfo=UTC)

@@ -25,7 +25,7 @@ HEADLESS = re.compile(
 SLACK = 15  # so that not each change has to touch the limits; who gets further lowers them
 
 # At most so many; lower these, never raise them.
-LIMITS = {"modules": 2, "docstrings": 8, "clauses in code": 265, "clauses in pages": 108}
+LIMITS = {"modules": 2, "docstrings": 4, "clauses in code": 178, "clauses in pages": 104}
 
 
 def sources() -> Iterator[str]:

@@ -291,7 +291,7 @@ def masked(address: str) -> str:
 
 
 def mailer(known: Mapping[str, Channel], to: tuple[str, ...]) -> Channel | None:
-    """Return how addresses get a mail: as the first mail channel sends, else by this host; None when neither can."""
+    """Return the channel for mail to addresses: the first mail channel, else this host's; None without both."""
     for each in known.values():
         if each.kind == "mail":
             return Channel(OWN, "mail", {**each.more, "to": to, "time_limit": each.time_limit})
@@ -304,7 +304,7 @@ def local_mailer() -> str | None:
 
 
 def no_mailer(to: tuple[str, ...]) -> str:
-    """Return what to do for a mail to addresses where nothing sends one."""
+    """Return the advice for mail to addresses on a host that cannot send it."""
     return (
         f"this host cannot send mail to {', '.join(to)}: install a sendmail program, or write into "
         f'taskrunner.toml: [notify.mail] kind = "mail", to = "{bare(to[0])}", smtp = "mail.example.org:587"'

@@ -30,24 +30,24 @@ SURROGATE = r"[\ud800-\udfff]"  # what Python makes of bytes that are not UTF-8
 class Config:
     """The settings, with their defaults."""
 
-    tz: str | None = None  # zone of tasks that name none; the host's when null
-    max_parallel: int = 16  # runs at a time, over the whole store
-    tick_period: timedelta = timedelta(seconds=60)  # how often the clock is meant to call
-    synchronous: str = "full"  # full or normal: whether a claim and an outcome survive a power cut
-    carrier: str = "inline"  # who carries runs: inline (who starts them) or systemd (in units)
+    tz: str | None = None  # default time zone of tasks; null: the host's
+    max_parallel: int = 16  # the most runs at a time, of all tasks together
+    tick_period: timedelta = timedelta(seconds=60)  # expected time between two ticks
+    synchronous: str = "full"  # full: claims and outcomes survive a power cut; normal: faster
+    carrier: str = "inline"  # inline: the tick or daemon runs tasks itself; systemd: in units
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # PATH of tasks
     shell: str = "/bin/sh"  # SHELL of tasks
     lang: str = "C.UTF-8"  # LANG of tasks
-    allow_network_home: bool = False  # take a home on a network file system all the same
-    keep_age: timedelta = timedelta(days=90)  # runs that ended longer ago are pruned
-    keep_runs: int = 100  # but as many of each task are kept whatever their age
-    keep_output: int = 1_000_000_000  # bytes of output that are kept, the newest
-    log_to: str = "file"  # where what taskrunner does is written: file (taskrunner.log), journal, syslog or none
-    log_level: str = "info"  # the least urgent that is: error, warning, info or debug
-    metrics_textfile: str | None = None  # a file that ticks write the metrics to, for node_exporter
-    env: Mapping[str, str] = field(default_factory=dict)  # variables of all tasks
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # options of tasks that give none
-    notify: Mapping[str, Channel] = field(default_factory=dict)  # channels of notifications
+    allow_network_home: bool = False  # allow a home on a network file system
+    keep_age: timedelta = timedelta(days=90)  # delete runs that ended longer ago than this
+    keep_runs: int = 100  # but keep the newest N runs of each task
+    keep_output: int = 1_000_000_000  # bytes of output to keep; the oldest are deleted first
+    log_to: str = "file"  # where to write the log: file (taskrunner.log), journal, syslog or none
+    log_level: str = "info"  # lowest level to log: error, warning, info or debug
+    metrics_textfile: str | None = None  # file for the metrics, for node_exporter
+    env: Mapping[str, str] = field(default_factory=dict)  # environment variables of all tasks
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # default options of tasks
+    notify: Mapping[str, Channel] = field(default_factory=dict)  # channels for notifications
 
 
 def _text(value: object) -> str:
@@ -166,7 +166,7 @@ def load(folder: str) -> Config:
     place = paths.path(folder, paths.CONFIG)
     given = _read(place)
     config = Config()
-    channels_given = given.pop("notify", None)  # no value of theirs is part of a sentence
+    channels_given = given.pop("notify", None)  # no value of theirs appears in a message
     if channels_given is not None:
         config = like(config, notify=channels.read(channels_given, place))
     for name, value in given.items():
@@ -179,7 +179,7 @@ def load(folder: str) -> Config:
 
 
 def _read(place: str) -> dict[str, Any]:
-    """Return what stands in the file, nothing where there is none: most homes do without."""
+    """Return the contents of the file, {} without one: most homes have none."""
     try:
         with open(place, "rb") as file:
             import tomllib
@@ -202,7 +202,7 @@ def _with(config: Config, name: str, value: object, where: str) -> Config:
 
 
 def own_variables() -> dict[str, str]:
-    """Return the settings that stand in our environment, for a process of ours that inherits none of it."""
+    """Return the settings in our environment, for a process of ours that does not inherit it."""
     names = [f"TASKRUNNER_{name.upper()}" for name in names_of(Config) if name not in TABLES]
     found = {name: os.environ.get(name, "") for name in (*names, "TZ")}
     return {name: value for name, value in found.items() if value.isprintable() and value}
@@ -211,7 +211,7 @@ def own_variables() -> dict[str, str]:
 def default_zone(config: Config) -> str:
     """Return the zone of tasks that name none: the setting, else $TZ, else the host's.
 
-    Raises ZoneError that names where a bad one stands.
+    Raises ZoneError that names the source of a bad one.
     """
     name, where = _chosen_zone(config)
     try:
@@ -222,7 +222,7 @@ def default_zone(config: Config) -> str:
 
 
 def _chosen_zone(config: Config) -> tuple[str, str]:
-    """Return a zone, not yet checked, and where it stands."""
+    """Return a zone, not yet checked, and its source."""
     if config.tz:
         return config.tz, "TASKRUNNER_TZ" if os.environ.get("TASKRUNNER_TZ") else paths.CONFIG
     name = os.environ.get("TZ", "").removeprefix(":")
@@ -232,9 +232,9 @@ def _chosen_zone(config: Config) -> tuple[str, str]:
 
 
 def colour_wanted(*, terminal: bool) -> bool:
-    """Return whether there are to be colours: on a terminal, unless who reads says otherwise.
+    """Return whether to use colours: on a terminal, unless an environment variable decides.
 
-    NO_COLOR forbids them, else FORCE_COLOR wants them everywhere (no-color.org, force-color.org).
+    NO_COLOR forbids them, else FORCE_COLOR demands them everywhere (no-color.org, force-color.org).
     """
     if os.environ.get("NO_COLOR"):
         return False
@@ -244,7 +244,7 @@ def colour_wanted(*, terminal: bool) -> bool:
 
 
 def inherited() -> dict[str, str]:
-    """Return our environment, for a process of ours that goes on in it."""
+    """Return our environment, for a process of ours that continues with it."""
     return dict(os.environ)
 
 
@@ -254,12 +254,12 @@ def variable_named(name: str) -> str | None:
 
 
 def notify_socket() -> str | None:
-    """Return where the program that keeps us running listens (sd_notify(3)); None when nobody does."""
+    """Return the socket of our service manager (sd_notify(3)); None without one."""
     return os.environ.get("NOTIFY_SOCKET") or None
 
 
 def watchdog() -> float | None:
-    """Return the seconds without a sign of life after which we are killed (sd_watchdog_enabled(3)), if ever."""
+    """Return after how many seconds without a sign of life we are killed (sd_watchdog_enabled(3)); None for never."""
     text = os.environ.get("WATCHDOG_USEC", "")
     meant = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     good = meant and text.isascii() and text.isdigit() and len(text) < 20
@@ -272,7 +272,7 @@ def inside_run() -> bool:
 
 
 def calling_environment() -> dict[str, str]:
-    """Return the environment of who has called us."""
+    """Return the environment of our caller."""
     return dict(os.environ)
 
 

@@ -1,7 +1,7 @@
 """The last tick, in one small file of fixed size that every tick overwrites in place.
 
-Without it an idle tick would leave no trace. It holds the instant, the tick period in force, the boot id, what
-called, and the time since the boot, which tells whether the clock was set in between. It is a hint and not a
+Without it an idle tick would leave no trace. It holds the instant, the tick period, the boot id, the
+caller, and the time since the boot, which shows whether the clock was set in between. It is a hint and not a
 record: no fsync, and failing to write it is ignored.
 """
 

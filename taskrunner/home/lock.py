@@ -44,14 +44,14 @@ def held_own(path: str) -> Iterator[None]:
     """Make a file that only we know, hold its lock for the block, and remove it afterwards."""
     while True:
         with held(path, wait=1.0) as fd:
-            # Who sweeps up dead files may have removed it before we had the lock: then nobody sees ours.
+            # Another process may have removed it as a dead file before we had the lock: then nobody sees ours.
             if fd is not None and _still_there(path, fd):
                 try:
                     yield
                 finally:
                     with suppress(
                         OSError
-                    ):  # somebody removed the folder; else a later tick sweeps it up
+                    ):  # the folder was removed; else a later tick removes the file
                         os.unlink(path)
                 return
 
@@ -82,7 +82,7 @@ def is_held(path: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        # Shared, so that two who ask at once do not see each other.
+        # Shared, so that two processes asking at once do not see each other.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
@@ -111,7 +111,7 @@ def remove_if_free(path: str) -> bool:
 
 
 def is_open_as(path: str, number: int) -> bool:
-    """Return whether a descriptor of ours is this file: whoever started us gave it to us, with its lock."""
+    """Return whether a descriptor of ours is this file: then our parent passed it to us, with its lock."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(number))
     except OSError:
@@ -121,11 +121,11 @@ def is_open_as(path: str, number: int) -> bool:
 def nobody_else_has_open(fd: int) -> bool:
     """Return whether this is the only open description of the file, found by a write lease (fcntl(2)).
 
-    False also where leases are not to be had, so that the answer True can be relied on. A process that has
+    False also where leases are not available, so that True is reliable. A process that has
     inherited this very descriptor is not noticed.
     """
     try:
-        # If somebody opens the file in between, the kernel sends a signal: one that is ignored, not SIGIO.
+        # If another process opens the file in between, the kernel sends a signal: use an ignored one, not SIGIO.
         fcntl.fcntl(fd, fcntl.F_SETSIG, SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)

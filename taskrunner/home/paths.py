@@ -20,7 +20,7 @@ SPOOL = "spool"
 DISK_RESERVE = "ballast"
 SENDER = "notify.lock"
 LOG = "taskrunner.log"
-HAND = "hand"  # who called a tick when no clock did
+HAND = "hand"  # the caller of a tick that was not called by a clock
 
 SYSTEM_HOME = "/var/lib/taskrunner"
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -60,7 +60,7 @@ def find(given: str | None = None) -> str:
 
 
 def of_user(name: str, folder: str) -> str:
-    """Return the home that a clock finds for a user who gives none: it knows nothing of our environment."""
+    """Return the home of a user when a clock's entry names none, as it does not have our environment."""
     return SYSTEM_HOME if name == "root" else os.path.join(folder, ".local/state/taskrunner")
 
 
@@ -73,7 +73,7 @@ def user_units() -> str:
 
 
 def runtime() -> str:
-    """Return the folder where the systemd that is ours, the system's or the user's, keeps what it works with."""
+    """Return the runtime folder of our systemd: the system's or the user's."""
     if os.geteuid() == 0:
         return "/run"
     return os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
@@ -167,7 +167,7 @@ def caller() -> str:
 
 
 def word(said: str) -> str:
-    """Return what a clock calls itself as one short word, as the heartbeat keeps it."""
+    """Return the name that a clock gives itself as one short word, for the heartbeat."""
     return "".join(sign for sign in said if sign.isalnum())[:16] or HAND
 
 

@@ -39,7 +39,7 @@ class Call:
 
 
 def own() -> tuple[str, ...]:
-    """Return the words that start this very program, wherever from and with whatever PATH.
+    """Return the words that start this very program, independent of directory and PATH.
 
     A shim, such as pyenv puts on PATH, is not used: it depends on the working directory.
     """
@@ -59,7 +59,7 @@ def _starts(script: str) -> bool:
 
 
 def fleeting(program: Sequence[str]) -> tuple[str, str] | None:
-    """Return a file of a program that its installer will remove by itself, and which installer; None when none is."""
+    """Return a file of a program that its installer will remove, and the installer's name; None without one."""
     for word in program:
         for place in (word, os.path.realpath(word)) if os.path.isabs(word) else ():
             for pattern, whose in FLEETING:
@@ -79,7 +79,7 @@ def words(program: Sequence[str], home: str | None, *verb: str) -> tuple[str, ..
 
 
 def read(line: Sequence[str]) -> Call | None:
-    """Return what a command line calls, None when that is not taskrunner with a verb of the clock."""
+    """Return the call in a command line, None when it is not taskrunner with a verb of the clock."""
     for at, word in enumerate(line):
         module = word == NAME and line[at - 1 : at] == ["-m"]
         rest = list(line[at + 1 : at + 8])
@@ -91,7 +91,7 @@ def read(line: Sequence[str]) -> Call | None:
 
 
 def _file(before: Sequence[str], word: str, module: bool) -> str:
-    """Return the file that has to be there: the script, or the interpreter that runs the module."""
+    """Return the file that must exist: the script, or the interpreter that runs the module."""
     if not module:
         return word
     return next((each for each in before[::-1] if "python" in os.path.basename(each)), word)

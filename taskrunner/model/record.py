@@ -1,8 +1,8 @@
-"""Records: values with named fields, as `dataclasses` makes them, but made at once.
+"""Records: values with named fields, like dataclasses, but faster to define.
 
-That module compiles half a dozen functions for each class, and imports `inspect` to do so: a third of the time that
-a tick with something to do took to start (decision record 11). Here all records share the same few functions. To
-others they are dataclasses all the same: `dataclasses.asdict`, `fields` and `replace` take them.
+`dataclasses` compiles six functions for each class, and imports `inspect` to do so: a third of the time that
+a tick with something to do took to start (decision record 11). Here all records share the same few functions.
+For other code they are dataclasses: `dataclasses.asdict`, `fields` and `replace` accept them.
 """
 
 import sys
@@ -14,10 +14,10 @@ Kind = TypeVar("Kind", bound=type)
 
 
 class Made:
-    """A default that is made anew for each record."""
+    """A default that is created for each record."""
 
     def __init__(self, default_factory: Callable[[], Any]) -> None:
-        """Take what makes it."""
+        """Take the function that creates it."""
         self.default_factory = default_factory
 
 
@@ -32,7 +32,7 @@ class Form(NamedTuple):
 
 
 def field(*, default_factory: Callable[[], Any]) -> Any:
-    """Return a default that is made anew for each record."""
+    """Return a default that is created for each record."""
     return Made(default_factory)
 
 
@@ -123,7 +123,7 @@ def _equal(self: Any, other: object) -> bool:
 def _hash(self: Any) -> int:
     try:
         return hash(_values(self))
-    except TypeError:  # a table or a list among them: records that are equal agree in the others
+    except TypeError:  # a dict or a list: equal records have equal hashes of the other fields
         return hash(tuple(map(_hash_of, _values(self))))
 
 
@@ -152,9 +152,9 @@ class ForOthers:
     """The attributes that `dataclasses` and its users look for in a class, made on demand."""
 
     def __get__(self, _: object, kind: Any) -> dict[str, Any]:
-        """Return the fields as that module knows them."""
+        """Return the fields as `dataclasses` describes them."""
         module = sys.modules.get("dataclasses")
-        if module is None:  # nobody asks who has not imported it
+        if module is None:  # only code that has imported it asks
             raise AttributeError("__dataclass_fields__")
         twin = module.make_dataclass(kind.__name__, _described(module, kind))
         kind.__dataclass_fields__ = twin.__dataclass_fields__

@@ -219,7 +219,7 @@ def _written(size: int, gap: Gap | None) -> int:
 
 
 def part(fd: int, gap: Gap | None, start: int) -> tuple[bytes, int]:
-    """Return the next bytes of a growing output from `start` on, b"" when there are none, and where they end.
+    """Return the next bytes of a growing output from `start` on, b"" when there are none, and their end.
 
     A reader who is too late for some of them gets a mark instead. Counting restarts when a command empties its output.
     """

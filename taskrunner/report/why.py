@@ -33,7 +33,7 @@ def explain_task(here: OpenHome, key: str | int) -> Explanation:
     case = _case(here, key)
     slots = _slots(case, case.task.created, case.now, NEWEST)
     runs = here.store.runs.between(case.task.id, clock.EPOCH, LAST, NEWEST)
-    if slots:  # the newest runs may be younger: what was started by hand, attempts of one slot
+    if slots:  # the newest runs may be younger: manual runs, attempts of one slot
         runs += here.store.runs.between(case.task.id, slots[0], LAST, MOST)
     case = _with(here, case, list({run.id: run for run in runs}.values()))
     slots_explained = explain.account(case, slots)[-NEWEST:]

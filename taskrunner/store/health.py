@@ -23,7 +23,7 @@ class Health:
     known: int = len(STEPS)
     busy: bool = False  # others kept it locked
     error: str | None = None  # the error of the driver
-    disk: str | None = None  # what is wrong with its disk
+    disk: str | None = None  # the fault of its disk
     faults: tuple[str, ...] = ()  # of quick_check
 
 

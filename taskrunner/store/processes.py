@@ -12,24 +12,24 @@ class Processes(Part):
     """The queries about the processes of running runs."""
 
     def with_runs(self) -> list[tuple[Run, Process]]:
-        """Return the running runs with what is known of their processes, oldest first."""
+        """Return the running runs with the rows of their processes, oldest first."""
         known = {found.run_id: found for found in map(read_process, self._db.rows(PROCESS))}
         running = map(read_run, self._db.rows(f"{RUN} WHERE state = 'running' ORDER BY +runs.id"))
         return [(run, known[run.id]) for run in running if run.id in known]
 
     def of(self, run_id: int) -> Process | None:
-        """Return what is known of the process of a running run."""
+        """Return the row of the process of a running run, None without one."""
         for row in self._db.rows(f"{PROCESS} WHERE run_id = ?", (run_id,)):
             return read_process(row)
         return None
 
     def being_stopped(self) -> dict[int, Process]:
-        """Return the processes of running runs that somebody is stopping, by the ids of the runs."""
+        """Return the processes of runs that are being stopped, by the ids of the runs."""
         rows = self._db.rows(f"{PROCESS} WHERE stop_state IS NOT NULL")
         return {process.run_id: process for process in map(read_process, rows)}
 
     def ask_to_stop(self, run_id: int, state: State, reason: str, now: datetime) -> bool:
-        """Say on the row that a run is being stopped, before the signal; the first to say so stands."""
+        """Mark a run as being stopped, before the signal; return False when it was marked already."""
         changed = self._db.run(
             "UPDATE processes SET stop_state = ?, stop_reason = ?, stop_at = ? "
             "WHERE run_id = ? AND stop_state IS NULL",
@@ -38,18 +38,18 @@ class Processes(Part):
         return changed.rowcount == 1
 
     def leave_stop_to_owner(self, run_id: int) -> None:
-        """Let the supervisor of a run that is being stopped send the signal, as we cannot; `stop_at` is NULL until then."""
+        """Leave the signal to a run's own supervisor, as we cannot send it; `stop_at` is NULL until then."""
         self._db.run("UPDATE processes SET stop_at = NULL WHERE run_id = ?", (run_id,))
 
     def note_child(self, run_id: int, pid: int, pid_started: int | None) -> None:
-        """Keep how the child is recognised, once it is there."""
+        """Record pid and start time of the child, once it has started."""
         self._db.run(
             "UPDATE processes SET pid = ?, pid_started = ? WHERE run_id = ?",
             (pid, pid_started, run_id),
         )
 
     def note_cut(self, run_id: int, cut_at: int | None, left_out: int | None) -> None:
-        """Keep what was cut out of the output of a run; nothing when its command has emptied that since."""
+        """Record the gap in the output of a run; None when its command has emptied the output since."""
         self._db.run(
             "UPDATE processes SET cut_at = ?, left_out = ? WHERE run_id = ?",
             (cut_at, left_out, run_id),

@@ -1,6 +1,6 @@
-"""A task and a run, resolved into the command that is executed: argv, environment, directory, limits.
+"""Resolve a task and a run into a command: argv, environment, directory, limits.
 
-One function for ticks and for `run` by hand, so that a task sees the same environment from both. It must not
+Ticks and manual runs use the same function, so that a task always sees the same environment. It must not
 know the store.
 """
 
@@ -25,7 +25,7 @@ ASSIGNMENT = "NAME=VALUE, with letters, digits and _ in the name and a value in 
 
 
 def resolve(task: Task, run: Run, settings: config.Config, started: datetime) -> Command:
-    """Return what is executed for a run of a task; raises StateError when it cannot be resolved on this host."""
+    """Return the command for a run of a task; raises StateError when it cannot be resolved on this host."""
     _, folder = account.account(task.user)
     return Command(
         argv=argv(task),
@@ -43,14 +43,14 @@ def resolve(task: Task, run: Run, settings: config.Config, started: datetime) ->
 
 
 def argv(task: Task) -> tuple[str, ...]:
-    """Return the words that are executed for a task: its own, or those that carry out a text or Python."""
+    """Return the argv of a task: its own, or one that starts a shell or the launcher."""
     if task.shell is not None:
         return (SHELL, "-c", task.shell)
     return task.command or tuple(_launched(task))
 
 
 def _launched(task: Task) -> Iterator[str]:
-    """Give the words that run a function or a text of Python (see `launcher`)."""
+    """Yield the argv that runs a function or a text of Python (see `launcher`)."""
     yield from (_python(task), LAUNCHER)
     if task.django is not None:
         yield from ("--django", task.django)
@@ -67,7 +67,7 @@ def _launched(task: Task) -> Iterator[str]:
 
 
 def own_python() -> str:
-    """Return the Python that runs this as a program; in a web server `sys.executable` may be the server."""
+    """Return our own Python program; in a web server `sys.executable` may be the server."""
     known = os.path.basename(sys.executable or "").startswith(("python", "pypy"))
     return sys.executable if known else os.path.join(sys.prefix, "bin", "python3")
 
@@ -79,7 +79,7 @@ def _python(task: Task) -> str:
 
 
 def activation(task: Task, path: str) -> dict[str, str]:
-    """Return what the folder of a virtual environment changes, as its `activate` does; `path` is PATH without it."""
+    """Return the variables that `activate` of a virtual environment sets; `path` is PATH without it."""
     given = task.interpreter
     if given is None or not os.path.isdir(given):
         return {}
@@ -87,7 +87,7 @@ def activation(task: Task, path: str) -> dict[str, str]:
 
 
 def environment(task: Task, run: Run, settings: config.Config, started: datetime) -> dict[str, str]:
-    """Return what the child sees: the base, the config's, the file's, the task's own, ours; later ones win."""
+    """Return the environment of the child: the base, the config's, the file's, the task's own, ours; later ones win."""
     user, folder = account.account(task.user)
     found = config.base_environment(settings, user, folder)
     found |= activation(task, found["PATH"])
@@ -113,7 +113,7 @@ def environment(task: Task, run: Run, settings: config.Config, started: datetime
 def read_env_file(place: str, uid: int | None = None) -> dict[str, str]:
     """Return the variables of a file of NAME=VALUE lines for a task of user `uid`, our own for None.
 
-    Raises StateError that names file and line, and nothing of what is in it.
+    Raises StateError that names file and line, but no contents.
     """
     uid = os.geteuid() if uid is None else uid
     try:
@@ -138,12 +138,12 @@ def read_env_file(place: str, uid: int | None = None) -> dict[str, str]:
 
 
 def untrusted(place: str, found: os.stat_result, uid: int) -> str | None:
-    """Return why a file that is open is not to be read for a task of a user, None when it may be.
+    """Return why an open file must not be read for a task of a user, None when it may be.
 
-    A user whose tasks root starts could else be given any file that root can read, by a link.
+    Otherwise a user whose tasks root starts could read any file that root can read, by a link.
     """
     if not stat.S_ISREG(found.st_mode):
-        return None  # that is said of it
+        return None  # the caller reports that
     ours = {0, os.geteuid()}
     fault = trust.fault(found, {*ours, uid})
     if fault is None and uid not in ours and found.st_uid != uid:
@@ -152,7 +152,7 @@ def untrusted(place: str, found: os.stat_result, uid: int) -> str | None:
 
 
 def _astray(place: str, ours: Set[int]) -> str | None:
-    """Return by what others could lead us to another file, None when nobody can."""
+    """Return a message when other users could lead us to another file, else None."""
     by = trust.foreign_on_the_way(os.path.abspath(place), ours)
     if by is None:
         return None
@@ -160,9 +160,9 @@ def _astray(place: str, ours: Set[int]) -> str | None:
 
 
 def _opened_for(place: str, uid: int) -> int:
-    """Open a file as the user of a task would; one that is closed to him, as ourselves, where all that leads to it is ours.
+    """Open a file with the rights of a task's user; else with ours, if nobody else can change the path to it.
 
-    It may turn out to be a pipe, which would keep us, and all our children, waiting.
+    It may be a pipe: opening that must not block us and all our children.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
@@ -185,7 +185,7 @@ def _assignments(text: str) -> Iterator[tuple[str, str]]:
             continue
         try:
             yield assignment(stripped.removeprefix("export "), quoted=True)
-        except InputError as exc:  # what the line holds may be secret
+        except InputError as exc:  # the line may hold a secret
             raise InputError(f"line {number}: it is not {ASSIGNMENT}") from exc
 
 
@@ -200,7 +200,7 @@ def assignment(text: str, *, quoted: bool = False) -> tuple[str, str]:
 
 
 def places(program: str, path: str, folder: str) -> list[str]:
-    """Return the files of a program, the first is the one that is executed, by a PATH and from a folder."""
+    """Return the files for a program name by a PATH and from a folder; the first is executed."""
     where = [""] if "/" in program else path.split(":")
     files = [os.path.join(folder, place, program) for place in where]
     return [file for file in files if os.path.isfile(file)]

@@ -1,4 +1,4 @@
-"""Decisions into rows, and what the end of a run brings about: the writing half of a tick.
+"""Write decisions as rows, and the consequences of the end of a run.
 
 Everything here runs inside a transaction of the caller.
 """
@@ -26,7 +26,7 @@ from taskrunner.notify import announce, log_lines
 from taskrunner.schedule import kinds, of_task
 from taskrunner.store.open_home import OpenHome
 
-PUSHED_AHEAD = timedelta(hours=1)  # a task that cannot be evaluated is tried again after this
+PUSHED_AHEAD = timedelta(hours=1)  # until a task that cannot be evaluated is tried again
 WRITTEN = {Action.SKIP: State.SKIPPED, Action.MISS: State.MISSED}
 
 
@@ -47,7 +47,7 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
 
 
 def _go_on(here: OpenHome, task_id: int, now: datetime) -> None:
-    """Give a task its next slot that waited for a run which is not made: the clock was set back over its slots."""
+    """Give a task its next slot when its run is not made, as the clock was set back over its slots."""
     (task,) = here.store.tasks.by_id([task_id]).values()
     if task.from_finish and task.next is None:
         value = of_task.value_of(task)
@@ -56,7 +56,7 @@ def _go_on(here: OpenHome, task_id: int, now: datetime) -> None:
 
 
 def write_plain(here: OpenHome, decisions: Iterable[Decision], now: datetime) -> None:
-    """Write the rows of decisions that make a run and stop none, many at once; a slot that has one keeps it."""
+    """Write the rows of decisions that make a run and stop none, many at once; a slot with a row keeps it."""
     here.store.runs.add_all(_values(decision, now) for decision in decisions)
 
 
@@ -78,7 +78,7 @@ def _values(decision: Decision, now: datetime) -> dict[str, Any]:
 
 
 def _stop(here: OpenHome, run_id: int, reason: str, now: datetime) -> None:
-    """Let a run end for another: one that waits is skipped, one that runs is marked; the signal comes later."""
+    """End a run for another one: a pending run is skipped, a running one is marked; the signal comes later."""
     run = here.store.runs.get(run_id)
     if run.state is State.PENDING:
         finish(here, End(run, State.SKIPPED, reason, now))
@@ -87,10 +87,10 @@ def _stop(here: OpenHome, run_id: int, reason: str, now: datetime) -> None:
 
 
 def finish(here: OpenHome, *ends: End, retry: bool = True) -> list[Run]:
-    """Record the ends of live runs and what they bring about; those that had ended already are not returned.
+    """Record the ends of live runs with their consequences; runs that had ended already are not returned.
 
-    With `retry` one may be followed by another attempt; what comes after it waits for the last one of its slot. One
-    whose end cannot be recorded ends without its output and with a note.
+    With `retry` another attempt may follow; tasks that come after it wait for the last attempt of its slot. A run
+    whose end cannot be recorded completely ends without its output and with a note.
     """
     mark = here.log.mark()
     try:
@@ -98,7 +98,7 @@ def finish(here: OpenHome, *ends: End, retry: bool = True) -> list[Run]:
             return _finish(here, ends, retry=retry)
     except (StoreBusy, StoreRefused):
         raise
-    except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have ended too
+    except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
         here.log.forget(mark)
         if len(ends) > 1:
             return [run for end in ends for run in finish(here, end, retry=retry)]
@@ -106,7 +106,7 @@ def finish(here: OpenHome, *ends: End, retry: bool = True) -> list[Run]:
 
 
 def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) -> list[Run]:
-    """Record the end of a run without its output, or at least that it has ended; that failing, leave it as it is."""
+    """Record the end of a run without its output, or at least its state; if both fail, leave the run as it is."""
     run, reason = end.run, storable(end.reason)
     here.log.fault(f"{run.task}: the end of run {run.id} could not be recorded as it was", exc)
     why = f"its output was not kept, as its end could not be recorded with it: {in_words(exc)}"
@@ -131,7 +131,7 @@ def _finish_without(here: OpenHome, end: End, exc: Exception, *, retry: bool) ->
 
 
 def _finish_barely(here: OpenHome, end: End) -> list[Run]:
-    """Record that a run has ended, and nothing that follows from it."""
+    """Record that a run has ended, without consequences."""
     ended = here.store.runs.finish([end])
     for run in ended:
         with here.log.apart(f"{run.task}: the end of run {run.id} could not be logged"):
@@ -154,30 +154,30 @@ def _finish(here: OpenHome, ends: Sequence[End], *, retry: bool) -> list[Run]:
 
 
 def skip_pending(here: OpenHome, task: Task, reason: str, now: datetime) -> None:
-    """Let what waits to be started of a task be skipped."""
+    """Skip the pending runs of a task."""
     for run in here.store.runs.live(task.id):
         if run.state is State.PENDING:
             finish(here, End(run, State.SKIPPED, reason, now))
 
 
 def ended_at(run: Run) -> datetime:
-    """Return when a run that has ended did so."""
+    """Return the end of an ended run."""
     assert run.finished is not None
     return run.finished
 
 
 def _next_attempt(here: OpenHome, end: End) -> datetime | None:
-    """Return when the next attempt of a run that ends so is due, None when there is none."""
+    """Return when the next attempt after this end is due, None when there is none."""
     if end.state not in verdict.RETRIED:
         return None
     task = here.store.tasks.of_run(
         end.run
-    )  # as it is now: its retries may have been changed meanwhile
+    )  # the current task: its retries may have changed meanwhile
     return verdict.retry_at(task, end.run, end.state, end.outcome.exit_code, end.at)
 
 
 def _try_again(here: OpenHome, run: Run, ready: datetime) -> None:
-    """Write the row of the next attempt of a slot, in the transaction that ends this one."""
+    """Write the row of the next attempt of a slot, in the transaction that ends this attempt."""
     values = {
         "slot": run.slot,
         "first_slot": run.first_slot,
@@ -189,7 +189,7 @@ def _try_again(here: OpenHome, run: Run, ready: datetime) -> None:
         "priority": run.priority,
     }
     attempt = run.attempt + 1
-    # A slot that was also done by hand may have an attempt of that number already.
+    # A slot that was also run by hand may have an attempt of that number already.
     while not here.store.runs.add(
         run.task_id, State.PENDING, ended_at(run), attempt=attempt, **values
     ):
@@ -197,7 +197,7 @@ def _try_again(here: OpenHome, run: Run, ready: datetime) -> None:
 
 
 def conclude(here: OpenHome, run: Run, now: datetime) -> None:
-    """Do what the end of a run brings about: who is told, tasks that come after it, the next slot of a delay."""
+    """Handle the end of a run: write messages, start tasks that come after it, set the next slot after a delay."""
     for task in here.store.tasks.concerned(run, tells=bool(here.config.notify)):
         own = task.id == run.task_id
         if own:
@@ -207,7 +207,7 @@ def conclude(here: OpenHome, run: Run, now: datetime) -> None:
         try:
             with here.store.savepoint():
                 _set_in_motion(here, task, run, now)
-        except InputError as exc:  # its schedule means nothing any more: the others go on
+        except InputError as exc:  # its schedule is not valid any more: the others go on
             put_off(here, task, now, str(exc))
 
 
@@ -223,7 +223,7 @@ def _set_in_motion(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
 
 
 def put_off(here: OpenHome, task: Task, now: datetime, reason: str) -> None:
-    """Push a task ahead that cannot be evaluated, and say why; no slot of it is forgotten."""
+    """Postpone a task that cannot be evaluated, and record the reason; none of its slots is forgotten."""
     here.store.tasks.change(
         task.id,
         next=now + PUSHED_AHEAD,

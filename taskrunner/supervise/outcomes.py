@@ -13,14 +13,14 @@ from taskrunner.processes import alive, bounded_output, children, signals
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.output import SMALL, Slot, Slots, gather, lost
 
-SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for what its task expects of it, ...
+SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for the patterns of its task, ...
 SEARCH = 5.0  # ... and for how many seconds
-TOLD = 4000  # bytes at the end of the output of a Python task that are read for what came of it
+TOLD = 4000  # bytes at the end of the output of a Python task that are read for its result
 
 
 @mutable
 class Watched:
-    """A run that goes on, or is about to start; `name` is its supervisor by its row, `gap` the cut in its output."""
+    """A run that is running or about to start; `name` is the supervisor in its row, `gap` the cut in its output."""
 
     run: Run
     task: Task
@@ -31,9 +31,9 @@ class Watched:
 
 @record
 class Ended:
-    """How the command of a run ended, as its supervisor saw it; `size` counts the bytes of output that were written.
+    """The end of a run's command as its supervisor saw it; `size` counts the bytes of output written.
 
-    All of it but the `small` output goes into the spool, where that is needed.
+    If needed, all fields but the `small` output go into the spool.
     """
 
     run: int
@@ -41,9 +41,9 @@ class Ended:
     at: datetime
     outcome: Outcome
     size: int
-    large: bool  # its output has a file of its own; else it is in the file it was written to
-    fault: str | None  # what is wrong with the output by the rules of the task
-    note: str | None  # anything else for the row
+    large: bool  # its output has a file of its own; else it is still in the slot file
+    fault: str | None  # the fault in the output by the patterns of the task
+    note: str | None  # a remark for the reason in the row
     retry: bool  # it may be followed by another attempt
     cut_at: int | None = None  # the byte of the retained output where a mark stands, ...
     left_out: int | None = None  # ... and how many bytes it stands for
@@ -66,10 +66,10 @@ def collect(
     retry: bool,
     note_gap: Callable[[Watched, Gap | None], None],
 ) -> Ended:
-    """Put the output of a run that has ended where it belongs; what is large keeps a file, that is no slot any more.
+    """Store the output of an ended run: a large one keeps its file, under a name of its own.
 
-    `note` is what is to be said before anything else, `full` that the disk of the output is; `note_gap` is told of
-    what will be cut out of it, should we not live to record it.
+    `note` is the most important remark, `full` tells whether the disk is full; `note_gap` is called with
+    the coming cut, in case we end before it is recorded.
     """
     left = None
     try:
@@ -80,8 +80,8 @@ def collect(
         large = kept.size > SMALL
         if large:
             note_gap(watched, kept.gap)
-            slots.keep(watched.slot, watched.run.id, kept)  # from here on it is not ours to read
-    except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, it ends no other run
+            slots.keep(watched.slot, watched.run.id, kept)  # from here on we do not read it
+    except Exception as exc:  # noqa: BLE001  a fault of one output must not affect other runs
         kept, small, fault, told, large = bounded_output.NONE, b"", None, None, False
         note = lost(exc)
     note = note or watched.slot.fault or told
@@ -106,7 +106,7 @@ def collect(
 
 
 def _left_running(watched: Watched, outcome: Outcome) -> str | None:
-    """Return how many processes a run has left behind, by the variables that they have from it; None when none are seen.
+    """Return a note about processes that a run has left behind, found by their variables; None when there are none.
 
     Each look goes through all processes: it is taken only where there may be some.
     """
@@ -121,7 +121,7 @@ def _left_running(watched: Watched, outcome: Outcome) -> str | None:
 
 
 def judged(each: Ended, watched: Watched, stopped: Process | None) -> End:
-    """Return the end as it is recorded; `stopped` is the row of a run that somebody is stopping."""
+    """Return the end to record; `stopped` is the row of a run that is being stopped."""
     state, reason = judged_by(watched.task, each.outcome, stopped, each.fault)
     why = verdict.with_note(reason, each.note)
     size = (each.size, each.cut_at, each.left_out)
@@ -131,15 +131,15 @@ def judged(each: Ended, watched: Watched, stopped: Process | None) -> End:
 def judged_by(
     task: Task, outcome: Outcome, stopped: Process | None, fault: str | None
 ) -> tuple[State, str]:
-    """Return state and reason of a run that ended so; a failure when that cannot be told, as the run has ended all the same."""
+    """Return state and reason of a run with this outcome; a failure when they cannot be determined."""
     try:
         return verdict.of(task, outcome, children.in_words(outcome), stopped, fault)
-    except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have ended too
+    except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
         return State.FAILED, f"its result could not be determined: {in_words(exc)}"
 
 
 def _fault(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> str | None:
-    """Return what the task says is wrong with an output, None when nothing is or nobody asks."""
+    """Return the fault in an output by the patterns of its task, None without one."""
     if not verdict.reads_output(watched.task, outcome):
         return None
     text = bounded_output.newest(watched.slot.fd, kept, SEARCHED).decode(errors="replace")
@@ -151,7 +151,7 @@ def _fault(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> 
 
 
 def _told(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> str | None:
-    """Return what the output says came of a run, None when nobody asks."""
+    """Return the result that the output of a Python task ends with, None for other tasks."""
     if not verdict.tells(watched.task, outcome):
         return None
     text = bounded_output.newest(watched.slot.fd, kept, TOLD).decode(errors="replace")

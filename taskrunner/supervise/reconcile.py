@@ -1,7 +1,7 @@
-"""Runs whose supervisor is gone: which of them still live, which are overdue, which are lost.
+"""Runs whose supervisor is dead: find those still alive, those past their timeout, and lost ones.
 
-Who is alive is told by the lock a supervisor holds, then by boot id, pid namespace, pid and start time
-together, never by a pid alone. Runs under the tick lock, inside a transaction of the caller.
+A process is recognised by the lock that a supervisor holds, then by boot id, pid namespace, pid and start time
+together, never by its pid alone. Works under the tick lock, inside a transaction of the caller.
 """
 
 import os
@@ -19,17 +19,17 @@ from taskrunner.processes.alive import is_same, pid_namespace, session_that_has_
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up, spool
 
-# Who wrote that a run is being stopped, and died before it sent the signal, has had this long.
+# After this time without a signal, the process that marked a run to be stopped must have died.
 UNHEARD = timedelta(seconds=30)
-# A child that cannot be seen from here, and has no timeout, is lost after this.
+# A child that is not visible from here and has no timeout is lost after this.
 UNSEEN = timedelta(hours=24)
-# Between the row of a run that systemd is to carry and its unit lies no more than this.
+# The unit of a run exists at the latest this long after its row.
 UNIT_SLOW = timedelta(seconds=60)
-FIRST_PROCESS = "1-"  # how the supervisor is called that is process 1 of its pid namespace
+FIRST_PROCESS = "1-"  # prefix of the name of a supervisor that is process 1 of its pid namespace
 
 
 def reconcile(here: OpenHome, now: datetime) -> list[int]:
-    """Settle the runs that were left behind and return those that have to be stopped, marked as such."""
+    """Settle the runs left behind and return those that must be stopped, marked so in their rows."""
     stops, found = [], here.store.processes.with_runs()
     units = living_units(process for _, process in found)
     for run, process in found:
@@ -39,7 +39,7 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
                     stops.append(run.id)
         except (StoreBusy, StoreRefused):
             raise
-        except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are looked after
+        except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
             here.log.fault(f"{run.task}: run {run.id} could not be supervised", exc)
             with here.log.apart(f"{run.task}: run {run.id} could not be ended"):
                 _end_if_gone(here, run, process, exc, now)
@@ -49,13 +49,13 @@ def reconcile(here: OpenHome, now: datetime) -> list[int]:
 def _look_after(
     here: OpenHome, run: Run, process: Process, now: datetime, units: Collection[str] | None
 ) -> bool:
-    """Settle a run if it was left behind; return whether it has to be stopped, marked as such."""
+    """Settle a run if it was left behind; return whether it must be stopped, marked so in its row."""
     if lock.is_held(here.supervisor(process.supervisor)):
         return process.stop_at is not None and now - process.stop_at > UNHEARD
     task = here.store.tasks.of_run(run)
     lost = _why_lost(here, task, run, process, now, units)
     if lost is not None:
-        # Its supervisor may have left since the spool was taken up: then the next tick records the end.
+        # Its supervisor may have ended since the spool was read: then the next tick records the end.
         if not spool.holds(here, run.id):
             settle(here, run, process, lost, now)
         return False
@@ -64,7 +64,7 @@ def _look_after(
     if process.pid is None:
         find_child(here, process)
     if not seen_from_here(process):
-        return False  # nobody here can stop it; past its time it is lost
+        return False  # nobody here can stop it; after a time limit it is lost
     if _overdue(here, task, run, process, now) or process.stop_state is not None:
         here.store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(task), now)
         return True
@@ -101,7 +101,7 @@ def _bound(here: OpenHome, task: Task, process: Process) -> None:
 
 
 def left_over(here: OpenHome, now: datetime) -> set[int]:
-    """Return the running runs that a tick would settle as gone; changes nothing."""
+    """Return the running runs that a tick would settle as lost; changes nothing."""
     found = here.store.processes.with_runs()
     units = living_units(process for _, process in found)
     gone = set()
@@ -123,14 +123,14 @@ def _why_lost(
     now: datetime,
     units: Collection[str] | None,
 ) -> str | None:
-    """Return why nothing will be heard of a run any more, None while its process lives.
+    """Return why a run is lost, None while its process is alive.
 
-    `units` of systemd are there; None when it does not say which.
+    `units` are the existing units of systemd; None when it does not answer.
     """
     if process.boot_id != host.boot_id():
         return "the machine was restarted while it ran"
     if not seen_from_here(process) and process.supervisor.startswith(FIRST_PROCESS):
-        return "its container ended while it ran"  # with process 1 the kernel ends all others
+        return "its container ended while it ran"  # when process 1 ends, the kernel ends all others
     if not seen_from_here(process) or (carried(process) and units is None):
         limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
         gone = run.started is not None and now - run.started > limit
@@ -148,24 +148,24 @@ def _why_lost(
 def _why_unit_lost(
     here: OpenHome, run: Run, process: Process, now: datetime, units: Collection[str] | None
 ) -> str | None:
-    """Return why a run is lost that systemd carried, by the units that are there."""
+    """Return why a run carried by systemd is lost, judged by the existing units."""
     fresh = run.started is not None and now - run.started < UNIT_SLOW
     if fresh or _has(units, process):
         return None
     if (
         _child_of(here, process) is not None
-    ):  # systemd did not take it, and who carried it instead died
+    ):  # systemd refused it, and the supervisor that carried it instead died
         return None
     return "its unit of systemd is gone, and its result was not recorded"
 
 
 def _has(units: Collection[str] | None, process: Process) -> bool:
-    """Return whether the unit of a run is there; so it is as long as nobody says otherwise."""
+    """Return whether the unit of a run exists; assumed when systemd does not answer."""
     return units is None or process.supervisor in units
 
 
 def _look_after_unit(here: OpenHome, task: Task, run: Run, process: Process, now: datetime) -> bool:
-    """Do for a run that systemd carries what systemd does not; return whether it has to be stopped."""
+    """Apply the output limits to a run that systemd carries; return whether it must be stopped."""
     _bound(here, task, process)
     if process.stop_at is None and task.max_silence is not None and run.started is not None:
         heard = max(run.started, output.heard(here.output, process.output, now) or run.started)
@@ -176,17 +176,17 @@ def _look_after_unit(here: OpenHome, task: Task, run: Run, process: Process, now
 
 
 def carried(process: Process) -> bool:
-    """Return whether systemd carries the run of a process, and nobody has noted a child of ours for it."""
+    """Return whether systemd carries the run, and no child of ours is recorded for it."""
     return process.supervisor.endswith(systemctl.UNIT) and process.pid is None
 
 
 def living_units(processes: Iterable[Process]) -> set[str] | None:
-    """Return which of the units that carry runs are there; None when systemd does not say."""
+    """Return the existing units that carry runs; None when systemd does not answer."""
     return systemctl.units_there([process.supervisor for process in processes if carried(process)])
 
 
 def find_child(here: OpenHome, process: Process) -> bool:
-    """Note a child whose supervisor died before it could; False when there is none."""
+    """Record a child whose supervisor died before it could do so; False when there is none."""
     pid = _child_of(here, process)
     if pid is None:
         return False
@@ -195,7 +195,7 @@ def find_child(here: OpenHome, process: Process) -> bool:
 
 
 def _child_of(here: OpenHome, process: Process) -> int | None:
-    """Return the child that nobody noted: it is known by the output file it has open."""
+    """Return a child that is not recorded: it is recognised by the output file it has open."""
     try:
         found = os.stat(os.path.join(here.output, process.output))
     except OSError:
@@ -205,7 +205,7 @@ def _child_of(here: OpenHome, process: Process) -> int | None:
 
 
 def seen_from_here(process: Process) -> bool:
-    """Return whether its pid means the same process here: another pid namespace has numbers of its own."""
+    """Return whether its pid is valid here: another pid namespace has other numbers."""
     return process.pid_namespace == pid_namespace()
 
 
@@ -222,12 +222,12 @@ def _overdue(here: OpenHome, task: Task, run: Run, process: Process, now: dateti
     by_itself = here.goes_on and process.pid is not None and alive(process)
     age = alive_module.age(process.pid) if by_itself and process.pid is not None else None
     if age is not None:
-        return age > task.timeout.total_seconds()  # nobody can set that clock
+        return age > task.timeout.total_seconds()  # this clock cannot be set
     return now - run.started > task.timeout
 
 
 def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime) -> None:
-    """Record the end of a run that nobody saw: as what it was stopped for, else as lost; its output is kept."""
+    """Record an unobserved end of a run: with the reason of its stop, else as lost; its output is stored."""
     limit = here.store.tasks.of_run(run).max_output
     gap = bounded_output.noted(process.cut_at, process.left_out)
     found = output.rescue(here.output, process.output, run.id, limit, gap)
@@ -242,9 +242,9 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
 
 
 def sweep(here: OpenHome) -> None:
-    """Remove what supervisors that are dead and have no runs left have left behind."""
+    """Remove the files of dead supervisors that have no runs left."""
     needed = {process.supervisor for _, process in here.store.processes.with_runs()}
-    # A home may have come without its folders, or with something else in their place.
+    # A home may lack its folders, or have something else in their place.
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(here.path(paths.SUPERVISORS)):
             with here.log.apart(f"{paths.SUPERVISORS}/{name} could not be removed"):
@@ -258,5 +258,5 @@ def sweep(here: OpenHome) -> None:
 
 def _remove(places: Iterable[str]) -> None:
     for place in places:
-        with suppress(FileNotFoundError, IsADirectoryError):  # it is none of ours
+        with suppress(FileNotFoundError, IsADirectoryError):  # not one of our files
             os.unlink(place)

@@ -1,8 +1,8 @@
-"""Outcomes that the store did not take, each in a file of its own until the next tick takes it up.
+"""The spool: outcomes that could not be written to the database, each in a file until the next tick reads it.
 
-The supervisor that saw the end may be gone by then. A file is whole or not there: it is written under another
-name and renamed. Taking one up twice does no harm, as a run ends once. It must not know processes; what the end
-of a run brings about is said by `claim`.
+The supervisor of the run may be gone by then. A file is complete or absent: it is written under another
+name and renamed. Reading one twice does no harm, as a run ends once. It must not know processes; `follow_up`
+handles the consequences of an end.
 """
 
 import errno
@@ -25,18 +25,18 @@ from taskrunner.supervise.outcomes import Ended
 VERSION = 1
 KIND = ".json"
 UNFINISHED = ".new"
-REFUSED = ".refused"  # what could not be parsed; kept for a person to read
+REFUSED = ".refused"  # a file that could not be parsed; kept for a person to read
 FOR_NOW = (
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOMEM,
     errno.EIO,
-)  # the next tick may have better luck
-LARGEST_NUMBER = 2**63  # the store takes none from here on
+)  # errors that may be gone at the next tick
+LARGEST_NUMBER = 2**63  # SQLite integers are smaller
 
 
 def put(here: OpenHome, ended: Ended) -> None:
-    """Write an outcome down, so that it survives us and a power cut; raises OSError."""
+    """Write an outcome to a file, so that it survives us and a power cut; raises OSError."""
     folder = here.path(paths.SPOOL)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     place = os.path.join(folder, ended.name)
@@ -73,19 +73,19 @@ def _write(place: str, data: bytes) -> None:
 
 
 def drop(here: OpenHome, name: str) -> None:
-    """Remove the file of an outcome that is in the store."""
+    """Remove the file of an outcome that is in the database."""
     with suppress(FileNotFoundError):
         os.unlink(here.path(paths.SPOOL, name))
 
 
 def waiting(here: OpenHome) -> list[str]:
-    """Return the names of the outcomes that wait to be taken up, those of the oldest runs first."""
+    """Return the names of the files to read, those of the oldest runs first."""
     names = [name for name in _names(here) if name.endswith(KIND)]
     return sorted(names, key=lambda name: (len(name.partition(".")[0]), name))
 
 
 def holds(here: OpenHome, run_id: int) -> bool:
-    """Return whether the outcome of a run waits to be taken up."""
+    """Return whether there is a file with the outcome of a run."""
     return any(name.startswith(f"{run_id}.") for name in waiting(here))
 
 
@@ -97,7 +97,7 @@ def _names(here: OpenHome) -> list[str]:
 
 
 def take_up(here: OpenHome) -> None:
-    """Record every outcome that waits, each in a transaction with what it brings about; then remove its file."""
+    """Record every outcome in the spool, each in a transaction with its consequences; then remove its file."""
     for name in waiting(here):
         with here.log.apart(f"{paths.SPOOL}/{name} could not be read into the database"):
             _take_up(here, name)
@@ -109,14 +109,14 @@ def take_up(here: OpenHome) -> None:
 
 
 def _take_up(here: OpenHome, name: str) -> None:
-    """Record one outcome; one that cannot be is set aside, and its run is settled like any that nobody saw end."""
+    """Record one outcome; an unusable file is set aside, and its run is settled as lost."""
     try:
         _take(here, _read(here, name))
-    except FileNotFoundError:  # its supervisor has recorded it after all
+    except FileNotFoundError:  # its supervisor has recorded it
         return
     except (StoreBusy, StoreRefused):
         raise
-    except Exception as exc:  # noqa: BLE001  whatever is wrong with one file, the others are taken up
+    except Exception as exc:  # noqa: BLE001  a fault of one file must not affect the others
         if not isinstance(exc, OSError) or exc.errno not in FOR_NOW:
             _refuse(here, name, exc)
         return
@@ -139,7 +139,7 @@ def _read(here: OpenHome, name: str) -> Ended:
 
 
 def _check_kinds(made: Any) -> None:
-    """Raise TypeError or ValueError unless each value is of the kind of its field, and the store takes it."""
+    """Raise TypeError or ValueError unless each value has the type of its field and can be stored."""
     for name, kind in type(made).__annotations__.items():
         value = getattr(made, name)
         if not isinstance(value, kind):
@@ -151,7 +151,7 @@ def _check_kinds(made: Any) -> None:
 
 
 def _refuse(here: OpenHome, name: str, exc: Exception) -> None:
-    """Set a file aside that cannot be understood, so that it is told of once."""
+    """Set an unusable file aside, so that it is reported once."""
     place = shown(f"{paths.SPOOL}/{name}")
     text = (
         f"{place} cannot be read and was set aside under that name with {REFUSED}: {in_words(exc)}"
@@ -162,12 +162,12 @@ def _refuse(here: OpenHome, name: str, exc: Exception) -> None:
 
 
 def _take(here: OpenHome, ended: Ended) -> None:
-    """Record one outcome; its output is put where it belongs."""
+    """Record one outcome and store its output."""
     with here.store.transaction():
         run = _still_open(here, ended)
         process = None if run is None else here.store.processes.of(run.id)
         if run is None or process is None or process.supervisor != ended.supervisor:
-            return  # it is known already, or the store is another than that of the file
+            return  # it is recorded already, or the file belongs to another database
         task = here.store.tasks.of_run(run)
         gap = bounded_output.noted(process.cut_at, process.left_out)
         found = output.rescue(here.output, process.output, run.id, task.max_output, gap)
@@ -176,12 +176,12 @@ def _take(here: OpenHome, ended: Ended) -> None:
         size = _size(ended, found)
         end = End(run, state, why, ended.at, ended.outcome, *size)
         follow_up.finish(here, end, retry=ended.retry)
-    with suppress(OSError):  # the name is not used again, even by a supervisor that lives
+    with suppress(OSError):  # the name is never reused, even by a living supervisor
         os.unlink(output.slot(here.output, process.output))
 
 
 def _size(ended: Ended, found: Rescued) -> tuple[bytes, int, int | None, int | None]:
-    """Return the small output of a run, how much it wrote, and what was left out of that."""
+    """Return the small output of a run, the number of bytes it wrote, and the place and size of the gap."""
     if ended.large or found.size is None:
         return b"", ended.size, ended.cut_at, ended.left_out
     return found.small, found.size, *bounded_output.place_of(found.gap)

@@ -1,6 +1,6 @@
-"""Pending runs are made running: each gets an output file and the name of its supervisor in its row.
+"""Mark pending runs as running: each gets an output file and the name of its supervisor in its row.
 
-All of it happens in a transaction of the caller, who starts the processes after that. It must not know processes.
+This happens in a transaction of the caller, who starts the processes after it. It must not know processes.
 """
 
 from collections.abc import Sequence
@@ -21,31 +21,31 @@ from taskrunner.supervise.outcomes import Watched
 
 
 class Carrier(Protocol):
-    """Another program that carries runs, each under a name of its own, and sees to their ends: systemd."""
+    """Another program that carries runs, each under a name of its own, and records their ends: systemd."""
 
     @property
     def falls_back(self) -> bool:
-        """Whether we carry a run ourselves that it refuses."""
+        """Whether we carry refused runs ourselves."""
 
     def unit(self, run_id: int) -> str:
-        """Return the name that a run is to be carried under."""
+        """Return the name of the unit for a run."""
 
     def start(self, unit: str, run: Run, command: Command, slot: Slot) -> str | None:
-        """Hand a run over; return why it is refused, None when it is not. Raises LookupError for an unknown user."""
+        """Hand a run over; return the reason of a refusal, or None. Raises LookupError for an unknown user."""
 
     def wake(self, ready: datetime, seconds: float) -> None:
-        """Have a tick called at an instant that is so far away."""
+        """Schedule a tick at `ready`, which is `seconds` away."""
 
     def send_off(self) -> None:
         """Have messages sent."""
 
     def tell(self, runs: Sequence[Run]) -> None:
-        """Take note of the states of runs."""
+        """Write the states of runs to the journal."""
 
 
 @mutable
 class Starts:
-    """Makes runs running for the supervisor `name`, or for the units of a `carrier`."""
+    """Marks runs as running, for the supervisor `name` or for the units of a `carrier`."""
 
     name: str
     slots: Slots
@@ -63,11 +63,11 @@ class Starts:
     def _take_first(
         self, here: OpenHome, taken: list[Watched], runs: Sequence[Run], now: datetime
     ) -> None:
-        """Take the first of the runs, and those that may start beside the ones before them."""
+        """Take the first of the runs, and those that may start beside it."""
         tasks = here.store.tasks.by_id({run.task_id for run in runs})
         seen, before = set[object](), len(taken)
         for run in runs:
-            # Each was found to be startable alone, not beside others of its task or group.
+            # Each was found startable on its own, not together with others of its task or group.
             task = tasks[run.task_id]
             kin = {task.id, task.group} - {None}
             if not seen & kin:
@@ -78,13 +78,13 @@ class Starts:
         taken += self._make_running_or_end(here, prepared, now)
 
     def _prepare_or_end(self, here: OpenHome, run: Run, task: Task, now: datetime) -> list[Watched]:
-        """Prepare a run, if it is not too late for it; one that cannot be prepared ends."""
+        """Prepare a run, unless it is too late; a run that cannot be prepared ends."""
         try:
             late = policy.too_late(task, run, now)
             if late is None:
                 return [self._prepare(here, run, task, now)]
             end = End(run, State.MISSED, late, now)
-        except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have to start
+        except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
             what = "its output file: " if isinstance(exc, OSError) else ""
             end = _unstarted(run, f"{what}{in_words(exc)}", now)
         follow_up.finish(here, end)
@@ -94,14 +94,14 @@ class Starts:
         name, slots = self.name, self.slots
         if self.carrier is not None:
             name = self.carrier.unit(run.id)
-            slots = Slots(here.output, name)  # a file that goes by the unit, not by us
+            slots = Slots(here.output, name)  # a file named after the unit, not after us
         started = like(run, state=State.RUNNING, started=now, reason=None)
         return Watched(started, task, slots.take(account.owner(task.user)), name)
 
     def _make_running_or_end(
         self, here: OpenHome, prepared: Sequence[Watched], now: datetime
     ) -> Sequence[Watched]:
-        """Make runs running and return them; one whose row cannot be written ends, and is not returned."""
+        """Mark runs as running and return them; a run whose row cannot be written ends, and is not returned."""
         mark = here.log.mark()
         try:
             with here.store.savepoint():
@@ -133,7 +133,7 @@ class Starts:
             announce.started(here, each.task, each.run, now)
 
     def adopt(self, here: OpenHome, run: Run, task: Task, now: datetime) -> list[Watched]:
-        """Make one run running, if it is still pending, whatever else runs."""
+        """Mark one run as running, if it is still pending, regardless of other runs."""
         if not here.store.runs.still([run.id], State.PENDING):
             return []
         prepared = [self._prepare(here, run, task, now)]
@@ -141,7 +141,7 @@ class Starts:
         return prepared
 
     def give_back(self, taken: Sequence[Watched]) -> None:
-        """Give the output files of runs back whose transaction failed; one that goes by its unit is for nobody else."""
+        """Return the output files of runs whose transaction failed; one named after a unit is removed."""
         for each in taken:
             if self.carrier is None:
                 self.slots.put_back(each.slot)
@@ -155,13 +155,13 @@ def _unstarted(run: Run, why: str, now: datetime) -> End:
 
 
 def anything_to_start(here: OpenHome) -> bool:
-    """Return whether a supervisor would find a run that may start, now or before the next tick."""
+    """Return whether a run may start now or before the next tick."""
     now = here.now()
     return bool(here.store.runs.startable(1, now)) or until_ready(here, now) is not None
 
 
 def until_ready(here: OpenHome, now: datetime) -> float | None:
-    """Return in how many seconds the next delayed run is ready; None when a tick comes before."""
+    """Return the seconds until the next delayed run is ready; None when a tick comes before."""
     ready = here.store.runs.soonest(now) if here.goes_on else None
     if ready is None or ready - now >= here.config.tick_period:
         return None

@@ -1,4 +1,4 @@
-"""Runs that we end though we do not watch over them: somebody else does, or nobody any more."""
+"""Stop runs that another supervisor watches, or whose supervisor is dead."""
 
 import time
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from taskrunner.processes import alive, systemctl
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile, spool
 
-OWNER_SLOW = 60.0  # seconds we wait for the owner of a stopped run to record its end
-ELSEWHERE = 5.0  # the same, of an owner in another pid namespace, who may run an older program
-PATIENCE = 2.0  # seconds that other writers keep a supervisor from looking after its runs
+OWNER_SLOW = 60.0  # seconds to wait for the supervisor of a stopped run to record its end
+ELSEWHERE = 5.0  # the same in another pid namespace, where the program may be older
+PATIENCE = 2.0  # seconds to wait for other writers, as runs must be watched meanwhile
 
 
 @mutable
@@ -22,18 +22,18 @@ class Stop:
     """The progress of stopping one run; `kill_at` is monotonic seconds."""
 
     kill_at: float
-    told: bool = False  # it was there to be sent TERM
-    unit: bool = False  # systemd has been told, and ends it
+    told: bool = False  # TERM was sent
+    unit: bool = False  # systemd was asked to stop its unit
 
 
 @mutable
 class Stops:
-    """The runs that are being ended, by their ids: TERM at first, KILL after their kill-after."""
+    """The runs being stopped, by their ids: TERM at first, KILL after their kill-after."""
 
     going: dict[int, Stop] = field(default_factory=dict)
 
     def begin(self, here: OpenHome, run_ids: Sequence[int]) -> None:
-        """Begin to end runs whose rows say that they are being stopped."""
+        """Begin to stop runs that are marked so in their rows."""
         for run_id in run_ids:
             with here.log.apart(f"run {run_id} could not be stopped"):
                 if run_id not in self.going:
@@ -42,20 +42,20 @@ class Stops:
         self.look(here)
 
     def look(self, here: OpenHome) -> None:
-        """See how far each of them is, and go on with it."""
+        """Look at each of them, and take its next step."""
         for run_id, stop in list(self.going.items()):
             try:
                 self._look(here, run_id, stop)
             except (StoreBusy, StoreRefused):
                 raise
-            except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are ended
-                self.going.pop(run_id, None)  # the next tick begins anew
+            except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
+                self.going.pop(run_id, None)  # the next tick starts again
                 here.log.fault(f"run {run_id} could not be stopped", exc)
 
     def _look(self, here: OpenHome, run_id: int, stop: Stop) -> None:
         process = here.store.processes.of(run_id)
         over = time.monotonic() - stop.kill_at
-        # Its end is recorded, or its owner does not come to it.
+        # Its end is recorded, or its supervisor does not record it.
         if process is None or over > OWNER_SLOW:
             del self.going[run_id]
         elif not reconcile.seen_from_here(process):
@@ -71,28 +71,28 @@ class Stops:
                 self._settle(here, run_id, process)
 
     def hand_on(self) -> None:
-        """Leave to systemd what it was told of."""
+        """Forget the runs that systemd was asked to stop."""
         self.going = {run_id: stop for run_id, stop in self.going.items() if not stop.unit}
 
     def give_up(self) -> None:
-        """Leave all of them to others."""
+        """Forget all of them: others will stop them."""
         self.going.clear()
 
     def _settle(self, here: OpenHome, run_id: int, process: Process) -> None:
         """Record the end of a run that we stopped and whose own supervisor is dead."""
         if process.pid is None and reconcile.find_child(here, process):
-            return  # it lives after all; the next look finds it
+            return  # it is alive after all; the next look finds it
         spool.take_up(here)
         with here.store.transaction(patience=PATIENCE):
             run = here.store.runs.get(run_id)
-            # Its supervisor may have recorded the end, or put it into the spool, as we waited to write.
+            # Its supervisor may have recorded the end, or put it into the spool, while we waited to write.
             if run.state is State.RUNNING and not spool.holds(here, run_id):
                 reconcile.settle(here, run, process, "its result is unknown", here.now())
                 del self.going[run_id]
 
 
 def ask_owner(here: OpenHome, process: Process) -> bool:
-    """Ask the supervisor of a run in another pid namespace to stop it, which looks each second; False when there is none."""
+    """Ask the supervisor of a run, in another pid namespace, to stop it within a second; False when there is none."""
     if reconcile.carried(process) or not lock.is_held(here.supervisor(process.supervisor)):
         return False
     with here.store.transaction(patience=PATIENCE):
@@ -101,7 +101,7 @@ def ask_owner(here: OpenHome, process: Process) -> bool:
 
 
 def _left_to_systemd(here: OpenHome, run_id: int, stop: Stop, process: Process) -> bool:
-    """Have systemd stop the unit of a run; False when there is none, and none is to come."""
+    """Have systemd stop the unit of a run; False when there is none and none can appear any more."""
     stop.unit = stop.unit or systemctl.stop_unit(process.supervisor)
     started = here.store.runs.get(run_id).started or here.now()
     return stop.unit or here.now() - started < reconcile.UNIT_SLOW

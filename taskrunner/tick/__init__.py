@@ -1,1 +1,1 @@
-"""The three that drive a supervisor: a tick, the daemon, a run by hand."""
+"""The callers of a supervisor: a tick, the daemon, a manual run."""

@@ -1,6 +1,6 @@
-"""Settle a copy of the store before it is put back: which runs it would repeat, which slots count as done.
+"""Prepare a backup for its restore: find the runs it would repeat, or count due slots as done.
 
-The copy knows nothing of the time since it was made; the store that it replaces may.
+The backup knows nothing of the time since it was made; the database that it replaces may.
 """
 
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ DONE = "counts as done: restored from a backup with --skip-missed"
 
 
 def settle(here: OpenHome, replaced: str, *, skip: bool) -> tuple[list[Repeat], int]:
-    """Return the runs that the next tick would repeat, and how many slots of the copy count as done now.
+    """Return the runs that the next tick would repeat, and the number of slots that now count as done.
 
-    `here` is the copy, `replaced` the file that it is to replace, whose hold goes on.
+    `here` is the backup, `replaced` the file that it replaces; a pause of that file continues.
     """
     now, boot = here.now(), host.boot(daemon=False)
     _keep_hold(here, replaced, now)
@@ -53,7 +53,7 @@ def _keep_hold(here: OpenHome, replaced: str, now: datetime) -> None:
 
 
 def _repeats(here: OpenHome, replaced: str, now: datetime) -> Iterator[Repeat]:
-    """Give what is to run once, has come due, and ran already, or may have where the replaced store does not tell."""
+    """Yield due runs that happen only once and already ran, or may have run if the replaced database cannot be read."""
     tells = bool(copies.rows(replaced, "SELECT 1 FROM facts LIMIT 1"))
     for task, slot in _once(here, now):
         found = copies.rows(replaced, RAN, (task, clock.to_ms(slot)))
@@ -62,7 +62,7 @@ def _repeats(here: OpenHome, replaced: str, now: datetime) -> Iterator[Repeat]:
 
 
 def _once(here: OpenHome, now: datetime) -> Iterator[tuple[str, datetime]]:
-    """Give the tasks whose one slot has come, or that were asked for, and the runs that wait, with their slots."""
+    """Yield due one-off tasks, requested tasks and pending runs, with their slots."""
     for task in here.store.tasks.all():
         if not task.enabled:
             continue
@@ -76,11 +76,11 @@ def _once(here: OpenHome, now: datetime) -> Iterator[tuple[str, datetime]]:
 
 
 def _count_as_done(here: OpenHome, now: datetime, boot: str) -> Iterator[int]:
-    """Skip all that has come due, and all that waits; give how many slots that is, each time."""
+    """Skip all due slots and pending runs; yield the number of slots of each."""
     for run in here.store.runs.running():
         why = "it ran when the backup was made, and nobody saw how it ended"
         follow_up.finish(here, End(run, State.LOST, why, now), retry=False)
-    for run in here.store.runs.live():  # also what comes after those
+    for run in here.store.runs.live():  # also the runs that follow those
         follow_up.finish(here, End(run, State.SKIPPED, DONE, now), retry=False)
         yield run.coalesced
     for task in here.store.tasks.due(now, boot, -1):
@@ -92,7 +92,7 @@ def _count_as_done(here: OpenHome, now: datetime, boot: str) -> Iterator[int]:
 
 
 def _pass(here: OpenHome, task: Task, now: datetime, boot: str) -> int:
-    """Move a task on past its open slots, with a row for them; return how many they are."""
+    """Advance a task past its open slots, with one row for them; return their number."""
     changes: dict[str, Any] = {
         "evaluated": max(task.evaluated, now),
         "requested": None,

@@ -1,6 +1,6 @@
-"""Runs that a person asks for: started at once, followed while they write, cancelled.
+"""Manual runs: start one at once, follow its output, cancel it.
 
-Like `tick` it drives both the store and the runner, through a supervisor of its own.
+Like a tick it uses both the store and processes, through a supervisor of its own.
 """
 
 import os
@@ -32,7 +32,7 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, follow_up, reconcile, spool, stops
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor, run_beside
 
-LOOK = 0.1  # seconds between two looks at a run that is quiet, or not ours
+LOOK = 0.1  # seconds between two looks at a run that is quiet, or belongs to another supervisor
 NOT_STARTED = "cancelled before it started"
 UNSEEN = "its supervisor died, and its process is not visible from here"
 
@@ -40,7 +40,7 @@ UNSEEN = "its supervisor died, and its process is not visible from here"
 def request(
     here: OpenHome, task: Task, slot: datetime | None, now: datetime, *, force: bool
 ) -> tuple[Run, Decision]:
-    """Write a pending run for a request, in the transaction of the caller; raises TaskBusy.
+    """Write the pending run of a request, in the transaction of the caller; raises TaskBusy.
 
     It obeys the task's overlap unless `force`; its slot is the moment of the request, or the given one.
     """
@@ -60,7 +60,7 @@ def request(
 
 
 def surroundings(here: OpenHome, task: Task) -> Environment:
-    """Return what a run of a task would see that is asked for now; raises StateError when it could not start."""
+    """Return the environment of a manual run of a task, started now; raises StateError when it could not start."""
     now, trigger = here.now(), Trigger.MANUAL
     number = here.store.connection.next_id()
     asked = Run(number, task.name, now, now, State.PENDING, None, 1, trigger, 1, False)
@@ -100,18 +100,18 @@ def run(
     slot: datetime | None = None,
     force: bool = False,
 ) -> Run:
-    """Run a task here and now, pass its output to `echo` as it comes, and return the run when it has ended.
+    """Run a task now in this process, pass its output to `echo` as it arrives, and return the run when it has ended.
 
-    TERM or INT cancels it. Raises TaskBusy, and what `echo` raised once the run has ended. `echo` is called in
-    a thread of its own: while it waits for a reader that has paused, the run is watched all the same.
+    TERM or INT cancels it. Raises TaskBusy, and exceptions of `echo` after the end of the run. `echo` is called in
+    a thread of its own: while it waits for a slow reader, the run is still supervised.
     """
     with open_supervisor(here) as ours:
-        ours.closing = True  # this one run and no other: the caller waits for it alone
-        ours.retries = False  # and sees himself how it ends
+        ours.closing = True  # start no other run: the caller waits for this one only
+        ours.retries = False  # the caller sees the result
         with stop_signals(ours.children) as signals:
             now = here.now()
             with here.store.transaction():
-                # As it is now that nobody can change or replace it.
+                # Read again, inside the transaction: nobody can change or replace it now.
                 task = here.store.tasks.get(task.name)
                 asked, decision = request(here, task, slot, now, force=force)
                 mine = (
@@ -132,7 +132,7 @@ def run(
                         _give_up(here, ours, asked.id, signals)
                     if not ours.watched:
                         _start_if_free(here, ours, task, asked)
-        # While we are a supervisor nobody puts a copy in the place of the store that the output is read from.
+        # While we are a supervisor, nobody restores another database than the one the output is read from.
         if here.store.runs.startable(1, here.now()):
             start_tick(here)
         echoing.finish()
@@ -140,18 +140,18 @@ def run(
 
 
 class Echoing(threading.Thread):
-    """Passes the output of a run on as it comes, in a thread of its own."""
+    """Passes the output of a run on as it arrives, in a thread of its own."""
 
     def __init__(self, here: OpenHome, run_id: int, echo: Callable[[bytes], object]) -> None:
-        """Take the run and who listens."""
-        super().__init__(daemon=True)  # who never reads on must not keep the program from ending
+        """Take the run and the function that receives its output."""
+        super().__init__(daemon=True)  # a blocked reader must not keep the program from ending
         self._blocks, self._echo = follow(here, run_id), echo
         self._over = threading.Event()
         self._given_up = False
         self._fault: Exception | None = None
 
     def run(self) -> None:
-        """Pass it on until the run has ended."""
+        """Pass the output on until the run has ended."""
         try:
             for block in self._blocks:
                 if block:
@@ -160,12 +160,12 @@ class Echoing(threading.Thread):
                     return
                 else:
                     self._over.wait(LOOK)
-        except Exception as exc:  # noqa: BLE001  who listened is gone; the run is watched to its end
+        except Exception as exc:  # noqa: BLE001  the reader is gone; the run is supervised to its end
             self._fault = exc
 
     @contextmanager
     def unless_given_up(self) -> Iterator[None]:
-        """Do it during the block and after it, unless that raises."""
+        """Pass output on during the block and after it, unless the block raises."""
         self.start()
         try:
             yield
@@ -176,14 +176,14 @@ class Echoing(threading.Thread):
             self._over.set()
 
     def finish(self) -> None:
-        """Wait until all is passed on; raises what `echo` raised."""
+        """Wait until all output is passed on; raises the exception of `echo`."""
         self.join()
         if self._fault is not None:
             raise self._fault
 
 
 def _give_up(here: OpenHome, ours: Supervisor, run_id: int, signals: Sequence[int]) -> None:
-    """Cancel our run: the first signal asks it to end, a second one kills it."""
+    """Cancel our run: TERM at the first signal, KILL at the second."""
     if not ours.watched:
         cancel(here, [run_id], "cancelled from the terminal")
     elif not ours.stopped:
@@ -202,12 +202,12 @@ def _start_if_free(here: OpenHome, ours: Supervisor, task: Task, asked: Run) -> 
 
 
 def start_tick(here: OpenHome) -> None:
-    """Let a tick of its own carry on what is pending, so that nobody has to wait for the clock."""
+    """Start a tick for pending runs, so that they need not wait for the clock."""
     run_beside(here, "tick")
 
 
 def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
-    """Send TERM to runs that were marked to stop, and wait for nothing; a later tick kills what does not heed it."""
+    """Send TERM to runs that are marked to stop, without waiting; a later tick sends KILL if needed."""
     for run_id in run_ids:
         process = here.store.processes.of(run_id)
         if process is None:
@@ -221,7 +221,7 @@ def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
 
 
 def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
-    """End live runs and return them: one that waits is never started, one that runs gets TERM, then KILL.
+    """End live runs and return them: a pending one is never started, a running one gets TERM, then KILL.
 
     The reason is on the row before the signal is sent; runs that have ended are returned as they are.
     """
@@ -248,7 +248,7 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
 
 
 def _end_unseen(here: OpenHome, run_ids: Sequence[int]) -> None:
-    """Record the ends of cancelled runs of containers that are gone: no supervisor of theirs ever will."""
+    """Record the ends of cancelled runs of containers that are gone, as their supervisors cannot."""
     for run_id in run_ids:
         process = here.store.processes.of(run_id)
         if process is None or reconcile.seen_from_here(process) or reconcile.carried(process):
@@ -262,9 +262,9 @@ def _end_unseen(here: OpenHome, run_ids: Sequence[int]) -> None:
 
 
 def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:
-    """Let a task not come due that waits for its one time, or that was asked for and not claimed yet.
+    """Cancel the one-off slot of a task, or a request for a run that is not claimed yet.
 
-    The row of that is one by hand, which leaves the slot free: the task can be enabled again.
+    Its row counts as a manual run, which leaves the slot free: the task can be enabled again.
     """
     now = here.now()
     with here.store.transaction():
@@ -290,7 +290,7 @@ def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:
 
 
 def follow(here: OpenHome, run_id: int) -> Iterator[bytes]:
-    """Give the output of a run as it grows, b"" when there is nothing new, until the run has ended."""
+    """Yield the output of a run as it grows, b"" when there is nothing new, until the run has ended."""
     sent = 0
     while here.store.runs.get(run_id).state in LIVE:
         block, sent = _part(here, run_id, sent)
@@ -299,10 +299,10 @@ def follow(here: OpenHome, run_id: int) -> Iterator[bytes]:
 
 
 def read(here: OpenHome, run_id: int) -> Iterator[bytes]:
-    """Give the output of a run as far as it has come."""
+    """Yield the output of a run up to now."""
     sent, process = 0, here.store.processes.of(run_id)
     end = 0 if process is None else output.written(here.output, process.output, _gap(process))
-    while sent < end:  # a command that writes faster than we are read would have no end
+    while sent < end:  # a command that writes faster than its reader would keep us for ever
         block, sent = _part(here, run_id, sent)
         if not block:
             break
@@ -316,17 +316,17 @@ def _gap(noted: Process | Run) -> Gap | None:
 
 
 def _part(here: OpenHome, run_id: int, sent: int) -> tuple[bytes, int]:
-    """Return what a live run has written after what was sent, and how much has been sent then."""
+    """Return the output of a live run after the first `sent` bytes, and the new value of `sent`."""
     process = here.store.processes.of(run_id)
     if process is None:
         return b"", sent
     block, end = output.part(here.output, process.output, _gap(process), sent)
-    # The file is emptied after the end of the run is recorded: what was read before that is good.
+    # The file is emptied only after the end of the run is recorded: a block read before that is valid.
     return (block, end) if block and here.store.processes.of(run_id) is not None else (b"", sent)
 
 
 def _rest(here: OpenHome, run_id: int, sent: int) -> Iterator[bytes]:
-    """Give what is kept of the output of a run that has ended after what was sent."""
+    """Yield the retained output of an ended run after the first `sent` bytes."""
     small, run = here.store.runs.output(run_id), here.store.runs.get(run_id)
     total = run.output_size
     if small is not None:

@@ -15,8 +15,8 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
 
 BATCH = 200  # tasks in one transaction, or ...
-BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest we keep other writers waiting
-FILL = 100  # tasks whose following slot is computed at a time, while children run
+BATCH_TIME = 0.05  # ... seconds, whichever comes first: the longest wait of other writers
+FILL = 100  # tasks in one step of computing following slots, while children run
 MS = timedelta(milliseconds=1)
 
 
@@ -31,7 +31,7 @@ class Evaluated:
 
     @property
     def is_plain(self) -> bool:
-        """Whether its decisions make runs and stop none, and its next slot does not wait for them."""
+        """Whether its decisions make runs and stop none, and its next slot does not depend on their ends."""
         if self.task.from_finish:
             return False
         return all(each.claims and not each.stops for each in self.decisions)
@@ -47,10 +47,10 @@ class Visit:
     decisions: list[Decision] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     interrupted: int | None = None  # the signal that ended it early
-    warning: str | None = None  # what a person should know, though the work is done
+    warning: str | None = None  # a problem to report, though the work is done
     stops: list[int] = field(default_factory=list)  # runs to be stopped
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)  # with their next slots
-    clock_agrees: bool = False  # it moved on as far as the time since the boot
+    clock_agrees: bool = False  # it advanced as far as the time since the boot
 
 
 def claim_due(
@@ -61,7 +61,7 @@ def claim_due(
     known: dict[int, Task] = {}
     while due:
         with here.store.transaction():
-            # Read inside: what a person changes meanwhile is not to be overwritten.
+            # Read inside the transaction, so that no change of a person is overwritten.
             tasks = here.store.tasks.due(visit.at, boot, BATCH, ids)
             live = slots.by_task(here.store.runs.live_of(tasks))
             found = _evaluate(here, visit.at, tasks, live, boot)
@@ -78,13 +78,13 @@ def _evaluate(
     live: Mapping[int, Sequence[Run]],
     boot: str,
 ) -> list[Evaluated]:
-    """Decide about tasks, as many as the time allows; one that cannot be evaluated is put off."""
+    """Decide about tasks, as many as the time allows; a task that cannot be evaluated is postponed."""
     found, end = [], time.monotonic() + BATCH_TIME
     for task in tasks:
         others = live.get(task.id, ())
         try:
             found.append(Evaluated(task, others, *slots.evaluate(task, others, now, boot)))
-        except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
+        except Exception as exc:  # noqa: BLE001  a fault of one task must not affect the others
             follow_up.put_off(here, task, now, f"{exc}")
         if time.monotonic() > end:
             break
@@ -92,7 +92,7 @@ def _evaluate(
 
 
 def _write(here: OpenHome, visit: Visit, found: Sequence[Evaluated]) -> list[Decision]:
-    """Write the decisions about tasks; when that fails each is written alone, and one that fails again is put off."""
+    """Write the decisions about tasks; after a failure each is written alone, and one that fails again is postponed."""
     now = visit.at
     try:
         with here.store.savepoint():
@@ -116,7 +116,7 @@ def _write(here: OpenHome, visit: Visit, found: Sequence[Evaluated]) -> list[Dec
 
 
 def _claimed(here: OpenHome, each: Evaluated, now: datetime) -> Iterator[int]:
-    """Write the rows of a task and give the runs that have to stop for them."""
+    """Write the rows of a task and yield the runs that must stop for them."""
     for decision in each.decisions:
         run_id = follow_up.write(here, decision, now)
         if decision.action is Action.REPLACE and run_id is not None:
@@ -137,5 +137,5 @@ def _following(
     batch: Sequence[tuple[Task, datetime]],
 ) -> Iterator[tuple[Task, datetime, datetime | None]]:
     for task, slot in batch:
-        with contextlib.suppress(InputError):  # its zone may be gone: its next claim says so
+        with contextlib.suppress(InputError):  # its zone may be gone: its next claim reports it
             yield task, slot, of_task.slot_after(of_task.value_of(task), slot)

@@ -1,4 +1,4 @@
-"""Changes of the wall clock since the last tick (gaps, steps back, new zone data), and the slots to correct.
+"""Changes of the wall clock since the last tick (gaps, steps back, new zone data), and corrected slots.
 
 Runs under the tick lock, with transactions of its own.
 """
@@ -19,14 +19,14 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
 from taskrunner.tick import idle_check
 
-TASKS = 200  # computed anew in one transaction
+TASKS = 200  # recomputed in one transaction
 MS = timedelta(milliseconds=1)
 
 
 def notice(
     here: OpenHome, now: datetime, last: heartbeat.Beat | None, beat: heartbeat.Beat
 ) -> None:
-    """Write to the ledger what the clock did since the last tick, and compute anew what it made wrong."""
+    """Record the changes of the clock since the last tick, and recompute slots that they made wrong."""
     event = None if last is None else _clock_event(last, beat)
     if event is not None:
         with here.store.transaction():
@@ -37,7 +37,7 @@ def notice(
         _compute_anew(here, here.store.tasks.evaluated_after(now + clock.STEP_BACK), evaluated=now)
     known, stamp = here.store.facts.get("zone_data"), host.zone_stamp()
     if known != stamp:
-        if known is not None:  # else the store is new, and so are its slots
+        if known is not None:  # else the database is new, and its slots are correct
             of_task.forget()
             _move(here, now, here.store.tasks.with_slots())
         with here.store.transaction():
@@ -54,7 +54,7 @@ def _clock_event(last: heartbeat.Beat, beat: heartbeat.Beat) -> Event | None:
 
 
 def _release(here: OpenHome, now: datetime, *, went_back: bool) -> None:
-    """Move the instants to wait for that a clock that was ahead has written, and say so in the ledger."""
+    """Move the waiting times that a clock ahead of time has set, and record that as events."""
     with here.store.transaction():
         found = list(ahead.move(here.store, now, went_back=went_back))
         if (
@@ -64,7 +64,7 @@ def _release(here: OpenHome, now: datetime, *, went_back: bool) -> None:
         ):
             here.store.events.add(
                 ledger.held(hold)
-            )  # so that who asks later reads when it really ended
+            )  # so that later answers know when it really ended
         here.store.events.add_all(
             (
                 Event(now, "moved", "tick", text=ledger.moved(each.what, each.until, each.instead)),
@@ -75,11 +75,11 @@ def _release(here: OpenHome, now: datetime, *, went_back: bool) -> None:
 
 
 def _compute_anew(here: OpenHome, tasks: Sequence[Task], evaluated: datetime | None = None) -> None:
-    """Compute the next slots of tasks again, from `evaluated` or from where each stands."""
+    """Recompute the next slots of tasks, from `evaluated` or from each task's own evaluation."""
     for start in range(0, len(tasks), TASKS):
         with here.store.transaction():
             for task in tasks[start : start + TASKS]:
-                with contextlib.suppress(InputError):  # its zone may be gone: its claim says so
+                with contextlib.suppress(InputError):  # its zone may be gone: its claim reports it
                     new = _next_anew(task, evaluated or task.evaluated)
                     here.store.tasks.change(task.id, **new)
                     if "anchor" in new and task.anchor is not None:
@@ -90,7 +90,7 @@ def _compute_anew(here: OpenHome, tasks: Sequence[Task], evaluated: datetime | N
 
 
 def _move(here: OpenHome, now: datetime, tasks: Sequence[Task]) -> None:
-    """Compute next slots again by new zone data, and tell of each that has moved."""
+    """Recompute next slots with new zone data, and record each that has moved."""
     moved = [(task.id, text) for task in tasks if (text := movement(task))]
     _compute_anew(here, tasks)
     with here.store.transaction():
@@ -99,7 +99,7 @@ def _move(here: OpenHome, now: datetime, tasks: Sequence[Task]) -> None:
 
 
 def movement(task: Task) -> str | None:
-    """Return from where to where new zone data move the next slot of a task, None when they do not."""
+    """Return a text about how new zone data move the next slot of a task, None when they do not."""
     try:
         slot = task.next if task.from_finish else of_task.value_of(task).next_after(task.evaluated)
     except InputError:
@@ -116,7 +116,7 @@ def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
         and task.next is not None
         and task.next > evaluated + follow_up.PUSHED_AHEAD
     ):
-        # It was put off by a clock that was ahead: it is tried again at once.
+        # It was postponed while the clock was ahead: try it again at once.
         return {"evaluated": min(task.evaluated, evaluated), "next": evaluated}
     value, anchor = of_task.value_of(task), {}
     if (
@@ -124,7 +124,7 @@ def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
         and value.anchor is not None
         and evaluated < value.anchor <= task.evaluated
     ):
-        # It was added in a future that never was: the same grid goes on from a slot of the past.
+        # It was added while the clock was ahead: continue the same grid from a slot in the past.
         value = kinds.begun_by(value, evaluated)
         anchor = {"anchor": value.anchor}
     if task.from_finish:
@@ -138,7 +138,7 @@ def _next_anew(task: Task, evaluated: datetime) -> dict[str, Any]:
 
 
 def _nearer(task: Task, evaluated: datetime) -> dict[str, Any]:
-    """Return a next slot of a delay that is no further away than the delay."""
+    """Return the next slot of a task with a delay after each run, at most one delay away."""
     value = of_task.value_of(task)
     assert isinstance(value, kinds.Every)
     latest = value.after_finish(evaluated)

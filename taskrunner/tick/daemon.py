@@ -1,7 +1,7 @@
 """The same tick in a loop: for containers, and for intervals under a minute.
 
-The first TERM or INT stops the claiming and lets what runs end for a grace period, then stops it; a second
-signal hurries, a third one kills. HUP reads the settings anew.
+The first TERM or INT ends claiming and lets runs end within a grace period, then stops them; a second
+signal stops them at once, a third one kills them. HUP reloads the settings.
 """
 
 import math
@@ -39,26 +39,26 @@ class Wishes:
 
     interval: timedelta  # between two visits
     grace: timedelta  # for runs to end at a stop
-    say: Say  # what goes wrong
-    tell: Say  # what goes well
-    wanted: Sequence[Awaited] = ()  # to be there before the first visit
+    say: Say  # reports problems
+    tell: Say  # reports normal events
+    wanted: Sequence[Awaited] = ()  # must be ready before the first visit
     limit: timedelta = timedelta(minutes=5)  # of that wait
-    watch: Callable[[Piece], object] | None = None  # is told of all runs, in a thread of its own
+    watch: Callable[[Piece], object] | None = None  # receives all runs, in a thread of its own
 
 
 def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
-    """Tick until a signal comes, and return when nothing runs any more.
+    """Tick until a signal comes, and return when no run is left.
 
-    What goes wrong is said, once until something else does. As process 1 it reaps whatever is left to it.
+    A problem is reported once, until another one occurs. As process 1 it reaps orphans.
     """
     hangups: list[int] = []
     first = alive.is_first()
     notice = Readiness(config.notify_socket(), config.watchdog())
-    gate = children.Children()  # nobody's: what is waited at while there is no store
+    gate = children.Children()  # without children: only to wait for signals before the home is open
     with (
         closing(notice),
         closing(gate.selector),
-        # From the start, as process 1 does not even die of a signal that it does not heed.
+        # From the start, as signals without a handler do not end process 1.
         stop_signals(gate, hangups, first=first) as early,
     ):
         if not wait_for.wait_for(wishes.wanted, wishes.limit, _pause(gate, early, notice)):
@@ -78,7 +78,7 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
 
 @contextmanager
 def _watched(here: OpenHome, wishes: Wishes) -> Iterator[None]:
-    """Let somebody be told of all runs during the block, and of their ends after it."""
+    """Report all runs to the watcher during the block, and their ends after it."""
     if wishes.watch is None:
         yield
         return
@@ -91,7 +91,7 @@ def _watched(here: OpenHome, wishes: Wishes) -> Iterator[None]:
 
 
 def _carrier(here: OpenHome, say: Say) -> Carrier | None:
-    """Return who carries the runs of a home, None for ourselves; it is said when that is not as it should be."""
+    """Return the carrier of the runs of a home, None for ourselves; reports a wrong one."""
     found, warning = carrier.of(here)
     if warning is not None:
         say(warning)
@@ -99,7 +99,7 @@ def _carrier(here: OpenHome, say: Say) -> Carrier | None:
 
 
 def _logged(ours: Supervisor, wishes: Wishes) -> Wishes:
-    """Return wishes to be told things that are logged, too, where the settings of that moment say."""
+    """Return the same settings with functions that also write to the log."""
 
     def both(level: int, say: Say) -> Say:
         def tell(text: str) -> None:
@@ -115,7 +115,7 @@ def _logged(ours: Supervisor, wishes: Wishes) -> Wishes:
 def _pause(
     gate: children.Children, signals: list[int], notice: Readiness
 ) -> Callable[[str, float], bool]:
-    """Return how to wait for what is awaited: False when a signal says to end."""
+    """Return a function that waits for some seconds: False when a signal came."""
 
     def pause(text: str, seconds: float) -> bool:
         gate.wait(min(seconds, notice.go_on(f"waiting for {text}")))
@@ -126,20 +126,20 @@ def _pause(
 
 @mutable
 class Loop:
-    """One daemon at work: the signals that reached it, and how its last visit went."""
+    """One running daemon: the signals it received, and the result of its last visit."""
 
     ours: Supervisor
     wishes: Wishes
     notice: Readiness
     signals: list[int]
     hangups: list[int]
-    first: bool  # of all processes
+    first: bool  # we are process 1
     trouble: str | None = None
-    unread: str | None = None  # why the settings are not those of the file
+    unread: str | None = None  # why the settings file could not be reloaded
     visited: datetime | None = None
-    due: float = 0.0  # when the next visit is, monotonic
+    due: float = 0.0  # time of the next visit, monotonic
     terminal: bool = field(default_factory=alive.has_terminal)
-    changed: bool = False  # since the metrics were written
+    changed: bool = False  # since metrics were last written
     busy: bool = False  # in the last round
 
     def run(self) -> None:
@@ -162,7 +162,7 @@ class Loop:
         metrics.publish(self.ours.here)
 
     def _visit(self) -> None:
-        """Do one visit; the next one is due at a whole multiple of the interval, as with cron."""
+        """Do one visit; the next is due at a whole multiple of the interval, as with cron."""
         here, interval = self.ours.here, self.wishes.interval
         first, self.visited = self.visited is None, here.now()
         idle, trouble = _visit(here, self.ours, interval, first=first)
@@ -178,20 +178,20 @@ class Loop:
         self.due = time.monotonic() + seconds - here.now().timestamp() % seconds
 
     def _say_once(self, trouble: str) -> None:
-        """Say what is wrong, unless it was said last."""
+        """Report a problem, unless it is the last one reported."""
         if trouble != self.trouble:
             self.wishes.say(trouble)
         self.trouble = trouble
 
     def _until_visit(self) -> float:
-        """Return how long to wait for our runs or the next visit; with nothing left to do the store is tidy."""
+        """Return how long to wait for our runs or the next visit; do a checkpoint when there is no run left."""
         if self.busy and not self.ours.busy:
             self.ours.here.store.checkpoint()
         self.busy = self.ours.busy
         return self._pause(self.due - time.monotonic())
 
     def _pause(self, seconds: float) -> float:
-        """Return how long to wait at most: no longer than the program that keeps us running does."""
+        """Return the longest wait: the service manager expects signs of life in between."""
         following = self.notice.go_on(self._status())
         return max(0.0, min(seconds, following, children.FOREVER))
 
@@ -202,7 +202,7 @@ class Loop:
         return f"{does}{len(self.ours.watched)} running{visited}{''.join(troubles)}"
 
     def _heed_hangup(self) -> None:
-        """Read the settings anew, unless the signal means that our terminal is gone."""
+        """Reload the settings, unless the signal means that our terminal is gone."""
         self.hangups.clear()
         if self.terminal and not alive.has_terminal():
             self.signals.append(signal.SIGHUP)
@@ -220,7 +220,7 @@ class Loop:
         self.notice.ready()
 
     def _stop(self) -> None:
-        """Let our runs end within the grace, then stop them; a second signal stops at once, a third one kills."""
+        """Let runs end within the grace period, then stop them; a second signal stops at once, a third one kills."""
         grace = self.wishes.grace.total_seconds()
         self.notice.stopping()
         self.wishes.tell(
@@ -243,9 +243,9 @@ class Loop:
 def _visit(
     here: OpenHome, ours: Supervisor, interval: timedelta, *, first: bool
 ) -> tuple[bool, str | None]:
-    """Claim due slots; return whether there were none, and what is wrong: then the next visit tries again."""
+    """Claim due slots; return whether there were none, and a problem or None: the next visit tries again."""
     try:
-        # The first visit may be the first of a boot, which is kept for tasks that are added later.
+        # The first visit may be the first of a boot, which is recorded for tasks that are added later.
         if not first and idle_check.idle(here.folder, clock.to_ms(here.now()), "daemon"):
             return True, None
         made = visit.claim_under_lock(here, "daemon", period=interval)
@@ -256,9 +256,9 @@ def _visit(
         visit.clean_up(here, made)
         here.store.checkpoint()
     except TaskRunnerError as exc:
-        if isinstance(exc, StoreFull):  # so that the next visit has room
+        if isinstance(exc, StoreFull):  # so that the next visit has free space
             disk_reserve.release(here.folder)
-        if isinstance(exc, StoreNewer) and not ours.watched:  # the new program has to go on
+        if isinstance(exc, StoreNewer) and not ours.watched:  # the new program must continue
             raise
         return False, str(exc)
     return False, None

@@ -1,4 +1,4 @@
-"""Dry run of a tick: the same decisions at an instant, with nothing written."""
+"""Dry run of a tick: the same decisions at an instant, but nothing is written."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -27,7 +27,7 @@ def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) ->
 
 
 def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
-    """Give the runs that are live once a tick has settled those that were left behind."""
+    """Yield the runs that are live after a tick has settled those left behind."""
     gone = reconcile.left_over(here, at)
     for run in here.store.runs.live():
         if run.id not in gone:
@@ -43,7 +43,7 @@ def _due(here: OpenHome, at: datetime, only: Sequence[Task] | None) -> list[Task
 
 
 def _boot(here: OpenHome) -> str:
-    """Return the boot that the next tick is in, if the clock that called the last one calls it."""
+    """Return the boot of the next tick, assuming the same caller as for the last one."""
     last = heartbeat.read(here.path(paths.HEARTBEAT))
     return host.boot(daemon=last is not None and last.caller == "daemon")
 
@@ -54,6 +54,6 @@ def _would_claim(
     mine, boot = slots.by_task(live), _boot(here)
     found: list[Decision] = []
     for task in due:
-        with suppress(InputError):  # the tick would push it ahead, and say why
+        with suppress(InputError):  # the tick would postpone it and give the reason
             found += slots.evaluate(task, mine.get(task.id, []), at, boot)[0]
     return found

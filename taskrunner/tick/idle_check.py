@@ -1,7 +1,7 @@
-"""The idle path: one indexed read that tells whether a tick has anything to do.
+"""The idle check: one indexed query that tells whether a tick has anything to do.
 
-It is what runs every minute of every day, so it imports no more than it must (tests/tick/test_idle_check.py holds the
-list). When in doubt it says no, and the full way looks.
+It runs every minute of every day, so it imports as little as possible (tests/tick/test_idle_check.py has the
+list). When in doubt it returns False, and the full tick decides.
 """
 
 import os
@@ -11,8 +11,8 @@ from contextlib import closing
 from taskrunner import host, schema
 from taskrunner.home import heartbeat, lock, paths
 
-GAP = 2.5  # tick periods without a tick are a gap
-# A run whose time comes before the next tick is waited for by this one.
+GAP = 2.5  # a gap is this many tick periods without a tick
+# A run that is due before the next tick is started by this one.
 QUESTION = f"""
 SELECT iif(EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value AS INTEGER) > :now),
     EXISTS (SELECT 1 FROM runs WHERE state = 'pending' AND trigger = 'manual')
@@ -30,9 +30,9 @@ SELECT iif(EXISTS (SELECT 1 FROM facts WHERE name = 'held_until' AND CAST(value 
 
 
 def idle(folder: str, now: int, caller: str) -> bool:
-    """Return whether a tick at `now` (milliseconds) has nothing to do; if so it leaves the heartbeat.
+    """Return whether a tick at `now` (milliseconds) has nothing to do; if so, write the heartbeat.
 
-    A home without a store has nothing to do. Raises HomeRefused.
+    A home without a database has nothing to do. Raises HomeRefused.
     """
     paths.check(folder)
     store = paths.path(folder, paths.STORE)
@@ -50,12 +50,12 @@ def idle(folder: str, now: int, caller: str) -> bool:
 
 
 def steady(last: heartbeat.Beat, now: int, boot_id: str) -> bool:
-    """Return whether the clock has called since `last` as it should: no gap, no step back, no new boot."""
+    """Return whether ticks came regularly since `last`: no gap, no step back, no new boot."""
     return last.boot_id == boot_id and 0 <= now - last.at <= GAP * last.period
 
 
 def _spooled(folder: str) -> bool:
-    """Return whether the end of a run waits to be recorded."""
+    """Return whether the spool holds the end of a run."""
     try:
         names = os.listdir(paths.path(folder, paths.SPOOL))
     except FileNotFoundError:
@@ -66,7 +66,7 @@ def _spooled(folder: str) -> bool:
 
 
 def _anything(folder: str, store: str, now: int, last: heartbeat.Beat, boot: str) -> bool:
-    """Return whether something is due, pending or left behind, or the store cannot tell."""
+    """Return whether something is due, pending or left behind, or the database cannot be read."""
     try:
         with closing(sqlite3.connect(store, isolation_level=None)) as connection:
             if schema.version(connection) != len(schema.STEPS):

@@ -1,6 +1,6 @@
 """Live output of all runs, with their starts and ends.
 
-It looks at the store again and again, since any process may write to it. It must not write, nor print.
+It polls the database, since any process may write to it. It must not write, nor print.
 """
 
 import threading
@@ -15,17 +15,17 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.tick import by_hand
 
 LOOK = 0.2  # seconds between two looks
-AFTER_TROUBLE = 1.0  # seconds until a store that could not be read is looked at again
-LONGEST_END = 5.0  # seconds for who listens to take the last pieces
-TURN = 16  # blocks of one run before it is the turn of the next
+AFTER_TROUBLE = 1.0  # seconds until a database that could not be read is tried again
+LONGEST_END = 5.0  # seconds for the receiver to take the last pieces
+TURN = 16  # blocks of one run before the next run has its turn
 
 
 def follow(
     find: Callable[[], OpenHome], ids: Sequence[int] | None = None
 ) -> Iterator[Piece | None]:
-    """Give pieces of the runs that go on and of all to come, of some tasks or of all; None when there is nothing new.
+    """Yield pieces of current and future runs, of some tasks or of all; None when there is nothing new.
 
-    `find` returns the home, which may get its store later.
+    `find` returns the home, which may get its database later.
     """
     here = find()
     known: dict[int, Iterator[bytes]] = {}  # the outputs of runs that have started
@@ -50,7 +50,7 @@ def follow(
 
 
 def _over_or_started(here: OpenHome, waiting: set[int], ids: Sequence[int] | None) -> Iterator[Run]:
-    """Give the runs that wait no more, and forget them."""
+    """Yield the runs that are not pending any more, and forget them."""
     for run_id in sorted(waiting):
         try:
             run = here.store.runs.get(run_id)
@@ -64,7 +64,7 @@ def _over_or_started(here: OpenHome, waiting: set[int], ids: Sequence[int] | Non
 
 
 def _told(here: OpenHome, known: dict[int, Iterator[bytes]], run_id: int) -> Iterator[Piece]:
-    """Give what a run has written since, and its end; then it is known no more."""
+    """Yield the new output of a run, and its end; after that it is forgotten."""
     with suppress(UnknownRun):  # it was pruned
         run = here.store.runs.get(run_id)
         try:
@@ -76,7 +76,7 @@ def _told(here: OpenHome, known: dict[int, Iterator[bytes]], run_id: int) -> Ite
             return
         except StopIteration:
             pass
-        except TaskRunnerError:  # what is left of its output cannot be read
+        except TaskRunnerError:  # the rest of its output cannot be read
             run = here.store.runs.get(run_id)
         yield _ended(here.store.runs.get(run_id))
     known.pop(run_id, None)
@@ -87,21 +87,21 @@ def _ended(run: Run) -> Piece:
 
 
 class Watcher(threading.Thread):
-    """Tells pieces in a thread of its own, so that who listens may be slow; None when there is nothing new."""
+    """Passes pieces to a receiver in a thread of its own, so that the receiver may be slow."""
 
     def __init__(self, here: OpenHome, tell: Callable[[Piece], object]) -> None:
-        """Take the home, and who listens."""
+        """Take the home and the receiver."""
         super().__init__(daemon=True)  # who never reads on must not keep the program from ending
         self._here, self._tell = here, tell
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Tell all until it is over, and then once more what there is."""
+        """Pass pieces on until `finish`, and then the rest."""
         while True:
             try:
                 if self._rounds():
                     return
-            except TaskRunnerError:  # the store is busy or full: the daemon itself says so
+            except TaskRunnerError:  # the database is busy or full: the daemon reports it
                 if self._over.wait(AFTER_TROUBLE):
                     return
 
@@ -118,6 +118,6 @@ class Watcher(threading.Thread):
         return True
 
     def finish(self) -> None:
-        """Let it tell the rest, and wait for that, but not for ever."""
+        """Let it pass the rest on, and wait a limited time for that."""
         self._over.set()
         self.join(LONGEST_END)

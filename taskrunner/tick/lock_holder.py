@@ -1,4 +1,4 @@
-"""The holder of the tick lock signs its file, and is reported when it has held it for too long.
+"""The holder of the tick lock writes its pid into the file, and is reported when it holds the lock for too long.
 
 The first half of the file is written by the holder, the second by the last process that complained.
 """
@@ -20,7 +20,7 @@ HALF = 64  # bytes of the lock file
 
 def sign(fd: int, now: datetime) -> None:
     """Write our pid and the time into the lock file that we hold."""
-    with suppress(OSError):  # the disk is full: the claiming will say so
+    with suppress(OSError):  # the disk is full: the claim reports it
         os.pwrite(fd, _half(os.getpid(), clock.to_ms(now)), 0)
 
 

@@ -1,7 +1,7 @@
 """State of the daemon for its service manager, in the protocol of sd_notify(3).
 
-Whoever keeps nobody running gives no socket, and then nothing is said. Not being heard is no error: the tasks
-matter more than those who watch. It must not know what a task, a run or a store is.
+Without a service manager there is no socket, and nothing is sent. A failed send is ignored: the tasks
+matter more than their display. It must not know tasks, runs or stores.
 """
 
 import math
@@ -12,15 +12,15 @@ from contextlib import suppress
 
 from taskrunner.model.record import field, mutable
 
-PACE = 1.0  # seconds between two texts on how things stand
-STARTING = 30.0  # seconds more that a long start asks for, again and again
-PATIENCE = 5.0  # seconds until whoever does not listen is left alone
-LONGEST = 500  # characters of a text
+PACE = 1.0  # seconds between two status texts
+STARTING = 30.0  # seconds of more time that a long start asks for, repeatedly
+PATIENCE = 5.0  # seconds to wait for a listener that does not read
+LONGEST = 500  # characters of a status text
 
 
 @mutable
 class Readiness:
-    """The way to one listener at `place`, who kills us after `watchdog` seconds without a sign of life."""
+    """The connection to a service manager at `place`; it kills us after `watchdog` seconds without a sign of life."""
 
     place: str | None = None
     watchdog: float | None = None
@@ -33,24 +33,24 @@ class Readiness:
     )
 
     def close(self) -> None:
-        """Say nothing any more."""
+        """Close the socket."""
         self._socket.close()
 
     def ready(self) -> None:
-        """Say that we have begun, or that the settings are read."""
+        """Report that we have started, or that the settings are reloaded."""
         self._ready, self._sign_at = True, 0.0
         self._tell("READY=1")
 
     def reloading(self) -> None:
-        """Say that the settings are being read."""
+        """Report that the settings are being reloaded."""
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that we are about to end."""
+        """Report that we are stopping."""
         self._tell("STOPPING=1")
 
     def go_on(self, status: str) -> float:
-        """Give the sign of life and say how things stand, if it is time; return the seconds until the next."""
+        """Send the sign of life and the status when they are due; return the seconds until the next time."""
         if self.place is None:
             return math.inf
         now = time.monotonic()

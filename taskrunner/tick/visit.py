@@ -1,14 +1,14 @@
 """One visit of the clock: look, lock, reconcile, decide, claim, supervise, announce.
 
-    look         is anything due, pending or left behind?
-    lock         short: deciding and claiming, never running
-      reconcile  settle the runs whose supervisor is gone
-      decide     pure, slot by slot
-      claim      rows in, next slot forward, one savepoint per task
+    look         check whether anything is due, pending or left behind
+    lock         short: decide and claim, never run
+      reconcile  settle runs whose supervisor is dead
+      decide     pure functions, slot by slot
+      claim      write rows and next slots, one savepoint per task
     supervise    start pending runs, record their ends
     announce     send messages, in a process of its own
 
-With `supervise` the only folder that drives both the store and the processes.
+With `supervise` the only folder that uses both the store and the processes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,9 +30,9 @@ from taskrunner.tick import claim, clock_changes, idle_check, lock_holder
 from taskrunner.tick.claim import Visit
 from taskrunner.upkeep import disk_reserve, retention
 
-LOCK_WAIT = 2.0  # seconds; then another tick is at work, and does ours
+LOCK_WAIT = 2.0  # seconds; then another tick is running, and does the same work
 
-Publish = Callable[[OpenHome], str | None]  # returns what is wrong with it
+Publish = Callable[[OpenHome], str | None]  # returns a problem, or None
 
 
 def quietly(_: OpenHome) -> str | None:
@@ -48,9 +48,9 @@ def tick(
     carrier: Carrier | None = None,
     publish: Publish = quietly,
 ) -> Visit:
-    """Do one visit of the clock and return when everything it started has ended, or is with a `carrier`.
+    """Do one visit and return when all its runs have ended, or a `carrier` has them.
 
-    When there is anything to do, it lets its metrics `publish`, once the due runs go on and at the end.
+    When there is anything to do, it calls `publish` to write metrics: after the due runs have started, and at the end.
     Raises LockHeld, StoreBusy, StoreRefused or HomeRefused.
     """
     now = here.now()
@@ -101,7 +101,7 @@ def claim_under_lock(
 ) -> Visit:
     """Reconcile, decide and claim; no claimed run is started yet.
 
-    A visit to some tasks `only` leaves no heartbeat, since it has not seen to the others.
+    A visit that handles `only` some tasks writes no heartbeat.
     """
     with lock.held(here.path(paths.LOCK), LOCK_WAIT) as fd:
         if fd is None:
@@ -117,7 +117,7 @@ def claim_under_lock(
         spool.take_up(here)
         with here.store.transaction():
             visit.stops = reconcile.reconcile(here, visit.at)
-            reconcile.sweep(here)  # here, as others may have made files for rows not yet written
+            reconcile.sweep(here)  # locked: others make files before they write their rows
         _decide(here, visit, only, caller)
         if only is None:
             heartbeat.write(here.path(paths.HEARTBEAT), beat)
@@ -162,7 +162,7 @@ def _supervise(
     carrier: Carrier | None,
     publish: Publish,
 ) -> None:
-    """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
+    """Supervise until all runs have ended; a signal stops them, a second one kills them."""
     with (
         supervisor.open_supervisor(here, carrier=carrier) as ours,
         stop_signals(ours.children) as signals,
@@ -181,8 +181,8 @@ def _supervise(
 
 
 def _pauses(here: OpenHome, filling: Iterator[int], publish: Publish) -> Iterator[float | None]:
-    """Give how long to wait for our runs; what else there is to do is done meanwhile."""
-    publish(here)  # others are not to take the clock for dead while our runs go on
+    """Yield how long to wait for our runs; do the remaining work meanwhile."""
+    publish(here)  # monitoring must not report a dead clock while our runs go on
     yield from (0 for _ in filling)
     while True:
         yield None
@@ -197,7 +197,7 @@ def _stop(ours: Supervisor, signals: Sequence[int]) -> None:
 
 
 def clean_up(here: OpenHome, visit: Visit) -> None:
-    """Remove a part of what is older than the retention settings, and keep the disk reserve."""
+    """Delete some history that is older than the retention settings, and keep the disk reserve."""
     if visit.interrupted is None:
         retention.step(here, visit.at, by_age=visit.clock_agrees)
     disk_reserve.keep(here.folder)

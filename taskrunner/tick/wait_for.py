@@ -1,6 +1,6 @@
 """Conditions for the first tick of a daemon: a port that answers, a file that exists.
 
-It must not know homes and stores: what is awaited may be the disk that they are on.
+It must not know homes and stores: the file may be on the disk that they are on.
 """
 
 import os
@@ -16,22 +16,22 @@ from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.record import record
 
 PACE = 0.5  # seconds between two looks
-LOOK = 0.02  # seconds between two looks at a look
-ANSWER = 2.0  # seconds that a port has to answer
+LOOK = 0.02  # seconds between two checks whether a look has finished
+ANSWER = 2.0  # seconds for a port to answer
 PORT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\[\]:/@?#\s]+):([0-9]{1,5})", re.ASCII)
 FORMS = "write tcp://HOST:PORT or file:/PATH"
 
 
 @record
 class Awaited:
-    """Something awaited, as it was written, and the question whether it is there."""
+    """A condition as it was written, and a function that tests it."""
 
     text: str
     there: Callable[[], bool]
 
 
 def parse(text: str) -> Awaited:
-    """Return what is awaited; raises InputError."""
+    """Return the condition of a text; raises InputError."""
     scheme, _, rest = str(text).partition(":")
     if scheme == "tcp":
         return Awaited(text, partial(_answers, *_port(text)))
@@ -50,7 +50,7 @@ def _port(text: str) -> tuple[str, int]:
         found[1].encode("idna")
     except UnicodeError as exc:
         raise InputError(
-            f"{shown(text)} is not a port to wait for: the host name is unknown"
+            f"{shown(text)} is not a valid port to wait for: the host name is not valid"
         ) from exc
     return found[1].strip("[]"), int(found[2])
 
@@ -73,7 +73,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 class Look(threading.Thread):
-    """One look, in a thread of its own: finding the address of a name can be neither limited nor broken off."""
+    """One test, in a thread of its own: resolving a host name can be neither limited nor interrupted."""
 
     def __init__(self, awaited: Awaited) -> None:
         super().__init__(daemon=True)
@@ -82,16 +82,16 @@ class Look(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Look."""
+        """Test the condition."""
         self.found = self.awaited.there()
 
 
 def wait_for(
     wanted: Sequence[Awaited], limit: timedelta, pause: Callable[[str, float], bool]
 ) -> bool:
-    """Wait until all is there; raises StateError after `limit`.
+    """Wait until all conditions hold; raises StateError after `limit`.
 
-    `pause` is told what is awaited, sleeps for some seconds, and says whether to go on: if not, the answer is
+    `pause` gets the text of the condition, sleeps for some seconds, and returns whether to go on: if not, the result is
     False.
     """
     end = time.monotonic() + limit.total_seconds()

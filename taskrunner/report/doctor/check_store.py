@@ -53,7 +53,7 @@ def _kept(place: str) -> str:
     with suppress(OSError):
         names = [each for each in os.listdir(backups) if each.endswith(".db")]
         copies = [os.path.join(backups, each) for each in names]
-    salvage = f"`sqlite3 {shlex.quote(place)} .recover` prints what can be salvaged"
+    salvage = f"`sqlite3 {shlex.quote(place)} .recover` prints all rows that can be recovered"
     if not copies:
         return salvage
     newest = max(copies, key=os.path.getmtime)

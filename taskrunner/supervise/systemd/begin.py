@@ -1,14 +1,14 @@
-"""The first thing a unit of systemd executes: it becomes the command of a run, just as a child of ours would.
+"""The program that a unit of systemd starts: it becomes the command of a run, as a child of ours would.
 
     python -I -S begin.py FILE
 
-A program and no part of the others, so it imports nothing of ours and little else: it has to be quick. It reads the
-command from a private file and empties that, since it may hold secrets. What keeps the command from starting is
-written there instead. So the unit itself needs no environment and no user: whatever systemd runs after the command
-sees nothing that the task could have set (LD_PRELOAD, say), and the task sees nothing that systemd adds.
+A separate program that imports nothing of ours and little else, as it must be quick. It reads the
+command from a private file and empties that, since it may hold secrets. If the command cannot start, the reason is
+written there. So the unit itself needs no environment and no user: programs that systemd runs after the command
+see no variables of the task (LD_PRELOAD, say), and the task sees no variables of systemd.
 """
 
-import _signal  # type: ignore[import-not-found]  # the module around it takes longer than all the rest of this program
+import _signal  # type: ignore[import-not-found]  # importing `signal` takes longer than all the rest of this program
 import marshal
 import os
 import resource
@@ -20,7 +20,7 @@ NOT_STARTED = 126
 
 
 def begin(place: str) -> int:
-    """Become the command; return an exit code when that is not possible, and say why in the file."""
+    """Become the command; if that fails, return an exit code and write the reason to the file."""
     fd = os.open(place, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     given = marshal.loads(os.read(fd, LARGEST))  # noqa: S302  a private file, written by ourselves
     os.ftruncate(fd, 0)
@@ -36,9 +36,9 @@ def begin(place: str) -> int:
 
 
 def _execute(argv: tuple[str, ...], env: dict[str, str]) -> None:
-    """Execute a program that is looked for as execvp(3) does; raises OSError.
+    """Execute a program, found as execvp(3) does; raises OSError.
 
-    Not os.execvpe(), which imports something: the user need not be able to read where Python lies.
+    Not os.execvpe(), which imports a module: the user may be unable to read Python's files.
     """
     folders = [""] if "/" in argv[0] else env.get("PATH", os.defpath).split(":")
     error = refused = None
@@ -53,13 +53,13 @@ def _execute(argv: tuple[str, ...], env: dict[str, str]) -> None:
 
 
 def _prepare(given: dict) -> None:  # type: ignore[type-arg]
-    """Set all that the command is to have from its start."""
+    """Set umask, input, signals, user, directory and limits of the command."""
     os.umask(given["umask"])
     _read_from(given["stdin"])
     _heed_signals()
     if given["become"]:
         _become(*given["become"])
-    os.chdir(given["cwd"])  # as the user: a link of his leads to nothing that only root may see
+    os.chdir(given["cwd"])  # as the user: a link must not lead to folders that only root may see
     for number, soft, hard in given["limits"]:
         resource.setrlimit(number, (soft, hard))
 
@@ -82,7 +82,7 @@ def _heed_signals() -> None:
 
 
 def _become(uid: int, gid: int, groups: tuple[int, ...]) -> None:
-    """Become a user for good; nothing is executed before that, as decision 8 has it."""
+    """Become a user for good; nothing is executed before that (decision record 8)."""
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
@@ -99,7 +99,7 @@ def _dropped(uid: int, groups: tuple[int, ...]) -> bool:
 
 
 def decoded(word: str) -> str:
-    """Return a word as it was before it was written for systemd: of each byte after a `:` the two digits stand for it."""
+    """Decode a word that was encoded for systemd: `:` and two hexadecimal digits stand for a byte."""
     first, *more = word.split(":")
     parts = (bytes.fromhex(each[:2]) + each[2:].encode() for each in more)
     return os.fsdecode(first.encode() + b"".join(parts))

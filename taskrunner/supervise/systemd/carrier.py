@@ -1,12 +1,12 @@
-"""Choice of the carrier: runs are carried by the process that starts them, or by systemd, each in its own unit.
+"""Choose the carrier of runs: the process that starts them, or systemd, each run in its own unit.
 
-    transient    a run becomes a unit of systemd
-    begin        the first thing that the unit executes: it becomes the command
-    end          the last thing: it has the end of the run recorded
-    record_end   records the end, called by `end`, with all of taskrunner at hand
-    journal      a line for each change of a run in the journal of systemd
+    transient    makes a run a unit of systemd
+    begin        the program that the unit starts: it becomes the command
+    end          the program that the unit runs last: it calls record_end
+    record_end   records the end of the run, with all of taskrunner
+    journal      writes a line to the journal for each change of a run
 
-It imports nothing of these where the process itself carries its runs. It must not know how a supervisor works.
+It imports none of these when the process itself carries its runs. It must not know how a supervisor works.
 """
 
 import os
@@ -23,14 +23,14 @@ NO_ANSWER = 'the setting is carrier = "systemd", but systemd does not answer her
 
 
 def answers() -> bool:
-    """Return whether a systemd that is ours, the system's or the user's, takes units."""
+    """Return whether our systemd, the system's or the user's, accepts units."""
     return os.path.exists(os.path.join(paths.runtime(), "systemd/private"))
 
 
 def of(here: OpenHome) -> "tuple[Transient | None, str | None]":
-    """Return who carries the runs of a home, None for ourselves, and what a person should know about that.
+    """Return the carrier of the runs of a home, None for ourselves, and a warning or None.
 
-    Where a clock is in a test's hand, or no systemd answers, it is ourselves.
+    It is ourselves when a test controls the clock, or no systemd answers.
     """
     if here.config.carrier != SYSTEMD or not here.goes_on:
         return None, None

@@ -2,7 +2,7 @@
 
     journalctl TASKRUNNER_TASK=backup TASKRUNNER_STATE=failed
 
-It is written wherever systemd carries runs, also when the log of taskrunner goes elsewhere.
+They are written whenever systemd carries runs, also when the log of taskrunner goes elsewhere.
 """
 
 from taskrunner.home.syslog import ERROR, INFO, NOTICE, WARNING, send
@@ -17,7 +17,7 @@ LEVELS = {
 
 
 def tell(here: OpenHome, run: Run) -> None:
-    """Say what state a run is in, unless the log says it there already."""
+    """Write the state of a run, unless our log goes to the journal already."""
     if here.config.log_to == "journal":
         return
     why = f": {run.reason}" if run.reason else ""
@@ -33,5 +33,5 @@ def tell(here: OpenHome, run: Run) -> None:
 
 
 def complain(text: str, run_id: int) -> None:
-    """Say what went wrong with the end of a run."""
+    """Report a problem with the end of a run."""
     send(MESSAGE=text[:LONGEST], PRIORITY=ERROR, TASKRUNNER_RUN=run_id)

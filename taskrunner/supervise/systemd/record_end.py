@@ -1,4 +1,4 @@
-"""The end of a run that systemd carried: recorded by the same steps as that of a child of ours.
+"""Record the end of a run carried by systemd, by the same steps as for a child of ours.
 
 Recording an outcome may let pending runs start, so this is a supervisor for a moment, known by the name of the unit.
 An end that the database refuses goes to the spool. It must not know how the unit was made.
@@ -49,11 +49,11 @@ class UnitEnd:
 
 
 def main(folder: str, unit: str, run_id: int, result: str, code: str, status: str) -> int:
-    """Record how a run ended, from what systemd says of its unit; what goes wrong stands in the journal."""
+    """Record the end of a run as systemd reports it; problems go to the journal."""
     try:
         end = _gather(folder, unit, run_id, ended(result, code, status))
         _record(folder, end)
-    except Exception as exc:  # noqa: BLE001  nobody else would hear of it; the next tick finds the run lost
+    except Exception as exc:  # noqa: BLE001  nobody else would report it; the next tick finds the run lost
         journal.complain(
             f"the end of run {run_id} ({result} {code} {status}) could not be recorded: {exc!r}",
             run_id,
@@ -63,11 +63,9 @@ def main(folder: str, unit: str, run_id: int, result: str, code: str, status: st
 
 
 def _gather(folder: str, unit: str, run_id: int, outcome: Outcome) -> UnitEnd:
-    """Put together the end of a run; we were started as soon as all processes of the command had ended."""
+    """Collect the end of a run; we were started as soon as all processes of the command had ended."""
     at = clock.now() - timedelta(seconds=alive.age(os.getpid()) or 0)
-    with open(
-        paths.path(folder, paths.SUPERVISORS, unit), "rb"
-    ) as file:  # what `begin` has left of it
+    with open(paths.path(folder, paths.SUPERVISORS, unit), "rb") as file:  # written by `begin`
         fault = begun(file.read())
     stopped, closing_down = _stop_asked(unit)
     if fault is not None:
@@ -80,7 +78,7 @@ def _gather(folder: str, unit: str, run_id: int, outcome: Outcome) -> UnitEnd:
 
 
 def _stop_asked(unit: str) -> tuple[bool, bool]:
-    """Return whether somebody has systemd stop the unit, and whether that is because the machine goes down."""
+    """Return whether systemd was asked to stop the unit, and whether the machine is shutting down."""
     said = systemctl.systemctl("list-jobs", "--no-legend", "--plain")
     asked = [] if said is None else [line.split()[1:3] for line in said.out.splitlines()]
     return [unit, "stop"] in asked or [unit, "restart"] in asked, [
@@ -90,7 +88,7 @@ def _stop_asked(unit: str) -> tuple[bool, bool]:
 
 
 def _out_of_memory() -> bool:
-    """Return whether the kernel has killed a process of our control group, which is the unit's, for its memory."""
+    """Return whether the kernel killed a process of our control group (the unit's) for its memory."""
     with open("/proc/self/cgroup", encoding="utf-8") as file:
         groups = [line.rstrip("\n").split(":", 2)[1:] for line in file]
     for controllers, path in groups:
@@ -113,7 +111,7 @@ def _lines(place: str) -> list[str]:
 
 
 def _record(folder: str, end: UnitEnd) -> None:
-    """Record an end and start what comes next; a store that cannot even be read has it later, from the spool."""
+    """Record an end and start the next runs; if the database cannot be read, write the end to the spool."""
     try:
         here = open_home.open_home(folder)
         with closing(here.store):
@@ -123,22 +121,22 @@ def _record(folder: str, end: UnitEnd) -> None:
                     _see_through(ours, found, end)
                 metrics.publish(here)
                 here.store.checkpoint()
-    except Exception as exc:  # also for settings that somebody is about to mend
+    except Exception as exc:  # also for settings with a mistake
         nowhere = OpenHome(folder, Store(MISSING), Config(), clock.now)
         if not spool.holds(nowhere, end.run_id):
             known = (end.run_id, end.unit, end.at, end.outcome)
             spool.put(
                 nowhere, Ended(*known, size=0, large=False, fault=None, note=end.note, retry=True)
             )
-        if not isinstance(exc, TaskRunnerError):  # a bug of ours, which is told of
+        if not isinstance(exc, TaskRunnerError):  # a bug of ours, to be reported
             raise
 
 
 def _still_ours(here: OpenHome, end: UnitEnd) -> Watched | None:
-    """Return the run that has ended, with its output; None when its end is known already."""
+    """Return the run that has ended, with its output; None when its end is recorded already."""
     try:
         run, process = here.store.runs.get(end.run_id), here.store.processes.of(end.run_id)
-    except UnknownRun:  # an older store was put back meanwhile
+    except UnknownRun:  # an older database was restored meanwhile
         return None
     if run.state is not State.RUNNING or process is None or process.supervisor != end.unit:
         return None
@@ -147,12 +145,12 @@ def _still_ours(here: OpenHome, end: UnitEnd) -> Watched | None:
 
 
 def _not_before(start: datetime | None, at: datetime) -> datetime:
-    """Return when a run ended; our own age is known to a hundredth of a second only."""
+    """Return the end of a run, not before its start: our age is known only to a hundredth of a second."""
     return at if start is None else max(start, at)
 
 
 def _slot(here: OpenHome, name: str) -> Slot:
-    try:  # for reading: a lease of the task may forbid more
+    try:  # only for reading: a lease held by the task may forbid more
         fd = output.open_plain(output.slot(here.output, name), os.O_RDONLY)
     except OSError as exc:
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
@@ -172,17 +170,17 @@ def _supervisor(here: OpenHome, end: UnitEnd) -> Iterator[Supervisor]:
 
 def _see_through(ours: Supervisor, watched: Watched, end: UnitEnd) -> None:
     ours.take_end(watched, end.outcome, _not_before(watched.run.started, end.at), end.note)
-    for _ in ours.rounds(hand_on=True):  # more than one where a run could not be started
+    for _ in ours.rounds(hand_on=True):  # more than once when a run could not be started
         pass
     for run in ours.finished:
         journal.tell(ours.here, run)
 
 
-# ---- the words of systemd, and of `begin`
+# ---- reports of systemd and of `begin`
 
 
 def begun(data: bytes) -> Outcome | None:
-    """Return why a command did not start, by the content of its file after `begin`; None when it started."""
+    """Return the failed start of a command from the file that `begin` wrote; None when it started."""
     if not data:
         return None
     try:
@@ -200,7 +198,7 @@ def begun(data: bytes) -> Outcome | None:
 
 
 def ended(result: str, code: str, status: str) -> Outcome:
-    """Return how a command ended by SERVICE_RESULT, EXIT_CODE and EXIT_STATUS (systemd.exec(5))."""
+    """Return the outcome by SERVICE_RESULT, EXIT_CODE and EXIT_STATUS (systemd.exec(5))."""
     timed_out = result == TIMEOUT
     if code == "exited" and status.isdigit():
         return Outcome(exit_code=int(status), timed_out=timed_out)

@@ -1,7 +1,7 @@
-"""A run becomes a unit of systemd: supervised by it, with nothing of ours resident while the command runs.
+"""Make a run a unit of systemd, which supervises it; no process of ours stays while the command runs.
 
-The unit's main process is the command (by way of `begin`); `RuntimeMaxSec` is its timeout, its control group what is
-stopped, its standard output our file. After it `end` records how it ended. It must not know how that is done.
+The unit's main process is the command (started by `begin`); `RuntimeMaxSec` is its timeout, its control group is
+stopped as a whole, its standard output is our file. `end` runs last and records the end.
 """
 
 import marshal
@@ -24,33 +24,33 @@ from taskrunner.supervise.systemd import journal
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 BEGIN, END = (os.path.join(FOLDER, name) for name in ("begin.py", "end.py"))
-# The recorder runs in the unit's control group, when the command is gone: these leave it room to work.
+# `end` runs in the unit's control group after the command: these limits leave it enough.
 LEAST_MEMORY = 64_000_000  # bytes
 LEAST_TASKS = 16
-LEAST_STOP = 2.0  # seconds; until the recorder asks for more
+LEAST_STOP = 2.0  # seconds; until `end` asks for more
 PLAIN = frozenset(
     string.ascii_letters + string.digits + "/._-=+@,"
-)  # what `begin` and `end` are given as it is
+)  # these are not encoded for `begin` and `end`
 UTF8 = ("-X", "utf8")  # whatever the locale of systemd
-EARLY = 0.02  # seconds that a timer may come too soon by the wall clock
+EARLY = 0.02  # seconds that a timer may be early by the wall clock
 
 
 @record
 class Transient:
-    """The carrier that hands each run to systemd; with `falls_back` the caller carries what systemd refuses."""
+    """The carrier that hands each run to systemd; with `falls_back` the caller carries refused runs."""
 
     here: OpenHome
     falls_back: bool = True
 
     def unit(self, run_id: int) -> str:
-        """Return the name of the unit that is to carry a run: `taskrunner-run-<id>.service`."""
+        """Return the name of the unit for a run: `taskrunner-run-<id>.service`."""
         name = f"taskrunner-run-{run_id}"
         if os.path.exists(os.path.join(paths.runtime(), "systemd/transient", f"{name}.service")):
             name += f"-{os.urandom(4).hex()}"  # a run of another home has the same number
         return f"{name}.service"
 
     def start(self, unit: str, run: Run, command: Command, slot: Slot) -> str | None:
-        """Hand a run to systemd; return why it is refused, None when it is not. Raises LookupError for no such user."""
+        """Hand a run to systemd; return the reason of a refusal, or None. Raises LookupError for an unknown user."""
         place = self.here.supervisor(unit)
         _write_private(place, plain(command))
         begin = (sys.executable, "-I", "-S", *UTF8, BEGIN, _encoded(place))
@@ -58,7 +58,7 @@ class Transient:
         refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
         if refused is None:
             with self.here.log.apart(f"the journal did not take run {run.id}"):
-                journal.tell(self.here, run)  # it runs, whatever is said of it
+                journal.tell(self.here, run)  # the run goes on even if the journal fails
         else:
             os.unlink(place)
         return refused
@@ -76,22 +76,22 @@ class Transient:
     def _end(self, unit: str, run: Run) -> str:
         """Return the command line that records the end of a run.
 
-        Without a `+`, which would keep it out of what an administrator closes for all runs: systemd 252 forgets such a
-        line when it reads its units anew.
+        Without a `+`, which would exempt it from restrictions that an administrator sets for all runs: systemd 252
+        forgets such a line when it reloads its units.
         """
         settings = [f"{name}={value}" for name, value in config.own_variables().items()]
         words = (self.here.folder, unit, str(run.id), *settings, "--", *_own_path())
         return " ".join((_quoted(sys.executable), "-I", *UTF8, _quoted(END), *map(_encoded, words)))
 
     def wake(self, ready: datetime, seconds: float) -> None:
-        """Let a tick come at an instant that is so far away, for a run whose time comes then."""
+        """Schedule a tick at `ready`, which is `seconds` away, for a delayed run."""
         name = f"taskrunner-wake-{clock.to_ms(ready)}"
         tick = program.words(program.own(), self.here.folder, "tick")
         timer = (f"--on-active={_length(seconds + EARLY)}", "--timer-property=AccuracySec=10ms")
         _run_unit(name, "a run whose time comes", tick, "Type=oneshot", *_settings(), options=timer)
 
     def send_off(self) -> None:
-        """Let what is to be told be sent, by a unit of its own, unless one is at it."""
+        """Send pending messages in a unit of its own, unless a sender is running."""
         if not lock.is_held(self.here.path(paths.SENDER)):
             words = program.words(program.own(), self.here.folder, "notify", "--send")
             name = f"taskrunner-send-{os.urandom(4).hex()}"
@@ -109,7 +109,7 @@ class Transient:
 def _run_unit(
     name: str, what: str, argv: Sequence[str], *properties: str, options: Sequence[str] = ()
 ) -> str | None:
-    """Have systemd execute something in a unit of its own; return why it does not, None when it does."""
+    """Have systemd execute a command in a unit of its own; return the reason of a refusal, or None."""
     said = programs.tool(
         *systemctl.reached("systemd-run"),
         *("--quiet", "--collect", "--no-block", f"--unit={name}"),
@@ -142,7 +142,7 @@ def plain(command: Command) -> bytes:
 
 
 def _bounds(command: Command) -> Iterator[str]:
-    """Give what holds for all processes of a run together; each has its limits from `begin` besides."""
+    """Yield the limits of all processes of a run together; `begin` sets those of each process."""
     if command.nice is not None:
         yield f"Nice={command.nice}"
     if "memory" in command.limit:
@@ -158,31 +158,31 @@ def _write_private(place: str, data: bytes) -> None:
 
 
 def _settings() -> Iterator[str]:
-    """Give the settings that stand in our environment, for another program of ours."""
+    """Yield the settings in our environment, for another program of ours."""
     for name, value in config.own_variables().items():
         yield f"Environment={_quoted(f'{name}={value}')}"
 
 
 def _quoted(word: str) -> str:
-    """Return a word as systemd-run takes it in a property; unlike in the file of a unit, % stands for itself."""
+    """Return a word quoted for a property of systemd-run; unlike in a unit file, % has no special meaning."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def _encoded(word: str) -> str:
-    """Return a word in which systemd finds nothing to expand, also when it reads it back from where it wrote it."""
+    """Encode a word so that systemd expands nothing in it, even after writing and reading it again."""
     return "".join(
         chr(byte) if chr(byte) in PLAIN else f":{byte:02x}" for byte in os.fsencode(word)
     )
 
 
 def _unexpanded(word: str) -> str:
-    """Return a word of a command line that systemd is not to put variables into."""
+    """Return a word of a command line in which systemd expands no variables."""
     return word.replace("$", "$$")
 
 
 def _own_path() -> list[str]:
-    """Return where our modules and those we need are found, wherever they lie."""
+    """Return the folders of our modules and those they need."""
     places = (os.path.dirname(os.path.dirname(FOLDER)), *sys.path)
     return [place for place in dict.fromkeys(places) if os.path.isabs(place)]
 

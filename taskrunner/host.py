@@ -19,7 +19,7 @@ def now_ms() -> int:
 
 
 def since_boot() -> int:
-    """Return the milliseconds since the boot, those asleep too; nobody can set this clock (clock_gettime(2))."""
+    """Return the milliseconds since the boot, including suspend; nobody can set this clock (clock_gettime(2))."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
@@ -33,7 +33,7 @@ def boot_id() -> str:
 
 
 def boot(*, daemon: bool = False) -> str:
-    """Return what names the newest boot as `--boot` counts them, which for a `daemon` may be that of its container.
+    """Return a name for the newest boot as `--boot` counts them; for a `daemon` it may be the start of its container.
 
     A container has the boot id of the machine. There the start of the daemon is the boot: the instant at which
     process 1 of its pid namespace was started is part of the name, so that a later one sorts after an earlier one.
@@ -49,12 +49,12 @@ def boot(*, daemon: bool = False) -> str:
 
 
 def is_new_boot(name: str, known: str | None) -> bool:
-    """Return whether a name of a boot is that of a later one than is known; SQL for it is in `migrations`."""
+    """Return whether this boot is later than the known one; the SQL for it is in `schema`."""
     return known is None or name > known or name[:BOOT_ID] != known[:BOOT_ID]
 
 
 def in_container() -> bool:
-    """Return whether we are in a pid namespace of our own, as a container has one."""
+    """Return whether we are in another pid namespace than the machine's, as in a container."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino != FIRST_NAMESPACE
     except OSError:

@@ -81,7 +81,7 @@ def _end_if_gone(here: OpenHome, run: Run, process: Process, exc: Exception, now
 
 
 def _may_live(here: OpenHome, run: Run, process: Process, now: datetime) -> bool:
-    """Return whether a run may go on, by what can be told without its task or its output."""
+    """Return whether a run may still be alive, judged without its task and its output."""
     if process.boot_id != host.boot_id():
         return False
     with here.log.apart(f"{run.task}: the lock of the supervisor of run {run.id}"):
@@ -210,7 +210,7 @@ def seen_from_here(process: Process) -> bool:
 
 
 def alive(process: Process) -> bool:
-    """Return whether this very process lives here: the pid, and the start time and boot that go with it."""
+    """Return whether this very process is alive here: same pid, start time and boot."""
     if process.pid is None or process.pid_started is None or process.boot_id != host.boot_id():
         return False
     return seen_from_here(process) and is_same(process.pid, process.pid_started)

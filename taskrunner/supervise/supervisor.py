@@ -322,7 +322,7 @@ class Supervisor:
                 resolved = command.resolve(each.task, run, self.here.config, now)
                 if self.carrier is None or not self._handed_over(each, resolved):
                     self._start(each, resolved, now)
-            except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others have to start
+            except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
                 self._collect(each, Outcome(error=f"could not start: {in_words(exc)}"), now)
 
     def _start(self, watched: Watched, resolved: Command, now: datetime) -> None:

@@ -91,7 +91,7 @@ class Watcher(threading.Thread):
 
     def __init__(self, here: OpenHome, tell: Callable[[Piece], object]) -> None:
         """Take the home and the receiver."""
-        super().__init__(daemon=True)  # who never reads on must not keep the program from ending
+        super().__init__(daemon=True)  # a blocked reader must not keep the program from ending
         self._here, self._tell = here, tell
         self._over = threading.Event()
 

@@ -131,7 +131,7 @@ def _beat(visit: Visit, caller: str, period: timedelta) -> heartbeat.Beat:
 
 
 def _decide(here: OpenHome, visit: Visit, only: Sequence[Task] | None, caller: str) -> None:
-    """Decide about pending runs and due tasks, and claim the due slots unless the store is on hold."""
+    """Decide about pending runs and due tasks, and claim due slots unless scheduled runs are paused."""
     boot = host.boot(daemon=caller == "daemon")
     here.store.facts.see_boot(boot)
     live, tasks = here.store.runs.live(), {}

@@ -52,6 +52,8 @@ tasks
 report
 api                 lazy
 report_error
+web                 flask jinja2 waitress werkzeug
+web.serve           signal os.environ
 cli                 argparse print sys.exit SystemExit exit quit lazy
 __init__            lazy
 __main__            sys.exit SystemExit exit quit os._exit lazy
@@ -266,6 +268,17 @@ def what_a_layer_must_not_know(module: Module) -> list[str]:
     ]
 
 
+def only_its_verb_imports_the_page(module: Module) -> list[str]:
+    """The page needs an extra: what is started without it must not come across it."""
+    if module.layer == "web" or module.name == "taskrunner.cli.page":
+        return []
+    return [
+        f"{module.at(node)}: only cli.page imports the page"
+        for node, layer in layers_imported(module)
+        if layer == "web"
+    ]
+
+
 def processes_see_no_task(module: Module) -> list[str]:
     """A command knows no task: the layer that runs it must not even have a name for one."""
     if module.layer != "processes":
@@ -378,6 +391,7 @@ RULES: tuple[Callable[[Module], list[str]], ...] = (
     walls,
     only_the_clock_reads_the_time,
     what_a_layer_must_not_know,
+    only_its_verb_imports_the_page,
     processes_see_no_task,
     imports_stand_at_the_top,
     modules_have_docstrings,
@@ -475,6 +489,10 @@ BAD = [
     (what_a_layer_must_not_know, "store.claims", "from taskrunner.decide import policy"),
     (what_a_layer_must_not_know, "decide.capacity", "from taskrunner.store.store import Store"),
     (what_a_layer_must_not_know, "processes", "from . import store"),
+    (only_its_verb_imports_the_page, "cli.main", "from taskrunner.web import app"),
+    (only_its_verb_imports_the_page, "__main__", "def f():\n    import taskrunner.web.serve"),
+    (walls, "cli.page", "def f():\n    from flask import Flask"),
+    (walls, "api", "import waitress"),
     (processes_see_no_task, "processes", "from .model import Task"),
     (processes_see_no_task, "processes", "from . import model\nx: model.Task"),
     (processes_see_no_task, "processes", "def start(task): ..."),
@@ -515,6 +533,9 @@ GOOD = [
     (walls, "tick", "def f(out):\n    out.print('x')"),
     (only_the_clock_reads_the_time, "render", "import time\ntime.localtime(0)"),
     (what_a_layer_must_not_know, "tick", "from . import decide, schedule"),
+    (only_its_verb_imports_the_page, "cli.page", "def f():\n    from taskrunner.web import app"),
+    (only_its_verb_imports_the_page, "web.app", "from taskrunner.web import guard"),
+    (walls, "web.pages", "from flask import Blueprint"),
     (processes_see_no_task, "processes", "from taskrunner.model.values import Command"),
     (imports_stand_at_the_top, "schedule.kinds", "def f():\n    import croniter"),
     (imports_stand_at_the_top, "__init__", "def __getattr__(name):\n    from . import api"),

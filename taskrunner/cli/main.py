@@ -50,6 +50,7 @@ VERBS = {
     "hold": "clock",
     "resume": "clock",
     "metrics": "clock",
+    "page": "page",
     "notify": "notify",
     "backup": "files",
     "restore": "files",

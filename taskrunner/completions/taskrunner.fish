@@ -75,8 +75,8 @@ function _shtab_taskrunner_using
   test "$_shtab_taskrunner_cmdpath" = "$argv"
 end
 
-set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete run cancel history log explain stats env tick daemon status hold pause resume unpause metrics notify backup restore prune apply export import install uninstall doctor completion
-set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --long-after --max-instances --max-output --max-silence --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --reason --reject --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --tz --umask --until --user --wait-for --wait-limit --watch --with-secrets -n
+set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete run cancel history log explain stats env tick daemon status hold pause resume unpause metrics page notify backup restore prune apply export import install uninstall doctor completion
+set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --with-secrets --write -n
 
 complete -c taskrunner -e
 complete -c taskrunner -f
@@ -411,6 +411,23 @@ complete -c taskrunner -n '_shtab_taskrunner_using metrics' -l home -xka "(__fis
 complete -c taskrunner -n '_shtab_taskrunner_using metrics' -l color -xka "auto always never" -d 'auto (default: on a terminal unless NO_COLOR is set, elsewhere if FORCE_COLOR is set), always or never'
 complete -c taskrunner -n '_shtab_taskrunner_using metrics' -s v -l verbose -d 'print more details'
 complete -c taskrunner -n '_shtab_taskrunner_using metrics' -l textfile -xka "(__fish_complete_path (commandline -ct))" -d 'write to this file instead, atomically, for the textfile collector of node_exporter'
+complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a page -d 'Show the tasks and runs in a browser.'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -s h -l help -d 'show this help message and exit'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l home -xka "(__fish_complete_directories)" -d 'the home folder to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l color -xka "auto always never" -d 'auto (default: on a terminal unless NO_COLOR is set, elsewhere if FORCE_COLOR is set), always or never'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -s v -l verbose -d 'print more details'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l listen -x -d 'HOST:PORT or unix:PATH to listen on; may be repeated (default: 127.0.0.1:8470, or the sockets that systemd hands over)'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l operate -d 'let the page also run, cancel, enable, disable, hold and resume'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l define -d 'let the page also add, change and remove tasks: whoever may do that runs any command as this user'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l host -x -d 'a further name the page answers to, as in its address; may be repeated'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l proxied -d 'believe the X-Forwarded-For, -Proto, -Host and -Prefix of the one proxy in front'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l users -xka "(__fish_complete_path (commandline -ct))" -d 'the file of users and tokens (default: page.users in the home, when it is there)'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l idle -x -d 'end after this time without a request (default: never)'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l write -xka "(__fish_complete_path (commandline -ct))" -d 'write the front page as one file that needs no server, atomically, and end'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l user -xka "(__fish_complete_users)" -d 'add a person, or change the password; it is asked for, or read from stdin'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l token -x -d 'add a program, or change its token; the new token is printed once'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l remove -x -d 'remove a person or a program'
+complete -c taskrunner -n '_shtab_taskrunner_using page' -l may -xka "see operate define" -d 'with --user or --token: see (default), operate or define; the page itself must allow it, too'
 complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a notify -d 'Show notification channels and send pending messages.'
 complete -c taskrunner -n '_shtab_taskrunner_using notify' -s h -l help -d 'show this help message and exit'
 complete -c taskrunner -n '_shtab_taskrunner_using notify' -l home -xka "(__fish_complete_directories)" -d 'the home folder to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'

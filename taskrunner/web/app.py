@@ -1,0 +1,111 @@
+"""The application object: the routes, the home of each request, and errors as one sentence with the right code."""
+
+import os
+from collections.abc import Iterable
+from functools import partial
+
+from flask import Flask, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from taskrunner import errors, host
+from taskrunner.api.task_runner import find_home
+from taskrunner.render import documents
+from taskrunner.report_error import is_new, of_the_machine, report
+from taskrunner.web import current, guard, machine, pages
+from taskrunner.web.users import Role
+
+# The first that fits. 503 is for a state that may end soon without another request.
+CODES: tuple[tuple[type[errors.TaskRunnerError], int], ...] = (
+    (errors.InputError, 400),
+    (errors.UnknownTask, 404),
+    (errors.UnknownRun, 404),
+    (errors.HomeRefused, 503),
+    (errors.StoreRefused, 503),
+    (errors.StoreBusy, 503),
+    (errors.LockHeld, 503),
+    (errors.StateError, 409),
+)
+RETRY_AFTER = "5"  # seconds
+SENTENCES = {
+    404: "there is no such page: {path}",
+    405: "{method} is not possible at {path}",
+    413: f"the request is too large: send at most {guard.LARGEST_BODY // 1024} kB",
+}
+
+
+def create_app(
+    home: str | os.PathLike[str] | None = None,
+    *,
+    operate: bool = False,
+    define: bool = False,
+    hosts: Iterable[str] = (),
+    users: str | os.PathLike[str] | None = None,
+    proxied: bool = False,
+) -> Flask:
+    """Return the page of a home as a WSGI application: for `taskrunner page`, another server, or to be mounted.
+
+    It shows only, unless `operate` (run, cancel, enable, disable, hold, resume) or `define` (also add, change and remove
+    tasks, which is to run any command). `hosts` are further names it answers to, beside those of loopback. `users` is
+    the file of users, by default `page.users` in the home when it is there. `proxied` believes the
+    X-Forwarded-For, -Proto, -Host and -Prefix of the one proxy in front. Raises InputError or HomeRefused.
+    """
+    app = Flask("taskrunner.web")
+    app.config["HOME"] = find_home(home)
+    most = Role.DEFINE if define else Role.OPERATE if operate else Role.SEE
+    guard.install(
+        app, most=most, hosts=hosts, users_file=None if users is None else os.fspath(users)
+    )
+    app.register_blueprint(pages.pages)
+    app.register_blueprint(machine.machine)
+    app.register_error_handler(errors.TaskRunnerError, _known)
+    app.register_error_handler(HTTPException, _refused)
+    app.register_error_handler(Exception, _unexpected)
+    app.teardown_appcontext(current.close)
+    if proxied:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_host=1, x_prefix=1)  # type: ignore[method-assign]
+    return app
+
+
+def _known(exc: errors.TaskRunnerError) -> ResponseReturnValue:
+    code = next((code for kind, code in CODES if isinstance(exc, kind)), 500)
+    return _answer(code, str(exc))
+
+
+def _refused(exc: HTTPException) -> ResponseReturnValue:
+    code = exc.code or 500
+    if code < 400:  # a redirection
+        return exc
+    text = SENTENCES.get(code)
+    if text is None or exc.description != type(exc).description:
+        said = exc.description or exc.name
+    else:
+        said = text.format(path=errors.shown(request.path), method=request.method)
+    return _answer(code, said)
+
+
+def _unexpected(exc: Exception) -> ResponseReturnValue:
+    """Report a bug where the developers find it, and tell the visitor one sentence without its details."""
+    report(partial(_due, current.home()))
+    return _answer(
+        500, of_the_machine(exc) or "this is a bug in taskrunner; the page's own messages tell more"
+    )
+
+
+def _due(home: str, text: str) -> bool:
+    return is_new(home, text, host.now_ms())
+
+
+def _answer(code: int, text: str) -> ResponseReturnValue:
+    """Return a refusal: as JSON for a program, as a page for a browser."""
+    headers = {"Retry-After": RETRY_AFTER} if code == 503 else {}
+    if code == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if machine.asked():
+        body = documents.document(error=text, status=code)
+        return f"{body}\n", code, {**headers, "Content-Type": "application/json"}
+    try:
+        return render_template("error.html", code=code, text=text), code, headers
+    except Exception:  # noqa: BLE001  whatever is wrong with the page of an error: its sentence arrives
+        return f"{text}\n", code, {**headers, "Content-Type": "text/plain; charset=utf-8"}

@@ -1,0 +1,22 @@
+"""The front page as one file that needs no server: for a web server of plain files, a mail, an archive."""
+
+import os
+
+from flask import g
+
+from taskrunner.clocks import entry
+from taskrunner.web import app
+
+
+def text(home: str) -> str:
+    """Return the front page with its style in it, without forms and script."""
+    made = app.create_app(home)
+    with made.test_request_context("/"):
+        g.one_file = True
+        made.preprocess_request()
+        return made.make_response(made.dispatch_request()).get_data(as_text=True)
+
+
+def write(home: str, place: str) -> None:
+    """Write it to a file in one step, readable by everybody; raises StateError."""
+    entry.write(os.path.abspath(place), text(home))

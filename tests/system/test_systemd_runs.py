@@ -240,6 +240,28 @@ def test_who_records_the_end_as_root_obeys_nothing_that_the_task_has_set(box, si
     assert "no.so" not in str(journal(box))
 
 
+def test_the_directory_of_a_task_is_entered_with_the_rights_of_its_user(box, side):
+    """root may enter every directory; a task must not gain from that, nor lose one of its own."""
+    secret, own = box.path("/srv/secret"), box.path("/srv/own")
+    for folder, user in ((secret, 0), (own, 65534)):
+        folder.mkdir()
+        os.chown(folder, user, user)
+        folder.chmod(0o700)
+    link = box.path("/srv/link")
+    link.symlink_to("secret")
+    as_nobody = ("--manual", "--now", "--user", "nobody")
+    for name, place in (("secret", "/srv/secret"), ("link", "/srv/link"), ("own", "/srv/own")):
+        side.say("add", name, *as_nobody, "--cwd", place, "--shell", "pwd; id -un")
+    side.say("tick")
+    side.until(lambda: side.ended("secret", "link", "own"))
+    assert side.output("own").splitlines()[-2:] == ["/srv/own", "nobody"]
+    for name in ("secret", "link"):
+        (run,) = side.runs(name)
+        assert run["state"] == "failed", run
+        assert "Permission denied" in run["reason"], run
+        assert "nobody" not in side.output(name), run
+
+
 def test_each_change_of_a_run_is_a_line_in_the_journal_with_fields(box, side):
     side.say("add", "told", "--manual", "--now", "--", "false")
     side.say("add", "strict", "--every", "1s", "--now", "--overlap", "skip", "--", "true")

@@ -209,7 +209,7 @@ def not_started(command: Command, exc: Exception) -> Outcome:
 
 def _hopeless(command: Command) -> OSError | None:
     """Return the error of execve(2) in advance, when limits are set by a prefix: the prefix would hide the reason."""
-    if command.nice is None and not command.limit:
+    if arguments(command) == command.argv:
         return None
     with suppress(Exception), rights_of(as_user(command.user)):
         place = chosen(command.argv[0], _path(command), command.cwd)

@@ -21,9 +21,10 @@ from taskrunner.tasks import change, options
 from taskrunner.tasks.change import Draft
 from taskrunner.tasks.taskfile import DASHED, Definition, Fault, Found
 
-# What a run has taken from its task when it started.
+# The fields that a run takes from its task when it starts, and keeps.
 AT_START = (
-    *("command", "shell", "cwd", "env", "env_file", "stdin", "umask", "user", "nice", "timeout"),
+    *("command", "shell", "cwd", "env", "env_file", "stdin", "umask", "user", "nice", "limit"),
+    *("timeout", "max_silence", "kill_after"),
     *options.OF_PYTHON,
 )
 NOTHING = Found(())
@@ -254,9 +255,9 @@ def _lost(old: Task, was: Schedule, moment: datetime) -> str:
 def _live(runs: Sequence[Run]) -> list[str]:
     waiting = sum(run.state is State.PENDING for run in runs)
     going = len(runs) - waiting
-    told = [f"{_many(going, 'run')} keep{'s' * (going == 1)} the old command"] if going else []
+    told = [f"{_many(going, 'run')} keep{'s' * (going == 1)} the old settings"] if going else []
     if waiting:
-        told.append(f"{_many(waiting, 'waiting run')} take{'s' * (waiting == 1)} the new one")
+        told.append(f"{_many(waiting, 'waiting run')} take{'s' * (waiting == 1)} the new ones")
     return told
 
 

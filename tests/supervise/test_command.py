@@ -1,20 +1,25 @@
 """A task resolved: the environment, later layers over earlier ones."""
 
+import ast
 import os
 import pwd
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+import taskrunner
 from taskrunner import State
 from taskrunner.errors import InputError, StateError
 from taskrunner.home.config import Config
+from taskrunner.model.values import Command
 from taskrunner.processes import account
 from taskrunner.supervise import command
 from taskrunner.tasks import obstacles
 from tests.samples import NOON, TASK, run
 
+PACKAGE = Path(taskrunner.__file__).parent
 ME = pwd.getpwuid(os.geteuid())
 OURS = (
     "TASKRUNNER_TASK TASKRUNNER_RUN TASKRUNNER_SLOT TASKRUNNER_STARTED TASKRUNNER_ATTEMPT "
@@ -177,3 +182,27 @@ def test_a_number_without_a_name_is_its_own_name_and_its_home_is_the_root(monkey
     account.account.cache_clear()
     assert account.account(None) == ("4000000000", "/")
     account.account.cache_clear()
+
+
+INLINE = ("processes/spawn.py", "processes/children.py")
+SYSTEMD = ("supervise/systemd/transient.py",)
+OF_TICKS = {"max_silence"}  # a tick looks how long the output of a unit has been silent
+
+
+def used(modules):
+    """Return the fields of a command that modules read, as `command.FIELD`."""
+    trees = [ast.parse((PACKAGE / module).read_text()) for module in modules]
+    return {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, (ast.Name, ast.Attribute))
+        and (node.value.id if isinstance(node.value, ast.Name) else node.value.attr) == "command"
+    }
+
+
+@pytest.mark.parametrize(("modules", "others"), [(INLINE, set()), (SYSTEMD, OF_TICKS)])
+def test_each_way_to_start_a_command_uses_all_of_its_fields(modules, others):
+    """An option that reaches only one of them would silently do nothing under the other."""
+    assert {each.name for each in fields(Command)} - used(modules) == others

@@ -1,13 +1,18 @@
 """Applying task files: what changes, what is told of it, and that all or nothing is done."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from taskrunner import Every, InputError, Manual, StateError, TaskRunner
+from taskrunner import Every, InputError, Manual, State, StateError, TaskRunner
+from taskrunner.home.config import Config
+from taskrunner.supervise import command
+from taskrunner.tasks import plan
 from taskrunner.tasks.options import DEFAULTS
+from tests.samples import NOON, TASK, run
 
 HOURLY = '[tasks.a]\nevery = "1h"\ntz = "UTC"\ncommand = ["true"]\n'
 
@@ -101,7 +106,37 @@ def test_slots_that_have_come_due_and_are_lost_by_a_new_schedule_are_counted(app
     assert "3 slots that came due and that no tick has handled yet will not run" in told
 
 
-def test_runs_that_go_on_keep_the_old_command_and_those_that_wait_take_the_new_one(
+class Watched:
+    """A task that notes which of its fields are read."""
+
+    def __init__(self, task, read):
+        self._task, self._read = task, read
+
+    def __getattr__(self, name):
+        self._read.add(name)
+        return getattr(self._task, name)
+
+
+def test_the_plan_knows_each_field_that_a_run_takes_from_its_task_when_it_starts(tmp_path):
+    """With one missing, `apply` would not say that running runs keep the old value of that field."""
+    empty = tmp_path / "env"
+    empty.touch(0o600)
+    kinds = (
+        {"env_file": str(empty)},
+        {"command": (), "shell": "true"},
+        {"command": (), "python": "a:b", "args": [1], "interpreter": "/usr", "django": "a.b"},
+        {"command": (), "code": "1"},
+        {"command": (), "code_file": "/a.py"},
+    )
+    read = set()
+    for kind in kinds:
+        task = Watched(replace(TASK, **kind), read)
+        command.resolve(task, run(7, State.PENDING), Config(), NOON)
+    of_the_moment = {"name", "last_success"}
+    assert read - of_the_moment == set(plan.AT_START)
+
+
+def test_runs_that_go_on_keep_the_old_settings_and_those_that_wait_take_the_new_ones(
     runner, apply, home
 ):
     apply(manual("a").replace("true\n", 'true\noverlap = "queue"\n'))
@@ -119,8 +154,8 @@ def test_runs_that_go_on_keep_the_old_command_and_those_that_wait_take_the_new_o
     assert told["a"] == (
         "change",
         "command true -> x",
-        "2 runs keep the old command",
-        "1 waiting run takes the new one",
+        "2 runs keep the old settings",
+        "1 waiting run takes the new ones",
     )
 
 

@@ -10,7 +10,7 @@ from zlib import crc32
 from taskrunner import clock
 from taskrunner.model import values
 from taskrunner.model.record import like
-from taskrunner.model.values import After, CatchUp, Overlap, Run, State, Task, Trigger
+from taskrunner.model.values import FAILING, After, CatchUp, Overlap, Run, State, Task, Trigger
 from taskrunner.schedule import durations
 
 GRACE = timedelta(minutes=2)  # a slot this old at its claim is still in time
@@ -210,7 +210,7 @@ def follows(
             return []
         why = f"run {parent.id} of {parent.task} was {parent.state}: {parent.reason}"
         return [values.Decision(task.id, task.name, span, values.Action.SKIP, why, Trigger.AFTER)]
-    failed = parent.state in (State.FAILED, State.TIMED_OUT, State.LOST)
+    failed = parent.state in FAILING
     met = {After.SUCCEEDED: parent.state is State.SUCCEEDED, After.FAILED: failed}.get(
         on, parent.started is not None
     )

@@ -15,7 +15,6 @@ XCPU = 24  # the signal past the limit of CPU time, setrlimit(2); its number on 
 KILL = 9
 RETURNED = "returned "  # prefix of the last line of a function's output (see `launcher`)
 LONGEST_TOLD = 300  # characters
-RETRIED = (State.FAILED, State.TIMED_OUT, State.LOST)
 LONGEST_DELAY = timedelta(days=30)  # until a retry, however often the delay is multiplied
 
 
@@ -24,7 +23,7 @@ def retry_at(
 ) -> datetime | None:
     """Return when the slot of a run that ends now is tried again; None when it is not.
 
-    `state` is one of RETRIED. An attempt that could start only past the deadline is not made.
+    `state` is one of FAILING. An attempt that could start only past the deadline is not made.
     """
     if not task.enabled or run.attempt > _retries(task, state, exit_code):
         return None

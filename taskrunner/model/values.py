@@ -37,7 +37,7 @@ class State(StrEnum):
 
 
 LIVE = (State.PENDING, State.RUNNING)
-FAILING = (State.FAILED, State.TIMED_OUT, State.LOST)
+FAILING = (State.FAILED, State.TIMED_OUT, State.LOST)  # retried, and reported as a failure
 NOT_RUN = (State.SKIPPED, State.MISSED)
 
 

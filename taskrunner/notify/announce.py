@@ -11,10 +11,9 @@ from fnmatch import fnmatchcase
 
 from taskrunner.home import channels, notify_rules
 from taskrunner.home.channels import OWN, Channel
-from taskrunner.model.values import Run, State, Task, Trigger
+from taskrunner.model.values import FAILING, Run, State, Task, Trigger
 from taskrunner.store.open_home import OpenHome
 
-FAILURES = (State.FAILED, State.TIMED_OUT, State.LOST)
 REPEAT = timedelta(days=1)  # before a task's own command is run again while the task keeps failing
 SHORTEST = timedelta(seconds=10)  # a shorter run is never announced as long, whatever is usual
 
@@ -42,7 +41,7 @@ def ended(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
         _settle_length(here, task, run, now)
     if run.state is State.SUCCEEDED:
         _succeeded(here, task, run, now)
-    elif run.state in FAILURES:
+    elif run.state in FAILING:
         _post_once(here, task, run, "lost" if run.state is State.LOST else "failure", now)
     elif run.state is State.MISSED:
         _post_once(here, task, run, "missed", now)

@@ -9,9 +9,9 @@ from datetime import datetime
 from taskrunner import clock
 from taskrunner.home.log_file import Log
 from taskrunner.home.syslog import DEBUG, ERROR, INFO, WARNING
-from taskrunner.model.values import Action, Decision, Run, State, Task
+from taskrunner.model.values import FAILING, Action, Decision, Run, State, Task
 
-URGENT = (State.FAILED, State.TIMED_OUT, State.LOST, State.MISSED)
+URGENT = (*FAILING, State.MISSED)
 DECIDED = {
     Action.RUN: "to run",
     Action.QUEUE: "queued",

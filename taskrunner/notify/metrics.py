@@ -15,12 +15,11 @@ from taskrunner.errors import StateError, TaskRunnerError, shown
 from taskrunner.home import heartbeat, paths
 from taskrunner.home.syslog import WARNING
 from taskrunner.model.record import record
-from taskrunner.model.values import LIVE, State
+from taskrunner.model.values import FAILING, LIVE, State
 from taskrunner.store.figures import Standing, Tally
 from taskrunner.store.open_home import OpenHome
 
 ENDS = tuple(state for state in State if state not in LIVE)
-BAD = (State.FAILED, State.TIMED_OUT, State.LOST)
 ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 NOT_UTF8 = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes of a path that are not
 
@@ -174,7 +173,7 @@ def _of_runs(tasks: Sequence[Standing], tallies: Sequence[Tally]) -> Iterator[Fa
         "task_last_failure_timestamp_seconds",
         "When the last run that failed, timed out or was lost ended.",
         [
-            (name, _seconds(max((found[s].last_end for s in BAD if s in found), default=None)))
+            (name, _seconds(max((found[s].last_end for s in FAILING if s in found), default=None)))
             for name, found in named
         ],
     )

@@ -9,12 +9,11 @@ from datetime import datetime
 
 from taskrunner.model.answers import Figures, Stats
 from taskrunner.model.record import field, like, mutable
-from taskrunner.model.values import State
+from taskrunner.model.values import FAILING, State
 from taskrunner.store.figures import Count, Known, Scope
 from taskrunner.store.open_home import OpenHome
 
-FAILED = (State.FAILED, State.TIMED_OUT, State.LOST)
-JUDGED = (State.SUCCEEDED, *FAILED)  # a run that was cancelled tells nothing of its task
+JUDGED = (State.SUCCEEDED, *FAILING)  # a run that was cancelled tells nothing of its task
 END = 2**63  # a rank that is never reached
 ALL = None  # stands for all tasks together, where others have their name
 

@@ -56,7 +56,7 @@ class Runs(Part):
     """The queries about runs; the end of a run is kept on its task, too."""
 
     def add(self, task_id: int, state: State, claimed: datetime, **more: Any) -> int | None:
-        """Write a row for a slot and return its id; None when the slot has one already (promise 1).
+        """Write a row for a slot and return its id; None when the slot has one already: a slot runs once.
 
         `more` are the arguments of `_row`.
         """

@@ -11,6 +11,7 @@ from taskrunner import host
 from taskrunner.decide import policy, verdict
 from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
 from taskrunner.model.values import (
+    FAILING,
     Action,
     After,
     Decision,
@@ -168,7 +169,7 @@ def ended_at(run: Run) -> datetime:
 
 def _next_attempt(here: OpenHome, end: End) -> datetime | None:
     """Return when the next attempt after this end is due, None when there is none."""
-    if end.state not in verdict.RETRIED:
+    if end.state not in FAILING:
         return None
     task = here.store.tasks.of_run(
         end.run

@@ -4,7 +4,7 @@
     lock         short: decide and claim, never run
       reconcile  settle runs whose supervisor is dead
       decide     pure functions, slot by slot
-      claim      write rows and next slots, one savepoint per task
+      claim      write rows and next slots, one savepoint per batch of tasks
     supervise    start pending runs, record their ends
     announce     send messages, in a process of its own
 

@@ -6,12 +6,12 @@ They are written whenever systemd carries runs, also when the log of taskrunner 
 """
 
 from taskrunner.home.syslog import ERROR, INFO, NOTICE, WARNING, send
-from taskrunner.model.values import Run, State
+from taskrunner.model.values import FAILING, Run, State
 from taskrunner.store.open_home import OpenHome
 
 LONGEST = 4000  # characters of a line
 LEVELS = {
-    **dict.fromkeys((State.FAILED, State.TIMED_OUT, State.LOST), WARNING),
+    **dict.fromkeys(FAILING, WARNING),
     **dict.fromkeys((State.CANCELLED, State.MISSED), NOTICE),
 }
 

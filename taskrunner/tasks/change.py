@@ -1,7 +1,7 @@
 """Add, change and remove tasks: the one way for the command line, the library, task files and crontabs.
 
 A definition becomes a draft with all its options, a draft the columns to write, and these are written with their
-events and with the runs that they take back. It must not know where definitions come from.
+events and with the pending runs that they cancel. It must not know where definitions come from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,33 +20,33 @@ from taskrunner.supervise import follow_up
 from taskrunner.tasks import definition, options
 from taskrunner.tasks.taskfile import Definition
 
-# The columns of a definition, but for those that say when.
+# The columns of a definition, without those of its schedule.
 COLUMNS = ("command", "shell", "source", "group_limit", *options.OPTIONS)
 
 
 @record
 class Draft:
-    """One definition with all its options, as columns but for those that say when."""
+    """One definition with all its options, as columns, and its schedule apart."""
 
     given: Definition
     whole: Schedule
     values: dict[str, Any]
 
     def passed(self, moment: datetime, *, now: bool) -> bool:
-        """Return whether its one instant is over, and no run at once makes up for that."""
+        """Return whether its one-off instant is past, and `now` does not ask for a run at once."""
         return isinstance(self.whole, At) and self.whole.instant <= moment and not now
 
 
-# ---- a definition made whole
+# ---- from definition to draft
 
 
 def draft(here: OpenHome, given: Definition, usual: Mapping[str, Any], moment: datetime) -> Draft:
-    """Return a definition with all options, the `usual` for those it leaves open; raises what is wrong with it."""
+    """Return a definition with all options, the `usual` ones as defaults; raises InputError or StateError."""
     values = options.of_new_task(usual, given.given)
     own = {key: values[key] for key in given.given}
     values |= definition.work(given.name, given.command, given.shell, own)
     values |= {} if given.source is None else {"source": given.source}
-    in_file = given.place != ""  # its faults are told with its name
+    in_file = given.place != ""  # its faults are reported with its name
     definition.check_code(values["code"], values["interpreter"], None if in_file else given.name)
     definition.check_account(values["user"])
     definition.check_mailer(here, values)
@@ -69,9 +69,9 @@ def of_new(here: OpenHome, made: Draft, moment: datetime) -> dict[str, Any]:
 def of_old(
     here: OpenHome, made: Draft, old: Task, moment: datetime, *, now: bool = False
 ) -> dict[str, Any]:
-    """Return the columns of a task that change with its definition, none when it is so already.
+    """Return the columns of a task that change with its definition, {} when none do.
 
-    `now` asks for a run at once; the word of a task file counts only for a new task.
+    `now` asks for a run at once; in a task file it counts only for a new task.
     """
     values = {
         key: made.values[key]
@@ -94,7 +94,7 @@ def moved(made: Draft, old: Task) -> bool:
 
 
 def _enabled(made: Draft, old: Task, moves: bool, moment: datetime, now: bool) -> bool:
-    """Return whether a task will come due: as its definition says, else as it is."""
+    """Return whether a task will be enabled: as its definition says, else as it is."""
     if made.given.enabled is False:
         return False
     if made.passed(moment, now=now) and (moves or not old.enabled):
@@ -108,7 +108,7 @@ def _enabled(made: Draft, old: Task, moves: bool, moment: datetime, now: bool) -
 
 
 def add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) -> list[int]:
-    """Write new tasks, and return their ids; of one alone DuplicateTask is raised."""
+    """Write new tasks, and return their ids; a single one may raise DuplicateTask."""
     store, who = here.store.tasks, account.account(None)[0]
     ids = [store.add(tasks[0])] if len(tasks) == 1 else store.add_all(tasks)
     added = [
@@ -122,14 +122,14 @@ def add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) ->
 
 
 def change(here: OpenHome, old: Task, values: Mapping[str, Any], moment: datetime) -> None:
-    """Write columns of a task that is there; nothing when there are none to write."""
+    """Write columns of an existing task; nothing when there are none."""
     if not values:
         return
     if "schedule" in values:
         definition.give_up(here, old, moment)
     here.store.tasks.change(old.id, **values)
     new, on = here.store.tasks.get(old.id), values.get("enabled", old.enabled)
-    # A task that comes due again counts from now on, which is no other schedule.
+    # A task that is enabled again counts from now on; that is not a change of schedule.
     before = like(old, evaluated=new.evaluated) if on and not old.enabled else old
     told = [ledger.difference(before, new), "a run at once" if values.get("requested") else ""]
     if any(told):
@@ -141,7 +141,7 @@ def change(here: OpenHome, old: Task, values: Mapping[str, Any], moment: datetim
 
 
 def remove(here: OpenHome, old: Task, moment: datetime) -> None:
-    """Write that a task is removed; its history stays."""
+    """Mark a task as removed; its history stays."""
     follow_up.skip_pending(here, old, f"{old.name} was removed", moment)
     here.store.tasks.change(old.id, enabled=False, removed=moment)
     _note(here, "removed", old.id, moment)

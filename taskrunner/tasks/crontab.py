@@ -1,6 +1,6 @@
-"""Crontabs of others: text to lines, as cron itself reads it (crontab(5)).
+"""Read the text of a crontab into lines, as cron does (crontab(5)).
 
-Pure: texts in, values out. It must not know where crontabs are kept, nor what becomes of their lines.
+Pure: texts in, values out. It must not know where crontabs are kept, nor tasks.
 """
 
 import re
@@ -17,15 +17,15 @@ SETTING = re.compile(
 )
 ENTRY = re.compile(r"[ \t]*(@[A-Za-z]+|[^ \t@]\S*(?:[ \t]+\S+){4})[ \t]+(.*)")
 ALONE = re.compile(r"[ \t]*(@[A-Za-z]+|[^ \t@]\S*(?:[ \t]+\S+){4})[ \t]*")
-MARK = "\ufeff"  # what some editors put before a text
+MARK = "\ufeff"  # written by some editors before a text
 USER = re.compile(r"(\S+)[ \t]+(.*)")
 ESCAPED = re.compile(r"\\(.)|%")
-HEADING = re.compile(r"#\s*m\s+h\s+dom\s", re.IGNORECASE)  # that of a fresh crontab
+HEADING = re.compile(r"#\s*m\s+h\s+dom\s", re.IGNORECASE)  # the heading of a new crontab
 MOVED = "# moved to taskrunner as {}: "
 MOVED_LINE = re.compile(r"^# moved to taskrunner as ([^\s:]+): (.*)$", re.MULTILINE)
 OURS = re.compile(r"# moved to taskrunner as |# (?:>>>|<<<) taskrunner |#   cron cannot express: ")
 SHELLS = ("/bin/sh", "/usr/bin/sh")
-# Settings of cron itself, which its commands need not see.
+# Settings for cron itself, which commands do not need.
 OF_CRON = {
     "MAILTO",
     "MAILFROM",
@@ -43,7 +43,7 @@ BOTH = "Debian's cron makes \\\\ in a command one backslash, cronie keeps both; 
 
 @record
 class Line:
-    """One entry: what cron would run, and with which settings above it; `stdin` is what follows a %."""
+    """One entry: the command, and the settings above it; `stdin` is the text after a %."""
 
     number: int  # from 1
     text: str
@@ -58,7 +58,7 @@ class Line:
 
 @record
 class Left:
-    """A line that is no entry that could be taken, and why."""
+    """A line that cannot be used as an entry, and the reason."""
 
     number: int
     text: str
@@ -69,9 +69,9 @@ class Left:
 
 
 def read(text: str, *, system: bool = False, halves: bool = True) -> tuple[list[Line], list[Left]]:
-    """Return the entries of a crontab, `system` with a user in each, and the lines that are none.
+    """Return the entries of a crontab, `system` with a user in each, and the unusable lines.
 
-    Bytes that are not UTF-8 are in `text` as surrogates. Whether cron `halves` double backslashes is said of `unescaped`.
+    Bytes that are not UTF-8 are in `text` as surrogates. See `unescaped` about `halves`.
     """
     lines: list[Line] = []
     left: list[Left] = []
@@ -97,11 +97,11 @@ def read(text: str, *, system: bool = False, halves: bool = True) -> tuple[list[
 
 
 def _comment(above: list[str], line: str) -> list[str]:
-    """Return the comments that stand right above a line to come."""
+    """Return the comments directly above the next line."""
     if not line or HEADING.match(line) or OURS.match(line):
         return above if line.startswith("#   ") else []
     bare = line.lstrip("#").strip()
-    # An entry that was made a comment says nothing of the next one.
+    # A commented-out entry does not describe the next entry.
     return [] if _is_when(" ".join(bare.split()[:5])) else [*above, bare]
 
 
@@ -114,7 +114,7 @@ def _is_when(text: str) -> bool:
 
 
 def _setting(line: str) -> tuple[str, str] | None:
-    """Return the name and the value of a line that sets one; an empty value needs quotes."""
+    """Return name and value of a setting; an empty value needs quotes."""
     found = SETTING.fullmatch(line)
     if found is None:
         return None
@@ -157,7 +157,7 @@ def _entry(
 
 
 def _why_none(typed: str) -> str:
-    """Return why a line is no entry."""
+    """Return why a line is not an entry."""
     alone = ALONE.fullmatch(typed)
     if alone is not None and (
         alone[1].lower() == "@reboot" or _is_when(" ".join(alone[1].split()))
@@ -176,7 +176,7 @@ def legible(text: str) -> str:
 
 
 def unescaped(text: str, *, halves: bool = True) -> tuple[str, str | None]:
-    r"""Return a command and its standard input: what follows the first % that has no \ before it.
+    r"""Return a command and its standard input: the text after the first % that has no \ before it.
 
     Debian's cron `halves` double backslashes in the command; cronie leaves them as they are. In the input both do.
     """
@@ -186,19 +186,19 @@ def unescaped(text: str, *, halves: bool = True) -> tuple[str, str | None]:
     if end is None:
         return command, None
     given = re.sub(r"(\\?)%", lambda each: "%" if each[1] else "\n", text[end + 1 :])
-    last = given.rstrip("\\")[-1:]  # cron looks at what is no backslash
+    last = given.rstrip("\\")[-1:]  # cron looks at the last character that is not a backslash
     return command, given if last in ("", "\n") else f"{given}\n"
 
 
 def schedule(line: Line) -> Schedule:
-    """Return when an entry is due; raises ScheduleError or ZoneError."""
+    """Return the schedule of an entry; raises ScheduleError or ZoneError."""
     if line.when.lower() == "@reboot":
         return Boot()
     return Cron(line.when, line.settings.get("CRON_TZ") or None)
 
 
 def work(line: Line) -> tuple[tuple[str, ...] | None, str | None]:
-    """Return the argv of an entry when it has a shell of its own, else its text for /bin/sh."""
+    """Return the argv of an entry when it has its own shell, else its text for /bin/sh."""
     own = line.settings.get("SHELL", SHELLS[0])
     return (None, line.command) if own in SHELLS else ((own, "-c", line.command), None)
 
@@ -214,7 +214,7 @@ def environment(line: Line) -> dict[str, str]:
 
 
 def notes(line: Line) -> list[str]:
-    """Return what cron would do with an entry that a task does not."""
+    """Return the differences between cron and a task for an entry."""
     found = []
     one, both = (unescaped(line.rest, halves=halves)[0] for halves in (True, False))
     if one != both:
@@ -232,7 +232,7 @@ def notes(line: Line) -> list[str]:
 
 
 def moved(text: str) -> list[tuple[str, str]]:
-    """Return the names of the tasks that lines became when they were made comments, with the lines."""
+    """Return the lines that were commented out on import, with the names of their tasks."""
     return MOVED_LINE.findall(text.replace("\r\n", "\n"))
 
 

@@ -1,4 +1,4 @@
-"""Warnings about a crontab line that is valid for cron, but hardly intended.
+"""Warnings about a crontab line that is valid for cron, but probably a mistake.
 
 Pure: lines in, sentences out.
 """
@@ -14,19 +14,19 @@ NAMES = "|".join(["l", "lw", *proof.NAMES[0], *proof.NAMES[1]])
 NUMBER = rf"(?:\d+|{NAMES}|[*?])"
 FIELD = re.compile(rf"{NUMBER}(?:[-,/#]{NUMBER})*[lw]?", re.IGNORECASE)
 EXPANDED = re.compile(r"\$[A-Za-z_{(]|`|(?:^|:)~")
-OF_A_DATE = re.compile(r"(?:\+\S*|\bprintf\s+|://\S*)$")  # before a % that is meant as a sign
+OF_A_DATE = re.compile(r"(?:\+\S*|\bprintf\s+|://\S*)$")  # before a % that is meant literally
 OPENING = {"(": ")", "{": "}"}
 
 
 def of_fields(line: Line) -> Iterator[str]:
-    """Give what makes the end of the fields doubtful."""
+    """Yield doubts about where the fields end."""
     word = line.command.split()[0]
     if line.when.lower() == "@every":
         yield f"cron has no @every: `taskrunner add NAME --every {word} --shell ...` is like it"
     elif FIELD.fullmatch(word) or word[0] in "*?":
         yield (
             f"its command begins with {shown(word)}: cron has five fields, minutes first, without seconds or a year, "
-            f"so {shown(line.when)} is when, and {shown(line.command)} is what runs"
+            f"so {shown(line.when)} is the schedule, and {shown(line.command)} the command"
         )
     elif word[0] in "-@":
         yield f"its command begins with {shown(word)}: cron does not know this word after the fields"

@@ -1,7 +1,7 @@
-"""The lines of one crontab on their way into tasks: which are new, which a task came from before, and what changed.
+"""Import the lines of one crontab: find new lines, match the others with their tasks, and apply changes.
 
-What each line of a source said when it was imported last is kept in the store, so that an edit of the crontab is told
-from what people have changed of a task since. It must not know where crontabs are kept.
+The database keeps each line as it was last imported, so that an edit of the crontab can be distinguished
+from a change of the task. It must not know where crontabs are kept.
 """
 
 import json
@@ -43,7 +43,7 @@ OF_LINE = ("stdin", "description", "user", "cwd")
 
 @record
 class Tab:
-    """A crontab to import: what its tasks are kept under, its text, and whether its lines have a user."""
+    """A crontab to import: the name of its source, its text, and whether its lines have a user."""
 
     source: str
     text: str
@@ -52,13 +52,13 @@ class Tab:
 
 @record
 class Known:
-    """A task that came from a line, and what that said when it was imported last."""
+    """A task that came from a line, and that line as it was last imported."""
 
     task: Task
     line: Line
 
 
-# ---- which line is which task
+# ---- match lines and tasks
 
 
 def _work(line: Line) -> tuple[object, ...]:
@@ -73,7 +73,7 @@ def _base(line: Line) -> str:
     return crontab_names.name(line.command, ())
 
 
-# What a line has in common with what it was before, the closest first.
+# Ways to recognise a line that was edited, the strictest first.
 ALIKE: Sequence[Callable[[Line], object]] = (
     lambda line: (_said(line), *sorted(line.settings.items()), line.number),
     lambda line: (_said(line), *sorted(line.settings.items())),
@@ -86,7 +86,7 @@ ALIKE: Sequence[Callable[[Line], object]] = (
 
 
 def _pairs(lines: Sequence[Line], known: Sequence[Known]) -> tuple[dict[int, Known], list[Known]]:
-    """Return which task each line is, by its number, and the tasks that no line is."""
+    """Return the task of each line, by the line's number, and the tasks without a line."""
     found: dict[int, Known] = {}
     rest = list(known)
     for key in ALIKE:
@@ -101,7 +101,7 @@ def _pairs(lines: Sequence[Line], known: Sequence[Known]) -> tuple[dict[int, Kno
     return found, rest
 
 
-# ---- what is kept of lines
+# ---- lines in the database
 
 
 def _fact(source: str) -> str:
@@ -109,7 +109,7 @@ def _fact(source: str) -> str:
 
 
 def _known(here: OpenHome, found: Tab) -> list[Known]:
-    """Return the tasks of a source with what their lines said."""
+    """Return the tasks of a source with their lines."""
     kept = {
         key: Line(**said)
         for key, said in json.loads(here.store.facts.get(_fact(found.source)) or "[]")
@@ -122,7 +122,7 @@ def _known(here: OpenHome, found: Tab) -> list[Known]:
 
 
 def _guessed(task: Task) -> Line:
-    """Return the line that a task probably came from, made of the task alone."""
+    """Return the line that a task probably came from, derived from the task."""
     when = "@reboot" if task.kind is Kind.BOOT else task.schedule
     text = task.shell or (task.command[-1] if task.command else "")
     return Line(0, "", when, text, "", task.stdin, task.user, task.env, task.description)
@@ -132,14 +132,14 @@ def _written(line: Line) -> dict[str, Any]:
     return {name: getattr(line, name) for name in names_of(Line)}
 
 
-# ---- what a line becomes
+# ---- from line to task
 
 
 def _given(here: OpenHome, line: Line) -> dict[str, Any]:
-    """Return the options that a line gives its task."""
+    """Return the options of a task from its line."""
     env = crontab.environment(line)
     if env.get("PATH") == here.config.path:
-        del env["PATH"]  # what it sees anyway
+        del env["PATH"]  # the same as the default
     given: dict[str, Any] = {"env": env, "timeout": None}  # cron has no timeout
     given |= {"stdin": line.stdin} if line.stdin is not None else {}
     given |= {"description": line.description} if line.description else {}
@@ -174,7 +174,7 @@ class Importing:
         self.told += [_left(n.number, n.command, CALLS_US) for n in lines if n.number in own]
 
     def take_all(self, progress: Progress = untold) -> None:
-        """Make tasks of the lines that can be some."""
+        """Import all usable lines."""
         for number, line in enumerate(self._lines):
             progress("lines compared with cron", number, len(self._lines))
             self.told.append(self._take(line, self._pairs.get(line.number)))
@@ -201,7 +201,7 @@ class Importing:
         return self._told(line, "change", draft, known, step.planned.told)
 
     def _draft(self, line: Line, known: Known | None) -> Draft:
-        """Return the task that a line becomes, as it is but for what the line says anew; raises what is wrong with it."""
+        """Return the draft for a line: its task with the changes of the line; raises InputError or StateError."""
         argv, shell = crontab.work(line)
         name = crontab_names.name(line.command, self._taken) if known is None else known.task.name
         given = _given(self._here, line)
@@ -211,7 +211,7 @@ class Importing:
         return draft if known is None else self._merged(draft, line, known)
 
     def _merged(self, draft: Draft, line: Line, known: Known) -> Draft:
-        """Return a task with what its line says otherwise than before."""
+        """Return a task with the changes of its line."""
         task, before = known.task, known.line
         was, now = _given(self._here, before), draft.given.given
         values = {key: getattr(task, key) for key in change.COLUMNS}
@@ -235,7 +235,7 @@ class Importing:
         known: Known | None,
         more: Sequence[str] = (),
     ) -> ImportedLine:
-        """Return the result for a line that is a task, with the proof of its slots and its command."""
+        """Return the result for an imported line, with the comparison of its slots and command with cron's."""
         differing, whole = None, draft.whole
         notes = [*more, *_unproved(line), *crontab_doubts.doubts(line, _is_user)]
         task = (
@@ -253,16 +253,16 @@ class Importing:
         )
 
     def found(self) -> Found:
-        """Return the names of tasks that stay, whatever is written."""
+        """Return the names of the tasks that stay."""
         moved = [each.task.name for each in self._rest if each not in self.gone]
         return Found((), names=frozenset((*self._stay, *moved)))
 
     def owner(self, prune: bool) -> Callable[[str], bool] | None:
-        """Return which tasks are those of this crontab, None when nothing of it is to go."""
+        """Return a test whether a source is this crontab, None when no task is to be removed."""
         return (lambda source: source == self._tab.source) if prune else None
 
     def keep(self, here: OpenHome, *, prune: bool) -> None:
-        """Write what the lines said to a home; in the transaction of the caller, after the tasks."""
+        """Record the lines in a home; in the transaction of the caller, after the tasks."""
         store = here.store
         rest = [each for each in self._rest if not (prune and each in self.gone)]
         kept = [(each.task.id, _written(each.line)) for each in rest]
@@ -273,7 +273,7 @@ class Importing:
 
 
 def _is_heading(text: str | None, task: Task) -> bool:
-    """Return whether a comment is the heading that an export writes above the line of a task."""
+    """Return whether a comment is the heading that export writes above the line of a task."""
     return text is not None and text.partition(":")[0] == task.name
 
 
@@ -282,7 +282,7 @@ def _of(line: Line, what: str) -> str | None:
 
 
 def _as_it_is(task: Task, whole: Schedule) -> Schedule:
-    """Return the schedule that a task has, the one that its line says where that cannot be read."""
+    """Return the schedule of a task, or that of its line if the task's cannot be read."""
     try:
         return of_task.value_of(task)
     except InputError:
@@ -292,21 +292,21 @@ def _as_it_is(task: Task, whole: Schedule) -> Schedule:
 def _merged_env(
     env: Mapping[str, str], was: Mapping[str, str], now: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return variables of a task with what settings say otherwise than before."""
+    """Return the variables of a task with the changes of the settings."""
     changed = {name for name in {*was, *now} if was.get(name) != now.get(name)}
     kept = {name: value for name, value in env.items() if name not in changed}
     return kept | {name: value for name, value in now.items() if name in changed}
 
 
 def _is_moved(known: Known, moved: Sequence[tuple[str, str]]) -> bool:
-    """Return whether a task came from a line that was made a comment when it was imported."""
+    """Return whether the line of a task was commented out on import."""
     return any(
         known.task.name == name or known.line.text.strip() == text.strip() for name, text in moved
     )
 
 
 def _task(here: OpenHome, draft: Draft, moment: datetime) -> Task:
-    """Return a task as it will be."""
+    """Return the task of a draft."""
     values = {**draft.values, **definition.timing(here, draft.whole, moment)}
     return Task(id=0, enabled=True, created=moment, **values)
 
@@ -319,7 +319,7 @@ def _is_user(name: str) -> bool:
 
 
 def _unproved(line: Line) -> list[str]:
-    """Return a sentence when the command of a task differs from the one that cron runs."""
+    """Return a sentence when the command of a task differs from cron's."""
     found = proof.work(line.text, users=line.user is not None, halves=install_cron.halves())
     same = found == (line.command, line.stdin)
     return [] if same else [f"its command is not cron's, which is {shown(found[0])}"]
@@ -337,7 +337,7 @@ def removed(known: Known) -> ImportedLine:
 
 
 def still_there(known: Known) -> str:
-    """Return the sentence about a task that stays although its line is gone."""
+    """Return the sentence about a task that stays without its line."""
     name = known.task.name
     where = f"line {known.line.number}" if known.line.number else "a line"
     still = ", and still runs" if known.task.enabled else ""

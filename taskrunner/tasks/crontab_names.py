@@ -1,4 +1,4 @@
-"""Name the tasks made of the lines of a crontab, as a person would.
+"""Name the tasks from the lines of a crontab, as a person would.
 
 Pure: texts in, a name out.
 """
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from taskrunner.tasks.readers import NAME
 
-# Words of a command line that are not what it is about, each with its letters that take a value.
+# Programs that only start another, each with its option letters that take a value.
 WRAPPERS = {
     **dict.fromkeys(("sh", "bash", "dash", "zsh", "ksh", "ash", "busybox", "exec", "time"), ""),
     **dict.fromkeys(("chronic", "nohup", "setsid", "command", "builtin", "eval", "xvfb-run"), ""),
@@ -24,10 +24,10 @@ WRAPPERS = {
     "timeout": "ks",
     "flock": "wE",
 }
-ACCOUNTS = ("su", "runuser")  # whose first plain word is a user
+ACCOUNTS = ("su", "runuser")  # their first plain word is a user
 PYTHON = re.compile(r"python[0-9.]*|pypy[0-9.]*")
 INTERPRETERS = re.compile(rf"{PYTHON.pattern}|perl|php|ruby|node")
-# Words before a command that a shell knows, and commands that only prepare or guard another.
+# Words of shell syntax before a command, and commands that only prepare or guard another.
 SYNTAX = {"if", "then", "else", "elif", "while", "until", "do", "!", "{", "}", "fi", "done", "esac"}
 GUARDS = {
     *("cd", "test", "[", "[[", "export", ".", "source", "umask", "ulimit", "set", "sleep", "true"),
@@ -42,7 +42,7 @@ LONGEST_READ = 2000  # characters; cron takes half as many
 
 
 def name(command: str, taken: Collection[str]) -> str:
-    """Return a name for what a command line does that is not taken."""
+    """Return a free name for the task of a command line."""
     base, more = _said(command)
     for candidate in (base, f"{base}-{more}" if more else base):
         if candidate not in taken:
@@ -54,7 +54,7 @@ def name(command: str, taken: Collection[str]) -> str:
 
 
 def _said(command: str) -> tuple[str, str]:
-    """Return what a command line is about, as a name, and what tells it from others of the kind."""
+    """Return a name for a command line, and a suffix that distinguishes it from similar ones."""
     parts = [words for part in _parts(command[:LONGEST_READ]) if (words := _bare(part))]
     chosen = next((part for part in parts if part[0] not in GUARDS), parts[0] if parts else [])
     names = [each for each in map(_slug, _about(chosen, 0)) if each]
@@ -62,7 +62,7 @@ def _said(command: str) -> tuple[str, str]:
 
 
 def _parts(command: str) -> Iterator[list[str]]:
-    """Give the words of each simple command, without redirections and what stands in $( )."""
+    """Yield the words of each simple command, without redirections and the contents of $( )."""
     words: list[str] = []
     inside, target = 0, False
     for word in _tokens(command):
@@ -97,7 +97,7 @@ def _tokens(command: str) -> list[str]:
 
 
 def _bare(words: Sequence[str]) -> list[str]:
-    """Return the words of a command without what a shell sets or knows before it."""
+    """Return the words of a command without assignments and shell syntax before it."""
     found = list(words)
     while found and (found[0] in SYNTAX or ASSIGNED.match(found[0])):
         found = found[1:]
@@ -111,7 +111,7 @@ def _about(words: Sequence[str], depth: int) -> list[str]:
         by, rest = inner
         if TEXT_FOLLOWS.fullmatch(rest[0] if rest else ""):
             if INTERPRETERS.fullmatch(by):
-                return [by]  # its code says no name
+                return [by]  # its code gives no name
             if len(rest) > 1 and depth < DEEPEST:
                 parts = [found for part in _parts(rest[1]) if (found := _bare(part))]
                 plain = [part for part in parts if part[0] not in GUARDS] or parts
@@ -120,7 +120,7 @@ def _about(words: Sequence[str], depth: int) -> list[str]:
 
 
 def _unwrapped(words: Sequence[str], by: str) -> tuple[str, list[str]] | None:
-    """Return the words after one that only starts others, and the program that it belongs to; else None."""
+    """Return the words after a program that only starts another, and that program; else None."""
     word, rest = words[0], list(words[1:])
     program = word.rpartition("/")[2]
     if program in WRAPPERS or PYTHON.fullmatch(program):

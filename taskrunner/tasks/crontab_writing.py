@@ -1,4 +1,4 @@
-"""Tasks as the lines of a crontab, so that cron runs what they run.
+"""Write tasks as the lines of a crontab, so that cron runs the same commands.
 
 Pure: tasks in, text out.
 """
@@ -13,14 +13,14 @@ from taskrunner.schedule.kinds import Every
 from taskrunner.supervise import command
 from taskrunner.tasks import crontab, options
 
-EXPRESSED = ("cwd", "env", "stdin", "umask", "interpreter", "django")  # in the command of a line
-LONGEST = 998  # bytes of a command; Debian's crontab(1) takes no file with a longer one
+EXPRESSED = ("cwd", "env", "stdin", "umask", "interpreter", "django")  # as part of the command
+LONGEST = 998  # bytes of a command; Debian's crontab(1) refuses a longer one
 
 
 def write(tasks: Sequence[Task], path: str, zone: str) -> str:
-    """Return tasks as the lines of a crontab; what cron cannot express is said in comments.
+    """Return tasks as the lines of a crontab; comments name the options that cron cannot express.
 
-    `path` is the PATH that tasks see, `zone` the one that cron counts in. Values of variables whose names look
+    `path` is the PATH of tasks, `zone` the time zone of cron. Values of variables whose names look
     secret are hidden.
     """
     parts, here = [f"PATH={path}"], zone
@@ -42,7 +42,7 @@ def _flat(text: str) -> str:
 
 
 def _when(task: Task) -> str | None:
-    """Return when a task is due as cron writes it; None when cron cannot."""
+    """Return the schedule of a task as cron's fields; None when cron cannot express it."""
     if task.kind is Kind.BOOT:
         return "@reboot"
     if task.kind is Kind.CRON:
@@ -53,7 +53,7 @@ def _when(task: Task) -> str | None:
 def _grid(task: Task) -> str | None:
     """Return an interval on whole minutes that divides the hour, or on whole hours that divide the day.
 
-    In a zone whose clocks never change by less than that, its slots are those of the interval.
+    The slots are the same unless clocks of the zone change by less than the interval.
     """
     length, anchor = Every(task.schedule).length.seconds, task.anchor
     if not length or length % 60 or anchor is None or anchor.second:
@@ -66,7 +66,7 @@ def _grid(task: Task) -> str | None:
 
 
 def _lost(task: Task, path: str) -> list[str]:
-    """Return what a line of a crontab leaves out of a task, a phrase each."""
+    """Return what is lost of a task in a line of a crontab, a phrase each."""
     found = []
     if _when(task) is None:
         found.append(f"its schedule, {spelling.when(task)}, so the line is a comment")
@@ -94,7 +94,7 @@ def _too_long(task: Task, path: str) -> bool:
 
 
 def _of_python(task: Task, path: str) -> list[str]:
-    """Return what the launcher of Python tasks is to find in the environment, as words of a shell."""
+    """Return the variables for the launcher of Python tasks, as words of a shell."""
     if task.command:
         return []
     found = {**command.activation(task, path), "TASKRUNNER_TASK": task.name}
@@ -116,13 +116,13 @@ def _command(task: Task, path: str) -> str:
     if not _is_read_back(text, given) and given:
         text, given = f"printf %b {_in_one_line(given)} | /bin/sh -c {shlex.quote(text)}", None
     if not _is_read_back(text, given):
-        end = " " * text.endswith("\n")  # $( ) takes line breaks at the end away
+        end = " " * text.endswith("\n")  # $( ) removes line breaks at the end
         text = f'eval "$(printf %b {_in_one_line(text + end)})"'
     return _escaped(text, given)
 
 
 def _is_read_back(text: str, given: str | None) -> bool:
-    """Return whether every cron reads a line back as this command and input."""
+    """Return whether every cron reads the same command and input back from a line."""
     line = _escaped(text, given)
     plain = "\n" not in line and line[:1] not in (" ", "\t") and line[-1:] != "\r"
     return plain and all(
@@ -135,12 +135,12 @@ def _escaped(text: str, given: str | None) -> str:
     escaped = text.replace("%", "\\%")
     if given is None:
         return escaped
-    bare = given.removesuffix("\n")  # cron adds one where there is none at the end
+    bare = given.removesuffix("\n")  # cron adds a line break at the end when there is none
     after = given if bare.endswith("\n") or not bare else bare
     return f"{escaped}%{after.replace('%', chr(92) + '%').replace(chr(10), '%')}"
 
 
 def _in_one_line(text: str) -> str:
-    """Return a text as a word that printf(1) gives back for %b, without what a cron takes for its own."""
-    made = text.replace("\\", "\\0134")  # not two backslashes: only some crons make one of them
+    """Return a text as a word for %b of printf(1), without characters special to cron."""
+    made = text.replace("\\", "\\0134")  # not two backslashes: only some crons reduce them to one
     return shlex.quote(made.replace("\n", "\\n").replace("\r", "\\r"))

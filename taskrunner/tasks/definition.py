@@ -1,6 +1,6 @@
 """Definitions of tasks: check a request to add or change one, and turn it into columns.
 
-Everything that could be wrong is found here, before anything is written.
+All faults are found here, before anything is written.
 """
 
 import os
@@ -25,9 +25,9 @@ from taskrunner.tasks import options, python, readers
 def work(
     name: str, argv: Sequence[str] | None, shell: str | None, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return name and what to run as stored, with what does not go with that taken back.
+    """Return the name and the columns of the command; options that do not go with it are cleared.
 
-    Exactly one of a command, a shell text and what Python takes says it; `given` are the options that are, read.
+    Exactly one of command, shell text and the options for Python must be given; `given` are the options, read.
     """
     said = {"command": argv, "shell": shell} | {each: given.get(each) for each in options.PYTHON}
     chosen = [each for each, value in said.items() if value is not None]
@@ -50,12 +50,12 @@ def work(
 
 
 def kind_of_work(task: Task) -> str:
-    """Return which option says what a task runs."""
+    """Return which option holds the command of a task."""
     return next((each for each in options.WORK if getattr(task, each) not in (None, ())), "command")
 
 
 def check_python(kind: str, given: Mapping[str, Any]) -> None:
-    """Raise InputError for options of Python that do not go with what is run."""
+    """Raise InputError for options of Python that do not go with this kind of command."""
     if given.get("args") is not None and kind != "python":
         raise InputError(f"--args {shown(given['args'])} goes only with --python")
     for each in ("interpreter", "django"):
@@ -66,7 +66,7 @@ def check_python(kind: str, given: Mapping[str, Any]) -> None:
 
 
 def check_code(code: str | None, interpreter: str | None, name: str | None = None) -> None:
-    """Raise InputError for code that does not compile; what another interpreter takes is not known here."""
+    """Raise InputError for code that does not compile; code for another interpreter is not checked."""
     if code is not None and interpreter is None:
         try:
             python.check(code)
@@ -76,7 +76,7 @@ def check_code(code: str | None, interpreter: str | None, name: str | None = Non
 
 
 def schedule_of(whole: Schedule | None, said: Mapping[str, Any]) -> Schedule | None:
-    """Return the schedule that is given whole, or in a word such as every="1d"; None when there is none."""
+    """Return the schedule given as a value, or as a keyword such as every="1d"; None when there is none."""
     words_said = {kind: value for kind, value in said.items() if value not in (None, False)}
     if len(words_said) + (whole is not None) > 1:
         both = describe.join([*words_said, *(["schedule"] if whole is not None else [])])
@@ -90,7 +90,7 @@ def schedule_of(whole: Schedule | None, said: Mapping[str, Any]) -> Schedule | N
 def timing(
     here: OpenHome, whole: Schedule, moment: datetime, evaluated: datetime | None = None
 ) -> dict[str, Any]:
-    """Return the columns that say when, counted from `moment`.
+    """Return the columns of a schedule, counted from `moment`.
 
     After a small step back of the clock nothing is due before the task was `evaluated` last.
     """
@@ -115,19 +115,19 @@ def timing(
 
 
 def _boot(here: OpenHome) -> str:
-    """Return the boot after which a new task waits for the next one: the newest that is known of this machine."""
+    """Return the newest known boot of this machine: a new boot task waits for the next one."""
     known, machine = here.store.facts.boot(), host.boot_id()
     return machine if known is None or host.is_new_boot(machine, known) else known
 
 
 def give_up(here: OpenHome, task: Task, moment: datetime) -> None:
-    """Write that slots are missed which came due before a task got another schedule, and which no tick has seen.
+    """Record due slots as missed that no tick has handled before a task got another schedule.
 
     In the transaction of the caller, before the change.
     """
     if not task.enabled or task.next is None or task.next > moment:
         return
-    with suppress(InputError):  # what cannot be evaluated has no slots that could be told
+    with suppress(InputError):  # an invalid schedule has no slots to record
         found, _ = slots.open_slots(task, moment)
         if found is not None:
             who = account.account(None)[0]
@@ -136,13 +136,13 @@ def give_up(here: OpenHome, task: Task, moment: datetime) -> None:
 
 
 def revived(task: Task) -> dict[str, Any]:
-    """Return the columns that make a one-off that has run due again."""
+    """Return the columns that make a finished one-off due again."""
     retired = task.kind is Kind.AT and task.next is None
     return {"enabled": True} if retired else {}
 
 
 def check_enabled(task: Task, changes: Mapping[str, Any]) -> None:
-    """Refuse a run due at once of a task that is disabled: no tick would start it."""
+    """Refuse an immediate run of a disabled task: no tick would start it."""
     if not changes.get("enabled", task.enabled):
         raise StateError(
             f"{task.name} is disabled: enable it first, or use `taskrunner run {task.name}`"
@@ -150,7 +150,7 @@ def check_enabled(task: Task, changes: Mapping[str, Any]) -> None:
 
 
 def same_schedule(old: Task | None, given: Schedule, whole: Schedule) -> bool:
-    """Return whether a task redefined keeps its place in time; an anchor that is not given is no difference."""
+    """Return whether a redefined task keeps its schedule; an omitted anchor is not a difference."""
     if old is None:
         return False
     anchor = getattr(given, "anchor", None)
@@ -179,7 +179,7 @@ def _check_chain(here: OpenHome, name: str, parent: str) -> None:
 def completed(
     here: OpenHome, given: Schedule, tz: str | None, moment: datetime, before: str | None = None
 ) -> Schedule:
-    """Return a schedule with zone and anchor: its own, the one given beside it, the one before, the default."""
+    """Return a schedule with zone and anchor: its own, else the given, the previous, the default one."""
     own = getattr(readers.schedule(given, tz), "tz", None)
     if tz is not None and own is not None and tz != own:
         raise InputError(
@@ -190,7 +190,7 @@ def completed(
 
 
 def check_new(here: OpenHome, name: str, whole: Schedule, now: bool, moment: datetime) -> None:
-    """Refuse a one-off in the past and a chain that bites its tail."""
+    """Refuse a one-off in the past and a circular chain."""
     if isinstance(whole, At) and whole.instant <= moment and not now:
         raise ScheduleError(
             f"{shown(whole.text)} is in the past: give a later instant, or run it at once with --now"
@@ -200,7 +200,7 @@ def check_new(here: OpenHome, name: str, whole: Schedule, now: bool, moment: dat
 
 
 def check_group(here: OpenHome, name: str, group: str | None, limit: int | None) -> None:
-    """Refuse a limit of a group that contradicts what another of its tasks says."""
+    """Refuse a limit of a group that contradicts the limit of another of its tasks."""
     for other in (
         here.store.tasks.of_group(group) if group is not None and limit is not None else []
     ):
@@ -221,7 +221,7 @@ def check_account(user: str | None) -> None:
 
 
 def check_mailer(here: OpenHome, values: Mapping[str, Any]) -> None:
-    """Raise StateError, with what to do, for mail addresses where nothing sends a mail."""
+    """Raise StateError, with advice, for mail addresses on a host that cannot send mail."""
     for whom in notify_rules.targets(values.get("on_failure"), values.get("notify") or {}):
         to = notify_rules.addressed(whom)
         if to and channels.mailer(here.config.notify, to) is None:

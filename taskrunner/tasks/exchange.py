@@ -1,6 +1,6 @@
 """Import from task files and crontabs, and export to them.
 
-Texts are read and put into definitions here; what these change is for `plan`.
+Texts are read into definitions here; `plan` finds the changes.
 """
 
 import difflib
@@ -34,7 +34,7 @@ Opener = Callable[[str, int], int]
 
 
 def read(files: Sequence[Place], text: str | None, zone: str, profile: str | None) -> Found:
-    """Return what task files define, and all that is wrong with them; raises InputError or StateError."""
+    """Return the definitions in task files, and all faults; raises InputError or StateError."""
     if not files:
         raise InputError("there is no task file: name one, a folder, or - for stdin")
     readings = [
@@ -53,7 +53,7 @@ def read(files: Sequence[Place], text: str | None, zone: str, profile: str | Non
 
 
 def _contents(files: Sequence[Place], text: str | None) -> list[tuple[str, str, str]]:
-    """Return each file as it is named, its real path, and its text."""
+    """Return the given name, the real path and the text of each file."""
     found: dict[str, tuple[str, str, str]] = {}
     for each in [os.fspath(file) for file in files]:
         if each == STDIN:
@@ -88,7 +88,7 @@ def text_of(data: bytes, what: str) -> str:
 
 
 def _plain(place: str, flags: int) -> int:
-    """Open a plain file: another user may have put a pipe into a folder, which would keep us waiting."""
+    """Open a file without waiting: another user may have put a pipe into a folder."""
     fd = os.open(place, flags | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -114,7 +114,7 @@ def _check_profile(readings: Sequence[Reading], profile: str) -> None:
 
 
 def owner(files: Sequence[Place]) -> Callable[[str], bool]:
-    """Return whether a source is one of these files, or was one in one of these folders."""
+    """Return a test whether a source is one of these files, or was in one of these folders."""
     paths = [STDIN if os.fspath(each) == STDIN else os.path.realpath(each) for each in files]
     folders = {path for path in paths if os.path.isdir(path)}
     return lambda source: (
@@ -132,7 +132,7 @@ def export(tasks: Sequence[Task], defaults: Mapping[str, Any], *, secrets: bool)
 
 
 def tab(file: Place | None, text: str | None, *, system: bool) -> Tab:
-    """Return the crontab of a file, of `text` for `-`, or without either our own, or the system's."""
+    """Return the crontab of a file, or `text` for `-`; by default our own, or the system's."""
     if file is None and not system:
         name, content = install_cron.user_crontab()
         return Tab(name, content)
@@ -143,7 +143,7 @@ def tab(file: Place | None, text: str | None, *, system: bool) -> Tab:
 
 
 def tab_text(data: bytes) -> str:
-    """Return bytes as the text of a crontab: those that are not UTF-8 stay in it; raises InputError."""
+    """Return bytes as the text of a crontab, invalid UTF-8 as surrogates; raises InputError."""
     if len(data) > MOST:
         raise InputError(f"a crontab has at most {MOST} bytes: split it")
     return data.decode(errors="surrogateescape")
@@ -152,7 +152,7 @@ def tab_text(data: bytes) -> str:
 def comment_out(
     found: Tab, lines: Sequence[ImportedLine], folder: str, moment: datetime
 ) -> list[str]:
-    """Turn the lines that are tasks now into comments in our own crontab, and return a report."""
+    """Comment out the imported lines in our own crontab, and return a report."""
     moved = {each.line: each.task for each in lines if each.task and each.action != "remove"}
     if not moved:
         return []

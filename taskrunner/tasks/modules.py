@@ -14,9 +14,9 @@ from taskrunner.errors import shown
 
 
 def missing(function: str, first: Sequence[str], interpreter: str | None) -> str | None:
-    """Return what of a function MODULE:NAME is not there, None when all of it is or that cannot be told.
+    """Return which part of a function MODULE:NAME is missing, None when none is or that is unknown.
 
-    It is looked for in the folders that come `first`, then where its interpreter looks, None for this Python.
+    It is searched in the folders `first`, then on the path of its interpreter, None for this Python.
     """
     module, _, name = function.partition(":")
     others, sure = (sys.path, True) if interpreter is None else _packages(interpreter)
@@ -46,7 +46,7 @@ def missing(function: str, first: Sequence[str], interpreter: str | None) -> str
 
 
 def _found(name: str, path: Sequence[str] | None, *, own: bool) -> ModuleSpec | None:
-    """Return where a module is, found without importing anything; for another Python only by folders."""
+    """Find a module without importing anything; for another Python only in folders."""
     for finder in sys.meta_path if own else [PathFinder]:
         try:
             spec = finder.find_spec(name, path)
@@ -58,7 +58,7 @@ def _found(name: str, path: Sequence[str] | None, *, own: bool) -> ModuleSpec | 
 
 
 def _packages(interpreter: str) -> tuple[list[str], bool]:
-    """Return the folders of packages of the virtual environment of an interpreter, and whether these are all there are."""
+    """Return the package folders of an interpreter's virtual environment, and whether they are complete."""
     folder = (
         interpreter if os.path.isdir(interpreter) else os.path.dirname(os.path.dirname(interpreter))
     )
@@ -79,7 +79,7 @@ def _packages(interpreter: str) -> tuple[list[str], bool]:
 
 
 def _names_in(place: str) -> set[str] | None:
-    """Return the names that a module defines, by its text; None when it may make others as well."""
+    """Return the names that a module defines, by its text; None when it may define others too."""
     try:
         with open(place, "rb") as file:
             text = file.read()

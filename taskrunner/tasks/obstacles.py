@@ -1,6 +1,6 @@
 """Obstacles on this host to starting a task, found without starting it.
 
-It looks with the environment and in the directory that the task will have. It must not know the store.
+It uses the environment and the directory of the task. It must not know the store.
 """
 
 import os
@@ -18,12 +18,12 @@ from taskrunner.processes import account, executable, rights
 from taskrunner.supervise import command
 from taskrunner.tasks import modules, python
 
-# A word that a text for the shell begins with, after variables of its own, and that is no syntax.
+# The first word of a shell text, after assignments, that is not syntax.
 FIRST = re.compile(r"\s*(?:[A-Za-z_]\w*=[\w./:@%+-]*\s+)*([\w./+-]+)(?=[\s;&|<>]|$)", re.ASCII)
 
 
 def obstacles(task: Task, settings: config.Config) -> list[str]:
-    """Return what on this host will keep a task from starting as it stands, one sentence each."""
+    """Return the obstacles on this host to starting a task, one sentence each."""
     try:
         user, folder = account.account(task.user)
     except StateError as exc:
@@ -32,7 +32,7 @@ def obstacles(task: Task, settings: config.Config) -> list[str]:
     if task.env_file is not None:
         found += _env_file_warnings(task.env_file, account.owner(task.user))
     path = _path(task, settings)
-    # What is closed to the task's user is not there for him.
+    # Files without access for the task's user count as missing.
     with rights.of(account.owner(task.user)):
         found = [*_folder_warnings(task, user, folder), *found]
         found += _program_warnings(task, path, task.cwd or folder)
@@ -41,7 +41,7 @@ def obstacles(task: Task, settings: config.Config) -> list[str]:
 
 
 def _folder_warnings(task: Task, user: str, folder: str) -> Iterator[str]:
-    """Give what keeps the directory of a task from being entered."""
+    """Yield problems with the directory of a task."""
     place = task.cwd or folder
     try:
         os.stat(os.path.join(place, "."))
@@ -55,7 +55,7 @@ def _folder_warnings(task: Task, user: str, folder: str) -> Iterator[str]:
 
 
 def untold(task: Task, settings: config.Config) -> list[str]:
-    """Return what on this host will keep people from being told of a task that runs, one sentence each."""
+    """Return the obstacles on this host to the notifications of a task, one sentence each."""
     found = notify_rules.unknown_channels(task.on_failure, task.notify, settings.notify)
     for whom in dict.fromkeys(notify_rules.targets(task.on_failure, task.notify)):
         names, to = notify_rules.recipients(whom)
@@ -67,7 +67,7 @@ def untold(task: Task, settings: config.Config) -> list[str]:
 
 
 def command_warnings(text: str, settings: config.Config) -> Iterator[str]:
-    """Give what is wrong with the program that a command for messages begins with, as the sender looks for it."""
+    """Yield problems with the program of a notification command, as the sender searches it."""
     user, folder = account.account(None)
     program = _first_word(text)
     if program is None:
@@ -82,7 +82,7 @@ def command_warnings(text: str, settings: config.Config) -> Iterator[str]:
 
 
 def _env_file_warnings(place: str, uid: int) -> Iterator[str]:
-    """Give what keeps an environment file from being read; what is in it may change until then."""
+    """Yield problems with reading an environment file; its contents are not checked."""
     try:
         fault = command.untrusted(place, os.stat(place), uid)
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def _env_file_warnings(place: str, uid: int) -> Iterator[str]:
 
 
 def _program_warnings(task: Task, path: str, folder: str) -> Iterator[str]:
-    """Give what is wrong with the program of a task where the task will look for it."""
+    """Yield problems with the program of a task, as the task searches it."""
     program = command.argv(task)[0] if task.shell is None else _first_word(task.shell)
     if program is None:
         return
@@ -123,7 +123,7 @@ def _program_warnings(task: Task, path: str, folder: str) -> Iterator[str]:
 
 
 def _closed_to_all(user: str | None, program: str) -> str | None:
-    """Return what keeps a user from a program that is given by its whole path and is there, None else."""
+    """Return the folder or file that denies a user access to a program with an absolute path, or None."""
     if user is None or not os.path.isabs(program):
         return None
     with rights.of(os.geteuid()), suppress(OSError):
@@ -132,7 +132,7 @@ def _closed_to_all(user: str | None, program: str) -> str | None:
 
 
 def _for_the_shell(words: Sequence[str]) -> str:
-    """Return the question whether words that name no program are a line for the shell, "" when they do not look so."""
+    """Return a question whether the words are a shell command, "" when they do not look like one."""
     if not words or not executable.is_line(tuple(words)):
         return ""
     line = words[0] if len(words) == 1 else " ".join(map(_word, words))
@@ -140,7 +140,7 @@ def _for_the_shell(words: Sequence[str]) -> str:
 
 
 def _word(word: str) -> str:
-    """Return a word as it is to be written in a line for the shell; an assignment keeps its name outside of quotes."""
+    """Return a word quoted for the shell; an assignment keeps its name outside the quotes."""
     found = executable.ASSIGNMENT.match(word)
     return shlex.quote(word) if found is None else found[0] + shlex.quote(word[found.end() :])
 
@@ -150,7 +150,7 @@ def _path(task: Task, settings: config.Config) -> str:
     user, folder = account.account(task.user)
     found = config.base_environment(settings, user, folder)
     found |= command.activation(task, found["PATH"])
-    with suppress(StateError):  # it is told of already
+    with suppress(StateError):  # it is reported already
         found |= (
             command.read_env_file(task.env_file, account.owner(task.user))
             if task.env_file is not None
@@ -160,7 +160,7 @@ def _path(task: Task, settings: config.Config) -> str:
 
 
 def _elsewhere(program: str) -> str:
-    """Return where who asks has a program that the task has not."""
+    """Return a hint when the caller's PATH has a program that the task's has not."""
     mine = (
         [] if "/" in program else command.places(program, ":".join(os.get_exec_path()), os.getcwd())
     )
@@ -168,7 +168,7 @@ def _elsewhere(program: str) -> str:
 
 
 def _first_word(text: str) -> str | None:
-    """Return the program that a text for the shell begins with, None when that cannot be told for sure."""
+    """Return the program at the beginning of a shell text, None when uncertain."""
     found = FIRST.match(text)
     if (
         found is None
@@ -181,7 +181,7 @@ def _first_word(text: str) -> str | None:
 
 
 def _python_warnings(task: Task, settings: config.Config, folder: str) -> Iterator[str]:
-    """Give what will keep the Python of a task from running, as far as can be seen without starting it."""
+    """Yield problems with the Python of a task that are visible without starting it."""
     if task.python is not None:
         given = task.env.get("PYTHONPATH", settings.env.get("PYTHONPATH", ""))
         first = [folder, *(place for place in given.split(":") if place)]
@@ -201,9 +201,9 @@ def _python_warnings(task: Task, settings: config.Config, folder: str) -> Iterat
 
 
 def _closed_to(user: str | None, place: str, bit: int) -> str | None:
-    """Return the first folder above a file that a user may not look into, or the file without that bit for him.
+    """Return the first folder above a file that a user may not enter, or the file if its mode lacks that bit.
 
-    It is the file that a link leads to. None when there is none, and where we are that user ourselves.
+    Links are followed. None when there is none, and when we are that user.
     """
     if user is None:
         return None

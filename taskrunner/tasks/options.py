@@ -19,7 +19,7 @@ from taskrunner.render import spelling
 from taskrunner.schedule import durations
 from taskrunner.tasks import python, readers
 
-WORK = {  # the ways to say what a task runs
+WORK = {  # the options that hold the command of a task
     "command": "a command",
     "shell": "a shell text",
     "python": "a function of Python",
@@ -31,19 +31,19 @@ OF_PYTHON = (*PYTHON, "args", "interpreter", "django")
 
 
 class Option(NamedTuple):
-    """One option of a task; its flag and its key in a task file have its name.
+    """One option of a task; the flag and the key in a task file have the same name.
 
-    `write` makes of a value of the model what a task file holds, where that is not the value itself.
+    `write` converts a value of the model to that of a task file, if they differ.
     """
 
     name: str
-    value: str  # what the help calls it
+    value: str  # its name in the help
     read: Callable[[Any], object]
     default: Any
     help: str
     write: Callable[[Any], Any] | None = None
     again: bool = False  # the flag may be given several times
-    secret: bool = False  # no message shows the value
+    secret: bool = False  # messages never show the value
 
     @property
     def flag(self) -> str:
@@ -53,7 +53,7 @@ class Option(NamedTuple):
 
 COMMAND = "the command and its limits"  # a section
 LENGTH = readers.length_or_none
-# By the title of the section in the help; the order is that of the help and of exported files.
+# By section of the help, in the order of the help and of exported files.
 # fmt: off
 SECTIONS: Mapping[str, tuple[Option, ...]] = {
     COMMAND: (
@@ -216,7 +216,7 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_leftovers(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return changes of a task, with the limit of a policy taken back when the policy is left."""
+    """Return changes of a task; leaving a policy also clears its limit."""
     found = dict(changes)
     if found.get("catch_up", CatchUp.ALL) is not CatchUp.ALL:
         found.setdefault("catch_up_limit", None)
@@ -263,9 +263,9 @@ def _no_default(defaults: Mapping[str, Any]) -> None:
 
 
 def usual(defaults: Mapping[str, Any], *, after: bool = False) -> dict[str, Any]:
-    """Return all options of a task that gives none: the config's `defaults`, else ours; raises InputError.
+    """Return the default options of a task: the config's `defaults`, else ours; raises InputError.
 
-    A task that comes `after` another queues: the newest run of that one is to be followed, however close two end.
+    A task that comes `after` another queues, so that the newest run of its parent is always followed.
     """
     try:
         found = read({**DEFAULTS, **({"overlap": "queue"} if after else {}), **defaults})
@@ -277,18 +277,18 @@ def usual(defaults: Mapping[str, Any], *, after: bool = False) -> dict[str, Any]
 
 
 def of_new_task(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a new task: what is given, else the `usual` ones; raises InputError."""
-    # The limit of a policy goes with the policy: a default does not stand against what is given.
+    """Return all options of a new task: the given ones, else the `usual` ones; raises InputError."""
+    # The limit of a policy belongs to the policy: a default limit must not contradict a given policy.
     found = {**usual, **without_leftovers(read(given))}
     agree(found)
     return found
 
 
-# ---- written
+# ---- options as text
 
 
 def written(option: Option, task: Task) -> Any:
-    """Return an option as a task file holds it; None when it has no value there."""
+    """Return an option as written in a task file; None when it has no value there."""
     value = getattr(task, option.name)
     if option.write is not None:
         return option.write(task if option.name == "group" else value)
@@ -299,9 +299,9 @@ def written(option: Option, task: Task) -> Any:
 
 
 def told(task: Task) -> list[tuple[str, str]]:
-    """Return the options of a task that are not the usual ones, for people: the flag without dashes, and the value.
+    """Return the options of a task that differ from the defaults, as text: name and value.
 
-    The work of a task and its description are told apart; timeout and policies are told always.
+    Command and description are shown elsewhere; timeout and policies are always included.
     """
     return [
         (option.flag.removeprefix("--"), _text(option, task))

@@ -3,13 +3,13 @@
 import tomllib
 from typing import Any
 
-CLOSES = ('"""', "'''", "]", "}")  # what the last line of a value of several lines holds
+CLOSES = ('"""', "'''", "]", "}")  # the end of a value of several lines
 
 Path = tuple[str, ...]
 
 
 def lines(text: str) -> dict[Path, int]:
-    """Return the line of each table and key of a TOML text, as far as the text is TOML."""
+    """Return the line of each table and key of a TOML text, up to the first fault."""
     found: dict[Path, int] = {}
     top: Path = ()
     pending, start = "", 0
@@ -33,7 +33,7 @@ def lines(text: str) -> dict[Path, int]:
 
 
 def _path(statement: str) -> Path | None:
-    """Return the path that one statement of TOML names, () for none, None when it is not complete."""
+    """Return the path in one statement of TOML, () for none, None when it is not complete."""
     try:
         value: Any = tomllib.loads(statement)
     except (ValueError, RecursionError):

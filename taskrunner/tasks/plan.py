@@ -1,6 +1,6 @@
 """Plan of applying task files: the changes, their consequences, and their execution.
 
-The same code makes the plan and carries it out: a dry run only leaves the last step undone. It must not know
+The same code makes the plan and carries it out: a dry run only omits the last step. It must not know
 where definitions come from.
 """
 
@@ -32,7 +32,7 @@ NOTHING = Found(())
 
 @record
 class Step:
-    """One step of a plan: the task, the columns to write, and the phrases about it."""
+    """One step of a plan: the task, the columns to write, and phrases that describe it."""
 
     planned: Planned
     old: Task | None
@@ -41,7 +41,7 @@ class Step:
 
 @record
 class Comparison:
-    """The tasks that are there by their names, those of them that go, and the names of those that will be there."""
+    """The existing tasks by name, those to remove, and the names of all tasks afterwards."""
 
     old: dict[str, Task]
     gone: Sequence[Task]
@@ -54,8 +54,8 @@ class Comparison:
 def drafts(
     here: OpenHome, found: Found, moment: datetime, progress: Progress = untold
 ) -> tuple[list[Draft], Found]:
-    """Return definitions with all options, and the faults of those that cannot be tasks."""
-    # Once: else each task would have the config's fault.
+    """Return drafts of the definitions, and the faults of unusable ones."""
+    # Once: else a fault of the config would be repeated for each task.
     usual = {after: options.usual(here.config.defaults, after=after) for after in (False, True)}
     made, faults = [], [*found.faults, *_twice(found.definitions)]
     for number, each in enumerate(found.definitions):
@@ -68,7 +68,7 @@ def drafts(
 
 
 def _key(sentence: str) -> str:
-    """Return the key that a sentence about an option is about."""
+    """Return the key of the option in a message."""
     flag = DASHED.search(sentence)
     return flag[1].replace("-", "_") if flag else "user" * (" user " in sentence)
 
@@ -86,7 +86,7 @@ def _twice(found: Sequence[Definition]) -> list[Fault]:
 
 
 def refuse(faults: Iterable[Fault]) -> None:
-    """Raise for faults, all of them in one error, by file and line; nothing happens when there are none."""
+    """Raise one error with all faults, by file and line; do nothing when there are none."""
     known = sorted(set(faults), key=lambda each: (each.place, each.line, each.text))
     if not known:
         return
@@ -94,13 +94,13 @@ def refuse(faults: Iterable[Fault]) -> None:
     raise kind("\n".join(map(str, known)))
 
 
-# ---- the planned world
+# ---- checks between tasks
 
 
 def _chain_faults(
     made: Sequence[Draft], stored: dict[str, Task], names: Iterable[str]
 ) -> list[Fault]:
-    """Return faults of tasks whose parent will not be there, or that come after themselves."""
+    """Return faults of tasks without a parent, or that come after themselves."""
     parents = dict.fromkeys(names) | {task.name: _parent(task) for task in stored.values()}
     parents |= {each.given.name: None for each in made}
     for each in made:
@@ -134,7 +134,7 @@ def _circle(name: str, parents: dict[str, str | None]) -> list[str]:
 
 
 def _group_faults(made: Sequence[Draft], stored: dict[str, Task]) -> list[Fault]:
-    """Return faults of tasks that give a group another limit than others do."""
+    """Return faults of tasks that contradict others about the limit of a group."""
     limits = {
         task.group: (task.group_limit, name)
         for name, task in stored.items()
@@ -155,7 +155,7 @@ def _group_faults(made: Sequence[Draft], stored: dict[str, Task]) -> list[Fault]
 
 
 def _owner_faults(made: Sequence[Draft], old: dict[str, Task], ours: Container[str]) -> list[Fault]:
-    """Return faults of tasks that belong to another file, which is still there."""
+    """Return faults of tasks that belong to another existing file."""
     faults = []
     for each in made:
         task = old.get(each.given.name)
@@ -224,7 +224,7 @@ def _consequences(
 
 
 def _moves(old: Task, new: Task, whole: Schedule, moment: datetime) -> list[str]:
-    """Return what another schedule brings about; the old one may be what cannot be read."""
+    """Return the consequences of a new schedule; the old one may be invalid."""
     try:
         was = of_task.value_of(old)
     except InputError as exc:
@@ -244,7 +244,7 @@ def _move(old: Task, new: Task, was: Schedule, whole: Schedule) -> str:
 
 
 def _lost(old: Task, was: Schedule, moment: datetime) -> str:
-    """Return a sentence about slots that have come due and that no tick has seen yet."""
+    """Return a phrase about due slots that no tick has handled yet."""
     if not old.enabled or old.next is None or old.next > moment:
         return "no slot lost"
     count, more = counting.count(was, old.evaluated, moment)
@@ -291,9 +291,9 @@ def compare(
     owned: Callable[[str], bool] | None = None,
     found: Found = NOTHING,
 ) -> Comparison:
-    """Return what is there beside these tasks; of those it `owned` the ones that are not among them go.
+    """Compare drafts with the existing tasks; `owned` tasks without a draft are to be removed.
 
-    Raises InputError or StateError that tells all that stands against it.
+    Raises InputError or StateError with all faults.
     """
     old = {task.name: task for task in here.store.tasks.all()}
     names = {each.given.name for each in made} | found.names
@@ -306,7 +306,7 @@ def compare(
 
 
 def only(task: Task) -> Comparison:
-    """Return a comparison in which this task alone is there."""
+    """Return a comparison with this task only."""
     return Comparison({task.name: task}, (), (task.name,))
 
 
@@ -317,7 +317,7 @@ def steps(
     moment: datetime,
     progress: Progress = untold,
 ) -> list[Step]:
-    """Return the changes after which the store has these tasks, and not those that go."""
+    """Return the steps that create, change and remove tasks."""
     found = []
     for number, each in enumerate(made):
         progress("tasks compared", number, len(made))
@@ -343,5 +343,5 @@ def carry_out(
 
 
 def told(steps: Sequence[Step], *, dry_run: bool) -> Plan:
-    """Return the record of what is done, by name."""
+    """Return the plan as a record, by name."""
     return Plan(sorted((step.planned for step in steps), key=lambda each: each.task), dry_run)

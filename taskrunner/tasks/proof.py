@@ -1,6 +1,6 @@
-"""The rules of Debian's cron a second time, by the plainest means, to prove what is made of a line.
+"""A second, simple implementation of Debian cron's rules, to check imported lines.
 
-It shares no code with `schedule` and `crontab`: a reader of fields of its own, and a walk over the days.
+It shares no code with `schedule` and `crontab`: it has its own reader of fields, and walks over the days.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from taskrunner.schedule.kinds import Cron
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
-NEAR = timedelta(hours=3)  # a change of the clocks within a day is seen from outside of it
+NEAR = timedelta(hours=3)  # a clock change within a day is found by comparing times outside of it
 SPAN = timedelta(days=2 * 365 + 1)
-MANY = 20_000  # beyond this, instants are compared one by one only where clocks change and in the first month
+MANY = 20_000  # beyond this, single instants are compared only near clock changes and in the first month
 FIRST = 31  # days
 NAMES = (
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
@@ -37,7 +37,7 @@ Fields = tuple[frozenset[int], ...]
 
 @lru_cache(maxsize=256)
 def differences(text: str, tz: str, start: datetime) -> tuple[int, tuple[str, ...]]:
-    """Return how many instants of the two years after `start` are not the same by both, and the first of them."""
+    """Return how many instants differ in the two years after `start`, and the first of them."""
     ours = Cron(text, tz)
     where, many = ZoneInfo(tz), _is_many(text)
     found: list[str] = []
@@ -61,7 +61,7 @@ def differences(text: str, tz: str, start: datetime) -> tuple[int, tuple[str, ..
 
 
 def work(text: str, *, users: bool, halves: bool) -> tuple[str, str | None]:
-    """Return the command and the input of an entry, read sign by sign as cron does; it `halves` backslashes or not."""
+    """Return the command and the input of an entry, read character by character, as cron does."""
     rest = _after(text, (1 if text.lstrip(" \t").startswith("@") else 5) + users)
     command, number = list[str](), 0
     while number < len(rest) and rest[number] != "%":
@@ -83,7 +83,7 @@ def work(text: str, *, users: bool, halves: bool) -> tuple[str, str | None]:
 
 
 def _after(text: str, words: int) -> str:
-    """Return what follows some words."""
+    """Return the text after some words."""
     found = text.lstrip(" \t").replace("\t", " ").split(" ")
     place, typed = 0, len(text) - len(text.lstrip(" \t"))
     while place < len(found) and words:
@@ -94,7 +94,7 @@ def _after(text: str, words: int) -> str:
 
 
 def refuses(text: str) -> bool:
-    """Return whether Debian's crontab(1) takes no line that begins so; fields that nobody takes are not meant."""
+    """Return whether Debian's crontab(1) refuses a line with these valid fields."""
     if text.startswith("@"):
         return text not in (*NICKNAMES, "@reboot")
     return not all(
@@ -104,11 +104,11 @@ def refuses(text: str) -> bool:
 
 
 def _takes(item: str, index: int) -> bool:
-    """Return whether Debian's cron takes one item of the list that a field is."""
+    """Return whether Debian's cron accepts one item of a field."""
     span, slash, step = item.partition("/")
     first, dash, last = span.partition("-")
     if slash and not (step.isascii() and step.isdigit() and int(step) and (dash or span == "*")):
-        return False  # a step goes only with a range
+        return False  # a step needs a range
     low, high = BOUNDS[index]
     return span == "*" or all(
         low <= _value(each, index) <= high for each in ([first, last] if dash else [first])
@@ -116,7 +116,7 @@ def _takes(item: str, index: int) -> bool:
 
 
 def _value(text: str, index: int) -> int:
-    """Return a number or a name as a number, -1 for what is neither."""
+    """Return a number or a name as a number, -1 for other texts."""
     known = (text.isascii() and text.isdigit()) or (index >= 3 and text in NAMES[index - 3])
     return _number(text, index) if known else -1
 
@@ -158,7 +158,7 @@ def _even(day: date, where: ZoneInfo) -> bool:
 
 
 def _passes(wall: datetime, where: ZoneInfo) -> Iterator[datetime]:
-    """Give each instant at which clocks show a wall time: none, one or two."""
+    """Yield each instant at which clocks show a wall time: none, one or two."""
     for fold in (0, 1):
         moment = wall.replace(tzinfo=where, fold=fold).astimezone(UTC)
         if moment.astimezone(where).replace(tzinfo=None, fold=0) == wall:
@@ -166,7 +166,7 @@ def _passes(wall: datetime, where: ZoneInfo) -> Iterator[datetime]:
 
 
 def _once(wall: datetime, where: ZoneInfo) -> Iterator[datetime]:
-    """Give the first instant at which clocks show a wall time, or have gone past it."""
+    """Yield the first instant at which clocks show a wall time, or have passed it."""
     found = next(_passes(wall, where), None)
     if found is None:
         found = wall.replace(tzinfo=where).astimezone(UTC)

@@ -1,6 +1,6 @@
-"""Functions and texts of Python as tasks: how they are written, and where a function is imported from.
+"""Functions and texts of Python as tasks: their spelling, and the folder of a function's module.
 
-Nothing is imported or executed to find out: the interpreter that will run them is another one. It must not know
+Nothing is imported or executed here: the interpreter that will run them may be another one. It must not know
 tasks.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from taskrunner.errors import InputError, shown
 
-LONGEST = 100_000  # bytes of a text that travels as one word; the kernel takes 128 KiB (execve(2))
+LONGEST = 100_000  # bytes of a text passed as one argument; the kernel allows 128 KiB (execve(2))
 DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 FUNCTION = re.compile(rf"{DOTTED}:{DOTTED}")
 MODULE = re.compile(DOTTED)
@@ -23,11 +23,11 @@ PROGRAM = re.compile(r"(?:python|pypy)[0-9.]*t?")
 PACKAGES = re.compile(r"/(?:site|dist)-packages(?:/|$)")
 
 
-# ---- what is written
+# ---- options
 
 
 def spelling(value: Any) -> str | None:
-    """Return the spelling of a function, as entry points of packages have it, checked; raises InputError."""
+    """Return the spelling of a function, as in entry points of packages, checked; raises InputError."""
     if value is None or (isinstance(value, str) and FUNCTION.fullmatch(value)):
         return value
     near = ""
@@ -44,7 +44,7 @@ def settings(value: Any) -> str | None:
 
 
 def arguments(value: Any) -> list[Any] | dict[str, Any] | None:
-    """Return the arguments of a function, given as JSON or as a list or table of what JSON knows.
+    """Return the arguments of a function, given as JSON or as a list or dict of JSON values.
 
     Raises InputError.
     """
@@ -62,7 +62,7 @@ def arguments(value: Any) -> list[Any] | dict[str, Any] | None:
 
 
 def written_arguments(args: Any) -> Any:
-    """Return arguments as a task file holds them: TOML has no null, so that those with one are JSON there."""
+    """Return arguments for a task file: as JSON when they contain null, which TOML lacks."""
     return args if _in_toml(args) else json.dumps(args, ensure_ascii=False)
 
 
@@ -73,7 +73,7 @@ def _in_toml(value: Any) -> bool:
 
 
 def code(value: Any) -> str | None:
-    """Return a text of Python, without empty lines at its head and an indentation that all its lines have.
+    """Return a text of Python, without empty lines at its beginning and common indentation.
 
     Raises InputError.
     """
@@ -109,11 +109,11 @@ def check(text: str) -> None:
 
 
 def is_program(value: Any) -> bool:
-    """Return whether an interpreter is given as a program to be looked for on PATH, such as `python3.12`."""
+    """Return whether an interpreter is given as a program on PATH, such as `python3.12`."""
     return isinstance(value, str) and PROGRAM.fullmatch(value) is not None
 
 
-# ---- a function in hand
+# ---- a function object
 
 
 def spelled(function: Callable[..., Any]) -> str:
@@ -137,7 +137,7 @@ def spelled(function: Callable[..., Any]) -> str:
 
 
 def folder(function: Callable[..., Any]) -> str | None:
-    """Return the folder that the module of a function is imported from, None where any directory will do."""
+    """Return the folder that the module of a function is imported from, None when any directory works."""
     place = function.__module__
     file = getattr(sys.modules.get(place), "__file__", None)
     if file is None:

@@ -1,6 +1,6 @@
-"""Read one value of an option, as a person types it or a program gives it.
+"""Read one value of an option, typed by a person or given by a program.
 
-Each raises InputError with what it has to be; `options` says of which option. It must not know the store.
+Each raises InputError with the valid form; `options` adds the name of the option. It must not know the store.
 """
 
 import os
@@ -27,7 +27,7 @@ LONGEST_TEXT = 1_000_000  # characters of a command, a shell text or an input
 
 
 def text(value: str, what: str) -> str:
-    """Return a text that the store and a process can hold; `what` is what it is called."""
+    """Return a text that the database and a process can hold; `what` names it in messages."""
     if not value.isascii():
         try:
             value.encode()
@@ -41,7 +41,7 @@ def text(value: str, what: str) -> str:
 
 
 def length_or_none(value: Any) -> timedelta | None:
-    """Return a duration; None, also as `none`, when there is to be none."""
+    """Return a duration; None for `none`."""
     if value in (None, "none"):
         return None
     try:
@@ -71,7 +71,7 @@ def environment(value: Any) -> dict[str, str]:
 
 
 def number(low: int, high: int, base: int = 10) -> Callable[[Any], int]:
-    """Return a reader for a whole number within bounds, in the base that people write it in."""
+    """Return a reader for a whole number within bounds, written in this base."""
 
     def read(value: Any) -> int:
         try:
@@ -88,7 +88,7 @@ def number(low: int, high: int, base: int = 10) -> Callable[[Any], int]:
 
 
 def number_or_none(low: int, high: int, base: int = 10) -> Callable[[Any], int | None]:
-    """Return the same, for an option that may be without a value."""
+    """Return the same, for an option that may have no value."""
     read = number(low, high, base)
     return lambda value: None if value is None else read(value)
 
@@ -106,7 +106,7 @@ def factor(value: Any) -> float:
 
 
 def factor_or_none(value: Any) -> float | None:
-    """Return a factor; None, also as `none`, when there is to be none."""
+    """Return a factor; None for `none`."""
     return None if value in (None, "none") else factor(value)
 
 
@@ -141,7 +141,7 @@ def _read_codes(text: str) -> set[int]:
 
 
 def group(value: Any) -> tuple[str | None, int | None]:
-    """Return the name of a group and the limit that is given with it."""
+    """Return the name of a group and its limit, if given."""
     if value is None:
         return None, None
     found = GROUP.fullmatch(value) if isinstance(value, str) else None
@@ -151,7 +151,7 @@ def group(value: Any) -> tuple[str | None, int | None]:
 
 
 def pattern(value: Any) -> str | None:
-    """Return a regular expression as its text; None when there is to be none."""
+    """Return a regular expression as its text; None for none."""
     found = optional(value)
     if found is not None:
         try:
@@ -162,7 +162,7 @@ def pattern(value: Any) -> str | None:
 
 
 def optional(value: Any) -> str | None:
-    """Return a text that says something; None when there is to be none."""
+    """Return a text that is not empty; None for none."""
     if value is None:
         return None
     if not isinstance(value, str) or not value:
@@ -171,7 +171,7 @@ def optional(value: Any) -> str | None:
 
 
 def description(value: Any) -> str | None:
-    """Return what people say of a task; None when they say nothing."""
+    """Return the description of a task; None for none."""
     found = optional(value)
     if found is not None and len(found) > LONGEST_DESCRIPTION:
         raise InputError(f"it must be at most {LONGEST_DESCRIPTION} characters long")
@@ -179,7 +179,7 @@ def description(value: Any) -> str | None:
 
 
 def stdin(value: Any) -> str | None:
-    """Return what a command is to read; None when that is nothing."""
+    """Return the standard input of a command; None for none."""
     if value is not None and not isinstance(value, str):
         raise InputError("it must be text")
     return None if value is None else text(value, "the input")
@@ -224,7 +224,7 @@ def _limit(text: str) -> tuple[str, str]:
 
 
 def _whole_seconds(value: Any) -> int:
-    """Return CPU time in seconds; the kernel counts no finer."""
+    """Return CPU time in seconds, the unit of the kernel."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = timedelta(seconds=value)
     try:
@@ -251,7 +251,7 @@ LIMIT_READERS: Mapping[str, Callable[[Any], int]] = {
 
 
 def place(value: Any) -> str | None:
-    """Return a path that means the same wherever we are; None when there is to be none."""
+    """Return an absolute path; None for none."""
     found = optional(os.fspath(value) if isinstance(value, os.PathLike) else value)
     return None if found is None else os.path.abspath(os.path.expanduser(found))
 
@@ -307,7 +307,7 @@ def shell(value: str | None) -> str | None:
 
 
 def schedule(value: Schedule, tz: str | None) -> Schedule:
-    """Return a schedule, checked, also against the zone given beside it; raises InputError."""
+    """Return a schedule, checked also against the given zone; raises InputError."""
     if not isinstance(value, Schedule):
         raise InputError(
             f"{shown(value)} is not a schedule: give one of Cron, Every, At, After, Boot, Manual"

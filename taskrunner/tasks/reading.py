@@ -1,4 +1,4 @@
-"""Text to definitions: what the tables of a file say of each task, laid over one another."""
+"""Read the text of a task file into definitions, by merging the tables about each task."""
 
 import difflib
 import re
@@ -21,10 +21,10 @@ NO_DEFAULTS = {*TIMING, *WORK, "args", "now", "enabled", "description"}
 FLAGS = ("boot", "manual", "from_finish", "now", "enabled")
 TABLES = ("defaults", "tasks", "profiles")
 LARGEST = 4_000_000  # characters of a file
-MANY = 10  # names are not all told
+MANY = 10  # longer lists of names are not shown in full
 RELATIVE = re.compile(r"\s*(?:[+-]|now\s*$)", re.IGNORECASE)
 
-# What takes the place of which options that were given before: a schedule that of another, a policy its limit.
+# Options that replace others given before: a schedule another one, a policy its limit.
 INSTEAD = (
     ({*TIMING}, {*WHEN}),
     ({*WORK, "args"}, {*WORK}),
@@ -35,7 +35,7 @@ INSTEAD = (
 
 @mutable
 class Reading:
-    """One file while it is read: what was found, and what is wrong, all of it."""
+    """One file while it is read: its definitions, and all its faults."""
 
     text: str
     place: str
@@ -56,14 +56,14 @@ class Reading:
         return self._lines.get(path, 1)
 
     def refuse(self, path: Path, text: str) -> None:
-        """Keep a fault at the line of a key."""
+        """Record a fault at the line of a key."""
         self.faults.append(Fault(self.place, self.line(path), underscored(text)))
 
 
 def read(text: str, place: str, source: str, *, zone: str, profile: str | None = None) -> Reading:
-    """Return what the text of a task file defines, and all that is wrong with it.
+    """Return the definitions in the text of a task file, and all its faults.
 
-    `place` is its name for people, `source` the one its tasks are kept under; `zone` is that of tasks without one.
+    `place` is its name in messages, `source` its name in the database; `zone` is the default zone of tasks.
     """
     reading = Reading(text, place, source, zone)
     whole = _parsed(reading)
@@ -104,7 +104,7 @@ def _parsed(reading: Reading) -> dict[str, Any]:
 
 
 def _table(reading: Reading, parent: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the table of that name, empty when there is none or when it is something else."""
+    """Return the table of that name; {} when it is missing or not a table."""
     value = parent.get(path[-1], {})
     if isinstance(value, dict):
         return value
@@ -116,7 +116,7 @@ def _table(reading: Reading, parent: Mapping[str, Any], path: Path) -> dict[str,
 def _read_tasks(
     reading: Reading, whole: dict[str, Any], chosen: dict[str, Any], profile: str
 ) -> None:
-    """Read the tasks of a file, those of a profile over them."""
+    """Read the tasks of a file, then those of a profile."""
     tops: list[tuple[Path, dict[str, Any]]] = [((), whole), (("profiles", profile), chosen)]
     common = _layers(reading, tops, "defaults", allowed=set(KEYS) - NO_DEFAULTS)
     names: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
@@ -132,7 +132,7 @@ def _read_tasks(
 def _layers(
     reading: Reading, tops: list[tuple[Path, dict[str, Any]]], key: str, allowed: set[str]
 ) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the tables of defaults, without what cannot be a default."""
+    """Return the tables of defaults, without keys that cannot be defaults."""
     found = []
     for top, table in tops:
         path = (*top, key)
@@ -160,7 +160,7 @@ def _read_task(
     common: list[tuple[Path, dict[str, Any]]],
     own: list[tuple[Path, dict[str, Any]]],
 ) -> None:
-    """Read one task, or keep all that is wrong with it."""
+    """Read one task, or record all its faults."""
     before, top = len(reading.faults), own[0][0]
     places: dict[str, Path] = {"": top}
     values: dict[str, Any] = {}
@@ -168,7 +168,7 @@ def _read_task(
         _check_keys(reading, name, path, table)
         _lay_over(values, places, path, table)
     if all(values.get(key, False) is False for key in options.PYTHON):
-        for key in ("interpreter", "django"):  # a default is for those that have a use for it
+        for key in ("interpreter", "django"):  # a default applies only to tasks that can use it
             if places.get(key, ())[:-1] in [path for path, _ in common]:
                 values.pop(key, None)
     try:
@@ -178,7 +178,7 @@ def _read_task(
     if len(reading.faults) > before and any(
         isinstance(values[key], dict) for key in values.keys() - {*KEYS}
     ):
-        return  # it is another task, without its quotes
+        return  # it is another task, whose name lacks quotes
     found = _definition(reading, name, values, places)
     if found is not None and len(reading.faults) == before:
         reading.found.append(found)
@@ -197,7 +197,7 @@ def _check_keys(reading: Reading, name: str, path: Path, table: dict[str, Any]) 
 def _lay_over(
     values: dict[str, Any], places: dict[str, Path], path: Path, table: dict[str, Any]
 ) -> None:
-    """Put the options of one table over those before; what contradicts them takes them away."""
+    """Merge the options of one table into those before; a contradicting option replaces them."""
     gone: set[str] = set()
     for group, marks in INSTEAD if values else ():
         if any(table[key] is not False for key in table.keys() & marks):
@@ -214,7 +214,7 @@ def _lay_over(
 def _definition(
     reading: Reading, name: str, values: dict[str, Any], places: dict[str, Path]
 ) -> Definition | None:
-    """Return a definition, or None when its schedule is wrong; other faults are kept beside it."""
+    """Return a definition, or None when its schedule is wrong; other faults are recorded."""
 
     def refuse(key: str, text: str) -> None:
         reading.refuse(places.get(key, places[""]), f"{name}: {text}")
@@ -241,7 +241,7 @@ def _definition(
 
 
 class Places(Mapping[str, int]):
-    """The lines of the keys of a task, looked for when somebody asks."""
+    """The lines of the keys of a task, found on demand."""
 
     def __init__(self, reading: Reading, places: dict[str, Path]) -> None:
         """Take the paths of the keys."""
@@ -268,7 +268,7 @@ def _flags(values: dict[str, Any], refuse: Any) -> dict[str, bool]:
 
 
 def _given(values: dict[str, Any], refuse: Any) -> dict[str, Any]:
-    """Return the options of a task, each read; one that is false has no value whatever the defaults are."""
+    """Return the options of a task, each read; false means no value, whatever the default."""
     found: dict[str, Any] = {}
     for key, option in options.OPTIONS.items():
         if key in values:
@@ -281,7 +281,7 @@ def _given(values: dict[str, Any], refuse: Any) -> dict[str, Any]:
 
 
 def _checked(key: str, value: Any) -> Any:
-    """Return a value as the options take it; raises InputError for one they would refuse, or read otherwise."""
+    """Return a value in the form of `options`; raises InputError for a wrong or ambiguous one."""
     if value is False and (key == "timeout" or options.OPTIONS[key].default is None):
         value = None
     if isinstance(value, float) and key not in ("retry_backoff", "long_after"):
@@ -298,7 +298,7 @@ def _checked(key: str, value: Any) -> Any:
 
 
 def _work(values: dict[str, Any], refuse: Any) -> tuple[tuple[str, ...] | None, str | None]:
-    """Return the command or the text for the shell; without both it is what Python takes that says what to run."""
+    """Return the command or the shell text; neither when a task runs Python."""
     given = [key for key in WORK if values.get(key, False) is not False]
     key = given[0] if given else ""
     if len(given) != 1:
@@ -330,7 +330,7 @@ def _schedule(
     places: dict[str, Path],
     refuse: Any,
 ) -> tuple[Schedule | None, str | None]:
-    """Return when a task is due and its zone, None for a schedule that is wrong."""
+    """Return the schedule of a task and its zone; None for a wrong schedule."""
     given = [key for key in WHEN if values.get(key, False) is not False]
     if len(given) != 1:
         if given:
@@ -341,7 +341,7 @@ def _schedule(
         return None, None
     kind, tz = given[0], values.get("tz")
     if kind in ("after", "boot", "manual") and places.get("tz", ())[:-1] != places[kind][:-1]:
-        tz = None  # it is for another schedule, or a default for those that have one
+        tz = None  # it belongs to another schedule, or is a default for other kinds
     try:
         whole = _when(kind, values, flags, tz if isinstance(tz, str) else reading.zone)
         if tz is not None:
@@ -353,7 +353,7 @@ def _schedule(
 
 
 def _check_zone(whole: Schedule, tz: Any) -> None:
-    """Raise InputError for a zone that is none, or that this kind of schedule has not."""
+    """Raise InputError for an unknown zone, or one that this kind of schedule does not take."""
     readers.schedule(whole, tz)
     zones.zone(tz)
 
@@ -384,7 +384,7 @@ def _text(key: str, value: Any) -> str:
 
 
 def _moment(value: Any) -> str:
-    """Return an instant as ISO 8601; TOML has a type for it, too."""
+    """Return an instant as ISO 8601, also from the type of TOML."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds")
     if isinstance(value, date):

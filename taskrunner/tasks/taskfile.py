@@ -17,7 +17,7 @@ DASHED = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 
 @record
 class Fault:
-    """A fault in a file and its line; `known` when it is wrong on any machine."""
+    """A fault in a file and its line; `known` when it is a fault on any machine."""
 
     place: str
     line: int
@@ -30,9 +30,9 @@ class Fault:
 
 @record
 class Definition:
-    """One task as a file or a call has it: `given` are its options, but for those it leaves open.
+    """One task as given in a file or a call: `given` are its options, without omitted ones.
 
-    `enabled` is None when the file leaves that to people; `lines` tells where each key stands.
+    `enabled` is None when the file does not set it; `lines` has the line of each key.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Definition:
 
 @record
 class Found:
-    """The tasks that the files of these `sources` define, their faults, and the names of all tasks, good or not."""
+    """The definitions in the files of these `sources`, their faults, and the names of all tasks, also faulty ones."""
 
     definitions: Sequence[Definition]
     faults: Sequence[Fault] = ()
@@ -64,5 +64,5 @@ class Found:
 
 
 def underscored(text: str) -> str:
-    """Return a sentence about flags as one about keys."""
+    """Return a message about flags as one about keys."""
     return DASHED.sub(lambda found: found[1].replace("-", "_"), text)

@@ -1,4 +1,4 @@
-"""Tasks to text: what a file would have to say for a task to be as it is."""
+"""Write tasks as the text of a task file."""
 
 import json
 import re
@@ -16,9 +16,9 @@ BARE = re.compile(r"[A-Za-z0-9_-]+")
 def write(
     tasks: Iterable[Task], usual: Mapping[str, Any], *, secrets: bool = False
 ) -> tuple[str, list[str]]:
-    """Return tasks as the text of a task file, and the names of those that hide a secret value in it.
+    """Return tasks as the text of a task file, and the names of those with hidden secret values.
 
-    `usual` are the options of a task that gives none here; `secrets` are shown when true.
+    `usual` are the default options; `secrets` shows secret values.
     """
     parts, hiding = [], []
     for task in tasks:
@@ -33,7 +33,7 @@ def write(
 
 
 def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file has to say of a task, under the names of the keys."""
+    """Return the keys and values of a task for a file."""
     ours = options.defaults()
     found: dict[str, Any] = {task.kind: task.schedule or True}
     if task.kind in (Kind.CRON, Kind.EVERY, Kind.AT):
@@ -46,7 +46,7 @@ def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
     found |= {} if task.shell is None else {"shell": task.shell}
     for name, option in options.OPTIONS.items():
         value = _whole(name, vars(task))
-        # What comes after a task has another default, unless the settings say one for all.
+        # A task after another has a different default, unless the settings give one for all.
         own = name == "overlap" and task.kind is Kind.AFTER
         if own or not value == _whole(name, ours) == _whole(name, usual):
             found[name] = _typed(option, task)
@@ -59,7 +59,7 @@ def _whole(name: str, values: Mapping[str, Any]) -> Any:
 
 
 def _typed(option: options.Option, task: Task) -> Any:
-    """Return an option as a file holds it; false for one that has no value."""
+    """Return an option as written in a file; false for one without a value."""
     found = options.written(option, task)
     if found is None:
         return "none" if option.name == "timeout" else False
@@ -67,13 +67,13 @@ def _typed(option: options.Option, task: Task) -> Any:
 
 
 def _written(key: str, value: Any) -> str:
-    """Return a value as TOML; a text for the shell of several lines as such."""
+    """Return a value as TOML; a shell text of several lines as a multi-line string."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        items = value.items() if key == "args" else sorted(value.items())  # theirs is an order, too
+        items = value.items() if key == "args" else sorted(value.items())  # their order matters
         pairs = ", ".join(f"{_key(name)} = {_written(key, each)}" for name, each in items)
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, tuple | list):
@@ -89,6 +89,6 @@ def _key(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a basic string of TOML, in which nothing is unseen; JSON escapes the rest alike."""
+    """Return a basic string of TOML with all invisible characters escaped; JSON has the same escapes."""
     plain = json.dumps(text, ensure_ascii=False)
     return page.UNSEEN.sub(lambda found: f"\\U{ord(found.group()):08x}", plain)

@@ -1,4 +1,4 @@
-"""The base of `TaskRunner`: the opened home, and helpers of all its parts."""
+"""The base class of `TaskRunner`: the opened home, and common helpers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Base:
-    """A home that is opened at the first request, and made at the first that writes."""
+    """A home that is opened by the first request, and created by the first request that writes."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class Base:
         *,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
-        """Remember where; nothing is opened or made before the first request."""
+        """Take the folder of the home; the first request opens or creates it."""
         self.home = find_home(home)
         self._clock = clock
         self._opened: OpenHome | None = None
@@ -59,16 +59,16 @@ class Base:
     def snapshot(self) -> str | None:
         """The reason why answers came from a snapshot of the database, None when they did not.
 
-        That is so where the store can be read but not written, as on a disk that is full.
+        That happens when the database can be read but not written, as on a full disk.
         """
         return self._snapshot if self._opened is None else self._opened.store.connection.snapshot
 
     def _wall(self) -> datetime:
-        """Return this instant also where the home cannot be opened."""
+        """Return the current time, also when the home cannot be opened."""
         return (self._clock or clock.now)()
 
     def _here(self, *, create: bool = False) -> OpenHome:
-        """Return the opened home; a store that does not exist is an empty one until it has to be made."""
+        """Return the opened home; a missing database counts as empty until something is written."""
         if self._opened is not None and self._opened.store.missing:
             if not create and not os.path.exists(paths.path(self.home, paths.STORE)):
                 return self._opened
@@ -79,18 +79,18 @@ class Base:
         return self._opened
 
     def moment(self, text: str, tz: str | None = None) -> datetime:
-        """Return the instant that a text means: ISO 8601, `now`, `+30m` or `-2h`; without offset in `tz`."""
+        """Return the instant of a text: ISO 8601, `now`, `+30m` or `-2h`; without offset in `tz`."""
         from taskrunner.schedule import kinds
 
         here = self._here()
         return kinds.moment(text, tz=tz or config.default_zone(here.config), now=here.now())
 
     def default_zone(self) -> str:
-        """Return the zone of tasks that name none."""
+        """Return the default time zone of tasks."""
         return config.default_zone(self._here().config)
 
     def now(self) -> datetime:
-        """Return this instant by the clock in use."""
+        """Return the current time by the clock in use."""
         return self._here().now()
 
 
@@ -102,7 +102,7 @@ def find_home(given: str | os.PathLike[str] | None) -> str:
 def several(
     given: str | int | Sequence[str | int] | None,
 ) -> Sequence[str | int] | None:
-    """Return the names or ids of tasks that were given, None for all tasks."""
+    """Return the given names or ids of tasks as a list, None for all tasks."""
     return [given] if isinstance(given, str | int) else given
 
 

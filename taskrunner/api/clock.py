@@ -29,10 +29,11 @@ class Clock(Base):
     def tick(
         self, *, task: str | int | Sequence[str | int] | None = None, caller: str = "library"
     ) -> Visit:
-        """Do one visit of the clock; returns when everything it started has ended, or is with systemd.
+        """Run everything that is due; return when all these runs have ended, or systemd carries them.
 
-        The second is so where the setting `carrier` says so, and no `clock` was given. With `task`, a name or id or several, only those tasks are looked at. A home without a store has nothing to do. Raises
-        StoreBusy, StoreRefused, HomeRefused, LockHeld, UnknownTask.
+        systemd carries them with the setting `carrier = "systemd"`, unless a `clock` was given. `task`, a name or id or
+        several, limits it to these tasks. A home without a database has nothing to do. Raises StoreBusy, StoreRefused,
+        HomeRefused, LockHeld, UnknownTask.
         """
         from taskrunner.home import paths
         from taskrunner.notify import metrics
@@ -56,7 +57,7 @@ class Clock(Base):
         at: datetime | None = None,
         task: str | int | Sequence[str | int] | None = None,
     ) -> tuple[datetime, list[Decision]]:
-        """Return the instant, and what a tick then would decide, slot by slot; writes nothing."""
+        """Return the instant and the decisions of a tick at it, slot by slot; writes nothing."""
         from taskrunner.tick import dry_run
 
         here = self._here()
@@ -64,10 +65,10 @@ class Clock(Base):
         return moment, dry_run.dry_run(here, moment, _only(here, task))
 
     def hold(self, length: str | timedelta | None = None, *, reason: str | None = None) -> Hold:
-        """Let nothing start in the whole store but what is started by hand, and return the hold.
+        """Pause all scheduled runs, and return the pause; manual runs still work.
 
-        It lasts for `length`, else until `resume`; slots meanwhile are then handled by catch-up. A hold in force
-        is replaced. Raises InputError, or StateError when there is no store.
+        It lasts for `length`, else until `resume`; catch-up then handles the slots of the pause. An earlier pause is
+        replaced. Raises InputError, or StateError when there is no database.
         """
         from taskrunner.decide import ledger
         from taskrunner.processes import account
@@ -87,7 +88,7 @@ class Clock(Base):
         return made
 
     def resume(self) -> Hold | None:
-        """End the hold of the store and return what it was, None when there was none."""
+        """Resume scheduled runs; return the ended pause, None when there was none."""
         from taskrunner.processes import account
 
         here = self._here()
@@ -99,25 +100,25 @@ class Clock(Base):
         return ended
 
     def held(self) -> Hold | None:
-        """Return what holds the store, None when nothing does."""
+        """Return the pause of scheduled runs, None when there is none."""
         return self._here().store.facts.held(self.now())
 
     def status(self) -> Status:
-        """Return how things stand."""
+        """Return the status: whether ticks arrive, and running, failing and coming runs."""
         from taskrunner.report import status
 
         return status.status(self._here())
 
     def metrics(self) -> str:
-        """Return what a monitoring system asks of this home, as OpenMetrics 1.0."""
+        """Return the metrics of this home for a monitoring system, as OpenMetrics 1.0."""
         from taskrunner.notify import metrics
 
         return metrics.openmetrics(self._here())
 
     def write_metrics(self, place: str | os.PathLike[str]) -> None:
-        """Write the same to a file for node_exporter's textfile collector, in one step; raises StateError.
+        """Write the metrics to a file for node_exporter's textfile collector, atomically; raises StateError.
 
-        The file can be read by everybody.
+        Everybody can read the file.
         """
         from taskrunner.notify import metrics
 
@@ -127,35 +128,35 @@ class Clock(Base):
         metrics.write(self._here(), os.path.abspath(path))
 
     def check(self) -> Finding:
-        """Return the worst that is to be said of the clock, the store and the tasks; for monitoring.
+        """Return the most severe finding about the clock, the database and the tasks, for monitoring.
 
-        It works when the home is refused and when the store is locked or broken.
+        It works also when the home is refused, or the database locked or damaged.
         """
         from taskrunner.report.doctor.monitoring import alive
 
         return alive(self.home, self._wall())
 
     def doctor(self) -> Checkup:
-        """Return what may keep tasks from running on this host, each with its cure.
+        """Return problems that may keep tasks from running on this host, each with a fix.
 
-        It works when the home is refused and when the store is missing, locked, broken or newer.
+        It works also when the home is refused, or the database missing, locked, damaged or newer.
         """
         from taskrunner.report.doctor.checkup import examine
 
         return examine(self.home, self._wall())
 
     def install_cron(self, *, system: bool = False, dry_run: bool = False) -> Fitted:
-        """Let cron call a tick of this home every minute, from the user's crontab or, `system`, /etc/cron.d.
+        """Let cron call a tick of this home every minute: from the user's crontab, or with `system` from /etc/cron.d.
 
-        Only what stands between our markers is touched, and what was there is kept in the home's backups. Raises
-        StateError where there is no cron, HomeRefused, InputError.
+        Only the lines between our markers change, and the home's backups keep the old crontab. Raises
+        StateError on a host without cron, HomeRefused, InputError.
         """
         from taskrunner.clocks import install_cron
 
         return install_cron.install_cron(self.home, self._wall(), system=system, dry_run=dry_run)
 
     def uninstall_cron(self, *, system: bool = False, dry_run: bool = False) -> Fitted:
-        """Take away what `install_cron` wrote for this home; raises StateError."""
+        """Remove the entry of `install_cron` for this home; raises StateError."""
         from taskrunner.clocks import install_cron
 
         return install_cron.uninstall_cron(self.home, self._wall(), system=system, dry_run=dry_run)
@@ -163,10 +164,10 @@ class Clock(Base):
     def install_systemd(
         self, *, user: bool | None = None, daemon: bool = False, dry_run: bool = False
     ) -> Fitted:
-        """Let systemd call a tick of this home every minute, or with `daemon` keep the daemon running.
+        """Let systemd call a tick of this home every minute, or with `daemon` run the daemon.
 
-        `user` is for the user's own systemd; unless it is given, root gets system units and others their own.
-        Raises StateError where no systemd answers, HomeRefused, InputError.
+        `user` selects the user's own systemd; by default root gets system units, other users their own.
+        Raises StateError when systemd does not answer, HomeRefused, InputError.
         """
         from taskrunner.clocks import install_systemd
 
@@ -193,13 +194,13 @@ class Clock(Base):
         wait_limit: timedelta = timedelta(minutes=5),
         watch: Callable[[Piece], object] | None = None,
     ) -> None:
-        """Tick every `interval` until TERM or INT; then let what runs end within `grace`, and return.
+        """Tick every `interval` until TERM or INT; then let runs end within `grace`, and return.
 
-        `say` is called with a sentence when something goes wrong, with `verbose` also when it goes well. Makes
-        the store when there is none, but not before all that `wait_for` names is there: `tcp://HOST:PORT` or
-        `file:/PATH`. HUP reads the settings anew. As process 1 it reaps whatever ends. Raises StateError when
-        something awaited is not there within `wait_limit`. `watch` is called, in a thread of its own, with what all
-        runs write, and when each starts and ends.
+        `say` is called with a sentence about each problem, with `verbose` also about normal events. Creates
+        the database if it is missing, but first waits for all conditions in `wait_for`: `tcp://HOST:PORT` or
+        `file:/PATH`. HUP reloads the settings. As process 1 it reaps orphans. Raises StateError when
+        a condition does not hold within `wait_limit`. `watch` is called, in a thread of its own, with the output of all
+        runs, and at their starts and ends.
         """
         from taskrunner.tick import daemon
         from taskrunner.tick.wait_for import parse
@@ -211,13 +212,13 @@ class Clock(Base):
 
 
 def _only(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list[Task] | None:
-    """Return the tasks that were given, None for all; raises UnknownTask."""
+    """Return the given tasks, None for all; raises UnknownTask."""
     names = several(given)
     return None if names is None else [here.store.tasks.get(name) for name in names]
 
 
 def _reason(text: Any) -> str | None:
-    """Return why a person does something, checked; raises InputError."""
+    """Return the reason that a person gives, checked; raises InputError."""
     if text is None:
         return None
     short = isinstance(text, str) and text.strip() and len(text) <= LONGEST_REASON

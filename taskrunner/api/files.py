@@ -1,4 +1,4 @@
-"""Tasks that come from files and crontabs, and go into them."""
+"""Calls for task files and crontabs: apply, export, import."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class TaskFiles(Tasks):
         dry_run: bool = False,
         progress: Progress = untold,
     ) -> Plan:
-        """Make the tasks what task files say, all or nothing, and return what that changes.
+        """Create, change and remove tasks to match task files, all or nothing, and return the changes.
 
-        A file may be a folder, for the `*.toml` in it, or `-` for `text`. `profile` chooses among the profiles of the
-        files. `prune` removes tasks that came from these files and are in them no more. Tasks that are as the files
-        have them keep their place in time. Raises InputError or StateError that tells all faults, a line each.
+        A file may be a folder, for the `*.toml` in it, or `-` for `text`. `profile` also applies this profile of the
+        files. `prune` removes tasks that came from these files and are not in them any more. Tasks that already match
+        are not changed. Raises InputError or StateError with all faults, a line each.
         """
         from taskrunner.tasks import exchange
 
@@ -56,7 +56,7 @@ class TaskFiles(Tasks):
 
         moment = here.now()
         made, found = plan.drafts(here, found, moment, progress)
-        if dry_run or found.faults or here.store.missing:  # what is refused makes no store
+        if dry_run or found.faults or here.store.missing:  # a refused call creates no database
             compared = plan.compare(here, made, owned, found)
             if dry_run:
                 steps = plan.steps(here, made, compared, moment, progress)
@@ -79,7 +79,7 @@ class TaskFiles(Tasks):
         return exchange.export(self._chosen(names), here.config.defaults, secrets=secrets)
 
     def export_crontab(self, *names: str | int) -> str:
-        """Return tasks, or all of them, as lines of a crontab; what cron cannot express stands in comments."""
+        """Return tasks, or all of them, as lines of a crontab; comments name the options that cron cannot express."""
         from taskrunner.tasks import crontab_writing
 
         settings = self._here().config
@@ -96,12 +96,12 @@ class TaskFiles(Tasks):
         prune: bool = False,
         progress: Progress = untold,
     ) -> Import:
-        """Make the lines of a crontab tasks, and return what became of each.
+        """Create tasks from the lines of a crontab, and return the result for each line.
 
-        Without `file` that is our own crontab, or with `system` that of the system; `-` is for `text`. `system` means
-        lines with a user. A line that is a task already stays one, and what was edited of it is changed in the task; a
-        line that cannot be one is left alone. `prune` removes tasks whose line is gone; else they are named.
-        `comment_out` turns the lines of our own crontab that are tasks into comments, with a backup. Raises InputError
+        The default is our own crontab, or with `system` that of the system; `-` is for `text`. `system` means
+        lines with a user field. A line that was imported before keeps its task, and edits of the line change the task;
+        an unusable line is left alone. `prune` removes tasks whose line is gone; otherwise they are only reported.
+        `comment_out` comments out the imported lines of our own crontab, with a backup. Raises InputError
         or StateError.
         """
         from taskrunner.model.answers import Import
@@ -137,7 +137,7 @@ class TaskFiles(Tasks):
         return Import(found.source, lines, tuple(told), dry_run)
 
     def _chosen(self, names: Sequence[str | int]) -> list[Task]:
-        """Return tasks by name or id, in the order of their names; all without any."""
+        """Return tasks by name or id, in the order of their names; all tasks when none is given."""
         store = self._here().store
         found = {task.id: task for task in map(store.tasks.get, names)} if names else {}
         return sorted(found.values(), key=lambda each: each.name) if names else store.tasks.all()

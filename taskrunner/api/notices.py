@@ -16,7 +16,7 @@ class Notices(Base):
     """The requests about notifications."""
 
     def channels(self) -> list[Told]:
-        """Return the channels of the configuration, and what waits for each; raises InputError for a mistake in one."""
+        """Return the channels of the configuration with pending messages; raises InputError for a mistake in one."""
         from taskrunner.home import channels
         from taskrunner.notify import deliver
 
@@ -25,16 +25,16 @@ class Notices(Base):
         return deliver.channels_of(self._here())
 
     def outbox(self, limit: int = 20) -> list[Posted]:
-        """Return the newest messages, newest first: what waits, what was sent, and what was given up."""
+        """Return the newest messages, newest first: pending, sent and given up."""
         if limit < 1:
             raise InputError(f"{shown(limit)} is not a valid number of messages: give 1 or more")
         here = self._here()
         return [] if here.store.missing else here.store.outbox.newest(limit)
 
     def test_channel(self, name: str) -> Delivery:
-        """Send a test message to a channel and return what became of it; raises StateError for no such channel.
+        """Send a test message to a channel and return the result; raises StateError for an unknown channel.
 
-        It goes at once and past the outbox. A ping is sent as a line for the log of the switch, which changes
+        It is sent at once, without the outbox. A ping is sent as a log line of the monitoring service, which changes
         nothing there.
         """
         from taskrunner.home import channels
@@ -49,9 +49,9 @@ class Notices(Base):
         return deliver.test(here, name)
 
     def deliver(self) -> list[Delivery]:
-        """Send all messages that are due, and return what became of them; nothing while another process does.
+        """Send all due messages and return the results; nothing while another process sends.
 
-        Ticks have this done by a process of its own. Raises StoreBusy or StoreRefused.
+        Ticks start a process of its own for this. Raises StoreBusy or StoreRefused.
         """
         from taskrunner.notify import deliver
 

@@ -1,4 +1,4 @@
-"""`TaskRunner`: everything taskrunner can do, for the command line, web applications and other programs.
+"""`TaskRunner`: all functions of taskrunner, for the command line, web applications and other programs.
 
     runner = TaskRunner()
     runner.add("report", ["/opt/report.sh"], Every("1d"))
@@ -6,7 +6,7 @@
     for run in runner.history("report"):
         print(run.slot, run.state)
 
-Here a request is checked and put into words of the model; the work is done in the rooms below.
+This layer checks a request and translates it into values of the model; the layers below do the work.
 """
 
 from taskrunner.api.base import find_home
@@ -20,8 +20,8 @@ __all__ = ["TaskRunner", "find_home"]
 
 
 class TaskRunner(TaskFiles, Runs, Clock, Upkeep, Notices):
-    """One taskrunner in one home; a context manager.
+    """The taskrunner of one home; a context manager.
 
     `home` is a path; without it $TASKRUNNER_HOME, else the user's default. `clock` returns an aware datetime
-    and stands in for the wall clock, for tests.
+    and replaces the wall clock, for tests.
     """

@@ -45,8 +45,8 @@ class Tasks(Base):
     ) -> Task:
         """Add a task and return it.
 
-        `command` is an argv; `shell` a text for /bin/sh instead. `now` makes a first run due at once. `replace`
-        redefines a task of that name, and keeps its place in time when the schedule is the same. Raises
+        `command` is an argv; `shell` a text for /bin/sh instead. `now` also makes a run due at once. `replace`
+        redefines a task of that name; if the schedule is the same, no slot is lost or repeated. Raises
         InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
         """
         from taskrunner.tasks import change, definition
@@ -64,7 +64,7 @@ class Tasks(Base):
             definition.check_new(here, name, draft.whole, now, moment)
         if old is not None and not change.of_old(here, draft, old, moment, now=now):
             return old
-        here = self._here(create=True)  # only now that all is checked: nothing is half-written
+        here = self._here(create=True)  # after all checks, so that nothing is half-written
         with here.store.transaction():
             group = draft.values["group"], draft.values["group_limit"]
             definition.check_group(here, name, *group)
@@ -89,7 +89,7 @@ class Tasks(Base):
         now: bool = False,
         **given: Unpack[Options],
     ) -> Task:
-        """Change what is given of a task and return it; a new schedule or zone counts from now on.
+        """Change the given options of a task and return it; a new schedule or zone counts from now on.
 
         `rename` is its new name. Raises InputError, UnknownTask or DuplicateTask.
         """
@@ -127,7 +127,7 @@ class Tasks(Base):
         shell: str | None,
         given: dict[str, Any],
     ) -> dict[str, Any]:
-        """Return what becomes of a task by what it is to run instead, if anything else."""
+        """Return the changed columns when a task is to run another command."""
         from taskrunner.tasks import definition, options
 
         if command is None and shell is None and not given.keys() & {*options.PYTHON}:
@@ -198,15 +198,15 @@ class Tasks(Base):
         now: bool = False,
         **given: Unpack[Options],
     ) -> Task | Callable[[Function], Function]:
-        """Return a task by name or id; or, told when it is due, make the function below it a task.
+        """Return a task by name or id; or, with a schedule, decorate a function that becomes a task.
 
             @runner.task(every="1d")
             def clean(): ...
 
         The task has the name of the function unless `name` is given, and the options of `add`; unless they are given,
-        its interpreter is this one and its directory the folder that the module is imported from. It is added when it
-        is new and changed when it is another; `now` counts only when it is new. Inside a run nothing is added. Raises
-        InputError for a function that no other process could import, DuplicateTask for a name that another task has,
+        its interpreter is this one and its directory the folder that the module is imported from. It is added if it
+        is new, and changed if its definition differs; `now` counts only if it is new. Inside a run nothing is added.
+        Raises InputError for a function that other processes cannot import, DuplicateTask for the name of another task,
         and without a schedule UnknownTask.
         """
         said = {"every": every, "cron": cron, "at": at, "after": after, "boot": boot}
@@ -235,13 +235,13 @@ class Tasks(Base):
         now: bool,
         given: Options,
     ) -> None:
-        """Make a function a task, unless it is that task already."""
+        """Add a function as a task, unless it is that task already."""
         from taskrunner.supervise import command
         from taskrunner.tasks import python, readers
 
         spelled = python.spelled(function)
         wanted = readers.name(function.__name__ if name is None else name)
-        if config.inside_run():  # which may have another home, and another user
+        if config.inside_run():  # a run may have another home and another user
             return
         old = self._find(wanted)
         if old is not None and old.python != spelled:
@@ -255,7 +255,7 @@ class Tasks(Base):
         self.add(wanted, None, when, tz=tz, now=now and old is None, replace=True, **given)
 
     def tasks(self, *, kind: str | Sequence[str] | None = None) -> list[Task]:
-        """Return all tasks, or those of one kind of schedule, or of several, by name; raises InputError."""
+        """Return all tasks, or those with one or several kinds of schedule, by name; raises InputError."""
         if kind is None:
             return self._here().store.tasks.all()
         kinds = [kind] if isinstance(kind, str) else kind
@@ -267,7 +267,7 @@ class Tasks(Base):
         return self._here().store.tasks.of_kinds(kinds)
 
     def defaults(self) -> dict[str, Any]:
-        """Return the options of a task that gives none: the config's `defaults`, else ours."""
+        """Return the default options of a task: the config's `defaults`, else ours."""
         from taskrunner.tasks import options
 
         return {**options.DEFAULTS, **self._here().config.defaults}
@@ -279,7 +279,7 @@ class Tasks(Base):
         return options.usual(self._here().config.defaults, after=isinstance(given, kinds.After))
 
     def advice(self, task: Task) -> list[str]:
-        """Return what a person should know about a task that is not wrong, one sentence each."""
+        """Return advice about a valid task, one sentence each."""
         from taskrunner import host
         from taskrunner.report import status
         from taskrunner.schedule import describe, of_task
@@ -305,7 +305,7 @@ class Tasks(Base):
         return found
 
     def enable(self, name: str | int) -> Task:
-        """Let a task come due again, from now on: slots that passed meanwhile are not made up for."""
+        """Start scheduling a task again, from now on: missed slots are not caught up."""
         from taskrunner.schedule import of_task
         from taskrunner.schedule.kinds import At
         from taskrunner.tasks import change, definition
@@ -325,7 +325,7 @@ class Tasks(Base):
             return here.store.tasks.get(task.id)
 
     def disable(self, name: str | int) -> Task:
-        """Let a task come due no more; what runs goes on, what waits is skipped."""
+        """Stop scheduling a task; a running run goes on, a pending one is skipped."""
         from taskrunner.tasks import change
 
         here = self._here()
@@ -337,9 +337,9 @@ class Tasks(Base):
             return here.store.tasks.get(task.id)
 
     def remove(self, name: str | int, *, force: bool = False) -> list[str]:
-        """Remove a task, and return the names of those that come after it and now never will.
+        """Remove a task, and return the names of the tasks that ran after it and will not run any more.
 
-        Its history stays, by its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels.
+        Its history stays under its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels that.
         """
         from taskrunner.decide.policy import named
         from taskrunner.tasks import change
@@ -359,7 +359,7 @@ class Tasks(Base):
             return [follower.name for follower in here.store.tasks.followers(task.name)]
 
     def describe(self, task: Task) -> str:
-        """Return the schedule of a task in words, or what is wrong with it."""
+        """Return the schedule of a task in words, or its fault."""
         from taskrunner.report import status
         from taskrunner.schedule import of_task
 

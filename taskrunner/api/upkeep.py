@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Upkeep(Base):
-    """The requests about the store as a whole."""
+    """The requests about the database as a whole."""
 
     def prune(self, *, dry_run: bool = False, progress: Progress = untold) -> Pruned:
-        """Remove all of the history that is not to be kept, and return what that was, or would be.
+        """Delete all history older than the retention settings, and return the amount; with `dry_run` only count it.
 
-        Ticks do the same, a little each. Nothing is removed for its age while the clock may be wrong; `refused`
-        says so then. Raises StoreBusy or StoreRefused.
+        Ticks do the same in small parts. Nothing is deleted for its age while the clock may be wrong; then `refused`
+        gives the reason. Raises StoreBusy or StoreRefused.
         """
         from taskrunner.upkeep import retention
 
@@ -42,10 +42,10 @@ class Upkeep(Base):
         keep: int | None = None,
         progress: Progress = untold,
     ) -> Backup:
-        """Write a consistent, checked copy of the store to a new file, and return where and how large it is.
+        """Write a consistent, checked copy of the database to a new file, and return its path and size.
 
-        Ticks may run meanwhile. Without a place it goes to `backups/` in the home, under the time; of the
-        copies named so only the newest `keep` are left, if that is given. Raises StateError or InputError.
+        Ticks may run meanwhile. The default is a file in `backups/` in the home, named after the time; of the
+        backups named so only the newest `keep` stay, if given. Raises StateError or InputError.
         """
         from taskrunner.upkeep import backup
 
@@ -61,18 +61,18 @@ class Upkeep(Base):
         skip_missed: bool = False,
         progress: Progress = untold,
     ) -> Restored:
-        """Put a copy in the place of the store, and return where what it replaces is kept.
+        """Restore the database from a backup, and return the path where the current one is kept.
 
-        The copy is checked, and upgraded when it is older. Slots that came due since it was made are handled by
-        catch-up at the next tick; with `skip_missed` they count as done, and so does what waits in it. `repeats` are
-        those to run once that ran already. Runs that ran in it are lost. A hold goes on. Raises StateError, as while
-        runs go on.
+        The backup is checked, and upgraded if it is older. Slots that came due since the backup are handled by
+        catch-up at the next tick; with `skip_missed` they count as done, and so do its pending runs. `repeats` are
+        runs that the next tick will repeat. Runs that were running in it are lost. A pause continues. Raises
+        StateError, also while runs are active.
         """
         from taskrunner.tick import after_restore
         from taskrunner.upkeep import backup
 
         replaced, settings = paths.path(self.home, paths.STORE), Config()
-        # A mistake in the settings keeps no store from being put back.
+        # A mistake in the settings must not prevent a restore.
         with suppress(TaskRunnerError):
             settings = config.load(self.home)
 

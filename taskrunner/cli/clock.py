@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from taskrunner.model.answers import Piece
 
 JUST_ENDED = timedelta(seconds=15)
-MOST_ENDED = 10  # of them, in a page that is drawn again and again
+MOST_ENDED = 10  # ended runs on a page that is redrawn
 CHECK_CODES = {Severity.OK: errors.EXIT_DONE, Severity.WARNING: 1, Severity.ERROR: 2}
 
 
@@ -93,7 +93,7 @@ def _told(visit: "Visit", why: str | None) -> str:
 
 
 def _why_nothing(runner: Any, args: Any, at: datetime) -> str | None:
-    """Return why a tick starts nothing, where there is more to it than that nothing is due."""
+    """Return why a tick starts nothing, None when simply nothing is due."""
     hold = runner.held()
     if hold is not None:
         return f"scheduled runs are paused by {hold.by}; `taskrunner resume` ends the pause"
@@ -101,7 +101,7 @@ def _why_nothing(runner: Any, args: Any, at: datetime) -> str | None:
 
 
 def _why_not(runner: Any, args: Any, name: str, at: datetime) -> str:
-    """Return why a task is not run by a tick at an instant."""
+    """Return why a tick at an instant does not run a task."""
     task = runner.task(name)
     if not task.enabled:
         return f"{task.name} is {spelling.standing(task)}; {spelling.comes_due(task, runner.now())}"
@@ -192,7 +192,7 @@ def _daemon(args: Any) -> int:
 
 
 def _watch(args: Any) -> Callable[["Piece"], None]:
-    """Return what prints what runs write, with --output, and when they start and end, with --verbose."""
+    """Return a function that prints the output of runs (--output), and their starts and ends (--verbose)."""
     show = Interleaved(write_or_drop)
 
     def watch(piece: "Piece") -> None:
@@ -241,7 +241,7 @@ def _status(args: Any) -> int:
 
 
 def _status_screen(args: Any) -> str:
-    """Return how things stand, with the runs that have just ended: one of a moment may fall between two looks."""
+    """Return the status with the runs that have just ended: a short run may fall between two redraws."""
     ended = args.runner.ended(args.runner.now() - JUST_ENDED, limit=MOST_ENDED)
     return _status_page(args, args.runner.status(), ended)
 

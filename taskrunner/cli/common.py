@@ -1,4 +1,4 @@
-"""Helpers of all verbs: declaring a verb, printing, the page to print on."""
+"""Helpers of all verbs: declare a verb, print data and messages, lay out a page."""
 
 import argparse
 import codecs
@@ -21,7 +21,7 @@ from taskrunner.schedule import durations
 
 Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
-# Other words for a verb: short ones, and those that other schedulers have.
+# Aliases of verbs: short ones, and those of other schedulers.
 ALIASES = {
     "ls": "list",
     "rm": "remove",
@@ -57,7 +57,7 @@ class Several(argparse.Action):
         values: Any,
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
-        """Keep the values beside those that were given before."""
+        """Add the values to those given before."""
         given = [values] if isinstance(values, str) else values
         before = getattr(namespace, self.dest) or []
         setattr(
@@ -66,7 +66,7 @@ class Several(argparse.Action):
 
 
 class Arguments(argparse.Namespace):
-    """The words of a command line, read; each verb adds its own."""
+    """The parsed command line; each verb adds its own attributes."""
 
     verb: str | None = None
     home: str | None = None
@@ -87,7 +87,7 @@ def declare(
     do: Callable[[Any], int],
     examples: str,
 ) -> argparse.ArgumentParser:
-    """Return a new parser for a verb, with its sentence and its examples."""
+    """Return a new parser for a verb, with its help text and its examples."""
     made: argparse.ArgumentParser = verbs.add_parser(
         name,
         aliases=[alias for alias, verb in ALIASES.items() if verb == name],
@@ -103,13 +103,13 @@ def declare(
 
 
 def with_json(parser: argparse.ArgumentParser) -> None:
-    """Let a verb take --json."""
+    """Add --json to a verb."""
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 @contextlib.contextmanager
 def on_stdout() -> Iterator[None]:
-    """Turn what is wrong with stdout into a sentence; a reader that has seen enough is not wrong."""
+    """Turn a failed write to stdout into a StateError; a closed pipe is not an error."""
     if sys.stdout is None:  # it was closed before we started
         raise StateError("there is no stdout to print on: it is closed")
     try:
@@ -122,7 +122,7 @@ def on_stdout() -> Iterator[None]:
 
 
 def out(text: str) -> None:
-    """Print data; where stdout does not know all signs, those beyond ASCII as escapes."""
+    """Print data; characters that stdout cannot encode are escaped."""
     with on_stdout():
         try:
             print(text)
@@ -131,31 +131,29 @@ def out(text: str) -> None:
 
 
 def out_text(text: str) -> None:
-    """Print a text of the user's: as it is, but on a terminal so that it cannot steer it."""
+    """Print a text of the user's unchanged; on a terminal control characters are escaped."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     out(on_screen(text) if on_terminal else text)
 
 
 def write(block: bytes, *, last: bool = False) -> None:
-    """Print output of a task at once: as it is, but on a terminal so that it cannot steer it."""
+    """Print output of a task at once and unchanged; on a terminal control characters are escaped."""
     with on_stdout():
         if sys.stdout.isatty():
             text = on_screen(_signs().decode(block, final=last))
             block = text.encode(sys.stdout.encoding, "backslashreplace")
         left = memoryview(block)
-        while (
-            left
-        ):  # unbuffered (PYTHONUNBUFFERED), a write that a signal interrupts takes a part only
+        while left:  # unbuffered (PYTHONUNBUFFERED), an interrupted write is incomplete
             left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
 
 
 def write_or_drop(block: bytes) -> None:
-    """Print output of a run that goes on whoever reads it: the store has all of it."""
+    """Print output of a run; without a reader the run goes on, as the database keeps the output."""
     try:
         if block:
             write(block)
-    except BrokenPipeError:  # who read it has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         drop_stdout()
     except StateError as exc:
         say(f"{exc}; `taskrunner log` shows the output")
@@ -164,12 +162,12 @@ def write_or_drop(block: bytes) -> None:
 
 @lru_cache(maxsize=1)
 def _signs() -> codecs.IncrementalDecoder:
-    """Return what makes signs of bytes, also of those that come in two blocks."""
+    """Return a decoder of bytes to characters, also for characters split between two blocks."""
     return codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
 
 def flush() -> None:
-    """Print what still waits to be printed."""
+    """Print buffered data."""
     if sys.stdout is not None:
         if _signs.cache_info().currsize:
             write(b"", last=True)
@@ -178,7 +176,7 @@ def flush() -> None:
 
 
 def drop_stdout() -> None:
-    """Let stdout lead nowhere from here on."""
+    """Discard everything written to stdout from now on."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  as long as the process
     else:
@@ -186,12 +184,12 @@ def drop_stdout() -> None:
 
 
 def say(text: str) -> None:
-    """Print what is not data."""
+    """Print a message on stderr."""
     to_stderr(fitted(visible(text)))
 
 
 def fitted(message: str) -> str:
-    """Return what is to be said with its lines as wide as the terminal; as it is where there is none."""
+    """Return a message folded to the width of the terminal; unchanged without one."""
     first, *rest = message.split("\n")
     width = columns(sys.stderr)
     told = beside(PREFIX, first, width).removeprefix(PREFIX)
@@ -199,7 +197,7 @@ def fitted(message: str) -> str:
 
 
 def columns(stream: TextIO | None) -> int | None:
-    """Return how wide the terminal of a stream is, None when it is none."""
+    """Return the width of a stream's terminal, None when it is not a terminal."""
     if stream is None or not stream.isatty():
         return None
     return os.get_terminal_size(stream.fileno()).columns or None
@@ -220,7 +218,7 @@ def page(args: Any) -> Page:
     return Page(_zone(runner), runner.now(), columns(sys.stdout), colour)
 
 
-@lru_cache(maxsize=1)  # the warning comes once, however many pages there are
+@lru_cache(maxsize=1)  # the warning comes once for all pages
 def _zone(runner: TaskRunner) -> str:
     """Return the zone of the times on a page."""
     try:
@@ -231,7 +229,7 @@ def _zone(runner: TaskRunner) -> str:
 
 
 def say_when(args: Arguments, name: str) -> None:
-    """Say when a task is due next, as after it was changed."""
+    """Print when a task is due next, after it was added or changed."""
     runner = args.runner
     assert runner is not None
     task = runner.task(name)
@@ -251,7 +249,7 @@ def say_when(args: Arguments, name: str) -> None:
 
 
 def since(runner: TaskRunner, text: str | None) -> datetime | None:
-    """Return the instant of --since or --until, given as a length of time ago or an instant."""
+    """Return the instant of --since or --until, given as an instant or a length of time ago."""
     if text is None:
         return None
     if text[:1].isdigit() and not text[:5].count("-") and ":" not in text:
@@ -263,7 +261,7 @@ def since(runner: TaskRunner, text: str | None) -> datetime | None:
 
 
 def with_tasks(parser: argparse.ArgumentParser) -> None:
-    """Let a verb take names of tasks, all of them when there is none."""
+    """Add names of tasks to a verb; none means all tasks."""
     parser.add_argument(
         "tasks",
         metavar="NAME",
@@ -274,7 +272,7 @@ def with_tasks(parser: argparse.ArgumentParser) -> None:
 
 
 def number(most: int) -> Callable[[str], int]:
-    """Return a reader of counts given on the command line, from 1 to `most`."""
+    """Return a reader for a count on the command line, from 1 to `most`."""
 
     def read(text: str) -> int:
         good = text.isascii() and text.isdigit() and len(text) <= len(str(most))

@@ -34,7 +34,7 @@ SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
 
 
 def with_schedule(parser: argparse.ArgumentParser) -> None:
-    """Let a verb take the flags of schedules."""
+    """Add the flags of schedules to a verb."""
     group = parser.add_argument_group("schedule (exactly one)")
     group.add_argument(
         "--every", metavar="LENGTH", help="an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo"
@@ -68,7 +68,7 @@ def with_schedule(parser: argparse.ArgumentParser) -> None:
 
 
 def schedule(runner: TaskRunner, args: Any) -> Schedule | None:
-    """Return the schedule that the flags ask for, None when there is none."""
+    """Return the schedule of the flags, None without one."""
     _check_when(args)
     if args.every is not None:
         anchor = None if args.anchor is None else _anchor(runner, args)
@@ -89,7 +89,7 @@ def schedule(runner: TaskRunner, args: Any) -> Schedule | None:
 
 
 def _anchor(runner: TaskRunner, args: Any) -> datetime:
-    """Return slot 0 of an interval; one that comes twice or not at all on the clocks of its zone is told."""
+    """Return slot 0 of an interval; print a note when it comes twice or not at all on the clocks of its zone."""
     found = runner.moment(args.anchor, args.tz)
     if told := moment_note(args.anchor, tz=args.tz or runner.default_zone()):
         say(f"--anchor {told}, and later slots count from it")
@@ -97,7 +97,7 @@ def _anchor(runner: TaskRunner, args: Any) -> datetime:
 
 
 def _check_when(args: Any) -> None:
-    """Raise InputError for flags about when that do not go together."""
+    """Raise InputError for schedule flags that do not go together."""
     given = {flag: getattr(args, flag) for flag in SCHEDULES}
     told = [typed(flag, value) for flag, value in given.items() if value not in (None, False)]
     if len(told) > 1:
@@ -115,9 +115,9 @@ def typed(option: str, value: object) -> str:
 
 
 def _whole(moment: datetime, args: Any) -> datetime:
-    """Return an instant counted from now to the second, as nobody means the milliseconds.
+    """Return an instant counted from now as whole seconds.
 
-    It is not sooner than was asked for, which would often be past already; with --now it may be.
+    It is rounded up, as an earlier second would often be past already; with --now down.
     """
     up = args.at[0] in "+n" and not args.now and moment.microsecond > 0
     return moment.replace(microsecond=0) + timedelta(seconds=up)
@@ -141,7 +141,7 @@ def _options(args: Any) -> dict[str, Any]:
     """Return the options that were given."""
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     if "env" in given:
-        # One empty text among others says nothing; alone it is empty like that of any option.
+        # One empty text among others is ignored; alone it is an error, as for any option.
         found: dict[str, str] = {}
         for name, value in (_variable(text) for text in given["env"] if text):
             if found.setdefault(name, value) != value:
@@ -153,7 +153,7 @@ def _options(args: Any) -> dict[str, Any]:
 
 
 def _variable(text: str) -> tuple[str, str]:
-    """Return name and value of an --env; a wrong one is told without the value when that may be secret."""
+    """Return name and value of an --env; the error for a wrong one hides a value that may be secret."""
     name = text.partition("=")[0]
     alike = name.upper().replace("-", "_")
     if spelling.masked({alike: text})[alike] != text:
@@ -162,7 +162,7 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def _new_options(args: Any) -> dict[str, Any]:
-    """Return the options of a new task; raises InputError for an empty one, which would mean nothing."""
+    """Return the options of a new task; raises InputError for an empty one."""
     given = _options(args)
     for name, value in given.items():
         if value == "" and name not in ("stdin", *PYTHON):
@@ -171,7 +171,7 @@ def _new_options(args: Any) -> dict[str, Any]:
 
 
 def _changed_options(runner: TaskRunner, args: Any) -> dict[str, Any]:
-    """Return the options to change; an empty text takes one back to its default."""
+    """Return the options to change; an empty text resets one to its default."""
     usual = runner.defaults()
     return {name: usual[name] if value == "" else value for name, value in _options(args).items()}
 

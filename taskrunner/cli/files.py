@@ -115,13 +115,13 @@ def _restore(args: Any) -> int:
 
 
 def _repeated(each: Any) -> str:
-    """Return what the next tick repeats, and how to keep it from that."""
+    """Return the run that the next tick repeats, and how to prevent it."""
     ran = "may have run since the backup"
     if each.run is not None:
         ran = f"ran since the backup (run {each.run})"
     return (
         f"{each.task}: its slot of {words(each.slot)} {ran}, and the next tick runs it again: "
-        f"`taskrunner cancel {each.task}` keeps it from that"
+        f"`taskrunner cancel {each.task}` prevents that"
     )
 
 

@@ -77,7 +77,7 @@ def _uninstall(args: Any) -> int:
 
 
 def _user(args: Any) -> bool | None:
-    """Return whose systemd was asked for, None when nobody said."""
+    """Return whether the user's systemd is meant, None when not given."""
     return args.user if args.user or args.system else None
 
 

@@ -1,24 +1,24 @@
-"""The output of several runs on one page: whole lines, each after the name of its task."""
+"""Print the output of several runs: whole lines, each after the name of its task."""
 
 from collections.abc import Callable
 
 from taskrunner.model.answers import Piece
 
-LONGEST = 64 * 1024  # bytes of a line that is not waited for any longer
-NAME = 24  # columns that names are padded to at most
+LONGEST = 64 * 1024  # bytes of an unfinished line, after which it is printed
+NAME = 24  # the most columns that names are padded to
 
 
 class Interleaved:
-    """Takes pieces of outputs as they come and writes whole lines."""
+    """Takes pieces of output as they arrive and writes whole lines."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
-        """Take what writes."""
+        """Take the function that writes."""
         self._write = write
-        self._begun: dict[int, bytes] = {}  # lines that are not whole yet, by run
+        self._begun: dict[int, bytes] = {}  # unfinished lines, by run
         self._width = 0
 
     def __call__(self, piece: Piece) -> None:
-        """Write the lines that are whole with this piece; at the end of a run the rest."""
+        """Write the lines that this piece completes; at the end of a run the rest."""
         run, text = piece.run, self._begun.pop(piece.run.id, b"") + piece.data
         whole, end, rest = text.rpartition(b"\n")
         if rest and (piece.what == "ended" or len(rest) > LONGEST):

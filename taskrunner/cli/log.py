@@ -60,7 +60,7 @@ def _log(args: Any) -> int:
 
 
 def _log_all(args: Any) -> int:
-    """Show what runs write until somebody has seen enough."""
+    """Print the output of all runs until interrupted."""
     if not args.follow or args.json:
         raise InputError("--all goes only with -f, and without --json: log -f --all")
     with door(args) as runner:

@@ -1,7 +1,7 @@
 """The command line: a parser, one call of the library, text, an exit code.
 
-Each verb is declared beside what it does, in the module of its kind, which is imported when the verb is called. Data
-goes to stdout, everything else to stderr; an error is one sentence with an exit code of `errors`.
+Each verb is declared beside its function, in a module that is imported when the verb is called. Data
+goes to stdout, messages to stderr; an error is one sentence with an exit code of `errors`.
 """
 
 import argparse
@@ -63,8 +63,8 @@ VERBS = {
     "doctor": "install",
     "completion": "completion",
 }
-REPEATED = ("tick", "daemon")  # they are started again and again
-# Verbs for the whole store, with those for one task.
+REPEATED = ("tick", "daemon")  # verbs that a clock starts repeatedly
+# Verbs for all tasks, with those for one task.
 OF_ALL = {"hold": "disable", "resume": "enable"}
 BACK = re.compile(r"-[0-9]+[a-z][0-9a-z]*")
 SEE = "\nsee taskrunner --help"
@@ -74,9 +74,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, without a dump of the usage."""
 
     words: Sequence[str] = ()
-    given: dict[str, object] | None = (
-        None  # options that were read, by what they are; None: not noted
-    )
+    given: dict[str, object] | None = None  # options read so far, by their dest; None: not recorded
 
     def __init__(
         self,
@@ -84,22 +82,22 @@ class Parser(argparse.ArgumentParser):
         formatter_class: type[argparse.HelpFormatter] = argparse.HelpFormatter,
         **options: Any,
     ) -> None:
-        """Take what argparse takes."""
-        # Each argument is tried on a formatter; one without a width imports `shutil` to ask the terminal for it.
+        """Take the arguments of argparse."""
+        # Each argument is tested with a formatter; without a width that imports `shutil` to find the terminal's.
         super().__init__(prog, formatter_class=partial(formatter_class, width=80), **options)
         self._as_wide_as_the_terminal = formatter_class
         for action, does in ((None, Once), ("store", Once), ("several", Several)):
             self.register("action", action, does)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Keep the words for the sentence of an error; options may stand anywhere."""
+        """Keep the words for error messages; options may be anywhere."""
         self.words = args or ()
         return super().parse_known_args(args and self._ordered(args), namespace)
 
     def _ordered(self, words: Sequence[str]) -> list[str]:
-        """Return the words with what is no option first: argparse takes NAME and FILE only side by side."""
+        """Return the words with positional arguments first: argparse accepts NAME and FILE only side by side."""
         if not any(each.nargs != argparse.PARSER for each in self._get_positional_actions()):
-            return list(words)  # a verb with its words stays where it is
+            return list(words)  # the order around a verb stays as it is
         plain, options, takes = [], [], None
         for word in words:
             if takes is not None and _is_value(takes, word):
@@ -114,16 +112,16 @@ class Parser(argparse.ArgumentParser):
         return plain + options
 
     def print_help(self, file: Any = None) -> None:  # noqa: ARG002  the signature is argparse's
-        """Print the help as data, and not in silence when that fails."""
+        """Print the help as data, and report a failed write."""
         self.formatter_class = self._as_wide_as_the_terminal
         out(self.format_help().rstrip())
 
     def error(self, message: str) -> NoReturn:
-        """Raise InputError, with where to read on."""
+        """Raise InputError with a hint to the help."""
         known = self._option_string_actions
         options = [word for word in self.words if word[:1] == "-" and not word[1:2].isdigit()]
         unknown = [word for word in options if word.partition("=")[0] not in known]
-        if unknown and "required" in message:  # NAME is missing when it was taken for an option
+        if unknown and "required" in message:  # NAME is missing when an unknown option took it
             verb = self.prog.rpartition(" ")[2]
             message = f"{errors.shown(unknown[0])} is not an option of {verb}, and {message}"
         missing = re.fullmatch("the following arguments are required: (.+)", message)
@@ -132,14 +130,14 @@ class Parser(argparse.ArgumentParser):
         raise errors.InputError(f"{message}\nsee {self.prog} --help")
 
     def _described(self, names: str) -> str:
-        """Return arguments that are missing, each with what it is."""
+        """Return the missing arguments, each with its help."""
         helps = {str(each.metavar): each.help for each in self._actions if not each.option_strings}
         told = [f"{each}, {helps[each]}" if helps.get(each) else each for each in names.split(", ")]
         return "; and ".join(told)
 
 
 class Version(argparse.Action):
-    """Prints the version as data; argparse would not say that it could not."""
+    """Prints the version as data; argparse would ignore a failed write."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         """Print it and end."""
@@ -148,7 +146,7 @@ class Version(argparse.Action):
 
 
 def _is_value(option: argparse.Action, word: str) -> bool:
-    """Whether a word after an option is its value; those that need not have one take a number."""
+    """Return whether a word after an option is its value; an optional value must be a number."""
     if option.nargs == argparse.OPTIONAL:
         return word[:1].isdigit()
     return option.nargs != 0
@@ -156,7 +154,7 @@ def _is_value(option: argparse.Action, word: str) -> bool:
 
 @cache
 def _common() -> argparse.ArgumentParser:
-    """Return the parser of what can stand before and after any verb."""
+    """Return the parser of the options before and after any verb."""
     common = Parser(
         "taskrunner", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
@@ -176,7 +174,7 @@ def _common() -> argparse.ArgumentParser:
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of all verbs, or of one: the others need not be made then."""
+    """Return the parser of all verbs, or of one verb, which is faster."""
     common = _common()
     whole = Parser(
         prog="taskrunner",
@@ -191,12 +189,12 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         _declare(name)(verbs, common)
     whole.given = {}
     for each in verbs.choices.values():
-        each.given = whole.given  # what stands before the verb is not to be given after it again
+        each.given = whole.given  # an option before the verb must not be given again after it
     return whole
 
 
 def _declare(verb: str) -> Declare:
-    """Return what declares a verb, from the module of its kind."""
+    """Return the function that declares a verb, from its module."""
     from importlib import import_module
 
     found: Declare = import_module(f"taskrunner.cli.{VERBS[verb]}").VERBS[verb]
@@ -204,7 +202,7 @@ def _declare(verb: str) -> Declare:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the words of a command line ask for and return the exit code."""
+    """Run a command line and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
@@ -224,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse(fitted(str(exc)), _code(args, exc.exit_code))
     except KeyboardInterrupt:
         return refuse("interrupted", errors.EXIT_INTERRUPTED)
-    except BrokenPipeError:  # who read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed the pipe
         drop_stdout()
         return errors.EXIT_DONE
     except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
@@ -232,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _due(args: Arguments, text: str) -> bool:
-    """Return whether a fault is to be told of: a verb that is started again and again tells it once an hour."""
+    """Return whether to report a fault: a verb that a clock starts repeatedly reports it once an hour."""
     if args.verb not in REPEATED or (sys.stderr is not None and sys.stderr.isatty()):
         return True
     from taskrunner import host
@@ -243,7 +241,7 @@ def _due(args: Arguments, text: str) -> bool:
 
 def _read(words: Sequence[str], args: Arguments) -> None:
     """Read the words of a command line into `args`; raises InputError."""
-    # What follows -- is the task's, to the letter; argparse would take options out of it.
+    # The words after -- belong to the task, unchanged; argparse would find options in them.
     cut = words.index("--") if "--" in words else len(words)
     args.after_dashes = list(words[cut + 1 :]) if cut < len(words) else None
     typed = _with_lengths(words[:cut])
@@ -263,7 +261,7 @@ def _read(words: Sequence[str], args: Arguments) -> None:
 
 
 def _with_lengths(words: Sequence[str]) -> list[str]:
-    """Return words with a length back in time, such as -2h, joined to its flag: argparse takes it for another flag."""
+    """Return the words with a negative length, such as -2h, joined to its flag: argparse would read it as a flag."""
     found: list[str] = []
     for word in words:
         flag = found[-1] if found else ""
@@ -275,7 +273,7 @@ def _with_lengths(words: Sequence[str]) -> list[str]:
 
 
 def _verb(words: Sequence[str]) -> str | None:
-    """Return the verb among the words, None when there is none; raises InputError for one we do not have."""
+    """Return the verb among the words, None when there is none; raises InputError for an unknown one."""
     _, rest = _common().parse_known_args(words)
     verb = next((word for word in rest if not word.startswith("-")), None)
     if verb is None or verb in VERBS:
@@ -290,8 +288,8 @@ def _verb(words: Sequence[str]) -> str | None:
 
 
 def _refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParser) -> NoReturn:
-    """Refuse words that no verb knows, with the likeliest reason."""
-    # Names come before options once they are in order: an option that is unknown explains what is left of its value.
+    """Refuse unknown words, with the most likely reason."""
+    # Names come before options here: an unknown option explains why its value is left over.
     option = next((word for word in left if word.startswith("-")), None)
     why = ": a command follows --" if args.takes_command and option is None else ""
     if args.verb in OF_ALL and option is None:

@@ -6,7 +6,7 @@ It only prints advice: no verb is run for a similar word, and no verb that delet
 from taskrunner import errors
 from taskrunner.cli.common import ALIASES
 
-# Words of other schedulers, of systemctl and of containers, with what does that here.
+# Words of other schedulers, of systemctl and of containers, with our verbs for them.
 ANSWERS = {
     "start": "`taskrunner run NAME` starts a task now, `taskrunner enable NAME` starts scheduling it again",
     "stop": "`taskrunner cancel NAME` stops a run, `taskrunner disable NAME` stops scheduling a task",
@@ -36,12 +36,12 @@ MORE = {
     ),
     "`taskrunner --version` prints it": ("version",),
 }
-# What cannot be taken back, or stops something: whoever means it writes it out.
+# Verbs that cannot be undone, or stop something: they are never suggested.
 DESTRUCTIVE = {"remove", "rm", "delete", "cancel", "prune", "restore", "uninstall", "disable"}
 
 
 def advice(word: str, verbs: tuple[str, ...]) -> str:
-    """Return what to say to a word that is none of the verbs."""
+    """Return the advice for an unknown verb."""
     meant = word.lower()
     known = ANSWERS | {each: ANSWERS[one] for one, others in SAME.items() for each in others}
     known |= {each: told for told, words in MORE.items() for each in words}

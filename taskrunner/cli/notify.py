@@ -18,7 +18,7 @@ from taskrunner.cli.common import (
 from taskrunner.errors import InputError
 from taskrunner.render import notices
 
-MOST = 1000  # messages that are kept once they are done with
+MOST = 1000  # messages kept after they were sent or given up
 EXAMPLES = (
     "  taskrunner notify                      show the channels and the recent messages\n"
     "  taskrunner notify --test ops           send a test message and report the result\n"

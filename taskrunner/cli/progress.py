@@ -5,17 +5,17 @@ import time
 from types import TracebackType
 from typing import Self
 
-QUIET = 0.4  # seconds: what is done sooner needs no line
+QUIET = 0.4  # seconds; shorter work shows no line
 PAUSE = 0.1  # seconds between two lines
-WIDTH = 24  # signs of the bar
+WIDTH = 24  # characters of the bar
 CLEAR = "\r\033[K"
 
 
 class Progress:
-    """A line that says how far work has come, rewritten in place and gone at the end."""
+    """A progress line, rewritten in place and removed at the end."""
 
     def __init__(self) -> None:
-        """Begin to count the time."""
+        """Start to measure the time."""
         self._wanted = sys.stderr is not None and sys.stderr.isatty()
         self._next = time.monotonic() + QUIET
         self._drawn = False
@@ -30,12 +30,12 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the line away, before anything else is said."""
+        """Remove the line, before other messages."""
         if self._drawn:
             self._put(CLEAR)
 
     def __call__(self, what: str, done: int, total: int | None = None) -> None:
-        """Say that so many are done, of a total if that is known; cheap when it was said a moment ago."""
+        """Show how many are done, of a total if known; cheap when the line was just written."""
         if self._wanted and time.monotonic() >= self._next:
             self._next = time.monotonic() + PAUSE
             self._drawn = True
@@ -45,12 +45,12 @@ class Progress:
         try:
             sys.stderr.write(text)
             sys.stderr.flush()
-        except OSError:  # nobody looks any more
+        except OSError:  # the terminal is gone
             self._wanted = self._drawn = False
 
 
 def line(what: str, done: int, total: int | None) -> str:
-    """Return how far work has come as a line: with a bar when the end is known."""
+    """Return the progress line: with a bar when the total is known."""
     if not total:
         return f"{what}: {done}"
     done = min(done, total)

@@ -27,10 +27,10 @@ from taskrunner.render import documents, graph, statistics, tables
 from taskrunner.render.page import Page
 from taskrunner.report_error import to_stderr
 
-WIDE = 100  # columns of a terminal on which a line has room for what an output says, too
+WIDE = 100  # columns of a terminal from which on tables also show the last output line
 MOST_TRACED = 1000  # runs whose outputs are looked at
 NO_RUNS = "no runs match"
-TIMED_OUT = 124  # as timeout(1) says it
+TIMED_OUT = 124  # as with timeout(1)
 
 
 def _declare_run(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def _run(args: Any) -> int:
 
 
 def _passed_through(run: Run) -> int:
-    """Return the exit code of a shell for how a run ended."""
+    """Return the exit code for the end of a run, as a shell would."""
     if run.state is State.TIMED_OUT:
         return TIMED_OUT
     if run.state is State.CANCELLED:
@@ -97,7 +97,7 @@ def _cancel(args: Any) -> int:
         for key in args.runs:
             try:
                 _cancel_one(runner.cancel(key), quiet=args.quiet)
-            except TaskRunnerError as exc:  # what else is to end does not wait for that
+            except TaskRunnerError as exc:  # the other runs are cancelled all the same
                 troubles.append(exc)
     for each in troubles[:-1]:
         to_stderr(fitted(str(each)))
@@ -186,7 +186,7 @@ def _history(args: Any) -> int:
 
 
 def _asked(args: Any) -> dict[str, Any]:
-    """Return which runs are asked for, counted from now."""
+    """Return the filters of the command line, counted from now."""
     return {
         "name": args.tasks or None,
         "state": args.state,
@@ -196,7 +196,7 @@ def _asked(args: Any) -> dict[str, Any]:
 
 
 def _runs(args: Any) -> str:
-    """Return runs as they were asked for, "" when a person is to be told that there are none."""
+    """Return the requested runs as text or JSON, "" when there are none to show to a person."""
     runs = args.runner.history(**_asked(args), limit=args.limit or 20)
     if not args.json and "pending" in (args.state or ()):
         runs = [*_to_come(args), *runs][: args.limit or 20]
@@ -209,7 +209,7 @@ def _runs(args: Any) -> str:
 
 
 def _to_come(args: Any) -> list[Run]:
-    """Return the one-offs that wait for their time as runs, which they have none of yet."""
+    """Return pending one-offs as runs, as they have no run yet."""
     names = [args.runner.either(each).name for each in args.tasks or () if not each.isdigit()]
     return [
         Run(
@@ -222,7 +222,7 @@ def _to_come(args: Any) -> list[Run]:
 
 
 def _graph(args: Any) -> str:
-    """Return the same as a graph."""
+    """Return the requested slots as a graph."""
     sheet, asked = page(args), _asked(args)
     names = asked["name"] or [task.name for task in args.runner.tasks()]
     found = args.runner.graph(**asked, most=graph.room(sheet, names), tz=sheet.tz)
@@ -295,7 +295,7 @@ def _explained(args: Any, key: str) -> Any:
 
 
 def _zone_of(runner: Any, key: str) -> str | None:
-    """Return the zone of a task, None when there is none of that name any more."""
+    """Return the zone of a task, None when the task was removed."""
     try:
         zone: str | None = runner.task(key).tz
     except UnknownTask:

@@ -1,6 +1,6 @@
 """A page that is redrawn on a terminal until the user quits.
 
-It owns the terminal meanwhile and puts it back, whatever ends it. It must not know what is on the page.
+It controls the terminal meanwhile and always restores it. It must not know the contents of the page.
 """
 
 import contextlib
@@ -23,10 +23,8 @@ ENTER = "\033[?1049h\033[?25l\033[?7l"  # another screen, without cursor, lines 
 LEAVE = "\033[?7h\033[?25h\033[?1049l"
 TOP, REST_OF_LINE, REST = "\033[H", "\033[K", "\033[J"
 QUIT = b"qQ\x04"  # and ctrl-d
-ESCAPE = (
-    b"\x1b"  # ends it, too; a key with several bytes begins with an escape, but does not end there
-)
-SHARE = 4  # a page that takes long to make is made less often: at most a fifth of the time
+ESCAPE = b"\x1b"  # also quits; keys with several bytes begin with an escape and go on
+SHARE = 4  # drawing a slow page takes at most a fifth of the time
 LEAST, MOST = 0.1, 86_400.0  # seconds
 
 
@@ -44,19 +42,19 @@ def seconds(text: str) -> float:
 
 
 def check() -> None:
-    """Raise StateError where there is no terminal to draw on."""
+    """Raise StateError when stdout is not a terminal."""
     if sys.stdout is None or not sys.stdout.isatty():
         raise StateError("--watch needs a terminal, and stdout is not one: leave out --watch")
 
 
 def watch(draw: Callable[[], str], changes: Callable[[], int], every: float) -> None:
-    """Draw a page every so many seconds, and at once when something changes, until q or ctrl-C.
+    """Draw a page every `every` seconds, and at each change, until q or ctrl-C.
 
-    `changes` gives a number that is another one then. What goes wrong is shown, and tried again.
+    `changes` returns a number that differs after a change. An error is shown, and the page drawn again later.
     """
     check()
     begun = time.monotonic()
-    page, last, seen = draw(), begun, None  # what is asked for wrongly is refused here
+    page, last, seen = draw(), begun, None  # a wrong request is refused here
     pause = SHARE * (time.monotonic() - begun)
     with contextlib.suppress(KeyboardInterrupt), _screen(), signals.ended_by_term():
         while True:
@@ -71,7 +69,7 @@ def watch(draw: Callable[[], str], changes: Callable[[], int], every: float) -> 
 
 
 def _told(ask: Callable[[], object]) -> str:
-    """Return an answer, or what kept it from being given."""
+    """Return the page, or the error instead of it."""
     try:
         return str(ask())
     except TaskRunnerError as exc:
@@ -79,7 +77,7 @@ def _told(ask: Callable[[], object]) -> str:
 
 
 def _show(page: str, every: float, height: int) -> None:
-    """Draw a page from the top of the screen, as much of it as there is room for."""
+    """Draw a page from the top of the screen, cut to its height."""
     lines = page.split("\n")
     head = f"every {durations.human(every)}; q ends"
     room = max(2, height - 1)
@@ -99,21 +97,21 @@ def _put(text: str) -> None:
 
 
 def _quit(wait: float) -> bool:
-    """Wait for a key, and return whether it is one that ends all this."""
+    """Wait for a key, and return whether it means quit."""
     if sys.stdin is None or not sys.stdin.isatty():
         time.sleep(wait)
         return False
     fd = sys.stdin.fileno()
     if not select.select([fd], [], [], wait)[0]:
         return False
-    keys = os.read(fd, 64)  # several, when we were busy while they were typed
+    keys = os.read(fd, 64)  # several, if they were typed while we were busy
     typed, escape, rest = keys.partition(ESCAPE)
     return not keys or any(key in QUIT for key in typed) or (escape == ESCAPE and not rest)
 
 
 @contextlib.contextmanager
 def _screen() -> Iterator[None]:
-    """Have the terminal's other screen for the block, and its keys at once and unseen."""
+    """Use the alternate screen of the terminal for the block, and read keys without echo."""
     keys = sys.stdin is not None and sys.stdin.isatty()
     before = termios.tcgetattr(sys.stdin.fileno()) if keys else None
     try:
@@ -129,7 +127,7 @@ def _screen() -> Iterator[None]:
 
 
 def _by_key(before: list[Any]) -> list[Any]:
-    """Return settings of a terminal with keys that come one by one, are not shown, and do not suspend us."""
+    """Return terminal settings in which keys arrive one by one, without echo, and do not suspend us."""
     made = list(before)
     made[3] &= ~(termios.ICANON | termios.ECHO)
     made[6] = list(before[6])

@@ -63,14 +63,14 @@ def _apply(args: Any) -> int:
 
 
 def _stdin() -> bytes:
-    """Return what stands on stdin; raises StateError."""
+    """Return the bytes on stdin; raises StateError."""
     if sys.stdin is None:
         raise StateError("there is no stdin to read from: it is closed")
     return sys.stdin.buffer.read(exchange.MOST + 1)
 
 
 def _tell(args: Any, plan: Plan) -> None:
-    """Print a plan, without what is unchanged unless that is asked for."""
+    """Print a plan; unchanged tasks only with --verbose."""
     shown_ones = [
         each for each in plan.tasks if args.verbose or plan.dry_run or each.action != "keep"
     ]
@@ -80,7 +80,7 @@ def _tell(args: Any, plan: Plan) -> None:
 
 
 def _advise(runner: Any, plan: Plan) -> None:
-    """Say what a person should know about the tasks that are new or changed."""
+    """Print advice about new and changed tasks."""
     fresh = {each.task for each in plan.tasks if each.action in ("add", "change")}
     for task in runner.tasks() if fresh and not plan.dry_run else ():
         for advice in runner.advice(task) if task.name in fresh else ():
@@ -135,7 +135,7 @@ def _tell_hidden(hiding: tuple[str, ...]) -> None:
 
 
 def _write_private(place: str, text: str) -> None:
-    """Write a file that only its owner can read, from the start; a link, or another's file, is refused."""
+    """Write a file that only its owner can ever read; refuses a link or another user's file."""
     fresh = f"{place}.new"
     if os.path.lexists(place) and (os.path.islink(place) or not os.path.isfile(place)):
         raise StateError(f"{shown(place)} is a link, a folder or a device: give a file of your own")

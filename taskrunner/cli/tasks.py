@@ -1,6 +1,6 @@
-"""The verbs that show and switch existing tasks: show, list, next, enable, disable, remove, env.
+"""The verbs for existing tasks: show, list, next, enable, disable, remove, env.
 
-Imports that only `next` and `env` need stand in them, so that `list` starts quickly.
+`next` and `env` have imports of their own, so that `list` starts quickly.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def _names(parser: argparse.ArgumentParser) -> None:
 
 
 def _all_of(runner: TaskRunner, given: list[str]) -> list[str]:
-    """Return the names of tasks, each once; raises UnknownTask before anything is done to the others."""
+    """Return the names of tasks, each once; raises UnknownTask before any task is changed."""
     return list(dict.fromkeys(runner.task(each).name for each in given))
 
 
@@ -247,7 +247,7 @@ def _next(args: Any) -> int:
             items = runner.upcoming(given, tz=args.tz, since=start, count=args.limit, until=until)
         else:
             asked = args.tasks or args.json or args.limit is not None or start or until
-            each = not asked  # then each task has one line
+            each = not asked  # one line for each task
             items = runner.next(
                 args.tasks or None, since=start, count=args.limit, until=until, each=each
             )
@@ -280,7 +280,7 @@ def _agenda(args: Any, until: datetime) -> int:
 
 
 def _ahead(text: str) -> str:
-    """Return an instant to come; a bare length of time is counted from now."""
+    """Return a future instant; a plain length of time is counted from now."""
     return f"+{text}" if text[:1].isdigit() and "-" not in text and ":" not in text else text
 
 

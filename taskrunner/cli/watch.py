@@ -10,7 +10,7 @@ from taskrunner.api.task_runner import TaskRunner
 
 
 def with_watch(parser: argparse.ArgumentParser) -> None:
-    """Let a verb take --watch."""
+    """Add --watch to a verb."""
     parser.add_argument(
         "--watch",
         metavar="SECONDS",
@@ -21,7 +21,7 @@ def with_watch(parser: argparse.ArgumentParser) -> None:
 
 
 def watch(runner: TaskRunner, draw: Callable[[], str], pause: str) -> None:
-    """Draw a page until a person has seen enough, after each `pause` and whenever others write to the store."""
+    """Draw a page until the user quits, after each `pause` and after each change of the database."""
     from taskrunner.cli import screen
 
     screen.watch(draw, runner.changes, screen.seconds(pause))

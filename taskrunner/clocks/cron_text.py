@@ -1,4 +1,4 @@
-"""The text of a crontab: our block written and removed, and lines that call taskrunner found.
+"""The text of a crontab: write and remove our block, and find lines that call taskrunner.
 
 Each home has a block of its own between two markers; lines outside of blocks are left as they are.
 Pure: texts in, texts out. It must not know where crontabs are kept.
@@ -31,18 +31,18 @@ class Line:
     when: str
     user: str | None
     call: Call
-    ours: bool  # it stands in a block
+    ours: bool  # it is in a block
 
 
 def entry(words: Sequence[str], user: str | None = None) -> str:
-    """Return the line that calls a command every minute; with a user as files in /etc/cron.d have it."""
+    """Return the line that calls a command every minute; with a user for files in /etc/cron.d."""
     who = "" if user is None else f"{user}  "
-    # To cron an unescaped % is a line break (crontab(5)), also between quotes.
+    # For cron an unescaped % is a line break (crontab(5)), also inside quotes.
     return f"{EVERY_MINUTE}  {who}{shlex.join(words)}".replace("%", "\\%")
 
 
 def with_block(text: str, home: str, line: str) -> str:
-    """Return a crontab with this line as the one block of a home, in the place of the first it had."""
+    """Return a crontab with this line as the only block of a home, in the place of its first old block."""
     lines, ours = _split(text, home)
     place = min(ours, default=len(lines))
     name = shlex.quote(home)
@@ -64,7 +64,7 @@ def block(text: str, home: str) -> list[str]:
 
 
 def _joined(lines: Sequence[str]) -> str:
-    # crontab(1) takes no text whose last line does not end.
+    # crontab(1) refuses a text without a line break at the end.
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -91,7 +91,7 @@ def _mark(line: str) -> tuple[str, str] | tuple[None, None]:
 
 
 def _torn(lines: Sequence[str], start: int) -> set[int]:
-    """Return our lines of a block whose end somebody removed: the marker, and the line if it is still there."""
+    """Return the lines of a block without its end marker: the first marker, and the line if it is still there."""
     after = lines[start + 1 : start + 2]
     called = bool(after) and _line(after[0], users=False) is not None
     return {start, start + 1} if called else {start}

@@ -1,4 +1,4 @@
-"""Files of the host that hold an entry: read, backed up, written whole, shown as a difference."""
+"""Files of the host with an entry: read them, back them up, replace them, show a diff."""
 
 import difflib
 import os
@@ -34,7 +34,7 @@ class Fitted:
 
 
 def check_lasting(words: Sequence[str]) -> None:
-    """Refuse a program that is there for one call only: the entry would soon call a file that is gone; raises StateError."""
+    """Refuse a program that exists for one call only, as the entry would soon be broken; raises StateError."""
     found = program.fleeting(words)
     if found is not None:
         file, whose = found
@@ -45,7 +45,7 @@ def check_lasting(words: Sequence[str]) -> None:
 
 
 def program_warnings(words: Sequence[str]) -> list[str]:
-    """Return a warning when root is to run what somebody else can change."""
+    """Return a warning when root is to run a file that others can change."""
     call = program.read([*words, "tick"])
     file = words[0] if call is None else call.program
     by = program.changeable_by(file) if os.geteuid() == 0 else None
@@ -56,13 +56,13 @@ def program_warnings(words: Sequence[str]) -> list[str]:
 
 
 def make_home(folder: str) -> None:
-    """Make a home that entries may call; raises HomeRefused."""
+    """Create a home for an entry; raises HomeRefused."""
     paths.check(folder)
     paths.create(folder)
 
 
 def keep(folder: str, name: str, text: str, now: datetime) -> list[str]:
-    """Keep a text in the home's backups, if there is a home, and say where; an empty one is not worth it."""
+    """Keep a text in the home's backups, if there is a home, and return a sentence about it; skips an empty text."""
     if not text or not os.path.isdir(folder):
         return []
     stem = paths.path(folder, paths.BACKUPS, f"{name}-{now:%Y%m%dT%H%M%SZ}")
@@ -119,12 +119,12 @@ def diff(name: str, old: str, new: str) -> str:
 
 
 def given(folder: str) -> str | None:
-    """Return the home to be named in an entry, None when the clock finds it by itself."""
+    """Return the home to name in an entry, None when the clock uses it by default."""
     return None if folder == own_default() else folder
 
 
 def own_default() -> str:
-    """Return the home that a clock finds for ourselves."""
+    """Return the default home of our user when a clock calls us."""
     entry = account()
     return paths.of_user("root" if os.geteuid() == 0 else entry[0], entry[1])
 

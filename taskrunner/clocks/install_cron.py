@@ -30,7 +30,7 @@ NO_CRON_DAEMON = (
 
 @record
 class Tab:
-    """A crontab: what it is called, how it is read and written, and the user in its lines, if they have one."""
+    """A crontab: its name, functions to read and write it, and the user in its lines, if they have one."""
 
     name: str
     read: Callable[[], str]
@@ -60,7 +60,7 @@ def install_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> 
 
 
 def uninstall_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -> Fitted:
-    """Take what `install_cron` wrote for a home away; raises StateError or HomeRefused."""
+    """Remove the entry of a home; raises StateError or HomeRefused."""
     tab = _system_tab() if system else _user_tab()
     old = tab.read()
     new = cron_text.without_block(old, folder)
@@ -71,7 +71,7 @@ def uninstall_cron(folder: str, now: datetime, *, system: bool, dry_run: bool) -
 
 
 def _replace(tab: Tab, folder: str, old: str, new: str, now: datetime) -> list[str]:
-    """Write a crontab after keeping what it was, and return where that is kept, as a sentence."""
+    """Write a crontab after keeping a copy of the old one, and return a sentence with its path."""
     kept = entry.keep(folder, os.path.basename(tab.name.replace(" ", "-")), old, now)
     tab.write(new)
     found = tab.read()
@@ -94,19 +94,19 @@ def read_user_tab() -> str:
         raise StateError(NO_CRON.format("crontab(1)"))
     if said.code == 0:
         return said.out
-    # The words of Debian's cron and cronie, and of busybox.
+    # The messages of Debian's cron and cronie, and of busybox.
     if "no crontab for" in said.err or "No such file" in said.err:
         return ""
     raise StateError(f"crontab -l failed: {shown(said.err)}")
 
 
 def halves() -> bool:
-    """Whether the cron of this host makes one backslash of two in a command: of those that do not, cronie is known."""
+    """Return whether the cron of this host reduces two backslashes in a command to one; cronie does not."""
     return os.path.exists(DEBIANS) or not any(map(os.path.exists, CRONIES))
 
 
 def own_name() -> str:
-    """Return the name of the user we are; raises StateError."""
+    """Return our user name; raises StateError."""
     return entry.account()[0]
 
 
@@ -117,7 +117,7 @@ def user_crontab() -> tuple[str, str]:
 
 
 def replace_user_crontab(folder: str, old: str, new: str, now: datetime) -> list[str]:
-    """Write our own crontab after keeping what it was in a home, and return where that is kept."""
+    """Write our own crontab after keeping a copy of the old one in a home, and return sentences with its path."""
     return _replace(_user_tab(), folder, old, new, now)
 
 
@@ -154,7 +154,7 @@ def _left_by_others(tab: Tab, text: str, folder: str) -> list[str]:
 
 
 def entries() -> Iterator[Entry]:
-    """Give the lines of crontabs that call taskrunner, as far as we may see them."""
+    """Yield the lines of readable crontabs that call taskrunner."""
     runs = alive.process_named(*CRON_DAEMONS)
     for name, text, users in _crontabs():
         for line in cron_text.lines_that_call(text, users=users):
@@ -165,12 +165,12 @@ def entries() -> Iterator[Entry]:
 
 
 def _crontabs() -> Iterator[tuple[str, str, bool]]:
-    """Give the name and the text of each crontab that we may read, and whether its lines have a user."""
+    """Yield the name and the text of each readable crontab, and whether its lines have a user."""
     with contextlib.suppress(StateError):
         yield f"crontab of {entry.account()[0]}", read_user_tab(), False
     places: list[str] = []
     with contextlib.suppress(OSError):
-        # As Debian's cron does: a name with a dot is a file that a package manager left.
+        # As Debian's cron does: it skips names with a dot, such as files left by a package manager.
         names = [name for name in os.listdir(CRON_FOLDER) if re.fullmatch(r"[\w-]+", name)]
         places = [os.path.join(CRON_FOLDER, name) for name in sorted(names)]
     for place in (CRONTAB, *places):

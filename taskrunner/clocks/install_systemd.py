@@ -14,19 +14,19 @@ from taskrunner.processes import programs
 SYSTEM_UNITS = "/etc/systemd/system"
 UNIT_FOLDERS = (SYSTEM_UNITS, "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 LINGER = "/var/lib/systemd/linger"
-# What `systemctl is-active` says, and whether that is alive; anything else is no answer.
+# Answers of `systemctl is-active`, and whether they mean alive; any other text is not an answer.
 UNIT_STATES = {
     **dict.fromkeys(("active", "activating", "reloading"), True),
     **dict.fromkeys(("inactive", "failed", "deactivating"), False),
 }
-# What `systemctl is-system-running` says where systemd is at work (systemctl(1)).
+# Answers of `systemctl is-system-running` when systemd works (systemctl(1)).
 AT_WORK = ("initializing", "starting", "running", "degraded", "maintenance", "stopping")
 
 
 def install_systemd(
     folder: str, now: datetime, *, user: bool, daemon: bool, dry_run: bool
 ) -> Fitted:
-    """Let systemd call a tick of a home every minute, or keep the daemon running.
+    """Let systemd call a tick of a home every minute, or run the daemon.
 
     Raises StateError, HomeRefused or InputError.
     """
@@ -75,7 +75,7 @@ def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) 
     for name in there:
         entry.write(os.path.join(place, name), "")
     _systemctl(user, "daemon-reload")
-    # What failed last would be listed for ever; that nothing did is no error.
+    # A failed unit would be listed for ever; an error here means that none failed.
     programs.tool("systemctl", *_scope(user), "reset-failed", *there)
     dropped = [f"{name}.d" for name in wanted if os.path.isdir(os.path.join(place, f"{name}.d"))]
     warnings = [
@@ -85,7 +85,7 @@ def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) 
 
 
 def _unit_folder(user: bool, dry_run: bool) -> str:
-    """Return where units go; raises StateError where no systemd would read them."""
+    """Return the folder of units; raises StateError when no systemd would read it."""
     if not user and os.geteuid() != 0 and not dry_run:
         raise StateError(f"only root can write {SYSTEM_UNITS}: use --user, or sudo")
     if not dry_run:
@@ -94,7 +94,7 @@ def _unit_folder(user: bool, dry_run: bool) -> str:
 
 
 def check_systemd(user: bool) -> None:
-    """Raise StateError, with what to do, unless systemd answers."""
+    """Raise StateError, with advice, unless systemd answers."""
     said = programs.tool("systemctl", *_scope(user), "is-system-running")
     if said is None:
         raise StateError(
@@ -128,11 +128,11 @@ def _systemctl(user: bool, *words: str) -> None:
 
 
 def _disable(place: str, user: bool, names: Sequence[str]) -> None:
-    """Stop and disable units; the tick's own is not enabled, and one that is at work may end."""
+    """Stop and disable units; the tick's own unit is not enabled, and a running tick may end."""
     found = [name for name in names if name != systemd_text.TICK]
     if found:
         _systemctl(user, "disable", "--now", *found)
-    for name in found:  # what systemctl leaves where the unit was a link, or its own file gone
+    for name in found:  # links that systemctl leaves if the unit was a link, or is gone
         for link in _wanted_links(place, name):
             with contextlib.suppress(OSError):
                 os.unlink(link)
@@ -145,7 +145,7 @@ def _wanted_links(place: str, name: str) -> list[str]:
 
 
 def _check_foreign(place: str, folder: str, user: bool) -> None:
-    """Refuse to touch units of these names that belong to another home: there is one set of them."""
+    """Refuse to change units of these names that belong to another home: systemd has only one set of them."""
     for other in _units_in(place, user):
         ours = os.path.basename(other.place) in (systemd_text.TIMER, systemd_text.DAEMON)
         if ours and other.home != folder:
@@ -156,7 +156,7 @@ def _check_foreign(place: str, folder: str, user: bool) -> None:
 
 
 def _current(place: str, wanted: dict[str, str]) -> tuple[dict[str, str], str]:
-    """Return the units as they are, and the difference to those that are wanted."""
+    """Return the current units, and a diff to the wanted ones."""
     places = {name: os.path.join(place, name) for name in wanted}
     old = {name: entry.read(path) for name, path in places.items()}
     return old, "".join(entry.diff(places[name], old[name], wanted[name]) for name in wanted)
@@ -168,12 +168,12 @@ def _keep_units(folder: str, old: dict[str, str], changed: set[str], now: dateti
 
 
 def lingers() -> bool:
-    """Return whether the user's systemd goes on when they are not logged in (loginctl(1))."""
+    """Return whether the user's systemd runs while the user is not logged in (loginctl(1))."""
     return os.path.exists(os.path.join(LINGER, entry.account()[0]))
 
 
 def _lingering(user: bool) -> list[str]:
-    """Return what to know about lingering."""
+    """Return a warning when lingering is off."""
     if not user or lingers():
         return []
     name = entry.account()[0]
@@ -188,14 +188,14 @@ def _unit_warnings(texts: dict[str, str]) -> list[str]:
 
 
 def entries() -> Iterator[Entry]:
-    """Give the timers and daemons that call taskrunner, as far as we may see them."""
+    """Yield the readable timers and daemons that call taskrunner."""
     for folder in UNIT_FOLDERS:
         yield from _units_in(folder, user=False)
     yield from _units_in(paths.user_units(), user=True)
 
 
 def _units_in(folder: str, user: bool) -> Iterator[Entry]:
-    """Give the timers and the daemons of a folder of units that call taskrunner."""
+    """Yield the timers and daemons in a folder of units that call taskrunner."""
     names = []
     with contextlib.suppress(OSError):
         names = sorted(os.listdir(folder))
@@ -217,7 +217,7 @@ def _units_in(folder: str, user: bool) -> Iterator[Entry]:
 
 
 def _active(name: str, user: bool) -> bool | None:
-    """Return whether a unit is active, None where no systemd can tell."""
+    """Return whether a unit is active, None when systemd does not answer."""
     said = programs.tool("systemctl", *_scope(user), "is-active", name)
     state = "" if said is None else said.out.strip()
     return UNIT_STATES.get(state)

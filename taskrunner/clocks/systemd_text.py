@@ -1,4 +1,4 @@
-"""The texts of our systemd units: written, and read back for the command that one calls.
+"""The texts of our systemd units: write them, and read the command back from one.
 
 `contrib/systemd` holds the same texts, by test. Pure: values in, texts out. It must not know where units are kept.
 """
@@ -25,18 +25,18 @@ HEAD = """\
 """
 
 TIMER_TEXT = """\
-# Calls taskrunner.service at second 0 of every minute.
+# Starts taskrunner.service at second 0 of every minute.
 
 [Unit]
-Description=taskrunner: the clock, every minute
+Description=taskrunner: a tick every minute
 Documentation=man:systemd.timer(5)
 
 [Timer]
 # In UTC, so that no clock change of the local zone adds or drops a minute.
 OnCalendar=*-*-* *:*:00 UTC
-# The default is a whole minute late.
+# The default may be a whole minute late.
 AccuracySec=1s
-# No Persistent=: taskrunner remembers by itself what came due while the machine was off.
+# No Persistent=: taskrunner itself catches up runs that came due while the machine was off.
 
 [Install]
 WantedBy=timers.target
@@ -46,28 +46,28 @@ TICK_TEXT = """\
 # One tick of taskrunner, started every minute by taskrunner.timer.
 #
 # The tick hands each run to systemd, which carries it in a unit of its own, taskrunner-run-<id>.service,
-# and ends: however long a run takes, the next minute has its tick. What is to hold for all runs goes
-# into a drop-in for their common name, taskrunner-run-.service.d/limits.conf beside this file.
+# and ends: however long a run takes, the next minute has its tick. Settings for all runs go into a
+# drop-in for their common name, taskrunner-run-.service.d/limits.conf beside this file.
 
 [Unit]
-Description=taskrunner: one visit of the clock
+Description=taskrunner: run everything that is due
 Documentation=man:systemd.timer(5)
-# A tick may follow another at once, for a run whose time has come. With a limit the timer would stop for good.
+# A tick may follow another at once, for a delayed run. With a start limit the timer would stop for good.
 StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
 ExecStart={command}
-# Runs are carried by systemd. Where that refuses one, the tick carries it, and what follows is for that.
+# systemd carries the runs. If it refuses one, the tick carries it; the settings below are for that case.
 Environment=TASKRUNNER_CARRIER=systemd
 
 # Ticks end by themselves; each task has its own timeout.
 TimeoutStartSec=infinity
-# At a stop the tick alone gets TERM. It stops what it carries, and records that.
+# At a stop only the tick gets TERM. It stops the runs that it carries, and records that.
 KillMode=process
-# Longer than the longest --kill-after of a task (10s when none is given).
+# Longer than the longest --kill-after of a task (10s by default).
 TimeoutStopSec=60s
-# One task that runs out of memory is no reason to stop the others.
+# One task that runs out of memory must not stop the others.
 OOMPolicy=continue
 {sandbox}"""
 
@@ -80,42 +80,42 @@ Description=taskrunner: cron with a memory
 Documentation=man:systemd.service(5)
 
 [Service]
-# It says itself when its first visit is done; until then what is ordered after it waits.
+# It notifies systemd after its first tick; units ordered after it wait until then.
 Type=notify
-# --verbose, so that the journal has what went wrong in a tick.
+# --verbose, so that the journal has the problems of ticks.
 ExecStart={command}
-# Reads taskrunner.toml anew; what runs is not disturbed, and a bad file changes nothing.
+# Reloads taskrunner.toml; runs go on, and an invalid file changes nothing.
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=10s
-# Its loop gives a sign of life twice in that time: one that hangs is killed and started anew.
-# Longer than two waits for a store that others keep busy (30s each) take.
+# Its loop gives a sign of life twice in this time; a hanging daemon is killed and restarted.
+# Longer than two waits for a busy database (30s each).
 WatchdogSec=180s
 
-# At a stop the daemon alone gets TERM: it claims nothing more, lets tasks end for the grace, then
-# stops them and records that. What is left after TimeoutStopSec is killed, children too.
+# At a stop only the daemon gets TERM: it claims nothing more, lets runs end within the grace period,
+# then stops them and records that. After TimeoutStopSec all remaining processes are killed.
 KillMode=mixed
-# Longer than the grace and the longest --kill-after of a task (10s when none is given) together.
+# Longer than the grace period and the longest --kill-after of a task (10s by default) together.
 TimeoutStopSec=60s
-# One task that runs out of memory is no reason to stop the others.
+# One task that runs out of memory must not stop the others.
 OOMPolicy=continue
 {sandbox}
 [Install]
 WantedBy={target}
 """
 
-# A task may do what a line in root's crontab may: install packages, write anywhere, become another user. So
-# only that is closed which no command that ends by itself has a use for.
+# A task may do the same as a line in root's crontab: install packages, write anywhere, change the user. So
+# only rights are dropped that no usual command needs.
 SANDBOX = """
-# Tasks may be anything that a line of a crontab may be, so no more is closed here than none of them
-# needs. What else can be closed, and what that breaks, stands in docs/how-to/systemd.md.
+# Tasks may be any command that a crontab may run, so only rights that none of them needs are dropped
+# here. For stricter settings, and the tasks that they break, see docs/how-to/systemd.md.
 UMask=0077
 CapabilityBoundingSet=~CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_SYS_PACCT CAP_BLOCK_SUSPEND CAP_WAKE_ALARM
 """
 
 
 def units(words: Sequence[str], home: str | None, *, user: bool, daemon: bool) -> dict[str, str]:
-    """Return the texts of the units that call a program, by their names; `user` is for systemd --user."""
+    """Return the texts of the units that call a program, by unit name; `user` is for systemd --user."""
     sandbox = "" if user else SANDBOX
     if daemon:
         loop = ("daemon", "--interval", "60s", "--grace", "30s")
@@ -142,7 +142,7 @@ def line(words: Sequence[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Return a word as systemd.service(5) has it in a command line."""
+    """Return a word quoted for a command line in systemd.service(5)."""
     plain = word.replace("%", "%%").replace("$", "$$")
     if PLAIN.fullmatch(plain):
         return plain
@@ -150,7 +150,7 @@ def _quoted(word: str) -> str:
 
 
 def call(text: str) -> Call | None:
-    """Return what a unit calls, None when that is not taskrunner."""
+    """Return the call in a unit, None when it does not call taskrunner."""
     found = EXEC.findall(text)
     try:
         words = shlex.split(found[-1]) if found else []
@@ -164,6 +164,6 @@ def call(text: str) -> Call | None:
 
 
 def user_of(text: str) -> str | None:
-    """Return the user that a unit runs as, when it says so."""
+    """Return the user of a unit, None when it names none."""
     found = USER.findall(text)
     return found[-1] if found else None

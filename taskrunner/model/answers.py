@@ -1,6 +1,6 @@
 """Answers of the library: frozen records that no tick needs.
 
-They stand apart from `model` since making a record costs more time at a program's start than using it.
+They are separate from `values` since defining a record takes longer than using it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from taskrunner.model.values import Change, Gap, Run, Severity, State, Task
 
 @record
 class Upcoming:
-    """A slot to come: the task (None for a schedule given by hand), the instant, and what is odd about it."""
+    """A coming slot: the task (None for a schedule without one), the instant, and a note about an unusual time."""
 
     task: str | None
     slot: datetime
@@ -22,10 +22,10 @@ class Upcoming:
 
 @record
 class Collision:
-    """A possible delay of a slot: `what` says why in words; `tasks` are the tasks that cause it.
+    """A possible delay of a slot: `what` is the reason in words; `tasks` are the tasks that cause it.
 
-    `kind` is together (they start with it), running (they may still run), itself (its own run before may), group or
-    capacity (what it waits for is full).
+    `kind` is together (they start at the same time), running (they may still run), itself (its own previous run
+    may), group or capacity (that limit is reached).
     """
 
     kind: str
@@ -82,7 +82,7 @@ class Status:
 
 @record
 class Finding:
-    """One thing that was found about a home or its host, and what cures it."""
+    """One finding about a home or its host, with its fix."""
 
     severity: Severity
     what: str
@@ -91,14 +91,14 @@ class Finding:
 
 @record
 class Checkup:
-    """All that was found, what is worst first, and the paths in use by their names."""
+    """All findings, the most severe first, and the paths in use by their names."""
 
     findings: list[Finding]
     paths: Mapping[str, str]
 
     @property
     def severity(self) -> Severity:
-        """The worst of what was found."""
+        """The highest severity of the findings."""
         order = [Severity.ERROR, Severity.WARNING]
         found = {finding.severity for finding in self.findings}
         return next((each for each in order if each in found), Severity.OK)
@@ -108,8 +108,8 @@ class Checkup:
 class Explained:
     """The result of a slot and its reason, or of several from `first_slot` to `slot` that were handled as one.
 
-    `state` and `run` (the id of its last attempt) are None where there is no row. `slot` is None where a task
-    waits for something that has no instant yet.
+    `state` and `run` (the id of its last attempt) are None when there is no row. `slot` is None when a task
+    waits for an event without a known instant.
     """
 
     slot: datetime | None
@@ -123,7 +123,7 @@ class Explained:
 class Explanation:
     """An explanation of why a task ran or did not: slots, gaps and changes, each oldest first.
 
-    `cut` says that there are more slots than are told; `schedule` is in words, `tz` its zone.
+    `cut` is true when there are more slots than these; `schedule` is in words, `tz` its zone.
     """
 
     task: str
@@ -141,7 +141,7 @@ class Figures:
 
     `runs` started and ended; `skipped` and `missed` never did, nor did some that were `cancelled`. Of those that
     ended by themselves or at their timeout, `success_rate` is the share that succeeded, from 0 to 1. `streak` is
-    how many of the newest in a row succeeded or, negative, failed. What cannot be told is None.
+    the number of newest runs in a row that succeeded or, negative, failed. Unknown figures are None.
     """
 
     task: str | None
@@ -198,15 +198,15 @@ class Plan:
         return any(each.action != "keep" for each in self.tasks)
 
 
-CALLS_US = "it calls taskrunner itself"  # of a line that is left alone
+CALLS_US = "it calls taskrunner itself"  # the note of a line that is left alone
 
 
 @record
 class ImportedLine:
     """The result for one line of a crontab: `action` is add, change, keep (already a task), leave or remove.
 
-    Removed is the task whose line is gone. `differing` is how many slots of the next two years are not those of Debian's cron, None when there are none to
-    compare; `notes` say what else is to be known, or why the line is left alone.
+    Remove is for the task of a deleted line. `differing` counts the slots of the next two years that differ from
+    Debian's cron, None without slots; `notes` are remarks, or the reason why a line is left alone.
     """
 
     line: int
@@ -220,7 +220,7 @@ class ImportedLine:
 
 @record
 class Import:
-    """The result of importing a crontab, or with `dry_run` the planned one, line by line; `told` is about all of it."""
+    """The result of importing a crontab, or with `dry_run` the planned one, line by line; `told` are remarks."""
 
     source: str
     lines: list[ImportedLine]
@@ -229,14 +229,14 @@ class Import:
 
     @property
     def nothing(self) -> bool:
-        """Return whether there are lines, and every one was left alone; those that call taskrunner are meant to be."""
+        """Return whether there are lines and all were left alone; lines that call taskrunner do not count."""
         meant = [each for each in self.lines if each.notes != (CALLS_US,)]
         return bool(meant) and all(each.action == "leave" for each in meant)
 
 
 @record
 class Piece:
-    """An event of a followed run: `what` is started or ended, with the sentence `told`, or output, which is in `data`."""
+    """An event of a followed run: `what` is started or ended, with the sentence `told`, or output, with the `data`."""
 
     what: str
     run: Run
@@ -246,7 +246,7 @@ class Piece:
 
 @record
 class Trace:
-    """The last line of an output, None where it says nothing, and the number of bytes that were cut."""
+    """The last line of an output, None when it is empty, and the number of bytes that were cut."""
 
     last_line: str | None = None
     left_out: int = 0
@@ -256,7 +256,7 @@ class Trace:
 class Environment:
     """The environment of a task: command, variables, directory, user, umask.
 
-    `command` are the words that are executed, `program` the file of the first, None when it is not found.
+    `command` is the argv, `program` the file of its first word, None when it is not found.
     """
 
     task: str
@@ -278,7 +278,7 @@ class Exported:
 
 @record
 class Told:
-    """A channel: where it leads, what of all tasks goes to it, how many messages wait, and why they do."""
+    """A channel: its destination, its rules for all tasks, its pending messages, and the last error."""
 
     name: str
     kind: str

@@ -1,8 +1,8 @@
 """Notifications of a run: rules of the task and of the configuration become rows of the outbox.
 
-Everything here runs inside the transaction that records the event itself, so that no message is lost and none is made
-up. A task that keeps failing is announced again only after the `repeat` of its channel, and then its recovery. It must
-not know how a message is sent.
+Everything here runs inside the transaction that records the event itself, so that no message is lost or invented. A
+task that keeps failing is announced again only after the `repeat` of its channel, and then its recovery. It must not
+know how a message is sent.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ Target = tuple[str, str | None]  # a channel, or OWN and the command
 
 
 def started(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
-    """Post the messages for the start of a run; without any rule that costs nothing."""
+    """Post the messages for the start of a run; free without any rule."""
     if not (task.notify or here.config.notify):
         return
     if run.attempt == 1:
@@ -36,7 +36,7 @@ def started(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
 
 
 def ended(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
-    """Post the messages for the end of a slot: of its last attempt, or that it was not run."""
+    """Post the messages for the end of a slot: its last attempt has ended, or it was not run."""
     if task.long_after is not None:
         _settle_length(here, task, run, now)
     if run.state is State.SUCCEEDED:
@@ -69,10 +69,10 @@ def _post_each(here: OpenHome, task: Task, run: Run, event: str, now: datetime) 
 
 
 def _post_once(here: OpenHome, task: Task, run: Run, event: str, now: datetime) -> None:
-    """Post an event that lasts to the targets that have no message about it yet, or only an old one."""
+    """Post a lasting event to the targets that have no message about it yet, or only an old one."""
     ongoing = "failure" if event == "lost" else event
     asked = list(dict.fromkeys(_targets(here, task, event)))
-    # A target of the recovery alone is noted as well, or the recovery would find no failure to end.
+    # A target with a rule for recovery only is recorded too, or the recovery would find no failure to end.
     others = list(_targets(here, task, "recovery")) if ongoing == "failure" else []
     announced = here.store.outbox.notified(task.id) if asked or others else {}
     for channel in dict.fromkeys(channel for channel, _ in (*asked, *others)):
@@ -93,11 +93,11 @@ def _is_due_again(here: OpenHome, name: str, last: datetime | None, now: datetim
     return repeat is not None and now - last >= repeat
 
 
-# ---- how long a run takes
+# ---- long runs
 
 
 def _watch_length(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
-    """Post in advance the message that a run takes long, due when it would; the end of the run takes it back."""
+    """Post the message about a long run in advance; the end of the run removes it."""
     asked, announced = list(_targets(here, task, "long")), here.store.outbox.notified(task.id)
     due = [
         target
@@ -127,7 +127,7 @@ def _settle_length(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
 
 
 def _targets(here: OpenHome, task: Task, event: str) -> Iterator[Target]:
-    """Give the targets of an event, each once."""
+    """Yield the targets of an event, each once."""
     seen: set[Target] = set()
     for target in (*_of_task(here, task, event), *_of_all(here, task, event)):
         if target not in seen:
@@ -136,7 +136,7 @@ def _targets(here: OpenHome, task: Task, event: str) -> Iterator[Target]:
 
 
 def _of_task(here: OpenHome, task: Task, event: str) -> Iterator[Target]:
-    """Give the targets of the task's own rules; a lost run counts as failed, too."""
+    """Yield the targets of the task's own rules; a lost run counts as failed, too."""
     events = ("lost", "failure") if event == "lost" else (event,)
     found = [task.notify[each] for each in events if each in task.notify]
     if "failure" in events and task.on_failure is not None:
@@ -161,7 +161,7 @@ def _split(target: str) -> list[Target]:
 
 
 def _of_all(here: OpenHome, task: Task, event: str) -> Iterator[Target]:
-    """Give the channels that the configuration names for all tasks, or for those of some names."""
+    """Yield the channels of the configuration's rules for this task."""
     for channel in here.config.notify.values():
         if _meant(channel, event) and any(fnmatchcase(task.name, each) for each in channel.tasks):
             yield channel.name, None

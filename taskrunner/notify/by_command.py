@@ -11,13 +11,13 @@ from taskrunner.processes import account, bounded_output
 from taskrunner.processes.children import Child, Children, in_words
 from taskrunner.store.open_home import OpenHome
 
-KEPT = 100_000  # bytes of what such a program writes
+KEPT = 100_000  # bytes of a program's output
 
 
 def run(
     here: OpenHome, argv: tuple[str, ...], stdin: str, limit: float, more: dict[str, str]
 ) -> str:
-    """Run a program within `limit` seconds, in the environment of tasks and `more`, and return what it wrote.
+    """Run a program within `limit` seconds, in the environment of tasks and `more`, and return its output.
 
     Raises StateError when it fails.
     """
@@ -28,7 +28,7 @@ def run(
 
 
 def carried_out(wanted: Command) -> str:
-    """Carry out a command to its end, with all that it started, and return what it wrote; raises StateError."""
+    """Run a command and all its processes to the end, and return the output; raises StateError."""
     children = Children()
     fd = os.memfd_create("said", os.MFD_CLOEXEC)
     try:
@@ -69,7 +69,7 @@ def send(here: OpenHome, channel: Channel, message: Message) -> None:
 def own(
     here: OpenHome, argv: tuple[str, ...], message: Message, limit: float, channel: str = ""
 ) -> None:
-    """Run a command for a message: the last lines of output on stdin, all else in variables."""
+    """Run a command for a message: the last lines of output on stdin, all other parts in variables."""
     more = {f"TASKRUNNER_{name.upper()}": text for name, text in message.variables.items()}
     more["TASKRUNNER_CHANNEL"] = channel
     run(here, argv, message.output, limit, more)

@@ -1,4 +1,4 @@
-"""Sending to a server: each message by a process of its own, which is ended when its time is up.
+"""Sending to a server: each message by a process of its own, which has a time limit.
 
 That process imports the libraries for a server; this one does not. It also composes a mail that a program of this host
 then sends.
@@ -17,13 +17,13 @@ from taskrunner.notify.message import Message, host
 from taskrunner.processes import account
 from taskrunner.store.open_home import OpenHome
 
-WELL = "ok\n"  # what the process says before its answer when all went well
-LATER = 2.0  # seconds; its own limits come first, as they tell more
+WELL = "ok\n"  # printed by the process before its answer on success
+LATER = 2.0  # seconds; the process's own limits come first, as their errors tell more
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def send(_: OpenHome, channel: Channel, said: Message) -> None:
-    """Take a message to the server of a channel; raises StateError."""
+    """Send a message to the server of a channel; raises StateError."""
     carry(channel, said, channel.kind)
 
 
@@ -44,7 +44,7 @@ def mail(here: OpenHome, channel: Channel, said: Message) -> None:
 
 
 def carry(channel: Channel, said: Message, kind: str) -> str:
-    """Let a process of its own do it, and return its answer; raises StateError."""
+    """Send a message by a process of its own, and return the answer; raises StateError."""
     patience = channel.time_limit.total_seconds()
     more = {**channel.more, "from": (_sender(channel),)} if channel.kind == "mail" else channel.more
     given = {"kind": kind, "more": more, "content": said.content(), "patience": patience}
@@ -68,6 +68,6 @@ def carry(channel: Channel, said: Message, kind: str) -> str:
 
 
 def _sender(channel: Channel) -> str:
-    """Return the address that mails are from."""
+    """Return the sender address of mails."""
     given: tuple[str, ...] = channel.more.get("from", ())
     return given[0] if given else f"{account.account(None)[0]}@{host()}"

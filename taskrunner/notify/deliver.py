@@ -1,6 +1,6 @@
 """The sender: delivers due messages from the outbox to their channels, one at a time.
 
-Only one process sends at a time, held by a lock, so that hanging senders do not pile up. Each message is put off
+A lock lets only one process send at a time, so that hanging senders do not pile up. Each message is put off
 before it is tried, so a sender that dies is followed by another, and a message is sent at least once. Ticks and
 supervisors do not import this; they start it as a process of its own.
 """
@@ -22,11 +22,11 @@ from taskrunner.notify import by_command, by_network, message
 from taskrunner.notify.message import Message
 from taskrunner.store.open_home import OpenHome
 
-OWN_LIMIT = timedelta(seconds=30)  # for a command of a task's own
-FIRST_DELAY = timedelta(seconds=30)  # before the second attempt; doubled each time
+OWN_LIMIT = timedelta(seconds=30)  # for a task's own command
+FIRST_DELAY = timedelta(seconds=30)  # before the second attempt; doubled after each failure
 LONGEST_DELAY = timedelta(hours=1)
-GIVE_UP = timedelta(hours=24)  # after which a message is of no use any more
-GIVE_UP_START = timedelta(minutes=5)  # the same, of a start
+GIVE_UP = timedelta(hours=24)  # after this a message is useless
+GIVE_UP_START = timedelta(minutes=5)  # the same for a start
 
 SENDERS: Mapping[str, Callable[[OpenHome, Channel, Message], None]] = {
     "command": by_command.send,
@@ -51,9 +51,9 @@ def send(here: OpenHome) -> list[Delivery]:
 
 @contextmanager
 def _alone(here: OpenHome) -> Iterator[bool]:
-    """Hold the lock of the sender for the block, unless somebody else does.
+    """Hold the lock of the sender for the block; yield False when another process holds it.
 
-    Whoever started us may have taken it already, and given it to us as our input.
+    Our parent may have taken it already, and passed it to us as stdin.
     """
     place = here.path(paths.SENDER)
     if lock.is_open_as(place, 0):
@@ -89,14 +89,14 @@ def _to_channel(here: OpenHome, name: str, rows: Sequence[Posted]) -> Iterator[D
 
 
 def _batches(channel: Channel | None, rows: Sequence[Posted]) -> list[list[Posted]]:
-    """Return the messages that are sent together: all when there are many, else each alone; a ping is always alone."""
+    """Return the messages in groups to send together: all when there are many, else each alone; pings always alone."""
     if channel is not None and channel.kind != "ping" and len(rows) > channel.digest:
         return [list(rows)]
     return [[each] for each in rows]
 
 
 def _one(here: OpenHome, name: str, batch: Sequence[Posted]) -> Delivery:
-    """Try to send one message, put off beforehand in case that this process dies."""
+    """Try to send one message, after postponing it in case this process dies."""
     now = here.now()
     with here.store.transaction():
         here.store.outbox.push_ahead(batch, now + _delay(batch[0].attempts + 1))

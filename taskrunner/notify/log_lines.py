@@ -1,6 +1,6 @@
 """Lines of the log about runs and ticks: their words, and their levels.
 
-It only keeps the lines; they are written by whoever commits the change that they report.
+It only collects the lines; the caller writes them after committing the change that they report.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ DECIDED = {
 
 
 def decided(log: Log, decisions: Sequence[Decision], now: datetime, caller: str) -> None:
-    """Log the decisions of a tick, and on a line of its own each slot that is not run."""
+    """Log a summary of the decisions of a tick, and a line for each slot that is not run."""
     counts: dict[Action, int] = {}
     for each in decisions:
         if each.action in DECIDED:

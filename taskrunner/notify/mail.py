@@ -1,6 +1,6 @@
-"""Mail: the message as one, and sending it by way of a server.
+"""Mail: compose a message as a mail, and send it by a server.
 
-Runs in a process of its own, which gets nothing but its input.
+Runs in a process of its own, which gets only its input.
 """
 
 import os
@@ -36,7 +36,7 @@ def composed(content: Mapping[str, Any], sender: str, to: Sequence[str]) -> Emai
     mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(to), content["subject"]
     mail["Date"] = format_datetime(datetime.fromisoformat(content["at"]))
     mail["Message-ID"] = make_msgid(domain=channels.bare(sender).rpartition("@")[2])
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of an absent person is wanted
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies
     mail.set_content(content["text"])
     return mail
 
@@ -57,7 +57,7 @@ def _by_server(
 
 
 def _connected(more: Mapping[str, Any], patience: float) -> smtplib.SMTP:
-    """Return a connection that is encrypted as the channel says."""
+    """Return a connection, encrypted by the settings of the channel."""
     name, tls = more["smtp"], security(more)
     server, _, port = name.rpartition(":") if name[-1] != "]" and ":" in name else (name, "", "")
     place, number = server.strip("[]"), int(port or PORTS[tls])
@@ -76,7 +76,7 @@ def _connected(more: Mapping[str, Any], patience: float) -> smtplib.SMTP:
 
 
 def security(more: Mapping[str, Any]) -> str:
-    """Return how the way to the server is encrypted, unless the channel says so: not at all on this host."""
+    """Return the encryption of the connection: the channel's setting, else none on this host, else the usual one."""
     name = more["smtp"]
     if "tls" in more:
         return str(more["tls"])
@@ -86,7 +86,7 @@ def security(more: Mapping[str, Any]) -> str:
 
 
 def _why(exc: Exception) -> str:
-    """Return what a server said, in words."""
+    """Return the error of a server as text."""
     if isinstance(exc, smtplib.SMTPRecipientsRefused):
         answers = {each: _answer(code, text) for each, (code, text) in exc.recipients.items()}
         return f"refused: {'; '.join(f'{each}: {said}' for each, said in answers.items())}"

@@ -1,4 +1,4 @@
-"""The text of a message: a line, a page, a document, variables; of one run, or of many together.
+"""The contents of a message as a line, a text, a document and variables; about one run, or many together.
 
 It must not know how a message is sent.
 """
@@ -18,10 +18,10 @@ from taskrunner.render import documents, page
 from taskrunner.schedule import durations
 from taskrunner.store.open_home import OpenHome
 
-LINES = 20  # of the output, the newest
-BYTES = 10_000  # of them at most
+LINES = 20  # the newest lines of the output
+BYTES = 10_000  # at most, of these lines
 LONGEST = 200  # characters of a summary
-TEST = "test"  # the event of a message that is sent to see whether it arrives
+TEST = "test"  # the event of a test message
 
 
 @record
@@ -38,12 +38,12 @@ class Message:
 
     @cached_property
     def subject(self) -> str:
-        """The line above a mail."""
+        """The subject of a mail."""
         return f"[taskrunner {host()}] {self.summary}"
 
     @cached_property
     def text(self) -> str:
-        """The whole of it, for people."""
+        """The whole message as text."""
         lines = [self.summary, "", *_lines(self)]
         if self.output:
             lines += ["", "the last lines of its output:", "", self.output.rstrip("\n")]
@@ -53,7 +53,7 @@ class Message:
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """The whole of it, for programs."""
+        """The whole message for programs."""
         run = None if self.run is None else documents.run_document(self.run)
         return {
             "version": 1,
@@ -67,7 +67,7 @@ class Message:
         }
 
     def content(self) -> dict[str, Any]:
-        """Return all of it as plain values, for a process that takes it away."""
+        """Return the message as plain values, for the process that sends it."""
         run = self.run
         return {
             **{name: getattr(self, name) for name in ("event", "subject", "text", "output")},
@@ -78,7 +78,7 @@ class Message:
 
     @cached_property
     def variables(self) -> dict[str, str]:
-        """The names and values of its parts, under the names a task sees them by."""
+        """The parts of the message as environment variables, with the same names as in tasks."""
         found = {
             "event": self.event,
             "summary": self.summary,
@@ -140,12 +140,12 @@ def _about(run: Run) -> list[tuple[str, str]]:
 
 
 def host() -> str:
-    """Return what this host is called."""
+    """Return the name of this host."""
     return os.uname().nodename
 
 
 def of(here: OpenHome, posted: Posted, now: datetime) -> Message:
-    """Return what a message of the outbox says; raises UnknownRun when its run has been pruned."""
+    """Return the contents of a message of the outbox; raises UnknownRun when its run has been pruned."""
     run = here.store.runs.get(posted.run_id)
     task = here.store.tasks.of_run(run)
     summary = _short(f"{run.task} {_said(posted.event, run, now)}")
@@ -154,12 +154,12 @@ def of(here: OpenHome, posted: Posted, now: datetime) -> Message:
 
 
 def a_test(here: OpenHome, now: datetime) -> Message:
-    """Return a message that is sent to see whether it arrives."""
+    """Return a test message."""
     return Message(TEST, f"a test message from taskrunner on {host()}", now, here.folder)
 
 
 def known(here: OpenHome, batch: Sequence[Posted], now: datetime) -> list[Message]:
-    """Return what messages of the outbox say, but for those whose runs have been pruned."""
+    """Return the contents of messages of the outbox, without those of pruned runs."""
     found = []
     for each in batch:
         try:
@@ -170,7 +170,7 @@ def known(here: OpenHome, batch: Sequence[Posted], now: datetime) -> list[Messag
 
 
 def together(messages: Sequence[Message]) -> Message:
-    """Return one message that stands for many."""
+    """Return one message for many."""
     counts: dict[str, int] = {}
     for each in messages:
         counts[each.event] = counts.get(each.event, 0) + 1
@@ -183,7 +183,7 @@ def together(messages: Sequence[Message]) -> Message:
 
 
 def _short(text: str) -> str:
-    """Return a text as one line that is not too long."""
+    """Return a text as one line, cut to a limit."""
     line = " ".join(page.visible(text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
@@ -222,7 +222,7 @@ def _long(run: Run, now: datetime) -> str:
 
 
 def last_lines(here: OpenHome, run: Run) -> str:
-    """Return the last lines that a run has written, also while it goes on."""
+    """Return the last lines of output of a run, also while it is running."""
     data = here.store.runs.output(run.id)
     if data is None:
         process = here.store.processes.of(run.id)

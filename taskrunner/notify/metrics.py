@@ -1,6 +1,6 @@
 """Metrics of one home, as OpenMetrics or as a file for node_exporter's textfile collector.
 
-Counters are those of the store's tallies: they survive pruning, and cost the same however many runs there are. It
+Counters come from the tallies in the database: they survive pruning, and cost the same for any number of runs. It
 reads the store and never writes to it. It must not judge: alert rules belong to the monitoring system.
 """
 
@@ -21,7 +21,7 @@ from taskrunner.store.open_home import OpenHome
 
 ENDS = tuple(state for state in State if state not in LIVE)
 ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
-NOT_UTF8 = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes of a path that are not
+NOT_UTF8 = re.compile(r"[\ud800-\udfff]")  # bytes of a path that are not UTF-8, in Python
 
 Labels = Mapping[str, str]
 
@@ -37,7 +37,7 @@ class Sample:
 
 @record
 class Family:
-    """All samples of one name: a gauge, counter, summary or info, without what its kind adds to the name."""
+    """All samples of one name: a gauge, counter, summary or info; the name is without the suffix of its kind."""
 
     name: str
     kind: str
@@ -46,7 +46,7 @@ class Family:
 
 
 def families(here: OpenHome) -> list[Family]:
-    """Return all metrics of a home, of one moment."""
+    """Return all metrics of a home, all from the same moment."""
     with here.store.connection.unchanged():
         tasks, tallies = here.store.figures.standings(), here.store.figures.tallies()
         live = here.store.figures.live()
@@ -55,7 +55,7 @@ def families(here: OpenHome) -> list[Family]:
 
 
 def _gauge(name: str, about: str, samples: Iterable[tuple[Labels, float | None]]) -> Family:
-    """Return a family of gauges, without those that have no value."""
+    """Return a family of gauges, without samples that have no value."""
     known = [Sample(labels, value) for labels, value in samples if value is not None]
     return Family(f"taskrunner_{name}", "gauge", about, known)
 
@@ -65,44 +65,44 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def _of_all(here: OpenHome, tasks: Sequence[Standing]) -> Iterator[Family]:
-    """Give the metrics of the home as a whole."""
+    """Yield the metrics of the home as a whole."""
     beat = heartbeat.read(here.path(paths.HEARTBEAT))
     coming = min((each.next for each in tasks if each.enabled and each.next), default=None)
     values: list[tuple[str, str, float | None]] = [
         (
             "last_tick_timestamp_seconds",
-            "When the clock called last; in a file that ticks write, the last that had work.",
+            "Time of the last tick; in a file written by ticks, of the last tick with work.",
             None if beat is None else _seconds(beat.at),
         ),
         (
             "tick_period_seconds",
-            "How often the clock is meant to call.",
+            "Expected time between two ticks.",
             here.config.tick_period.total_seconds(),
         ),
         (
             "next_slot_timestamp_seconds",
-            "When a task comes due next; in the past, a tick should have come.",
+            "Earliest next slot of all tasks; in the past when a tick is overdue.",
             _seconds(coming),
         ),
         (
             "held",
-            "Whether nothing is started because the store is held.",
+            "Whether scheduled runs are paused.",
             here.store.facts.held(here.now()) is not None,
         ),
-        ("max_parallel", "Runs that may go on at a time.", here.config.max_parallel),
+        ("max_parallel", "Limit on parallel runs.", here.config.max_parallel),
         (
             "messages_waiting",
-            "Messages to people that have not been sent yet.",
+            "Pending notification messages.",
             here.store.outbox.count_pending(),
         ),
         (
             "store_size_bytes",
-            "Size of the store's file.",
+            "Size of the database.",
             None if here.store.missing else here.store.pruning.file_size(),
         ),
     ]
     version = Sample({"version": taskrunner.__version__}, 1)
-    yield Family("taskrunner_build", "info", "The program that wrote this.", [version])
+    yield Family("taskrunner_build", "info", "The version of taskrunner.", [version])
     for name, about, value in values:
         yield _gauge(name, about, [({}, value)])
 
@@ -110,7 +110,7 @@ def _of_all(here: OpenHome, tasks: Sequence[Standing]) -> Iterator[Family]:
 def _of_tasks(
     tasks: Sequence[Standing], live: Iterable[tuple[int, State, int, int]]
 ) -> Iterator[Family]:
-    """Give how each task stands."""
+    """Yield the metrics of the state of each task."""
     now = {(task_id, state): (count, since) for task_id, state, count, since in live}
     named = [(each, {"task": each.name}) for each in tasks]
 
@@ -121,9 +121,11 @@ def _of_tasks(
         Sample({**name, "kind": each.kind, "schedule": each.schedule, "tz": each.tz or ""}, 1)
         for each, name in named
     ]
-    yield Family("taskrunner_task", "info", "What kind of schedule a task has.", about)
+    yield Family("taskrunner_task", "info", "The schedule of a task.", about)
     yield _gauge(
-        "task_enabled", "Whether a task comes due.", [(name, each.enabled) for each, name in named]
+        "task_enabled",
+        "Whether a task is scheduled.",
+        [(name, each.enabled) for each, name in named],
     )
     yield _gauge(
         "task_broken",
@@ -132,25 +134,25 @@ def _of_tasks(
     )
     yield _gauge(
         "task_next_slot_timestamp_seconds",
-        "When a task comes due next.",
+        "Next slot of a task.",
         [(name, _seconds(each.next) if each.enabled else None) for each, name in named],
     )
     yield _gauge(
         "task_last_run_timestamp_seconds",
-        "When the last run that has ended started.",
+        "Start of the last run that has ended.",
         [(name, _seconds(each.last_run)) for each, name in named],
     )
     yield _gauge(
         "task_last_success_timestamp_seconds",
-        "When the last run that succeeded ended.",
+        "End of the last run that succeeded.",
         [(name, _seconds(each.last_success)) for each, name in named],
     )
     yield _gauge(
         "task_streak",
-        "How many of the newest runs succeeded in a row or, negative, failed.",
+        "Number of the newest runs in a row that succeeded or, negative, failed.",
         [(name, each.streak) for each, name in named],
     )
-    for state, activity in ((State.RUNNING, "go on"), (State.PENDING, "wait to be started")):
+    for state, activity in ((State.RUNNING, "are running"), (State.PENDING, "are pending")):
         yield _gauge(
             f"task_{state}",
             f"Runs that {activity}.",
@@ -158,20 +160,20 @@ def _of_tasks(
         )
     yield _gauge(
         "task_running_since_timestamp_seconds",
-        "When the oldest of the runs that go on started.",
+        "Start of the oldest running run.",
         [(name, _seconds(running(each, State.RUNNING)[1])) for each, name in named],
     )
 
 
 def _of_runs(tasks: Sequence[Standing], tallies: Sequence[Tally]) -> Iterator[Family]:
-    """Give what the runs of each task come to."""
+    """Yield the metrics of the runs of each task."""
     by_task: dict[int, dict[State, Tally]] = {}
     for tally in tallies:
         by_task.setdefault(tally.task_id, {})[tally.state] = tally
     named = [({"task": each.name}, by_task.get(each.id, {})) for each in tasks]
     yield _gauge(
         "task_last_failure_timestamp_seconds",
-        "When the last run that failed, timed out or was lost ended.",
+        "End of the last run that failed, timed out or was lost.",
         [
             (name, _seconds(max((found[s].last_end for s in FAILING if s in found), default=None)))
             for name, found in named
@@ -179,18 +181,18 @@ def _of_runs(tasks: Sequence[Standing], tallies: Sequence[Tally]) -> Iterator[Fa
     )
     yield _gauge(
         "task_last_duration_seconds",
-        "How long the last run took.",
+        "Duration of the last run.",
         [(name, _seconds(_newest(found, "last_duration"))) for name, found in named],
     )
     yield _gauge(
         "task_last_lateness_seconds",
-        "How long after its slot the last run of the schedule started.",
+        "Delay of the last scheduled run after its slot.",
         [(name, _seconds(_newest(found, "last_late"))) for name, found in named],
     )
     yield Family(
         "taskrunner_runs",
         "counter",
-        "Runs that have ended, and slots that were not run, by how.",
+        "Ended runs, and slots that were not run, by state.",
         [
             Sample({**name, "state": state}, found[state].runs if state in found else 0, "_total")
             for name, found in named
@@ -206,16 +208,16 @@ def _of_runs(tasks: Sequence[Standing], tallies: Sequence[Tally]) -> Iterator[Fa
             for name, found in named
         ],
     )
-    yield _summary("run_duration", "How long runs took whose end was seen.", named, "duration")
-    yield _summary("run_lateness", "How long after their slots runs started.", named, "late")
+    yield _summary("run_duration", "Duration of runs with a known end.", named, "duration")
+    yield _summary("run_lateness", "Delay of runs after their slots.", named, "late")
 
 
 Named = Sequence[tuple[Labels, Mapping[State, Tally]]]
-COUNTED = {"duration": "started", "late": "punctual"}  # how many each sum is of
+COUNTED = {"duration": "started", "late": "punctual"}  # the count of each sum
 
 
 def _summary(name: str, about: str, named: Named, what: str) -> Family:
-    """Return count and sum of a length of time, for each task."""
+    """Return count and sum of a duration for each task."""
     samples = []
     for labels, found in named:
         seen = [
@@ -228,7 +230,7 @@ def _summary(name: str, about: str, named: Named, what: str) -> Family:
 
 
 def _newest(found: Mapping[State, Tally], what: str) -> int | None:
-    """Return a figure of the run that ended last among those that have it; nobody saw the end of a lost one."""
+    """Return a figure of the newest ended run that has it; lost runs have none."""
     known = [each for each in found.values() if getattr(each, what) is not None]
     seen = [each for each in known if each.state is not State.LOST]
     newest = max(seen, key=lambda each: each.last_end, default=None)
@@ -251,10 +253,10 @@ def openmetrics(here: OpenHome) -> str:
 
 
 def exposition(here: OpenHome) -> str:
-    """Return the same in the older text format of Prometheus, which is all that node_exporter reads."""
+    """Return the metrics in the older text format of Prometheus, the only one that node_exporter reads."""
     lines = []
     for family in families(here):
-        # There an info is a gauge, and the name of a counter has its end.
+        # In this format an info is a gauge, and a counter is named with its suffix.
         name = family.name + {"info": "_info", "counter": "_total"}.get(family.kind, "")
         kind = "gauge" if family.kind == "info" else family.kind
         lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {kind}", *_lines(here, family)]
@@ -262,7 +264,7 @@ def exposition(here: OpenHome) -> str:
 
 
 def _lines(here: OpenHome, family: Family) -> Iterator[str]:
-    # Every sample names its home: the files of two homes would not go together otherwise.
+    # Every sample has its home as a label, so that the files of two homes do not clash.
     where = f'home="{_escaped(here.folder)}"'
     end = "_info" if family.kind == "info" else ""
     for sample in family.samples:
@@ -282,20 +284,18 @@ def _number(value: float) -> str:
 
 
 def write(here: OpenHome, place: str) -> None:
-    """Put the metrics in a file that others may read, in one step; raises StateError."""
-    # node_exporter reads *.prom; two ticks, or two threads, may write at the same moment.
+    """Write the metrics atomically to a file that others may read; raises StateError."""
+    # Not named *.prom, which node_exporter reads; two ticks or threads may write at the same time.
     new = f"{place}.{threading.get_native_id()}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with suppress(FileNotFoundError):  # of one that was killed
+        with suppress(FileNotFoundError):  # left by a killed process
             os.unlink(new)
         with open(os.open(new, flags, 0o644), "w", encoding="utf-8") as file:
             try:
                 file.write(exposition(here))
                 file.flush()
-                os.fchmod(
-                    file.fileno(), 0o644
-                )  # whatever our umask is: its reader is somebody else
+                os.fchmod(file.fileno(), 0o644)  # whatever our umask: another user reads it
                 os.rename(new, place)
             except BaseException:
                 with suppress(OSError):
@@ -308,7 +308,7 @@ def write(here: OpenHome, place: str) -> None:
 
 
 def publish(here: OpenHome) -> str | None:
-    """Write the file that the settings name, if they do; return the error, None when there is none."""
+    """Write the metrics file of the settings, if there is one; return the error or None."""
     if here.config.metrics_textfile is None:
         return None
     try:

@@ -1,7 +1,7 @@
 """The program that sends one message to a server: its input is the message, its output the result.
 
-It is a process of its own because looking up a name, or a server that answers byte by byte, can block in ways
-that only ending the process helps against.
+It is a process of its own because resolving a name, or a server that answers byte by byte, can block so that
+only ending the process helps.
 """
 
 import json
@@ -23,7 +23,7 @@ WAYS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], float], str |
 
 
 def main() -> None:
-    """Take the message away; say that it arrived, or why not."""
+    """Send the message; print the result."""
     given = json.load(sys.stdin)
     try:
         answer = WAYS[given["kind"]](given["more"], given["content"], given["patience"])

@@ -13,7 +13,7 @@ LARGEST = 10_000  # bytes of such a file
 
 
 def read(more: Mapping[str, Any], name: str) -> str | None:
-    """Return what a setting gives in its text, in a file or in a variable; None when none of them is there.
+    """Return the value of a setting: its text, or the contents of its file or variable; None without any.
 
     Raises StateError that names the file or the variable.
     """
@@ -54,7 +54,7 @@ def _without_waiting(place: str, flags: int) -> int:
 
 
 def without(text: str, *secrets: str | None) -> str:
-    """Return a text in which secrets do not appear."""
+    """Return a text with secrets replaced."""
     for each in secrets:
         if each:
             text = text.replace(each, MASK)

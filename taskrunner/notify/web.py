@@ -1,7 +1,7 @@
-"""Channels that are addresses: a webhook, and the ping of a dead man's switch in the protocol of healthchecks.
+"""Web channels: a webhook, and the ping of a monitoring service (dead man's switch) in the protocol of healthchecks.
 
-A redirect is followed only when it keeps the message whole and the connection as safe as it was. Runs in a process of
-its own, which gets nothing but its input.
+A redirect is followed only if it keeps method, message and encryption. Runs in a process of
+its own, which gets only its input.
 """
 
 import json
@@ -80,7 +80,7 @@ def _address(more: Mapping[str, Any]) -> str:
 
 
 def send(more: Mapping[str, Any], content: Mapping[str, Any], patience: float) -> None:
-    """Send a message as JSON, or as what the template of the channel makes of it; raises StateError."""
+    """Send a message as JSON, or by the template of the channel; raises StateError."""
     headers = {"Content-Type": "application/json", **more.get("headers", {})}
     kind = next(text for name, text in reversed(headers.items()) if name.lower() == "content-type")
     if "template" in more:
@@ -114,7 +114,7 @@ NAMES = (
 
 
 class Parts(dict[str, str]):
-    """The parts of a message; one that this message has not is empty, one that no message has is an error."""
+    """The parts of a message; a part missing in this message is empty, an unknown part is an error."""
 
     def __missing__(self, name: str) -> str:
         if name in NAMES:
@@ -126,22 +126,22 @@ class Parts(dict[str, str]):
 
 
 def ping(more: Mapping[str, Any], content: Mapping[str, Any], patience: float) -> None:
-    """Tell a dead man's switch that a run started or how it ended; raises StateError."""
+    """Ping a monitoring service about the start or end of a run; raises StateError."""
     name = content["variables"].get("task", "")
     address = _address(more).replace("{task}", quote(name, safe=""))
     body = content["output"] if content["slot_of"] else content["text"]
     headers = {"Content-Type": "text/plain; charset=utf-8"}
     said = post(more, pinged(address, content), body, headers, patience)
-    if said.startswith("OK (") or "not found" in said:  # 200 is what they give to all
+    if said.startswith("OK (") or "not found" in said:  # the status is 200 in all cases
         raise StateError(f"the server said {said.strip()[:100]}")
 
 
 def pinged(address: str, content: Mapping[str, Any]) -> str:
-    """Return the address of one ping: what happened in its path, which slot it was about as `rid`."""
+    """Return the address of one ping: the event in its path, the slot as `rid`."""
     parts = urlsplit(address)
     queries = [parts.query] if parts.query else []
     if content["slot_of"]:
-        # The same for all that is said of one slot, and no other slot anywhere has it.
+        # The same for all pings about one slot, and unique to it.
         queries.append(
             f"rid={uuid5(NAMESPACE_URL, os.uname().nodename + ' ' + content['slot_of'])}"
         )
@@ -151,7 +151,7 @@ def pinged(address: str, content: Mapping[str, Any]) -> str:
 
 def _suffix(content: Mapping[str, Any]) -> str:
     if not content["slot_of"]:
-        return "/log"  # which changes nothing
+        return "/log"  # this changes no state there
     if content["event"] == "start":
         return "/start"
     run = content["document"]["run"]

@@ -9,7 +9,7 @@ from taskrunner.render.page import Column, Page
 from taskrunner.schedule import durations
 
 MARK = "!"
-SERIOUS = {"itself", "group", "capacity"}  # a run that waits or does not come, not only a neighbour
+SERIOUS = {"itself", "group", "capacity"}  # collisions that delay or drop a run
 
 
 def agenda_page(page: Page, entries: Sequence[Entry]) -> str:
@@ -29,7 +29,7 @@ def agenda_page(page: Page, entries: Sequence[Entry]) -> str:
 
 
 def _by_day(page: Page, entries: Sequence[Entry], lines: Sequence[str], count: int) -> list[str]:
-    """Return lines under the days they belong to; one that goes on has blanks where the time is."""
+    """Return lines grouped by day; a continued line has blanks in the place of the time."""
     starts = [at for at, line in enumerate(lines) if line[:1] != " "]
     assert len(starts) == count
     ends = [*starts[1:], len(lines)]
@@ -65,7 +65,7 @@ def _told(entry: Entry) -> str:
 
 
 def agenda_sentence(entries: Sequence[Entry]) -> str:
-    """Return what an agenda comes to as a sentence."""
+    """Return a summary of an agenda as a sentence."""
     slots = sum(each.count for each in entries)
     marked = sum(bool(each.collisions) for each in entries)
     what = f"{slots} slots" if slots != 1 else "1 slot"
@@ -75,7 +75,7 @@ def agenda_sentence(entries: Sequence[Entry]) -> str:
 
 
 def agenda_document(items: Sequence[Upcoming], entries: Sequence[Entry]) -> str:
-    """Return slots to come and what collides as a document."""
+    """Return coming slots and collisions as a document."""
     found = [
         {
             "task": entry.task,

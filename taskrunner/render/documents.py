@@ -1,4 +1,4 @@
-"""Values to JSON documents. The keys are promised to scripts outside: see docs/reference/json.md."""
+"""Values to JSON documents. The keys are stable for scripts: see docs/reference/json.md."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ UNSAID = ("evaluated", "following", "requested", "boot_id", "streak", "group_lim
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of the model as JSON knows it."""
+    """Return a value of the model as a JSON value."""
     if isinstance(value, datetime):
         return instant(value)
     if isinstance(value, timedelta):
@@ -100,7 +100,7 @@ def run_document(run: Run) -> dict[str, Any]:
 
 
 def upcoming_document(item: Upcoming) -> dict[str, Any]:
-    """Return a slot to come for a document."""
+    """Return a coming slot for a document."""
     return {
         "task": item.task,
         "slot": instant(item.slot),
@@ -122,7 +122,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
 
 
 def status_document(status: Status) -> str:
-    """Return how things stand as a document."""
+    """Return a status as a document."""
     return document(
         last_tick=instant(status.last_tick),
         clock=status.clock,
@@ -136,7 +136,7 @@ def status_document(status: Status) -> str:
 
 
 def checkup_document(found: Checkup) -> str:
-    """Return what a checkup has found as a document."""
+    """Return the findings of a checkup as a document."""
     findings = [
         {"severity": each.severity, "what": each.what, "cure": each.cure} for each in found.findings
     ]
@@ -144,7 +144,7 @@ def checkup_document(found: Checkup) -> str:
 
 
 def explanation_document(*found: Explanation) -> str:
-    """Return why a task ran or did not as a document; of several tasks it has a list of the same."""
+    """Return an explanation as a document; for several tasks a list of explanations."""
     told = [_explanation(each) for each in found]
     return document(**told[0]) if len(told) == 1 else document(tasks=told)
 
@@ -173,7 +173,7 @@ def _explanation(found: Explanation) -> dict[str, object]:
 
 
 def stats_document(stats: Stats) -> str:
-    """Return the figures of a span of time as a document."""
+    """Return the statistics of a period as a document."""
     total = figures_document(stats.total)
     del total["task"]
     return document(
@@ -185,7 +185,7 @@ def stats_document(stats: Stats) -> str:
 
 
 def figures_document(found: Figures) -> dict[str, Any]:
-    """Return the figures of one task for a document."""
+    """Return the statistics of one task for a document."""
     return {
         "task": found.task,
         "runs": found.runs,
@@ -206,7 +206,7 @@ def figures_document(found: Figures) -> dict[str, Any]:
 
 
 def pruned_document(pruned: Pruned) -> str:
-    """Return what was removed as a document."""
+    """Return the deleted history as a document."""
     return document(
         dry_run=pruned.dry_run,
         runs=pruned.runs,
@@ -228,7 +228,7 @@ def plan_document(plan: Plan) -> str:
 
 
 def import_document(found: Import) -> str:
-    """Return what became of a crontab as a document."""
+    """Return the result of importing a crontab as a document."""
     lines = [
         {
             "line": each.line,

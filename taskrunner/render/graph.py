@@ -15,7 +15,7 @@ from taskrunner.schedule import durations
 if TYPE_CHECKING:
     from taskrunner.model.answers import Graph, Line
 
-# Signs that any terminal has, and that tell without colours.
+# Characters that any terminal has, and that are clear without colours.
 MARKS = {
     State.SUCCEEDED: "+",
     State.FAILED: "F",
@@ -33,7 +33,7 @@ LEAST, USUAL, MOST = 20, 60, 200  # marks of a line: at least, where there is no
 
 
 def room(page: Page, names: Sequence[str]) -> int:
-    """Return how many marks a line may have, beside names."""
+    """Return how many marks fit on a line beside the names."""
     if page.width is None:
         return USUAL
     return max(LEAST, min(MOST, page.width - _beside(page, names) - 2))
@@ -47,7 +47,7 @@ def _beside(page: Page, names: Sequence[str]) -> int:
 
 
 def graph_page(page: Page, graph: Graph) -> str:
-    """Return lines of marks under a ruler, and what the marks mean."""
+    """Return lines of marks under a ruler, with a legend."""
     names = [f"{line.task}{' (removed)' if line.removed else ''}" for line in graph.lines]
     beside = _beside(page, names)
     count = len(graph.edges) - 1
@@ -67,7 +67,7 @@ def _mark(page: Page, line: Line, place: int) -> str:
 
 
 def _ruler(page: Page, starts: Sequence[datetime]) -> str:
-    """Return a line that names the spans that begin a day, or within a day some times, as far as there is room."""
+    """Return a line with the dates of days, or within a day some times, as many as fit."""
     short = starts[-1] - starts[0] < timedelta(days=1)
     text = ""
     for place, start in enumerate(starts):
@@ -79,7 +79,7 @@ def _ruler(page: Page, starts: Sequence[datetime]) -> str:
 
 
 def _legend(page: Page, graph: Graph) -> list[str]:
-    """Return what the marks mean that are in a graph, on as many lines as they take."""
+    """Return the legend of the marks in a graph, as lines."""
     seen = {state for line in graph.lines for state, _ in line.marks.values()}
     words = [
         (page.painted(mark, COLOURS[state]), str(state))

@@ -1,4 +1,4 @@
-"""Channels, messages and deliveries to text; apart, since no other verb shows them."""
+"""Channels, messages and deliveries to text, for the verb notify only."""
 
 from collections.abc import Sequence
 
@@ -57,12 +57,12 @@ def _note(page: Page, message: Posted) -> str:
 
 
 def deliveries(done: Sequence[Delivery]) -> list[str]:
-    """Return what became of messages, a sentence each."""
+    """Return the results of deliveries, a sentence each."""
     return [sentence(each) for each in done]
 
 
 def sentence(done: Delivery) -> str:
-    """Return what became of a message as a sentence."""
+    """Return the result of a delivery as a sentence."""
     what = f"{many(done.messages, 'message')} ({done.event})"
     about = f" about {', '.join(done.tasks)}" if done.tasks else ""
     if done.error is None:
@@ -107,7 +107,7 @@ def _message(message: Posted) -> dict[str, object]:
 
 
 def deliveries_document(done: Sequence[Delivery]) -> str:
-    """Return what became of messages as a document."""
+    """Return the results of deliveries as a document."""
     return document(
         deliveries=[
             {

@@ -12,8 +12,8 @@ from taskrunner.model.record import like, record
 from taskrunner.model.values import State
 from taskrunner.schedule import durations, zones
 
-IN_UTC = r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b"  # how reasons give an instant
-# Control characters, and signs without a shape that turn, break or hide what stands beside them.
+IN_UTC = r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b"  # an instant in a reason
+# Control characters, and invisible characters that reorder, break or hide the text beside them.
 UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
@@ -32,11 +32,11 @@ COLOURS = {
 
 @record
 class Column:
-    """A column of a table, and what becomes of it on a terminal that is too narrow.
+    """A column of a table, and how it shrinks on a narrow terminal.
 
-    Columns are given up by `rank`, the highest first, and never at 0: one gets its `short` cells, if it has them,
-    else it goes. One with `least` may be cut to so many columns after that. What is only for a `screen` is not
-    shown where there is no terminal.
+    Columns shrink by `rank`, the highest first, and never at 0: a column gets its `short` cells, if it has them,
+    or is removed. One with `least` may be cut to so many columns after that. A column for a `screen` only is not
+    shown without a terminal.
     """
 
     head: str
@@ -53,12 +53,12 @@ class Column:
 
 
 class Page:
-    """The layout of a page: the zone of its times, its width, whether it has colours, and the present."""
+    """The layout of a page: the zone of its times, its width, its colours, and the current time."""
 
     def __init__(
         self, tz: str, now: datetime, width: int | None = None, colour: bool = False
     ) -> None:
-        """Take the zone's name, this instant, and the columns of the terminal or None for no limit."""
+        """Take the zone's name, the current time, and the width of the terminal or None for no limit."""
         self.tz = zones.told(tz)
         self.now = now
         self.width = width
@@ -66,7 +66,7 @@ class Page:
         self._zone = zones.zone(tz)
 
     def placed(self, moment: datetime) -> datetime:
-        """Return an instant by the clocks of the page's zone."""
+        """Return an instant in the page's zone."""
         return moment.astimezone(self._zone)
 
     def time(self, moment: datetime | None) -> str:
@@ -74,7 +74,7 @@ class Page:
         return "-" if moment is None else f"{self.placed(moment):%Y-%m-%d %H:%M:%S}"
 
     def local(self, text: str) -> str:
-        """Return a sentence with its instants, which are in UTC, in the page's zone."""
+        """Return a sentence with its instants converted from UTC to the page's zone."""
         return text if self.tz == "UTC" else re.sub(IN_UTC, self._localised, text)
 
     def _localised(self, found: re.Match[str]) -> str:
@@ -82,19 +82,19 @@ class Page:
         return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
 
     def beside(self, tz: str | None) -> "Page":
-        """Return the same page in another zone; this one when that is none, or none any more."""
+        """Return the same page in another zone; this page for None or an unknown zone."""
         try:
             return Page(tz or self.tz, self.now, self.width, self.colour)
         except ZoneError:
             return self
 
     def narrower(self, by: int) -> "Page":
-        """Return the same page with fewer columns, as for what stands indented."""
+        """Return the same page with fewer columns, for indented text."""
         width = None if self.width is None else max(1, self.width - by)
         return Page(self.tz, self.now, width, self.colour)
 
     def distance(self, moment: datetime) -> str:
-        """Return how far an instant is from now: `in 5m`, `3h 20m ago`."""
+        """Return the distance of an instant from now: `in 5m`, `3h 20m ago`."""
         gap = (moment - self.now).total_seconds()
         return f"in {durations.human(gap)}" if gap >= 0 else f"{durations.human(-gap)} ago"
 
@@ -105,11 +105,11 @@ class Page:
         return self.painted(state, COLOURS[state])
 
     def painted(self, text: str, colour: str) -> str:
-        """Return a text of our own in a colour, where there are colours."""
+        """Return a text of our own in a colour, if the page has colours."""
         return Painted(f"\033[{colour}m{text}\033[0m") if self.colour else str(text)
 
     def shortly(self, moment: datetime | None) -> str:
-        """Return an instant in fewer signs: the time of a day near by, else the day and the minute."""
+        """Return an instant in fewer characters: the time if it is near, else the day and the minute."""
         if moment is None:
             return "-"
         local, today = moment.astimezone(self._zone), self.now.astimezone(self._zone).date()
@@ -118,24 +118,24 @@ class Page:
         return f"{local:%b %d %H:%M}" if local.year == today.year else f"{local:%Y-%m-%d}"
 
     def clock(self, moment: datetime) -> str:
-        """Return the time of day of an instant, with seconds where it has some."""
+        """Return the time of day of an instant, with seconds only if they are not zero."""
         local = moment.astimezone(self._zone)
         return f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
 
     def day(self, moment: datetime) -> str:
-        """Return the day of an instant, and whether that is today or tomorrow."""
+        """Return the day of an instant, with a note for today and tomorrow."""
         day, today = moment.astimezone(self._zone).date(), self.now.astimezone(self._zone).date()
         near = {0: ", today", 1: ", tomorrow", -1: ", yesterday"}.get((day - today).days, "")
         return f"{day:%a %Y-%m-%d}{near}"
 
     def midnight(self, moment: datetime) -> str:
-        """Return the day of an instant that begins one, "" of any other."""
+        """Return the day of an instant at midnight, "" for any other."""
         local = moment.astimezone(self._zone)
         begins = (local - timedelta(minutes=1)).date() != local.date()
         return f"{local:%b} {local.day}" if begins else ""
 
     def ago(self, moment: datetime | None) -> str:
-        """Return how far an instant is from now, - for none."""
+        """Return the distance of an instant from now, - for None."""
         return "-" if moment is None else self.distance(moment)
 
     def beside_title(self, title: str, text: str) -> str:
@@ -143,7 +143,7 @@ class Page:
         return beside(title, text, self.width)
 
     def columns(self, given: Sequence[Column], *, cut: bool = False) -> str:
-        """Return columns as a table that fits the terminal; all that is in them where there is none."""
+        """Return columns as a table that fits the terminal; complete without one."""
         seen = [like(each, cells=[visible(cell) for cell in each.cells]) for each in given]
         if self.width is None:
             seen = [each for each in seen if not each.screen]
@@ -155,7 +155,7 @@ class Page:
     def table(
         self, head: Sequence[str], rows: Sequence[Sequence[str]], *, cut: bool = False
     ) -> str:
-        """Return rows under a head; only the last column is wrapped, or `cut`, and only to a terminal's width."""
+        """Return rows under a head; the last column is wrapped, or `cut`, to the terminal's width."""
         cells = [list(head), *([visible(cell) for cell in row] for row in rows)]
         widths = [max(wide(row[column]) for row in cells) for column in range(len(head))]
         fit = self._cut if cut else self._wrapped
@@ -163,11 +163,11 @@ class Page:
         return "\n".join(line.rstrip() for line in chain.from_iterable(lines))
 
     def _cut(self, line: str, last: str) -> list[str]:
-        """Return a line of a table, its last cell cut where there is no room for it."""
+        """Return a line of a table, its last cell cut to the width."""
         return [line + (last if self.width is None else cut(last, max(8, self.width - wide(line))))]
 
     def _wrapped(self, line: str, last: str) -> list[str]:
-        """Return a row of a table as lines: its last cell goes on under itself, or under the line where there is no room."""
+        """Return a row of a table as lines: its last cell continues under itself, or indented if that is too narrow."""
         if self.width is None or wide(line) + wide(last) <= self.width:
             return [line + last]
         room, indent = self.width - wide(line), wide(line)
@@ -178,14 +178,14 @@ class Page:
         return [line + first, *(" " * indent + part for part in more)]
 
 
-NAME = 24  # columns of a terminal that a name gets before others are given up for it
-ROOM = 24  # columns of a terminal that the last column of a table should have, if it needs them
-LEAST = 16  # ... and that it must have; else it goes on below its line
-INDENT = 4  # of what goes on there
+NAME = 24  # columns for a name before other columns shrink for it
+ROOM = 24  # wanted columns for the last cell of a table, if it needs them
+LEAST = 16  # ... and at least this many; else it continues below its line
+INDENT = 4  # of a cell that continues below its line
 
 
 def _fitted(columns: Sequence[Column], width: int) -> list[Column]:
-    """Return columns that fit a width, as far as they let us: given up by rank, then cut."""
+    """Return columns that fit a width, if possible: shrunk by rank, then cut."""
     found = list(columns)
     while _needed(found, NAME) > width and (least := max(each.rank for each in found)):
         place = next(at for at, each in enumerate(found) if each.rank == least)
@@ -202,7 +202,7 @@ def _fitted(columns: Sequence[Column], width: int) -> list[Column]:
 
 
 def _needed(columns: Sequence[Column], most: int | None = None) -> int:
-    """Return how many columns of a terminal a table should have, with no more than `most` for what may be cut."""
+    """Return the wanted width of a table, with at most `most` columns for a cell that may be cut."""
     *first, last = columns
     cuts = [most if most is not None and each.least is not None else each.width for each in first]
     widths = [min(each.width, cut) for each, cut in zip(first, cuts, strict=True)]
@@ -210,17 +210,17 @@ def _needed(columns: Sequence[Column], most: int | None = None) -> int:
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
-    """Return all but the last cell of a row, with blanks up to the last."""
+    """Return a row without its last cell, padded up to it."""
     cells = zip(row[:-1], widths[:-1], strict=True)
     return "".join(cell + " " * (width - wide(cell) + 2) for cell, width in cells)
 
 
-# A word; what stands in `...` is a command that should not be torn apart.
+# A word; a command in `...` is one word.
 WORD = re.compile(r"(?:[^\s`]|`[^`]*`|`)+")
 
 
 def folded(text: str, room: int) -> list[str]:
-    """Return a text as lines of at most so many columns, between words where that is possible."""
+    """Return a text as lines of at most `room` columns, broken between words if possible."""
     if wide(text) <= room or isinstance(text, Painted):
         return [text]
     lines, now = list[str](), ""
@@ -234,7 +234,7 @@ def folded(text: str, room: int) -> list[str]:
 
 
 def _that_fit(words: Iterable[str], room: int) -> Iterator[str]:
-    """Give words, those in pieces that are wider than the room."""
+    """Yield words; words wider than `room` in pieces."""
     for word in words:
         if wide(word) <= room:
             yield word
@@ -245,7 +245,7 @@ def _that_fit(words: Iterable[str], room: int) -> Iterator[str]:
 
 
 def _pieces(word: str, room: int) -> Iterator[str]:
-    """Give a word in pieces of at most so many columns; a mark stays on the sign that it stands on."""
+    """Yield a word in pieces of at most `room` columns; a combining mark stays with its character."""
     now, taken = "", 0
     for sign in word:
         columns = _columns(sign)
@@ -260,14 +260,14 @@ def beside(title: str, text: str, width: int | None) -> str:
     """Return a text beside its title, folded to a terminal's width, None for no limit."""
     if width is None:
         return f"{title}{text}"
-    if width - wide(title) < LEAST:  # there is no room beside it
+    if width - wide(title) < LEAST:  # too narrow beside the title
         return f"\n{' ' * INDENT}".join(folded(title + text, max(LEAST, width - INDENT)))
     lines = folded(text, width - wide(title))
     return ("\n" + " " * wide(title)).join([f"{title}{lines[0]}", *lines[1:]])
 
 
 class Painted(str):
-    """A text of our own with colours in it; the only kind that reaches a terminal as it is."""
+    """A text of our own with colours; the only text that is printed on a terminal without escaping."""
 
     __slots__ = ()
 
@@ -276,20 +276,20 @@ ESCAPE = re.compile(r"\033\[[0-9;]*m")
 
 
 def wide(text: str) -> int:
-    """Return how many columns of a terminal a text takes; colours take none."""
+    """Return the width of a text on a terminal; colours have none."""
     bare = ESCAPE.sub("", text)
     return len(bare) if bare.isascii() else sum(map(_columns, bare))
 
 
 def _columns(sign: str) -> int:
-    """Return 2 for a wide sign such as 漢, 0 for a mark that stands on the sign before it, else 1."""
+    """Return 2 for a wide character such as 漢, 0 for a combining mark, else 1."""
     if unicodedata.category(sign) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
 
 
 def cut(text: str, room: int) -> str:
-    """Return a text cut to so many columns, with a sign that says so."""
+    """Return a text cut to `room` columns, with … at the end."""
     if wide(text) <= room or isinstance(text, Painted):
         return text
     ends = accumulate(map(_columns, text))
@@ -297,18 +297,18 @@ def cut(text: str, room: int) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text with what would steer the terminal, or not be seen there, made visible."""
+    """Return a text with control and invisible characters escaped."""
     return text if isinstance(text, Painted) else UNSEEN.sub(_escape, text)
 
 
 def on_screen(text: str) -> str:
-    """Return output of a program with what would steer the terminal made visible; its lines and tabs stay."""
+    """Return output of a program with control characters escaped; lines and tabs stay."""
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join("\t".join(map(visible, line.split("\t"))) for line in lines)
 
 
 def escaped(document: str) -> str:
-    """Return a JSON document with the same signs as escapes, which mean the same there."""
+    """Return a JSON document with these characters as JSON escapes."""
     if document.isascii() and "\x7f" not in document:
         return document  # JSON itself escapes the others
     lines = document.split("\n")
@@ -323,5 +323,5 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def ascii_only(text: str) -> str:
-    """Return a text with all signs beyond ASCII as escapes, which in a document mean the same."""
+    """Return a text with all characters beyond ASCII as JSON escapes."""
     return re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found.group())[1:-1], text)

@@ -23,18 +23,18 @@ IMPORTED = {
 
 
 def plan_table(page: Page, tasks: Sequence[Planned]) -> str:
-    """Return what becomes of tasks as a table."""
+    """Return the changes of tasks as a table."""
     return page.columns(
         [
             Column("task", [each.task for each in tasks], least=12),
             Column("", [ACTIONS[each.action] for each in tasks]),
-            Column("what follows", ["; ".join(each.told) for each in tasks]),
+            Column("consequences", ["; ".join(each.told) for each in tasks]),
         ]
     )
 
 
 def import_table(page: Page, lines: Sequence[ImportedLine]) -> str:
-    """Return what became of the lines of a crontab as a table."""
+    """Return the results for the lines of a crontab as a table."""
     return page.columns(
         [
             Column("line", [str(each.line) for each in lines]),
@@ -43,7 +43,7 @@ def import_table(page: Page, lines: Sequence[ImportedLine]) -> str:
             Column("schedule", [each.schedule or "-" for each in lines], rank=1),
             Column("two years", [_proof(each.differing) for each in lines]),
             Column("command", [each.command for each in lines], rank=2),
-            Column("to know", ["; ".join(each.notes) for each in lines]),
+            Column("notes", ["; ".join(each.notes) for each in lines]),
         ],
     )
 
@@ -55,14 +55,14 @@ def _proof(differing: int | None) -> str:
 
 
 def import_sentence(found: Import) -> str:
-    """Return what became of a crontab as a sentence."""
+    """Return a summary of an import as a sentence."""
     counts = {name: sum(each.action == name for each in found.lines) for name in IMPORTED}
     told = ", ".join(f"{count} {IMPORTED[name]}" for name, count in counts.items() if count)
     return f"{found.source}: {told or 'no entries'}{'; nothing is written in a dry run' if found.dry_run else ''}"
 
 
 def plan_sentence(plan: Plan) -> str:
-    """Return what a plan comes to as a sentence."""
+    """Return a summary of a plan as a sentence."""
     counts = {name: sum(each.action == name for each in plan.tasks) for name in ACTIONS}
     told = [f"{count} {ACTIONS[name]}" for name, count in counts.items() if count]
     if not plan.changes:

@@ -1,4 +1,4 @@
-"""Single values as they are typed: lengths, sizes, groups, limits; and masks for secret ones."""
+"""Single values as text, as a person types them: lengths, sizes, groups, limits; and masks for secrets."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from taskrunner.model.values import Kind, Task
 from taskrunner.schedule import durations
 
 # Whole words between underscores, the long ones also at the end of a word (PGPASSWORD): PWD alone is the
-# directory, MYSQL_PWD is a password, and AUTHOR, BYPASS and SSH_AUTH_SOCK are nothing of the kind.
+# directory, MYSQL_PWD is a password, and AUTHOR, BYPASS and SSH_AUTH_SOCK are no secrets.
 HIDDEN = (
     r"(?i)(?:^|_)(?:[A-Z0-9]*(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL)S?"
     r"|[A-Z0-9]*(?:API|ACCESS|SECRET|PRIVATE)_?KEYS?|PASS|PRIVATE|AUTHORIZATION|AUTH$|(?<=_)PWD)"
@@ -32,7 +32,7 @@ def masked(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def command_line(task: Task) -> str:
-    """Return what a task runs on one line: as for a shell, or what of Python."""
+    """Return the command of a task on one line: as for a shell, or its function or text of Python."""
     if task.python is not None:
         return f"{task.python} {'' if task.args is None else arguments(task.args)}".rstrip()
     if task.code is not None:
@@ -54,7 +54,7 @@ def length(value: timedelta | None) -> str:
 
 
 def when(task: Task) -> str:
-    """Return the schedule of a task as it was given, an instant as all others are spelled."""
+    """Return the schedule of a task as it was given, an instant in our usual form."""
     if task.kind is Kind.CRON:
         return task.schedule
     if task.kind is Kind.AT:
@@ -64,12 +64,12 @@ def when(task: Task) -> str:
 
 
 def standing(task: Task) -> str:
-    """Return whether a task comes due, in a word."""
+    """Return in a word whether a task is scheduled."""
     return "enabled" if task.enabled else "done" if task.done else "disabled"
 
 
 def comes_due(task: Task, now: datetime) -> str:
-    """Return the command that lets a task come due again that is disabled or done, and which is not refused."""
+    """Return the command that schedules a disabled or finished task again."""
     if task.kind is Kind.AT and (task.next is None or task.next <= now):
         return f"`taskrunner set {task.name} --at WHEN` gives it another time"
     return f"`taskrunner enable {task.name}` starts scheduling it again"
@@ -90,7 +90,7 @@ def codes(codes: Sequence[int]) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as it is typed: the largest unit that fits whole, else in bytes."""
+    """Return a number of bytes as it is typed: in the largest unit without a fraction."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= factor and count % factor == 0:
             return f"{count // factor}{unit}"

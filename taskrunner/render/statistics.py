@@ -1,4 +1,4 @@
-"""Statistics, and the rows that pruning has removed, as tables and sentences."""
+"""Statistics, and the results of pruning, as tables and sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def stats_table(page: Page, stats: Stats) -> str:
-    """Return figures as a table, with all tasks together below when there are several."""
+    """Return statistics as a table, with a total row when there are several tasks."""
     all_of = [*stats.tasks, *([like(stats.total, task="all")] if len(stats.tasks) > 1 else [])]
     names = [f"{each.task}{' (removed)' if each.removed else ''}" for each in all_of]
     return page.columns(
@@ -42,14 +42,14 @@ def _rate(share: float | None) -> str:
 
 
 def _not_succeeded(found: Figures) -> str:
-    """Return how many runs ended otherwise, or were not run."""
+    """Return the counts of runs that did not succeed, by state."""
     states = ("failed", "timed_out", "lost", "cancelled", "skipped", "missed")
     counts = [(getattr(found, state), state.replace("_", " ")) for state in states]
     return ", ".join(f"{count} {state}" for count, state in counts if count) or "-"
 
 
 def pruned_sentence(pruned: Pruned) -> str:
-    """Return what was removed as a sentence."""
+    """Return the deleted history as a sentence."""
     outputs = f"{many(pruned.outputs, 'output')} ({about(pruned.bytes)})"
     parts = f"{many(pruned.runs, 'run')}, {outputs} and {many(pruned.events, 'event')}"
     if pruned.dry_run:

@@ -24,7 +24,7 @@ def _line(name: str, value: str) -> str:
 
 
 def differences(task: Mapping[str, str], caller: Mapping[str, str], *, secrets: bool) -> str:
-    """Return what the caller has and the task has not, with -, and the other way round, with +, by name."""
+    """Return the variables only the caller has, with -, and those only the task has, with +, by name."""
     return "\n".join(
         f"{sign}{_line(name, value if secrets else masked({name: value})[name])}"
         for sign, name, value in _different(task, caller)
@@ -42,14 +42,14 @@ def _different(
 
 
 def missing_places(task: Mapping[str, str], caller: Mapping[str, str]) -> list[str]:
-    """Return the folders on the caller's PATH that are not on that of the task."""
+    """Return the folders on the caller's PATH that are missing on that of the task."""
     known = task.get("PATH", "").split(":")
     mine = caller.get("PATH", "").split(":")
     return list(dict.fromkeys(folder for folder in mine if folder and folder not in known))
 
 
 def environment_sentence(found: Environment) -> str:
-    """Return where and as whom a task starts, and with which program."""
+    """Return a sentence with the program, directory, user and umask of a task."""
     program = found.program or f"{found.command[0]}, which is not found"
     return f"{found.task} starts {program} in {found.cwd} as {found.user}, with umask {found.umask:03o}"
 
@@ -57,7 +57,7 @@ def environment_sentence(found: Environment) -> str:
 def environment_document(
     found: Environment, caller: Mapping[str, str] | None, *, secrets: bool
 ) -> dict[str, Any]:
-    """Return what a task sees for a document, with `caller` also what differs there."""
+    """Return the environment of a task for a document, with `caller` also the differences."""
     task = found.variables if secrets else masked(found.variables)
     made: dict[str, Any] = {
         "task": found.task,

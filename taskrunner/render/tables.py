@@ -37,7 +37,7 @@ SENTENCES = ("schedule", "next", "last run", "last success", "description", "pro
 
 
 def checkup_page(found: Checkup, width: int | None = None) -> str:
-    """Return what a checkup has found for people: what is wrong first, then the paths in use."""
+    """Return the findings of a checkup as text: problems first, then the paths in use."""
     lines = []
     for each in found.findings:
         lines.append(beside(f"{each.severity:<8} ", visible(each.what), width))
@@ -57,9 +57,9 @@ def check_line(found: Finding) -> str:
 def tasks_table(
     page: Page, tasks: Sequence[Task], pending: Mapping[int, datetime] = NOT_PENDING
 ) -> str:
-    """Return tasks as a table; on a terminal with how far their times are, and what there is room for.
+    """Return tasks as a table; on a terminal with relative times, and the columns that fit.
 
-    `pending` are the instants for which runs of tasks wait, by the ids of the tasks.
+    `pending` are the start times of pending runs, by the ids of their tasks.
     """
     last = [page.state(task.last_state) for task in tasks]
     return page.columns(
@@ -83,7 +83,7 @@ def tasks_table(
 def _next(
     task: Task, told: Callable[[datetime | None], str], pending: Mapping[int, datetime]
 ) -> str:
-    """Return when a task is due next, by its schedule or by a run of it that waits for its time."""
+    """Return when a task is due next, by its schedule or by a pending run."""
     if task.enabled or task.id in pending:
         known = [each for each in (task.next, pending.get(task.id)) if each is not None]
         return told(min(known, default=None))
@@ -98,7 +98,7 @@ def task_page(
     runs: Sequence[Run],
     traces: Mapping[int, Trace] = NO_TRACES,
 ) -> str:
-    """Return all that is known of a task: its schedule described in words, and its `options` by their flags."""
+    """Return the details of a task: its schedule in words, and its `options` by their flags."""
     state = standing(task)
     lines = [
         (f"{task.name}", f"task {task.id}, {state}"),
@@ -118,13 +118,13 @@ def task_page(
 
 
 def _titled(page: Page, title: str, value: str) -> str:
-    """Return a line of a page; a sentence is folded, and what may be copied from the screen is left in one piece."""
+    """Return a line of a page; a sentence is folded, a value to copy from the screen is not."""
     folds = title.strip() in SENTENCES
     return page.beside_title(title, visible(value)) if folds else f"{title}{visible(value)}"
 
 
 def _work(task: Task) -> list[tuple[str, str]]:
-    """Return what a task runs; a text of Python line by line, as its indentation is part of it."""
+    """Return the command of a task; a text of Python line by line, to keep its indentation."""
     if task.code is not None:
         first, *more = task.code.strip("\n").split("\n")
         return [("code", first), *(("", line) for line in more)]
@@ -141,7 +141,7 @@ def _moment(page: Page, moment: datetime | None) -> str:
 
 
 def _last_run(page: Page, task: Task) -> str:
-    """Return when the task ran last and how that ended, with how many in a row ended so before it."""
+    """Return the time and result of the last run, with its streak."""
     if task.last_run is None:
         return "never"
     row = f", {abs(task.streak)} in a row" if abs(task.streak) > 1 else ""
@@ -153,7 +153,7 @@ def _last_success(page: Page, task: Task) -> str:
 
 
 def run_page(page: Page, run: Run, traces: Mapping[int, Trace]) -> str:
-    """Return all that is known of a run."""
+    """Return the details of a run."""
     lines: list[tuple[str, str | None]] = [
         (run.task, f"run {run.id}, {run.state}"),
         ("slot", _slot(page, run)),
@@ -186,7 +186,7 @@ def _slot(page: Page, run: Run) -> str:
 
 
 def runs_table(page: Page, runs: Sequence[Run], traces: Mapping[int, Trace] = NO_TRACES) -> str:
-    """Return runs as a table, with what is known of their outputs beside the reasons."""
+    """Return runs as a table, with traces of their outputs beside the reasons."""
     return page.columns(
         [
             Column("run", [str(run.id or "-") for run in runs]),
@@ -219,7 +219,7 @@ def _why(page: Page, run: Run, traces: Mapping[int, Trace]) -> str:
 
 
 def _traced(trace: Trace | None) -> list[str]:
-    """Return what is known of an output, a phrase each."""
+    """Return the traces of an output, a phrase each."""
     if trace is None:
         return []
     cut_out = [f"{about(trace.left_out)} of its output left out"] if trace.left_out else []
@@ -234,11 +234,11 @@ def _stands_for(run: Run) -> str:
 
 
 def upcoming_table(page: Page, items: Sequence[Upcoming]) -> str:
-    """Return slots to come as a table: in the zone of their tasks when that is one, else in the page's."""
+    """Return coming slots as a table: in the zone of their tasks if they share one, else in the page's."""
     named = any(item.task is not None for item in items)
     tasks = [Column("task", [item.task or "-" for item in items], least=12)]
     zone, moments = _in_one_zone(page, items)
-    # The abbreviation tells the two hours of an autumn night apart.
+    # The abbreviation distinguishes the two hours of a repeated autumn hour.
     changes = len({moment.utcoffset() for moment in moments}) > 1
     form = "%a %Y-%m-%d %H:%M:%S %Z" if changes else "%a %Y-%m-%d %H:%M:%S"
     return page.columns(
@@ -252,7 +252,7 @@ def upcoming_table(page: Page, items: Sequence[Upcoming]) -> str:
 
 
 def _in_one_zone(page: Page, items: Sequence[Upcoming]) -> tuple[str, list[datetime]]:
-    """Return the zone of a table of slots by its name, and their instants in it."""
+    """Return the zone of a table of slots, and the instants in it."""
     zones_of_items = {getattr(item.local.tzinfo, "key", None) for item in items}
     (zone, *others) = zones_of_items or {None}
     if zone is None or others:
@@ -261,7 +261,7 @@ def _in_one_zone(page: Page, items: Sequence[Upcoming]) -> tuple[str, list[datet
 
 
 def decisions_table(page: Page, decisions: Sequence[Decision]) -> str:
-    """Return what a tick would do as a table."""
+    """Return the decisions of a tick as a table."""
     return page.columns(
         [
             Column("task", [each.task for each in decisions], least=12),
@@ -284,7 +284,7 @@ def status_page(
     ended: Sequence[Run] | None = None,
     traces: Mapping[int, Trace] = NO_TRACES,
 ) -> str:
-    """Return how things stand; with runs that have `ended` a moment ago for who looks all the time."""
+    """Return the status as text; `ended` are runs of the last moments, for --watch."""
     beat = (
         "never"
         if status.last_tick is None
@@ -309,7 +309,7 @@ def status_page(
 
 
 def _failing_table(page: Page, status: Status, traces: Mapping[int, Trace]) -> str:
-    """Return what fails, a task a line: since when, how often, and why."""
+    """Return failing tasks as a table: since when, how often, and why."""
     runs = {run.task: run for run in status.failures}
     found = [(task, runs.get(task.name)) for task in status.failing]
     return page.columns(
@@ -332,7 +332,7 @@ def _indented(text: str) -> str:
 def explanation_page(
     page: Page, found: Explanation, traces: Mapping[int, Trace] = NO_TRACES
 ) -> str:
-    """Return why a task ran or did not; slots without a row that have the same reason are one line."""
+    """Return an explanation as text; slots without a row that have the same reason share a line."""
     parts = [page.beside_title(f"{found.task}: ", visible(found.schedule))]
     if found.slots:
         head = (f"slot ({page.tz})", "state", "run", "why")
@@ -349,7 +349,7 @@ def explanation_page(
 
 
 def _touching(gaps: Sequence[Gap]) -> list[list[Gap]]:
-    """Return gaps in lists of those that follow each other without a pause, as when a clock calls too seldom."""
+    """Return gaps grouped by direct succession, as when ticks come too rarely."""
     found: list[list[Gap]] = []
     for gap in gaps:
         if found and (found[-1][-1].until, found[-1][-1].cause) == (gap.since, gap.cause):

@@ -1,7 +1,7 @@
 """Backups of the store: made while ticks run, checked, and restored.
 
-A backup is complete or absent: it is written under another name, checked and renamed. A restore keeps the store that it
-replaces. It must not know what the rows mean.
+A backup is complete or absent: it is written under another name, checked and renamed. A restore keeps the replaced
+database. It must not know the meaning of the rows.
 """
 
 import os
@@ -20,7 +20,7 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 
 LOCK_WAIT = 5.0  # seconds
-SPARE = (0, 10, 1000, 100_000)  # ids left out, at each try, for those who use some meanwhile
+SPARE = (0, 10, 1000, 100_000)  # ids to skip, at each try, as others may use some meanwhile
 UNFINISHED = re.compile(r"\.db(\.[0-9]+)?\.new(-journal)?$")
 LEFTOVER = 86_400.0  # seconds
 OWN = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]+)?\.db")  # the names we give
@@ -28,7 +28,7 @@ OWN = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]+)?\.db")  # the names we give
 
 @record
 class Backup:
-    """A copy of a store: where it is, how many bytes it has, how many tasks and runs are in it."""
+    """A backup: its path, its size in bytes, and its numbers of tasks and runs."""
 
     place: str
     size: int
@@ -38,9 +38,9 @@ class Backup:
 
 @record
 class Repeat:
-    """A task that is to run at the next tick after a restore though it ran since the backup, as the run of that id.
+    """A task that the next tick after a restore runs again, although it ran since the backup, with that run's id.
 
-    None where the store that was replaced, or its absence, does not tell.
+    The id is None when the replaced database cannot tell.
     """
 
     task: str
@@ -50,9 +50,9 @@ class Repeat:
 
 @record
 class Restored:
-    """The backup that was restored, and the path of the store it replaced; None when there was none.
+    """The restored backup, and the path of the replaced database, None when there was none.
 
-    `repeats` are the tasks that are to run once, and did; `skipped` is how many slots count as done.
+    `repeats` are runs that will be repeated; `skipped` is the number of slots that count as done.
     """
 
     backup: Backup
@@ -62,7 +62,7 @@ class Restored:
 
 
 Prepare = Callable[[str, Mapping[str, int]], None]
-# Changes a copy before it is put back; returns what it would repeat, and how many slots it skips.
+# Changes a backup before it is restored; returns the repeated runs and the number of skipped slots.
 Settle = Callable[[str], tuple[Sequence[Repeat], int]]
 
 
@@ -76,7 +76,7 @@ def backup(
     keep: int | None,
     progress: Progress = untold,
 ) -> Backup:
-    """Write a checked copy of the store, then remove all but the newest `keep` of those we named ourselves."""
+    """Write a checked backup, then remove all but the newest `keep` of those with our names."""
     if here.store.missing:
         raise StateError(
             f"there is no database in {shown(here.folder)} to back up: add a task first"
@@ -106,7 +106,7 @@ def backup(
 
 
 def _checked(place: str, counted: tuple[int, int]) -> int:
-    """Return the size of a copy that is on the disk, and has the size that was counted."""
+    """Return the size of a backup, after checking that it has the counted tasks and runs."""
     found = copies.examine(place)
     if found != counted:
         raise StateError(f"{shown(place)} has {found} tasks and runs, the store {counted}")
@@ -119,7 +119,7 @@ def _name(now: datetime) -> str:
 
 
 def _free(folder: str, name: str) -> str:
-    """Return a path in a folder that is not taken, like the name."""
+    """Return an unused path in a folder, similar to the name."""
     place, number = os.path.join(folder, f"{name}.db"), 1
     while os.path.lexists(place):
         number += 1
@@ -146,7 +146,7 @@ def _prune(folder: str, keep: int) -> None:
 
 
 def sync(place: str) -> None:
-    """Let the data written to a file, or a rename in a folder, survive a power cut."""
+    """Make the data of a file, or a rename in a folder, survive a power cut."""
     fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -164,7 +164,7 @@ def restore(
     settle: Settle,
     progress: Progress = untold,
 ) -> Restored:
-    """Put a copy in the place of the store, which is kept; nothing may run meanwhile."""
+    """Restore the database from a backup and keep the current one; nothing may run meanwhile."""
     settled: tuple[Sequence[Repeat], int] = ((), 0)
 
     def prepare(unfinished: str, least: Mapping[str, int]) -> None:
@@ -192,7 +192,7 @@ def restore(
 
 
 def _check_alone(folder: str) -> None:
-    """Raise StateError while runs go on: their supervisors would record them in the wrong store."""
+    """Raise StateError while runs are active: their supervisors would record them in the wrong database."""
     names = os.listdir(paths.path(folder, paths.SUPERVISORS))
     held = any(lock.is_held(paths.path(folder, paths.SUPERVISORS, name)) for name in names)
     if held or systemctl.units_there([name for name in names if name.endswith(systemctl.UNIT)]):
@@ -211,7 +211,7 @@ def _replace(
         return None
     kept = _free(paths.path(folder, paths.BACKUPS), f"before-restore-{_name(now)}")
     for spare in SPARE:
-        # A program that has the store open only to read goes on with the restored one.
+        # A program that only reads the database continues with the restored one.
         with suppress(IdsUsed):
             _put_back(folder, store, kept, spare, prepare, progress)
             return kept
@@ -221,13 +221,13 @@ def _replace(
 
 
 class IdsUsed(Exception):
-    """Others have used ids that the copy was to use."""
+    """Other processes have used ids that the backup was to use."""
 
 
 def _put_back(
     folder: str, store: str, kept: str, spare: int, prepare: Prepare, progress: Progress
 ) -> None:
-    """Put a copy in the place of a store; raises IdsUsed when others have used more than `spare` ids meanwhile."""
+    """Replace the database by a backup; raises IdsUsed when others have used more than `spare` ids meanwhile."""
     unfinished, used = f"{store}.new", copies.used(store)
     least = {
         "runs": max(used.get("runs", 0), _newest(folder)) + spare,
@@ -254,8 +254,8 @@ def _put_back(
 
 
 def _move_away(store: str, kept: str) -> None:
-    """Keep a store that cannot be used, as it is, under another name too."""
-    # A log of the old store beside the new one would be taken for its own.
+    """Keep an unusable database, unchanged, under another name."""
+    # SQLite would use a log of the old database for the new one.
     for end in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.rename(store + end, kept + end)
@@ -263,7 +263,7 @@ def _move_away(store: str, kept: str) -> None:
 
 
 def _newest(folder: str) -> int:
-    """Return the highest id of a run that a file in the home belongs to."""
+    """Return the highest id of a run with a file in the home."""
     names = os.listdir(paths.path(folder, paths.OUTPUT)) + os.listdir(
         paths.path(folder, paths.SPOOL)
     )

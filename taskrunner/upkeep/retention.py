@@ -1,6 +1,6 @@
 """Retention of the history: runs by age and number, outputs by size; freed space goes back to the disk.
 
-All is done in small steps with a short transaction each, so that claims and outcomes do not wait for it. A working
+Work is done in small steps with a short transaction each, so that claims and outcomes do not wait. A working
 tick takes a few steps at its end, `prune` takes all. A running or pending run is never touched.
 """
 
@@ -29,13 +29,13 @@ FEW = 200  # in one statement: rows with a large output each are many pages
 STEPS = 4  # at the end of one tick
 AGAIN = timedelta(
     hours=1
-)  # between two walks over all that is old, some of which may stay for its number
-PAGES = 500  # that are cut off the file in one step
-SLACK = 4_000_000  # bytes that a tick leaves free in the file, for the runs to come
-PAUSE = 0.005  # seconds between two steps of `prune`, for others who write
-LEFTOVER = timedelta(days=1)  # a file that belongs to no run is left alone for as long
-PROGRESS = "pruning"  # the fact: when to walk again, and how far this walk has come
-# What the clock may be off against the time since the boot: NTP may slew it by a thousandth of the distance.
+)  # between two passes over all old runs, of which `keep_runs` may keep some
+PAGES = 500  # that the file shrinks by in one step
+SLACK = 4_000_000  # bytes that a tick leaves free in the file for coming runs
+PAUSE = 0.005  # seconds between two steps of `prune`, for other writers
+LEFTOVER = timedelta(days=1)  # age after which a file without a run is removed
+PROGRESS = "pruning"  # the fact with the time of the next pass, and the position of this one
+# The allowed difference between the clock and the time since the boot: NTP may slew it by a thousandth.
 DRIFT = 5_000  # milliseconds
 SLEWED = 1000
 REFUSED = (
@@ -44,14 +44,12 @@ REFUSED = (
 )
 
 T = TypeVar("T")
-Take = Callable[
-    [Sequence[int]], Sequence[int]
-]  # deletes rows of runs, or counts them; returns the sums
+Take = Callable[[Sequence[int]], Sequence[int]]  # deletes or counts rows of runs; returns the sums
 
 
 @record
 class File:
-    """The output file of a run: what it takes of the disk, in bytes, and when it was last touched."""
+    """The output file of a run: its bytes on the disk, and the time of its last change."""
 
     size: int
     touched: datetime
@@ -59,30 +57,30 @@ class File:
 
 @mutable
 class Sweep:
-    """One walk over the history to be deleted; with `dry` it only looks, and notes the runs it would delete."""
+    """One pass over the history to delete; with `dry` it only records the runs it would delete."""
 
     here: OpenHome
     at: datetime
     dry: bool = False
-    files: dict[int, File] = field(default_factory=dict)  # by run, those that are left
+    files: dict[int, File] = field(default_factory=dict)  # remaining files, by run
     unlinked: int = 0  # bytes
-    gone: set[int] = field(default_factory=set)  # runs that would be, when dry
-    small: int = 0  # bytes of their small outputs
+    gone: set[int] = field(default_factory=set)  # runs that would be deleted, when dry
+    small: int = 0  # bytes of the small outputs of these runs
 
     def __post_init__(self) -> None:
         self.files = _files(self.here, self.at)
 
     @property
     def before(self) -> datetime:
-        """The instant before which a run has to have ended to be old."""
+        """Runs that ended before this instant are old."""
         return self.at - self.here.config.keep_age
 
     def writing(self) -> AbstractContextManager[None]:
-        """Return a transaction; one that a power cut undoes is done again."""
+        """Return a transaction that need not survive a power cut, as the work is repeated then."""
         return nullcontext() if self.dry else self.here.store.transaction(durable=False)
 
     def drop_files(self, ids: Sequence[int]) -> tuple[int, int]:
-        """Remove the output files of runs and return how many there were, and of how many bytes."""
+        """Remove the output files of runs and return their number and bytes."""
         found = [run_id for run_id in ids if run_id in self.files]
         size = sum(self.files.pop(run_id).size for run_id in found)
         if not self.dry:
@@ -116,9 +114,9 @@ def _file(found: os.stat_result, now: datetime) -> File:
 
 
 def agrees(last: heartbeat.Beat | None, beat: heartbeat.Beat) -> bool:
-    """Return whether between two beats the clock has moved on as far as the time since the boot.
+    """Return whether the clock advanced between two beats as far as the time since the boot.
 
-    Else it was set, and what looks old may not be.
+    Otherwise it was set, and runs that look old may not be.
     """
     if last is None or last.since_boot is None or beat.since_boot is None:
         return False
@@ -128,9 +126,9 @@ def agrees(last: heartbeat.Beat | None, beat: heartbeat.Beat) -> bool:
 
 
 def step(here: OpenHome, at: datetime, *, by_age: bool) -> None:
-    """Prune a little at the end of a tick that began `at`; by age only when its clock is to be relied on.
+    """Prune a little at the end of a tick that began `at`; by age only when its clock is reliable.
 
-    A store or a disk that does not let us is left for the next one.
+    If the database or the disk refuses, the next tick tries again.
     """
     with suppress(StoreBusy, StoreRefused, OSError):
         sweep = Sweep(here, at)
@@ -143,7 +141,7 @@ def step(here: OpenHome, at: datetime, *, by_age: bool) -> None:
 def prune(
     here: OpenHome, now: datetime, *, dry_run: bool = False, progress: Progress = untold
 ) -> Pruned:
-    """Prune all that is due, step by step, and return what that was; raises StoreBusy or StoreRefused."""
+    """Prune everything due, step by step, and return the amount; raises StoreBusy or StoreRefused."""
     if here.store.missing:
         return Pruned(dry_run=dry_run)
     if not dry_run and disk_reserve.needed(here.folder):
@@ -161,7 +159,7 @@ def prune(
     if not dry_run:
         with suppress(
             StoreFull
-        ):  # even that needs free space on the disk; free pages in the file are used again
+        ):  # this needs free space on the disk; else the free pages in the file are reused
             _give_all_back(here, progress)
         disk_reserve.keep(here.folder)
     return like(found, freed=size - here.store.pruning.file_size() + sweep.unlinked)
@@ -183,7 +181,7 @@ def _plus(one: Pruned, other: Pruned) -> Pruned:
 
 
 def _give_all_back(here: OpenHome, progress: Progress) -> None:
-    """Cut all that is free off the store's file, as far as others let us."""
+    """Shrink the database by its free pages, as far as other writers allow."""
     before, all_of_it = None, here.store.pruning.free_bytes()
     while (free := here.store.pruning.free_bytes()) and free != before:
         before = free
@@ -193,7 +191,7 @@ def _give_all_back(here: OpenHome, progress: Progress) -> None:
     here.store.checkpoint()
 
 
-# ---- the steps: each turn of an iterator is one
+# ---- steps: one for each turn of an iterator
 
 
 def _all(sweep: Sweep, by_age: bool) -> Iterator[Pruned]:
@@ -204,10 +202,10 @@ def _all(sweep: Sweep, by_age: bool) -> Iterator[Pruned]:
 
 
 def _due(sweep: Sweep, by_age: bool) -> Iterator[Pruned]:
-    """Take the steps that are due, from where the last tick has left off."""
+    """Take the due steps, from the position of the last tick."""
     yield from _too_much_output(sweep)
     again, place = _progress(sweep)
-    # Later than it could have been set for means that the clock went back since.
+    # A time too far ahead means that the clock went back since.
     if by_age and not timedelta(0) < again - sweep.at <= AGAIN:
         yield from _old_runs(sweep, place)
         yield from _what_is_left(sweep)
@@ -216,7 +214,7 @@ def _due(sweep: Sweep, by_age: bool) -> Iterator[Pruned]:
 
 
 def _progress(sweep: Sweep) -> tuple[datetime, Place]:
-    """Return when to walk again, and where to begin."""
+    """Return the time of the next pass, and its start position."""
     text = sweep.here.store.facts.get(PROGRESS) or f"0 {START[0]} {START[1]}"
     again, finished, run_id = map(int, text.split())
     return clock.from_ms(again), (finished, run_id)
@@ -227,7 +225,7 @@ def _note_progress(sweep: Sweep, again: datetime, place: Place) -> None:
 
 
 def _old_runs(sweep: Sweep, place: Place) -> Iterator[Pruned]:
-    """Take out the runs that are old, from a place on."""
+    """Delete old runs, from a position on."""
     store, keep = sweep.here.store, sweep.here.config.keep_runs
     while batch := store.pruning.old_runs(sweep.before, keep, place, ROWS):
         ids: list[int] = []
@@ -245,7 +243,7 @@ def _old_runs(sweep: Sweep, place: Place) -> Iterator[Pruned]:
 
 
 def _each(sweep: Sweep, take: Take, ids: Sequence[int]) -> Sequence[int]:
-    """Take out what belongs to some runs; where that fails each alone, and what fails again stays for another time."""
+    """Delete the rows of some runs; after a failure each run alone, and one that fails again stays for later."""
     if not ids:
         return ()
     try:
@@ -264,12 +262,12 @@ def _each(sweep: Sweep, take: Take, ids: Sequence[int]) -> Sequence[int]:
 
 
 def _added(sums: Sequence[int], more: Sequence[int]) -> list[int]:
-    """Return sums with more added to them; nothing is none of each."""
+    """Return sums with more added; an empty `sums` counts as zeros."""
     return [one + other for one, other in zip_longest(sums, more, fillvalue=0)]
 
 
 def _in_short(items: Iterator[T]) -> Iterator[list[T]]:
-    """Give a few items at a time, as long as a transaction may last."""
+    """Yield a few items at a time, for one short transaction each."""
     end = time.monotonic() + LOCKED
     for _ in range(ROWS // FEW):
         few = list(islice(items, FEW))
@@ -280,7 +278,7 @@ def _in_short(items: Iterator[T]) -> Iterator[list[T]]:
 
 
 def _taken(sweep: Sweep, ids: Sequence[int], runs: int, outputs: int, size: int) -> Pruned:
-    """Remove the files that go with rows that are gone now, and return both together."""
+    """Remove the files of deleted rows, and return both amounts together."""
     if sweep.dry:
         sweep.gone.update(ids)
         sweep.small += size
@@ -289,7 +287,7 @@ def _taken(sweep: Sweep, ids: Sequence[int], runs: int, outputs: int, size: int)
 
 
 def _what_is_left(sweep: Sweep) -> Iterator[Pruned]:
-    """Take out events that are old, tasks that nothing refers to any more, and files of no run."""
+    """Delete old events, removed tasks without references, and files without a run."""
     store = sweep.here.store
     while ids := store.pruning.old_events(sweep.before, -1 if sweep.dry else ROWS):
         with sweep.writing():
@@ -310,7 +308,7 @@ def _what_is_left(sweep: Sweep) -> Iterator[Pruned]:
 
 
 def _too_much_output(sweep: Sweep) -> Iterator[Pruned]:
-    """Take out the oldest outputs until no more than `keep_output` is left; the runs stay."""
+    """Delete the oldest outputs until at most `keep_output` is left; the runs stay."""
     store, limit = sweep.here.store, sweep.here.config.keep_output
     over = (
         store.pruning.output_bytes() - sweep.small + sum(each.size for each in sweep.files.values())
@@ -330,14 +328,14 @@ def _too_much_output(sweep: Sweep) -> Iterator[Pruned]:
 
 
 def _until(outputs: Iterator[tuple[int, int]], over: int) -> Iterator[int]:
-    """Give the runs of outputs until these come to so many bytes."""
+    """Yield the runs of outputs until these sum up to so many bytes."""
     while over > 0 and (found := next(outputs, None)):
         over -= found[1]
         yield found[0]
 
 
 def _oldest(sweep: Sweep) -> Iterator[tuple[int, int]]:
-    """Give run and bytes of the outputs that may go, the oldest first."""
+    """Yield run and bytes of the outputs that may be deleted, the oldest first."""
     store = sweep.here.store
     files = sorted(store.pruning.spent(list(sweep.files)))
     each = ((run_id, sweep.files[run_id].size) for run_id in files)

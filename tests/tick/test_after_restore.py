@@ -121,7 +121,7 @@ def test_the_command_line_says_what_runs_again_and_how_to_keep_it_from_that(home
     wait_for(lambda: say("tick") or history(home))
     told = say("restore", str(tmp_path / "copy.db"))
     assert "ran since the backup (run" in told
-    assert "`taskrunner cancel once` keeps it from that" in told
+    assert "`taskrunner cancel once` prevents that" in told
     say("cancel", "once")
     told = say("restore", "--skip-missed", str(tmp_path / "copy.db"))
     assert "the slots since then (1) count as done" in told

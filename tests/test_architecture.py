@@ -33,7 +33,7 @@ schedule.kinds      dateutil lazy
 schedule.next_day   croniter dateutil lazy
 home
 home.lock           fcntl
-home.paths          os.environ os.environb os.getenv os.getenvb os.putenv
+home.paths          os.environ os.environb os.getenv os.getenvb os.putenv lazy
 home.config         os.environ os.environb os.getenv os.getenvb os.putenv lazy
 processes           subprocess multiprocessing pty signal os.kill os.killpg os.fork os.forkpty os.posix_spawn os.posix_spawnp os.system os.popen signal.pidfd_send_signal
 schema              sqlite3
@@ -45,7 +45,8 @@ upkeep
 supervise
 supervise.systemd   signal os.environ sys.exit lazy
 tick
-tick.idle_check     sqlite3
+tick.idle_check     lazy
+tick.idle_question  sqlite3
 tick.daemon         signal
 clocks
 tasks

@@ -2,7 +2,7 @@
 
 Without it an idle tick would leave no trace. It holds the instant, the tick period, the boot id, the
 caller, and the time since the boot, which shows whether the clock was set in between. It is a hint and not a
-record: no fsync, and failing to write it is ignored.
+record: no fsync, and only an idle tick, which leaves nothing else, heeds a failure to write it.
 """
 
 import os
@@ -42,17 +42,17 @@ def read(path: str) -> Beat | None:
         os.close(fd)
 
 
-def write(path: str, beat: Beat) -> None:
-    """Overwrite the file with this beat; errors are ignored."""
+def write(path: str, beat: Beat) -> bool:
+    """Overwrite the file with this beat; return whether that was possible."""
     stamp = "" if beat.since_boot is None else beat.since_boot
     text = f"{beat.at} {beat.period} {beat.boot_id or '-'} {beat.caller} {stamp}"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
-        return
+        return False
     try:
-        os.pwrite(fd, text.ljust(SIZE - 1).encode() + b"\n", 0)
+        return os.pwrite(fd, text.ljust(SIZE - 1).encode() + b"\n", 0) == SIZE
     except OSError:
-        pass
+        return False
     finally:
         os.close(fd)

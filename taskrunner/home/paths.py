@@ -1,17 +1,20 @@
 """The folder of one taskrunner: finding it, naming the files in it, checking that it is private.
 
-An idle tick imports it, so it needs `os` alone; besides `config` it is the only reader of the environment. It must not
-know the contents of the files.
+An idle tick imports it, so it imports the errors only to raise one; besides `config` it is the only reader of the
+environment. It must not know the contents of the files.
 """
 
 import os
 import stat
 
-from taskrunner.errors import HomeRefused, InputError, shown
+TYPE_CHECKING = False  # as typing has it, without its import
+if TYPE_CHECKING:
+    from taskrunner.errors import HomeRefused
 
 STORE = "taskrunner.db"
 LOCK = "tick.lock"
 HEARTBEAT = "heartbeat"
+IDLE_ANSWER = "idle"
 CONFIG = "taskrunner.toml"
 OUTPUT = "output"
 BACKUPS = "backups"
@@ -47,6 +50,8 @@ def find(given: str | None = None) -> str:
     An empty `given` is an InputError: a variable that a script forgot to set must not mean the real home.
     """
     if given == "":
+        from taskrunner.errors import InputError
+
         raise InputError("the home '' is empty: give a folder, or leave --home out")
     chosen = given or os.environ.get("TASKRUNNER_HOME")
     if chosen:
@@ -95,23 +100,26 @@ def check(home: str) -> None:
         except FileNotFoundError:
             continue
         except OSError as exc:
-            raise HomeRefused(f"{shown(place)} cannot be used: {exc.strerror}") from exc
+            raise _refused(place, f"cannot be used: {exc.strerror}") from exc
         if place == home and not stat.S_ISDIR(found.st_mode):
-            raise HomeRefused(f"the home {shown(home)} is not a folder: give a folder of your own")
+            raise _refused(home, "is not a folder: give a folder of your own", "the home ")
         _check_one(place, found)
 
 
 def _check_one(place: str, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
-        raise HomeRefused(
-            f"{shown(place)} belongs to user id {found.st_uid}, not to you ({os.geteuid()}): "
-            "use a home of your own (--home)"
-        )
+        mine = f"not to you ({os.geteuid()}): use a home of your own (--home)"
+        raise _refused(place, f"belongs to user id {found.st_uid}, {mine}")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)
-        raise HomeRefused(
-            f"{shown(place)} can be written by others (mode {mode:04o}): run chmod go-w {place}"
-        )
+        raise _refused(place, f"can be written by others (mode {mode:04o}): run chmod go-w {place}")
+
+
+def _refused(place: str, why: str, what: str = "") -> "HomeRefused":
+    """Return the error that says what is wrong with a path."""
+    from taskrunner.errors import HomeRefused, shown
+
+    return HomeRefused(f"{what}{shown(place)} {why}")
 
 
 def create(home: str) -> None:
@@ -121,7 +129,7 @@ def create(home: str) -> None:
         for name in (OUTPUT, BACKUPS, SUPERVISORS, SPOOL):
             os.makedirs(path(home, name), mode=0o700, exist_ok=True)
     except OSError as exc:
-        raise HomeRefused(f"the home {shown(home)} cannot be made: {exc.strerror}") from exc
+        raise _refused(home, f"cannot be made: {exc.strerror}", "the home ") from exc
 
 
 def _make_folders(place: str) -> None:

@@ -10,22 +10,26 @@ import pytest
 
 from taskrunner import Cron, Every, Manual, clock as clock_room, host
 from taskrunner.home import heartbeat
-from taskrunner.tick import idle_check
+from taskrunner.tick import idle_check, idle_question
 from tests.samples import ROOT, imported_by, program, with_library
 
-# All that an idle tick imports, and what these bring along.
+# All that an idle tick imports, and what these bring along: while the last answer holds, and when it asks anew.
+KEPT = "__main__ host home home.heartbeat home.paths tick tick.idle_check"
+ASKS = f"{KEPT} errors home.lock schema tick.idle_question"
 LIBRARY = "sqlite3 contextlib fcntl"
-OURS = "__main__ errors home host home.heartbeat home.lock home.paths schema tick tick.idle_check"
 
 INSERT_RUN = "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed) VALUES "
 
 
-def test_an_idle_tick_imports_what_is_listed_and_nothing_else(runner, home, clock):
+def test_an_idle_tick_imports_what_is_listed_and_nothing_else(runner, home, clock, monkeypatch):
     runner.add("report", ["true"], Every("1d"))
     runner.tick()
     now = clock_room.to_ms(clock.forward(minutes=1))
     at = f"from taskrunner import host; host.now_ms = lambda: {now}"
-    assert imported_by(home, "tick", first=at) == with_library(OURS, LIBRARY)
+    assert imported_by(home, "tick", first=at) == with_library(ASKS, LIBRARY)
+    monkeypatch.setattr(idle_check, "RECENT", -(10**12))
+    assert idle_check.idle(str(home), now, "test")
+    assert imported_by(home, "tick", first=at) == with_library(KEPT, "os")
 
 
 def test_an_idle_tick_of_the_real_program_is_silent_and_quick_to_leave(runner, home):
@@ -162,7 +166,7 @@ def test_the_question_is_answered_from_indexes(runner, home):
     runner.close()
     connection = sqlite3.connect(home / "taskrunner.db")
     values = {"now": 1, "soon": 2, "boot": "", "zone_data": ""}
-    plan = connection.execute("EXPLAIN QUERY PLAN " + idle_check.QUESTION, values)
+    plan = connection.execute("EXPLAIN QUERY PLAN " + idle_question.QUESTION, values)
     steps = [row[3] for row in plan]
     connection.close()
     # The one table that is walked holds no more rows than runs are running.

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskrunner import After, Cron, Every, Manual, State, TaskRunner, report_error, schema
+from taskrunner import After, Cron, Every, Manual, State, TaskRunner, host, report_error, schema
 from taskrunner.errors import StoreReadOnly, StoreRefused, UnknownRun
 from taskrunner.model.values import Trigger
 from taskrunner.report.doctor import check_store, snapshot
+from taskrunner.tick import idle_check
 from taskrunner.upkeep import disk_reserve
 from tests.samples import NOON, ROOT, call, program, start, wait_for
 
@@ -316,6 +317,21 @@ def test_a_read_only_home_is_read_and_not_written(disk):
     assert call(disk.home, "tick")[1:] == ("", 0)
     with TaskRunner(disk.home) as door:
         assert door.snapshot is None and door.tasks() and door.snapshot is None
+
+
+def test_a_disk_that_becomes_read_only_is_reported_although_nothing_is_due(disk, monkeypatch):
+    with TaskRunner(disk.home) as door:
+        door.add("x", ["true"], Cron("0 2 1 1 *", tz="UTC"))
+        door.tick()
+    monkeypatch.setattr(idle_check, "RECENT", -1_000_000)
+    assert idle_check.idle(str(disk.home), host.now_ms(), "test")
+    assert (disk.home / "idle").exists()
+    disk.remount("ro")
+    try:
+        _, err, code = call(disk.home, "tick")
+    finally:
+        disk.remount("rw")
+    assert code == 1 and "Read-only file system" in err and err.count("\n") == 1
 
 
 def test_a_library_that_has_read_a_snapshot_writes_once_it_can(disk):

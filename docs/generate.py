@@ -439,7 +439,7 @@ DOOR = (
     ("tasks", "Tasks"),
     ("runs", "Runs"),
     ("clock", "Clock"),
-    ("files", "TaskFiles"),
+    ("taskfiles", "TaskFiles"),
     ("upkeep", "Upkeep"),
     ("notices", "Notices"),
     ("base", "Base"),

@@ -104,7 +104,7 @@ def _tick(given: str | None) -> int:
         if here.config.carrier == "systemd":
             from taskrunner.supervise.systemd import carrier
 
-            carried, warning = carrier.of(here)
+            carried, warning = carrier.choose(here)
         publish: tick.Publish = tick.quietly
         if here.config.metrics_textfile is not None:
             from taskrunner.notify import metrics

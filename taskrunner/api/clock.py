@@ -44,7 +44,7 @@ class Clock(Base):
         only = _only(here, task)
         if here.store.missing:
             return claim.Visit(here.now(), idle=True)
-        carried, warning = carrier.of(here)
+        carried, warning = carrier.choose(here)
         done = visit.tick(
             here, caller=paths.word(caller), only=only, carrier=carried, publish=metrics.publish
         )

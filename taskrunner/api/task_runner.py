@@ -11,9 +11,9 @@ This layer checks a request and translates it into values of the model; the laye
 
 from taskrunner.api.base import find_home
 from taskrunner.api.clock import Clock
-from taskrunner.api.files import TaskFiles
 from taskrunner.api.notices import Notices
 from taskrunner.api.runs import Runs
+from taskrunner.api.taskfiles import TaskFiles
 from taskrunner.api.upkeep import Upkeep
 
 __all__ = ["TaskRunner", "find_home"]

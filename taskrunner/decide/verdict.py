@@ -41,7 +41,7 @@ def _retries(task: Task, state: State, exit_code: int | None) -> int:
     return task.retries if not task.retry_codes or exit_code in task.retry_codes else 0
 
 
-def of(
+def judge(
     task: Task, outcome: Outcome, how: str, process: Process | None, fault: str | None = None
 ) -> tuple[State, str]:
     """Return state and reason of a run with this outcome (`how` in words); `process` has both of a stopped one.

@@ -144,7 +144,7 @@ def host() -> str:
     return os.uname().nodename
 
 
-def of(here: OpenHome, posted: Posted, now: datetime) -> Message:
+def compose(here: OpenHome, posted: Posted, now: datetime) -> Message:
     """Return the contents of a message of the outbox; raises UnknownRun when its run has been pruned."""
     run = here.store.runs.get(posted.run_id)
     task = here.store.tasks.of_run(run)
@@ -163,7 +163,7 @@ def known(here: OpenHome, batch: Sequence[Posted], now: datetime) -> list[Messag
     found = []
     for each in batch:
         try:
-            found.append(of(here, each, now))
+            found.append(compose(here, each, now))
         except UnknownRun:
             continue
     return found

@@ -133,7 +133,7 @@ def judged_by(
 ) -> tuple[State, str]:
     """Return state and reason of a run with this outcome; a failure when they cannot be determined."""
     try:
-        return verdict.of(task, outcome, children.in_words(outcome), stopped, fault)
+        return verdict.judge(task, outcome, children.in_words(outcome), stopped, fault)
     except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
         return State.FAILED, f"its result could not be determined: {in_words(exc)}"
 

@@ -92,7 +92,7 @@ def _watched(here: OpenHome, wishes: Wishes) -> Iterator[None]:
 
 def _carrier(here: OpenHome, say: Say) -> Carrier | None:
     """Return the carrier of the runs of a home, None for ourselves; reports a wrong one."""
-    found, warning = carrier.of(here)
+    found, warning = carrier.choose(here)
     if warning is not None:
         say(warning)
     return found

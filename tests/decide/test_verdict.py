@@ -71,7 +71,7 @@ STOPPED = Process(7, "s", "b", "o", 1, stop_state=State.CANCELLED, stop_reason="
     ],
 )
 def test_the_verdict_on_an_outcome(outcome, process, state):
-    found, reason = verdict.of(TASK, outcome, "how it ended", process)
+    found, reason = verdict.judge(TASK, outcome, "how it ended", process)
     assert found is state
     assert "how it ended" in reason
     if process is not None:
@@ -80,7 +80,9 @@ def test_the_verdict_on_an_outcome(outcome, process, state):
 
 def test_exit_codes_mean_what_the_task_says():
     task = replace(TASK, ok_codes=(0, 3), noop_codes=(75,))
-    found = {code: verdict.of(task, Outcome(exit_code=code), "so", None) for code in (0, 1, 3, 75)}
+    found = {
+        code: verdict.judge(task, Outcome(exit_code=code), "so", None) for code in (0, 1, 3, 75)
+    }
     assert [state for state, _ in found.values()] == [
         State.SUCCEEDED,
         State.FAILED,
@@ -89,4 +91,4 @@ def test_exit_codes_mean_what_the_task_says():
     ]
     assert found[75][1] == "nothing to do (so)"
     zero = replace(TASK, ok_codes=(1,))
-    assert verdict.of(zero, Outcome(exit_code=0), "so", None)[0] is State.FAILED
+    assert verdict.judge(zero, Outcome(exit_code=0), "so", None)[0] is State.FAILED

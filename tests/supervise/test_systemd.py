@@ -489,10 +489,10 @@ def test_a_command_that_systemd_never_began_could_not_start():
 
 def test_the_carrier_is_never_guessed_and_not_used_with_a_clock_in_the_hand_of_a_test(runner, home):
     runner.add("report", ["true"], Manual(), now=True)
-    assert carrier.of(runner._here()) == (None, None)
+    assert carrier.choose(runner._here()) == (None, None)
     (home / "taskrunner.toml").write_text('carrier = "systemd"\n')
     runner.close()
-    assert carrier.of(runner._here()) == (None, None)
+    assert carrier.choose(runner._here()) == (None, None)
     assert [run.state for run in runner.tick().runs] == ["succeeded"]
 
 

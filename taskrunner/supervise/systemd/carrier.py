@@ -27,7 +27,7 @@ def answers() -> bool:
     return os.path.exists(os.path.join(paths.runtime(), "systemd/private"))
 
 
-def of(here: OpenHome) -> "tuple[Transient | None, str | None]":
+def choose(here: OpenHome) -> "tuple[Transient | None, str | None]":
     """Return the carrier of the runs of a home, None for ourselves, and a warning or None.
 
     It is ourselves when a test controls the clock, or no systemd answers.

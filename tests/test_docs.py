@@ -405,7 +405,7 @@ def test_the_daemons_unit_waits_for_longer_than_the_daemon_does() -> None:
 def test_what_the_units_start_is_a_command_line_of_ours(unit: Path) -> None:
     program, *words = settings(unit.name)["ExecStart"].split()
     assert program == "/usr/local/bin/taskrunner"
-    assert main.parser().parse_args(words).verb in ("tick", "daemon")
+    assert main.parser().parse_args(words).verb in ("tick", "daemon", "page")
 
 
 @pytest.mark.parametrize(("file", "fields"), [("taskrunner", 6), ("crontab.example", 5)])

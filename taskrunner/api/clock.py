@@ -183,6 +183,43 @@ class Clock(Base):
         own = os.geteuid() != 0 if user is None else user
         return install_systemd.uninstall_systemd(self.home, self._wall(), user=own, dry_run=dry_run)
 
+    def install_page(
+        self,
+        *,
+        user: bool | None = None,
+        listen: Sequence[str] = (),
+        hosts: Sequence[str] = (),
+        operate: bool = False,
+        define: bool = False,
+        dry_run: bool = False,
+    ) -> Fitted:
+        """Let systemd listen for the page of this home, and start it when somebody asks; it ends when idle.
+
+        `listen` are places as HOST:PORT or unix:PATH, 127.0.0.1:8470 unless given; `hosts`, `operate` and `define` as
+        with `taskrunner page`, `user` as with `install_systemd`. Raises InputError where others could use a page without
+        users, StateError where no systemd answers, HomeRefused.
+        """
+        from taskrunner.clocks import install_page
+
+        own = os.geteuid() != 0 if user is None else user
+        return install_page.install_page(
+            self.home,
+            self._wall(),
+            user=own,
+            places=listen,
+            hosts=hosts,
+            operate=operate,
+            define=define,
+            dry_run=dry_run,
+        )
+
+    def uninstall_page(self, *, user: bool | None = None, dry_run: bool = False) -> Fitted:
+        """Stop and remove the units of the page of this home; raises StateError."""
+        from taskrunner.clocks import install_page
+
+        own = os.geteuid() != 0 if user is None else user
+        return install_page.uninstall_page(self.home, self._wall(), user=own, dry_run=dry_run)
+
     def daemon(
         self,
         *,

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "clock", metavar="CLOCK", choices=("cron", "systemd"), help="cron or systemd"
+        "clock",
+        metavar="CLOCK",
+        choices=("cron", "systemd", "page"),
+        help="cron or systemd; or page, for a page that systemd starts when somebody asks for it",
     )
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument(
@@ -38,13 +41,38 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _declare_install(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
         "  taskrunner install cron --dry-run\n  taskrunner install cron\n"
-        "  sudo taskrunner install systemd --daemon\n"
+        "  sudo taskrunner install systemd --daemon\n  taskrunner install page --dry-run\n"
     )
-    does = "set up cron or systemd to call a tick every minute"
+    does = "set up cron or systemd to call a tick every minute, or to serve the page"
     parser = declare(verbs, common, "install", does, _install, examples)
     _options(parser)
     parser.add_argument(
         "--daemon", action="store_true", help="with systemd: run the daemon instead of a timer"
+    )
+    of_page = parser.add_argument_group("with page")
+    of_page.add_argument(
+        "--listen",
+        metavar="PLACE",
+        action="append",
+        default=[],
+        help="ADDRESS:PORT or unix:PATH to listen on; may be repeated (default: 127.0.0.1:8470)",
+    )
+    of_page.add_argument(
+        "--host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a further name the page answers to; may be repeated",
+    )
+    of_page.add_argument(
+        "--operate",
+        action="store_true",
+        help="let the page also run, cancel, enable, disable, hold and resume",
+    )
+    of_page.add_argument(
+        "--define",
+        action="store_true",
+        help="let the page also add, change and remove tasks: whoever may do that runs any command as this user",
     )
 
 
@@ -55,11 +83,23 @@ def _declare_uninstall(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _install(args: Any) -> int:
-    if args.daemon and args.clock == "cron":
+    if args.daemon and args.clock != "systemd":
         raise InputError("--daemon goes only with systemd: cron calls a tick each minute")
+    for flag in ("listen", "host", "operate", "define"):
+        if getattr(args, flag) and args.clock != "page":
+            raise InputError(f"--{flag} goes only with page: {args.clock} calls ticks")
     with door(args) as runner:
         if args.clock == "cron":
             fitted = runner.install_cron(system=args.system, dry_run=args.dry_run)
+        elif args.clock == "page":
+            fitted = runner.install_page(
+                user=_user(args),
+                listen=args.listen,
+                hosts=args.host,
+                operate=args.operate,
+                define=args.define,
+                dry_run=args.dry_run,
+            )
         else:
             fitted = runner.install_systemd(
                 user=_user(args), daemon=args.daemon, dry_run=args.dry_run
@@ -71,6 +111,8 @@ def _uninstall(args: Any) -> int:
     with door(args) as runner:
         if args.clock == "cron":
             fitted = runner.uninstall_cron(system=args.system, dry_run=args.dry_run)
+        elif args.clock == "page":
+            fitted = runner.uninstall_page(user=_user(args), dry_run=args.dry_run)
         else:
             fitted = runner.uninstall_systemd(user=_user(args), dry_run=args.dry_run)
     return _tell(args, fitted)

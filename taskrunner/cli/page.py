@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskrunner.api.task_runner import find_home
 from taskrunner.cli.common import Declare, Verbs, declare, out, say
+from taskrunner.clocks import listen
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.schedule import durations
 
@@ -189,7 +190,7 @@ def _serve(args: Any) -> int:
 
     home = find_home(args.home)
     idle = None if args.idle is None else durations.parse(args.idle)
-    places = [serve.place(text) for text in args.listen or ()]
+    places = [listen.place(text) for text in args.listen or ()]
     named = [each.host for each in places if each.host]
     made = app.create_app(
         home,
@@ -201,7 +202,7 @@ def _serve(args: Any) -> int:
     )
     sockets = serve.given_sockets()
     if not sockets and not places:
-        places = [serve.place(serve.DEFAULT)]
+        places = [listen.place(listen.DEFAULT)]
     sockets += serve.listening(places)
     if users.find(home, args.users) is None:
         _check_reach(args, sockets)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from taskrunner.clocks import entry, systemd_text
@@ -31,50 +31,58 @@ def install_systemd(
     Raises StateError, HomeRefused or InputError.
     """
     entry.check_lasting(program.own())
-    place = _unit_folder(user, dry_run)
+    place = unit_folder(user, dry_run)
     texts = systemd_text.units(program.own(), entry.given(folder), user=user, daemon=daemon)
     _check_foreign(place, folder, user)
     others = {systemd_text.TIMER, systemd_text.TICK, systemd_text.DAEMON} - set(texts)
     wanted = {name: texts.get(name, "") for name in sorted({*texts, *others})}
-    old, diff = _current(place, wanted)
+    old, diff = current(place, wanted)
     changed = {name for name, text in wanted.items() if old[name] != text}
     main = systemd_text.DAEMON if daemon else systemd_text.TIMER
     if dry_run:
-        return Fitted(diff, [], _lingering(user))
+        return Fitted(diff, [], lingering(user))
     entry.make_home(folder)
-    kept = _keep_units(folder, old, changed, now)
-    _disable(place, user, [name for name in others if old[name]])
+    kept = keep_units(folder, old, changed, now)
+    disable(place, user, [name for name in others if old[name]])
     for name in changed:
         entry.write(os.path.join(place, name), wanted[name])
-    _systemctl(user, "daemon-reload")
-    _systemctl(user, "enable", "--now", main)
+    systemctl(user, "daemon-reload")
+    systemctl(user, "enable", "--now", main)
     if systemd_text.TIMER in changed and not daemon and old[systemd_text.TIMER]:
-        _systemctl(user, "restart", main)
+        systemctl(user, "restart", main)
     sentences = [f"systemd calls a tick of {folder} every minute ({main} in {place})"]
     if daemon:
         sentences = [f"systemd keeps the daemon of {folder} running ({main} in {place})"]
     if daemon and systemd_text.DAEMON in changed and old[systemd_text.DAEMON]:
         sentences.append(f"{main} has changed: `{_verb(user)} restart {main}` when no task runs")
-    warnings = [*_lingering(user), *_unit_warnings(texts)]
+    warnings = [*lingering(user), *_unit_warnings(texts)]
     return Fitted(diff, sentences + kept, warnings)
 
 
 def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) -> Fitted:
     """Stop and remove the units of a home; raises StateError or HomeRefused."""
-    place = _unit_folder(user, dry_run)
+    place = unit_folder(user, dry_run)
     _check_foreign(place, folder, user)
-    wanted = dict.fromkeys((systemd_text.DAEMON, systemd_text.TICK, systemd_text.TIMER), "")
-    old, diff = _current(place, wanted)
+    names = (systemd_text.DAEMON, systemd_text.TICK, systemd_text.TIMER)
+    return take_away(folder, now, place, names, user, dry_run)
+
+
+def take_away(
+    folder: str, now: datetime, place: str, names: Sequence[str], user: bool, dry_run: bool
+) -> Fitted:
+    """Stop and remove those of some units that are there, with their texts kept in the home's backups."""
+    wanted = dict.fromkeys(names, "")
+    old, diff = current(place, wanted)
     there = [name for name in wanted if old[name]]
     if not there:
         return Fitted("", [f"{place} has no units of this home"])
     if dry_run:
         return Fitted(diff)
-    kept = _keep_units(folder, old, {*there}, now)
-    _disable(place, user, there)
+    kept = keep_units(folder, old, {*there}, now)
+    disable(place, user, there)
     for name in there:
         entry.write(os.path.join(place, name), "")
-    _systemctl(user, "daemon-reload")
+    systemctl(user, "daemon-reload")
     # A failed unit would be listed for ever; an error here means that none failed.
     programs.tool("systemctl", *_scope(user), "reset-failed", *there)
     dropped = [f"{name}.d" for name in wanted if os.path.isdir(os.path.join(place, f"{name}.d"))]
@@ -84,7 +92,7 @@ def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) 
     return Fitted(diff, [f"{', '.join(there)} removed from {place}", *kept], warnings)
 
 
-def _unit_folder(user: bool, dry_run: bool) -> str:
+def unit_folder(user: bool, dry_run: bool) -> str:
     """Return the folder of units; raises StateError when no systemd would read it."""
     if not user and os.geteuid() != 0 and not dry_run:
         raise StateError(f"only root can write {SYSTEM_UNITS}: use --user, or sudo")
@@ -120,18 +128,19 @@ def _verb(user: bool) -> str:
     return " ".join(("systemctl", *_scope(user)))
 
 
-def _systemctl(user: bool, *words: str) -> None:
+def systemctl(user: bool, *words: str) -> None:
+    """Have systemd do something; raises StateError with its words when it does not."""
     said = programs.tool("systemctl", *_scope(user), *words)
     if said is None or said.code != 0:
         why = "it is gone" if said is None else shown(said.err)
         raise StateError(f"`{_verb(user)} {' '.join(words)}` failed: {why}")
 
 
-def _disable(place: str, user: bool, names: Sequence[str]) -> None:
+def disable(place: str, user: bool, names: Sequence[str]) -> None:
     """Stop and disable units; the tick's own unit is not enabled, and a running tick may end."""
     found = [name for name in names if name != systemd_text.TICK]
     if found:
-        _systemctl(user, "disable", "--now", *found)
+        systemctl(user, "disable", "--now", *found)
     for name in found:  # links that systemctl leaves if the unit was a link, or is gone
         for link in _wanted_links(place, name):
             with contextlib.suppress(OSError):
@@ -139,7 +148,7 @@ def _disable(place: str, user: bool, names: Sequence[str]) -> None:
 
 
 def _wanted_links(place: str, name: str) -> list[str]:
-    targets = ("timers.target", "multi-user.target", "default.target")
+    targets = ("timers.target", "sockets.target", "multi-user.target", "default.target")
     links = [os.path.join(place, f"{target}.wants", name) for target in targets]
     return [link for link in links if os.path.islink(link)]
 
@@ -155,14 +164,15 @@ def _check_foreign(place: str, folder: str, user: bool) -> None:
             )
 
 
-def _current(place: str, wanted: dict[str, str]) -> tuple[dict[str, str], str]:
+def current(place: str, wanted: Mapping[str, str]) -> tuple[dict[str, str], str]:
     """Return the current units, and a diff to the wanted ones."""
     places = {name: os.path.join(place, name) for name in wanted}
     old = {name: entry.read(path) for name, path in places.items()}
     return old, "".join(entry.diff(places[name], old[name], wanted[name]) for name in wanted)
 
 
-def _keep_units(folder: str, old: dict[str, str], changed: set[str], now: datetime) -> list[str]:
+def keep_units(folder: str, old: dict[str, str], changed: set[str], now: datetime) -> list[str]:
+    """Keep the texts of units that are to change in the home's backups, and say where."""
     kept = [entry.keep(folder, name, old[name], now) for name in sorted(changed)]
     return [sentence for each in kept for sentence in each]
 
@@ -172,7 +182,7 @@ def lingers() -> bool:
     return os.path.exists(os.path.join(LINGER, entry.account()[0]))
 
 
-def _lingering(user: bool) -> list[str]:
+def lingering(user: bool) -> list[str]:
     """Return a warning when lingering is off."""
     if not user or lingers():
         return []

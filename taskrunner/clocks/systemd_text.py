@@ -149,14 +149,14 @@ def _quoted(word: str) -> str:
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def call(text: str) -> Call | None:
-    """Return the call in a unit, None when it does not call taskrunner."""
+def call(text: str, verbs: Sequence[str] = program.VERBS) -> Call | None:
+    """Return the call in a unit, None when it does not call taskrunner with one of some verbs."""
     found = EXEC.findall(text)
     try:
         words = shlex.split(found[-1]) if found else []
     except ValueError:  # a quote is not closed
         return None
-    called = program.read([word.replace("%%", "%").replace("$$", "$") for word in words])
+    called = program.read([word.replace("%%", "%").replace("$$", "$") for word in words], verbs)
     said = HOME.findall(text)
     if called is None or called.home is not None or not said:
         return called

@@ -23,6 +23,8 @@ SPOOL = "spool"
 DISK_RESERVE = "ballast"
 SENDER = "notify.lock"
 LOG = "taskrunner.log"
+PAGE_USERS = "page.users"
+PAGE_KEY = "page.key"
 HAND = "hand"  # the caller of a tick that was not called by a clock
 
 SYSTEM_HOME = "/var/lib/taskrunner"

@@ -78,12 +78,12 @@ def words(program: Sequence[str], home: str | None, *verb: str) -> tuple[str, ..
     return found
 
 
-def read(line: Sequence[str]) -> Call | None:
-    """Return the call in a command line, None when it is not taskrunner with a verb of the clock."""
+def read(line: Sequence[str], verbs: Sequence[str] = VERBS) -> Call | None:
+    """Return the call in a command line, None when it is not taskrunner with one of some verbs, those of the clock."""
     for at, word in enumerate(line):
         module = word == NAME and line[at - 1 : at] == ["-m"]
         rest = list(line[at + 1 : at + 8])
-        verb = next((each for each in rest if each in VERBS), None)
+        verb = next((each for each in rest if each in verbs), None)
         if (module or os.path.basename(word) == NAME) and verb is not None:
             found = _assigned(line[:at], "TASKRUNNER_HOME") or _home(rest)
             return Call(_file(line[:at], word, module), found, verb)

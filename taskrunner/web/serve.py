@@ -3,7 +3,6 @@
 import contextlib
 import ipaddress
 import os
-import re
 import signal
 import socket
 import stat
@@ -16,38 +15,15 @@ from typing import Any, NoReturn
 from waitress import wasyncore
 from waitress.server import create_server
 
-from taskrunner.errors import InputError, StateError, shown
-from taskrunner.model.record import record
+from taskrunner.clocks.listen import Place
+from taskrunner.errors import StateError, shown
 from taskrunner.web.guard import LARGEST_BODY
 
-DEFAULT = "127.0.0.1:8470"
 FIRST_GIVEN = 3  # the first descriptor that a service manager hands over, sd_listen_fds(3)
-TCP = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 THREADS = 4
 GRACE = 5.0  # seconds that answers have to end in
 LOOK = 1.0  # seconds between two looks whether it is time to end
 TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
-
-
-@record
-class Place:
-    """A place to listen on: `host` and `port`, or the `path` of a unix socket."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-
-def place(text: str) -> Place:
-    """Return the place that HOST:PORT or unix:PATH means; raises InputError."""
-    if text.startswith("unix:") and len(text) > 5:
-        return Place(path=os.path.abspath(text.removeprefix("unix:")))
-    found = TCP.fullmatch(text)
-    if found is None or not 0 <= int(found[2]) < 65536:
-        raise InputError(
-            f"{shown(text)} is no place to listen on: write HOST:PORT, such as {DEFAULT}, or unix:/PATH"
-        )
-    return Place(found[1].lower(), int(found[2]))
 
 
 # ---- sockets

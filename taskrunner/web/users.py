@@ -17,8 +17,6 @@ from taskrunner.errors import HomeRefused, InputError, StateError, shown
 from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 
-FILE = "page.users"
-KEY = "page.key"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 SHORTEST, LONGEST = 8, 1024  # characters of a password
 # 16 MB and about a fifth of a second: as hard as OWASP asks, in memory that a small machine has.
@@ -68,7 +66,7 @@ class User:
 
 def find(home: str, given: str | None = None) -> str | None:
     """Return the path of the file of users, None when there is none; raises StateError when a given one is missing."""
-    place = paths.path(home, FILE) if given is None else os.path.abspath(given)
+    place = paths.path(home, paths.PAGE_USERS) if given is None else os.path.abspath(given)
     if os.path.lexists(place):
         return place
     if given is not None:
@@ -201,7 +199,7 @@ def _write(home: str, place: str | None, kind: str | None, name: str, user: User
     if place is None:
         paths.check(home)
         paths.create(home)
-        place = paths.path(home, FILE)
+        place = paths.path(home, paths.PAGE_USERS)
     place = os.path.abspath(place)
     with lock.held(f"{place}.lock", wait=10.0):
         known = load(place) if os.path.exists(place) else []
@@ -233,7 +231,7 @@ def _replace(place: str, text: str) -> None:
 
 def key(home: str) -> bytes:
     """Return the key that signs sessions, made at first use; where nothing can be written it lasts as long as we do."""
-    place = paths.path(home, KEY)
+    place = paths.path(home, paths.PAGE_KEY)
     new = secrets.token_bytes(32)
     if not os.path.exists(place) and not _make_key(place, new):
         return new

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner.cli import main
-from taskrunner.clocks import install_systemd, systemd_text
+from taskrunner.clocks import install_systemd, listen, page_text, systemd_text
 from taskrunner.home import program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,8 @@ def units(home=None, *, user=False, words=PROGRAM) -> dict[str, str]:
 
 def test_the_examples_are_what_is_installed():
     folder = ROOT / "contrib" / "systemd"
-    assert {file.name: file.read_text() for file in folder.iterdir()} == units()
+    page = page_text.units(PROGRAM, None, [listen.place(listen.DEFAULT)], (), user=False)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == units() | page
 
 
 def test_the_units_of_a_user_have_no_sandbox_and_start_with_the_user():

@@ -56,7 +56,7 @@ def _look_after(
     lost = _why_lost(here, task, run, process, now, units)
     if lost is not None:
         # Its supervisor may have ended since the spool was read: then the next tick records the end.
-        if not spool.holds(here, run.id):
+        if not spool.holds(here.folder, run.id):
             settle(here, run, process, lost, now)
         return False
     if carried(process) and (_has(units, process) or not find_child(here, process)):
@@ -74,7 +74,7 @@ def _look_after(
 
 def _end_if_gone(here: OpenHome, run: Run, process: Process, exc: Exception, now: datetime) -> None:
     """End a run that could not be supervised, without its output, unless its process may live."""
-    if not _may_live(here, run, process, now) and not spool.holds(here, run.id):
+    if not _may_live(here, run, process, now) and not spool.holds(here.folder, run.id):
         why = verdict.with_note("its supervisor died, so its result is unknown", output.lost(exc))
         with here.store.savepoint():
             follow_up.finish(here, End(run, State.LOST, why, now))

@@ -19,6 +19,7 @@ from taskrunner.model.values import End, Event, Outcome, Run, State
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import Rescued
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up, outcomes
 from taskrunner.supervise.outcomes import Ended
 
@@ -35,9 +36,9 @@ FOR_NOW = (
 LARGEST_NUMBER = 2**63  # SQLite integers are smaller
 
 
-def put(here: OpenHome, ended: Ended) -> None:
-    """Write an outcome to a file, so that it survives us and a power cut; raises OSError."""
-    folder = here.path(paths.SPOOL)
+def put(home: str, ended: Ended) -> None:
+    """Write an outcome to a file in a home, so that it survives us and a power cut; raises OSError."""
+    folder = paths.path(home, paths.SPOOL)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     place = os.path.join(folder, ended.name)
     text = json.dumps(
@@ -72,46 +73,46 @@ def _write(place: str, data: bytes) -> None:
         os.fsync(fd)
 
 
-def drop(here: OpenHome, name: str) -> None:
+def drop(home: str, name: str) -> None:
     """Remove the file of an outcome that is in the database."""
     with suppress(FileNotFoundError):
-        os.unlink(here.path(paths.SPOOL, name))
+        os.unlink(paths.path(home, paths.SPOOL, name))
 
 
-def waiting(here: OpenHome) -> list[str]:
+def waiting(home: str) -> list[str]:
     """Return the names of the files to read, those of the oldest runs first."""
-    names = [name for name in _names(here) if name.endswith(KIND)]
+    names = [name for name in _names(home) if name.endswith(KIND)]
     return sorted(names, key=lambda name: (len(name.partition(".")[0]), name))
 
 
-def holds(here: OpenHome, run_id: int) -> bool:
+def holds(home: str, run_id: int) -> bool:
     """Return whether there is a file with the outcome of a run."""
-    return any(name.startswith(f"{run_id}.") for name in waiting(here))
+    return any(name.startswith(f"{run_id}.") for name in waiting(home))
 
 
-def _names(here: OpenHome) -> list[str]:
+def _names(home: str) -> list[str]:
     try:
-        return os.listdir(here.path(paths.SPOOL))
+        return os.listdir(paths.path(home, paths.SPOOL))
     except OSError:
         return []
 
 
 def take_up(here: OpenHome) -> None:
     """Record every outcome in the spool, each in a transaction with its consequences; then remove its file."""
-    for name in waiting(here):
+    for name in waiting(here.folder):
         with here.log.apart(f"{paths.SPOOL}/{name} could not be read into the database"):
             _take_up(here, name)
-    for name in _names(here):
+    for name in _names(here.folder):
         owner = name.removesuffix(f"{KIND}{UNFINISHED}").partition(".")[2]
         with here.log.apart(f"{paths.SPOOL}/{name} could not be removed"):
             if name.endswith(UNFINISHED) and not lock.is_held(here.supervisor(owner)):
-                drop(here, name)
+                drop(here.folder, name)
 
 
 def _take_up(here: OpenHome, name: str) -> None:
     """Record one outcome; an unusable file is set aside, and its run is settled as lost."""
     try:
-        _take(here, _read(here, name))
+        _take(here, _read(here.folder, name))
     except FileNotFoundError:  # its supervisor has recorded it
         return
     except (StoreBusy, StoreRefused):
@@ -120,12 +121,12 @@ def _take_up(here: OpenHome, name: str) -> None:
         if not isinstance(exc, OSError) or exc.errno not in FOR_NOW:
             _refuse(here, name, exc)
         return
-    drop(here, name)
+    drop(here.folder, name)
 
 
-def _read(here: OpenHome, name: str) -> Ended:
+def _read(home: str, name: str) -> Ended:
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # it might be a pipe
-    with open(os.open(here.path(paths.SPOOL, name), flags), "rb") as file:
+    with open(os.open(paths.path(home, paths.SPOOL, name), flags), "rb") as file:
         found: dict[str, Any] = json.load(file)
     if found.pop("version") != VERSION:
         raise ValueError("another version wrote it")
@@ -164,7 +165,7 @@ def _refuse(here: OpenHome, name: str, exc: Exception) -> None:
 def _take(here: OpenHome, ended: Ended) -> None:
     """Record one outcome and store its output."""
     with here.store.transaction():
-        run = _still_open(here, ended)
+        run = _still_open(here.store, ended)
         process = None if run is None else here.store.processes.of(run.id)
         if run is None or process is None or process.supervisor != ended.supervisor:
             return  # it is recorded already, or the file belongs to another database
@@ -187,9 +188,9 @@ def _size(ended: Ended, found: Rescued) -> tuple[bytes, int, int | None, int | N
     return found.small, found.size, *bounded_output.place_of(found.gap)
 
 
-def _still_open(here: OpenHome, ended: Ended) -> Run | None:
+def _still_open(store: Store, ended: Ended) -> Run | None:
     try:
-        run = here.store.runs.get(ended.run)
+        run = store.runs.get(ended.run)
     except UnknownRun:
         return None
     return run if run.state is State.RUNNING else None

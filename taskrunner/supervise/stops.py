@@ -86,7 +86,7 @@ class Stops:
         with here.store.transaction(patience=PATIENCE):
             run = here.store.runs.get(run_id)
             # Its supervisor may have recorded the end, or put it into the spool, while we waited to write.
-            if run.state is State.RUNNING and not spool.holds(here, run_id):
+            if run.state is State.RUNNING and not spool.holds(here.folder, run_id):
                 reconcile.settle(here, run, process, "its result is unknown", here.now())
                 del self.going[run_id]
 

@@ -155,7 +155,7 @@ class Supervisor:
         for each in self._ended:
             if each.run not in self._spooled:
                 with suppress(OSError):  # it stays with us, and is tried again
-                    spool.put(self.here, each)
+                    spool.put(self.here.folder, each)
                     self._spooled.add(each.run)
 
     def _leave(self) -> None:
@@ -194,7 +194,7 @@ class Supervisor:
         spooled = each.run in self._spooled
         if spooled:
             self._spooled.remove(each.run)
-            spool.drop(self.here, each.name)
+            spool.drop(self.here.folder, each.name)
         if each.large:
             return  # the slot is used up
         if spooled:  # a tick that has just taken it up may be about to remove the file of that name

@@ -257,7 +257,7 @@ def _end_unseen(here: OpenHome, run_ids: Sequence[int]) -> None:
             spool.take_up(here)
             with here.store.transaction():
                 found = here.store.runs.get(run_id)
-                if found.state is State.RUNNING and not spool.holds(here, run_id):
+                if found.state is State.RUNNING and not spool.holds(here.folder, run_id):
                     reconcile.settle(here, found, process, UNSEEN, here.now())
 
 

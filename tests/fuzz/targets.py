@@ -281,7 +281,7 @@ def outcomes(data: bytes) -> None:
         with open(here.path(paths.SPOOL, name), "wb") as out:
             out.write(data.replace(b"RUN", str(run).encode()))
         spool.take_up(here)
-        assert spool.waiting(here) == []
+        assert spool.waiting(here.folder) == []
         kept = os.path.exists(here.path(paths.SPOOL, name + spool.REFUSED))
         assert kept or runner.history(state="running") == [] or b"supervisor" in data
         here.store.close()

@@ -234,7 +234,7 @@ def spooled(left):
         each = outcomes.Ended(
             run.id, process.supervisor, here.now(), ended, size, False, None, None, True
         )
-        spool.put(here, each)
+        spool.put(here.folder, each)
     return left
 
 

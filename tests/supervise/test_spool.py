@@ -162,7 +162,7 @@ def test_an_end_of_a_run_that_the_store_does_not_know_is_dropped(door, home):
         there = outcomes.Ended(
             number, "1-abc", NOON, Outcome(exit_code=9), 0, False, None, None, True
         )
-        spool.put(door._here(), there)
+        spool.put(door.home, there)
     door.tick()
     assert states(door) == [("x", State.SUCCEEDED, 1)]
     assert not list((home / "spool").iterdir())
@@ -172,8 +172,8 @@ def test_what_is_read_is_what_was_written(door):
     door.add("x", ["true"], Manual())
     outcome = Outcome(None, 9, None, True, cpu_seconds=1.25, peak_memory=4096)
     there = outcomes.Ended(5, "1-abc", NOON, outcome, 70_000, True, "a fault", "a note", False)
-    spool.put(door._here(), there)
-    assert spool.waiting(door._here()) == [there.name]
+    spool.put(door.home, there)
+    assert spool.waiting(door.home) == [there.name]
     assert spool._read(door._here(), there.name) == there
 
 

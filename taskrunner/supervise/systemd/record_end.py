@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from taskrunner import clock
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.home import paths
-from taskrunner.home.config import Config
 from taskrunner.model.record import like, record
 from taskrunner.model.values import Command, Outcome, State
 from taskrunner.notify import metrics
@@ -24,7 +23,6 @@ from taskrunner.processes.programs import NOT_EXECUTABLE
 from taskrunner.processes.spawn import not_started
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
-from taskrunner.store.store import MISSING, Store
 from taskrunner.supervise import spool
 from taskrunner.supervise.outcomes import Ended, Watched
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
@@ -122,11 +120,10 @@ def _record(folder: str, end: UnitEnd) -> None:
                 metrics.publish(here)
                 here.store.checkpoint()
     except Exception as exc:  # also for settings with a mistake
-        nowhere = OpenHome(folder, Store(MISSING), Config(), clock.now)
-        if not spool.holds(nowhere, end.run_id):
+        if not spool.holds(folder, end.run_id):
             known = (end.run_id, end.unit, end.at, end.outcome)
             spool.put(
-                nowhere, Ended(*known, size=0, large=False, fault=None, note=end.note, retry=True)
+                folder, Ended(*known, size=0, large=False, fault=None, note=end.note, retry=True)
             )
         if not isinstance(exc, TaskRunnerError):  # a bug of ours, to be reported
             raise

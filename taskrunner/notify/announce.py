@@ -5,14 +5,16 @@ task that keeps failing is announced again only after the `repeat` of its channe
 know how a message is sent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from taskrunner.home import channels, notify_rules
 from taskrunner.home.channels import OWN, Channel
+from taskrunner.model.record import record
 from taskrunner.model.values import FAILING, Run, State, Task, Trigger
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 
 REPEAT = timedelta(days=1)  # before a task's own command is run again while the task keeps failing
 SHORTEST = timedelta(seconds=10)  # a shorter run is never announced as long, whatever is usual
@@ -22,131 +24,149 @@ Target = tuple[str, str | None]  # a channel, or OWN and the command
 
 def started(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
     """Post the messages for the start of a run; free without any rule."""
-    if not (task.notify or here.config.notify):
-        return
-    if run.attempt == 1:
-        _post_each(here, task, run, "start", now)
-    if task.late_after is not None and run.attempt == 1 and run.trigger is not Trigger.MANUAL:
-        if now - run.slot > task.late_after:
-            _post_once(here, task, run, "late", now)
-        else:
-            here.store.outbox.end_notified(task.id, ["late"])
-    if task.long_after is not None:
-        _watch_length(here, task, run, now)
+    if task.notify or here.config.notify:
+        Occasion(here.store, here.config.notify, task, run, now).started()
 
 
 def ended(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
     """Post the messages for the end of a slot: its last attempt has ended, or it was not run."""
-    if task.long_after is not None:
-        _settle_length(here, task, run, now)
-    if run.state is State.SUCCEEDED:
-        _succeeded(here, task, run, now)
-    elif run.state in FAILING:
-        _post_once(here, task, run, "lost" if run.state is State.LOST else "failure", now)
-    elif run.state is State.MISSED:
-        _post_once(here, task, run, "missed", now)
+    Occasion(here.store, here.config.notify, task, run, now).ended()
 
 
-def _succeeded(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
-    _post_each(here, task, run, "success", now)
-    if any(_targets(here, task, "first-success")) and not here.store.figures.succeeded_before(
-        task.id, run.id
-    ):
-        _post_each(here, task, run, "first-success", now)
-    announced = here.store.outbox.notified(task.id)
-    failed = {channel for channel, event in announced if event == "failure"}
-    for channel, what in _targets(here, task, "recovery"):
-        if channel in failed:
-            here.store.outbox.post("recovery", task.id, run.id, channel, what, now)
-    if any(event in ("failure", "missed") for _, event in announced):
-        here.store.outbox.end_notified(task.id, ["failure", "missed"])
+@record
+class Occasion:
+    """One start or end of a run at an instant, and the channels there are."""
 
+    store: Store
+    channels: Mapping[str, Channel]
+    task: Task
+    run: Run
+    now: datetime
 
-def _post_each(here: OpenHome, task: Task, run: Run, event: str, now: datetime) -> None:
-    """Post an event that is announced every time."""
-    for channel, what in _targets(here, task, event):
-        here.store.outbox.post(event, task.id, run.id, channel, what, now)
+    def started(self) -> None:
+        """Post the messages for the start of the run."""
+        task, run = self.task, self.run
+        if run.attempt == 1:
+            self._post_each("start")
+        if task.late_after is not None and run.attempt == 1 and run.trigger is not Trigger.MANUAL:
+            if self.now - run.slot > task.late_after:
+                self._post_once("late")
+            else:
+                self.store.outbox.end_notified(task.id, ["late"])
+        if task.long_after is not None:
+            self._watch_length(task.long_after)
 
+    def ended(self) -> None:
+        """Post the messages for the end of the slot."""
+        if self.task.long_after is not None:
+            self._settle_length()
+        if self.run.state is State.SUCCEEDED:
+            self._succeeded()
+        elif self.run.state in FAILING:
+            self._post_once("lost" if self.run.state is State.LOST else "failure")
+        elif self.run.state is State.MISSED:
+            self._post_once("missed")
 
-def _post_once(here: OpenHome, task: Task, run: Run, event: str, now: datetime) -> None:
-    """Post a lasting event to the targets that have no message about it yet, or only an old one."""
-    ongoing = "failure" if event == "lost" else event
-    asked = list(dict.fromkeys(_targets(here, task, event)))
-    # A target with a rule for recovery only is recorded too, or the recovery would find no failure to end.
-    others = list(_targets(here, task, "recovery")) if ongoing == "failure" else []
-    announced = here.store.outbox.notified(task.id) if asked or others else {}
-    for channel in dict.fromkeys(channel for channel, _ in (*asked, *others)):
-        last = announced.get((channel, ongoing))
-        if _is_due_again(here, channel, last, now):
-            for other, what in asked:
-                if other == channel:
-                    here.store.outbox.post(event, task.id, run.id, channel, what, now)
-            here.store.outbox.set_notified(task.id, channel, ongoing, now)
+    def _succeeded(self) -> None:
+        self._post_each("success")
+        if any(self._targets("first-success")) and not self.store.figures.succeeded_before(
+            self.task.id, self.run.id
+        ):
+            self._post_each("first-success")
+        announced = self.store.outbox.notified(self.task.id)
+        failed = {channel for channel, event in announced if event == "failure"}
+        for target in self._targets("recovery"):
+            if target[0] in failed:
+                self._post("recovery", target)
+        if any(event in ("failure", "missed") for _, event in announced):
+            self.store.outbox.end_notified(self.task.id, ["failure", "missed"])
 
+    def _post_each(self, event: str) -> None:
+        """Post an event that is announced every time."""
+        for target in self._targets(event):
+            self._post(event, target)
 
-def _is_due_again(here: OpenHome, name: str, last: datetime | None, now: datetime) -> bool:
-    """Return whether an event is announced again to a channel that got it at `last`."""
-    channel = here.config.notify.get(name)
-    if last is None or (channel is not None and channel.kind == "ping"):
-        return True
-    repeat = REPEAT if channel is None else channel.repeat
-    return repeat is not None and now - last >= repeat
+    def _post_once(self, event: str) -> None:
+        """Post an event that lasts to the targets that have no message about it yet, or only an old one."""
+        ongoing = "failure" if event == "lost" else event
+        asked = list(dict.fromkeys(self._targets(event)))
+        # A target of the recovery alone is noted as well, or the recovery would find no failure to end.
+        others = list(self._targets("recovery")) if ongoing == "failure" else []
+        announced = self.store.outbox.notified(self.task.id) if asked or others else {}
+        for channel in dict.fromkeys(channel for channel, _ in (*asked, *others)):
+            if self._is_due_again(channel, announced.get((channel, ongoing))):
+                for target in asked:
+                    if target[0] == channel:
+                        self._post(event, target)
+                self._note(channel, ongoing)
 
+    def _is_due_again(self, name: str, last: datetime | None) -> bool:
+        """Return whether an event is announced again to a channel that got it at `last`."""
+        channel = self.channels.get(name)
+        if last is None or (channel is not None and channel.kind == "ping"):
+            return True
+        repeat = REPEAT if channel is None else channel.repeat
+        return repeat is not None and self.now - last >= repeat
 
-# ---- long runs
+    def _post(self, event: str, target: Target, due: datetime | None = None) -> None:
+        channel, what = target
+        at = due or self.now
+        self.store.outbox.post(event, self.task.id, self.run.id, channel, what, at, due=due)
 
+    def _note(self, channel: str, event: str) -> None:
+        self.store.outbox.set_notified(self.task.id, channel, event, self.now)
 
-def _watch_length(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
-    """Post the message about a long run in advance; the end of the run removes it."""
-    asked, announced = list(_targets(here, task, "long")), here.store.outbox.notified(task.id)
-    due = [
-        target
-        for target in asked
-        if _is_due_again(here, target[0], announced.get((target[0], "long")), now)
-    ]
-    usual = here.store.figures.usual_time(task.id) if asked else None
-    if usual is None or task.long_after is None:
-        return
-    since = now + max(SHORTEST, timedelta(seconds=usual * task.long_after))
-    for channel, what in due:
-        here.store.outbox.post("long", task.id, run.id, channel, what, since, due=since)
+    # ---- how long a run takes
 
+    def _watch_length(self, long_after: float) -> None:
+        """Post in advance the message that a run takes long, due when it would; the end of the run takes it back."""
+        asked, announced = list(self._targets("long")), self.store.outbox.notified(self.task.id)
+        targets = [
+            target
+            for target in asked
+            if self._is_due_again(target[0], announced.get((target[0], "long")))
+        ]
+        usual = self.store.figures.usual_time(self.task.id) if asked else None
+        if usual is None:
+            return
+        since = self.now + max(SHORTEST, timedelta(seconds=usual * long_after))
+        for target in targets:
+            self._post("long", target, since)
 
-def _settle_length(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
-    since, announced = here.store.outbox.long_since(run.id)
-    if since is None:
-        return
-    if now < since:
-        here.store.outbox.drop_long(run.id)
-        here.store.outbox.end_notified(task.id, ["long"])
-    for channel in announced if now >= since else ():
-        here.store.outbox.set_notified(task.id, channel, "long", now)
+    def _settle_length(self) -> None:
+        since, announced = self.store.outbox.long_since(self.run.id)
+        if since is None:
+            return
+        if self.now < since:
+            self.store.outbox.drop_long(self.run.id)
+            self.store.outbox.end_notified(self.task.id, ["long"])
+        for channel in announced if self.now >= since else ():
+            self._note(channel, "long")
 
+    # ---- targets of the rules
 
-# ---- targets of the rules
+    def _targets(self, event: str) -> Iterator[Target]:
+        """Give the targets of an event, each once."""
+        yield from dict.fromkeys((*self._of_task(event), *self._of_all(event)))
 
+    def _of_task(self, event: str) -> Iterator[Target]:
+        """Give the targets of the task's own rules; a lost run counts as failed, too."""
+        task, events = self.task, ("lost", "failure") if event == "lost" else (event,)
+        found = [task.notify[each] for each in events if each in task.notify]
+        if "failure" in events and task.on_failure is not None:
+            found.append(task.on_failure)
+        for each in found:
+            yield from _split(each)
+        for name, own in _split(task.notify["usual"]) if "usual" in task.notify else ():
+            channel = self.channels.get(name)
+            if set(events) & {*(channels.USUAL if channel is None else channel.usual)}:
+                yield name, own
 
-def _targets(here: OpenHome, task: Task, event: str) -> Iterator[Target]:
-    """Yield the targets of an event, each once."""
-    seen: set[Target] = set()
-    for target in (*_of_task(here, task, event), *_of_all(here, task, event)):
-        if target not in seen:
-            seen.add(target)
-            yield target
-
-
-def _of_task(here: OpenHome, task: Task, event: str) -> Iterator[Target]:
-    """Yield the targets of the task's own rules; a lost run counts as failed, too."""
-    events = ("lost", "failure") if event == "lost" else (event,)
-    found = [task.notify[each] for each in events if each in task.notify]
-    if "failure" in events and task.on_failure is not None:
-        found.append(task.on_failure)
-    for each in found:
-        yield from _split(each)
-    for name, own in _split(task.notify["usual"]) if "usual" in task.notify else ():
-        channel = here.config.notify.get(name)
-        if set(events) & {*(channels.USUAL if channel is None else channel.usual)}:
-            yield name, own
+    def _of_all(self, event: str) -> Iterator[Target]:
+        """Give the channels that the configuration names for all tasks, or for those of some names."""
+        for channel in self.channels.values():
+            if _meant(channel, event) and _names(channel, self.task):
+                yield channel.name, None
 
 
 def _split(target: str) -> list[Target]:
@@ -160,12 +180,9 @@ def _split(target: str) -> list[Target]:
     ]
 
 
-def _of_all(here: OpenHome, task: Task, event: str) -> Iterator[Target]:
-    """Yield the channels of the configuration's rules for this task."""
-    for channel in here.config.notify.values():
-        if _meant(channel, event) and any(fnmatchcase(task.name, each) for each in channel.tasks):
-            yield channel.name, None
-
-
 def _meant(channel: Channel, event: str) -> bool:
     return event in channel.on or (event == "lost" and "failure" in channel.on)
+
+
+def _names(channel: Channel, task: Task) -> bool:
+    return any(fnmatchcase(task.name, each) for each in channel.tasks)

@@ -8,13 +8,13 @@ from taskrunner.errors import MomentError, TaskRunnerError, shown
 from taskrunner.home import config, paths
 from taskrunner.home.config import Config
 from taskrunner.home.log_file import Log
-from taskrunner.model.record import field, like, record
+from taskrunner.model.record import field, mutable
 from taskrunner.store.store import Store, open_store
 
 MILLISECOND = timedelta(milliseconds=1)
 
 
-@record
+@mutable
 class OpenHome:
     """An opened home; `clock` returns an aware datetime.
 
@@ -45,6 +45,15 @@ class OpenHome:
     def output(self) -> str:
         """The folder of outputs."""
         return self.path(paths.OUTPUT)
+
+    def reload(self) -> None:
+        """Read the settings anew; raises InputError or HomeRefused, and changes nothing then."""
+        paths.check(self.folder)
+        settings = config.load(self.folder)
+        if settings.tz:
+            config.default_zone(settings)
+        self.store.connection.be_durable(settings.synchronous)
+        self.config, self.log = settings, _log(self.folder, settings, self.clock)
 
     def supervisor(self, name: str) -> str:
         """Return the path of the file that a supervisor keeps locked while it lives."""
@@ -93,13 +102,3 @@ def task_names(given: str | None) -> list[str]:
 
 def _log(folder: str, settings: Config, clock: Callable[[], datetime]) -> Log:
     return Log(folder, settings.log_to, settings.log_level, clock)
-
-
-def read_again(here: OpenHome) -> OpenHome:
-    """Return a home with its settings read anew; raises InputError or HomeRefused, and changes nothing then."""
-    paths.check(here.folder)
-    settings = config.load(here.folder)
-    if settings.tz:
-        config.default_zone(settings)
-    here.store.connection.be_durable(settings.synchronous)
-    return like(here, config=settings, log=_log(here.folder, settings, here.clock))

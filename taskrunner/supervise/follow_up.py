@@ -26,6 +26,7 @@ from taskrunner.model.values import (
 from taskrunner.notify import announce, log_lines
 from taskrunner.schedule import kinds, of_task
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 
 PUSHED_AHEAD = timedelta(hours=1)  # until a task that cannot be evaluated is tried again
 WRITTEN = {Action.SKIP: State.SKIPPED, Action.MISS: State.MISSED}
@@ -38,7 +39,7 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
     """
     run_id = here.store.runs.add(**_values(decision, now), forced=forced)
     if run_id is None:
-        _go_on(here, decision.task_id, now)
+        _go_on(here.store, decision.task_id, now)
         return None
     for other in decision.stops:
         _stop(here, other, f"the slot of {policy.words(decision.span.slot)} replaced it", now)
@@ -47,18 +48,18 @@ def write(here: OpenHome, decision: Decision, now: datetime, *, forced: bool = F
     return run_id
 
 
-def _go_on(here: OpenHome, task_id: int, now: datetime) -> None:
+def _go_on(store: Store, task_id: int, now: datetime) -> None:
     """Give a task its next slot when its run is not made, as the clock was set back over its slots."""
-    (task,) = here.store.tasks.by_id([task_id]).values()
+    (task,) = store.tasks.by_id([task_id]).values()
     if task.from_finish and task.next is None:
         value = of_task.value_of(task)
         assert isinstance(value, kinds.Every)
-        here.store.tasks.change(task.id, next=value.after_finish(now))
+        store.tasks.change(task.id, next=value.after_finish(now))
 
 
-def write_plain(here: OpenHome, decisions: Iterable[Decision], now: datetime) -> None:
+def write_plain(store: Store, decisions: Iterable[Decision], now: datetime) -> None:
     """Write the rows of decisions that make a run and stop none, many at once; a slot with a row keeps it."""
-    here.store.runs.add_all(_values(decision, now) for decision in decisions)
+    store.runs.add_all(_values(decision, now) for decision in decisions)
 
 
 def _values(decision: Decision, now: datetime) -> dict[str, Any]:
@@ -141,14 +142,14 @@ def _finish_barely(here: OpenHome, end: End) -> list[Run]:
 
 
 def _finish(here: OpenHome, ends: Sequence[End], *, retry: bool) -> list[Run]:
-    ready = {end.run.id: _next_attempt(here, end) if retry else None for end in ends}
+    ready = {end.run.id: _next_attempt(here.store, end) if retry else None for end in ends}
     ended = here.store.runs.finish(ends, [run_id for run_id, at in ready.items() if at is not None])
     concern = here.store.tasks.any_concerned(ended, tells=bool(here.config.notify))
     for run in ended:
         log_lines.ended(here.log, run)
         at = ready[run.id]
         if at is not None:
-            _try_again(here, run, at)
+            _try_again(here.store, run, at)
         elif concern:
             conclude(here, run, ended_at(run))
     return ended
@@ -167,17 +168,15 @@ def ended_at(run: Run) -> datetime:
     return run.finished
 
 
-def _next_attempt(here: OpenHome, end: End) -> datetime | None:
+def _next_attempt(store: Store, end: End) -> datetime | None:
     """Return when the next attempt after this end is due, None when there is none."""
     if end.state not in FAILING:
         return None
-    task = here.store.tasks.of_run(
-        end.run
-    )  # the current task: its retries may have changed meanwhile
+    task = store.tasks.of_run(end.run)  # as it is now: its retries may have been changed meanwhile
     return verdict.retry_at(task, end.run, end.state, end.outcome.exit_code, end.at)
 
 
-def _try_again(here: OpenHome, run: Run, ready: datetime) -> None:
+def _try_again(store: Store, run: Run, ready: datetime) -> None:
     """Write the row of the next attempt of a slot, in the transaction that ends this attempt."""
     values = {
         "slot": run.slot,
@@ -191,9 +190,7 @@ def _try_again(here: OpenHome, run: Run, ready: datetime) -> None:
     }
     attempt = run.attempt + 1
     # A slot that was also run by hand may have an attempt of that number already.
-    while not here.store.runs.add(
-        run.task_id, State.PENDING, ended_at(run), attempt=attempt, **values
-    ):
+    while not store.runs.add(run.task_id, State.PENDING, ended_at(run), attempt=attempt, **values):
         attempt += 1
 
 

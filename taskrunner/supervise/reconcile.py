@@ -5,7 +5,7 @@ together, never by its pid alone. Works under the tick lock, inside a transactio
 """
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -13,9 +13,9 @@ from taskrunner import host
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
+from taskrunner.model.record import mutable
 from taskrunner.model.values import NOTHING, End, Process, Run, State, Task
-from taskrunner.processes import alive as alive_module, bounded_output, output, systemctl
-from taskrunner.processes.alive import is_same, pid_namespace, session_that_has_open, started_ticks
+from taskrunner.processes import alive, bounded_output, output, systemctl
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up, spool
 
@@ -30,149 +30,159 @@ FIRST_PROCESS = "1-"  # prefix of the name of a supervisor that is process 1 of 
 
 def reconcile(here: OpenHome, now: datetime) -> list[int]:
     """Settle the runs left behind and return those that must be stopped, marked so in their rows."""
-    stops, found = [], here.store.processes.with_runs()
-    units = living_units(process for _, process in found)
-    for run, process in found:
-        try:
-            with here.store.savepoint():
-                if _look_after(here, run, process, now, units):
-                    stops.append(run.id)
-        except (StoreBusy, StoreRefused):
-            raise
-        except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
-            here.log.fault(f"{run.task}: run {run.id} could not be supervised", exc)
-            with here.log.apart(f"{run.task}: run {run.id} could not be ended"):
-                _end_if_gone(here, run, process, exc, now)
-    return stops
-
-
-def _look_after(
-    here: OpenHome, run: Run, process: Process, now: datetime, units: Collection[str] | None
-) -> bool:
-    """Settle a run if it was left behind; return whether it must be stopped, marked so in its row."""
-    if lock.is_held(here.supervisor(process.supervisor)):
-        return process.stop_at is not None and now - process.stop_at > UNHEARD
-    task = here.store.tasks.of_run(run)
-    lost = _why_lost(here, task, run, process, now, units)
-    if lost is not None:
-        # Its supervisor may have ended since the spool was read: then the next tick records the end.
-        if not spool.holds(here.folder, run.id):
-            settle(here, run, process, lost, now)
-        return False
-    if carried(process) and (_has(units, process) or not find_child(here, process)):
-        return _look_after_unit(here, task, run, process, now)
-    if process.pid is None:
-        find_child(here, process)
-    if not seen_from_here(process):
-        return False  # nobody here can stop it; after a time limit it is lost
-    if _overdue(here, task, run, process, now) or process.stop_state is not None:
-        here.store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(task), now)
-        return True
-    _bound(here, task, process)
-    return False
-
-
-def _end_if_gone(here: OpenHome, run: Run, process: Process, exc: Exception, now: datetime) -> None:
-    """End a run that could not be supervised, without its output, unless its process may live."""
-    if not _may_live(here, run, process, now) and not spool.holds(here.folder, run.id):
-        why = verdict.with_note("its supervisor died, so its result is unknown", output.lost(exc))
-        with here.store.savepoint():
-            follow_up.finish(here, End(run, State.LOST, why, now))
-
-
-def _may_live(here: OpenHome, run: Run, process: Process, now: datetime) -> bool:
-    """Return whether a run may still be alive, judged without its task and its output."""
-    if process.boot_id != host.boot_id():
-        return False
-    with here.log.apart(f"{run.task}: the lock of the supervisor of run {run.id}"):
-        if lock.is_held(here.supervisor(process.supervisor)):
-            return True
-    if process.pid is None or not seen_from_here(process):
-        return run.started is not None and now - run.started < UNSEEN
-    return alive(process)
-
-
-def _bound(here: OpenHome, task: Task, process: Process) -> None:
-    noted = bounded_output.noted(process.cut_at, process.left_out)
-    with suppress(OSError):  # the next tick tries again
-        gap = output.bound(here.output, process.output, task.max_output, noted)
-        if gap != noted:
-            here.store.processes.note_cut(process.run_id, *bounded_output.place_of(gap))
+    return Survey(here, now).settle_all()
 
 
 def left_over(here: OpenHome, now: datetime) -> set[int]:
     """Return the running runs that a tick would settle as lost; changes nothing."""
-    found = here.store.processes.with_runs()
-    units = living_units(process for _, process in found)
-    gone = set()
-    for run, process in found:
-        with here.log.apart(f"{run.task}: run {run.id} could not be looked at"):
-            if lock.is_held(here.supervisor(process.supervisor)):
-                continue
-            task = here.store.tasks.of_run(run)
-            if _why_lost(here, task, run, process, now, units) is not None:
-                gone.add(run.id)
-    return gone
+    return Survey(here, now).gone()
 
 
-def _why_lost(
-    here: OpenHome,
-    task: Task,
-    run: Run,
-    process: Process,
-    now: datetime,
-    units: Collection[str] | None,
-) -> str | None:
-    """Return why a run is lost, None while its process is alive.
+@mutable
+class Survey:
+    """One look at all running runs at an instant, with their processes and the `units` of systemd that are there."""
 
-    `units` are the existing units of systemd; None when it does not answer.
-    """
-    if process.boot_id != host.boot_id():
-        return "the machine was restarted while it ran"
-    if not seen_from_here(process) and process.supervisor.startswith(FIRST_PROCESS):
-        return "its container ended while it ran"  # when process 1 ends, the kernel ends all others
-    if not seen_from_here(process) or (carried(process) and units is None):
-        limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
-        gone = run.started is not None and now - run.started > limit
-        return "its supervisor died, and its process is not visible from here" if gone else None
-    if carried(process):
-        return _why_unit_lost(here, run, process, now, units)
-    if process.pid is None:
-        lives = _child_of(here, process) is not None
-        return None if lives else "its supervisor died just before the start"
-    if alive(process):
-        return None
-    return "its supervisor died, so its result is unknown"
+    here: OpenHome
+    now: datetime
+    found: Sequence[tuple[Run, Process]] = ()
+    units: Collection[str] | None = None  # None when systemd does not say
 
+    def __post_init__(self) -> None:
+        self.found = self.here.store.processes.with_runs()
+        self.units = living_units(process for _, process in self.found)
 
-def _why_unit_lost(
-    here: OpenHome, run: Run, process: Process, now: datetime, units: Collection[str] | None
-) -> str | None:
-    """Return why a run carried by systemd is lost, judged by the existing units."""
-    fresh = run.started is not None and now - run.started < UNIT_SLOW
-    if fresh or _has(units, process):
-        return None
-    if (
-        _child_of(here, process) is not None
-    ):  # systemd refused it, and the supervisor that carried it instead died
-        return None
-    return "its unit of systemd is gone, and its result was not recorded"
+    def settle_all(self) -> list[int]:
+        """Settle the runs that were left behind and return those that have to be stopped, marked as such."""
+        stops, log = [], self.here.log
+        for run, process in self.found:
+            try:
+                with self.here.store.savepoint():
+                    if self._look_after(run, process):
+                        stops.append(run.id)
+            except (StoreBusy, StoreRefused):
+                raise
+            except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are looked after
+                log.fault(f"{run.task}: run {run.id} could not be supervised", exc)
+                with log.apart(f"{run.task}: run {run.id} could not be ended"):
+                    self._end_if_gone(run, process, exc)
+        return stops
 
+    def gone(self) -> set[int]:
+        """Return the runs that are to be settled as gone; changes nothing."""
+        gone = set()
+        for run, process in self.found:
+            with self.here.log.apart(f"{run.task}: run {run.id} could not be looked at"):
+                if lock.is_held(self.here.supervisor(process.supervisor)):
+                    continue
+                if self._why_lost(self.here.store.tasks.of_run(run), run, process) is not None:
+                    gone.add(run.id)
+        return gone
 
-def _has(units: Collection[str] | None, process: Process) -> bool:
-    """Return whether the unit of a run exists; assumed when systemd does not answer."""
-    return units is None or process.supervisor in units
-
-
-def _look_after_unit(here: OpenHome, task: Task, run: Run, process: Process, now: datetime) -> bool:
-    """Apply the output limits to a run that systemd carries; return whether it must be stopped."""
-    _bound(here, task, process)
-    if process.stop_at is None and task.max_silence is not None and run.started is not None:
-        heard = max(run.started, output.heard(here.output, process.output, now) or run.started)
-        if now - heard >= task.max_silence:
-            here.store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.silent(task), now)
+    def _look_after(self, run: Run, process: Process) -> bool:
+        """Settle a run if it was left behind; return whether it has to be stopped, marked as such."""
+        here, now = self.here, self.now
+        if lock.is_held(here.supervisor(process.supervisor)):
+            return process.stop_at is not None and now - process.stop_at > UNHEARD
+        task = here.store.tasks.of_run(run)
+        lost = self._why_lost(task, run, process)
+        if lost is not None:
+            # Its supervisor may have left since the spool was taken up: then the next tick records the end.
+            if not spool.holds(here.folder, run.id):
+                settle(here, run, process, lost, now)
+            return False
+        if carried(process) and (self._has_unit(process) or not find_child(here, process)):
+            return self._look_after_unit(task, run, process)
+        if process.pid is None:
+            find_child(here, process)
+        if not seen_from_here(process):
+            return False  # nobody here can stop it; past its time it is lost
+        if self._overdue(task, run, process) or process.stop_state is not None:
+            here.store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(task), now)
             return True
-    return process.stop_at is not None and now - process.stop_at > UNHEARD
+        self._bound(task, process)
+        return False
+
+    def _end_if_gone(self, run: Run, process: Process, exc: Exception) -> None:
+        """End a run that could not be supervised, without its output, unless its process may live."""
+        if not self._may_live(run, process) and not spool.holds(self.here.folder, run.id):
+            why = "its supervisor died, so its result is unknown"
+            why = verdict.with_note(why, output.lost(exc))
+            with self.here.store.savepoint():
+                follow_up.finish(self.here, End(run, State.LOST, why, self.now))
+
+    def _may_live(self, run: Run, process: Process) -> bool:
+        """Return whether a run may go on, by what can be told without its task or its output."""
+        if process.boot_id != host.boot_id():
+            return False
+        with self.here.log.apart(f"{run.task}: the lock of the supervisor of run {run.id}"):
+            if lock.is_held(self.here.supervisor(process.supervisor)):
+                return True
+        if process.pid is None or not seen_from_here(process):
+            return self._age(run) < UNSEEN
+        return lives(process)
+
+    def _age(self, run: Run) -> timedelta:
+        return self.now - (run.started or run.slot)
+
+    def _why_lost(self, task: Task, run: Run, process: Process) -> str | None:
+        """Return why nothing will be heard of a run any more, None while its process lives."""
+        if process.boot_id != host.boot_id():
+            return "the machine was restarted while it ran"
+        if not seen_from_here(process) and process.supervisor.startswith(FIRST_PROCESS):
+            return "its container ended while it ran"  # with process 1 the kernel ends all others
+        if not seen_from_here(process) or (carried(process) and self.units is None):
+            limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
+            gone = self._age(run) > limit
+            return "its supervisor died, and its process is not visible from here" if gone else None
+        if carried(process):
+            return self._why_unit_lost(run, process)
+        if process.pid is None:
+            child = _child_of(self.here.output, process)
+            return "its supervisor died just before the start" if child is None else None
+        return None if lives(process) else "its supervisor died, so its result is unknown"
+
+    def _why_unit_lost(self, run: Run, process: Process) -> str | None:
+        """Return why a run is lost that systemd carried, by the units that are there."""
+        if self._age(run) < UNIT_SLOW or self._has_unit(process):
+            return None
+        if _child_of(self.here.output, process) is not None:
+            return None  # systemd did not take it, and who carried it instead died
+        return "its unit of systemd is gone, and its result was not recorded"
+
+    def _has_unit(self, process: Process) -> bool:
+        """Return whether the unit of a run is there; so it is as long as nobody says otherwise."""
+        return self.units is None or process.supervisor in self.units
+
+    def _look_after_unit(self, task: Task, run: Run, process: Process) -> bool:
+        """Do for a run that systemd carries what systemd does not; return whether it has to be stopped."""
+        self._bound(task, process)
+        store, now = self.here.store, self.now
+        if process.stop_at is None and task.max_silence is not None and run.started is not None:
+            heard = output.heard(self.here.output, process.output, now) or run.started
+            if now - max(run.started, heard) >= task.max_silence:
+                store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.silent(task), now)
+                return True
+        return process.stop_at is not None and now - process.stop_at > UNHEARD
+
+    def _bound(self, task: Task, process: Process) -> None:
+        noted = bounded_output.noted(process.cut_at, process.left_out)
+        with suppress(OSError):  # the next tick tries again
+            gap = output.bound(self.here.output, process.output, task.max_output, noted)
+            if gap != noted:
+                place = bounded_output.place_of(gap)
+                self.here.store.processes.note_cut(process.run_id, *place)
+
+    def _overdue(self, task: Task, run: Run, process: Process) -> bool:
+        if task.timeout is None:
+            return False
+        if self.here.goes_on and process.pid is not None and lives(process):
+            age = alive.age(process.pid)
+            if age is not None:
+                return age > task.timeout.total_seconds()  # nobody can set that clock
+        return self._age(run) > task.timeout
+
+
+# ---- one process
 
 
 def carried(process: Process) -> bool:
@@ -187,43 +197,33 @@ def living_units(processes: Iterable[Process]) -> set[str] | None:
 
 def find_child(here: OpenHome, process: Process) -> bool:
     """Record a child whose supervisor died before it could do so; False when there is none."""
-    pid = _child_of(here, process)
+    pid = _child_of(here.output, process)
     if pid is None:
         return False
-    here.store.processes.note_child(process.run_id, pid, started_ticks(pid))
+    here.store.processes.note_child(process.run_id, pid, alive.started_ticks(pid))
     return True
 
 
-def _child_of(here: OpenHome, process: Process) -> int | None:
+def _child_of(folder: str, process: Process) -> int | None:
     """Return a child that is not recorded: it is recognised by the output file it has open."""
     try:
-        found = os.stat(os.path.join(here.output, process.output))
+        found = os.stat(os.path.join(folder, process.output))
     except OSError:
         return None
     mark = f"TASKRUNNER_RUN={process.run_id}".encode()
-    return session_that_has_open(process.inode, found.st_dev, mark, found.st_uid)
+    return alive.session_that_has_open(process.inode, found.st_dev, mark, found.st_uid)
 
 
 def seen_from_here(process: Process) -> bool:
     """Return whether its pid is valid here: another pid namespace has other numbers."""
-    return process.pid_namespace == pid_namespace()
+    return process.pid_namespace == alive.pid_namespace()
 
 
-def alive(process: Process) -> bool:
+def lives(process: Process) -> bool:
     """Return whether this very process is alive here: same pid, start time and boot."""
     if process.pid is None or process.pid_started is None or process.boot_id != host.boot_id():
         return False
-    return seen_from_here(process) and is_same(process.pid, process.pid_started)
-
-
-def _overdue(here: OpenHome, task: Task, run: Run, process: Process, now: datetime) -> bool:
-    if task.timeout is None or run.started is None:
-        return False
-    by_itself = here.goes_on and process.pid is not None and alive(process)
-    age = alive_module.age(process.pid) if by_itself and process.pid is not None else None
-    if age is not None:
-        return age > task.timeout.total_seconds()  # this clock cannot be set
-    return now - run.started > task.timeout
+    return seen_from_here(process) and alive.is_same(process.pid, process.pid_started)
 
 
 def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime) -> None:

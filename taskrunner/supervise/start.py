@@ -47,80 +47,75 @@ class Carrier(Protocol):
 class Starts:
     """Marks runs as running, for the supervisor `name` or for the units of a `carrier`."""
 
+    here: OpenHome
     name: str
     slots: Slots
     carrier: Carrier | None = None  # None is ourselves
     boot_id: str = field(default_factory=host.boot_id)
     namespace: int | None = field(default_factory=alive.pid_namespace)
 
-    def take_next(self, here: OpenHome, taken: list[Watched], free: int, now: datetime) -> None:
+    def take_next(self, taken: list[Watched], free: int, now: datetime) -> None:
         """Take the next pending runs, at most `free` of them."""
-        while free > 0 and (runs := here.store.runs.startable(free, now)):
+        while free > 0 and (runs := self.here.store.runs.startable(free, now)):
             before = len(taken)
-            self._take_first(here, taken, runs, now)
+            self._take_first(taken, runs, now)
             free -= len(taken) - before
 
-    def _take_first(
-        self, here: OpenHome, taken: list[Watched], runs: Sequence[Run], now: datetime
-    ) -> None:
+    def _take_first(self, taken: list[Watched], runs: Sequence[Run], now: datetime) -> None:
         """Take the first of the runs, and those that may start beside it."""
-        tasks = here.store.tasks.by_id({run.task_id for run in runs})
+        tasks = self.here.store.tasks.by_id({run.task_id for run in runs})
         seen, before = set[object](), len(taken)
         for run in runs:
             # Each was found startable on its own, not together with others of its task or group.
             task = tasks[run.task_id]
             kin = {task.id, task.group} - {None}
             if not seen & kin:
-                taken += self._prepare_or_end(here, run, task, now)
+                taken += self._prepare_or_end(run, task, now)
             seen |= kin
         prepared = taken[before:]
         del taken[before:]
-        taken += self._make_running_or_end(here, prepared, now)
+        taken += self._make_running_or_end(prepared, now)
 
-    def _prepare_or_end(self, here: OpenHome, run: Run, task: Task, now: datetime) -> list[Watched]:
+    def _prepare_or_end(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         """Prepare a run, unless it is too late; a run that cannot be prepared ends."""
         try:
             late = policy.too_late(task, run, now)
             if late is None:
-                return [self._prepare(here, run, task, now)]
+                return [self._prepare(run, task, now)]
             end = End(run, State.MISSED, late, now)
         except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
             what = "its output file: " if isinstance(exc, OSError) else ""
             end = _unstarted(run, f"{what}{in_words(exc)}", now)
-        follow_up.finish(here, end)
+        follow_up.finish(self.here, end)
         return []
 
-    def _prepare(self, here: OpenHome, run: Run, task: Task, now: datetime) -> Watched:
+    def _prepare(self, run: Run, task: Task, now: datetime) -> Watched:
         name, slots = self.name, self.slots
         if self.carrier is not None:
             name = self.carrier.unit(run.id)
-            slots = Slots(here.output, name)  # a file named after the unit, not after us
+            slots = Slots(self.here.output, name)  # a file that goes by the unit, not by us
         started = like(run, state=State.RUNNING, started=now, reason=None)
         return Watched(started, task, slots.take(account.owner(task.user)), name)
 
-    def _make_running_or_end(
-        self, here: OpenHome, prepared: Sequence[Watched], now: datetime
-    ) -> Sequence[Watched]:
+    def _make_running_or_end(self, prepared: Sequence[Watched], now: datetime) -> Sequence[Watched]:
         """Mark runs as running and return them; a run whose row cannot be written ends, and is not returned."""
-        mark = here.log.mark()
+        mark = self.here.log.mark()
         try:
-            with here.store.savepoint():
-                self._make_running(here, prepared, now)
+            with self.here.store.savepoint():
+                self._make_running(prepared, now)
             return prepared
         except (StoreBusy, StoreRefused):
             raise
         except Exception as exc:  # noqa: BLE001  as above
-            here.log.forget(mark)
+            self.here.log.forget(mark)
             if len(prepared) > 1:
-                return [
-                    each for one in prepared for each in self._make_running_or_end(here, [one], now)
-                ]
+                return [each for one in prepared for each in self._make_running_or_end([one], now)]
             (each,) = prepared
             self.slots.drop(each.slot)
-            follow_up.finish(here, _unstarted(each.run, in_words(exc), now))
+            follow_up.finish(self.here, _unstarted(each.run, in_words(exc), now))
             return []
 
-    def _make_running(self, here: OpenHome, prepared: Sequence[Watched], now: datetime) -> None:
+    def _make_running(self, prepared: Sequence[Watched], now: datetime) -> None:
         processes = [
             Process(
                 *(each.run.id, each.name, self.boot_id),
@@ -128,16 +123,16 @@ class Starts:
             )
             for each in prepared
         ]
-        here.store.runs.start(processes, now)
+        self.here.store.runs.start(processes, now)
         for each in prepared:
-            announce.started(here, each.task, each.run, now)
+            announce.started(self.here, each.task, each.run, now)
 
-    def adopt(self, here: OpenHome, run: Run, task: Task, now: datetime) -> list[Watched]:
+    def adopt(self, run: Run, task: Task, now: datetime) -> list[Watched]:
         """Mark one run as running, if it is still pending, regardless of other runs."""
-        if not here.store.runs.still([run.id], State.PENDING):
+        if not self.here.store.runs.still([run.id], State.PENDING):
             return []
-        prepared = [self._prepare(here, run, task, now)]
-        self._make_running(here, prepared, now)
+        prepared = [self._prepare(run, task, now)]
+        self._make_running(prepared, now)
         return prepared
 
     def give_back(self, taken: Sequence[Watched]) -> None:

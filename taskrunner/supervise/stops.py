@@ -30,45 +30,46 @@ class Stop:
 class Stops:
     """The runs being stopped, by their ids: TERM at first, KILL after their kill-after."""
 
+    here: OpenHome
     going: dict[int, Stop] = field(default_factory=dict)
 
-    def begin(self, here: OpenHome, run_ids: Sequence[int]) -> None:
+    def begin(self, run_ids: Sequence[int]) -> None:
         """Begin to stop runs that are marked so in their rows."""
         for run_id in run_ids:
-            with here.log.apart(f"run {run_id} could not be stopped"):
+            with self.here.log.apart(f"run {run_id} could not be stopped"):
                 if run_id not in self.going:
-                    task = here.store.tasks.of_run(here.store.runs.get(run_id))
+                    task = self.here.store.tasks.of_run(self.here.store.runs.get(run_id))
                     self.going[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
-        self.look(here)
+        self.look()
 
-    def look(self, here: OpenHome) -> None:
+    def look(self) -> None:
         """Look at each of them, and take its next step."""
         for run_id, stop in list(self.going.items()):
             try:
-                self._look(here, run_id, stop)
+                self._look(run_id, stop)
             except (StoreBusy, StoreRefused):
                 raise
             except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
                 self.going.pop(run_id, None)  # the next tick starts again
-                here.log.fault(f"run {run_id} could not be stopped", exc)
+                self.here.log.fault(f"run {run_id} could not be stopped", exc)
 
-    def _look(self, here: OpenHome, run_id: int, stop: Stop) -> None:
-        process = here.store.processes.of(run_id)
+    def _look(self, run_id: int, stop: Stop) -> None:
+        process = self.here.store.processes.of(run_id)
         over = time.monotonic() - stop.kill_at
         # Its end is recorded, or its supervisor does not record it.
         if process is None or over > OWNER_SLOW:
             del self.going[run_id]
         elif not reconcile.seen_from_here(process):
-            if over > ELSEWHERE or not (stop.told or ask_owner(here, process)):
+            if over > ELSEWHERE or not (stop.told or ask_owner(self.here, process)):
                 del self.going[run_id]
             stop.told = True
-        elif reconcile.carried(process) and _left_to_systemd(here, run_id, stop, process):
+        elif reconcile.carried(process) and _left_to_systemd(self.here, run_id, stop, process):
             return
-        elif process.pid is not None and reconcile.alive(process):
+        elif process.pid is not None and reconcile.lives(process):
             _press(stop, process.pid, over)
-        elif not lock.is_held(here.supervisor(process.supervisor)):
+        elif not lock.is_held(self.here.supervisor(process.supervisor)):
             with suppress(StoreBusy, StoreRefused):  # the next look tries again
-                self._settle(here, run_id, process)
+                self._settle(run_id, process)
 
     def hand_on(self) -> None:
         """Forget the runs that systemd was asked to stop."""
@@ -78,16 +79,16 @@ class Stops:
         """Forget all of them: others will stop them."""
         self.going.clear()
 
-    def _settle(self, here: OpenHome, run_id: int, process: Process) -> None:
+    def _settle(self, run_id: int, process: Process) -> None:
         """Record the end of a run that we stopped and whose own supervisor is dead."""
-        if process.pid is None and reconcile.find_child(here, process):
+        if process.pid is None and reconcile.find_child(self.here, process):
             return  # it is alive after all; the next look finds it
-        spool.take_up(here)
-        with here.store.transaction(patience=PATIENCE):
-            run = here.store.runs.get(run_id)
+        spool.take_up(self.here)
+        with self.here.store.transaction(patience=PATIENCE):
+            run = self.here.store.runs.get(run_id)
             # Its supervisor may have recorded the end, or put it into the spool, while we waited to write.
-            if run.state is State.RUNNING and not spool.holds(here.folder, run_id):
-                reconcile.settle(here, run, process, "its result is unknown", here.now())
+            if run.state is State.RUNNING and not spool.holds(self.here.folder, run_id):
+                reconcile.settle(self.here, run, process, "its result is unknown", self.here.now())
                 del self.going[run_id]
 
 

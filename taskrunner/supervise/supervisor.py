@@ -46,9 +46,9 @@ class Supervisor:
 
     here: OpenHome
     starts: Starts
+    stops: Stops  # of runs of others
     children: Children = field(default_factory=Children)
     watched: dict[int, Watched] = field(default_factory=dict)
-    stops: Stops = field(default_factory=Stops)  # of runs of others
     closing: bool = False  # start nothing any more
     stopped: bool = False  # our children have been told to end
     retries: bool = True  # what fails is tried again as its task says
@@ -213,7 +213,7 @@ class Supervisor:
                 self._note_children()
             return  # what woke us may have been a signal: the caller looks at that first
         if self.stops.going:
-            self.stops.look(self.here)
+            self.stops.look()
             timeout = LOOK if timeout is None else min(timeout, LOOK)
         if self.wake_at is not None and not self.closing:
             left = max(0.0, self.wake_at - time.monotonic())
@@ -295,7 +295,7 @@ class Supervisor:
         if self.closing:
             return
         free = self.here.config.max_parallel - self.here.store.runs.running_count()
-        self.starts.take_next(self.here, taken, min(free, room() - len(self.watched)), now)
+        self.starts.take_next(taken, min(free, room() - len(self.watched)), now)
         left = start.until_ready(self.here, now)
         waits = left is not None and self._waits_for_all()
         self.wake_at = time.monotonic() + left if left is not None and waits else None
@@ -442,7 +442,7 @@ class Supervisor:
         for run_id in run_ids:
             if run_id in self.children.running:
                 self.children.stop(run_id)
-        self.stops.begin(self.here, [run_id for run_id in run_ids if run_id not in self.watched])
+        self.stops.begin([run_id for run_id in run_ids if run_id not in self.watched])
 
 
 def send_off(here: OpenHome, carrier: Carrier | None) -> None:
@@ -477,7 +477,7 @@ def open_supervisor(
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)
-        ours = Supervisor(here, Starts(name, slots, carrier))
+        ours = Supervisor(here, Starts(here, name, slots, carrier), Stops(here))
         try:
             yield ours
         finally:

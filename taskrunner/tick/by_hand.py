@@ -114,11 +114,7 @@ def run(
                 # Read again, inside the transaction: nobody can change or replace it now.
                 task = here.store.tasks.get(task.name)
                 asked, decision = request(here, task, slot, now, force=force)
-                mine = (
-                    ours.starts.adopt(here, asked, task, now)
-                    if decision.action is Action.RUN
-                    else []
-                )
+                mine = ours.starts.adopt(asked, task, now) if decision.action is Action.RUN else []
             ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
                 ours.stop_some(decision.stops)
@@ -197,7 +193,7 @@ def _start_if_free(here: OpenHome, ours: Supervisor, task: Task, asked: Run) -> 
     now = here.now()
     with here.store.transaction():
         free = here.store.runs.may_start(asked.id, now)
-        mine = ours.starts.adopt(here, asked, task, now) if free else []
+        mine = ours.starts.adopt(asked, task, now) if free else []
     ours.spawn(mine, now)
 
 
@@ -216,7 +212,7 @@ def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
             stops.ask_owner(here, process)
         elif reconcile.carried(process):
             systemctl.stop_unit(process.supervisor)
-        elif process.pid is not None and reconcile.alive(process):
+        elif process.pid is not None and reconcile.lives(process):
             alive.terminate(process.pid)
 
 

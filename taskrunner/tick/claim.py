@@ -99,7 +99,7 @@ def _write(here: OpenHome, visit: Visit, found: Sequence[Evaluated]) -> list[Dec
             here.store.tasks.change_all([(each.task.id, each.changes) for each in found])
             plain = [each for each in found if each.is_plain]
             rows = [decision for each in plain for decision in each.decisions]
-            follow_up.write_plain(here, rows, now)
+            follow_up.write_plain(here.store, rows, now)
             others = [each for each in found if not each.is_plain]
             stops = [run_id for each in others for run_id in _claimed(here, each, now)]
     except (StoreBusy, StoreRefused):

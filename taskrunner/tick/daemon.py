@@ -20,7 +20,6 @@ from taskrunner.model.record import field, like, mutable, record
 from taskrunner.notify import metrics
 from taskrunner.processes import alive, children
 from taskrunner.processes.signals import stop_signals
-from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise.start import Carrier
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
@@ -209,7 +208,7 @@ class Loop:
             return
         self.notice.reloading()
         try:
-            self.ours.here = open_home.read_again(self.ours.here)
+            self.ours.here.reload()
             self.ours.starts.carrier = _carrier(self.ours.here, self.wishes.say)
         except TaskRunnerError as exc:
             self.unread = f"the settings stay unchanged: {exc}"

@@ -10,7 +10,7 @@ import pytest
 from taskrunner import Manual, State, host
 from taskrunner.model.values import Outcome, Process
 from taskrunner.notify import log_lines
-from taskrunner.processes import output
+from taskrunner.processes import alive, output
 from taskrunner.store.runs import Runs
 from taskrunner.supervise import follow_up, outcomes, reconcile, spool, start, supervisor
 from taskrunner.tick import visit
@@ -170,7 +170,7 @@ def left(three, home, clock):
     [
         (output, "gather"),
         (output, "rescue"),
-        (reconcile, "_why_lost"),
+        (reconcile.Survey, "_why_lost"),
         (reconcile, "settle"),
         (follow_up, "_next_attempt"),
     ],
@@ -199,11 +199,11 @@ def test_a_run_that_cannot_be_looked_after_is_not_ended_while_it_may_live(left, 
             "UPDATE processes SET pid = ?, pid_started = ?, pid_namespace = ?",
             (
                 os.getpid(),
-                reconcile.started_ticks(os.getpid()),
-                reconcile.pid_namespace(),
+                alive.started_ticks(os.getpid()),
+                alive.pid_namespace(),
             ),
         )
-    spoil(reconcile, "_why_lost")
+    spoil(reconcile.Survey, "_why_lost")
     with here.store.transaction():
         assert reconcile.reconcile(here, here.now()) == []
     assert {run.state for run in here.store.runs.live()} == {State.RUNNING}

@@ -222,10 +222,10 @@ def test_the_output_of_a_run_under_a_living_supervisor_is_left_alone(door, home,
 def test_who_is_alive_is_never_told_by_a_pid_alone(orphan, door):
     run, _ = orphan()
     process = door._here().store.processes.of(run)
-    assert reconcile.alive(process)
-    assert not reconcile.alive(replace(process, pid_started=process.pid_started - 1))
-    assert not reconcile.alive(replace(process, pid_started=None))
-    assert not reconcile.alive(replace(process, pid=None))
+    assert reconcile.lives(process)
+    assert not reconcile.lives(replace(process, pid_started=process.pid_started - 1))
+    assert not reconcile.lives(replace(process, pid_started=None))
+    assert not reconcile.lives(replace(process, pid=None))
 
 
 def test_a_run_that_was_marked_to_be_stopped_but_never_told_is_stopped_by_a_later_tick(

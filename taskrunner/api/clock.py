@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from taskrunner.clocks.entry import Fitted
     from taskrunner.model.answers import Checkup, Finding, Piece, Status
     from taskrunner.model.values import Decision
-    from taskrunner.store.open_home import OpenHome
+    from taskrunner.store.store import Store
     from taskrunner.tick.claim import Visit
 
 LONGEST_REASON = 200  # characters
@@ -41,7 +41,7 @@ class Clock(Base):
         from taskrunner.tick import claim, visit
 
         here = self._here()
-        only = _only(here, task)
+        only = _only(here.store, task)
         if here.store.missing:
             return claim.Visit(here.now(), idle=True)
         carried, warning = carrier.choose(here)
@@ -62,7 +62,7 @@ class Clock(Base):
 
         here = self._here()
         moment = utc(at) or here.now()
-        return moment, dry_run.dry_run(here, moment, _only(here, task))
+        return moment, dry_run.dry_run(here, moment, _only(here.store, task))
 
     def hold(self, length: str | timedelta | None = None, *, reason: str | None = None) -> Hold:
         """Pause all scheduled runs, and return the pause; manual runs still work.
@@ -248,10 +248,10 @@ class Clock(Base):
         daemon.daemon(lambda: self._here(create=True), wishes)
 
 
-def _only(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list[Task] | None:
+def _only(store: Store, given: str | int | Sequence[str | int] | None) -> list[Task] | None:
     """Return the given tasks, None for all; raises UnknownTask."""
     names = several(given)
-    return None if names is None else [here.store.tasks.get(name) for name in names]
+    return None if names is None else [store.tasks.get(name) for name in names]
 
 
 def _reason(text: Any) -> str | None:

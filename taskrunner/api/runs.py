@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from taskrunner.model.values import Task
     from taskrunner.schedule.kinds import Schedule
-    from taskrunner.store.open_home import OpenHome
+    from taskrunner.store.store import Store
 
 GRAPH_SINCE = timedelta(days=30)
 
@@ -90,7 +90,7 @@ class Runs(Tasks):
         from taskrunner.tasks import definition
 
         start = utc(since) or self.now()
-        whole = definition.completed(self._here(), given, tz, start)
+        whole = definition.completed(self._here().config, given, tz, start)
         first = whole.next_after(
             start - clock.MILLISECOND
         )  # a slot at this very instant is meant too
@@ -111,7 +111,7 @@ class Runs(Tasks):
         InputError.
         """
         here = self._here()
-        tasks, runs = _tasks_and_runs(here, name)
+        tasks, runs = _tasks_and_runs(here.store, name)
         return here.store.runs.history(
             tasks,
             run_ids=runs,
@@ -151,8 +151,8 @@ class Runs(Tasks):
         here = self._here()
         end = utc(until) or here.now()
         return graph.graph(
-            here,
-            _ever(here, name),
+            here.store,
+            _ever(here.store, name),
             utc(since) or end - GRAPH_SINCE,
             end,
             states=_states(state),
@@ -176,7 +176,7 @@ class Runs(Tasks):
         from taskrunner.report import stats
 
         here = self._here()
-        return stats.stats(here, _ever(here, name), utc(since), utc(until))
+        return stats.stats(here.store, _ever(here.store, name), utc(since), utc(until))
 
     def either(self, key: str | int) -> Task | Run:
         """Return the task of a name or an id, or the run of an id; `run:ID` is a run in any case.
@@ -212,7 +212,7 @@ class Runs(Tasks):
         """
         from taskrunner.tick import live_output
 
-        return live_output.follow(self._here, _ever(self._here(), name))
+        return live_output.follow(self._here, _ever(self._here().store, name))
 
     def output(self, run: Run) -> bytes:
         """Return the output of a run as far as it has come."""
@@ -261,7 +261,7 @@ class Runs(Tasks):
             task = here.store.tasks.get(task.name)
             asked, decision = by_hand.request(here, task, slot, here.now(), force=force)
         by_hand.ask_to_end(here, decision.stops)
-        by_hand.start_tick(here)
+        by_hand.start_tick(here.folder)
         return asked
 
     def environment(self, name: str | int) -> Environment:
@@ -329,27 +329,27 @@ class Runs(Tasks):
         return why.explain_task(here, name)
 
 
-def _ever(here: OpenHome, given: str | int | Sequence[str | int] | None) -> list[int] | None:
+def _ever(store: Store, given: str | int | Sequence[str | int] | None) -> list[int] | None:
     """Return the ids of all tasks that ever had one of these names, None for all; raises UnknownTask."""
     names, found = several(given), list[int]()
     for name in names or ():
-        ids = here.store.tasks.ids_ever(name)
-        found += ids or [here.store.tasks.get(name).id]  # which is not there, and says so
+        ids = store.tasks.ids_ever(name)
+        found += ids or [store.tasks.get(name).id]  # which is not there, and says so
     return None if names is None else found
 
 
 def _tasks_and_runs(
-    here: OpenHome, given: str | int | Sequence[str | int] | None
+    store: Store, given: str | int | Sequence[str | int] | None
 ) -> tuple[list[int] | None, list[int]]:
     """Return the ids of tasks as `_ever` does, and those that are of runs."""
     tasks, runs = list[int](), list[int]()
     names = several(given)
     for name in names or ():
         # A number is that of a task where a program gives it as one, which a person cannot.
-        ids = here.store.tasks.ids_ever(name) if isinstance(name, int) else []
-        run = None if ids else here.store.runs.meant(name)
+        ids = store.tasks.ids_ever(name) if isinstance(name, int) else []
+        run = None if ids else store.runs.meant(name)
         if run is None:
-            tasks += ids or _ever(here, name) or []
+            tasks += ids or _ever(store, name) or []
         else:
             runs.append(run.id)
     return (None if names is None else tasks), runs

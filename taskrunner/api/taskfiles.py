@@ -55,16 +55,16 @@ class TaskFiles(Tasks):
         from taskrunner.tasks import plan
 
         moment = here.now()
-        made, found = plan.drafts(here, found, moment, progress)
+        made, found = plan.drafts(here.config, found, moment, progress)
         if dry_run or found.faults or here.store.missing:  # a refused call creates no database
-            compared = plan.compare(here, made, owned, found)
+            compared = plan.compare(here.store, made, owned, found)
             if dry_run:
-                steps = plan.steps(here, made, compared, moment, progress)
+                steps = plan.steps(here.store, made, compared, moment, progress)
                 return plan.told(steps, dry_run=True)
         here = self._here(create=True)
         with here.store.transaction():
-            compared = plan.compare(here, made, owned, found)
-            steps = plan.steps(here, made, compared, moment, progress)
+            compared = plan.compare(here.store, made, owned, found)
+            steps = plan.steps(here.store, made, compared, moment, progress)
             plan.carry_out(here, steps, moment, progress)
         return plan.told(steps, dry_run=False)
 
@@ -119,8 +119,10 @@ class TaskFiles(Tasks):
         if not dry_run and (reading.made or reading.known):
             here = self._here(create=True)
             with here.store.transaction():
-                compared = plan.compare(here, reading.made, reading.owner(prune), reading.found())
-                steps = plan.steps(here, reading.made, compared, moment)
+                compared = plan.compare(
+                    here.store, reading.made, reading.owner(prune), reading.found()
+                )
+                steps = plan.steps(here.store, reading.made, compared, moment)
                 plan.carry_out(here, steps, moment, progress)
                 reading.keep(here, prune=prune)
         lines = reading.told

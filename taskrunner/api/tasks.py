@@ -58,22 +58,22 @@ class Tasks(Base):
             )
         moment, here = self.now(), self._here()
         given_task = Definition(name, None, schedule, command, shell, tz, now, given=given)
-        draft = change.draft(here, given_task, self._usual(schedule), moment)
+        draft = change.draft(here.config, given_task, self._usual(schedule), moment)
         old = self._find(name) if replace else None
         if old is None or change.moved(draft, old):
-            definition.check_new(here, name, draft.whole, now, moment)
-        if old is not None and not change.of_old(here, draft, old, moment, now=now):
+            definition.check_new(here.store, name, draft.whole, now, moment)
+        if old is not None and not change.of_old(here.store, draft, old, moment, now=now):
             return old
         here = self._here(create=True)  # after all checks, so that nothing is half-written
         with here.store.transaction():
             group = draft.values["group"], draft.values["group_limit"]
-            definition.check_group(here, name, *group)
+            definition.check_group(here.store, name, *group)
             old = self._find(name) if replace else None
             if old is None:
-                (key,) = change.add(here, [change.of_new(here, draft, moment)], moment)
+                (key,) = change.add(here, [change.of_new(here.store, draft, moment)], moment)
             else:
                 key = old.id
-                values = change.of_old(here, draft, old, moment, now=now)
+                values = change.of_old(here.store, draft, old, moment, now=now)
                 change.change(here, old, values, moment)
             return here.store.tasks.get(key)
 
@@ -106,8 +106,10 @@ class Tasks(Base):
             values = options.without_leftovers(values)
             options.agree({**{key: getattr(task, key) for key in options.OPTIONS}, **values})
             definition.check_account(values.get("user"))
-            definition.check_mailer(here, values)
-            definition.check_group(here, task.name, values.get("group"), values.get("group_limit"))
+            definition.check_mailer(here.config, values)
+            definition.check_group(
+                here.store, task.name, values.get("group"), values.get("group_limit")
+            )
             if schedule is not None or tz is not None:
                 values |= self._new_timing(here, task, schedule, tz, now, moment)
             if now:
@@ -153,9 +155,11 @@ class Tasks(Base):
             given = kinds.parse(
                 task.kind, task.schedule, tz=tz, anchor=task.anchor, from_finish=task.from_finish
             )
-        whole = definition.completed(here, given, tz, moment, task.tz)
-        definition.check_new(here, task.name, whole, now, moment)
-        return definition.timing(here, whole, moment, task.evaluated) | definition.revived(task)
+        whole = definition.completed(here.config, given, tz, moment, task.tz)
+        definition.check_new(here.store, task.name, whole, now, moment)
+        return definition.timing(here.store, whole, moment, task.evaluated) | definition.revived(
+            task
+        )
 
     def _find(self, name: str) -> Task | None:
         try:
@@ -301,7 +305,7 @@ class Tasks(Base):
         if isinstance(value, Cron) and (either := describe.either(value.meaning)):
             found.append(either)
         if isinstance(value, Boot) and host.in_container():
-            found.append(status.boot_of_container(self._here()))
+            found.append(status.boot_of_container(self.home))
         return found
 
     def enable(self, name: str | int) -> Task:
@@ -320,7 +324,7 @@ class Tasks(Base):
                 raise StateError(
                     f"the one slot of {task.name}, {task.schedule}, has passed: set a new one with set --at"
                 )
-            timing = definition.timing(here, value, here.now(), task.evaluated)
+            timing = definition.timing(here.store, value, here.now(), task.evaluated)
             change.change(here, task, {**timing, "enabled": True}, here.now())
             return here.store.tasks.get(task.id)
 

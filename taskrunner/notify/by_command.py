@@ -5,24 +5,24 @@ import os
 from taskrunner.errors import StateError
 from taskrunner.home import config
 from taskrunner.home.channels import Channel
+from taskrunner.home.config import Config
 from taskrunner.model.values import Command, Outcome
 from taskrunner.notify.message import Message
 from taskrunner.processes import account, bounded_output
 from taskrunner.processes.children import Child, Children, in_words
-from taskrunner.store.open_home import OpenHome
 
 KEPT = 100_000  # bytes of a program's output
 
 
 def run(
-    here: OpenHome, argv: tuple[str, ...], stdin: str, limit: float, more: dict[str, str]
+    settings: Config, argv: tuple[str, ...], stdin: str, limit: float, more: dict[str, str]
 ) -> str:
     """Run a program within `limit` seconds, in the environment of tasks and `more`, and return its output.
 
     Raises StateError when it fails.
     """
     user, folder = account.account(None)
-    env = {**config.base_environment(here.config, user, folder), **more}
+    env = {**config.base_environment(settings, user, folder), **more}
     where = folder if os.path.isdir(folder) else "/"
     return carried_out(Command(argv, env, where, stdin=stdin, timeout=limit, kill_after=1.0))
 
@@ -59,17 +59,17 @@ def _bound(fd: int) -> None:
     bounded_output.bound(fd, KEPT)
 
 
-def send(here: OpenHome, channel: Channel, message: Message) -> None:
+def send(settings: Config, channel: Channel, message: Message) -> None:
     """Give a message to the command of a channel; raises StateError."""
     shell = channel.more.get("shell")
     argv = tuple(channel.more.get("command", ())) or ("/bin/sh", "-c", str(shell))
-    own(here, argv, message, channel.time_limit.total_seconds(), channel.name)
+    own(settings, argv, message, channel.time_limit.total_seconds(), channel.name)
 
 
 def own(
-    here: OpenHome, argv: tuple[str, ...], message: Message, limit: float, channel: str = ""
+    settings: Config, argv: tuple[str, ...], message: Message, limit: float, channel: str = ""
 ) -> None:
     """Run a command for a message: the last lines of output on stdin, all other parts in variables."""
     more = {f"TASKRUNNER_{name.upper()}": text for name, text in message.variables.items()}
     more["TASKRUNNER_CHANNEL"] = channel
-    run(here, argv, message.output, limit, more)
+    run(settings, argv, message.output, limit, more)

@@ -11,23 +11,23 @@ import sys
 from taskrunner.errors import StateError
 from taskrunner.home import channels, config
 from taskrunner.home.channels import Channel
+from taskrunner.home.config import Config
 from taskrunner.model.values import Command
 from taskrunner.notify import by_command
 from taskrunner.notify.message import Message, host
 from taskrunner.processes import account
-from taskrunner.store.open_home import OpenHome
 
 WELL = "ok\n"  # printed by the process before its answer on success
 LATER = 2.0  # seconds; the process's own limits come first, as their errors tell more
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def send(_: OpenHome, channel: Channel, said: Message) -> None:
+def send(_: Config, channel: Channel, said: Message) -> None:
     """Send a message to the server of a channel; raises StateError."""
     carry(channel, said, channel.kind)
 
 
-def mail(here: OpenHome, channel: Channel, said: Message) -> None:
+def mail(settings: Config, channel: Channel, said: Message) -> None:
     """Send a message as a mail, by a server or by a program of this host; raises StateError."""
     if "smtp" in channel.more:
         carry(channel, said, "mail")
@@ -40,7 +40,7 @@ def mail(here: OpenHome, channel: Channel, said: Message) -> None:
     to = map(channels.bare, channel.more["to"])
     argv = (program, "-i", "-f", channels.bare(_sender(channel)), "--", *to)
     text = carry(channel, said, "letter")
-    by_command.run(here, argv, text, channel.time_limit.total_seconds(), {})
+    by_command.run(settings, argv, text, channel.time_limit.total_seconds(), {})
 
 
 def carry(channel: Channel, said: Message, kind: str) -> str:

@@ -153,9 +153,9 @@ def compose(here: OpenHome, posted: Posted, now: datetime) -> Message:
     return Message(posted.event, summary, posted.created, here.folder, task, run, tail)
 
 
-def a_test(here: OpenHome, now: datetime) -> Message:
+def a_test(home: str, now: datetime) -> Message:
     """Return a test message."""
-    return Message(TEST, f"a test message from taskrunner on {host()}", now, here.folder)
+    return Message(TEST, f"a test message from taskrunner on {host()}", now, home)
 
 
 def known(here: OpenHome, batch: Sequence[Posted], now: datetime) -> list[Message]:

@@ -50,7 +50,8 @@ def families(here: OpenHome) -> list[Family]:
     with here.store.connection.unchanged():
         tasks, tallies = here.store.figures.standings(), here.store.figures.tallies()
         live = here.store.figures.live()
-        found = [*_of_all(here, tasks), *_of_tasks(tasks, live), *_of_runs(tasks, tallies)]
+        found = [*_of_all(here, tasks), *_of_tasks(tasks), *_of_live(tasks, live)]
+        found += _of_runs(tasks, tallies)
     return [family for family in found if family.samples]
 
 
@@ -107,16 +108,9 @@ def _of_all(here: OpenHome, tasks: Sequence[Standing]) -> Iterator[Family]:
         yield _gauge(name, about, [({}, value)])
 
 
-def _of_tasks(
-    tasks: Sequence[Standing], live: Iterable[tuple[int, State, int, int]]
-) -> Iterator[Family]:
-    """Yield the metrics of the state of each task."""
-    now = {(task_id, state): (count, since) for task_id, state, count, since in live}
+def _of_tasks(tasks: Sequence[Standing]) -> Iterator[Family]:
+    """Give the schedule of each task, and its last runs."""
     named = [(each, {"task": each.name}) for each in tasks]
-
-    def running(each: Standing, state: State) -> tuple[int, int | None]:
-        return now.get((each.id, state), (0, None))
-
     about = [
         Sample({**name, "kind": each.kind, "schedule": each.schedule, "tz": each.tz or ""}, 1)
         for each, name in named
@@ -152,16 +146,28 @@ def _of_tasks(
         "Number of the newest runs in a row that succeeded or, negative, failed.",
         [(name, each.streak) for each, name in named],
     )
+
+
+def _of_live(
+    tasks: Sequence[Standing], live: Iterable[tuple[int, State, int, int]]
+) -> Iterator[Family]:
+    """Give the live runs of each task."""
+    now = {(task_id, state): (count, since) for task_id, state, count, since in live}
+    named = [(each.id, {"task": each.name}) for each in tasks]
+
+    def found(task_id: int, state: State) -> tuple[int, int | None]:
+        return now.get((task_id, state), (0, None))
+
     for state, activity in ((State.RUNNING, "are running"), (State.PENDING, "are pending")):
         yield _gauge(
             f"task_{state}",
             f"Runs that {activity}.",
-            [(name, running(each, state)[0]) for each, name in named],
+            [(name, found(task_id, state)[0]) for task_id, name in named],
         )
     yield _gauge(
         "task_running_since_timestamp_seconds",
         "Start of the oldest running run.",
-        [(name, _seconds(running(each, State.RUNNING)[1])) for each, name in named],
+        [(name, _seconds(found(task_id, State.RUNNING)[1])) for task_id, name in named],
     )
 
 
@@ -248,7 +254,7 @@ def openmetrics(here: OpenHome) -> str:
         unit = next((u for u in ("seconds", "bytes") if family.name.endswith(f"_{u}")), None)
         if unit is not None:
             lines.append(f"# UNIT {family.name} {unit}")
-        lines += [f"# HELP {family.name} {family.help}", *_lines(here, family)]
+        lines += [f"# HELP {family.name} {family.help}", *_lines(here.folder, family)]
     return "\n".join([*lines, "# EOF", ""])
 
 
@@ -259,13 +265,17 @@ def exposition(here: OpenHome) -> str:
         # In this format an info is a gauge, and a counter is named with its suffix.
         name = family.name + {"info": "_info", "counter": "_total"}.get(family.kind, "")
         kind = "gauge" if family.kind == "info" else family.kind
-        lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {kind}", *_lines(here, family)]
+        lines += [
+            f"# HELP {name} {family.help}",
+            f"# TYPE {name} {kind}",
+            *_lines(here.folder, family),
+        ]
     return "\n".join([*lines, ""])
 
 
-def _lines(here: OpenHome, family: Family) -> Iterator[str]:
+def _lines(home: str, family: Family) -> Iterator[str]:
     # Every sample has its home as a label, so that the files of two homes do not clash.
-    where = f'home="{_escaped(here.folder)}"'
+    where = f'home="{_escaped(home)}"'
     end = "_info" if family.kind == "info" else ""
     for sample in family.samples:
         more = "".join(f',{key}="{_escaped(text)}"' for key, text in sample.labels.items())

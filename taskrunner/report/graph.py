@@ -15,7 +15,7 @@ from taskrunner.errors import InputError
 from taskrunner.model.answers import Graph, Line
 from taskrunner.model.values import State
 from taskrunner.schedule.zones import place, zone
-from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 
 DAY = 24 * 60  # minutes
 STEPS = (5, 10, 15, 30, *(hours * 60 for hours in (1, 2, 3, 4, 6, 8, 12)), DAY)
@@ -34,7 +34,7 @@ RANK = {state: rank for rank, state in enumerate(WORST)}
 
 
 def graph(
-    here: OpenHome,
+    store: Store,
     ids: Sequence[int] | None,
     since: datetime,
     until: datetime,
@@ -48,9 +48,9 @@ def graph(
         raise InputError(f"{since} is not before {until}: swap since and until")
     edges = spans(since, until, most, zone(tz))
     unit = _unit(edges)
-    with here.store.connection.unchanged():
-        known = here.store.figures.known(ids)
-        found = here.store.figures.states_by_time(ids, edges[0], edges[-1], unit, states)
+    with store.connection.unchanged():
+        known = store.figures.known(ids)
+        found = store.figures.states_by_time(ids, edges[0], edges[-1], unit, states)
     lines: dict[str, Line] = {}
     for task in sorted(known, key=lambda each: each.name):
         if not task.removed:

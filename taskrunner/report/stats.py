@@ -11,7 +11,7 @@ from taskrunner.model.answers import Figures, Stats
 from taskrunner.model.record import field, like, mutable
 from taskrunner.model.values import FAILING, State
 from taskrunner.store.figures import Count, Known, Scope
-from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 
 JUDGED = (State.SUCCEEDED, *FAILING)  # a run that was cancelled tells nothing of its task
 END = 2**63  # a rank that is never reached
@@ -44,7 +44,7 @@ class Sum:
 
 
 def stats(
-    here: OpenHome,
+    store: Store,
     ids: Sequence[int] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -54,23 +54,23 @@ def stats(
     Without a beginning it is everything ever, including pruned runs. Then too medians, percentiles and the
     streak of all tasks together are of the runs that are kept.
     """
-    with here.store.connection.unchanged():
-        known = here.store.figures.known(ids)
+    with store.connection.unchanged():
+        known = store.figures.known(ids)
         scope = Scope(None if ids is None else tuple(ids), since, until)
-        kept, pruned = here.store.figures.counts(scope), here.store.figures.totals(scope)
+        kept, pruned = store.figures.counts(scope), store.figures.totals(scope)
         names = {task.id: task.name for task in known}
         sums = summed(names, kept, pruned)
         took = ranked(
-            here.store.figures.durations(scope),
+            store.figures.durations(scope),
             names,
             {key: _ranks(each.measured) for key, each in sums.items()},
         )
         late = ranked(
-            here.store.figures.latenesses(scope),
+            store.figures.latenesses(scope),
             names,
             {key: _ranks(each.punctual)[:2] for key, each in sums.items()},
         )
-        streaks = streaks_of(kept, here.store.figures.ends(scope))
+        streaks = streaks_of(kept, store.figures.ends(scope))
     if since is None and until is None:
         streaks = remembered(known, kept, pruned, streaks)
     here_still = {task.name for task in known if not task.removed}

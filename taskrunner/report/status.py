@@ -21,6 +21,7 @@ from taskrunner.schedule import counting, of_task, zones
 from taskrunner.schedule.kinds import Schedule
 from taskrunner.store.connection import full
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 
 DAY = timedelta(days=1)
 UNDELIVERED = timedelta(days=7)  # after which nobody wants to know of a message any more
@@ -46,19 +47,19 @@ def status(here: OpenHome) -> Status:
         coming=upcoming(here, None, 5, None, each=True),
         problems=[
             *_hold_problems(hold),
-            *_disk_problems(here),
+            *_disk_problems(here.folder),
             *_clock_problems(here, beat),
             *_task_problems(tasks),
             *_message_problems(here),
         ],
-        failures=list(_failures(here, tasks)),
+        failures=list(_failures(here.store, tasks)),
     )
 
 
-def _failures(here: OpenHome, tasks: Sequence[Task]) -> Iterator[Run]:
+def _failures(store: Store, tasks: Sequence[Task]) -> Iterator[Run]:
     for task in tasks:
         if task.last_state in FAILING:
-            yield from here.store.runs.history([task.id], states=FAILING, limit=1)
+            yield from store.runs.history([task.id], states=FAILING, limit=1)
 
 
 def upcoming(
@@ -210,9 +211,9 @@ def _hold_problems(hold: Hold | None) -> Iterator[str]:
         yield f"scheduled runs are paused by {hold.by}; `taskrunner resume` ends the pause"
 
 
-def _disk_problems(here: OpenHome) -> Iterator[str]:
-    if full(here.folder):
-        yield f"the disk of {here.folder} is full: nothing is started or recorded until there is space"
+def _disk_problems(home: str) -> Iterator[str]:
+    if full(home):
+        yield f"the disk of {home} is full: nothing is started or recorded until there is space"
 
 
 def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str]:
@@ -225,9 +226,9 @@ def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str
         yield f"no tick has come since {clock.iso(clock.from_ms(beat.at))}: the clock entry does not fire"
 
 
-def boot_of_container(here: OpenHome) -> str:
+def boot_of_container(home: str) -> str:
     """Return what a boot is in the container that we are in, by what calls the ticks of this home."""
-    beat = heartbeat.read(here.path(paths.HEARTBEAT))
+    beat = heartbeat.read(paths.path(home, paths.HEARTBEAT))
     if beat is not None and beat.caller == "daemon":
         return "this is a container: its boot is each start of the container with the daemon in it"
     return (

@@ -18,6 +18,7 @@ from taskrunner.report import explain, status
 from taskrunner.report.explain import Case
 from taskrunner.schedule import counting, of_task
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.tick import dry_run
 
 NEWEST = 5  # slots that are explained when no time is given
@@ -35,7 +36,7 @@ def explain_task(here: OpenHome, key: str | int) -> Explanation:
     runs = here.store.runs.between(case.task.id, clock.EPOCH, LAST, NEWEST)
     if slots:  # the newest runs may be younger: manual runs, attempts of one slot
         runs += here.store.runs.between(case.task.id, slots[0], LAST, MOST)
-    case = _with(here, case, list({run.id: run for run in runs}.values()))
+    case = _with(here.store, case, list({run.id: run for run in runs}.values()))
     slots_explained = explain.account(case, slots)[-NEWEST:]
     since = min(
         (each.first_slot for each in slots_explained if each.first_slot), default=case.task.created
@@ -54,7 +55,7 @@ def explain_at(here: OpenHome, key: str | int, at: datetime) -> Explanation:
     runs = [run for run in found if slots or at <= run.slot <= end]
     if not slots and not runs:
         return _explanation(case, [explain.no_slot(case, at)], at, at)
-    case = _with(here, case, runs)
+    case = _with(here.store, case, runs)
     over = [run.started or run.finished or case.now for run in runs]
     following = case.value.next_after(at) if case.value else None
     until = max(over, default=min(following or case.now, max(at, case.now)))
@@ -72,7 +73,7 @@ def explain_between(
     slots = _slots(case, since - clock.MILLISECOND, until, MOST + 1)
     if len(runs) > MOST:  # slots before them have rows that were not read
         slots = [slot for slot in slots if slot >= runs[-1].first_slot]
-    case = _with(here, case, runs)
+    case = _with(here.store, case, runs)
     slots_explained = explain.account(case, slots)
     return _explanation(
         case, slots_explained[-MOST:], since, until, cut=max(len(slots_explained), len(runs)) > MOST
@@ -84,7 +85,7 @@ def explain_run(here: OpenHome, run: Run) -> Explanation:
     case = _case(here, run.task_id)
     kin = here.store.runs.between(run.task_id, run.slot, run.slot, MOST)
     kin = [each for each in kin if each.slot == run.slot and each.trigger is not Trigger.MANUAL]
-    case = _with(here, case, [run] if run.trigger is Trigger.MANUAL else kin[::-1])
+    case = _with(here.store, case, [run] if run.trigger is Trigger.MANUAL else kin[::-1])
     over = run.started or run.finished or case.now
     return _explanation(case, explain.each_attempt(case), run.first_slot, over)
 
@@ -117,7 +118,7 @@ def _slots(case: Case, after: datetime, until: datetime, limit: int) -> list[dat
 
 def _case(here: OpenHome, key: str | int) -> Case:
     """Return all that is known of a task, also of one that was removed, but for its runs."""
-    task, removed = _ever(here, key)
+    task, removed = _ever(here.store, key)
     now, wrong = here.now(), status.problem(task)
     beat = heartbeat.read(here.path(paths.HEARTBEAT))
     decisions = [] if removed else dry_run.dry_run(here, now, [task])
@@ -133,19 +134,19 @@ def _case(here: OpenHome, key: str | int) -> Case:
         hold=here.store.facts.held(now),
         coming=[decision for decision in decisions if decision.task_id == task.id],
         pruned=here.store.pruning.newest_slot(task.id),
-        parent=_parent(here, task),
+        parent=_parent(here.store, task),
     )
 
 
-def _ever(here: OpenHome, key: str | int) -> tuple[Task, bool]:
+def _ever(store: Store, key: str | int) -> tuple[Task, bool]:
     """Return a task and whether it was removed; of several of that name the last."""
     try:
-        return here.store.tasks.get(key), False
+        return store.tasks.get(key), False
     except UnknownTask:
-        ids = here.store.tasks.ids_ever(key)
+        ids = store.tasks.ids_ever(key)
         if not ids:
             raise
-        return here.store.tasks.by_id(ids)[max(ids)], True
+        return store.tasks.by_id(ids)[max(ids)], True
 
 
 def _silence(beat: heartbeat.Beat, now: datetime) -> Gap | None:
@@ -155,16 +156,16 @@ def _silence(beat: heartbeat.Beat, now: datetime) -> Gap | None:
     return Gap(clock.from_ms(beat.at), None, ledger.silent(host.boot_id() != beat.boot_id))
 
 
-def _parent(here: OpenHome, task: Task) -> Task | None:
+def _parent(store: Store, task: Task) -> Task | None:
     if task.kind is not Kind.AFTER:
         return None
     try:
-        return here.store.tasks.get(task.schedule.partition(":")[0])
+        return store.tasks.get(task.schedule.partition(":")[0])
     except UnknownTask:
         return None
 
 
-def _with(here: OpenHome, case: Case, runs: Sequence[Run]) -> Case:
+def _with(store: Store, case: Case, runs: Sequence[Run]) -> Case:
     """Return a case with its runs, and the others that these had to do with."""
 
     def by_id(find: Callable[[Run], Run | None]) -> dict[int, Run]:
@@ -174,25 +175,25 @@ def _with(here: OpenHome, case: Case, runs: Sequence[Run]) -> Case:
     return like(
         case,
         runs=runs,
-        before=by_id(here.store.runs.made_room),
-        after=by_id(lambda run: _parent_run(here, case, run)),
-        instead=by_id(lambda run: _successor(here, run)),
+        before=by_id(store.runs.made_room),
+        after=by_id(lambda run: _parent_run(store, case, run)),
+        instead=by_id(lambda run: _successor(store, run)),
     )
 
 
-def _parent_run(here: OpenHome, case: Case, run: Run) -> Run | None:
+def _parent_run(store: Store, case: Case, run: Run) -> Run | None:
     """Return the run that another came after: the last attempt of the same slot."""
     if case.parent is None or run.trigger is not Trigger.AFTER:
         return None
-    found = here.store.runs.between(case.parent.id, run.slot, run.slot, MOST)
+    found = store.runs.between(case.parent.id, run.slot, run.slot, MOST)
     return next((each for each in found if each.slot == run.slot and each.id < run.id), None)
 
 
-def _successor(here: OpenHome, run: Run) -> Run | None:
+def _successor(store: Store, run: Run) -> Run | None:
     """Return the run that took the place of another."""
     said = TOOK_PLACE.search(run.reason or "")
     if said is None:
         return None
     slot = datetime.fromisoformat(f"{said[1]}+00:00")
-    found = here.store.runs.between(run.task_id, slot, slot + timedelta(seconds=1), MOST)
+    found = store.runs.between(run.task_id, slot, slot + timedelta(seconds=1), MOST)
     return next((each for each in found if each.id > run.id), None)

@@ -455,13 +455,13 @@ def send_off(here: OpenHome, carrier: Carrier | None) -> None:
     elif here.goes_on:
         with suppress(Exception), lock.held(here.path(paths.SENDER)) as fd:
             if fd is not None:
-                run_beside(here, "notify", "--send", stdin=fd)
+                run_beside(here.folder, "notify", "--send", stdin=fd)
 
 
-def run_beside(here: OpenHome, *words: str, stdin: int | None = None) -> None:
-    """Run this program for our home in a process that outlives us."""
+def run_beside(home: str, *words: str, stdin: int | None = None) -> None:
+    """Run this program for a home in a process that outlives us."""
     # -m looks into the working directory first, and finds the same program as ours there.
-    argv = (sys.executable, "-m", "taskrunner", "--home", here.folder, *words)
+    argv = (sys.executable, "-m", "taskrunner", "--home", home, *words)
     programs.detach(argv, cwd=FOLDER, stdin=stdin)
 
 

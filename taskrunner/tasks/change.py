@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from taskrunner.decide import ledger
+from taskrunner.home.config import Config
 from taskrunner.model.record import like, record
 from taskrunner.model.values import Event, Task
 from taskrunner.notify import log_lines
@@ -16,6 +17,7 @@ from taskrunner.processes import account
 from taskrunner.schedule import of_task
 from taskrunner.schedule.kinds import At, Schedule
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up
 from taskrunner.tasks import definition, options
 from taskrunner.tasks.taskfile import Definition
@@ -40,7 +42,7 @@ class Draft:
 # ---- from definition to draft
 
 
-def draft(here: OpenHome, given: Definition, usual: Mapping[str, Any], moment: datetime) -> Draft:
+def draft(settings: Config, given: Definition, usual: Mapping[str, Any], moment: datetime) -> Draft:
     """Return a definition with all options, the `usual` ones as defaults; raises InputError or StateError."""
     values = options.of_new_task(usual, given.given)
     own = {key: values[key] for key in given.given}
@@ -49,25 +51,25 @@ def draft(here: OpenHome, given: Definition, usual: Mapping[str, Any], moment: d
     in_file = given.place != ""  # its faults are reported with its name
     definition.check_code(values["code"], values["interpreter"], None if in_file else given.name)
     definition.check_account(values["user"])
-    definition.check_mailer(here, values)
-    whole = definition.completed(here, given.schedule, given.tz, moment)
+    definition.check_mailer(settings, values)
+    whole = definition.completed(settings, given.schedule, given.tz, moment)
     return Draft(given, whole, values)
 
 
 # ---- the columns to write
 
 
-def of_new(here: OpenHome, made: Draft, moment: datetime) -> dict[str, Any]:
+def of_new(store: Store, made: Draft, moment: datetime) -> dict[str, Any]:
     """Return the columns of a new task."""
     given = made.given
     enabled = given.enabled is not False and not made.passed(moment, now=given.now)
-    values = {**made.values, **definition.timing(here, made.whole, moment)}
+    values = {**made.values, **definition.timing(store, made.whole, moment)}
     values |= {"enabled": enabled, "created": moment}
     return values | ({"requested": moment} if given.now and enabled else {})
 
 
 def of_old(
-    here: OpenHome, made: Draft, old: Task, moment: datetime, *, now: bool = False
+    store: Store, made: Draft, old: Task, moment: datetime, *, now: bool = False
 ) -> dict[str, Any]:
     """Return the columns of a task that change with its definition, {} when none do.
 
@@ -82,7 +84,7 @@ def of_old(
     enabled = _enabled(made, old, moves, moment, now)
     if moves or (enabled and not old.enabled):
         whole = made.whole if moves else of_task.value_of(old)
-        values |= definition.timing(here, whole, moment, old.evaluated)
+        values |= definition.timing(store, whole, moment, old.evaluated)
     if enabled != old.enabled:
         values |= {"enabled": enabled} | ({} if enabled else {"requested": None})
     return values | ({"requested": moment} if now else {})

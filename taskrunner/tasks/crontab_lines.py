@@ -12,6 +12,7 @@ from typing import Any
 
 from taskrunner.clocks import cron_text, install_cron
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
+from taskrunner.home.config import Config
 from taskrunner.model.answers import CALLS_US, ImportedLine
 from taskrunner.model.record import like, names_of, record
 from taskrunner.model.values import Kind, Progress, Task, untold
@@ -19,6 +20,7 @@ from taskrunner.processes import account
 from taskrunner.schedule import of_task
 from taskrunner.schedule.kinds import Cron, Schedule
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.tasks import (
     change,
     crontab,
@@ -108,15 +110,14 @@ def _fact(source: str) -> str:
     return f"imported {source}"
 
 
-def _known(here: OpenHome, found: Tab) -> list[Known]:
+def _known(store: Store, found: Tab) -> list[Known]:
     """Return the tasks of a source with their lines."""
     kept = {
-        key: Line(**said)
-        for key, said in json.loads(here.store.facts.get(_fact(found.source)) or "[]")
+        key: Line(**said) for key, said in json.loads(store.facts.get(_fact(found.source)) or "[]")
     }
     return [
         Known(task, kept.get(task.id) or _guessed(task))
-        for task in here.store.tasks.all()
+        for task in store.tasks.all()
         if task.source == found.source
     ]
 
@@ -135,10 +136,10 @@ def _written(line: Line) -> dict[str, Any]:
 # ---- from line to task
 
 
-def _given(here: OpenHome, line: Line) -> dict[str, Any]:
+def _given(settings: Config, line: Line) -> dict[str, Any]:
     """Return the options of a task from its line."""
     env = crontab.environment(line)
-    if env.get("PATH") == here.config.path:
+    if env.get("PATH") == settings.path:
         del env["PATH"]  # the same as the default
     given: dict[str, Any] = {"env": env, "timeout": None}  # cron has no timeout
     given |= {"stdin": line.stdin} if line.stdin is not None else {}
@@ -163,7 +164,7 @@ class Importing:
         )
         own = {each.number for each in called}
         self._lines = [each for each in lines if each.number not in own]
-        self.known = _known(here, found)
+        self.known = _known(here.store, found)
         self._pairs, rest = _pairs(self._lines, self.known)
         moved = crontab.moved(found.text)
         self.gone = [each for each in rest if not _is_moved(each, moved)]
@@ -194,7 +195,7 @@ class Importing:
             self._taken.add(draft.given.name)
             self.made.append(draft)
             return self._told(line, "add", draft, None)
-        (step,) = plan.steps(self._here, [draft], plan.only(known.task), self._moment)
+        (step,) = plan.steps(self._here.store, [draft], plan.only(known.task), self._moment)
         if step.planned.action == "keep":
             return self._told(line, "keep", draft, known)
         self.made.append(draft)
@@ -204,16 +205,16 @@ class Importing:
         """Return the draft for a line: its task with the changes of the line; raises InputError or StateError."""
         argv, shell = crontab.work(line)
         name = crontab_names.name(line.command, self._taken) if known is None else known.task.name
-        given = _given(self._here, line)
+        given = _given(self._here.config, line)
         source = self._tab.source
         made = Definition(name, source, crontab.schedule(line), argv, shell, given=given)
-        draft = change.draft(self._here, made, self._usual, self._moment)
+        draft = change.draft(self._here.config, made, self._usual, self._moment)
         return draft if known is None else self._merged(draft, line, known)
 
     def _merged(self, draft: Draft, line: Line, known: Known) -> Draft:
         """Return a task with the changes of its line."""
         task, before = known.task, known.line
-        was, now = _given(self._here, before), draft.given.given
+        was, now = _given(self._here.config, before), draft.given.given
         values = {key: getattr(task, key) for key in change.COLUMNS}
         changed = [key for key in OF_LINE if was.get(key) != now.get(key)]
         if _is_heading(line.description, task):
@@ -239,7 +240,7 @@ class Importing:
         differing, whole = None, draft.whole
         notes = [*more, *_unproved(line), *crontab_doubts.doubts(line, _is_user)]
         task = (
-            _task(self._here, draft, self._moment)
+            _task(self._here.store, draft, self._moment)
             if known is None
             else like(known.task, **draft.values)
         )
@@ -305,9 +306,9 @@ def _is_moved(known: Known, moved: Sequence[tuple[str, str]]) -> bool:
     )
 
 
-def _task(here: OpenHome, draft: Draft, moment: datetime) -> Task:
+def _task(store: Store, draft: Draft, moment: datetime) -> Task:
     """Return the task of a draft."""
-    values = {**draft.values, **definition.timing(here, draft.whole, moment)}
+    values = {**draft.values, **definition.timing(store, draft.whole, moment)}
     return Task(id=0, enabled=True, created=moment, **values)
 
 

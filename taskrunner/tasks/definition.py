@@ -13,11 +13,13 @@ from taskrunner import clock, host
 from taskrunner.decide import policy, slots
 from taskrunner.errors import InputError, ScheduleError, StateError, shown
 from taskrunner.home import channels, config, notify_rules
+from taskrunner.home.config import Config
 from taskrunner.model.values import Kind, Task
 from taskrunner.processes import account
 from taskrunner.schedule import describe, kinds
 from taskrunner.schedule.kinds import After, At, Every, Schedule
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up
 from taskrunner.tasks import options, python, readers
 
@@ -88,7 +90,7 @@ def schedule_of(whole: Schedule | None, said: Mapping[str, Any]) -> Schedule | N
 
 
 def timing(
-    here: OpenHome, whole: Schedule, moment: datetime, evaluated: datetime | None = None
+    store: Store, whole: Schedule, moment: datetime, evaluated: datetime | None = None
 ) -> dict[str, Any]:
     """Return the columns of a schedule, counted from `moment`.
 
@@ -109,14 +111,14 @@ def timing(
         "evaluated": moment,
         "next": first,
         "following": None if first is None or delay else whole.next_after(first),
-        "boot_id": _boot(here) if whole.kind == Kind.BOOT else None,
+        "boot_id": _boot(store) if whole.kind == Kind.BOOT else None,
         "error": None,
     }
 
 
-def _boot(here: OpenHome) -> str:
+def _boot(store: Store) -> str:
     """Return the newest known boot of this machine: a new boot task waits for the next one."""
-    known, machine = here.store.facts.boot(), host.boot_id()
+    known, machine = store.facts.boot(), host.boot_id()
     return machine if known is None or host.is_new_boot(machine, known) else known
 
 
@@ -161,7 +163,7 @@ def same_schedule(old: Task | None, given: Schedule, whole: Schedule) -> bool:
     )
 
 
-def _check_chain(here: OpenHome, name: str, parent: str) -> None:
+def _check_chain(store: Store, name: str, parent: str) -> None:
     """Raise unless the parent exists and does not itself come after the task."""
     chain, above = [name], parent
     while True:
@@ -170,14 +172,14 @@ def _check_chain(here: OpenHome, name: str, parent: str) -> None:
                 f"{name} cannot run after {parent}: that is a circle ({' after '.join([*chain, above])})"
             )
         chain.append(above)
-        task = here.store.tasks.get(above)
+        task = store.tasks.get(above)
         if task.kind is not Kind.AFTER:
             return
         above = task.schedule.partition(":")[0]
 
 
 def completed(
-    here: OpenHome, given: Schedule, tz: str | None, moment: datetime, before: str | None = None
+    settings: Config, given: Schedule, tz: str | None, moment: datetime, before: str | None = None
 ) -> Schedule:
     """Return a schedule with zone and anchor: its own, else the given, the previous, the default one."""
     own = getattr(readers.schedule(given, tz), "tz", None)
@@ -185,25 +187,23 @@ def completed(
         raise InputError(
             f"the zone {shown(tz)} contradicts the {shown(own)} of the schedule: give one of them"
         )
-    where = own or tz or before or config.default_zone(here.config)
+    where = own or tz or before or config.default_zone(settings)
     return kinds.complete(given, tz=where, now=moment)
 
 
-def check_new(here: OpenHome, name: str, whole: Schedule, now: bool, moment: datetime) -> None:
+def check_new(store: Store, name: str, whole: Schedule, now: bool, moment: datetime) -> None:
     """Refuse a one-off in the past and a circular chain."""
     if isinstance(whole, At) and whole.instant <= moment and not now:
         raise ScheduleError(
             f"{shown(whole.text)} is in the past: give a later instant, or run it at once with --now"
         )
     if isinstance(whole, After):
-        _check_chain(here, name, whole.parent)
+        _check_chain(store, name, whole.parent)
 
 
-def check_group(here: OpenHome, name: str, group: str | None, limit: int | None) -> None:
+def check_group(store: Store, name: str, group: str | None, limit: int | None) -> None:
     """Refuse a limit of a group that contradicts the limit of another of its tasks."""
-    for other in (
-        here.store.tasks.of_group(group) if group is not None and limit is not None else []
-    ):
+    for other in store.tasks.of_group(group) if group is not None and limit is not None else []:
         if other.name != name and other.group_limit not in (None, limit):
             raise StateError(
                 f"--group {group}:{limit} contradicts {other.name}, whose limit of that group is "
@@ -220,9 +220,9 @@ def check_account(user: str | None) -> None:
         raise StateError(f"only root can run tasks as {shown(user)}: add the task as that user")
 
 
-def check_mailer(here: OpenHome, values: Mapping[str, Any]) -> None:
+def check_mailer(settings: Config, values: Mapping[str, Any]) -> None:
     """Raise StateError, with advice, for mail addresses on a host that cannot send mail."""
     for whom in notify_rules.targets(values.get("on_failure"), values.get("notify") or {}):
         to = notify_rules.addressed(whom)
-        if to and channels.mailer(here.config.notify, to) is None:
+        if to and channels.mailer(settings.notify, to) is None:
             raise StateError(channels.no_mailer(to))

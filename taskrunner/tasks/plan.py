@@ -11,12 +11,14 @@ from typing import Any
 
 from taskrunner.decide import ledger, policy
 from taskrunner.errors import InputError, StateError, TaskRunnerError, shown
+from taskrunner.home.config import Config
 from taskrunner.model.answers import Plan, Planned
 from taskrunner.model.record import like, record
 from taskrunner.model.values import Kind, Progress, Run, State, Task, untold
 from taskrunner.schedule import counting, instants, of_task, zones
 from taskrunner.schedule.kinds import After, Schedule
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.tasks import change, options
 from taskrunner.tasks.change import Draft
 from taskrunner.tasks.taskfile import DASHED, Definition, Fault, Found
@@ -52,16 +54,18 @@ class Comparison:
 
 
 def drafts(
-    here: OpenHome, found: Found, moment: datetime, progress: Progress = untold
+    settings: Config, found: Found, moment: datetime, progress: Progress = untold
 ) -> tuple[list[Draft], Found]:
     """Return drafts of the definitions, and the faults of unusable ones."""
     # Once: else a fault of the config would be repeated for each task.
-    usual = {after: options.usual(here.config.defaults, after=after) for after in (False, True)}
+    usual = {after: options.usual(settings.defaults, after=after) for after in (False, True)}
     made, faults = [], [*found.faults, *_twice(found.definitions)]
     for number, each in enumerate(found.definitions):
         progress("definitions read", number, len(found.definitions))
         try:
-            made.append(change.draft(here, each, usual[isinstance(each.schedule, After)], moment))
+            made.append(
+                change.draft(settings, each, usual[isinstance(each.schedule, After)], moment)
+            )
         except TaskRunnerError as exc:
             faults.append(each.fault(str(exc), _key(str(exc)), known=isinstance(exc, InputError)))
     return made, like(found, faults=faults)
@@ -169,13 +173,13 @@ def _owner_faults(made: Sequence[Draft], old: dict[str, Task], ours: Container[s
 # ---- one step each
 
 
-def _step(here: OpenHome, draft: Draft, old: Task | None, moment: datetime) -> Step:
+def _step(store: Store, draft: Draft, old: Task | None, moment: datetime) -> Step:
     """Return the change for one definition."""
-    return _added(here, draft, moment) if old is None else _changed(here, draft, old, moment)
+    return _added(store, draft, moment) if old is None else _changed(store, draft, old, moment)
 
 
-def _added(here: OpenHome, draft: Draft, moment: datetime) -> Step:
-    values = change.of_new(here, draft, moment)
+def _added(store: Store, draft: Draft, moment: datetime) -> Step:
+    values = change.of_new(store, draft, moment)
     told = [_next(values["next"], draft.whole)]
     if draft.passed(moment, now=draft.given.now):
         told = [f"its instant, {draft.whole.text}, has passed: it will not run"]
@@ -198,17 +202,17 @@ def _local(slot: datetime | None, whole: Schedule) -> str:
     return f"{instants.spell(zones.local(slot, zones.zone(tz)))} ({zones.told(tz)})"
 
 
-def _changed(here: OpenHome, draft: Draft, old: Task, moment: datetime) -> Step:
-    values = change.of_old(here, draft, old, moment)
+def _changed(store: Store, draft: Draft, old: Task, moment: datetime) -> Step:
+    values = change.of_old(store, draft, old, moment)
     if not values:
         return Step(Planned(old.name, "keep"), old, {})
     moved = change.moved(draft, old)
-    told = _consequences(here, old, like(old, **values), draft.whole, moved, moment)
+    told = _consequences(store, old, like(old, **values), draft.whole, moved, moment)
     return Step(Planned(old.name, "change", tuple(filter(None, told))), old, values)
 
 
 def _consequences(
-    here: OpenHome, old: Task, new: Task, whole: Schedule, moved: bool, moment: datetime
+    store: Store, old: Task, new: Task, whole: Schedule, moved: bool, moment: datetime
 ) -> list[str]:
     untold = {key: getattr(old, key) for key in (*ledger.TIMING, "evaluated", "source")}
     told = [ledger.difference(old, like(new, **untold))]
@@ -219,7 +223,7 @@ def _consequences(
     if moved:
         told += _moves(old, new, whole, moment)
     if any(getattr(old, key) != getattr(new, key) for key in AT_START):
-        told += _live(here.store.runs.live(old.id))
+        told += _live(store.runs.live(old.id))
     return told
 
 
@@ -265,17 +269,17 @@ def _many(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def _removed(here: OpenHome, old: Task, staying: Container[str]) -> Step:
-    runs = here.store.runs.count(old.id)
-    followers = [each.name for each in here.store.tasks.followers(old.name) if each.name in staying]
+def _removed(store: Store, old: Task, staying: Container[str]) -> Step:
+    runs = store.runs.count(old.id)
+    followers = [each.name for each in store.tasks.followers(old.name) if each.name in staying]
     told = [f"{_many(runs, 'run')} stay{'s' * (runs == 1)} in history"] if runs else []
     if followers:
         told.append(f"{', '.join(followers)} ran after it and will not run any more")
     return Step(Planned(old.name, "remove", tuple(told)), old, {})
 
 
-def _busy(here: OpenHome, old: Task) -> list[Fault]:
-    live = here.store.runs.live(old.id)
+def _busy(store: Store, old: Task) -> list[Fault]:
+    live = store.runs.live(old.id)
     if not live:
         return []
     text = f"{old.name} is not removed: {policy.named(live)} has not ended; wait, or cancel it"
@@ -286,7 +290,7 @@ def _busy(here: OpenHome, old: Task) -> list[Fault]:
 
 
 def compare(
-    here: OpenHome,
+    store: Store,
     made: Sequence[Draft],
     owned: Callable[[str], bool] | None = None,
     found: Found = NOTHING,
@@ -295,13 +299,13 @@ def compare(
 
     Raises InputError or StateError with all faults.
     """
-    old = {task.name: task for task in here.store.tasks.all()}
+    old = {task.name: task for task in store.tasks.all()}
     names = {each.given.name for each in made} | found.names
     gone = [task for name, task in old.items() if name not in names and _owns(owned, task)]
     others = {name: old[name] for name in old.keys() - names - {task.name for task in gone}}
     against = [*_chain_faults(made, others, names), *_group_faults(made, others)]
     against += _owner_faults(made, old, found.sources)
-    refuse([*found.faults, *against, *(fault for task in gone for fault in _busy(here, task))])
+    refuse([*found.faults, *against, *(fault for task in gone for fault in _busy(store, task))])
     return Comparison(old, gone, others.keys() | names)
 
 
@@ -311,7 +315,7 @@ def only(task: Task) -> Comparison:
 
 
 def steps(
-    here: OpenHome,
+    store: Store,
     made: Sequence[Draft],
     compared: Comparison,
     moment: datetime,
@@ -321,8 +325,8 @@ def steps(
     found = []
     for number, each in enumerate(made):
         progress("tasks compared", number, len(made))
-        found.append(_step(here, each, compared.old.get(each.given.name), moment))
-    return [*found, *(_removed(here, task, compared.staying) for task in compared.gone)]
+        found.append(_step(store, each, compared.old.get(each.given.name), moment))
+    return [*found, *(_removed(store, task, compared.staying) for task in compared.gone)]
 
 
 def _owns(owned: Callable[[str], bool] | None, task: Task) -> bool:

@@ -13,6 +13,7 @@ from taskrunner.errors import InputError
 from taskrunner.model.values import Action, Decision, End, Kind, Span, State, Task, Trigger
 from taskrunner.store import copies
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up
 from taskrunner.upkeep.backup import Repeat
 
@@ -29,48 +30,48 @@ def settle(here: OpenHome, replaced: str, *, skip: bool) -> tuple[list[Repeat], 
     `here` is the backup, `replaced` the file that it replaces; a pause of that file continues.
     """
     now, boot = here.now(), host.boot(daemon=False)
-    _keep_hold(here, replaced, now)
+    _keep_hold(here.store, replaced, now)
     if not skip:
-        return list(_repeats(here, replaced, now)), 0
+        return list(_repeats(here.store, replaced, now)), 0
     with here.store.transaction():
         passed = list(_count_as_done(here, now, boot))
         here.store.facts.see_boot(boot)
     return [], sum(passed)
 
 
-def _keep_hold(here: OpenHome, replaced: str, now: datetime) -> None:
+def _keep_hold(store: Store, replaced: str, now: datetime) -> None:
     found = copies.rows(replaced, "SELECT name, value FROM facts WHERE name LIKE 'held%'")
-    if not found or here.store.facts.held(now) is not None:
+    if not found or store.facts.held(now) is not None:
         return
-    with here.store.transaction():
+    with store.transaction():
         for name, value in found:
-            here.store.facts.set(name, value)
-        hold = here.store.facts.held(now)
+            store.facts.set(name, value)
+        hold = store.facts.held(now)
         if hold is None:
-            here.store.facts.resume()
+            store.facts.resume()
         else:
-            here.store.events.add(ledger.held(hold))
+            store.events.add(ledger.held(hold))
 
 
-def _repeats(here: OpenHome, replaced: str, now: datetime) -> Iterator[Repeat]:
+def _repeats(store: Store, replaced: str, now: datetime) -> Iterator[Repeat]:
     """Yield due runs that happen only once and already ran, or may have run if the replaced database cannot be read."""
     tells = bool(copies.rows(replaced, "SELECT 1 FROM facts LIMIT 1"))
-    for task, slot in _once(here, now):
+    for task, slot in _once(store, now):
         found = copies.rows(replaced, RAN, (task, clock.to_ms(slot)))
         if found or not tells:
             yield Repeat(task, slot, found[0][0] if found else None)
 
 
-def _once(here: OpenHome, now: datetime) -> Iterator[tuple[str, datetime]]:
+def _once(store: Store, now: datetime) -> Iterator[tuple[str, datetime]]:
     """Yield due one-off tasks, requested tasks and pending runs, with their slots."""
-    for task in here.store.tasks.all():
+    for task in store.tasks.all():
         if not task.enabled:
             continue
         if task.requested is not None:
             yield task.name, task.requested
         if task.kind is Kind.AT and task.next is not None and task.next <= now:
             yield task.name, task.next
-    for run in here.store.runs.live():
+    for run in store.runs.live():
         if run.state is State.PENDING:
             yield run.task, run.slot
 

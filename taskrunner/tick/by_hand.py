@@ -13,6 +13,7 @@ from taskrunner.decide import policy
 from taskrunner.errors import StateError, TaskBusy
 from taskrunner.home import lock
 from taskrunner.model.answers import Environment
+from taskrunner.model.record import record
 from taskrunner.model.values import (
     LIVE,
     Action,
@@ -29,6 +30,7 @@ from taskrunner.processes import account, alive, bounded_output, output, systemc
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.supervise import command, follow_up, reconcile, spool, stops
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor, run_beside
 
@@ -51,7 +53,7 @@ def request(
             f"{task.name} is not run: {decision.reason}; --force starts it beside that run"
         )
     if decision.action is Action.RUN and not force:
-        _check_group(here, task)
+        _check_group(here.store, task)
     if slot is not None:
         decision = policy.again(decision, slot)
     run_id = follow_up.write(here, decision, now, forced=force)
@@ -78,13 +80,13 @@ def surroundings(here: OpenHome, task: Task) -> Environment:
     )
 
 
-def _check_group(here: OpenHome, task: Task) -> None:
+def _check_group(store: Store, task: Task) -> None:
     """Raise TaskBusy when the group of a task has no room for a run of it."""
     if task.group is None:
         return
-    limit = here.store.tasks.group_limits()[task.group]
-    ids = {other.id for other in here.store.tasks.of_group(task.group)}
-    running = [run for run in here.store.runs.running() if run.task_id in ids]
+    limit = store.tasks.group_limits()[task.group]
+    ids = {other.id for other in store.tasks.of_group(task.group)}
+    running = [run for run in store.runs.running() if run.task_id in ids]
     if len(running) >= limit:
         raise TaskBusy(
             f"{task.name} is not run: its group {task.group} has room for {limit}, and {policy.named(running)} "
@@ -118,19 +120,19 @@ def run(
             ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
                 ours.stop_some(decision.stops)
-            echoing = Echoing(here, asked.id, echo)
+            echoing = Echoing(follow(here, asked.id), echo)
             with echoing.unless_given_up():
                 for _ in ours.rounds(
                     lambda: here.store.runs.get(asked.id).state in LIVE,
                     lambda: None if ours.watched else LOOK,
                 ):
                     if signals:
-                        _give_up(here, ours, asked.id, signals)
+                        _give_up(ours, asked.id, signals)
                     if not ours.watched:
-                        _start_if_free(here, ours, task, asked)
+                        _start_if_free(ours, task, asked)
         # While we are a supervisor, nobody restores another database than the one the output is read from.
         if here.store.runs.startable(1, here.now()):
-            start_tick(here)
+            start_tick(here.folder)
         echoing.finish()
         return here.store.runs.get(asked.id)
 
@@ -138,10 +140,10 @@ def run(
 class Echoing(threading.Thread):
     """Passes the output of a run on as it arrives, in a thread of its own."""
 
-    def __init__(self, here: OpenHome, run_id: int, echo: Callable[[bytes], object]) -> None:
-        """Take the run and the function that receives its output."""
+    def __init__(self, blocks: Iterator[bytes], echo: Callable[[bytes], object]) -> None:
+        """Take the output of the run and who listens."""
         super().__init__(daemon=True)  # a blocked reader must not keep the program from ending
-        self._blocks, self._echo = follow(here, run_id), echo
+        self._blocks, self._echo = blocks, echo
         self._over = threading.Event()
         self._given_up = False
         self._fault: Exception | None = None
@@ -178,28 +180,28 @@ class Echoing(threading.Thread):
             raise self._fault
 
 
-def _give_up(here: OpenHome, ours: Supervisor, run_id: int, signals: Sequence[int]) -> None:
+def _give_up(ours: Supervisor, run_id: int, signals: Sequence[int]) -> None:
     """Cancel our run: TERM at the first signal, KILL at the second."""
     if not ours.watched:
-        cancel(here, [run_id], "cancelled from the terminal")
+        cancel(ours.here, [run_id], "cancelled from the terminal")
     elif not ours.stopped:
         ours.stop_all("cancelled from the terminal")
     elif len(signals) > 1:
         ours.kill_all()
 
 
-def _start_if_free(here: OpenHome, ours: Supervisor, task: Task, asked: Run) -> None:
+def _start_if_free(ours: Supervisor, task: Task, asked: Run) -> None:
     """Start the pending run once it may start."""
-    now = here.now()
-    with here.store.transaction():
-        free = here.store.runs.may_start(asked.id, now)
+    now, store = ours.here.now(), ours.here.store
+    with store.transaction():
+        free = store.runs.may_start(asked.id, now)
         mine = ours.starts.adopt(asked, task, now) if free else []
     ours.spawn(mine, now)
 
 
-def start_tick(here: OpenHome) -> None:
+def start_tick(home: str) -> None:
     """Start a tick for pending runs, so that they need not wait for the clock."""
-    run_beside(here, "tick")
+    run_beside(home, "tick")
 
 
 def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
@@ -287,50 +289,68 @@ def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:
 
 def follow(here: OpenHome, run_id: int) -> Iterator[bytes]:
     """Yield the output of a run as it grows, b"" when there is nothing new, until the run has ended."""
-    sent = 0
-    while here.store.runs.get(run_id).state in LIVE:
-        block, sent = _part(here, run_id, sent)
-        yield block
-    yield from _rest(here, run_id, sent)
+    return RunOutput(here.store, here.output, run_id).follow()
 
 
 def read(here: OpenHome, run_id: int) -> Iterator[bytes]:
     """Yield the output of a run up to now."""
-    sent, process = 0, here.store.processes.of(run_id)
-    end = 0 if process is None else output.written(here.output, process.output, _gap(process))
-    while sent < end:  # a command that writes faster than its reader would keep us for ever
-        block, sent = _part(here, run_id, sent)
-        if not block:
-            break
-        yield block
-    if here.store.processes.of(run_id) is None:
-        yield from _rest(here, run_id, sent)
+    return RunOutput(here.store, here.output, run_id).read()
+
+
+@record
+class RunOutput:
+    """The output of one run: in the file of its supervisor, in one of its own in a `folder`, or in the store."""
+
+    store: Store
+    folder: str
+    run_id: int
+
+    def follow(self) -> Iterator[bytes]:
+        """Give it as it grows, b"" when there is nothing new, until the run has ended."""
+        sent = 0
+        while self.store.runs.get(self.run_id).state in LIVE:
+            block, sent = self._part(sent)
+            yield block
+        yield from self._rest(sent)
+
+    def read(self) -> Iterator[bytes]:
+        """Give it as far as it has come."""
+        sent, process = 0, self._process()
+        end = 0 if process is None else output.written(self.folder, process.output, _gap(process))
+        while sent < end:  # a command that writes faster than its reader would keep us for ever
+            block, sent = self._part(sent)
+            if not block:
+                break
+            yield block
+        if self._process() is None:
+            yield from self._rest(sent)
+
+    def _process(self) -> Process | None:
+        return self.store.processes.of(self.run_id)
+
+    def _part(self, sent: int) -> tuple[bytes, int]:
+        """Return what a live run has written after what was sent, and how much has been sent then."""
+        process = self._process()
+        if process is None:
+            return b"", sent
+        block, end = output.part(self.folder, process.output, _gap(process), sent)
+        # The file is emptied after the end of the run is recorded: what was read before that is good.
+        return (block, end) if block and self._process() is not None else (b"", sent)
+
+    def _rest(self, sent: int) -> Iterator[bytes]:
+        """Give what is kept of a run that has ended after what was sent."""
+        small, run = self.store.runs.output(self.run_id), self.store.runs.get(self.run_id)
+        total = run.output_size
+        if small is not None:
+            yield bounded_output.rest_of(small, total, sent, _gap(run))
+        elif total and not sent and not os.path.exists(output.kept(self.folder, self.run_id)):
+            raise StateError(
+                f"the output of run {self.run_id} was pruned: it wrote {total} bytes, and the oldest outputs go "
+                "when all together are more than keep_output"
+            )
+        else:
+            yield from output.rest(self.folder, self.run_id, total, sent, _gap(run))
 
 
 def _gap(noted: Process | Run) -> Gap | None:
     return bounded_output.noted(noted.cut_at, noted.left_out)
-
-
-def _part(here: OpenHome, run_id: int, sent: int) -> tuple[bytes, int]:
-    """Return the output of a live run after the first `sent` bytes, and the new value of `sent`."""
-    process = here.store.processes.of(run_id)
-    if process is None:
-        return b"", sent
-    block, end = output.part(here.output, process.output, _gap(process), sent)
-    # The file is emptied only after the end of the run is recorded: a block read before that is valid.
-    return (block, end) if block and here.store.processes.of(run_id) is not None else (b"", sent)
-
-
-def _rest(here: OpenHome, run_id: int, sent: int) -> Iterator[bytes]:
-    """Yield the retained output of an ended run after the first `sent` bytes."""
-    small, run = here.store.runs.output(run_id), here.store.runs.get(run_id)
-    total = run.output_size
-    if small is not None:
-        yield bounded_output.rest_of(small, total, sent, _gap(run))
-    elif total and not sent and not os.path.exists(output.kept(here.output, run_id)):
-        raise StateError(
-            f"the output of run {run_id} was pruned: it wrote {total} bytes, and the oldest outputs go "
-            "when all together are more than keep_output"
-        )
-    else:
-        yield from output.rest(here.output, run_id, total, sent, _gap(run))

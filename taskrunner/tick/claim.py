@@ -12,6 +12,7 @@ from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Action, Decision, Run, Task
 from taskrunner.schedule import of_task
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up
 
 BATCH = 200  # tasks in one transaction, or ...
@@ -123,13 +124,13 @@ def _claimed(here: OpenHome, each: Evaluated, now: datetime) -> Iterator[int]:
             yield from (run.id for run in each.live if run.id in decision.stops)
 
 
-def fill(here: OpenHome, claimed: Sequence[tuple[Task, datetime]]) -> Iterator[int]:
+def fill(store: Store, claimed: Sequence[tuple[Task, datetime]]) -> Iterator[int]:
     """Compute the slots after the next ones, a few at each step, so that the next claim needs no croniter."""
     for start in range(0, len(claimed), FILL):
         batch = claimed[start : start + FILL]
         found = list(_following(batch))
-        with here.store.transaction(durable=False):
-            here.store.tasks.fill_following(found)
+        with store.transaction(durable=False):
+            store.tasks.fill_following(found)
         yield len(batch)
 
 

@@ -15,7 +15,7 @@ from taskrunner.home import heartbeat
 from taskrunner.model.values import Event, Task
 from taskrunner.schedule import kinds, of_task
 from taskrunner.store import ahead
-from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up
 from taskrunner.tick import idle_check
 
@@ -23,25 +23,23 @@ TASKS = 200  # recomputed in one transaction
 MS = timedelta(milliseconds=1)
 
 
-def notice(
-    here: OpenHome, now: datetime, last: heartbeat.Beat | None, beat: heartbeat.Beat
-) -> None:
+def notice(store: Store, now: datetime, last: heartbeat.Beat | None, beat: heartbeat.Beat) -> None:
     """Record the changes of the clock since the last tick, and recompute slots that they made wrong."""
     event = None if last is None else _clock_event(last, beat)
     if event is not None:
-        with here.store.transaction():
-            here.store.events.add(event)
+        with store.transaction():
+            store.events.add(event)
     went_back = last is None or beat.at < last.at - clock.STEP_BACK // MS
-    _release(here, now, went_back=went_back)
+    _release(store, now, went_back=went_back)
     if went_back:
-        _compute_anew(here, here.store.tasks.evaluated_after(now + clock.STEP_BACK), evaluated=now)
-    known, stamp = here.store.facts.get("zone_data"), host.zone_stamp()
+        _compute_anew(store, store.tasks.evaluated_after(now + clock.STEP_BACK), evaluated=now)
+    known, stamp = store.facts.get("zone_data"), host.zone_stamp()
     if known != stamp:
         if known is not None:  # else the database is new, and its slots are correct
             of_task.forget()
-            _move(here, now, here.store.tasks.with_slots())
-        with here.store.transaction():
-            here.store.facts.set("zone_data", stamp)
+            _move(store, now, store.tasks.with_slots())
+        with store.transaction():
+            store.facts.set("zone_data", stamp)
 
 
 def _clock_event(last: heartbeat.Beat, beat: heartbeat.Beat) -> Event | None:
@@ -53,19 +51,17 @@ def _clock_event(last: heartbeat.Beat, beat: heartbeat.Beat) -> Event | None:
     return None
 
 
-def _release(here: OpenHome, now: datetime, *, went_back: bool) -> None:
+def _release(store: Store, now: datetime, *, went_back: bool) -> None:
     """Move the waiting times that a clock ahead of time has set, and record that as events."""
-    with here.store.transaction():
-        found = list(ahead.move(here.store, now, went_back=went_back))
+    with store.transaction():
+        found = list(ahead.move(store, now, went_back=went_back))
         if (
             found
-            and (hold := here.store.facts.held(now))
+            and (hold := store.facts.held(now))
             and any(each.task_id is None for each in found)
         ):
-            here.store.events.add(
-                ledger.held(hold)
-            )  # so that later answers know when it really ended
-        here.store.events.add_all(
+            store.events.add(ledger.held(hold))  # so that later answers know when it really ended
+        store.events.add_all(
             (
                 Event(now, "moved", "tick", text=ledger.moved(each.what, each.until, each.instead)),
                 each.task_id,
@@ -74,28 +70,28 @@ def _release(here: OpenHome, now: datetime, *, went_back: bool) -> None:
         )
 
 
-def _compute_anew(here: OpenHome, tasks: Sequence[Task], evaluated: datetime | None = None) -> None:
+def _compute_anew(store: Store, tasks: Sequence[Task], evaluated: datetime | None = None) -> None:
     """Recompute the next slots of tasks, from `evaluated` or from each task's own evaluation."""
     for start in range(0, len(tasks), TASKS):
-        with here.store.transaction():
+        with store.transaction():
             for task in tasks[start : start + TASKS]:
                 with contextlib.suppress(InputError):  # its zone may be gone: its claim reports it
                     new = _next_anew(task, evaluated or task.evaluated)
-                    here.store.tasks.change(task.id, **new)
+                    store.tasks.change(task.id, **new)
                     if "anchor" in new and task.anchor is not None:
                         text = ledger.moved("its anchor", task.anchor, new["anchor"])
-                        here.store.events.add(
+                        store.events.add(
                             Event(new["evaluated"], "moved", "tick", text=text), task.id
                         )
 
 
-def _move(here: OpenHome, now: datetime, tasks: Sequence[Task]) -> None:
+def _move(store: Store, now: datetime, tasks: Sequence[Task]) -> None:
     """Recompute next slots with new zone data, and record each that has moved."""
     moved = [(task.id, text) for task in tasks if (text := movement(task))]
-    _compute_anew(here, tasks)
-    with here.store.transaction():
+    _compute_anew(store, tasks)
+    with store.transaction():
         for key, text in moved:
-            here.store.events.add(Event(now, "moved", "tick", text=text), key)
+            store.events.add(Event(now, "moved", "tick", text=text), key)
 
 
 def movement(task: Task) -> str | None:

@@ -250,7 +250,7 @@ def _visit(
         made = visit.claim_under_lock(here, "daemon", period=interval)
         ours.stop_some(made.stops)
         visit.announce(here, ours.carrier)
-        for _ in claim.fill(here, made.claimed):
+        for _ in claim.fill(here.store, made.claimed):
             pass
         visit.clean_up(here, made)
         here.store.checkpoint()

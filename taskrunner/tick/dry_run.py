@@ -18,8 +18,11 @@ def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) ->
     """Return exactly what a tick at this instant would decide, slot by slot; writes nothing."""
     live = list(_live_then(here, at))
     decisions = [policy.waiting(run, at) for run in live if run.state is State.PENDING]
-    due = [] if here.store.facts.held(at) is not None else _due(here, at, only)
-    decisions += _would_claim(here, due, live, at)
+    boot, due = _boot(here.folder), list[Task]()
+    if here.store.facts.held(at) is None:
+        ids = None if only is None else [task.id for task in only]
+        due = here.store.tasks.due(at, boot, -1, ids)
+    decisions += _would_claim(due, live, at, boot)
     known = {task.id: task for task in due}
     tasks = here.store.tasks.by_id(capacity.task_ids(decisions, live), known)
     limits = here.config.max_parallel, here.store.tasks.group_limits()
@@ -36,23 +39,16 @@ def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
             yield like(run, state=State.PENDING, trigger=Trigger.RETRY, ready=ready)
 
 
-def _due(here: OpenHome, at: datetime, only: Sequence[Task] | None) -> list[Task]:
-    return here.store.tasks.due(
-        at, _boot(here), -1, None if only is None else [task.id for task in only]
-    )
-
-
-def _boot(here: OpenHome) -> str:
+def _boot(home: str) -> str:
     """Return the boot of the next tick, assuming the same caller as for the last one."""
-    last = heartbeat.read(here.path(paths.HEARTBEAT))
+    last = heartbeat.read(paths.path(home, paths.HEARTBEAT))
     return host.boot(daemon=last is not None and last.caller == "daemon")
 
 
 def _would_claim(
-    here: OpenHome, due: Sequence[Task], live: Sequence[Run], at: datetime
+    due: Sequence[Task], live: Sequence[Run], at: datetime, boot: str
 ) -> list[Decision]:
-    mine, boot = slots.by_task(live), _boot(here)
-    found: list[Decision] = []
+    mine, found = slots.by_task(live), list[Decision]()
     for task in due:
         with suppress(InputError):  # the tick would postpone it and give the reason
             found += slots.evaluate(task, mine.get(task.id, []), at, boot)[0]

@@ -12,6 +12,7 @@ from taskrunner.model.answers import Piece
 from taskrunner.model.values import Run
 from taskrunner.notify import log_lines
 from taskrunner.store.open_home import OpenHome
+from taskrunner.store.store import Store
 from taskrunner.tick import by_hand
 
 LOOK = 0.2  # seconds between two looks
@@ -38,7 +39,7 @@ def follow(
             new = here.store.runs.after(last)
             last = max([last, *(run.id for run in new)])
             waiting.update(run.id for run in new)
-            for run in _over_or_started(here, waiting, ids):
+            for run in _over_or_started(here.store, waiting, ids):
                 if run.started is None:
                     yield _ended(run)
                 else:
@@ -49,11 +50,11 @@ def follow(
         yield None
 
 
-def _over_or_started(here: OpenHome, waiting: set[int], ids: Sequence[int] | None) -> Iterator[Run]:
+def _over_or_started(store: Store, waiting: set[int], ids: Sequence[int] | None) -> Iterator[Run]:
     """Yield the runs that are not pending any more, and forget them."""
     for run_id in sorted(waiting):
         try:
-            run = here.store.runs.get(run_id)
+            run = store.runs.get(run_id)
         except UnknownRun:  # it was pruned
             waiting.discard(run_id)
             continue

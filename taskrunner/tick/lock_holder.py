@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 
 from taskrunner import clock
 from taskrunner.errors import LockHeld
-from taskrunner.home import paths
-from taskrunner.store.open_home import OpenHome
 
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long
 COMPLAIN_AGAIN = timedelta(hours=1)
@@ -24,17 +22,17 @@ def sign(fd: int, now: datetime) -> None:
         os.pwrite(fd, _half(os.getpid(), clock.to_ms(now)), 0)
 
 
-def check(here: OpenHome) -> None:
-    """Raise LockHeld, once an hour, when the same tick has held the lock for too long."""
+def check(place: str, now: datetime) -> None:
+    """Raise LockHeld, once an hour, when the same tick has held the lock at this path for too long."""
     try:
-        with open(here.path(paths.LOCK), "r+b", buffering=0) as file:
+        with open(place, "r+b", buffering=0) as file:
             pid, since = map(int, file.read(HALF).split())
-            seconds = (here.now() - clock.from_ms(since)).total_seconds()
+            seconds = (now - clock.from_ms(since)).total_seconds()
             complaints = [int(part) for part in file.read(HALF).split()]
-            if seconds <= LOCK_TOO_LONG or _lately(here, complaints):
+            if seconds <= LOCK_TOO_LONG or _lately(now, complaints):
                 return
             file.seek(HALF)
-            file.write(_half(clock.to_ms(here.now())))
+            file.write(_half(clock.to_ms(now)))
     except (OSError, ValueError):
         return
     raise LockHeld(
@@ -43,8 +41,8 @@ def check(here: OpenHome) -> None:
     )
 
 
-def _lately(here: OpenHome, complaints: Sequence[int]) -> bool:
-    return any(abs(here.now() - clock.from_ms(at)) < COMPLAIN_AGAIN for at in complaints)
+def _lately(now: datetime, complaints: Sequence[int]) -> bool:
+    return any(abs(now - clock.from_ms(at)) < COMPLAIN_AGAIN for at in complaints)
 
 
 def _half(*numbers: int) -> bytes:

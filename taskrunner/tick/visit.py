@@ -76,7 +76,7 @@ def _tick(
     if visit.busy:
         return visit
     announce(here, carrier)
-    filling = claim.fill(here, visit.claimed)
+    filling = claim.fill(here.store, visit.claimed)
     if visit.stops or start.anything_to_start(here):
         _supervise(here, visit, filling, carrier, publish)
     for _ in filling:
@@ -103,9 +103,10 @@ def claim_under_lock(
 
     A visit that handles `only` some tasks writes no heartbeat.
     """
-    with lock.held(here.path(paths.LOCK), LOCK_WAIT) as fd:
+    place = here.path(paths.LOCK)
+    with lock.held(place, LOCK_WAIT) as fd:
         if fd is None:
-            lock_holder.check(here)
+            lock_holder.check(place, here.now())
             return Visit(here.now(), busy=True)
         visit = Visit(here.now())
         lock_holder.sign(fd, visit.at)
@@ -113,7 +114,7 @@ def claim_under_lock(
         last = heartbeat.read(here.path(paths.HEARTBEAT))
         visit.clock_agrees = retention.agrees(last, beat)
         if only is None:
-            clock_changes.notice(here, visit.at, last, beat)
+            clock_changes.notice(here.store, visit.at, last, beat)
         spool.take_up(here)
         with here.store.transaction():
             visit.stops = reconcile.reconcile(here, visit.at)

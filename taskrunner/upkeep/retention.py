@@ -21,6 +21,7 @@ from taskrunner.model.values import Progress, Pruned, untold
 from taskrunner.processes import output
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.pruning import START, Place
+from taskrunner.store.store import Store
 from taskrunner.upkeep import disk_reserve
 
 ROWS = 2000  # in one transaction, or ...
@@ -147,7 +148,7 @@ def prune(
     if not dry_run and disk_reserve.needed(here.folder):
         disk_reserve.release(here.folder)
     sweep, size = Sweep(here, now, dry_run), here.store.pruning.file_size()
-    by_age = _clock_agrees(here, now)
+    by_age = _clock_agrees(here.folder, now)
     with sweep.writing():
         if not dry_run:
             here.store.pruning.count_output_bytes()
@@ -160,14 +161,14 @@ def prune(
         with suppress(
             StoreFull
         ):  # this needs free space on the disk; else the free pages in the file are reused
-            _give_all_back(here, progress)
+            _give_all_back(here.store, progress)
         disk_reserve.keep(here.folder)
     return like(found, freed=size - here.store.pruning.file_size() + sweep.unlinked)
 
 
-def _clock_agrees(here: OpenHome, now: datetime) -> bool:
+def _clock_agrees(home: str, now: datetime) -> bool:
     beat = heartbeat.Beat(clock.to_ms(now), 0, host.boot_id(), "", host.since_boot())
-    return agrees(heartbeat.read(here.path(paths.HEARTBEAT)), beat)
+    return agrees(heartbeat.read(paths.path(home, paths.HEARTBEAT)), beat)
 
 
 def _plus(one: Pruned, other: Pruned) -> Pruned:
@@ -180,15 +181,15 @@ def _plus(one: Pruned, other: Pruned) -> Pruned:
     )
 
 
-def _give_all_back(here: OpenHome, progress: Progress) -> None:
+def _give_all_back(store: Store, progress: Progress) -> None:
     """Shrink the database by its free pages, as far as other writers allow."""
-    before, all_of_it = None, here.store.pruning.free_bytes()
-    while (free := here.store.pruning.free_bytes()) and free != before:
+    before, all_of_it = None, store.pruning.free_bytes()
+    while (free := store.pruning.free_bytes()) and free != before:
         before = free
         progress("bytes freed", all_of_it - free, all_of_it)
-        here.store.pruning.give_back(PAGES)
+        store.pruning.give_back(PAGES)
         time.sleep(PAUSE)
-    here.store.checkpoint()
+    store.checkpoint()
 
 
 # ---- steps: one for each turn of an iterator

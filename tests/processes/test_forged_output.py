@@ -425,4 +425,4 @@ def test_what_was_left_out_is_in_the_spool_too(door):
         *(1, "9-dead", NOON, Outcome(0), 2**63 - 1, True, None, None, False), 50, 2**63 - 200
     )
     spool.put(here.folder, made)
-    assert spool._read(here, made.name) == made
+    assert spool._read(here.folder, made.name) == made

@@ -174,7 +174,7 @@ def test_what_is_read_is_what_was_written(door):
     there = outcomes.Ended(5, "1-abc", NOON, outcome, 70_000, True, "a fault", "a note", False)
     spool.put(door.home, there)
     assert spool.waiting(door.home) == [there.name]
-    assert spool._read(door._here(), there.name) == there
+    assert spool._read(door.home, there.name) == there
 
 
 def test_a_half_written_file_of_a_dead_supervisor_is_removed(door, home):

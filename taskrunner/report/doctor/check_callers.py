@@ -30,23 +30,23 @@ def entries_of_host() -> list[Entry]:
 def findings(snapshot: Snapshot) -> Iterator[Finding]:
     """Give the findings about the last tick and the entries that call it."""
     found = entries_of_host()
-    here = [each for each in found if each.home == snapshot.folder]
+    entries = [each for each in found if each.home == snapshot.folder]
     daemons = _daemons(snapshot.folder)
-    yield from _last_tick(snapshot, here)
-    yield from _entries(snapshot, found, here, daemons)
+    yield from _last_tick(snapshot, entries)
+    yield from _entries(snapshot, found, entries, daemons)
     yield from _several_daemons(daemons)
     # Two lines of cron have one daemon of cron that does not run: one finding is enough.
-    findings_of_entries = [finding for each in here for finding in _one(snapshot, each)]
+    findings_of_entries = [finding for each in entries for finding in _one(snapshot, each)]
     yield from dict.fromkeys(findings_of_entries)
-    yield from _left(snapshot, here)
+    yield from _left(snapshot, entries)
 
 
-def _last_tick(snapshot: Snapshot, here: list[Entry]) -> Iterator[Finding]:
+def _last_tick(snapshot: Snapshot, entries: list[Entry]) -> Iterator[Finding]:
     if snapshot.beat is None:
         if snapshot.health is not None:
             cure = (
                 f"{INSTALL}, then wait a minute"
-                if not here
+                if not entries
                 else "wait a minute, then see the findings below"
             )
             yield error("no tick has come yet", cure)
@@ -57,7 +57,7 @@ def _last_tick(snapshot: Snapshot, here: list[Entry]) -> Iterator[Finding]:
         cure = "correct the clock of the machine: nothing is due until that time"
         yield warning(f"the last tick was at {clock.iso(last)}, which is in the future", cure)
     elif status.is_silent(snapshot.beat, snapshot.now):
-        cure = "see the findings below" if here else INSTALL
+        cure = "see the findings below" if entries else INSTALL
         yield error(f"no tick has come for {durations.human(silent)}", cure)
     else:
         yield ok(
@@ -66,10 +66,10 @@ def _last_tick(snapshot: Snapshot, here: list[Entry]) -> Iterator[Finding]:
 
 
 def _entries(
-    snapshot: Snapshot, found: list[Entry], here: list[Entry], daemons: list[int]
+    snapshot: Snapshot, found: list[Entry], entries: list[Entry], daemons: list[int]
 ) -> Iterator[Finding]:
     ticking = snapshot.beat is not None and not status.is_silent(snapshot.beat, snapshot.now)
-    if not here:
+    if not entries:
         others = [each for each in found if each.home != snapshot.folder]
         for each in others:
             cure = f"{INSTALL} for this home, or use that one with --home {shlex.quote(each.home)}"
@@ -79,8 +79,8 @@ def _entries(
         elif not daemons:
             yield error(f"nothing calls a tick of {snapshot.folder}", INSTALL)
         return
-    yield from _several(here)
-    yield from _daemon_beside(snapshot, here, daemons)
+    yield from _several(entries)
+    yield from _daemon_beside(snapshot, entries, daemons)
 
 
 def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[Finding]:
@@ -98,18 +98,18 @@ def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[
         yield warning(what, f"start it again, or {INSTALL}")
 
 
-def _several(here: list[Entry]) -> Iterator[Finding]:
+def _several(entries: list[Entry]) -> Iterator[Finding]:
     """Give entries that are there more than once: useless, but harmless, since a slot is started once."""
     for name in ("cron", "systemd"):
-        places = [each.place for each in here if each.clock == name]
+        places = [each.place for each in entries if each.clock == name]
         if len(places) > 1:
             what = (
                 f"{name} calls a tick of this home from {len(places)} places: {', '.join(places)}"
             )
-            others = [each for each in here if each.clock == name][1:]
+            others = [each for each in entries if each.clock == name][1:]
             cure = f"keep one: {', '.join(dict.fromkeys(map(_removal, others)))}"
             yield warning(f"{what}; harmless, but one is enough", cure)
-    if len({each.clock for each in here}) > 1:
+    if len({each.clock for each in entries}) > 1:
         cure = "`taskrunner uninstall cron` or `taskrunner uninstall systemd`"
         yield warning(
             "cron and systemd both call ticks of this home; harmless, but one is enough", cure
@@ -127,21 +127,23 @@ def _removal(each: Entry) -> str:
     return f"`taskrunner uninstall cron{scope}` for {each.place}"
 
 
-def _daemon_beside(snapshot: Snapshot, here: list[Entry], daemons: list[int]) -> Iterator[Finding]:
+def _daemon_beside(
+    snapshot: Snapshot, entries: list[Entry], daemons: list[int]
+) -> Iterator[Finding]:
     """Give a daemon that no unit keeps, as it is started by hand or in a container, beside another clock."""
-    if any(os.path.basename(each.place) == systemd_text.DAEMON for each in here):
+    if any(os.path.basename(each.place) == systemd_text.DAEMON for each in entries):
         return
     last = snapshot.beat
     ticks = (
         last is not None and last.caller == "daemon" and not status.is_silent(last, snapshot.now)
     )
     if ticks or daemons:
-        names = " and ".join(sorted({each.clock for each in here}))
+        names = " and ".join(sorted({each.clock for each in entries}))
         what = f"a daemon ticks in this home, and {names} also calls ticks"
         end = f"`kill {daemons[0]}`" if daemons else "stop the daemon"
         yield warning(
             f"{what}; harmless, but one is enough",
-            f"{end}, or `taskrunner uninstall {here[0].clock}`",
+            f"{end}, or `taskrunner uninstall {entries[0].clock}`",
         )
 
 
@@ -234,10 +236,10 @@ def _program(each: Entry) -> Iterator[Finding]:
         yield warning(f"{file} runs as root and can be changed by {who}", cure)
 
 
-def _left(snapshot: Snapshot, here: list[Entry]) -> Iterator[Finding]:
+def _left(snapshot: Snapshot, entries: list[Entry]) -> Iterator[Finding]:
     """Give what there is of taskrunner besides the program, for who wants to be rid of it."""
     if os.path.isdir(snapshot.folder):
-        steps = [*dict.fromkeys(map(_removal, here)), f"`rm -r {shlex.quote(snapshot.folder)}`"]
+        steps = [*dict.fromkeys(map(_removal, entries)), f"`rm -r {shlex.quote(snapshot.folder)}`"]
         yield ok(f"to remove taskrunner with its tasks and history: {', then '.join(steps)}")
 
 

@@ -89,7 +89,7 @@ if TYPE_CHECKING:
         Schedule as Schedule,
     )
     from taskrunner.tasks.options import Options as Options
-    from taskrunner.tick.claim import Visit as Visit
+    from taskrunner.tick.visit import Visit as Visit
     from taskrunner.upkeep.backup import Backup as Backup, Repeat as Repeat, Restored as Restored
 else:
     # Each public name with the module it is looked up in.
@@ -171,7 +171,7 @@ else:
         "Manual": "schedule.kinds",
         "Schedule": "schedule.kinds",
         "Posted": "model.values",
-        "Visit": "tick.claim",
+        "Visit": "tick.visit",
     }
     __all__ = ["__version__", *_MODULES]  # noqa: PLE0604  the names are text
 

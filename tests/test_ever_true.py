@@ -102,7 +102,7 @@ class Whatever(RuleBasedStateMachine):
 
     @rule()
     def tick_dies_between_claim_and_start(self):
-        visit.claim_under_lock(self.runner._here(), "test")
+        visit.Tick(self.runner._here(), "test").claim_under_lock()
         self.decided()
 
     @rule()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from taskrunner.model.answers import Checkup, Finding, Piece, Status
     from taskrunner.model.values import Decision
     from taskrunner.store.store import Store
-    from taskrunner.tick.claim import Visit
+    from taskrunner.tick.visit import Visit
 
 LONGEST_REASON = 200  # characters
 
@@ -38,12 +38,12 @@ class Clock(Base):
         from taskrunner.home import paths
         from taskrunner.notify import metrics
         from taskrunner.supervise.systemd import carrier
-        from taskrunner.tick import claim, visit
+        from taskrunner.tick import visit
 
         here = self._here()
         only = _only(here.store, task)
         if here.store.missing:
-            return claim.Visit(here.now(), idle=True)
+            return visit.Visit(here.now(), idle=True)
         carried, warning = carrier.choose(here)
         done = visit.tick(
             here, caller=paths.word(caller), only=only, carrier=carried, publish=metrics.publish

@@ -26,7 +26,7 @@ from taskrunner.home import paths
 from taskrunner.model.values import Severity
 from taskrunner.render import documents, spelling, tables
 from taskrunner.schedule import durations
-from taskrunner.tick.claim import Visit
+from taskrunner.tick.visit import Visit
 
 if TYPE_CHECKING:
     from taskrunner.model.answers import Piece

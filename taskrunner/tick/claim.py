@@ -39,89 +39,76 @@ class Evaluated:
 
 
 @mutable
-class Visit:
-    """The decisions of one tick, and their results."""
+class Claims:
+    """Claims of due slots at an instant: the decisions about them, and what these bring about."""
 
-    at: datetime
-    idle: bool = False
-    busy: bool = False  # another tick held the lock
+    here: OpenHome
+    now: datetime
     decisions: list[Decision] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    interrupted: int | None = None  # the signal that ended it early
-    warning: str | None = None  # a problem to report, though the work is done
     stops: list[int] = field(default_factory=list)  # runs to be stopped
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)  # with their next slots
-    clock_agrees: bool = False  # it advanced as far as the time since the boot
 
+    def claim_due(self, boot: str, only: Sequence[Task] | None) -> dict[int, Task]:
+        """Decide about all due tasks and claim their slots; return these tasks by their ids."""
+        ids, due = None if only is None else [task.id for task in only], True
+        known: dict[int, Task] = {}
+        store = self.here.store
+        while due:
+            with store.transaction():
+                # Read inside: what a person changes meanwhile is not to be overwritten.
+                tasks = store.tasks.due(self.now, boot, BATCH, ids)
+                live = slots.by_task(store.runs.live_of(tasks))
+                self._write(self._evaluate(tasks, live, boot))
+            known.update((task.id, task) for task in tasks)
+            due = bool(tasks)
+        return known
 
-def claim_due(
-    here: OpenHome, visit: Visit, boot: str, only: Sequence[Task] | None
-) -> dict[int, Task]:
-    """Decide about all due tasks and claim their slots; return these tasks by their ids."""
-    ids, due = None if only is None else [task.id for task in only], True
-    known: dict[int, Task] = {}
-    while due:
-        with here.store.transaction():
-            # Read inside the transaction, so that no change of a person is overwritten.
-            tasks = here.store.tasks.due(visit.at, boot, BATCH, ids)
-            live = slots.by_task(here.store.runs.live_of(tasks))
-            found = _evaluate(here, visit.at, tasks, live, boot)
-            visit.decisions += _write(here, visit, found)
-        known.update((task.id, task) for task in tasks)
-        due = bool(tasks)
-    return known
+    def _evaluate(
+        self, tasks: Sequence[Task], live: Mapping[int, Sequence[Run]], boot: str
+    ) -> list[Evaluated]:
+        """Decide about tasks, as many as the time allows; one that cannot be evaluated is put off."""
+        found, end = [], time.monotonic() + BATCH_TIME
+        for task in tasks:
+            others = live.get(task.id, ())
+            try:
+                found.append(Evaluated(task, others, *slots.evaluate(task, others, self.now, boot)))
+            except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
+                follow_up.put_off(self.here, task, self.now, f"{exc}")
+            if time.monotonic() > end:
+                break
+        return found
 
-
-def _evaluate(
-    here: OpenHome,
-    now: datetime,
-    tasks: Sequence[Task],
-    live: Mapping[int, Sequence[Run]],
-    boot: str,
-) -> list[Evaluated]:
-    """Decide about tasks, as many as the time allows; a task that cannot be evaluated is postponed."""
-    found, end = [], time.monotonic() + BATCH_TIME
-    for task in tasks:
-        others = live.get(task.id, ())
+    def _write(self, found: Sequence[Evaluated]) -> None:
+        """Write the decisions about tasks; when that fails each is written alone, and one that fails again is put off."""
         try:
-            found.append(Evaluated(task, others, *slots.evaluate(task, others, now, boot)))
-        except Exception as exc:  # noqa: BLE001  a fault of one task must not affect the others
-            follow_up.put_off(here, task, now, f"{exc}")
-        if time.monotonic() > end:
-            break
-    return found
+            with self.here.store.savepoint():
+                stops = self._rows(found)
+        except (StoreBusy, StoreRefused):
+            raise
+        except Exception as exc:  # noqa: BLE001  as above
+            if len(found) == 1:
+                follow_up.put_off(self.here, found[0].task, self.now, f"{exc}")
+                return
+            for each in found:
+                self._write([each])
+            return
+        self.stops += stops
+        moved = ((each.task, each.changes.get("next")) for each in found)
+        self.claimed += [(task, slot) for task, slot in moved if slot is not None]
+        self.decisions += [decision for each in found for decision in each.decisions]
 
-
-def _write(here: OpenHome, visit: Visit, found: Sequence[Evaluated]) -> list[Decision]:
-    """Write the decisions about tasks; after a failure each is written alone, and one that fails again is postponed."""
-    now = visit.at
-    try:
-        with here.store.savepoint():
-            here.store.tasks.change_all([(each.task.id, each.changes) for each in found])
-            plain = [each for each in found if each.is_plain]
-            rows = [decision for each in plain for decision in each.decisions]
-            follow_up.write_plain(here.store, rows, now)
-            others = [each for each in found if not each.is_plain]
-            stops = [run_id for each in others for run_id in _claimed(here, each, now)]
-    except (StoreBusy, StoreRefused):
-        raise
-    except Exception as exc:  # noqa: BLE001  as above
-        if len(found) > 1:
-            return [decision for each in found for decision in _write(here, visit, [each])]
-        follow_up.put_off(here, found[0].task, now, f"{exc}")
-        return []
-    visit.stops += stops
-    moved = ((each.task, each.changes.get("next")) for each in found)
-    visit.claimed += [(task, slot) for task, slot in moved if slot is not None]
-    return [decision for each in found for decision in each.decisions]
-
-
-def _claimed(here: OpenHome, each: Evaluated, now: datetime) -> Iterator[int]:
-    """Write the rows of a task and yield the runs that must stop for them."""
-    for decision in each.decisions:
-        run_id = follow_up.write(here, decision, now)
-        if decision.action is Action.REPLACE and run_id is not None:
-            yield from (run.id for run in each.live if run.id in decision.stops)
+    def _rows(self, found: Sequence[Evaluated]) -> list[int]:
+        """Write the rows of tasks and return the runs that have to stop for them."""
+        store, stops = self.here.store, list[int]()
+        store.tasks.change_all([(each.task.id, each.changes) for each in found])
+        plain = [decision for each in found if each.is_plain for decision in each.decisions]
+        follow_up.write_plain(store, plain, self.now)
+        for each in found:
+            for decision in () if each.is_plain else each.decisions:
+                run_id = follow_up.write(self.here, decision, self.now)
+                if decision.action is Action.REPLACE and run_id is not None:
+                    stops += [run.id for run in each.live if run.id in decision.stops]
+        return stops
 
 
 def fill(store: Store, claimed: Sequence[tuple[Task, datetime]]) -> Iterator[int]:

@@ -24,7 +24,7 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise.start import Carrier
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.supervise.systemd import carrier
-from taskrunner.tick import claim, idle_check, live_output, visit, wait_for
+from taskrunner.tick import idle_check, live_output, visit, wait_for
 from taskrunner.tick.sd_notify import Readiness
 from taskrunner.tick.wait_for import Awaited
 from taskrunner.upkeep import disk_reserve
@@ -247,12 +247,13 @@ def _visit(
         # The first visit may be the first of a boot, which is recorded for tasks that are added later.
         if not first and idle_check.idle(here.folder, clock.to_ms(here.now()), "daemon"):
             return True, None
-        made = visit.claim_under_lock(here, "daemon", period=interval)
+        made = visit.Tick(here, "daemon", carrier=ours.carrier, period=interval)
+        made.claim_under_lock()
         ours.stop_some(made.stops)
-        visit.announce(here, ours.carrier)
-        for _ in claim.fill(here.store, made.claimed):
+        made.announce()
+        for _ in made.fill():
             pass
-        visit.clean_up(here, made)
+        made.clean_up()
         here.store.checkpoint()
     except TaskRunnerError as exc:
         if isinstance(exc, StoreFull):  # so that the next visit has free space

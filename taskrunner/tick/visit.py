@@ -12,14 +12,15 @@ With `supervise` the only folder that uses both the store and the processes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from taskrunner import clock, host
 from taskrunner.decide import capacity, policy
 from taskrunner.errors import StoreFull
 from taskrunner.home import heartbeat, lock, paths
-from taskrunner.model.values import State, Task
+from taskrunner.model.record import field, mutable
+from taskrunner.model.values import Decision, Run, State, Task
 from taskrunner.notify import log_lines
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
@@ -27,7 +28,7 @@ from taskrunner.supervise import reconcile, spool, start, supervisor
 from taskrunner.supervise.start import Carrier
 from taskrunner.supervise.supervisor import Supervisor
 from taskrunner.tick import claim, clock_changes, idle_check, lock_holder
-from taskrunner.tick.claim import Visit
+from taskrunner.tick.claim import Claims
 from taskrunner.upkeep import disk_reserve, retention
 
 LOCK_WAIT = 2.0  # seconds; then another tick is running, and does the same work
@@ -38,6 +39,19 @@ Publish = Callable[[OpenHome], str | None]  # returns a problem, or None
 def quietly(_: OpenHome) -> str | None:
     """Publish nothing."""
     return None
+
+
+@mutable
+class Visit:
+    """The decisions of one tick, and their results."""
+
+    at: datetime
+    idle: bool = False
+    busy: bool = False  # another tick held the lock
+    decisions: list[Decision] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    interrupted: int | None = None  # the signal that ended it early
+    warning: str | None = None  # what a person should know, though the work is done
 
 
 def tick(
@@ -57,136 +71,143 @@ def tick(
     if only is None and idle_check.idle(here.folder, clock.to_ms(now), caller):
         return Visit(now, idle=True)
     try:
-        return _tick(here, caller, only, carrier, publish)
+        return Tick(here, caller, only, carrier, publish).do()
     except StoreFull:
         if not disk_reserve.release(here.folder):
             raise
     retention.step(here, now, by_age=False)
-    return _tick(here, caller, only, carrier, publish)
+    return Tick(here, caller, only, carrier, publish).do()
 
 
-def _tick(
-    here: OpenHome,
-    caller: str,
-    only: Sequence[Task] | None,
-    carrier: Carrier | None,
-    publish: Publish,
-) -> Visit:
-    visit = claim_under_lock(here, caller, only=only)
-    if visit.busy:
-        return visit
-    announce(here, carrier)
-    filling = claim.fill(here.store, visit.claimed)
-    if visit.stops or start.anything_to_start(here):
-        _supervise(here, visit, filling, carrier, publish)
-    for _ in filling:
-        pass
-    clean_up(here, visit)
-    if carrier is not None:
-        carrier.tell([*visit.runs, *here.store.runs.ended_unseen(visit.at)])
-    visit.warning = visit.warning or publish(here)
-    here.store.checkpoint()
-    return visit
+@mutable
+class Tick:
+    """One tick at work; a tick of some tasks `only` leaves no heartbeat, since it has not seen to the others."""
 
+    here: OpenHome
+    caller: str
+    only: Sequence[Task] | None = None
+    carrier: Carrier | None = None
+    publish: Publish = quietly
+    period: timedelta | None = None  # until the next one; None is that of the settings
+    stops: list[int] = field(default_factory=list)  # runs to be stopped
+    claimed: list[tuple[Task, datetime]] = field(default_factory=list)  # with their next slots
+    clock_agrees: bool = False  # it moved on as far as the time since the boot
 
-# ---- under the lock
+    def __post_init__(self) -> None:
+        self.visit = Visit(self.here.now())
 
-
-def claim_under_lock(
-    here: OpenHome,
-    caller: str,
-    *,
-    only: Sequence[Task] | None = None,
-    period: timedelta | None = None,
-) -> Visit:
-    """Reconcile, decide and claim; no claimed run is started yet.
-
-    A visit that handles `only` some tasks writes no heartbeat.
-    """
-    place = here.path(paths.LOCK)
-    with lock.held(place, LOCK_WAIT) as fd:
-        if fd is None:
-            lock_holder.check(place, here.now())
-            return Visit(here.now(), busy=True)
-        visit = Visit(here.now())
-        lock_holder.sign(fd, visit.at)
-        beat = _beat(visit, caller, period or here.config.tick_period)
-        last = heartbeat.read(here.path(paths.HEARTBEAT))
-        visit.clock_agrees = retention.agrees(last, beat)
-        if only is None:
-            clock_changes.notice(here.store, visit.at, last, beat)
-        spool.take_up(here)
-        with here.store.transaction():
-            visit.stops = reconcile.reconcile(here, visit.at)
-            reconcile.sweep(here)  # locked: others make files before they write their rows
-        _decide(here, visit, only, caller)
-        if only is None:
-            heartbeat.write(here.path(paths.HEARTBEAT), beat)
-        here.log.write()
+    def do(self) -> Visit:
+        """Do all of it, and return the decisions and their results."""
+        here, visit = self.here, self.claim_under_lock()
+        if visit.busy:
+            return visit
+        self.announce()
+        filling = self.fill()
+        if self.stops or start.anything_to_start(here):
+            self._supervise(filling)
+        for _ in filling:
+            pass
+        self.clean_up()
+        if self.carrier is not None:
+            self.carrier.tell([*visit.runs, *here.store.runs.ended_unseen(visit.at)])
+        visit.warning = visit.warning or self.publish(here)
+        here.store.checkpoint()
         return visit
 
+    # ---- under the lock
 
-def _beat(visit: Visit, caller: str, period: timedelta) -> heartbeat.Beat:
-    length = period // claim.MS
-    return heartbeat.Beat(clock.to_ms(visit.at), length, host.boot_id(), caller, host.since_boot())
+    def claim_under_lock(self) -> Visit:
+        """Reconcile, decide and claim; no claimed run is started yet."""
+        here, visit = self.here, self.visit
+        place = here.path(paths.LOCK)
+        with lock.held(place, LOCK_WAIT) as fd:
+            visit.at = here.now()
+            if fd is None:
+                lock_holder.check(place, visit.at)
+                visit.busy = True
+                return visit
+            lock_holder.sign(fd, visit.at)
+            beat, last = self._beat(), heartbeat.read(here.path(paths.HEARTBEAT))
+            self.clock_agrees = retention.agrees(last, beat)
+            if self.only is None:
+                clock_changes.notice(here.store, visit.at, last, beat)
+            spool.take_up(here)
+            with here.store.transaction():
+                self.stops += reconcile.reconcile(here, visit.at)
+                # Here, as others may have made files for rows not yet written.
+                reconcile.sweep(here)
+            self._decide()
+            if self.only is None:
+                heartbeat.write(here.path(paths.HEARTBEAT), beat)
+            here.log.write()
+            return visit
 
+    def _beat(self) -> heartbeat.Beat:
+        length = (self.period or self.here.config.tick_period) // claim.MS
+        at = clock.to_ms(self.visit.at)
+        return heartbeat.Beat(at, length, host.boot_id(), self.caller, host.since_boot())
 
-def _decide(here: OpenHome, visit: Visit, only: Sequence[Task] | None, caller: str) -> None:
-    """Decide about pending runs and due tasks, and claim due slots unless scheduled runs are paused."""
-    boot = host.boot(daemon=caller == "daemon")
-    here.store.facts.see_boot(boot)
-    live, tasks = here.store.runs.live(), {}
-    visit.decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
-    if here.store.facts.held(visit.at) is None:
-        tasks = claim.claim_due(here, visit, boot, only)
-    log_lines.decided(here.log, visit.decisions, visit.at, caller)
-    ids = capacity.task_ids(visit.decisions, live)
-    limits = here.config.max_parallel, here.store.tasks.group_limits()
-    visit.decisions = capacity.with_room(
-        visit.decisions, live, here.store.tasks.by_id(ids, tasks), *limits
-    )
+    def _decide(self) -> None:
+        """Decide about pending runs and due tasks, and claim due slots unless scheduled runs are paused."""
+        store, visit = self.here.store, self.visit
+        boot = host.boot(daemon=self.caller == "daemon")
+        store.facts.see_boot(boot)
+        live, tasks = store.runs.live(), dict[int, Task]()
+        decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
+        if store.facts.held(visit.at) is None:
+            claims = Claims(self.here, visit.at)
+            tasks = claims.claim_due(boot, self.only)
+            decisions += claims.decisions
+            self.stops += claims.stops
+            self.claimed += claims.claimed
+        log_lines.decided(self.here.log, decisions, visit.at, self.caller)
+        ids = capacity.task_ids(decisions, live)
+        limits = self.here.config.max_parallel, store.tasks.group_limits()
+        known = store.tasks.by_id(ids, tasks)
+        visit.decisions = capacity.with_room(decisions, live, known, *limits)
 
+    # ---- after the lock
 
-# ---- after the lock
+    def announce(self) -> None:
+        """Have messages sent if there are any."""
+        outbox = self.here.store.outbox
+        if outbox.take_new() or outbox.anything_due(self.here.now()):
+            supervisor.send_off(self.here, self.carrier)
 
+    def fill(self) -> Iterator[int]:
+        """Compute the slots after the next ones, a few at each step, so that the next claim needs no croniter."""
+        return claim.fill(self.here.store, self.claimed)
 
-def announce(here: OpenHome, carrier: Carrier | None) -> None:
-    """Have messages sent if there are any."""
-    if here.store.outbox.take_new() or here.store.outbox.anything_due(here.now()):
-        supervisor.send_off(here, carrier)
+    def _supervise(self, filling: Iterator[int]) -> None:
+        """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
+        with (
+            supervisor.open_supervisor(self.here, carrier=self.carrier) as ours,
+            stop_signals(ours.children) as signals,
+        ):
+            ours.stop_some(self.stops)
+            pauses = self._pauses(filling)
+            for _ in ours.rounds(pause=partial(next, pauses), hand_on=True):
+                if signals:
+                    self.visit.interrupted = signals[0]
+                    _stop(ours, signals)
+            self.visit.runs = ours.finished
+            if ours.refused is not None:
+                self.visit.warning = (
+                    f"systemd did not take a run, and this process carries it: {ours.refused}"
+                )
 
+    def _pauses(self, filling: Iterator[int]) -> Iterator[float | None]:
+        """Give how long to wait for our runs; what else there is to do is done meanwhile."""
+        self.publish(self.here)  # others are not to take the clock for dead while our runs go on
+        yield from (0 for _ in filling)
+        while True:
+            yield None
 
-def _supervise(
-    here: OpenHome,
-    visit: Visit,
-    filling: Iterator[int],
-    carrier: Carrier | None,
-    publish: Publish,
-) -> None:
-    """Supervise until all runs have ended; a signal stops them, a second one kills them."""
-    with (
-        supervisor.open_supervisor(here, carrier=carrier) as ours,
-        stop_signals(ours.children) as signals,
-    ):
-        ours.stop_some(visit.stops)
-        pauses = _pauses(here, filling, publish)
-        for _ in ours.rounds(pause=partial(next, pauses), hand_on=True):
-            if signals:
-                visit.interrupted = signals[0]
-                _stop(ours, signals)
-        visit.runs = ours.finished
-        if ours.refused is not None:
-            visit.warning = (
-                f"systemd did not take a run, and this process carries it: {ours.refused}"
-            )
-
-
-def _pauses(here: OpenHome, filling: Iterator[int], publish: Publish) -> Iterator[float | None]:
-    """Yield how long to wait for our runs; do the remaining work meanwhile."""
-    publish(here)  # monitoring must not report a dead clock while our runs go on
-    yield from (0 for _ in filling)
-    while True:
-        yield None
+    def clean_up(self) -> None:
+        """Remove a part of what is older than the retention settings, and keep the disk reserve."""
+        if self.visit.interrupted is None:
+            retention.step(self.here, self.visit.at, by_age=self.clock_agrees)
+        disk_reserve.keep(self.here.folder)
 
 
 def _stop(ours: Supervisor, signals: Sequence[int]) -> None:
@@ -195,10 +216,3 @@ def _stop(ours: Supervisor, signals: Sequence[int]) -> None:
         ours.stop_all("the tick was interrupted")
     if len(signals) > 1:
         ours.kill_all()
-
-
-def clean_up(here: OpenHome, visit: Visit) -> None:
-    """Delete some history that is older than the retention settings, and keep the disk reserve."""
-    if visit.interrupted is None:
-        retention.step(here, visit.at, by_age=visit.clock_agrees)
-    disk_reserve.keep(here.folder)

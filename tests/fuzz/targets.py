@@ -291,7 +291,7 @@ def outcomes(data: bytes) -> None:
 def a_running_run(here: open_home.OpenHome) -> int:
     """Make a run that a supervisor of the name someone-1 is said to watch."""
     later = dataclasses.replace(here, clock=lambda: NOW + timedelta(minutes=1))
-    visit.claim_under_lock(later, "test")
+    visit.Tick(later, "test").claim_under_lock()
     run = later.store.runs.startable(1, later.now())[0]
     process = Process(run.id, "someone-1", host.boot_id(), "someone-1.1", 1, None)
     with here.store.transaction():

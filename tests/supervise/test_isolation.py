@@ -148,7 +148,7 @@ def test_an_output_that_cannot_be_bounded_ends_no_supervisor(three, home, spoil)
 def left(three, home, clock):
     """The three runs when their supervisor is dead: running in the store, with an output each."""
     here = three._here()
-    visit.claim_under_lock(here, "test")
+    visit.Tick(here, "test").claim_under_lock()
     runs = here.store.runs.live()
     for run in runs:
         with open(home / "output" / f"gone-{run.id}.1", "w") as file:

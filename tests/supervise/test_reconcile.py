@@ -196,7 +196,7 @@ def test_a_run_cancelled_while_its_supervisor_is_dead_ends_as_cancelled(door, or
 
 def test_pending_runs_of_a_dead_tick_are_started_by_the_next(door, home):
     door.add("one", ["true"], Every("1d"), now=True)
-    visit.claim_under_lock(door._here(), "test")  # and then it dies
+    visit.Tick(door._here(), "test").claim_under_lock()  # and then it dies
     assert door.history()[0].state is State.PENDING
     door.tick()
     assert door.history()[0].state is State.SUCCEEDED

@@ -466,7 +466,7 @@ def test_the_slot_after_the_next_is_kept_so_that_a_claim_computes_nothing(
     monkeypatch.setattr(
         "taskrunner.schedule.of_task.value_of", lambda task: pytest.fail("a schedule was computed")
     )
-    assert [d.action for d in visit.claim_under_lock(here, "test").decisions] == [Action.RUN]
+    assert [d.action for d in visit.Tick(here, "test").claim_under_lock().decisions] == [Action.RUN]
 
 
 # ---- idle, locked, many at once

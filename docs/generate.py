@@ -363,7 +363,8 @@ def library_page() -> str:
         ("model/answers", "Upcoming"),
         ("model/answers", "Status"),
     ]
-    records += [("tick/claim", "Visit"), ("model/values", "Decision"), ("model/values", "Span")]
+    records += [("tick/visit", "Visit")]
+    records += [("model/decisions", "Decision"), ("model/decisions", "Span")]
     records += [
         ("model/answers", "Checkup"),
         ("model/answers", "Finding"),
@@ -587,10 +588,10 @@ def states_page() -> str:
     model = Module("model/values")
     return page(
         "States and other constants",
-        "the enums in `taskrunner/model/values.py`",
+        "the enums in `taskrunner/model/`",
         STATES_HEAD,
         *(enum_text(model, name, title) for name, title in WORDS),
-        enum_text(model, "Action", "Decisions (`tick --dry-run`)"),
+        enum_text(Module("model/decisions"), "Action", "Decisions (`tick --dry-run`)"),
     )
 
 

@@ -55,11 +55,10 @@ if TYPE_CHECKING:
         Trace as Trace,
         Upcoming as Upcoming,
     )
+    from taskrunner.model.decisions import Action as Action, Decision as Decision, Span as Span
     from taskrunner.model.values import (
-        Action as Action,
         CatchUp as CatchUp,
         Change as Change,
-        Decision as Decision,
         Event as Event,
         Gap as Gap,
         Hold as Hold,
@@ -72,7 +71,6 @@ if TYPE_CHECKING:
         Pruned as Pruned,
         Run as Run,
         Severity as Severity,
-        Span as Span,
         State as State,
         Task as Task,
         Trigger as Trigger,
@@ -157,9 +155,9 @@ else:
         "Task": "model.values",
         "Trigger": "model.values",
         "Options": "tasks.options",
-        "Action": "model.values",
-        "Decision": "model.values",
-        "Span": "model.values",
+        "Action": "model.decisions",
+        "Decision": "model.decisions",
+        "Span": "model.decisions",
         "Backup": "upkeep.backup",
         "Repeat": "upkeep.backup",
         "Restored": "upkeep.backup",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from taskrunner.clocks.entry import Fitted
     from taskrunner.model.answers import Checkup, Finding, Piece, Status
-    from taskrunner.model.values import Decision
+    from taskrunner.model.decisions import Decision
     from taskrunner.store.store import Store
     from taskrunner.tick.visit import Visit
 

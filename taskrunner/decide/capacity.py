@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from taskrunner.decide.policy import named
+from taskrunner.model.decisions import Action, Decision
 from taskrunner.model.record import like, mutable
-from taskrunner.model.values import Action, Decision, Overlap, Run, State, Task
+from taskrunner.model.values import Overlap, Run, State, Task
 
 NO_LIMIT = 1_000_000  # runs of a task side by side
 

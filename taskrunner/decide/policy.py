@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from zlib import crc32
 
 from taskrunner import clock
-from taskrunner.model import values
+from taskrunner.model.decisions import Action, Decision, Span
 from taskrunner.model.record import like
 from taskrunner.model.values import FAILING, After, CatchUp, Overlap, Run, State, Task, Trigger
 from taskrunner.schedule import durations
@@ -34,27 +34,29 @@ def limit(task: Task) -> int:
 
 
 def decide(
-    task: Task, slots: values.Open, live: Sequence[Run], now: datetime
-) -> list[values.Decision]:
-    """Decide about the open slots of a task while its `live` runs are pending or running."""
-    missed, chosen = _catch_up(task, slots, now)
+    task: Task, span: Span, newest: Sequence[datetime], live: Sequence[Run], now: datetime
+) -> list[Decision]:
+    """Return what becomes of the open slots of a task while its `live` runs are pending or running.
+
+    `span` is all of them, `newest` the newest few one by one, oldest first.
+    """
+    missed, chosen = _catch_up(task, span, newest, now)
     return [*(_missed(task, span, now) for span in missed), *_overlap(task, chosen, live, now)]
 
 
 def _catch_up(
-    task: Task, slots: values.Open, now: datetime
-) -> tuple[list[values.Span], list[values.Span]]:
+    task: Task, whole: Span, newest: Sequence[datetime], now: datetime
+) -> tuple[list[Span], list[Span]]:
     """Divide the open slots into missed ones and those to run."""
     keep, oldest = _kept(task)
     if task.catch_up is CatchUp.LAST:
-        return _by_age([slots.span], oldest, now)
-    whole, newest = slots.span, list(slots.newest)
-    late, chosen = _by_age([values.Span(slot, slot) for slot in newest[-keep:]], oldest, now)
+        return _by_age([whole], oldest, now)
+    late, chosen = _by_age([Span(slot, slot) for slot in newest[-keep:]], oldest, now)
     left = whole.count - len(chosen)
     if not left:
         return [], chosen
     last = late[-1].slot if late else newest[-keep - 1]
-    return [values.Span(last, whole.first, left, whole.at_least)], chosen
+    return [Span(last, whole.first, left, whole.at_least)], chosen
 
 
 def _kept(task: Task) -> tuple[int, timedelta | None]:
@@ -65,37 +67,33 @@ def _kept(task: Task) -> tuple[int, timedelta | None]:
 
 
 def _by_age(
-    spans: list[values.Span], limit: timedelta | None, now: datetime
-) -> tuple[list[values.Span], list[values.Span]]:
+    spans: list[Span], limit: timedelta | None, now: datetime
+) -> tuple[list[Span], list[Span]]:
     late = [span for span in spans if limit is not None and now - span.slot > limit]
     return late, spans[len(late) :]
 
 
-def _missed(task: Task, span: values.Span, now: datetime) -> values.Decision:
+def _missed(task: Task, span: Span, now: datetime) -> Decision:
     if task.deadline is not None and now - span.slot > task.deadline:
         why = f"later than its deadline of {durations.format(task.deadline)}"
     elif task.catch_up is CatchUp.NONE:
         why = "no tick came in time, and --catch-up is none"
     else:
         why = f"no tick came in time, and --catch-up runs only the newest {limit(task)}"
-    return values.Decision(task.id, task.name, span, values.Action.MISS, why, _trigger(span, now))
+    return Decision(task.id, task.name, span, Action.MISS, why, _trigger(span, now))
 
 
-def given_up(task: Task, span: values.Span, why: str, now: datetime) -> values.Decision:
+def given_up(task: Task, span: Span, why: str, now: datetime) -> Decision:
     """Return the decision that slots are missed, as no tick had seen them when a person changed the task."""
-    return values.Decision(task.id, task.name, span, values.Action.MISS, why, _trigger(span, now))
+    return Decision(task.id, task.name, span, Action.MISS, why, _trigger(span, now))
 
 
-def _overlap(
-    task: Task, chosen: list[values.Span], live: Sequence[Run], now: datetime
-) -> list[values.Decision]:
+def _overlap(task: Task, chosen: list[Span], live: Sequence[Run], now: datetime) -> list[Decision]:
     """Decide about the chosen slots beside the live runs; the chosen ones do not overlap each other."""
 
-    def made(
-        span: values.Span, action: values.Action, reason: str, stops: tuple[int, ...] = ()
-    ) -> values.Decision:
+    def made(span: Span, action: Action, reason: str, stops: tuple[int, ...] = ()) -> Decision:
         trigger, ready = _trigger(span, now), _ready(task, span.slot)
-        decision = values.Decision(
+        decision = Decision(
             task.id, task.name, span, action, reason, trigger, stops, ready, task.priority
         )
         return _delayed(decision, now)
@@ -106,28 +104,25 @@ def _overlap(
         and len(live) >= task.max_instances
     ):
         full = f"{named(live)} hold all {task.max_instances} instances"
-        return [made(span, values.Action.SKIP, full) for span in chosen]
+        return [made(span, Action.SKIP, full) for span in chosen]
     if not live or task.overlap is Overlap.ALLOW:
-        return [made(span, values.Action.RUN, _due(span, now)) for span in chosen]
+        return [made(span, Action.RUN, _due(span, now)) for span in chosen]
     ids = tuple(run.id for run in live)
     match task.overlap:
         case Overlap.QUEUE:
             displaced = _displaced(task, live)
             waits = f"waits for {named(run for run in live if run.id not in displaced)}"
-            return [made(span, values.Action.QUEUE, waits, displaced) for span in chosen]
+            return [made(span, Action.QUEUE, waits, displaced) for span in chosen]
         case Overlap.REPLACE:
             first = [
-                made(span, values.Action.REPLACE, f"replaces {named(live)}", ids)
-                for span in chosen[:1]
+                made(span, Action.REPLACE, f"replaces {named(live)}", ids) for span in chosen[:1]
             ]
             return [
                 *first,
-                *(made(span, values.Action.RUN, _due(span, now)) for span in chosen[1:]),
+                *(made(span, Action.RUN, _due(span, now)) for span in chosen[1:]),
             ]
         case _:
-            return [
-                made(span, values.Action.SKIP, f"{named(live)} had not ended") for span in chosen
-            ]
+            return [made(span, Action.SKIP, f"{named(live)} had not ended") for span in chosen]
 
 
 def _ready(task: Task, slot: datetime) -> datetime | None:
@@ -138,11 +133,11 @@ def _ready(task: Task, slot: datetime) -> datetime | None:
     return clock.from_ms(clock.to_ms(slot + task.jitter * share))
 
 
-def _delayed(decision: values.Decision, now: datetime) -> values.Decision:
+def _delayed(decision: Decision, now: datetime) -> Decision:
     """Turn a start into a wait when its time is not reached yet."""
-    if decision.ready is None or decision.ready <= now or decision.action is not values.Action.RUN:
+    if decision.ready is None or decision.ready <= now or decision.action is not Action.RUN:
         return decision
-    return like(decision, action=values.Action.WAIT, reason=f"starts at {words(decision.ready)}")
+    return like(decision, action=Action.WAIT, reason=f"starts at {words(decision.ready)}")
 
 
 def words(moment: datetime) -> str:
@@ -171,12 +166,12 @@ def named(runs: Iterable[Run]) -> str:
     return f"runs {head} and {words[-1]}" if head else f"run {words[-1]}" if words else "no run"
 
 
-def _trigger(span: values.Span, now: datetime) -> Trigger:
+def _trigger(span: Span, now: datetime) -> Trigger:
     late = span.count > 1 or now - span.slot > GRACE
     return Trigger.CATCH_UP if late else Trigger.SCHEDULE
 
 
-def _due(span: values.Span, now: datetime) -> str:
+def _due(span: Span, now: datetime) -> str:
     late = now - span.slot
     words = "due" if late <= GRACE else f"due, {durations.human(late.total_seconds())} late"
     if span.count == 1:
@@ -184,32 +179,32 @@ def _due(span: values.Span, now: datetime) -> str:
     return f"{words}, stands for {'at least ' * span.at_least}{span.count} slots"
 
 
-def requested(task: Task, at: datetime, live: Sequence[Run]) -> values.Decision:
+def requested(task: Task, at: datetime, live: Sequence[Run]) -> Decision:
     """Decide about a manual run; the caller refuses it when the decision is a skip."""
-    decision = _overlap(like(task, jitter=None), [values.Span(at, at)], live, at)[0]
-    reason = "asked for" if decision.action is values.Action.RUN else decision.reason
+    decision = _overlap(like(task, jitter=None), [Span(at, at)], live, at)[0]
+    reason = "asked for" if decision.action is Action.RUN else decision.reason
     return like(decision, trigger=Trigger.MANUAL, reason=reason)
 
 
-def again(decision: values.Decision, slot: datetime) -> values.Decision:
+def again(decision: Decision, slot: datetime) -> Decision:
     """Return the decision for a manual run of an older slot."""
     return like(
         decision,
-        span=values.Span(slot, slot),
+        span=Span(slot, slot),
         reason=f"requested by hand for the slot of {words(slot)}",
     )
 
 
 def follows(
     task: Task, on: After, parent: Run, live: Sequence[Run], now: datetime
-) -> list[values.Decision]:
+) -> list[Decision]:
     """Return the decisions for a task that follows the ended run of a parent; [] when there are none."""
-    span = values.Span(parent.slot, parent.first_slot, parent.coalesced, parent.coalesced_at_least)
+    span = Span(parent.slot, parent.first_slot, parent.coalesced, parent.coalesced_at_least)
     if parent.state in (State.SKIPPED, State.MISSED):
         if on is After.FAILED:
             return []
         why = f"run {parent.id} of {parent.task} was {parent.state}: {parent.reason}"
-        return [values.Decision(task.id, task.name, span, values.Action.SKIP, why, Trigger.AFTER)]
+        return [Decision(task.id, task.name, span, Action.SKIP, why, Trigger.AFTER)]
     failed = parent.state in FAILING
     met = {After.SUCCEEDED: parent.state is State.SUCCEEDED, After.FAILED: failed}.get(
         on, parent.started is not None
@@ -221,21 +216,21 @@ def follows(
         like(
             decision,
             trigger=Trigger.AFTER,
-            reason=why if decision.action is values.Action.RUN else decision.reason,
+            reason=why if decision.action is Action.RUN else decision.reason,
         )
         for decision in _overlap(task, [span], live, now)
     ]
 
 
-def waiting(run: Run, now: datetime) -> values.Decision:
+def waiting(run: Run, now: datetime) -> Decision:
     """Return the decision for a run that an earlier tick has claimed: it starts as soon as it may."""
-    span = values.Span(run.slot, run.first_slot, run.coalesced, run.coalesced_at_least)
+    span = Span(run.slot, run.first_slot, run.coalesced, run.coalesced_at_least)
     why = f"run {run.id} waits: {run.reason}"
-    decision = values.Decision(
+    decision = Decision(
         run.task_id,
         run.task,
         span,
-        values.Action.RUN,
+        Action.RUN,
         why,
         run.trigger,
         (),

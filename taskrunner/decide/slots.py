@@ -7,7 +7,8 @@ from typing import Any
 from taskrunner import host
 from taskrunner.decide import policy
 from taskrunner.errors import InputError
-from taskrunner.model.values import Decision, Kind, Open, Run, Span, Task
+from taskrunner.model.decisions import Decision, Span
+from taskrunner.model.values import Kind, Run, Task
 from taskrunner.schedule import counting, of_task
 
 
@@ -21,19 +22,19 @@ def evaluate(
         decisions.append(policy.requested(task, task.requested, live))
         changes["requested"] = None
     if task.kind is Kind.BOOT and host.is_new_boot(boot, task.boot_id):
-        decisions += policy.decide(task, Open(Span(now, now), [now]), live, now)
+        decisions += policy.decide(task, Span(now, now), [now], live, now)
         changes["boot_id"] = boot
     elif task.next is not None and task.next <= now:
         try:
-            slots, changes["next"] = open_slots(task, now)
+            span, newest, changes["next"] = open_slots(task, now)
         except InputError:
             if not decisions:
                 raise
             # A requested run needs no schedule; the next tick reports the fault in it.
             return decisions, {"requested": None}
         changes["following"] = None
-        if slots is not None:
-            decisions += policy.decide(task, slots, live, now)
+        if span is not None:
+            decisions += policy.decide(task, span, newest, live, now)
     return decisions, changes
 
 
@@ -45,18 +46,23 @@ def by_task(runs: Sequence[Run]) -> dict[int, list[Run]]:
     return found
 
 
-def open_slots(task: Task, now: datetime) -> tuple[Open | None, datetime | None]:
-    """Return the slots of a task in (evaluated, now], None when there are none, and the first one after now."""
+def open_slots(
+    task: Task, now: datetime
+) -> tuple[Span | None, Sequence[datetime], datetime | None]:
+    """Return the slots of a task in (evaluated, now], the newest few of them one by one, and the first one after now.
+
+    Without any slot the first is None.
+    """
     due = task.next
     if due is not None and task.following is not None and due <= now < task.following:
-        return Open(Span(due, due), [due]), task.following
+        return Span(due, due), [due], task.following
     value = of_task.value_of(task)
     if due is not None and task.from_finish:
-        return Open(Span(due, due), [due]), None
+        return Span(due, due), [due], None
     newest = counting.newest(value, task.evaluated, now)
     first = value.next_after(task.evaluated)
     if newest is None or first is None:
-        return None, first
+        return None, [], first
     count, at_least = counting.count(value, task.evaluated, now)
     few = counting.newest_slots(value, task.evaluated, now, min(policy.wanted(task), count))
-    return Open(Span(newest, first, count, at_least), few), of_task.slot_after(value, now)
+    return Span(newest, first, count, at_least), few, of_task.slot_after(value, now)

@@ -3,7 +3,7 @@
 Frozen records without behaviour of their own. They know neither the store nor the clock.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -353,58 +353,6 @@ class Pruned:
     freed: int = 0
     refused: str | None = None
     dry_run: bool = False
-
-
-class Action(StrEnum):
-    """Decisions of a tick about a slot."""
-
-    RUN = "run"  # it starts at once
-    WAIT = "wait"  # it starts when there is room for it, or when its delay is over
-    QUEUE = "queue"  # it starts when the run before it has ended
-    REPLACE = "replace"  # it starts when the runs it replaces are stopped
-    SKIP = "skip"  # the task still runs
-    MISS = "miss"  # it is too late
-
-
-@record
-class Span:
-    """One slot, or several that are handled as one; `slot` is the newest of `count`."""
-
-    slot: datetime
-    first: datetime
-    count: int = 1
-    at_least: bool = False
-
-
-@record
-class Open:
-    """The open slots of a task: all of them as a span, and the newest few one by one, oldest first."""
-
-    span: Span
-    newest: Sequence[datetime]
-
-
-@record
-class Decision:
-    """The decision about a span of slots of one task, and its reason.
-
-    `stops` are the runs that end for it; a run that it makes does not start before `ready`.
-    """
-
-    task_id: int
-    task: str
-    span: Span
-    action: Action
-    reason: str
-    trigger: Trigger
-    stops: tuple[int, ...] = ()
-    ready: datetime | None = None
-    priority: int = 0
-
-    @property
-    def claims(self) -> bool:
-        """Whether it makes a run that will start."""
-        return self.action not in (Action.SKIP, Action.MISS)
 
 
 @record

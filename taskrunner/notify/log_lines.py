@@ -9,7 +9,8 @@ from datetime import datetime
 from taskrunner import clock
 from taskrunner.home.log_file import Log
 from taskrunner.home.syslog import DEBUG, ERROR, INFO, WARNING
-from taskrunner.model.values import FAILING, Action, Decision, Run, State, Task
+from taskrunner.model.decisions import Action, Decision
+from taskrunner.model.values import FAILING, Run, State, Task
 
 URGENT = (*FAILING, State.MISSED)
 DECIDED = {

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from taskrunner import clock
+from taskrunner.model.decisions import Decision
 from taskrunner.model.record import names_of
-from taskrunner.model.values import Decision, Pruned, Run, Task
+from taskrunner.model.values import Pruned, Run, Task
 from taskrunner.render.page import escaped
 from taskrunner.render.spelling import group, masked
 

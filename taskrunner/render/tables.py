@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from taskrunner.model.values import Decision, Gap, Run, Severity, State, Task
+from taskrunner.model.decisions import Decision
+from taskrunner.model.values import Gap, Run, Severity, State, Task
 from taskrunner.render.page import Column, Page, beside, cut, visible
 from taskrunner.render.spelling import (
     about,

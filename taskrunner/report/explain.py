@@ -12,19 +12,9 @@ from taskrunner import clock
 from taskrunner.decide import ledger
 from taskrunner.decide.policy import GRACE, named, words
 from taskrunner.model.answers import Explained
+from taskrunner.model.decisions import Action, Decision
 from taskrunner.model.record import field, record
-from taskrunner.model.values import (
-    Action,
-    Decision,
-    Event,
-    Gap,
-    Hold,
-    Kind,
-    Run,
-    State,
-    Task,
-    Trigger,
-)
+from taskrunner.model.values import Event, Gap, Hold, Kind, Run, State, Task, Trigger
 from taskrunner.schedule import counting, durations
 from taskrunner.schedule.kinds import At, Schedule
 

@@ -10,19 +10,8 @@ from typing import Any
 from taskrunner import host
 from taskrunner.decide import policy, verdict
 from taskrunner.errors import InputError, StoreBusy, StoreRefused, in_words, storable
-from taskrunner.model.values import (
-    FAILING,
-    Action,
-    After,
-    Decision,
-    End,
-    Event,
-    Kind,
-    Run,
-    State,
-    Task,
-    Trigger,
-)
+from taskrunner.model.decisions import Action, Decision
+from taskrunner.model.values import FAILING, After, End, Event, Kind, Run, State, Task, Trigger
 from taskrunner.notify import announce, log_lines
 from taskrunner.schedule import kinds, of_task
 from taskrunner.store.open_home import OpenHome

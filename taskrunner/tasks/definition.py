@@ -130,11 +130,11 @@ def give_up(here: OpenHome, task: Task, moment: datetime) -> None:
     if not task.enabled or task.next is None or task.next > moment:
         return
     with suppress(InputError):  # an invalid schedule has no slots to record
-        found, _ = slots.open_slots(task, moment)
-        if found is not None:
+        span, _, _ = slots.open_slots(task, moment)
+        if span is not None:
             who = account.account(None)[0]
             why = f"no tick had handled it when {who} changed the schedule"
-            follow_up.write(here, policy.given_up(task, found.span, why, moment), moment)
+            follow_up.write(here, policy.given_up(task, span, why, moment), moment)
 
 
 def revived(task: Task) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 from taskrunner import clock, host
 from taskrunner.decide import ledger, slots
 from taskrunner.errors import InputError
-from taskrunner.model.values import Action, Decision, End, Kind, Span, State, Task, Trigger
+from taskrunner.model.decisions import Action, Decision, Span
+from taskrunner.model.values import End, Kind, State, Task, Trigger
 from taskrunner.store import copies
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
@@ -103,8 +104,7 @@ def _pass(here: OpenHome, task: Task, now: datetime, boot: str) -> int:
     if task.kind is Kind.BOOT:
         changes["boot_id"] = boot
     elif task.next is not None and task.next <= now:
-        found, changes["next"] = slots.open_slots(task, now)
-        span = None if found is None else found.span
+        span, _, changes["next"] = slots.open_slots(task, now)
     here.store.tasks.change(task.id, **changes)
     if span is None and task.requested is not None:
         span = Span(task.requested, task.requested)

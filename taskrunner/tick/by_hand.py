@@ -13,19 +13,9 @@ from taskrunner.decide import policy
 from taskrunner.errors import StateError, TaskBusy
 from taskrunner.home import lock
 from taskrunner.model.answers import Environment
+from taskrunner.model.decisions import Action, Decision
 from taskrunner.model.record import record
-from taskrunner.model.values import (
-    LIVE,
-    Action,
-    Decision,
-    End,
-    Kind,
-    Process,
-    Run,
-    State,
-    Task,
-    Trigger,
-)
+from taskrunner.model.values import LIVE, End, Kind, Process, Run, State, Task, Trigger
 from taskrunner.processes import account, alive, bounded_output, output, systemctl
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.signals import stop_signals

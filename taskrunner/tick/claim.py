@@ -8,8 +8,9 @@ from typing import Any
 
 from taskrunner.decide import slots
 from taskrunner.errors import InputError, StoreBusy, StoreRefused
+from taskrunner.model.decisions import Action, Decision
 from taskrunner.model.record import field, mutable, record
-from taskrunner.model.values import Action, Decision, Run, Task
+from taskrunner.model.values import Run, Task
 from taskrunner.schedule import of_task
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store

@@ -8,8 +8,9 @@ from taskrunner import host
 from taskrunner.decide import capacity, policy, slots, verdict
 from taskrunner.errors import InputError
 from taskrunner.home import heartbeat, paths
+from taskrunner.model.decisions import Decision
 from taskrunner.model.record import like
-from taskrunner.model.values import Decision, Run, State, Task, Trigger
+from taskrunner.model.values import Run, State, Task, Trigger
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile
 

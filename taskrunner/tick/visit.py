@@ -19,8 +19,9 @@ from taskrunner import clock, host
 from taskrunner.decide import capacity, policy
 from taskrunner.errors import StoreFull
 from taskrunner.home import heartbeat, lock, paths
+from taskrunner.model.decisions import Decision
 from taskrunner.model.record import field, mutable
-from taskrunner.model.values import Decision, Run, State, Task
+from taskrunner.model.values import Run, State, Task
 from taskrunner.notify import log_lines
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskrunner.model.answers import Status, Upcoming
-from taskrunner.model.values import Action, Decision, Kind, Overlap, Span, State, Trigger
+from taskrunner.model.decisions import Action, Decision, Span
+from taskrunner.model.values import Kind, Overlap, State, Trigger
 from taskrunner.render import documents, spelling, tables
 from taskrunner.render.page import COLOURS, ESCAPE, Column, Page, ascii_only, visible
 from taskrunner.tasks import options

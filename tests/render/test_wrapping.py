@@ -24,7 +24,8 @@ from taskrunner.model.answers import (
     Trace,
     Upcoming,
 )
-from taskrunner.model.values import Action, Change, Decision, Gap, Severity, Span, State, Trigger
+from taskrunner.model.decisions import Action, Decision, Span
+from taskrunner.model.values import Change, Gap, Severity, State, Trigger
 from taskrunner.render import notices
 from taskrunner.render.page import Page, folded, wide
 from taskrunner.render.plans import import_table, plan_table

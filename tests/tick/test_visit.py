@@ -24,7 +24,8 @@ from taskrunner import (
 )
 from taskrunner.errors import LockHeld
 from taskrunner.home import lock
-from taskrunner.model.values import Action, End
+from taskrunner.model.decisions import Action
+from taskrunner.model.values import End
 from taskrunner.supervise import follow_up
 from taskrunner.tick import visit
 

@@ -9,7 +9,8 @@ import pytest
 
 from taskrunner import After, Cron, Every, Manual, State, TaskRunner, Trigger
 from taskrunner.errors import StateError, TaskBusy
-from taskrunner.model.values import Action, End
+from taskrunner.model.decisions import Action
+from taskrunner.model.values import End
 from tests.samples import start, wait_for
 from tests.tick.test_visit import block
 

@@ -87,10 +87,10 @@ class Runs(Tasks):
         from itertools import islice
 
         from taskrunner.report import status
-        from taskrunner.tasks import definition
+        from taskrunner.tasks import columns
 
         start = utc(since) or self.now()
-        whole = definition.completed(self._here().config, given, tz, start)
+        whole = columns.completed(self._here().config, given, tz, start)
         first = whole.next_after(
             start - clock.MILLISECOND
         )  # a slot at this very instant is meant too

@@ -49,7 +49,7 @@ class Tasks(Base):
         redefines a task of that name; if the schedule is the same, no slot is lost or repeated. Raises
         InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
         """
-        from taskrunner.tasks import change, definition
+        from taskrunner.tasks import change, columns
         from taskrunner.tasks.taskfile import Definition
 
         if schedule is None:
@@ -61,13 +61,13 @@ class Tasks(Base):
         draft = change.draft(here.config, given_task, self._usual(schedule), moment)
         old = self._find(name) if replace else None
         if old is None or change.moved(draft, old):
-            definition.check_new(here.store, name, draft.whole, now, moment)
+            columns.check_new(here.store, name, draft.whole, now, moment)
         if old is not None and not change.of_old(here.store, draft, old, moment, now=now):
             return old
         here = self._here(create=True)  # after all checks, so that nothing is half-written
         with here.store.transaction():
             group = draft.values["group"], draft.values["group_limit"]
-            definition.check_group(here.store, name, *group)
+            columns.check_group(here.store, name, *group)
             old = self._find(name) if replace else None
             if old is None:
                 (key,) = change.add(here, [change.of_new(here.store, draft, moment)], moment)
@@ -93,7 +93,7 @@ class Tasks(Base):
 
         `rename` is its new name. Raises InputError, UnknownTask or DuplicateTask.
         """
-        from taskrunner.tasks import change, definition, options, readers
+        from taskrunner.tasks import change, columns, options, readers
 
         here = self._here()
         values = options.read(given)
@@ -105,15 +105,15 @@ class Tasks(Base):
             values |= self._new_work(task, rename or task.name, command, shell, values)
             values = options.without_leftovers(values)
             options.agree({**{key: getattr(task, key) for key in options.OPTIONS}, **values})
-            definition.check_account(values.get("user"))
-            definition.check_mailer(here.config, values)
-            definition.check_group(
+            columns.check_account(values.get("user"))
+            columns.check_mailer(here.config, values)
+            columns.check_group(
                 here.store, task.name, values.get("group"), values.get("group_limit")
             )
             if schedule is not None or tz is not None:
                 values |= self._new_timing(here, task, schedule, tz, now, moment)
             if now:
-                definition.check_enabled(task, values)
+                columns.check_enabled(task, values)
                 values["requested"] = moment
             if values:
                 change.change(here, task, values, moment)
@@ -130,13 +130,13 @@ class Tasks(Base):
         given: dict[str, Any],
     ) -> dict[str, Any]:
         """Return the changed columns when a task is to run another command."""
-        from taskrunner.tasks import definition, options
+        from taskrunner.tasks import columns, options
 
         if command is None and shell is None and not given.keys() & {*options.PYTHON}:
-            definition.check_python(definition.kind_of_work(task), given)
+            columns.check_python(columns.kind_of_work(task), given)
             return {}
-        found = definition.work(name, command, shell, given)
-        definition.check_code(found["code"], given.get("interpreter", task.interpreter), name)
+        found = columns.work(name, command, shell, given)
+        columns.check_code(found["code"], given.get("interpreter", task.interpreter), name)
         return found
 
     def _new_timing(
@@ -149,17 +149,15 @@ class Tasks(Base):
         moment: datetime,
     ) -> dict[str, Any]:
         from taskrunner.schedule import kinds
-        from taskrunner.tasks import definition
+        from taskrunner.tasks import columns
 
         if given is None:
             given = kinds.parse(
                 task.kind, task.schedule, tz=tz, anchor=task.anchor, from_finish=task.from_finish
             )
-        whole = definition.completed(here.config, given, tz, moment, task.tz)
-        definition.check_new(here.store, task.name, whole, now, moment)
-        return definition.timing(here.store, whole, moment, task.evaluated) | definition.revived(
-            task
-        )
+        whole = columns.completed(here.config, given, tz, moment, task.tz)
+        columns.check_new(here.store, task.name, whole, now, moment)
+        return columns.timing(here.store, whole, moment, task.evaluated) | columns.revived(task)
 
     def _find(self, name: str) -> Task | None:
         try:
@@ -218,9 +216,9 @@ class Tasks(Base):
         bare = all(each in (None, False) for each in (schedule, tz, *said.values())) and not given
         if bare and isinstance(name, str | int):
             return self._here().store.tasks.get(name)
-        from taskrunner.tasks import definition
+        from taskrunner.tasks import columns
 
-        when = definition.schedule_of(schedule, said)
+        when = columns.schedule_of(schedule, said)
         if when is None:
             raise InputError('a task needs a schedule: write @runner.task(every="1d")')
 
@@ -312,7 +310,7 @@ class Tasks(Base):
         """Start scheduling a task again, from now on: missed slots are not caught up."""
         from taskrunner.schedule import of_task
         from taskrunner.schedule.kinds import At
-        from taskrunner.tasks import change, definition
+        from taskrunner.tasks import change, columns
 
         here = self._here()
         with here.store.transaction():
@@ -324,7 +322,7 @@ class Tasks(Base):
                 raise StateError(
                     f"the one slot of {task.name}, {task.schedule}, has passed: set a new one with set --at"
                 )
-            timing = definition.timing(here.store, value, here.now(), task.evaluated)
+            timing = columns.timing(here.store, value, here.now(), task.evaluated)
             change.change(here, task, {**timing, "enabled": True}, here.now())
             return here.store.tasks.get(task.id)
 

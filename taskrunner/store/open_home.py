@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from taskrunner import clock as wall
+from taskrunner import clock
 from taskrunner.errors import MomentError, TaskRunnerError, shown
 from taskrunner.home import config, paths
 from taskrunner.home.config import Config
@@ -61,11 +61,11 @@ class OpenHome:
 
 
 def open_home(
-    folder: str, clock: Callable[[], datetime] | None = None, *, create: bool = False
+    folder: str, own_clock: Callable[[], datetime] | None = None, *, create: bool = False
 ) -> OpenHome:
     """Return an opened home; a missing store is created when `create`, else it reads as empty.
 
-    `clock` stands in for the wall clock. Raises InputError, HomeRefused, StoreRefused or StoreBusy.
+    `own_clock` stands in for the wall clock. Raises InputError, HomeRefused, StoreRefused or StoreBusy.
     """
     paths.check(folder)
     settings = config.load(folder)
@@ -79,9 +79,9 @@ def open_home(
         folder,
         store,
         settings,
-        clock or wall.now,
-        goes_on=clock is None,
-        log=_log(folder, settings, clock or wall.now),
+        own_clock or clock.now,
+        goes_on=own_clock is None,
+        log=_log(folder, settings, own_clock or clock.now),
     )
 
 
@@ -100,5 +100,5 @@ def task_names(given: str | None) -> list[str]:
         return []
 
 
-def _log(folder: str, settings: Config, clock: Callable[[], datetime]) -> Log:
-    return Log(folder, settings.log_to, settings.log_level, clock)
+def _log(folder: str, settings: Config, now: Callable[[], datetime]) -> Log:
+    return Log(folder, settings.log_to, settings.log_level, now)

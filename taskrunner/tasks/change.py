@@ -19,7 +19,7 @@ from taskrunner.schedule.kinds import At, Schedule
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up
-from taskrunner.tasks import definition, options
+from taskrunner.tasks import columns, options
 from taskrunner.tasks.taskfile import Definition
 
 # The columns of a definition, without those of its schedule.
@@ -46,13 +46,13 @@ def draft(settings: Config, given: Definition, usual: Mapping[str, Any], moment:
     """Return a definition with all options, the `usual` ones as defaults; raises InputError or StateError."""
     values = options.of_new_task(usual, given.given)
     own = {key: values[key] for key in given.given}
-    values |= definition.work(given.name, given.command, given.shell, own)
+    values |= columns.work(given.name, given.command, given.shell, own)
     values |= {} if given.source is None else {"source": given.source}
     in_file = given.place != ""  # its faults are reported with its name
-    definition.check_code(values["code"], values["interpreter"], None if in_file else given.name)
-    definition.check_account(values["user"])
-    definition.check_mailer(settings, values)
-    whole = definition.completed(settings, given.schedule, given.tz, moment)
+    columns.check_code(values["code"], values["interpreter"], None if in_file else given.name)
+    columns.check_account(values["user"])
+    columns.check_mailer(settings, values)
+    whole = columns.completed(settings, given.schedule, given.tz, moment)
     return Draft(given, whole, values)
 
 
@@ -63,7 +63,7 @@ def of_new(store: Store, made: Draft, moment: datetime) -> dict[str, Any]:
     """Return the columns of a new task."""
     given = made.given
     enabled = given.enabled is not False and not made.passed(moment, now=given.now)
-    values = {**made.values, **definition.timing(store, made.whole, moment)}
+    values = {**made.values, **columns.timing(store, made.whole, moment)}
     values |= {"enabled": enabled, "created": moment}
     return values | ({"requested": moment} if given.now and enabled else {})
 
@@ -84,7 +84,7 @@ def of_old(
     enabled = _enabled(made, old, moves, moment, now)
     if moves or (enabled and not old.enabled):
         whole = made.whole if moves else of_task.value_of(old)
-        values |= definition.timing(store, whole, moment, old.evaluated)
+        values |= columns.timing(store, whole, moment, old.evaluated)
     if enabled != old.enabled:
         values |= {"enabled": enabled} | ({} if enabled else {"requested": None})
     return values | ({"requested": moment} if now else {})
@@ -92,7 +92,7 @@ def of_old(
 
 def moved(made: Draft, old: Task) -> bool:
     """Return whether a definition gives a task another schedule."""
-    return not definition.same_schedule(old, made.given.schedule, made.whole)
+    return not columns.same_schedule(old, made.given.schedule, made.whole)
 
 
 def _enabled(made: Draft, old: Task, moves: bool, moment: datetime, now: bool) -> bool:
@@ -101,7 +101,7 @@ def _enabled(made: Draft, old: Task, moves: bool, moment: datetime, now: bool) -
         return False
     if made.passed(moment, now=now) and (moves or not old.enabled):
         return False
-    if made.given.enabled or (moves and definition.revived(old)):
+    if made.given.enabled or (moves and columns.revived(old)):
         return True
     return old.enabled
 
@@ -128,7 +128,7 @@ def change(here: OpenHome, old: Task, values: Mapping[str, Any], moment: datetim
     if not values:
         return
     if "schedule" in values:
-        definition.give_up(here, old, moment)
+        columns.give_up(here, old, moment)
     here.store.tasks.change(old.id, **values)
     new, on = here.store.tasks.get(old.id), values.get("enabled", old.enabled)
     # A task that is enabled again counts from now on; that is not a change of schedule.

@@ -23,10 +23,10 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 from taskrunner.tasks import (
     change,
+    columns,
     crontab,
     crontab_doubts,
     crontab_names,
-    definition,
     obstacles,
     options,
     plan,
@@ -308,7 +308,7 @@ def _is_moved(known: Known, moved: Sequence[tuple[str, str]]) -> bool:
 
 def _task(store: Store, draft: Draft, moment: datetime) -> Task:
     """Return the task of a draft."""
-    values = {**draft.values, **definition.timing(store, draft.whole, moment)}
+    values = {**draft.values, **columns.timing(store, draft.whole, moment)}
     return Task(id=0, enabled=True, created=moment, **values)
 
 

@@ -15,10 +15,10 @@ from taskrunner.clocks import install_cron
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.answers import Exported, ImportedLine
 from taskrunner.model.values import Task
-from taskrunner.tasks import crontab, options, reading as reading_module, writing
+from taskrunner.tasks import crontab, options, taskfile_parser, writing
 from taskrunner.tasks.crontab_lines import Tab
-from taskrunner.tasks.reading import LARGEST, Reading
 from taskrunner.tasks.taskfile import Found
+from taskrunner.tasks.taskfile_parser import LARGEST, Reading
 
 STDIN = "-"
 SUFFIX = ".toml"
@@ -38,7 +38,7 @@ def read(files: Sequence[Place], text: str | None, zone: str, profile: str | Non
     if not files:
         raise InputError("there is no task file: name one, a folder, or - for stdin")
     readings = [
-        reading_module.read(content, place, source, zone=zone, profile=profile)
+        taskfile_parser.read(content, place, source, zone=zone, profile=profile)
         for place, source, content in _contents(files, text)
     ]
     faults = [fault for reading in readings for fault in reading.faults]

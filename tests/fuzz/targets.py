@@ -32,7 +32,7 @@ from taskrunner.schedule import (
 from taskrunner.schedule.kinds import Cron
 from taskrunner.store import open_home
 from taskrunner.supervise import command, spool
-from taskrunner.tasks import crontab, crontab_names, options, proof, readers, reading
+from taskrunner.tasks import crontab, crontab_names, options, proof, readers, taskfile_parser
 from taskrunner.tick import visit
 from tests.fuzz import typed
 
@@ -206,7 +206,7 @@ def task_files(data: bytes) -> None:
         content = data.decode()
     except UnicodeDecodeError:
         return
-    found = reading.read(content, "f.toml", "f", zone="UTC", profile=profile)
+    found = taskfile_parser.read(content, "f.toml", "f", zone="UTC", profile=profile)
     for fault in found.faults:
         assert str(fault).isprintable() and fault.line >= 0, str(fault)
     if found.faults:

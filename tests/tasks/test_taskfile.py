@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner import After, At, Boot, Cron, Every, Manual
-from taskrunner.tasks import options, places, reading, writing
+from taskrunner.tasks import options, places, taskfile_parser, writing
 from taskrunner.tasks.taskfile import KEYS
 from tests.samples import TASK
 
@@ -14,7 +14,7 @@ USUAL = options.usual({})
 
 
 def read(text, profile=None, zone="UTC"):
-    return reading.read(text, "t.toml", "/t.toml", zone=zone, profile=profile)
+    return taskfile_parser.read(text, "t.toml", "/t.toml", zone=zone, profile=profile)
 
 
 def one(text, profile=None, zone="UTC"):
@@ -273,8 +273,8 @@ def test_a_description_is_short():
 
 
 def test_a_file_that_is_too_long_is_refused_before_it_is_read():
-    assert faults("#" * (reading.LARGEST + 1)) == [
-        (1, f"a task file has at most {reading.LARGEST} characters: split it")
+    assert faults("#" * (taskfile_parser.LARGEST + 1)) == [
+        (1, f"a task file has at most {taskfile_parser.LARGEST} characters: split it")
     ]
 
 

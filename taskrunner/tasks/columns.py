@@ -1,4 +1,4 @@
-"""Definitions of tasks: check a request to add or change one, and turn it into columns.
+"""Columns of tasks: check a request to add or change one, and turn it into what its row holds.
 
 All faults are found here, before anything is written.
 """

@@ -438,6 +438,7 @@ def _door_methods() -> Iterator[ast.FunctionDef]:
 # The parts of TaskRunner, in the order that a reader needs them.
 DOOR = (
     ("tasks", "Tasks"),
+    ("forecast", "Forecast"),
     ("runs", "Runs"),
     ("clock", "Clock"),
     ("taskfiles", "TaskFiles"),

@@ -1,4 +1,4 @@
-"""Calls for slots and runs: coming slots, history, output, explanations."""
+"""Calls for runs: history, output, statistics, explanations; and runs by hand."""
 
 from __future__ import annotations
 
@@ -16,85 +16,21 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskrunner.model.answers import (
-        Entry,
         Environment,
         Explanation,
         Graph,
         Piece,
         Stats,
         Trace,
-        Upcoming,
     )
     from taskrunner.model.values import Task
-    from taskrunner.schedule.kinds import Schedule
     from taskrunner.store.store import Store
 
 GRAPH_SINCE = timedelta(days=30)
 
 
 class Runs(Tasks):
-    """The requests about slots and runs."""
-
-    def next(
-        self,
-        name: str | int | Sequence[str | int] | None = None,
-        *,
-        since: datetime | None = None,
-        count: int | None = None,
-        until: datetime | None = None,
-        each: bool = False,
-    ) -> list[Upcoming]:
-        """Return the next slots of a task, of several, or of all, soonest first; with `each` the next one of each task.
-
-        `since` may be past: then it is what its schedule as it is now has from that instant on. `count` is 5 unless
-        `until` or `each` is given. A task that is disabled has none.
-        """
-        from taskrunner.report import status
-
-        many = count if each and count is None else _count(count, until)
-        return status.upcoming(self._here(), several(name), many, utc(until), utc(since), each=each)
-
-    def agenda(
-        self,
-        until: datetime,
-        *,
-        tz: str | None = None,
-        name: str | int | Sequence[str | int] | None = None,
-    ) -> list[Entry]:
-        """Return the slots of all tasks up to an instant, with what gets in each other's way, soonest first.
-
-        With `name` those of a task, or of several.
-
-        A task that comes very often has one entry for each day of a zone, that of tasks which name none unless it is
-        given. How long a task usually takes is the median of its newest successes. Raises InputError.
-        """
-        from taskrunner.report import status
-
-        here, end = self._here(), utc(until)
-        assert end is not None
-        return status.agenda_until(here, end, tz or self.default_zone(), several(name))
-
-    def upcoming(
-        self,
-        given: Schedule,
-        *,
-        tz: str | None = None,
-        since: datetime | None = None,
-        count: int | None = None,
-        until: datetime | None = None,
-    ) -> list[Upcoming]:
-        """Return the next slots of a schedule that is in no store, from `since` or now on."""
-        from itertools import islice
-
-        from taskrunner.report import status
-        from taskrunner.tasks import columns
-
-        start = utc(since) or self.now()
-        whole = columns.completed(self._here().config, given, tz, start)
-        first = whole.next_after(
-            start - clock.MILLISECOND
-        )  # a slot at this very instant is meant too
-        return list(islice(status.walk(None, whole, first, utc(until)), _count(count, until)))
+    """The requests about runs."""
 
     def history(
         self,
@@ -249,6 +185,7 @@ class Runs(Tasks):
         own; with `detach` at once. `slot` does an older slot again. Obeys the task's overlap unless `force`; raises TaskBusy.
         """
         from taskrunner.notify import metrics
+        from taskrunner.processes import programs
         from taskrunner.tick import by_hand
 
         here = self._here()
@@ -261,7 +198,7 @@ class Runs(Tasks):
             task = here.store.tasks.get(task.name)
             asked, decision = by_hand.request(here, task, slot, here.now(), force=force)
         by_hand.ask_to_end(here, decision.stops)
-        by_hand.start_tick(here.folder)
+        programs.run_beside(here.folder, "tick")  # so that nobody has to wait for the clock
         return asked
 
     def environment(self, name: str | int) -> Environment:
@@ -403,9 +340,3 @@ def _limit(limit: Any) -> int:
             f"{shown(limit)} is not a valid number of runs: give 1 or more, or None for all"
         )
     return limit
-
-
-def _count(count: int | None, until: datetime | None) -> int | None:
-    if count is not None and count < 1:
-        raise InputError(f"{count} is not a valid number of slots: give 1 or more")
-    return count if count is not None or until is not None else 5

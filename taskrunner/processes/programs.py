@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+import sys
 from functools import lru_cache
 
 from taskrunner.model.record import record
 
 NOT_FOUND = 127  # exit code of sh(1) and env(1) for a program that does not exist
 NOT_EXECUTABLE = 126  # the same for one that cannot be executed
+FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # of the package
 TOOLS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
 
 
@@ -56,6 +58,13 @@ def detach(argv: tuple[str, ...], cwd: str, stdin: int | None = None) -> None:
         start_new_session=True,
         check=True,
     )
+
+
+def run_beside(home: str, *words: str, stdin: int | None = None) -> None:
+    """Run this program for a home in a process that outlives us."""
+    # -m looks into the working directory first, and finds the same program as ours there.
+    argv = (sys.executable, "-m", "taskrunner", "--home", home, *words)
+    detach(argv, cwd=FOLDER, stdin=stdin)
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from taskrunner import clock
-from taskrunner.model.decisions import Decision
 from taskrunner.model.record import names_of
 from taskrunner.model.values import Pruned, Run, Task
 from taskrunner.render.page import escaped
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         Status,
         Upcoming,
     )
+    from taskrunner.model.decisions import Decision
 
 VERSION = 1  # of the documents
 

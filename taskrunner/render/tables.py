@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from taskrunner.model.decisions import Decision
 from taskrunner.model.values import Gap, Run, Severity, State, Task
 from taskrunner.render.page import Column, Page, beside, cut, visible
 from taskrunner.render.spelling import (
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         Trace,
         Upcoming,
     )
+    from taskrunner.model.decisions import Decision
 INDENT = "  "  # of a table inside a page
 NO_TRACES: Mapping[int, Trace] = {}
 NOT_PENDING: Mapping[int, datetime] = {}

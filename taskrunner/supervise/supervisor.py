@@ -5,9 +5,8 @@ outcome then starts the next pending runs: capacity and chains never wait for a 
 """
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 
@@ -15,21 +14,20 @@ from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.home import lock, paths
 from taskrunner.model.record import field, mutable
-from taskrunner.model.values import Command, Outcome, Process, Run, State
+from taskrunner.model.values import Command, Outcome, Run, State
 from taskrunner.notify import log_lines
-from taskrunner.processes import alive, bounded_output, output, programs
-from taskrunner.processes.bounded_output import Gap
+from taskrunner.processes import alive, output, programs
 from taskrunner.processes.children import Child, Children, room
 from taskrunner.processes.output import Slots
 from taskrunner.schedule import next_day
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command, follow_up, outcomes, spool, start
-from taskrunner.supervise.outcomes import Ended, Watched
+from taskrunner.supervise import command, start
+from taskrunner.supervise.outcomes import Watched
 from taskrunner.supervise.start import Carrier, Starts
 from taskrunner.supervise.stops import PATIENCE, Stops
+from taskrunner.supervise.watch import Watch
 from taskrunner.upkeep import disk_reserve
 
-FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # of the package
 WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
 LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
 MOMENT = 0.005  # seconds that many a command needs from start to end: it need not be noted
@@ -47,37 +45,33 @@ class Supervisor:
     here: OpenHome
     starts: Starts
     stops: Stops  # of runs of others
+    watch: Watch
     children: Children = field(default_factory=Children)
-    watched: dict[int, Watched] = field(default_factory=dict)
     closing: bool = False  # start nothing any more
     stopped: bool = False  # our children have been told to end
-    retries: bool = True  # what fails is tried again as its task says
     patient: Callable[[str], object] | None = None  # is told why the store takes nothing
     wake_at: float | None = None  # when a run that waits for its time is to be started, monotonic
     finished: list[Run] = field(default_factory=list)
     refused: str | None = None  # why the carrier did not take a run
     lasting: ExitStack = field(default_factory=ExitStack)  # what we hold until we end
     _waiting: bool = False
-    _ended: list[Ended] = field(default_factory=list)
-    _spooled: set[int] = field(default_factory=set)  # runs whose ends are in the spool
     _loaded: bool = False
     _unnoted: list[Child] = field(default_factory=list)
     _note_by: float = 0.0  # monotonic
     _trouble: float | None = None  # since when the store takes nothing, monotonic
     _looked: int | None = None  # `store.changes` as we last looked for runs of ours to be stopped
-    _unbounded: set[int] = field(default_factory=set)  # runs whose output cannot be bounded
 
     def __post_init__(self) -> None:
         self.children.on_timeout = self._say_timed_out
         self.children.on_silence = self._say_silent
-        self.children.on_output = self._bound
+        self.children.on_output = self.watch.bound
         self.children.on_look = self._look_for_stops
         self.children.stopped_elsewhere = self._stopped_elsewhere
 
     @property
-    def slots(self) -> Slots:
-        """Our output files."""
-        return self.starts.slots
+    def watched(self) -> dict[int, Watched]:
+        """The runs that we watch, by their ids."""
+        return self.watch.runs
 
     @property
     def carrier(self) -> Carrier | None:
@@ -139,77 +133,47 @@ class Supervisor:
         if newer:  # whoever upgraded it goes on with the new program
             self.closing = True
             self.stops.give_up()
-        self._spool()
+        self.watch.spool()
         tired = time.monotonic() - self._trouble > LEAVE
-        if newer or (tired and len(self._spooled) == len(self.watched)):
-            self._leave()
+        if newer or (tired and self.watch.all_spooled):
+            self.watch.leave()
         if not self.watched:
             if newer or self.patient is None:
                 raise exc
             self.patient(str(exc))
             return
-        if self._ended or not newer:
+        if self.watch.ended or not newer:
             time.sleep(RETRY)
 
-    def _spool(self) -> None:
-        for each in self._ended:
-            if each.run not in self._spooled:
-                with suppress(OSError):  # it stays with us, and is tried again
-                    spool.put(self.here.folder, each)
-                    self._spooled.add(each.run)
-
-    def _leave(self) -> None:
-        """Forget the runs whose ends are in the spool; their outputs are left where they are."""
-        for each in [each for each in self._ended if each.run in self._spooled]:
-            self._ended.remove(each)
-            self._spooled.remove(each.run)
-            watched = self.watched.pop(each.run)
-            if not each.large:
-                os.close(watched.slot.fd)
-
     def _turn(self) -> None:
-        now, ended = self.here.now(), list(self._ended)
+        now, ended = self.here.now(), list(self.watch.ended)
         batch: list[Watched] = []
         patience = PATIENCE if self.watched else None
         try:
             with self.here.store.transaction(patience=patience):
                 stopped = self.here.store.processes.being_stopped()
-                self._record(ended, stopped)
+                self.finished += self.watch.record(ended, stopped)
                 self._next(batch, now)
                 marked = self.here.store.processes.being_stopped().keys() - stopped.keys()
         except BaseException:
             self.starts.give_back(batch)  # none of it is written, so none of it is started
             self.here.log.forget()
             raise
-        del self._ended[: len(ended)]
+        del self.watch.ended[: len(ended)]
         for each in ended:
             with self.here.log.apart(f"the processes left behind by run {each.run}"):
-                self._let_go(each)
+                self.watch.let_go(each)
         self.spawn(batch, now)
         self.stop_some(list(marked))  # by what the ends above have set in motion
 
-    def _let_go(self, each: Ended) -> None:
-        """Forget a run whose end is recorded."""
-        slot = self.watched.pop(each.run).slot
-        spooled = each.run in self._spooled
-        if spooled:
-            self._spooled.remove(each.run)
-            spool.drop(self.here.folder, each.name)
-        if each.large:
-            return  # the slot is used up
-        if spooled:  # a tick that has just taken it up may be about to remove the file of that name
-            self.slots.drop(slot)
-        else:
-            self.slots.put_back(slot)
-
     def wait(self, timeout: float | None) -> None:
         """Wait until a child ends, a signal comes or `timeout` seconds are over."""
-        if self._ended:
+        if self.watch.ended:
             self._look(0)  # the timers of the others are obeyed also while the store takes nothing
             return
         if self._unnoted:
             self._gather()
-            if not self._ended or time.monotonic() > self._note_by:
+            if not self.watch.ended or time.monotonic() > self._note_by:
                 self._note_children()
             return  # what woke us may have been a signal: the caller looks at that first
         if self.stops.going:
@@ -227,12 +191,14 @@ class Supervisor:
     def _gather(self) -> None:
         """Wait a moment for ends, until those of half of our children are there: they are recorded in one commit."""
         end = time.monotonic() + MOMENT
-        while 2 * len(self._ended) < len(self.watched) and (left := end - time.monotonic()) > 0:
+        while (
+            2 * len(self.watch.ended) < len(self.watched) and (left := end - time.monotonic()) > 0
+        ):
             self._look(left)
 
     def _load(self) -> None:
         """Import what the end of a run may need, unless it has come already."""
-        if self.watched and not self._ended:
+        if self.watched and not self.watch.ended:
             next_day.load()
             self._loaded = True
 
@@ -243,52 +209,7 @@ class Supervisor:
         now = self.here.now()
         full = bool(found) and output.full(self.here.output)
         for run_id, outcome in found:
-            self._unbounded.discard(run_id)
-            self._collect(self.watched[run_id], outcome, now, full=full)
-
-    def _bound(self, run_id: int) -> None:
-        watched = self.watched[run_id]
-        try:
-            gap = bounded_output.bound(watched.slot.fd, watched.task.max_output, watched.gap)
-            self._note_gap(watched, gap)
-        except OSError:  # the next look tries again
-            pass
-        except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, the others grow on
-            if run_id not in self._unbounded:  # it is looked at each second
-                self._unbounded.add(run_id)
-                self.here.log.fault(f"the output of run {run_id} could not be bounded", exc)
-
-    def _note_gap(self, watched: Watched, gap: Gap | None) -> None:
-        """Remember what is cut out of an output, for others in its row; a store that takes nothing is not waited for."""
-        if gap == watched.gap:
-            return
-        watched.gap = gap
-        store = self.here.store
-        with suppress(StoreBusy, StoreRefused), store.transaction(durable=False, patience=0):
-            store.processes.note_cut(watched.run.id, *bounded_output.place_of(gap))
-
-    def take_end(self, watched: Watched, outcome: Outcome, at: datetime, note: str | None) -> None:
-        """Make the end of a run ours to record that somebody else has carried; `note` is what else is to be said."""
-        self.watched[watched.run.id] = watched
-        self._collect(watched, outcome, at, note)
-
-    def _collect(
-        self,
-        watched: Watched,
-        outcome: Outcome,
-        at: datetime,
-        note: str | None = None,
-        *,
-        full: bool = False,
-    ) -> None:
-        ended = outcomes.collect(
-            *(watched, outcome, at, self.slots),
-            note=note,
-            full=full,
-            retry=self.retries,
-            note_gap=self._note_gap,
-        )
-        self._ended.append(ended)
+            self.watch.collect(self.watched[run_id], outcome, now, full=full)
 
     def _next(self, taken: list[Watched], now: datetime) -> None:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
@@ -323,12 +244,12 @@ class Supervisor:
                 if self.carrier is None or not self._handed_over(each, resolved):
                     self._start(each, resolved, now)
             except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
-                self._collect(each, Outcome(error=f"could not start: {in_words(exc)}"), now)
+                self.watch.collect(each, Outcome(error=f"could not start: {in_words(exc)}"), now)
 
     def _start(self, watched: Watched, resolved: Command, now: datetime) -> None:
         child = self.children.start(watched.run.id, resolved, watched.slot.fd)
         if isinstance(child, Outcome):
-            self._collect(watched, child, now)
+            self.watch.collect(watched, child, now)
             return
         if not self._unnoted:
             self._note_by = time.monotonic() + SOON
@@ -349,7 +270,9 @@ class Supervisor:
             return True
         self.refused = refused
         if not self.carrier.falls_back:
-            self._collect(watched, Outcome(error=f"could not start: {refused}"), self.here.now())
+            self.watch.collect(
+                watched, Outcome(error=f"could not start: {refused}"), self.here.now()
+            )
             return True
         # The row names the unit: as long as we live, that is us.
         self.lasting.enter_context(lock.held_own(self.here.supervisor(watched.name)))
@@ -377,13 +300,6 @@ class Supervisor:
                             ticks = alive.started_ticks(child.pid)
                             self.here.store.processes.note_child(child.key, child.pid, ticks)
         self._unnoted.clear()
-
-    def _record(self, ended: Sequence[Ended], stopped: Mapping[int, Process]) -> None:
-        """Write how runs ended, in the transaction of the caller."""
-        ends = [
-            outcomes.judged(each, self.watched[each.run], stopped.get(each.run)) for each in ended
-        ]
-        self.finished += follow_up.finish(self.here, *ends, retry=self.retries)
 
     def _stopped_elsewhere(self, run_id: int) -> bool:
         try:
@@ -455,14 +371,7 @@ def send_off(here: OpenHome, carrier: Carrier | None) -> None:
     elif here.goes_on:
         with suppress(Exception), lock.held(here.path(paths.SENDER)) as fd:
             if fd is not None:
-                run_beside(here.folder, "notify", "--send", stdin=fd)
-
-
-def run_beside(home: str, *words: str, stdin: int | None = None) -> None:
-    """Run this program for a home in a process that outlives us."""
-    # -m looks into the working directory first, and finds the same program as ours there.
-    argv = (sys.executable, "-m", "taskrunner", "--home", home, *words)
-    programs.detach(argv, cwd=FOLDER, stdin=stdin)
+                programs.run_beside(here.folder, "notify", "--send", stdin=fd)
 
 
 @contextmanager
@@ -477,7 +386,8 @@ def open_supervisor(
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)
-        ours = Supervisor(here, Starts(here, name, slots, carrier), Stops(here))
+        starts, watch = Starts(here, name, slots, carrier), Watch(here, slots)
+        ours = Supervisor(here, starts, Stops(here), watch)
         try:
             yield ours
         finally:

@@ -16,13 +16,13 @@ from taskrunner.model.answers import Environment
 from taskrunner.model.decisions import Action, Decision
 from taskrunner.model.record import record
 from taskrunner.model.values import LIVE, End, Kind, Process, Run, State, Task, Trigger
-from taskrunner.processes import account, alive, bounded_output, output, systemctl
+from taskrunner.processes import account, alive, bounded_output, output, programs, systemctl
 from taskrunner.processes.bounded_output import Gap
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 from taskrunner.supervise import command, follow_up, reconcile, spool, stops
-from taskrunner.supervise.supervisor import Supervisor, open_supervisor, run_beside
+from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or belongs to another supervisor
 NOT_STARTED = "cancelled before it started"
@@ -99,7 +99,7 @@ def run(
     """
     with open_supervisor(here) as ours:
         ours.closing = True  # start no other run: the caller waits for this one only
-        ours.retries = False  # the caller sees the result
+        ours.watch.retries = False  # and sees himself how it ends
         with stop_signals(ours.children) as signals:
             now = here.now()
             with here.store.transaction():
@@ -122,7 +122,7 @@ def run(
                         _start_if_free(ours, task, asked)
         # While we are a supervisor, nobody restores another database than the one the output is read from.
         if here.store.runs.startable(1, here.now()):
-            start_tick(here.folder)
+            programs.run_beside(here.folder, "tick")  # so that nobody has to wait for the clock
         echoing.finish()
         return here.store.runs.get(asked.id)
 
@@ -187,11 +187,6 @@ def _start_if_free(ours: Supervisor, task: Task, asked: Run) -> None:
         free = store.runs.may_start(asked.id, now)
         mine = ours.starts.adopt(asked, task, now) if free else []
     ours.spawn(mine, now)
-
-
-def start_tick(home: str) -> None:
-    """Start a tick for pending runs, so that they need not wait for the clock."""
-    run_beside(home, "tick")
 
 
 def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:

@@ -166,7 +166,9 @@ def _supervisor(here: OpenHome, end: UnitEnd) -> Iterator[Supervisor]:
 
 
 def _see_through(ours: Supervisor, watched: Watched, end: UnitEnd) -> None:
-    ours.take_end(watched, end.outcome, _not_before(watched.run.started, end.at), end.note)
+    ours.watched[watched.run.id] = watched
+    at = _not_before(watched.run.started, end.at)
+    ours.watch.collect(watched, end.outcome, at, end.note)
     for _ in ours.rounds(hand_on=True):  # more than once when a run could not be started
         pass
     for run in ours.finished:

@@ -1,0 +1,87 @@
+"""Calls for slots to come: of tasks, and of a schedule that no task has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskrunner import clock
+from taskrunner.api.base import Base, several, utc
+from taskrunner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from taskrunner.model.answers import Entry, Upcoming
+    from taskrunner.schedule.kinds import Schedule
+
+
+class Forecast(Base):
+    """The requests about slots to come."""
+
+    def next(
+        self,
+        name: str | int | Sequence[str | int] | None = None,
+        *,
+        since: datetime | None = None,
+        count: int | None = None,
+        until: datetime | None = None,
+        each: bool = False,
+    ) -> list[Upcoming]:
+        """Return the next slots of a task, of several, or of all, soonest first; with `each` the next one of each task.
+
+        `since` may be past: then it is what its schedule as it is now has from that instant on. `count` is 5 unless
+        `until` or `each` is given. A task that is disabled has none.
+        """
+        from taskrunner.report import status
+
+        many = count if each and count is None else _count(count, until)
+        return status.upcoming(self._here(), several(name), many, utc(until), utc(since), each=each)
+
+    def agenda(
+        self,
+        until: datetime,
+        *,
+        tz: str | None = None,
+        name: str | int | Sequence[str | int] | None = None,
+    ) -> list[Entry]:
+        """Return the slots of all tasks up to an instant, with what gets in each other's way, soonest first.
+
+        With `name` those of a task, or of several.
+
+        A task that comes very often has one entry for each day of a zone, that of tasks which name none unless it is
+        given. How long a task usually takes is the median of its newest successes. Raises InputError.
+        """
+        from taskrunner.report import status
+
+        here, end = self._here(), utc(until)
+        assert end is not None
+        return status.agenda_until(here, end, tz or self.default_zone(), several(name))
+
+    def upcoming(
+        self,
+        given: Schedule,
+        *,
+        tz: str | None = None,
+        since: datetime | None = None,
+        count: int | None = None,
+        until: datetime | None = None,
+    ) -> list[Upcoming]:
+        """Return the next slots of a schedule that is in no store, from `since` or now on."""
+        from itertools import islice
+
+        from taskrunner.report import status
+        from taskrunner.tasks import columns
+
+        start = utc(since) or self.now()
+        whole = columns.completed(self._here().config, given, tz, start)
+        first = whole.next_after(
+            start - clock.MILLISECOND
+        )  # a slot at this very instant is meant too
+        return list(islice(status.walk(None, whole, first, utc(until)), _count(count, until)))
+
+
+def _count(count: int | None, until: datetime | None) -> int | None:
+    if count is not None and count < 1:
+        raise InputError(f"{count} is not a valid number of slots: give 1 or more")
+    return count if count is not None or until is not None else 5

@@ -1,0 +1,112 @@
+"""The runs that one supervisor watches: their outputs while they go on, their ends until these are recorded."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from taskrunner.errors import StoreBusy, StoreRefused
+from taskrunner.model.record import field, mutable
+from taskrunner.model.values import Outcome, Process, Run
+from taskrunner.processes import bounded_output
+from taskrunner.processes.bounded_output import Gap
+from taskrunner.processes.output import Slots
+from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise import follow_up, outcomes, spool
+from taskrunner.supervise.outcomes import Ended, Watched
+
+
+@mutable
+class Watch:
+    """The runs of one supervisor by their ids, those that have `ended` among them."""
+
+    here: OpenHome
+    slots: Slots
+    runs: dict[int, Watched] = field(default_factory=dict)
+    ended: list[Ended] = field(default_factory=list)  # and are to be recorded
+    spooled: set[int] = field(default_factory=set)  # runs whose ends are in the spool
+    unbounded: set[int] = field(default_factory=set)  # runs whose output cannot be bounded
+    retries: bool = True  # what fails is tried again as its task says
+
+    def bound(self, run_id: int) -> None:
+        """Keep the output of a run below its largest size."""
+        watched = self.runs[run_id]
+        try:
+            gap = bounded_output.bound(watched.slot.fd, watched.task.max_output, watched.gap)
+            self._note_gap(watched, gap)
+        except OSError:  # the next look tries again
+            pass
+        except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, the others grow on
+            if run_id not in self.unbounded:  # it is looked at each second
+                self.unbounded.add(run_id)
+                self.here.log.fault(f"the output of run {run_id} could not be bounded", exc)
+
+    def _note_gap(self, watched: Watched, gap: Gap | None) -> None:
+        """Remember what is cut out of an output, for others in its row; a store that takes nothing is not waited for."""
+        if gap == watched.gap:
+            return
+        watched.gap = gap
+        store = self.here.store
+        with suppress(StoreBusy, StoreRefused), store.transaction(durable=False, patience=0):
+            store.processes.note_cut(watched.run.id, *bounded_output.place_of(gap))
+
+    def collect(
+        self,
+        watched: Watched,
+        outcome: Outcome,
+        at: datetime,
+        note: str | None = None,
+        *,
+        full: bool = False,
+    ) -> None:
+        """Take the output of a run that has ended; `note` is what else is to be said, `full` that its disk is."""
+        self.unbounded.discard(watched.run.id)
+        ended = outcomes.collect(
+            *(watched, outcome, at, self.slots),
+            note=note,
+            full=full,
+            retry=self.retries,
+            note_gap=self._note_gap,
+        )
+        self.ended.append(ended)
+
+    def record(self, ended: Sequence[Ended], stopped: Mapping[int, Process]) -> list[Run]:
+        """Write how runs ended, in the transaction of the caller; return those that had not ended before."""
+        ends = [outcomes.judged(each, self.runs[each.run], stopped.get(each.run)) for each in ended]
+        return follow_up.finish(self.here, *ends, retry=self.retries)
+
+    def let_go(self, each: Ended) -> None:
+        """Forget a run whose end is recorded."""
+        slot = self.runs.pop(each.run).slot
+        spooled = each.run in self.spooled
+        if spooled:
+            self.spooled.remove(each.run)
+            spool.drop(self.here.folder, each.name)
+        if each.large:
+            return  # the slot is used up
+        if spooled:  # a tick that has just taken it up may be about to remove the file of that name
+            self.slots.drop(slot)
+        else:
+            self.slots.put_back(slot)
+
+    @property
+    def all_spooled(self) -> bool:
+        """Whether nothing goes on, and every end is in the spool."""
+        return len(self.spooled) == len(self.runs)
+
+    def spool(self) -> None:
+        """Write the ends down that a store did not take, so that none depends on us."""
+        for each in self.ended:
+            if each.run not in self.spooled:
+                with suppress(OSError):  # it stays with us, and is tried again
+                    spool.put(self.here.folder, each)
+                    self.spooled.add(each.run)
+
+    def leave(self) -> None:
+        """Forget the runs whose ends are in the spool; their outputs are left where they are."""
+        for each in [each for each in self.ended if each.run in self.spooled]:
+            self.ended.remove(each)
+            self.spooled.remove(each.run)
+            watched = self.runs.pop(each.run)
+            if not each.large:
+                os.close(watched.slot.fd)

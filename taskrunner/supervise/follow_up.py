@@ -161,7 +161,7 @@ def _next_attempt(store: Store, end: End) -> datetime | None:
     """Return when the next attempt after this end is due, None when there is none."""
     if end.state not in FAILING:
         return None
-    task = store.tasks.of_run(end.run)  # as it is now: its retries may have been changed meanwhile
+    task = store.tasks.of_run(end.run)  # the current task: its retries may have changed meanwhile
     return verdict.retry_at(task, end.run, end.state, end.outcome.exit_code, end.at)
 
 

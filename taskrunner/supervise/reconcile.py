@@ -52,7 +52,7 @@ class Survey:
         self.units = living_units(process for _, process in self.found)
 
     def settle_all(self) -> list[int]:
-        """Settle the runs that were left behind and return those that have to be stopped, marked as such."""
+        """Settle the runs left behind and return those that must be stopped, marked so in their rows."""
         stops, log = [], self.here.log
         for run, process in self.found:
             try:
@@ -61,7 +61,7 @@ class Survey:
                         stops.append(run.id)
             except (StoreBusy, StoreRefused):
                 raise
-            except Exception as exc:  # noqa: BLE001  whatever is wrong with one run, the others are looked after
+            except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
                 log.fault(f"{run.task}: run {run.id} could not be supervised", exc)
                 with log.apart(f"{run.task}: run {run.id} could not be ended"):
                     self._end_if_gone(run, process, exc)
@@ -79,14 +79,14 @@ class Survey:
         return gone
 
     def _look_after(self, run: Run, process: Process) -> bool:
-        """Settle a run if it was left behind; return whether it has to be stopped, marked as such."""
+        """Settle a run if it was left behind; return whether it must be stopped, marked so in its row."""
         here, now = self.here, self.now
         if lock.is_held(here.supervisor(process.supervisor)):
             return process.stop_at is not None and now - process.stop_at > UNHEARD
         task = here.store.tasks.of_run(run)
         lost = self._why_lost(task, run, process)
         if lost is not None:
-            # Its supervisor may have left since the spool was taken up: then the next tick records the end.
+            # Its supervisor may have ended since the spool was read: then the next tick records the end.
             if not spool.holds(here.folder, run.id):
                 settle(here, run, process, lost, now)
             return False
@@ -95,7 +95,7 @@ class Survey:
         if process.pid is None:
             find_child(here, process)
         if not seen_from_here(process):
-            return False  # nobody here can stop it; past its time it is lost
+            return False  # nobody here can stop it; after a time limit it is lost
         if self._overdue(task, run, process) or process.stop_state is not None:
             here.store.processes.ask_to_stop(run.id, State.TIMED_OUT, verdict.overdue(task), now)
             return True
@@ -111,7 +111,7 @@ class Survey:
                 follow_up.finish(self.here, End(run, State.LOST, why, self.now))
 
     def _may_live(self, run: Run, process: Process) -> bool:
-        """Return whether a run may go on, by what can be told without its task or its output."""
+        """Return whether a run may still be alive, judged without its task and its output."""
         if process.boot_id != host.boot_id():
             return False
         with self.here.log.apart(f"{run.task}: the lock of the supervisor of run {run.id}"):
@@ -125,11 +125,11 @@ class Survey:
         return self.now - (run.started or run.slot)
 
     def _why_lost(self, task: Task, run: Run, process: Process) -> str | None:
-        """Return why nothing will be heard of a run any more, None while its process lives."""
+        """Return why a run is lost, None while its process is alive."""
         if process.boot_id != host.boot_id():
             return "the machine was restarted while it ran"
         if not seen_from_here(process) and process.supervisor.startswith(FIRST_PROCESS):
-            return "its container ended while it ran"  # with process 1 the kernel ends all others
+            return "its container ended while it ran"  # when process 1 ends, the kernel ends all others
         if not seen_from_here(process) or (carried(process) and self.units is None):
             limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
             gone = self._age(run) > limit
@@ -142,19 +142,19 @@ class Survey:
         return None if lives(process) else "its supervisor died, so its result is unknown"
 
     def _why_unit_lost(self, run: Run, process: Process) -> str | None:
-        """Return why a run is lost that systemd carried, by the units that are there."""
+        """Return why a run carried by systemd is lost, judged by the existing units."""
         if self._age(run) < UNIT_SLOW or self._has_unit(process):
             return None
         if _child_of(self.here.output, process) is not None:
-            return None  # systemd did not take it, and who carried it instead died
+            return None  # systemd refused it, and the supervisor that carried it instead died
         return "its unit of systemd is gone, and its result was not recorded"
 
     def _has_unit(self, process: Process) -> bool:
-        """Return whether the unit of a run is there; so it is as long as nobody says otherwise."""
+        """Return whether the unit of a run exists; assumed when systemd does not answer."""
         return self.units is None or process.supervisor in self.units
 
     def _look_after_unit(self, task: Task, run: Run, process: Process) -> bool:
-        """Do for a run that systemd carries what systemd does not; return whether it has to be stopped."""
+        """Apply the output limits to a run that systemd carries; return whether it must be stopped."""
         self._bound(task, process)
         store, now = self.here.store, self.now
         if process.stop_at is None and task.max_silence is not None and run.started is not None:
@@ -178,7 +178,7 @@ class Survey:
         if self.here.goes_on and process.pid is not None and lives(process):
             age = alive.age(process.pid)
             if age is not None:
-                return age > task.timeout.total_seconds()  # nobody can set that clock
+                return age > task.timeout.total_seconds()  # this clock cannot be set
         return self._age(run) > task.timeout
 
 

@@ -93,7 +93,7 @@ class Starts:
         name, slots = self.name, self.slots
         if self.carrier is not None:
             name = self.carrier.unit(run.id)
-            slots = Slots(self.here.output, name)  # a file that goes by the unit, not by us
+            slots = Slots(self.here.output, name)  # a file named after the unit, not after us
         started = like(run, state=State.RUNNING, started=now, reason=None)
         return Watched(started, task, slots.take(account.owner(task.user)), name)
 

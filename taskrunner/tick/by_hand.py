@@ -99,7 +99,7 @@ def run(
     """
     with open_supervisor(here) as ours:
         ours.closing = True  # start no other run: the caller waits for this one only
-        ours.watch.retries = False  # and sees himself how it ends
+        ours.watch.retries = False  # the caller sees the result
         with stop_signals(ours.children) as signals:
             now = here.now()
             with here.store.transaction():
@@ -314,12 +314,12 @@ class RunOutput:
         return self.store.processes.of(self.run_id)
 
     def _part(self, sent: int) -> tuple[bytes, int]:
-        """Return what a live run has written after what was sent, and how much has been sent then."""
+        """Return the output of a live run after the first `sent` bytes, and the new value of `sent`."""
         process = self._process()
         if process is None:
             return b"", sent
         block, end = output.part(self.folder, process.output, _gap(process), sent)
-        # The file is emptied after the end of the run is recorded: what was read before that is good.
+        # The file is emptied only after the end of the run is recorded: a block read before that is valid.
         return (block, end) if block and self._process() is not None else (b"", sent)
 
     def _rest(self, sent: int) -> Iterator[bytes]:

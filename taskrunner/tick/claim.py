@@ -56,7 +56,7 @@ class Claims:
         store = self.here.store
         while due:
             with store.transaction():
-                # Read inside: what a person changes meanwhile is not to be overwritten.
+                # Read inside the transaction, so that no change of a person is overwritten.
                 tasks = store.tasks.due(self.now, boot, BATCH, ids)
                 live = slots.by_task(store.runs.live_of(tasks))
                 self._write(self._evaluate(tasks, live, boot))
@@ -67,20 +67,20 @@ class Claims:
     def _evaluate(
         self, tasks: Sequence[Task], live: Mapping[int, Sequence[Run]], boot: str
     ) -> list[Evaluated]:
-        """Decide about tasks, as many as the time allows; one that cannot be evaluated is put off."""
+        """Decide about tasks, as many as the time allows; a task that cannot be evaluated is postponed."""
         found, end = [], time.monotonic() + BATCH_TIME
         for task in tasks:
             others = live.get(task.id, ())
             try:
                 found.append(Evaluated(task, others, *slots.evaluate(task, others, self.now, boot)))
-            except Exception as exc:  # noqa: BLE001  whatever is wrong with one task, the others have to come due
+            except Exception as exc:  # noqa: BLE001  a fault of one task must not affect the others
                 follow_up.put_off(self.here, task, self.now, f"{exc}")
             if time.monotonic() > end:
                 break
         return found
 
     def _write(self, found: Sequence[Evaluated]) -> None:
-        """Write the decisions about tasks; when that fails each is written alone, and one that fails again is put off."""
+        """Write the decisions about tasks; after a failure each is written alone, and one that fails again is postponed."""
         try:
             with self.here.store.savepoint():
                 stops = self._rows(found)

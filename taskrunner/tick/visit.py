@@ -52,7 +52,7 @@ class Visit:
     decisions: list[Decision] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     interrupted: int | None = None  # the signal that ended it early
-    warning: str | None = None  # what a person should know, though the work is done
+    warning: str | None = None  # a problem to report, though the work is done
 
 
 def tick(
@@ -92,7 +92,7 @@ class Tick:
     period: timedelta | None = None  # until the next one; None is that of the settings
     stops: list[int] = field(default_factory=list)  # runs to be stopped
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)  # with their next slots
-    clock_agrees: bool = False  # it moved on as far as the time since the boot
+    clock_agrees: bool = False  # it advanced as far as the time since the boot
 
     def __post_init__(self) -> None:
         self.visit = Visit(self.here.now())
@@ -180,7 +180,7 @@ class Tick:
         return claim.fill(self.here.store, self.claimed)
 
     def _supervise(self, filling: Iterator[int]) -> None:
-        """Supervise until nothing is left to watch; a signal stops the runs, a second one kills them."""
+        """Supervise until all runs have ended; a signal stops them, a second one kills them."""
         with (
             supervisor.open_supervisor(self.here, carrier=self.carrier) as ours,
             stop_signals(ours.children) as signals,
@@ -198,14 +198,14 @@ class Tick:
                 )
 
     def _pauses(self, filling: Iterator[int]) -> Iterator[float | None]:
-        """Give how long to wait for our runs; what else there is to do is done meanwhile."""
-        self.publish(self.here)  # others are not to take the clock for dead while our runs go on
+        """Yield how long to wait for our runs; do the remaining work meanwhile."""
+        self.publish(self.here)  # monitoring must not report a dead clock while our runs go on
         yield from (0 for _ in filling)
         while True:
             yield None
 
     def clean_up(self) -> None:
-        """Remove a part of what is older than the retention settings, and keep the disk reserve."""
+        """Delete some history that is older than the retention settings, and keep the disk reserve."""
         if self.visit.interrupted is None:
             retention.step(self.here, self.visit.at, by_age=self.clock_agrees)
         disk_reserve.keep(self.here.folder)

@@ -35,6 +35,7 @@ home
 home.lock           fcntl
 home.paths          os.environ os.environb os.getenv os.getenvb os.putenv lazy
 home.config         os.environ os.environb os.getenv os.getenvb os.putenv lazy
+processes.rights    lazy
 processes           subprocess multiprocessing pty signal os.kill os.killpg os.fork os.forkpty os.posix_spawn os.posix_spawnp os.system os.popen signal.pidfd_send_signal
 schema              sqlite3
 store               sqlite3

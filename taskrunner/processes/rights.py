@@ -5,16 +5,17 @@ the capabilities by which root may read everything (capabilities(7)), so files c
 A process started in the block inherits them. It must not know which files are opened.
 """
 
-import ctypes
 import errno
 import os
 import pwd
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
-LIBC = ctypes.CDLL(None, use_errno=True)
 ASK = 0xFFFFFFFF  # not a valid id: nothing is changed, and the current id is returned
+PR_GET_SECUREBITS = 27  # linux/prctl.h
 NOBODY = 65534  # the group of users without one
 # The number of setgroups(2). The function of that name in the C library changes all our threads.
 SETGROUPS = {
@@ -40,22 +41,35 @@ def of(uid: int, gid: int | None = None, groups: Sequence[int] | None = None) ->
         return
     if gid is None or groups is None:
         gid, groups = _groups_of(uid)
-    before = os.getgroups()
+    before, libc = os.getgroups(), _libc()
     try:
         _set_groups(groups)
-        _change(gid, uid)
-        if (LIBC.setfsuid(ASK) & ASK, LIBC.setfsgid(ASK) & ASK) != (uid, gid):
+        libc.setfsgid(gid)
+        libc.setfsuid(uid)
+        if (libc.setfsuid(ASK), libc.setfsgid(ASK)) != (uid, gid):
             raise PermissionError(errno.EPERM, f"the rights of user id {uid} cannot be had")
         yield
     finally:
-        LIBC.setfsuid(ctypes.c_uint(own))  # first, as the rest needs a capability
-        LIBC.setfsgid(ctypes.c_uint(os.getegid()))
+        libc.setfsuid(own)  # first, as the rest needs a capability
+        libc.setfsgid(os.getegid())
         _set_groups(before)
 
 
-def _change(gid: int, uid: int) -> None:
-    LIBC.setfsgid(ctypes.c_uint(gid))
-    LIBC.setfsuid(ctypes.c_uint(uid))
+@lru_cache(maxsize=1)
+def _libc() -> Any:
+    """Return the C library; ctypes is imported at first use, since few ticks need it."""
+    import ctypes
+
+    found = ctypes.CDLL(None, use_errno=True)
+    for function in (found.setfsuid, found.setfsgid):
+        function.argtypes, function.restype = (ctypes.c_uint,), ctypes.c_uint
+    return found
+
+
+def securebits() -> int:
+    """Return the securebits of this process (capabilities(7))."""
+    bits: int = _libc().prctl(PR_GET_SECUREBITS, 0, 0, 0, 0)
+    return bits
 
 
 def _groups_of(uid: int) -> tuple[int, Sequence[int]]:
@@ -74,6 +88,8 @@ def _set_groups(groups: Sequence[int]) -> None:
     if number is None or (not machine.startswith(("i", "armv"))) != WIDE:
         os.setgroups(groups)
         return
+    import ctypes
+
     made = (ctypes.c_uint32 * len(groups))(*groups)
-    if LIBC.syscall(ctypes.c_long(number), ctypes.c_size_t(len(groups)), made):
+    if _libc().syscall(ctypes.c_long(number), ctypes.c_size_t(len(groups)), made):
         raise OSError(ctypes.get_errno(), "the groups of a user cannot be had")

@@ -29,7 +29,6 @@ ULIMITS = {  # the same in sh(1); shells differ in the option for processes
     "processes": "{{ ulimit {0}-p {1} 2>/dev/null || ulimit {0}-u {1}; }}",
 }
 KIB = 1024  # bytes
-PR_GET_SECUREBITS = 27  # linux/prctl.h
 KEEPING = 1 << 2 | 1 << 4  # SECBIT_NO_SETUID_FIXUP and SECBIT_KEEP_CAPS (linux/securebits.h)
 
 
@@ -144,7 +143,7 @@ def _privileges_go() -> bool:
 
     It does when one of its three user ids was 0 and no securebit of our process prevents it.
     """
-    return 0 in os.getresuid() and not rights.LIBC.prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) & KEEPING
+    return 0 in os.getresuid() and not rights.securebits() & KEEPING
 
 
 @lru_cache(maxsize=1)

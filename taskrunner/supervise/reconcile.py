@@ -28,16 +28,6 @@ UNIT_SLOW = timedelta(seconds=60)
 FIRST_PROCESS = "1-"  # prefix of the name of a supervisor that is process 1 of its pid namespace
 
 
-def reconcile(here: OpenHome, now: datetime) -> list[int]:
-    """Settle the runs left behind and return those that must be stopped, marked so in their rows."""
-    return Survey(here, now).settle_all()
-
-
-def left_over(here: OpenHome, now: datetime) -> set[int]:
-    """Return the running runs that a tick would settle as lost; changes nothing."""
-    return Survey(here, now).gone()
-
-
 @mutable
 class Survey:
     """One look at all running runs at an instant, with their processes and the `units` of systemd that are there."""
@@ -51,7 +41,7 @@ class Survey:
         self.found = self.here.store.processes.with_runs()
         self.units = living_units(process for _, process in self.found)
 
-    def settle_all(self) -> list[int]:
+    def reconcile(self) -> list[int]:
         """Settle the runs left behind and return those that must be stopped, marked so in their rows."""
         stops, log = [], self.here.log
         for run, process in self.found:

@@ -13,7 +13,6 @@ from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import Run, Task
 from taskrunner.schedule import of_task
 from taskrunner.store.open_home import OpenHome
-from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up
 
 BATCH = 200  # tasks in one transaction, or ...
@@ -111,15 +110,14 @@ class Claims:
                     stops += [run.id for run in each.live if run.id in decision.stops]
         return stops
 
-
-def fill(store: Store, claimed: Sequence[tuple[Task, datetime]]) -> Iterator[int]:
-    """Compute the slots after the next ones, a few at each step, so that the next claim needs no croniter."""
-    for start in range(0, len(claimed), FILL):
-        batch = claimed[start : start + FILL]
-        found = list(_following(batch))
-        with store.transaction(durable=False):
-            store.tasks.fill_following(found)
-        yield len(batch)
+    def fill(self) -> Iterator[int]:
+        """Compute the slots after the next ones, a few at each step, so that the next claim needs no croniter."""
+        for start in range(0, len(self.claimed), FILL):
+            batch = self.claimed[start : start + FILL]
+            found = list(_following(batch))
+            with self.here.store.transaction(durable=False):
+                self.here.store.tasks.fill_following(found)
+            yield len(batch)
 
 
 def _following(

@@ -249,9 +249,9 @@ def _visit(
             return True, None
         made = visit.Tick(here, "daemon", carrier=ours.carrier, period=interval)
         made.claim_under_lock()
-        ours.stop_some(made.stops)
+        ours.stop_some(made.claims.stops)
         made.announce()
-        for _ in made.fill():
+        for _ in made.claims.fill():
             pass
         made.clean_up()
         here.store.checkpoint()

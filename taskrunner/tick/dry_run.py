@@ -12,7 +12,7 @@ from taskrunner.model.decisions import Decision
 from taskrunner.model.record import like
 from taskrunner.model.values import Run, State, Task, Trigger
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import reconcile
+from taskrunner.supervise.reconcile import Survey
 
 
 def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) -> list[Decision]:
@@ -32,7 +32,7 @@ def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) ->
 
 def _live_then(here: OpenHome, at: datetime) -> Iterator[Run]:
     """Yield the runs that are live after a tick has settled those left behind."""
-    gone = reconcile.left_over(here, at)
+    gone = Survey(here, at).gone()
     for run in here.store.runs.live():
         if run.id not in gone:
             yield run

@@ -26,6 +26,7 @@ from taskrunner.notify import log_lines
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile, spool, start, supervisor
+from taskrunner.supervise.reconcile import Survey
 from taskrunner.supervise.start import Carrier
 from taskrunner.supervise.supervisor import Supervisor
 from taskrunner.tick import claim, clock_changes, idle_check, lock_holder
@@ -90,12 +91,11 @@ class Tick:
     carrier: Carrier | None = None
     publish: Publish = quietly
     period: timedelta | None = None  # until the next one; None is that of the settings
-    stops: list[int] = field(default_factory=list)  # runs to be stopped
-    claimed: list[tuple[Task, datetime]] = field(default_factory=list)  # with their next slots
     clock_agrees: bool = False  # it advanced as far as the time since the boot
 
     def __post_init__(self) -> None:
         self.visit = Visit(self.here.now())
+        self.claims = Claims(self.here, self.visit.at)
 
     def do(self) -> Visit:
         """Do all of it, and return the decisions and their results."""
@@ -103,8 +103,8 @@ class Tick:
         if visit.busy:
             return visit
         self.announce()
-        filling = self.fill()
-        if self.stops or start.anything_to_start(here):
+        filling = self.claims.fill()
+        if self.claims.stops or start.anything_to_start(here):
             self._supervise(filling)
         for _ in filling:
             pass
@@ -122,7 +122,7 @@ class Tick:
         here, visit = self.here, self.visit
         place = here.path(paths.LOCK)
         with lock.held(place, LOCK_WAIT) as fd:
-            visit.at = here.now()
+            visit.at = self.claims.now = here.now()
             if fd is None:
                 lock_holder.check(place, visit.at)
                 visit.busy = True
@@ -134,7 +134,7 @@ class Tick:
                 clock_changes.notice(here.store, visit.at, last, beat)
             spool.take_up(here)
             with here.store.transaction():
-                self.stops += reconcile.reconcile(here, visit.at)
+                self.claims.stops += Survey(here, visit.at).reconcile()
                 # Here, as others may have made files for rows not yet written.
                 reconcile.sweep(here)
             self._decide()
@@ -156,11 +156,8 @@ class Tick:
         live, tasks = store.runs.live(), dict[int, Task]()
         decisions = [policy.waiting(run, visit.at) for run in live if run.state is State.PENDING]
         if store.facts.held(visit.at) is None:
-            claims = Claims(self.here, visit.at)
-            tasks = claims.claim_due(boot, self.only)
-            decisions += claims.decisions
-            self.stops += claims.stops
-            self.claimed += claims.claimed
+            tasks = self.claims.claim_due(boot, self.only)
+            decisions += self.claims.decisions
         log_lines.decided(self.here.log, decisions, visit.at, self.caller)
         ids = capacity.task_ids(decisions, live)
         limits = self.here.config.max_parallel, store.tasks.group_limits()
@@ -175,17 +172,13 @@ class Tick:
         if outbox.take_new() or outbox.anything_due(self.here.now()):
             supervisor.send_off(self.here, self.carrier)
 
-    def fill(self) -> Iterator[int]:
-        """Compute the slots after the next ones, a few at each step, so that the next claim needs no croniter."""
-        return claim.fill(self.here.store, self.claimed)
-
     def _supervise(self, filling: Iterator[int]) -> None:
         """Supervise until all runs have ended; a signal stops them, a second one kills them."""
         with (
             supervisor.open_supervisor(self.here, carrier=self.carrier) as ours,
             stop_signals(ours.children) as signals,
         ):
-            ours.stop_some(self.stops)
+            ours.stop_some(self.claims.stops)
             pauses = self._pauses(filling)
             for _ in ours.rounds(pause=partial(next, pauses), hand_on=True):
                 if signals:

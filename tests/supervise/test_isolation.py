@@ -205,7 +205,7 @@ def test_a_run_that_cannot_be_looked_after_is_not_ended_while_it_may_live(left, 
         )
     spoil(reconcile.Survey, "_why_lost")
     with here.store.transaction():
-        assert reconcile.reconcile(here, here.now()) == []
+        assert reconcile.Survey(here, here.now()).reconcile() == []
     assert {run.state for run in here.store.runs.live()} == {State.RUNNING}
 
 

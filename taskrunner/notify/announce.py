@@ -87,10 +87,10 @@ class Occasion:
             self._post(event, target)
 
     def _post_once(self, event: str) -> None:
-        """Post an event that lasts to the targets that have no message about it yet, or only an old one."""
+        """Post a lasting event to the targets that have no message about it yet, or only an old one."""
         ongoing = "failure" if event == "lost" else event
         asked = list(dict.fromkeys(self._targets(event)))
-        # A target of the recovery alone is noted as well, or the recovery would find no failure to end.
+        # A target with a rule for recovery only is recorded too, or the recovery would find no failure to end.
         others = list(self._targets("recovery")) if ongoing == "failure" else []
         announced = self.store.outbox.notified(self.task.id) if asked or others else {}
         for channel in dict.fromkeys(channel for channel, _ in (*asked, *others)):
@@ -116,10 +116,10 @@ class Occasion:
     def _note(self, channel: str, event: str) -> None:
         self.store.outbox.set_notified(self.task.id, channel, event, self.now)
 
-    # ---- how long a run takes
+    # ---- long runs
 
     def _watch_length(self, long_after: float) -> None:
-        """Post in advance the message that a run takes long, due when it would; the end of the run takes it back."""
+        """Post the message about a long run in advance; the end of the run removes it."""
         asked, announced = list(self._targets("long")), self.store.outbox.notified(self.task.id)
         targets = [
             target
@@ -146,11 +146,11 @@ class Occasion:
     # ---- targets of the rules
 
     def _targets(self, event: str) -> Iterator[Target]:
-        """Give the targets of an event, each once."""
+        """Yield the targets of an event, each once."""
         yield from dict.fromkeys((*self._of_task(event), *self._of_all(event)))
 
     def _of_task(self, event: str) -> Iterator[Target]:
-        """Give the targets of the task's own rules; a lost run counts as failed, too."""
+        """Yield the targets of the task's own rules; a lost run counts as failed, too."""
         task, events = self.task, ("lost", "failure") if event == "lost" else (event,)
         found = [task.notify[each] for each in events if each in task.notify]
         if "failure" in events and task.on_failure is not None:
@@ -163,7 +163,7 @@ class Occasion:
                 yield name, own
 
     def _of_all(self, event: str) -> Iterator[Target]:
-        """Give the channels that the configuration names for all tasks, or for those of some names."""
+        """Yield the channels of the configuration's rules for this task."""
         for channel in self.channels.values():
             if _meant(channel, event) and _names(channel, self.task):
                 yield channel.name, None

@@ -80,7 +80,7 @@ class Sender:
                 return
 
     def _one(self, name: str, batch: Sequence[Posted]) -> Delivery:
-        """Try to send one message, put off beforehand in case that this process dies."""
+        """Try to send one message, after postponing it in case this process dies."""
         now, store = self.here.now(), self.here.store
         with store.transaction():
             store.outbox.push_ahead(batch, now + _delay(batch[0].attempts + 1))

@@ -29,7 +29,7 @@ SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
 
 
 def status(here: OpenHome) -> Status:
-    """Return how things stand."""
+    """Return the status: whether ticks arrive, and running, failing and coming runs."""
     beat = heartbeat.read(here.path(paths.HEARTBEAT))
     live, tasks, hold = (
         here.store.runs.live(),

@@ -36,7 +36,7 @@ def limit(task: Task) -> int:
 def decide(
     task: Task, span: Span, newest: Sequence[datetime], live: Sequence[Run], now: datetime
 ) -> list[Decision]:
-    """Return what becomes of the open slots of a task while its `live` runs are pending or running.
+    """Decide about the open slots of a task while its `live` runs are pending or running.
 
     `span` is all of them, `newest` the newest few one by one, oldest first.
     """

@@ -42,7 +42,7 @@ class Watch:
                 self.here.log.fault(f"the output of run {run_id} could not be bounded", exc)
 
     def _note_gap(self, watched: Watched, gap: Gap | None) -> None:
-        """Remember what is cut out of an output, for others in its row; a store that takes nothing is not waited for."""
+        """Remember the cut in an output, in its row for others; an unwritable database is not waited for."""
         if gap == watched.gap:
             return
         watched.gap = gap

@@ -291,7 +291,7 @@ class RunOutput:
     run_id: int
 
     def follow(self) -> Iterator[bytes]:
-        """Give it as it grows, b"" when there is nothing new, until the run has ended."""
+        """Yield it as it grows, b"" when there is nothing new, until the run has ended."""
         sent = 0
         while self.store.runs.get(self.run_id).state in LIVE:
             block, sent = self._part(sent)
@@ -299,7 +299,7 @@ class RunOutput:
         yield from self._rest(sent)
 
     def read(self) -> Iterator[bytes]:
-        """Give it as far as it has come."""
+        """Yield it up to now."""
         sent, process = 0, self._process()
         end = 0 if process is None else output.written(self.folder, process.output, _gap(process))
         while sent < end:  # a command that writes faster than its reader would keep us for ever
@@ -323,7 +323,7 @@ class RunOutput:
         return (block, end) if block and self._process() is not None else (b"", sent)
 
     def _rest(self, sent: int) -> Iterator[bytes]:
-        """Give what is kept of a run that has ended after what was sent."""
+        """Yield the retained output of an ended run after the first `sent` bytes."""
         small, run = self.store.runs.output(self.run_id), self.store.runs.get(self.run_id)
         total = run.output_size
         if small is not None:

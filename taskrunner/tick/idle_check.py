@@ -8,7 +8,7 @@ When the database has said that nothing is due (see `idle_question`), the answer
 with the instant until which it holds. Nobody else writes that file, so no other writer can forget to. Each check still
 looks at the rights of the home, the heartbeat and the spool. The answer is void, and the database is asked again, when
 
-- its time is over: a slot, a delayed run or a message has come; or it is older than an hour, to be on the safe side;
+- its time is over: a slot, a delayed run or a message has come; or it is older than four hours, to be on the safe side;
 - the database is another file (device, inode) or was written to (size, times), also by a rename, a restore or sqlite3;
 - there is a write-ahead log or a journal with content, or the database has a second name, whose log would be elsewhere;
 - the wall clock was set since, seen by the time since the boot, or is before the instant of the answer;
@@ -28,7 +28,7 @@ from taskrunner.home import heartbeat, paths
 GAP = 2.5  # a gap is this many tick periods without a tick
 SCHEMA = 4  # len(schema.STEPS), which is not imported here
 SIZE = 512  # bytes of a kept answer; overwritten in place
-LONGEST = 3_600_000  # milliseconds that an answer is kept
+LONGEST = 4 * 3_600_000  # milliseconds that an answer is kept
 RECENT = 3_000  # milliseconds; the file times of some file systems have a precision of two seconds
 STEP = 500  # milliseconds by which a clock that was not set may differ from the time since the boot
 

@@ -465,7 +465,7 @@ def test_new_zone_data_make_it_void(kept, monkeypatch):
     assert not kept.ask() and kept.asked == 1
 
 
-def test_an_answer_holds_for_an_hour_at_most(kept):
+def test_an_answer_holds_for_some_hours_at_most(kept):
     assert kept.ask(after=idle_check.LONGEST - 1) and kept.asked == 0
     assert kept.ask(after=2) and kept.asked == 1
 

@@ -1,5 +1,6 @@
 """What verbs import: all that is listed here, and nothing else. An idle tick has its own list, in test_idle."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -7,8 +8,8 @@ from importlib import import_module
 import pytest
 
 from taskrunner import Every
-from taskrunner.cli import main
-from tests.samples import ROOT, imported_by, with_library
+from taskrunner.cli import common, main
+from tests.samples import ROOT, imported_by, program, with_library
 
 # What our own code asks for; what these bring along comes with them, and `locale` with the words of argparse.
 LIBRARY = (
@@ -76,6 +77,21 @@ def test_no_verb_imports_what_only_another_one_needs(at_work, words):
         "tomllib",
         "shutil",
     }
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"]])
+def test_the_help_and_the_version_import_no_verb_and_no_database(home, words):
+    argv = [sys.executable, "-X", "importtime", *program(home, *words)[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "taskrunner.cli.main" in loaded
+    assert not loaded & {"sqlite3", "taskrunner.home.config", "taskrunner.api.task_runner"}
+    assert not loaded & {f"taskrunner.cli.{kind}" for kind in main.VERBS.values()}
+
+
+def test_the_help_has_a_sentence_for_each_verb():
+    assert [*common.SENTENCES] == [*main.VERBS]
 
 
 @pytest.mark.parametrize("kind", sorted({*main.VERBS.values()}))

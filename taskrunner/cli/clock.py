@@ -45,7 +45,6 @@ def _declare_tick(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "tick",
-        "run everything that is due now (cron calls this every minute)",
         _tick,
         examples,
     )
@@ -141,7 +140,6 @@ def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "daemon",
-        "run ticks in a loop, for containers and short intervals",
         _daemon,
         examples,
     )
@@ -209,7 +207,6 @@ def _declare_status(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "status",
-        "show whether ticks arrive, and what is running, failing and due next",
         _status,
         "  taskrunner status\n  taskrunner status --watch\n  taskrunner status --check\n",
     )
@@ -252,9 +249,7 @@ def _status_page(args: Any, status: Any, ended: Any = None) -> str:
 
 def _declare_hold(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner hold\n  taskrunner hold --for 2h --reason 'the database moves'\n"
-    parser = declare(
-        verbs, common, "hold", "pause all scheduled runs; manual runs still work", _hold, examples
-    )
+    parser = declare(verbs, common, "hold", _hold, examples)
     parser.add_argument(
         "--for", metavar="LENGTH", dest="length", help="length of the pause (default: until resume)"
     )
@@ -278,7 +273,6 @@ def _declare_resume(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "resume",
-        "resume scheduled runs after a hold",
         _resume,
         "  taskrunner resume\n",
     )
@@ -302,8 +296,7 @@ def _declare_metrics(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner metrics\n"
         "  taskrunner metrics --textfile /var/lib/prometheus/node-exporter/taskrunner.prom\n"
     )
-    does = "print metrics for a monitoring system, in the OpenMetrics format"
-    parser = declare(verbs, common, "metrics", does, _metrics, examples)
+    parser = declare(verbs, common, "metrics", _metrics, examples)
     parser.add_argument(
         "--textfile",
         metavar="FILE",

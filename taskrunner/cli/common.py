@@ -8,16 +8,17 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from taskrunner.api.task_runner import TaskRunner
 from taskrunner.errors import MomentError, StateError, ZoneError, shown
-from taskrunner.home import config
 from taskrunner.model.values import Kind
 from taskrunner.render.page import Page, ascii_only, beside, on_screen, visible
 from taskrunner.render.spelling import comes_due, standing
 from taskrunner.report_error import PREFIX, drop, to_stderr
 from taskrunner.schedule import durations
+
+if TYPE_CHECKING:
+    from taskrunner.api.task_runner import TaskRunner
 
 Verbs = Any  # argparse gives its type no public name
 Declare = Callable[[Verbs, argparse.ArgumentParser], None]
@@ -65,6 +66,44 @@ class Several(argparse.Action):
         )
 
 
+# Each verb with its sentence, in the order of the help, which needs no more than these.
+SENTENCES = {
+    "add": "add a task",
+    "set": "change a task",
+    "show": "show the details of a task or a run",
+    "list": "list the tasks",
+    "next": "show when tasks are due next",
+    "enable": "start scheduling a task again",
+    "disable": "stop scheduling a task",
+    "remove": "remove a task; its history is kept",
+    "run": "run a task now and show its output",
+    "cancel": "stop a running or pending run",
+    "history": "show runs, including skipped and missed ones, newest first",
+    "log": "show the output of a run",
+    "explain": "explain why a task ran or did not run, slot by slot",
+    "stats": "show success rates, durations and streaks",
+    "env": "show the environment variables of a task",
+    "tick": "run everything that is due now (cron calls this every minute)",
+    "daemon": "run ticks in a loop, for containers and short intervals",
+    "status": "show whether ticks arrive, and what is running, failing and due next",
+    "hold": "pause all scheduled runs; manual runs still work",
+    "resume": "resume scheduled runs after a hold",
+    "metrics": "print metrics for a monitoring system, in the OpenMetrics format",
+    "page": "show the tasks and runs in a browser",
+    "notify": "show notification channels and send pending messages",
+    "backup": "back up the database and verify the copy; safe while tasks run",
+    "restore": "restore the database from a backup (the current one is kept aside)",
+    "prune": "delete history older than the retention settings",
+    "apply": "create, change or remove tasks to match task files",
+    "export": "print tasks as a task file",
+    "import": "create tasks from the lines of a crontab",
+    "install": "set up cron or systemd to call a tick every minute, or to serve the page",
+    "uninstall": "undo install: remove its crontab line or systemd units",
+    "doctor": "find problems that can keep tasks from running, and suggest fixes",
+    "completion": "print the completion script for a shell",
+}
+
+
 class Arguments(argparse.Namespace):
     """The parsed command line; each verb adds its own attributes."""
 
@@ -75,7 +114,7 @@ class Arguments(argparse.Namespace):
     color: str = "auto"
     after_dashes: list[str] | None = None
     takes_command: bool = False
-    runner: TaskRunner | None = None
+    runner: "TaskRunner | None" = None
     do: Callable[["Arguments"], int]
 
 
@@ -83,14 +122,14 @@ def declare(
     verbs: Verbs,
     common: argparse.ArgumentParser,
     name: str,
-    does: str,
     do: Callable[[Any], int],
     examples: str,
 ) -> argparse.ArgumentParser:
     """Return a new parser for a verb, with its help text and its examples."""
+    does = SENTENCES[name]
     made: argparse.ArgumentParser = verbs.add_parser(
         name,
-        aliases=[alias for alias, verb in ALIASES.items() if verb == name],
+        aliases=aliases(name),
         help=does,
         description=f"{does[0].upper()}{does[1:]}.",
         epilog=f"examples:\n{examples.rstrip()}" if examples else None,
@@ -100,6 +139,11 @@ def declare(
     )
     made.set_defaults(do=do, verb=name)
     return made
+
+
+def aliases(verb: str) -> list[str]:
+    """Return the other names of a verb."""
+    return [alias for alias, meant in ALIASES.items() if meant == verb]
 
 
 def with_json(parser: argparse.ArgumentParser) -> None:
@@ -203,14 +247,18 @@ def columns(stream: TextIO | None) -> int | None:
     return os.get_terminal_size(stream.fileno()).columns or None
 
 
-def door(args: Arguments) -> TaskRunner:
+def door(args: Arguments) -> "TaskRunner":
     """Return the taskrunner of the requested home."""
+    from taskrunner.api.task_runner import TaskRunner  # the help does without
+
     args.runner = TaskRunner(args.home)
     return args.runner
 
 
 def page(args: Any) -> Page:
     """Return the page to print on: as wide as the terminal, without a limit when piped."""
+    from taskrunner.home import config  # the help does without
+
     runner, terminal = args.runner, sys.stdout is not None and sys.stdout.isatty()
     colour = args.color == "always" or (
         args.color == "auto" and config.colour_wanted(terminal=terminal)
@@ -219,7 +267,7 @@ def page(args: Any) -> Page:
 
 
 @lru_cache(maxsize=1)  # the warning comes once for all pages
-def _zone(runner: TaskRunner) -> str:
+def _zone(runner: "TaskRunner") -> str:
     """Return the zone of the times on a page."""
     try:
         return runner.default_zone()
@@ -248,7 +296,7 @@ def say_when(args: Arguments, name: str) -> None:
         say(f"{task.name}: {described}")
 
 
-def since(runner: TaskRunner, text: str | None) -> datetime | None:
+def since(runner: "TaskRunner", text: str | None) -> datetime | None:
     """Return the instant of --since or --until, given as an instant or a length of time ago."""
     if text is None:
         return None

@@ -18,8 +18,7 @@ EXAMPLES = """\
 
 
 def _declare_completion(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    does = "print the completion script for a shell"
-    parser = declare(verbs, common, "completion", does, _completion, EXAMPLES)
+    parser = declare(verbs, common, "completion", _completion, EXAMPLES)
     parser.add_argument("shell", metavar="SHELL", nargs="?", help="bash, zsh or fish")
     parser.add_argument(
         "--tasks", action="store_true", help="print the names of all tasks, for completion scripts"

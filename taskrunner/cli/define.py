@@ -177,7 +177,7 @@ def _changed_options(runner: TaskRunner, args: Any) -> dict[str, Any]:
 
 
 def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = declare(verbs, common, "add", "add a task", _add, ADD)
+    parser = declare(verbs, common, "add", _add, ADD)
     parser.usage = (
         "taskrunner add NAME SCHEDULE [options] "
         "(-- COMMAND [ARG ...] | --shell TEXT | --python MODULE:NAME | --code TEXT)"
@@ -222,7 +222,7 @@ def _add(args: Any) -> int:
 
 def _declare_set(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner set backup --cron '30 2 * * *'\n  taskrunner set backup --timeout none --name nightly\n"
-    parser = declare(verbs, common, "set", "change a task", _set, examples)
+    parser = declare(verbs, common, "set", _set, examples)
     parser.usage = "taskrunner set NAME [options] [-- COMMAND [ARG ...]]"
     parser.add_argument("task", metavar="NAME", help="name or id of a task")
     parser.add_argument("--name", metavar="NEW", help="rename the task")

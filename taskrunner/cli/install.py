@@ -43,8 +43,7 @@ def _declare_install(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner install cron --dry-run\n  taskrunner install cron\n"
         "  sudo taskrunner install systemd --daemon\n  taskrunner install page --dry-run\n"
     )
-    does = "set up cron or systemd to call a tick every minute, or to serve the page"
-    parser = declare(verbs, common, "install", does, _install, examples)
+    parser = declare(verbs, common, "install", _install, examples)
     _options(parser)
     parser.add_argument(
         "--daemon", action="store_true", help="with systemd: run the daemon instead of a timer"
@@ -78,8 +77,7 @@ def _declare_install(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def _declare_uninstall(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner uninstall cron\n  taskrunner uninstall systemd --dry-run\n"
-    does = "undo install: remove its crontab line or systemd units"
-    _options(declare(verbs, common, "uninstall", does, _uninstall, examples))
+    _options(declare(verbs, common, "uninstall", _uninstall, examples))
 
 
 def _install(args: Any) -> int:
@@ -138,8 +136,7 @@ def _tell(args: Any, fitted: "Fitted") -> int:
 
 def _declare_doctor(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner doctor\n  taskrunner doctor --json\n"
-    does = "find problems that can keep tasks from running, and suggest fixes"
-    with_json(declare(verbs, common, "doctor", does, _doctor, examples))
+    with_json(declare(verbs, common, "doctor", _doctor, examples))
 
 
 def _doctor(args: Any) -> int:

@@ -17,7 +17,7 @@ def _declare_log(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner log backup\n  taskrunner log 42\n  taskrunner log -f backup\n"
         "  taskrunner log -f --all\n  taskrunner log -f --all backup\n"
     )
-    parser = declare(verbs, common, "log", "show the output of a run", _log, examples)
+    parser = declare(verbs, common, "log", _log, examples)
     parser.add_argument(
         "runs",
         metavar="RUN",

@@ -15,10 +15,12 @@ import taskrunner
 from taskrunner import errors
 from taskrunner.cli.common import (
     ALIASES,
+    SENTENCES,
     Arguments,
     Declare,
     Once,
     Several,
+    aliases,
     drop_stdout,
     fitted,
     flush,
@@ -175,22 +177,36 @@ def _common() -> argparse.ArgumentParser:
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of all verbs, or of one verb, which is faster."""
-    common = _common()
-    whole = Parser(
-        prog="taskrunner",
-        description="Cron with a memory: runs scheduled tasks, and remembers every task, every due time and every run.",
-        epilog="See taskrunner VERB --help for the options of a verb, with examples.",
-        parents=[common],
-        allow_abbrev=False,
-    )
-    whole.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
-    verbs = whole.add_subparsers(metavar="VERB", dest="verb", title="verbs", parser_class=Parser)
+    whole, verbs = _without_verbs()
     for name in VERBS if verb is None else (verb,):
-        _declare(name)(verbs, common)
+        _declare(name)(verbs, _common())
     whole.given = {}
     for each in verbs.choices.values():
         each.given = whole.given  # an option before the verb must not be given again after it
     return whole
+
+
+def _lister() -> Parser:
+    """Return the parser of words without a verb: its help lists the verbs, whose modules need not be imported."""
+    whole, verbs = _without_verbs()
+    for name, does in SENTENCES.items():
+        verbs.add_parser(name, aliases=aliases(name), help=does, add_help=False)
+    return whole
+
+
+def _without_verbs() -> tuple[Parser, Any]:
+    """Return a parser of what is common to all verbs, and the action that verbs are added to."""
+    whole = Parser(
+        prog="taskrunner",
+        description="Cron with a memory: runs scheduled tasks, and remembers every task, every due time and every run.",
+        epilog="See taskrunner VERB --help for the options of a verb, with examples.",
+        parents=[_common()],
+        allow_abbrev=False,
+    )
+    whole.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
+    return whole, whole.add_subparsers(
+        metavar="VERB", dest="verb", title="verbs", parser_class=Parser
+    )
 
 
 def _declare(verb: str) -> Declare:
@@ -214,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.runner is not None and args.runner.snapshot is not None:
                 say(args.runner.snapshot)
         else:
-            parser().print_help()
+            _lister().print_help()
             code = errors.EXIT_DONE
         flush()
         return code
@@ -246,7 +262,8 @@ def _read(words: Sequence[str], args: Arguments) -> None:
     args.after_dashes = list(words[cut + 1 :]) if cut < len(words) else None
     typed = _with_lengths(words[:cut])
     try:
-        whole = parser(_verb(typed))
+        verb = _verb(typed)
+        whole = _lister() if verb is None else parser(verb)
         _, left = whole.parse_known_args(typed, args)
     except SystemExit:  # the help or the version has been printed
         flush()

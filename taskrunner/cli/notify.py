@@ -31,7 +31,6 @@ def _declare_notify(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "notify",
-        "show notification channels and send pending messages",
         _notify,
         EXAMPLES,
     )

@@ -32,8 +32,7 @@ MAY = ("see", "operate", "define")
 
 
 def _declare_page(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    does = "show the tasks and runs in a browser"
-    parser = declare(verbs, common, "page", does, _page, EXAMPLES)
+    parser = declare(verbs, common, "page", _page, EXAMPLES)
     parser.add_argument(
         "--listen",
         metavar="PLACE",

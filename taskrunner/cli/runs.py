@@ -35,7 +35,7 @@ TIMED_OUT = 124  # as with timeout(1)
 
 def _declare_run(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner run backup\n  taskrunner run backup --detach\n  taskrunner run backup --slot '2026-11-19 02:00'\n"
-    parser = declare(verbs, common, "run", "run a task now and show its output", _run, examples)
+    parser = declare(verbs, common, "run", _run, examples)
     parser.add_argument("task", metavar="NAME", help="name or id of a task")
     parser.add_argument(
         "--force", action="store_true", help="start it even while another run of the task is active"
@@ -78,7 +78,6 @@ def _declare_cancel(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "cancel",
-        "stop a running or pending run",
         _cancel,
         "  taskrunner cancel backup\n  taskrunner cancel 42\n",
     )
@@ -126,7 +125,6 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "history",
-        "show runs, including skipped and missed ones, newest first",
         _history,
         examples,
     )
@@ -240,7 +238,6 @@ def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "explain",
-        "explain why a task ran or did not run, slot by slot",
         _explain,
         examples,
     )
@@ -311,7 +308,6 @@ def _declare_stats(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "stats",
-        "show success rates, durations and streaks",
         _stats,
         examples,
     )

@@ -24,7 +24,6 @@ def _declare_apply(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "apply",
-        "create, change or remove tasks to match task files",
         _apply,
         examples,
     )
@@ -92,7 +91,7 @@ def _declare_export(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner export > tasks.toml\n  taskrunner export backup --json\n"
         "  taskrunner export --with-secrets tasks.toml\n  taskrunner export --crontab\n"
     )
-    parser = declare(verbs, common, "export", "print tasks as a task file", _export, examples)
+    parser = declare(verbs, common, "export", _export, examples)
     parser.add_argument(
         "tasks", metavar="NAME", nargs="*", help="names or ids of tasks (default: all tasks)"
     )
@@ -157,9 +156,7 @@ def _declare_import(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner import crontab --dry-run\n  taskrunner import crontab --comment-out\n"
         "  taskrunner import crontab /etc/cron.d/backup --system\n  crontab -l | taskrunner import crontab -\n"
     )
-    parser = declare(
-        verbs, common, "import", "create tasks from the lines of a crontab", _import, examples
-    )
+    parser = declare(verbs, common, "import", _import, examples)
     parser.add_argument("what", metavar="crontab", choices=["crontab"], help="the word crontab")
     parser.add_argument(
         "file", metavar="FILE", nargs="?", help="a crontab, or - for stdin (default: your own)"

@@ -35,7 +35,7 @@ ENV = """\
 
 def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner show backup\n  taskrunner show 42\n"
-    parser = declare(verbs, common, "show", "show the details of a task or a run", _show, examples)
+    parser = declare(verbs, common, "show", _show, examples)
     parser.add_argument("task", metavar="NAME", help="name or id of a task, or id of a run")
     with_json(parser)
 
@@ -69,7 +69,6 @@ def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "list",
-        "list the tasks",
         _list,
         "  taskrunner list\n  taskrunner list --kind at\n  taskrunner list --all\n  taskrunner list --json\n",
     )
@@ -109,7 +108,6 @@ def _declare_enable(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "enable",
-        "start scheduling a task again",
         _enable,
         "  taskrunner enable backup\n",
     )
@@ -121,7 +119,6 @@ def _declare_disable(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "disable",
-        "stop scheduling a task",
         _disable,
         "  taskrunner disable backup\n",
     )
@@ -161,7 +158,6 @@ def _declare_remove(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "remove",
-        "remove a task; its history is kept",
         _remove,
         "  taskrunner remove backup\n",
     )
@@ -189,7 +185,7 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner next\n  taskrunner next backup -n 3\n  taskrunner next --until 7d\n"
         "  taskrunner next --cron '30 2 * * *' --tz Europe/Berlin --from 2026-03-28T00:00Z -n 5 --json\n"
     )
-    parser = declare(verbs, common, "next", "show when tasks are due next", _next, examples)
+    parser = declare(verbs, common, "next", _next, examples)
     with_tasks(parser)
     parser.add_argument(
         "-n",
@@ -285,8 +281,7 @@ def _ahead(text: str) -> str:
 
 
 def _declare_env(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    does = "show the environment variables of a task"
-    parser = declare(verbs, common, "env", does, _env, ENV)
+    parser = declare(verbs, common, "env", _env, ENV)
     parser.add_argument("task", metavar="NAME", help="name or id of a task")
     parser.add_argument(
         "--diff",

@@ -22,9 +22,7 @@ from taskrunner.render import documents, spelling, statistics
 
 def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner prune --dry-run\n  taskrunner prune\n"
-    parser = declare(
-        verbs, common, "prune", "delete history older than the retention settings", _prune, examples
-    )
+    parser = declare(verbs, common, "prune", _prune, examples)
     parser.add_argument(
         "--dry-run", action="store_true", help="show how much would be deleted; deletes nothing"
     )
@@ -47,7 +45,6 @@ def _declare_backup(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "backup",
-        "back up the database and verify the copy; safe while tasks run",
         _backup,
         examples,
     )
@@ -87,7 +84,6 @@ def _declare_restore(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         verbs,
         common,
         "restore",
-        "restore the database from a backup (the current one is kept aside)",
         _restore,
         examples,
     )

@@ -144,7 +144,7 @@ def short(name: str) -> str:
 VALUES = """\
 - LENGTH is a length of time: whole numbers with a unit, largest unit first, without blanks: `90s`, `1h30m`,
   `2d12h`. The units are `w d h m s`; a day is 24 hours. `--every` reads days, weeks, months (`mo`) and years
-  (`y`) by the calendar and does not mix them with hours: see [The rules of time](../explanation/time.md).
+  (`y`) by the calendar and does not mix them with hours: see [Rules of time](../explanation/time.md).
   `history --since` and `--until` take `mo` and `y` too.
 - WHEN is an instant: ISO 8601 with or without an offset (`2030-12-01 22:00`, `2030-12-01T22:00:00+01:00`),
   `now`, or a distance from now (`+30m`, `-2h`). Without an offset it is a wall-clock time in the zone of the
@@ -384,7 +384,7 @@ def library_page() -> str:
         "## Schedules",
         "A schedule is a value. `add` fills in a missing zone and anchor. Each has `describe()`, which returns\n"
         "it in words, and `next_after(moment)`, which returns the first slot after an aware datetime, in UTC,\n"
-        "or `None`. The rules are in [The rules of time](../explanation/time.md).",
+        "or `None`. The rules are in [Rules of time](../explanation/time.md).",
         *(
             schedule_text(schedules.classes()[name])
             for name in ("Cron", "Every", "At", "After", "Boot", "Manual")

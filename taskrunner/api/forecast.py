@@ -1,4 +1,4 @@
-"""Calls for slots to come: of tasks, and of a schedule that no task has."""
+"""Calls for coming slots, of tasks and of a schedule without a task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Forecast(Base):
-    """The requests about slots to come."""
+    """The requests about coming slots."""
 
     def next(
         self,
@@ -30,8 +30,8 @@ class Forecast(Base):
     ) -> list[Upcoming]:
         """Return the next slots of a task, of several, or of all, soonest first; with `each` the next one of each task.
 
-        `since` may be past: then it is what its schedule as it is now has from that instant on. `count` is 5 unless
-        `until` or `each` is given. A task that is disabled has none.
+        `since` may be past: then these are the slots of its current schedule from that instant on. `count` is 5 unless
+        `until` or `each` is given. A disabled task has none.
         """
         from taskrunner.report import status
 
@@ -45,12 +45,12 @@ class Forecast(Base):
         tz: str | None = None,
         name: str | int | Sequence[str | int] | None = None,
     ) -> list[Entry]:
-        """Return the slots of all tasks up to an instant, with what gets in each other's way, soonest first.
+        """Return the slots of all tasks up to an instant, with their collisions, soonest first.
 
         With `name` those of a task, or of several.
 
-        A task that comes very often has one entry for each day of a zone, that of tasks which name none unless it is
-        given. How long a task usually takes is the median of its newest successes. Raises InputError.
+        A task with many slots has one entry for each day of a time zone (default: the default zone of tasks). The usual
+        duration of a task is the median of its newest successes. Raises InputError.
         """
         from taskrunner.report import status
 
@@ -67,7 +67,7 @@ class Forecast(Base):
         count: int | None = None,
         until: datetime | None = None,
     ) -> list[Upcoming]:
-        """Return the next slots of a schedule that is in no store, from `since` or now on."""
+        """Return the next slots of a schedule without a task, from `since` or now on."""
         from itertools import islice
 
         from taskrunner.report import status
@@ -75,9 +75,7 @@ class Forecast(Base):
 
         start = utc(since) or self.now()
         whole = columns.completed(self._here().config, given, tz, start)
-        first = whole.next_after(
-            start - clock.MILLISECOND
-        )  # a slot at this very instant is meant too
+        first = whole.next_after(start - clock.MILLISECOND)  # include a slot at this very instant
         return list(islice(status.walk(None, whole, first, utc(until)), _count(count, until)))
 
 

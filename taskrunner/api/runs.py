@@ -58,13 +58,13 @@ class Runs(Tasks):
         )
 
     def ended(self, since: datetime, *, limit: int | None = 20) -> list[Run]:
-        """Return the runs that ended since an instant, what ended last first."""
+        """Return the runs that ended since an instant, the last end first."""
         here, moment = self._here(), utc(since)
         assert moment is not None
         return here.store.runs.ended_since(moment, _limit(limit))
 
     def changes(self) -> int:
-        """Return a number that is another one after others have written to the store: a cheap look."""
+        """Return a number that changes when other processes have written to the database; the query is cheap."""
         return self._here().store.connection.changes()
 
     def graph(
@@ -77,9 +77,9 @@ class Runs(Tasks):
         most: int = 60,
         tz: str | None = None,
     ) -> Graph:
-        """Return what became of the slots of a task, of several, or of all, as a line of at most `most` marks for each.
+        """Return the results of the slots of a task, of several, or of all, as a line of at most `most` marks for each.
 
-        From 30 days ago to now, unless `since` and `until` are given, by the days of a zone. Raises UnknownTask or
+        The default period is the last 30 days; days are those of a time zone. Raises UnknownTask or
         InputError.
         """
         from taskrunner.report import graph
@@ -103,10 +103,10 @@ class Runs(Tasks):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Stats:
-        """Return what the runs of a task, of several, or of all, come to that ended in a span of time.
+        """Return statistics of the runs of a task, of several, or of all, that ended in a period.
 
-        Without `since` that is everything ever, including what was pruned. Each attempt is a run: a slot whose
-        second attempt succeeded has failed once and succeeded once. Those cancelled do not count against the
+        Without `since` all runs count, also pruned ones. Each attempt is a run: a slot whose
+        second attempt succeeded has failed once and succeeded once. Cancelled runs do not count in the
         success rate. Raises UnknownTask, or MomentError for a datetime without a zone.
         """
         from taskrunner.report import stats
@@ -117,8 +117,8 @@ class Runs(Tasks):
     def either(self, key: str | int) -> Task | Run:
         """Return the task of a name or an id, or the run of an id; `run:ID` is a run in any case.
 
-        Tasks and runs share their ids, but for those of a store that is older than this: an id that is both is
-        refused. Raises UnknownTask, UnknownRun or StateError.
+        Tasks and runs share one sequence of ids. In an older database an id may be both: it is refused. Raises
+        UnknownTask, UnknownRun or StateError.
         """
         here = self._here()
         return here.store.runs.meant(key) or here.store.tasks.get(key)
@@ -133,7 +133,7 @@ class Runs(Tasks):
         raise StateError(f"{key} has no runs yet: `taskrunner next {key}` shows when it is due")
 
     def log(self, run: Run, *, follow: bool = False) -> Iterator[bytes]:
-        """Give the output of a run in pieces; with `follow` as it grows, b"" when there is nothing new yet."""
+        """Yield the output of a run in pieces; with `follow` as it grows, b"" when there is nothing new yet."""
         from taskrunner.tick import by_hand
 
         return (
@@ -141,9 +141,9 @@ class Runs(Tasks):
         )
 
     def follow(self, name: str | int | Sequence[str | int] | None = None) -> Iterator[Piece | None]:
-        """Give what the runs of a task, of several, or of all write as it comes, and when each starts and ends.
+        """Yield the output of the runs of a task, of several, or of all as it arrives, and their starts and ends.
 
-        Those that go on are given from their beginning, then all to come, without end; None when there is nothing
+        Running runs come first, from their beginning, then all future ones, without end; None when there is nothing
         new yet. Raises UnknownTask.
         """
         from taskrunner.tick import live_output
@@ -151,14 +151,14 @@ class Runs(Tasks):
         return live_output.follow(self._here, _ever(self._here().store, name))
 
     def output(self, run: Run) -> bytes:
-        """Return the output of a run as far as it has come."""
+        """Return the output of a run up to now."""
         return b"".join(self.log(run))
 
     def traces(self, runs: Iterable[Run | int]) -> dict[int, Trace]:
-        """Return what the outputs of runs tell beside their reasons, by the ids of those where there is anything.
+        """Return traces of the outputs of runs, by the ids of the runs that have one.
 
-        That is the last line of one that failed, and how much was left out of one that was too large. A run may be
-        given by its id.
+        A trace is the last line of a failed run, and the number of bytes left out of a large output. A run may be given
+        by its id.
         """
         here = self._here()
         asked = (here.store.runs.get(each) if isinstance(each, int) else each for each in runs)
@@ -181,8 +181,8 @@ class Runs(Tasks):
     ) -> Run:
         """Run a task now, also when it is disabled, and return the run.
 
-        It returns when the run has ended, its output having gone to `echo`, which is called in a thread of its
-        own; with `detach` at once. `slot` does an older slot again. Obeys the task's overlap unless `force`; raises TaskBusy.
+        It returns when the run has ended, after passing its output to `echo`, which is called in a thread of its own;
+        with `detach` at once. `slot` reruns an older slot. Obeys the task's overlap unless `force`. Raises TaskBusy.
         """
         from taskrunner.notify import metrics
         from taskrunner.processes import programs
@@ -198,13 +198,13 @@ class Runs(Tasks):
             task = here.store.tasks.get(task.name)
             asked, decision = by_hand.request(here, task, slot, here.now(), force=force)
         by_hand.ask_to_end(here, decision.stops)
-        programs.run_beside(here.folder, "tick")  # so that nobody has to wait for the clock
+        programs.run_beside(here.folder, "tick")  # so that the run need not wait for the clock
         return asked
 
     def environment(self, name: str | int) -> Environment:
-        """Return what the next run of a task will see, by what `run` and ticks start it with.
+        """Return the environment of the next run of a task, made by the code that starts runs.
 
-        Its values are shown as they are, secrets too. Raises UnknownTask, or StateError when it could not start.
+        Values are not masked, not even secrets. Raises UnknownTask, or StateError when it could not start.
         """
         from taskrunner.tick import by_hand
 
@@ -212,10 +212,10 @@ class Runs(Tasks):
         return by_hand.surroundings(here, here.store.tasks.get(name))
 
     def cancel(self, key: str | int, *, reason: str | None = None) -> list[Run]:
-        """End a run by its id, or all live runs of a task by its name or id, and return them; waits until they have ended.
+        """End a run by its id, or all live runs of a task by its name or id, wait, and return them.
 
-        A task that waits for its one time, or was asked for and not started yet, does not come due. Raises StateError
-        when there is nothing to end.
+        Also cancels a one-off that waits for its time, and a requested run that has not started. Raises StateError when
+        there is nothing to cancel.
         """
         from taskrunner.decide import policy
         from taskrunner.processes import account
@@ -247,10 +247,10 @@ class Runs(Tasks):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Explanation:
-        """Return why a task ran or did not, slot by slot, or what became of the run of an id.
+        """Explain why a task ran or did not run, slot by slot, or the run of an id.
 
-        `at` is one slot, `since` and `until` (now, unless given) a time, else the newest slots and what comes
-        are told. Raises UnknownTask, also for a name that no task ever had, UnknownRun or InputError.
+        `at` selects one slot, `since` and `until` (default: now) a period; the default is the newest slots and the next
+        one. Raises UnknownTask, also for a name that no task ever had, UnknownRun or InputError.
         """
         from taskrunner.report import why
 
@@ -271,18 +271,18 @@ def _ever(store: Store, given: str | int | Sequence[str | int] | None) -> list[i
     names, found = several(given), list[int]()
     for name in names or ():
         ids = store.tasks.ids_ever(name)
-        found += ids or [store.tasks.get(name).id]  # which is not there, and says so
+        found += ids or [store.tasks.get(name).id]  # raises UnknownTask
     return None if names is None else found
 
 
 def _tasks_and_runs(
     store: Store, given: str | int | Sequence[str | int] | None
 ) -> tuple[list[int] | None, list[int]]:
-    """Return the ids of tasks as `_ever` does, and those that are of runs."""
+    """Return the ids of tasks as `_ever` does, and the ids of runs."""
     tasks, runs = list[int](), list[int]()
     names = several(given)
     for name in names or ():
-        # A number is that of a task where a program gives it as one, which a person cannot.
+        # An int, which only a program can give, is the id of a task.
         ids = store.tasks.ids_ever(name) if isinstance(name, int) else []
         run = None if ids else store.runs.meant(name)
         if run is None:
@@ -293,14 +293,14 @@ def _tasks_and_runs(
 
 
 def _states(given: str | Sequence[str] | None) -> list[State] | None:
-    """Return the states that were given, None for all; raises InputError."""
+    """Return the given states, None for all; raises InputError."""
     if given is None:
         return None
     return [_state(each) for each in ([given] if isinstance(given, str) else given)]
 
 
 def _disable(task: Task) -> str:
-    """Return what keeps a task from coming due, where that may be what is wanted."""
+    """Return the advice to disable a task, "" when that is not possible."""
     if not task.enabled or task.next is None:
         return ""
     return f"; `taskrunner disable {task.name}` stops scheduling it"
@@ -318,7 +318,7 @@ def _state(text: str) -> State:
 def _check_question(
     run: Run | None, at: datetime | None, since: datetime | None, until: datetime | None
 ) -> None:
-    """Refuse a time that contradicts itself, or is asked for where one run is meant."""
+    """Refuse a contradictory period, and a period together with one run."""
     if run is not None and (at or since or until):
         raise InputError(
             f"{run.id} is the id of one run: leave out the time, or name the task {run.task}"
@@ -332,7 +332,7 @@ def _check_question(
 
 
 def _limit(limit: Any) -> int:
-    """Return how many rows at most, as SQLite has it: -1 for no limit."""
+    """Return the limit of rows for SQLite: -1 for none."""
     if limit is None:
         return -1
     if not isinstance(limit, int) or limit < 1:

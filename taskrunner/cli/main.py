@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has closed the pipe
         drop_stdout()
         return errors.EXIT_DONE
-    except Exception:  # noqa: BLE001  a bug of ours: keep what is needed to mend it, show one sentence
+    except Exception:  # noqa: BLE001  a bug of ours: keep a report for its fix, show one sentence
         return _code(args, report(partial(_due, args)))
 
 

@@ -10,12 +10,12 @@ from taskrunner.model.values import Trigger
 class Action(StrEnum):
     """Decisions of a tick about a slot."""
 
-    RUN = "run"  # it starts at once
-    WAIT = "wait"  # it starts when there is room for it, or when its delay is over
-    QUEUE = "queue"  # it starts when the run before it has ended
-    REPLACE = "replace"  # it starts when the runs it replaces are stopped
-    SKIP = "skip"  # the task still runs
-    MISS = "miss"  # it is too late
+    RUN = "run"  # the run starts at once
+    WAIT = "wait"  # it starts when there is capacity, or when its delay is over
+    QUEUE = "queue"  # it starts when the previous run has ended
+    REPLACE = "replace"  # it starts when the replaced runs are stopped
+    SKIP = "skip"  # no run, as the task is still running
+    MISS = "miss"  # no run, as it is too late
 
 
 @record
@@ -32,7 +32,7 @@ class Span:
 class Decision:
     """The decision about a span of slots of one task, and its reason.
 
-    `stops` are the runs that end for it; a run that it makes does not start before `ready`.
+    `stops` are the runs that are stopped for it; its own run does not start before `ready`.
     """
 
     task_id: int

@@ -1,4 +1,4 @@
-"""The values everybody speaks of: tasks, runs, commands, outcomes, and the small words they use.
+"""The values used everywhere: tasks, runs, commands, outcomes, and their constants.
 
 Frozen records without behaviour of their own. They know neither the store nor the clock.
 """
@@ -18,8 +18,8 @@ class Kind(StrEnum):
     EVERY = "every"  # an interval counted from an anchor
     AT = "at"  # one instant
     AFTER = "after"  # the end of a run of another task
-    BOOT = "boot"  # the first tick after the machine started
-    MANUAL = "manual"  # only when asked
+    BOOT = "boot"  # the first tick after the start of the machine
+    MANUAL = "manual"  # only on request
 
 
 class State(StrEnum):
@@ -27,13 +27,13 @@ class State(StrEnum):
 
     PENDING = "pending"  # claimed, not started yet
     RUNNING = "running"  # handed to a supervisor
-    SUCCEEDED = "succeeded"  # ended well: with exit code 0, unless its task says otherwise
-    FAILED = "failed"  # ended otherwise, or could not be started
-    TIMED_OUT = "timed_out"  # stopped because its time was up
-    CANCELLED = "cancelled"  # stopped, or never started, because somebody asked
-    LOST = "lost"  # its process is gone and nobody saw how it ended
-    SKIPPED = "skipped"  # not run, by a rule of the task
-    MISSED = "missed"  # not run, because it was too late
+    SUCCEEDED = "succeeded"  # ended with exit code 0, or another success code of its task
+    FAILED = "failed"  # ended with another exit code or by a signal, or could not start
+    TIMED_OUT = "timed_out"  # stopped at its timeout, or after too long silence
+    CANCELLED = "cancelled"  # stopped, or never started, on request
+    LOST = "lost"  # its process is gone, and its result is unknown
+    SKIPPED = "skipped"  # not run, by an option of the task such as --overlap
+    MISSED = "missed"  # not run, as it was too late
 
 
 LIVE = (State.PENDING, State.RUNNING)
@@ -45,34 +45,34 @@ class Trigger(StrEnum):
     """Reasons to start a run."""
 
     SCHEDULE = "schedule"  # its slot came due (also at boot)
-    CATCH_UP = "catch-up"  # as before, but late, or standing for several slots
+    CATCH_UP = "catch-up"  # the same, but late, or for several slots
     RETRY = "retry"  # an earlier attempt of the slot failed
-    MANUAL = "manual"  # asked for by a person or a program
+    MANUAL = "manual"  # requested by a person or a program
     AFTER = "after"  # a run of another task ended
 
 
 class CatchUp(StrEnum):
     """Handling of slots that came due while no tick came."""
 
-    LAST = "last"  # the newest runs and stands for all
-    ALL = "all"  # each runs, oldest first, within a limit
-    NONE = "none"  # the newest runs when it is not late; the others are missed
+    LAST = "last"  # the newest slot runs, for all of them
+    ALL = "all"  # each slot runs, oldest first, up to a limit
+    NONE = "none"  # the newest slot runs if it is not late; the others are missed
 
 
 class Overlap(StrEnum):
-    """Handling of a slot while the task still runs."""
+    """Handling of a slot while the task is still running."""
 
-    SKIP = "skip"  # it is skipped
-    QUEUE = "queue"  # it waits; only the newest does
-    REPLACE = "replace"  # the one that runs is stopped for it
-    ALLOW = "allow"  # side by side, within a limit
+    SKIP = "skip"  # the slot is skipped
+    QUEUE = "queue"  # the slot waits; only the newest one does
+    REPLACE = "replace"  # the running run is stopped for it
+    ALLOW = "allow"  # runs in parallel, up to a limit
 
 
 class OnLost(StrEnum):
     """Handling of a slot whose run was lost."""
 
-    FAIL = "fail"  # nothing more
-    RETRY = "retry"  # a further attempt is made
+    FAIL = "fail"  # the run stays lost
+    RETRY = "retry"  # the slot is retried
 
 
 class After(StrEnum):
@@ -130,7 +130,7 @@ class Task:
     on_failure: str | None
     notify: Mapping[str, str]  # by event: channels as @NAME, or a text for the shell
     late_after: timedelta | None
-    long_after: float | None  # times what is usual
+    long_after: float | None  # times the usual duration
     created: datetime
     evaluated: datetime
     python: str | None = None
@@ -149,20 +149,20 @@ class Task:
     last_run: datetime | None = None
     last_state: State | None = None
     last_success: datetime | None = None
-    streak: int = 0  # how many runs in a row succeeded, or, negative, failed
+    streak: int = 0  # number of runs in a row that succeeded, or, negative, failed
 
     @property
     def done(self) -> bool:
-        """Whether it ran at one instant, and that is over."""
+        """Whether it is a one-off that has ended."""
         return self.kind is Kind.AT and not self.enabled and self.next is None
 
 
 @record
 class Run:
-    """The record of one slot, or of one manual start; it stands for `coalesced` slots from `first_slot` to `slot`.
+    """The record of one slot, or of one manual start; it handles `coalesced` slots from `first_slot` to `slot`.
 
-    `ready` is the instant before which a pending run is not started: a retry waits, a jitter delays. Of an output that
-    was too large `left_out` bytes are not kept, from the byte `cut_at` on.
+    A pending run is not started before `ready` (a retry, or jitter). If the output was too large, `left_out` bytes from
+    the byte `cut_at` on are not kept.
     """
 
     id: int
@@ -190,14 +190,14 @@ class Run:
 
     @property
     def duration(self) -> float | None:
-        """Seconds from start to end, None while there is no end."""
+        """Seconds from start to end, None before the end."""
         if self.started is None or self.finished is None:
             return None
         return (self.finished - self.started).total_seconds()
 
     @property
     def late(self) -> float | None:
-        """Seconds from the slot to the start, None when it never started or was started by hand."""
+        """Seconds from the slot to the start, None for a manual run or without a start."""
         if self.started is None or self.trigger is Trigger.MANUAL:
             return None
         return max(0.0, (self.started - self.slot).total_seconds())
@@ -205,7 +205,7 @@ class Run:
 
 @record
 class Command:
-    """A fully resolved thing to execute; knows no task and no store. Its lengths of time are in seconds."""
+    """A fully resolved command, independent of task and store. Durations are in seconds."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -242,9 +242,9 @@ NOTHING = Outcome()  # of a run that has no process to tell of
 
 @record
 class End:
-    """The end of a run as it is recorded: `size` counts the bytes of output, `output` holds them when they are few.
+    """The end of a run to record: `size` counts the bytes of output, `output` holds a small one.
 
-    Of an output that was too large `left_out` bytes are not kept, from the byte `cut_at` on.
+    If the output was too large, `left_out` bytes from the byte `cut_at` on are not kept.
     """
 
     run: Run
@@ -260,7 +260,7 @@ class End:
 
 @record
 class Event:
-    """Something worth telling later that is not a run: a task was changed, the clock had a gap."""
+    """An event that is not a run: a change of a task, a gap in the ticks."""
 
     at: datetime
     what: str
@@ -271,9 +271,9 @@ class Event:
 
 @record
 class Hold:
-    """A stop of the whole store: nothing is started before `until` but what is started by hand.
+    """A pause of all scheduled runs until `until`; manual runs still start.
 
-    Without `until` it lasts until somebody ends it.
+    Without `until` it lasts until it is resumed.
     """
 
     since: datetime
@@ -284,9 +284,9 @@ class Hold:
 
 @record
 class Process:
-    """The identity of the process of a running run, for other supervisors, and their changes to its output.
+    """The identity of a running run's process, for other supervisors, and the gap in its output.
 
-    The file of that may have a mark at `cut_at`, for `left_out` bytes.
+    The file of the output may have a mark at `cut_at`, in place of `left_out` bytes.
     """
 
     run_id: int
@@ -314,7 +314,7 @@ class Severity(StrEnum):
 
 @record
 class Gap:
-    """A time without ticks and why; `until` is None when it is not over, and before `since` when the clock went back."""
+    """A time without ticks and its cause; `until` is None if it is not over, and before `since` if the clock went back."""
 
     since: datetime
     until: datetime | None
@@ -330,20 +330,20 @@ class Change:
     by: str | None
 
 
-# Is told how far long work has come: what is done, how many of it, and of how many where that is known.
+# Called with the progress of long work: a description, the number done, and the total if known.
 Progress = Callable[[str, int, int | None], object]
 
 
 def untold(what: str, done: int, total: int | None) -> None:
-    """Take what is told of progress, where nobody looks."""
+    """Ignore progress."""
 
 
 @record
 class Pruned:
     """The history deleted by the retention settings, or with `dry_run` the amount that would be deleted.
 
-    `bytes` are those of the outputs, `freed` those that the disk has back. `refused` says why nothing was removed
-    for its age, None when the clock can be relied on.
+    `bytes` is the size of the outputs, `freed` the freed space on disk. `refused` is the reason why nothing was deleted
+    for its age, None when the clock is reliable.
     """
 
     runs: int = 0
@@ -357,7 +357,7 @@ class Pruned:
 
 @record
 class Posted:
-    """One message to one channel; `channel` is empty for a `command` of the task's own."""
+    """One message to one channel; `channel` is empty for a task's own `command`."""
 
     id: int
     event: str

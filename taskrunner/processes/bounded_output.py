@@ -221,7 +221,7 @@ def _written(size: int, gap: Gap | None) -> int:
 def part(fd: int, gap: Gap | None, start: int) -> tuple[bytes, int]:
     """Return the next bytes of a growing output from `start` on, b"" when there are none, and their end.
 
-    A reader who is too late for some of them gets a mark instead. Counting restarts when a command empties its output.
+    A slow reader gets a mark instead of bytes that were cut. Counting restarts when a command empties its output.
     """
     stands, size = standing(fd, gap), os.fstat(fd).st_size
     if gap is not None and stands is None and size >= gap.after:

@@ -1,7 +1,7 @@
-"""The process that watches over running commands: starts what is pending, records what ended.
+"""The process that supervises running commands: it starts pending runs and records their ends.
 
-It holds a lock on a file of its own for as long as it lives, so that everybody can tell. Whoever records an
-outcome then starts the next pending runs: capacity and chains never wait for a clock.
+It holds a lock on its own file while it lives, so that other processes can tell. After recording an outcome it starts
+the next pending runs: capacity and chains never wait for a clock.
 """
 
 import os
@@ -28,14 +28,14 @@ from taskrunner.supervise.stops import PATIENCE, Stops
 from taskrunner.supervise.watch import Watch
 from taskrunner.upkeep import disk_reserve
 
-WAITING = "waiting"  # the lock of the supervisor that waits for runs whose time comes
-LOOK = 0.1  # seconds between two looks at a run of somebody else that we are stopping
-MOMENT = 0.005  # seconds that many a command needs from start to end: it need not be noted
-SOON = 0.05  # seconds after which a child is noted although others end all the time
-MANY = 100  # starts, after which ends are taken before the next
-RETRY = 1.0  # seconds between two tries of a store that takes nothing
-LEAVE = 10.0  # seconds of that after which what is in the spool is left to the next tick
-QUIET = 0.2  # seconds in which nothing has to happen before we import what we may need later
+WAITING = "waiting"  # the lock of the one supervisor that waits for delayed runs
+LOOK = 0.1  # seconds between two looks at a run of another supervisor that we are stopping
+MOMENT = 0.005  # seconds that a short command takes: its pid need not be recorded
+SOON = 0.05  # seconds after which children are recorded, even while others keep ending
+MANY = 100  # starts between two checks for ends
+RETRY = 1.0  # seconds between two tries while the database cannot be written
+LEAVE = 10.0  # seconds of such tries, after which spooled ends are left to the next tick
+QUIET = 0.2  # seconds without events before we import modules for later
 
 
 @mutable
@@ -44,22 +44,22 @@ class Supervisor:
 
     here: OpenHome
     starts: Starts
-    stops: Stops  # of runs of others
+    stops: Stops  # of runs of other supervisors
     watch: Watch
     children: Children = field(default_factory=Children)
-    closing: bool = False  # start nothing any more
-    stopped: bool = False  # our children have been told to end
-    patient: Callable[[str], object] | None = None  # is told why the store takes nothing
-    wake_at: float | None = None  # when a run that waits for its time is to be started, monotonic
+    closing: bool = False  # start no more runs
+    stopped: bool = False  # our children were asked to end
+    patient: Callable[[str], object] | None = None  # told why the database cannot be written
+    wake_at: float | None = None  # start of the next delayed run, monotonic
     finished: list[Run] = field(default_factory=list)
-    refused: str | None = None  # why the carrier did not take a run
-    lasting: ExitStack = field(default_factory=ExitStack)  # what we hold until we end
+    refused: str | None = None  # why the carrier refused a run
+    lasting: ExitStack = field(default_factory=ExitStack)  # locks that we hold until we end
     _waiting: bool = False
     _loaded: bool = False
     _unnoted: list[Child] = field(default_factory=list)
     _note_by: float = 0.0  # monotonic
-    _trouble: float | None = None  # since when the store takes nothing, monotonic
-    _looked: int | None = None  # `store.changes` as we last looked for runs of ours to be stopped
+    _trouble: float | None = None  # since when the database cannot be written, monotonic
+    _looked: int | None = None  # `changes` at our last check for runs of ours to be stopped
 
     def __post_init__(self) -> None:
         self.children.on_timeout = self._say_timed_out
@@ -91,11 +91,10 @@ class Supervisor:
         *,
         hand_on: bool = False,
     ) -> Iterator[None]:
-        """Record, start and wait, again and again, until nothing is left to watch: the one loop of a supervisor.
+        """Record, start and wait in a loop until no run is left: the only loop of a supervisor.
 
-        Between the wait and the next round the caller has its turn. `going` replaces the question whether there is
-        anything left, `pause` limits the next wait to so many seconds. With `hand_on` systemd gets what does not
-        need us.
+        The caller acts between the wait and the next round. `going` replaces the check whether any run is left, `pause`
+        limits the next wait to so many seconds. With `hand_on` systemd takes over all that does not need us.
         """
         while True:
             self.turn()
@@ -107,13 +106,13 @@ class Supervisor:
             yield
 
     def turn(self) -> None:
-        """Record what has ended, start what may start.
+        """Record ended runs and start pending ones.
 
-        While the store takes nothing, outcomes are kept in the spool and tried again. With nothing to lose, or when
+        While the database cannot be written, outcomes are kept in the spool and tried again. When no run is left, or
         the rest is left to the next tick, a supervisor that is not `patient` raises StoreBusy or StoreRefused.
         """
         try:
-            # Else the store would be locked for nothing.
+            # Otherwise the database would be locked without need.
             if self.busy or start.anything_to_start(self.here):
                 self._turn()
             self._trouble = None
@@ -127,10 +126,10 @@ class Supervisor:
                 self._bear(exc)
 
     def _bear(self, exc: StoreBusy | StoreRefused) -> None:
-        """Let no outcome depend on us while the store takes none; go when all that is left is in the spool."""
+        """Put outcomes into the spool while the database cannot be written; end when nothing else is left."""
         self._trouble = self._trouble or time.monotonic()
         newer = isinstance(exc, StoreNewer)
-        if newer:  # whoever upgraded it goes on with the new program
+        if newer:  # the new program that upgraded the database continues
             self.closing = True
             self.stops.give_up()
         self.watch.spool()
@@ -156,7 +155,7 @@ class Supervisor:
                 self._next(batch, now)
                 marked = self.here.store.processes.being_stopped().keys() - stopped.keys()
         except BaseException:
-            self.starts.give_back(batch)  # none of it is written, so none of it is started
+            self.starts.give_back(batch)  # nothing was written, so nothing is started
             self.here.log.forget()
             raise
         del self.watch.ended[: len(ended)]
@@ -164,18 +163,18 @@ class Supervisor:
             with self.here.log.apart(f"the processes left behind by run {each.run}"):
                 self.watch.let_go(each)
         self.spawn(batch, now)
-        self.stop_some(list(marked))  # by what the ends above have set in motion
+        self.stop_some(list(marked))  # as a consequence of the ends above
 
     def wait(self, timeout: float | None) -> None:
         """Wait until a child ends, a signal comes or `timeout` seconds are over."""
         if self.watch.ended:
-            self._look(0)  # the timers of the others are obeyed also while the store takes nothing
+            self._look(0)  # obey the timers of others even while the database cannot be written
             return
         if self._unnoted:
             self._gather()
             if not self.watch.ended or time.monotonic() > self._note_by:
                 self._note_children()
-            return  # what woke us may have been a signal: the caller looks at that first
+            return  # we may have been woken by a signal: the caller checks that first
         if self.stops.going:
             self.stops.look()
             timeout = LOOK if timeout is None else min(timeout, LOOK)
@@ -189,7 +188,7 @@ class Supervisor:
             self._look(timeout)
 
     def _gather(self) -> None:
-        """Wait a moment for ends, until those of half of our children are there: they are recorded in one commit."""
+        """Wait a moment until half of our children have ended, to record their ends in one commit."""
         end = time.monotonic() + MOMENT
         while (
             2 * len(self.watch.ended) < len(self.watched) and (left := end - time.monotonic()) > 0
@@ -197,7 +196,7 @@ class Supervisor:
             self._look(left)
 
     def _load(self) -> None:
-        """Import what the end of a run may need, unless it has come already."""
+        """Import modules for the ends of runs, unless one has ended already."""
         if self.watched and not self.watch.ended:
             next_day.load()
             self._loaded = True
@@ -222,7 +221,7 @@ class Supervisor:
         self.wake_at = time.monotonic() + left if left is not None and waits else None
 
     def _waits_for_all(self) -> bool:
-        """Whether we are the one supervisor that waits for runs whose time comes; until we end, once we are."""
+        """Return whether we are the one supervisor that waits for delayed runs; once we are, until we end."""
         if not self._waiting:
             with ExitStack() as locked:
                 fd = locked.enter_context(lock.held(self.here.supervisor(WAITING)))
@@ -232,12 +231,12 @@ class Supervisor:
         return self._waiting
 
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
-        """Start the processes of runs that were made running."""
+        """Start the processes of runs that were marked as running."""
         for number, each in enumerate(batch, 1):
             run = each.run
             self.watched[run.id] = each
             if number % MANY == 0:
-                self._look()  # so that the first ones are not taken to run until the last one has started
+                self._look()  # so that ends of the first ones are seen before the last one starts
             try:
                 log_lines.started(self.here.log, run, now)
                 resolved = command.resolve(each.task, run, self.here.config, now)
@@ -256,13 +255,13 @@ class Supervisor:
         self._unnoted.append(child)
 
     def _handed_over(self, watched: Watched, resolved: Command) -> bool:
-        """Let the carrier have a run; False when we have to carry it after all."""
+        """Hand a run to the carrier; False when we must carry it ourselves."""
         assert self.carrier is not None
         try:
             refused = self.carrier.start(watched.name, watched.run, resolved, watched.slot)
-        except LookupError:  # there is no such user: our own start says so
+        except LookupError:  # unknown user: our own start reports it
             return False
-        except OSError as exc:  # what it is to be told could not be written down
+        except OSError as exc:  # its private file could not be written
             refused = str(exc.strerror)
         if refused is None:
             del self.watched[watched.run.id]
@@ -274,12 +273,12 @@ class Supervisor:
                 watched, Outcome(error=f"could not start: {refused}"), self.here.now()
             )
             return True
-        # The row names the unit: as long as we live, that is us.
+        # The row names the unit, so hold a lock of that name while we live.
         self.lasting.enter_context(lock.held_own(self.here.supervisor(watched.name)))
         return False
 
     def _hand_on(self) -> None:
-        """Leave to systemd what does not need us: stops it was told of, and the wait for the next run."""
+        """Leave to systemd the stops that it was asked for, and the wait for the next run."""
         self.stops.hand_on()
         if self.carrier is None or self.wake_at is None:
             return
@@ -290,9 +289,9 @@ class Supervisor:
         self.wake_at = None
 
     def _note_children(self) -> None:
-        """Keep how our children are recognised; those that have ended already need not be any more."""
+        """Record pid and start time of our children that have not ended yet."""
         living = [child for child in self._unnoted if child.key in self.children.running]
-        with suppress(StoreBusy, StoreRefused):  # it can be found by its output, too
+        with suppress(StoreBusy, StoreRefused):  # children can be found by their outputs, too
             if living:
                 with self.here.store.transaction(durable=False, patience=PATIENCE):
                     for child in living:
@@ -309,7 +308,7 @@ class Supervisor:
         return process is not None and process.stop_state is not None
 
     def _look_for_stops(self) -> None:
-        """Stop those of our runs that somebody wants stopped who cannot reach them, from another pid namespace."""
+        """Stop those of our runs that a process in another pid namespace has marked to be stopped."""
         with suppress(StoreBusy, StoreRefused):  # the next look tries again
             changes = self.here.store.connection.changes()
             if changes == self._looked:
@@ -333,7 +332,7 @@ class Supervisor:
         self._say_why([run_id], State.TIMED_OUT, reason)
 
     def _say_why(self, run_ids: Iterable[int], state: State, reason: str) -> None:
-        """Write why runs are stopped, before they are; a store that takes nothing does not keep us from it."""
+        """Write the reason before runs are stopped; a database that cannot be written does not prevent the stop."""
         now = self.here.now()
         store = self.here.store
         with suppress(StoreBusy, StoreRefused), store.transaction(patience=PATIENCE):
@@ -342,7 +341,7 @@ class Supervisor:
                     store.processes.ask_to_stop(run_id, state, reason, now)
 
     def stop_all(self, reason: str) -> None:
-        """Stop all our children, starting nothing more; each row says why before the signal is sent."""
+        """Stop all our children and start no more; the reason is in each row before the signal is sent."""
         self.closing = self.stopped = True
         self._say_why(self.watched, State.CANCELLED, reason)
         for run_id in self.children.running:
@@ -354,7 +353,7 @@ class Supervisor:
             self.children.kill(run_id)
 
     def stop_some(self, run_ids: Sequence[int]) -> None:
-        """Stop runs whose rows say that they are being stopped, whoever watches over them."""
+        """Stop runs that are marked so in their rows, whichever supervisor has them."""
         for run_id in run_ids:
             if run_id in self.children.running:
                 self.children.stop(run_id)
@@ -362,9 +361,9 @@ class Supervisor:
 
 
 def send_off(here: OpenHome, carrier: Carrier | None) -> None:
-    """Have messages sent by a process of its own, unless one is at it; when that fails the next tick tries again.
+    """Start a process that sends messages, unless one is running; after a failure the next tick tries again.
 
-    It gets our lock with its input, so that there is no moment in which a second one could be started.
+    It inherits our lock as its stdin, so that no second one can start in between.
     """
     if carrier is not None:
         carrier.send_off()
@@ -378,11 +377,11 @@ def send_off(here: OpenHome, carrier: Carrier | None) -> None:
 def open_supervisor(
     here: OpenHome, *, name: str | None = None, carrier: Carrier | None = None
 ) -> Iterator[Supervisor]:
-    """Be a supervisor for the block: known by a locked file, which is gone afterwards.
+    """Be a supervisor for the block, identified by a locked file, which is removed afterwards.
 
-    With a `name` we are the one that the row of a run tells already.
+    With a `name` we are the supervisor that the row of a run already names.
     """
-    paths.create(here.folder)  # a store that was put back may have come without its folders
+    paths.create(here.folder)  # a restored home may lack its folders
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)

@@ -1,4 +1,4 @@
-"""The runs that one supervisor watches: their outputs while they go on, their ends until these are recorded."""
+"""The runs that one supervisor watches: their outputs while they run, and their ends until these are recorded."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ class Watch:
     here: OpenHome
     slots: Slots
     runs: dict[int, Watched] = field(default_factory=dict)
-    ended: list[Ended] = field(default_factory=list)  # and are to be recorded
+    ended: list[Ended] = field(default_factory=list)  # to be recorded
     spooled: set[int] = field(default_factory=set)  # runs whose ends are in the spool
     unbounded: set[int] = field(default_factory=set)  # runs whose output cannot be bounded
-    retries: bool = True  # what fails is tried again as its task says
+    retries: bool = True  # failed runs are retried by the options of their tasks
 
     def bound(self, run_id: int) -> None:
-        """Keep the output of a run below its largest size."""
+        """Cut the output of a run to its limit."""
         watched = self.runs[run_id]
         try:
             gap = bounded_output.bound(watched.slot.fd, watched.task.max_output, watched.gap)
@@ -37,7 +37,7 @@ class Watch:
         except OSError:  # the next look tries again
             pass
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, the others grow on
-            if run_id not in self.unbounded:  # it is looked at each second
+            if run_id not in self.unbounded:  # once, as it is checked each second
                 self.unbounded.add(run_id)
                 self.here.log.fault(f"the output of run {run_id} could not be bounded", exc)
 
@@ -59,7 +59,7 @@ class Watch:
         *,
         full: bool = False,
     ) -> None:
-        """Take the output of a run that has ended; `note` is what else is to be said, `full` that its disk is."""
+        """Take the output of an ended run; `note` is a remark for its reason, `full` tells whether its disk is full."""
         self.unbounded.discard(watched.run.id)
         ended = outcomes.collect(
             *(watched, outcome, at, self.slots),
@@ -84,26 +84,26 @@ class Watch:
             spool.drop(self.here.folder, each.name)
         if each.large:
             return  # the slot is used up
-        if spooled:  # a tick that has just taken it up may be about to remove the file of that name
+        if spooled:  # a tick that has just read it may be about to remove the file
             self.slots.drop(slot)
         else:
             self.slots.put_back(slot)
 
     @property
     def all_spooled(self) -> bool:
-        """Whether nothing goes on, and every end is in the spool."""
+        """Whether no run is running, and every end is in the spool."""
         return len(self.spooled) == len(self.runs)
 
     def spool(self) -> None:
-        """Write the ends down that a store did not take, so that none depends on us."""
+        """Write ends that could not be recorded to the spool, so that none depends on us."""
         for each in self.ended:
             if each.run not in self.spooled:
-                with suppress(OSError):  # it stays with us, and is tried again
+                with suppress(OSError):  # kept, and tried again
                     spool.put(self.here.folder, each)
                     self.spooled.add(each.run)
 
     def leave(self) -> None:
-        """Forget the runs whose ends are in the spool; their outputs are left where they are."""
+        """Forget the runs whose ends are in the spool; their outputs stay in their files."""
         for each in [each for each in self.ended if each.run in self.spooled]:
             self.ended.remove(each)
             self.spooled.remove(each.run)

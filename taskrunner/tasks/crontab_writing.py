@@ -66,7 +66,7 @@ def _grid(task: Task) -> str | None:
 
 
 def _lost(task: Task, path: str) -> list[str]:
-    """Return what is lost of a task in a line of a crontab, a phrase each."""
+    """Return the parts of a task that a crontab line cannot express, a phrase each."""
     found = []
     if _when(task) is None:
         found.append(f"its schedule, {spelling.when(task)}, so the line is a comment")

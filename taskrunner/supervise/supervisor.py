@@ -25,7 +25,7 @@ from taskrunner.supervise import command, start
 from taskrunner.supervise.outcomes import Watched
 from taskrunner.supervise.start import Carrier, Starts
 from taskrunner.supervise.stops import PATIENCE, Stops
-from taskrunner.supervise.watch import Watch
+from taskrunner.supervise.watched_runs import WatchedRuns
 from taskrunner.upkeep import disk_reserve
 
 WAITING = "waiting"  # the lock of the one supervisor that waits for delayed runs
@@ -45,7 +45,7 @@ class Supervisor:
     here: OpenHome
     starts: Starts
     stops: Stops  # of runs of other supervisors
-    watch: Watch
+    runs: WatchedRuns
     children: Children = field(default_factory=Children)
     closing: bool = False  # start no more runs
     stopped: bool = False  # our children were asked to end
@@ -64,14 +64,14 @@ class Supervisor:
     def __post_init__(self) -> None:
         self.children.on_timeout = self._say_timed_out
         self.children.on_silence = self._say_silent
-        self.children.on_output = self.watch.bound
+        self.children.on_output = self.runs.bound
         self.children.on_look = self._look_for_stops
         self.children.stopped_elsewhere = self._stopped_elsewhere
 
     @property
     def watched(self) -> dict[int, Watched]:
         """The runs that we watch, by their ids."""
-        return self.watch.runs
+        return self.runs.by_id
 
     @property
     def carrier(self) -> Carrier | None:
@@ -132,47 +132,47 @@ class Supervisor:
         if newer:  # the new program that upgraded the database continues
             self.closing = True
             self.stops.give_up()
-        self.watch.spool()
+        self.runs.spool()
         tired = time.monotonic() - self._trouble > LEAVE
-        if newer or (tired and self.watch.all_spooled):
-            self.watch.leave()
+        if newer or (tired and self.runs.all_spooled):
+            self.runs.leave()
         if not self.watched:
             if newer or self.patient is None:
                 raise exc
             self.patient(str(exc))
             return
-        if self.watch.ended or not newer:
+        if self.runs.ended or not newer:
             time.sleep(RETRY)
 
     def _turn(self) -> None:
-        now, ended = self.here.now(), list(self.watch.ended)
+        now, ended = self.here.now(), list(self.runs.ended)
         batch: list[Watched] = []
         patience = PATIENCE if self.watched else None
         try:
             with self.here.store.transaction(patience=patience):
                 stopped = self.here.store.processes.being_stopped()
-                self.finished += self.watch.record(ended, stopped)
+                self.finished += self.runs.record(ended, stopped)
                 self._next(batch, now)
                 marked = self.here.store.processes.being_stopped().keys() - stopped.keys()
         except BaseException:
             self.starts.give_back(batch)  # nothing was written, so nothing is started
             self.here.log.forget()
             raise
-        del self.watch.ended[: len(ended)]
+        del self.runs.ended[: len(ended)]
         for each in ended:
             with self.here.log.apart(f"the processes left behind by run {each.run}"):
-                self.watch.let_go(each)
+                self.runs.let_go(each)
         self.spawn(batch, now)
         self.stop_some(list(marked))  # as a consequence of the ends above
 
     def wait(self, timeout: float | None) -> None:
         """Wait until a child ends, a signal comes or `timeout` seconds are over."""
-        if self.watch.ended:
+        if self.runs.ended:
             self._look(0)  # obey the timers of others even while the database cannot be written
             return
         if self._unnoted:
             self._gather()
-            if not self.watch.ended or time.monotonic() > self._note_by:
+            if not self.runs.ended or time.monotonic() > self._note_by:
                 self._note_children()
             return  # we may have been woken by a signal: the caller checks that first
         if self.stops.going:
@@ -190,25 +190,22 @@ class Supervisor:
     def _gather(self) -> None:
         """Wait a moment until half of our children have ended, to record their ends in one commit."""
         end = time.monotonic() + MOMENT
-        while (
-            2 * len(self.watch.ended) < len(self.watched) and (left := end - time.monotonic()) > 0
-        ):
+        while 2 * len(self.runs.ended) < len(self.watched) and (left := end - time.monotonic()) > 0:
             self._look(left)
 
     def _load(self) -> None:
         """Import modules for the ends of runs, unless one has ended already."""
-        if self.watched and not self.watch.ended:
+        if self.watched and not self.runs.ended:
             next_day.load()
             self._loaded = True
 
     def _look(self, timeout: float | None = 0) -> None:
-        self._collect_all(self.children.wait(timeout))
-
-    def _collect_all(self, found: Sequence[tuple[int, Outcome]]) -> None:
+        """Collect what ends within so many seconds."""
+        found = self.children.wait(timeout)
         now = self.here.now()
         full = bool(found) and output.full(self.here.output)
         for run_id, outcome in found:
-            self.watch.collect(self.watched[run_id], outcome, now, full=full)
+            self.runs.collect(self.watched[run_id], outcome, now, full=full)
 
     def _next(self, taken: list[Watched], now: datetime) -> None:
         """Take the next pending runs up to the limits, in the transaction of the caller."""
@@ -243,12 +240,12 @@ class Supervisor:
                 if self.carrier is None or not self._handed_over(each, resolved):
                     self._start(each, resolved, now)
             except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
-                self.watch.collect(each, Outcome(error=f"could not start: {in_words(exc)}"), now)
+                self.runs.collect(each, Outcome(error=f"could not start: {in_words(exc)}"), now)
 
     def _start(self, watched: Watched, resolved: Command, now: datetime) -> None:
         child = self.children.start(watched.run.id, resolved, watched.slot.fd)
         if isinstance(child, Outcome):
-            self.watch.collect(watched, child, now)
+            self.runs.collect(watched, child, now)
             return
         if not self._unnoted:
             self._note_by = time.monotonic() + SOON
@@ -269,7 +266,7 @@ class Supervisor:
             return True
         self.refused = refused
         if not self.carrier.falls_back:
-            self.watch.collect(
+            self.runs.collect(
                 watched, Outcome(error=f"could not start: {refused}"), self.here.now()
             )
             return True
@@ -385,8 +382,8 @@ def open_supervisor(
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         slots = Slots(here.output, name)
-        starts, watch = Starts(here, name, slots, carrier), Watch(here, slots)
-        ours = Supervisor(here, starts, Stops(here), watch)
+        starts = Starts(here, name, slots, carrier)
+        ours = Supervisor(here, starts, Stops(here), WatchedRuns(here, slots))
         try:
             yield ours
         finally:

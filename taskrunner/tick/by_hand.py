@@ -99,7 +99,7 @@ def run(
     """
     with open_supervisor(here) as ours:
         ours.closing = True  # start no other run: the caller waits for this one only
-        ours.watch.retries = False  # the caller sees the result
+        ours.runs.retries = False  # the caller sees the result
         with stop_signals(ours.children) as signals:
             now = here.now()
             with here.store.transaction():

@@ -12,7 +12,15 @@ from taskrunner.model.values import Outcome, Process
 from taskrunner.notify import log_lines
 from taskrunner.processes import alive, output
 from taskrunner.store.runs import Runs
-from taskrunner.supervise import follow_up, outcomes, reconcile, spool, start, supervisor, watch
+from taskrunner.supervise import (
+    follow_up,
+    outcomes,
+    reconcile,
+    spool,
+    start,
+    supervisor,
+    watched_runs,
+)
 from taskrunner.tick import visit
 from taskrunner.upkeep import retention
 from tests.samples import MINUTE, ROOT, program
@@ -137,7 +145,7 @@ def test_a_run_that_cannot_be_prepared_is_one_failed_row(three, home, spoil, pla
 
 
 def test_an_output_that_cannot_be_bounded_ends_no_supervisor(three, home, spoil):
-    spoil(watch.bounded_output, "bound")
+    spoil(watched_runs.bounded_output, "bound")
     three.set("bad", shell="echo bad; sleep 0.3; echo bad")
     three.tick()
     check(three, home, told=False)

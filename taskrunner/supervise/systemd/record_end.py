@@ -168,7 +168,7 @@ def _supervisor(here: OpenHome, end: UnitEnd) -> Iterator[Supervisor]:
 def _see_through(ours: Supervisor, watched: Watched, end: UnitEnd) -> None:
     ours.watched[watched.run.id] = watched
     at = _not_before(watched.run.started, end.at)
-    ours.watch.collect(watched, end.outcome, at, end.note)
+    ours.runs.collect(watched, end.outcome, at, end.note)
     for _ in ours.rounds(hand_on=True):  # more than once when a run could not be started
         pass
     for run in ours.finished:

@@ -17,20 +17,20 @@ from taskrunner.supervise.outcomes import Ended, Watched
 
 
 @mutable
-class Watch:
-    """The runs of one supervisor by their ids, those that have `ended` among them."""
+class WatchedRuns:
+    """The runs of one supervisor, those that have `ended` and are not recorded yet among them."""
 
     here: OpenHome
     slots: Slots
-    runs: dict[int, Watched] = field(default_factory=dict)
-    ended: list[Ended] = field(default_factory=list)  # to be recorded
+    by_id: dict[int, Watched] = field(default_factory=dict)
+    ended: list[Ended] = field(default_factory=list)
     spooled: set[int] = field(default_factory=set)  # runs whose ends are in the spool
     unbounded: set[int] = field(default_factory=set)  # runs whose output cannot be bounded
     retries: bool = True  # failed runs are retried by the options of their tasks
 
     def bound(self, run_id: int) -> None:
         """Cut the output of a run to its limit."""
-        watched = self.runs[run_id]
+        watched = self.by_id[run_id]
         try:
             gap = bounded_output.bound(watched.slot.fd, watched.task.max_output, watched.gap)
             self._note_gap(watched, gap)
@@ -72,12 +72,14 @@ class Watch:
 
     def record(self, ended: Sequence[Ended], stopped: Mapping[int, Process]) -> list[Run]:
         """Write how runs ended, in the transaction of the caller; return those that had not ended before."""
-        ends = [outcomes.judged(each, self.runs[each.run], stopped.get(each.run)) for each in ended]
+        ends = [
+            outcomes.judged(each, self.by_id[each.run], stopped.get(each.run)) for each in ended
+        ]
         return follow_up.finish(self.here, *ends, retry=self.retries)
 
     def let_go(self, each: Ended) -> None:
         """Forget a run whose end is recorded."""
-        slot = self.runs.pop(each.run).slot
+        slot = self.by_id.pop(each.run).slot
         spooled = each.run in self.spooled
         if spooled:
             self.spooled.remove(each.run)
@@ -92,7 +94,7 @@ class Watch:
     @property
     def all_spooled(self) -> bool:
         """Whether no run is running, and every end is in the spool."""
-        return len(self.spooled) == len(self.runs)
+        return len(self.spooled) == len(self.by_id)
 
     def spool(self) -> None:
         """Write ends that could not be recorded to the spool, so that none depends on us."""
@@ -107,6 +109,6 @@ class Watch:
         for each in [each for each in self.ended if each.run in self.spooled]:
             self.ended.remove(each)
             self.spooled.remove(each.run)
-            watched = self.runs.pop(each.run)
+            watched = self.by_id.pop(each.run)
             if not each.large:
                 os.close(watched.slot.fd)

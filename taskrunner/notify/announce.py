@@ -25,17 +25,17 @@ Target = tuple[str, str | None]  # a channel, or OWN and the command
 def started(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
     """Post the messages for the start of a run; free without any rule."""
     if task.notify or here.config.notify:
-        Occasion(here.store, here.config.notify, task, run, now).started()
+        Announcement(here.store, here.config.notify, task, run, now).started()
 
 
 def ended(here: OpenHome, task: Task, run: Run, now: datetime) -> None:
     """Post the messages for the end of a slot: its last attempt has ended, or it was not run."""
-    Occasion(here.store, here.config.notify, task, run, now).ended()
+    Announcement(here.store, here.config.notify, task, run, now).ended()
 
 
 @record
-class Occasion:
-    """One start or end of a run at an instant, and the channels there are."""
+class Announcement:
+    """The messages about one start or end of a run, by the rules of its task and of the channels."""
 
     store: Store
     channels: Mapping[str, Channel]

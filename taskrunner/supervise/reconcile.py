@@ -39,7 +39,8 @@ class Survey:
 
     def __post_init__(self) -> None:
         self.found = self.here.store.processes.with_runs()
-        self.units = living_units(process for _, process in self.found)
+        names = [process.supervisor for _, process in self.found if carried(process)]
+        self.units = systemctl.units_there(names)
 
     def reconcile(self) -> list[int]:
         """Settle the runs left behind and return those that must be stopped, marked so in their rows."""
@@ -178,11 +179,6 @@ class Survey:
 def carried(process: Process) -> bool:
     """Return whether systemd carries the run, and no child of ours is recorded for it."""
     return process.supervisor.endswith(systemctl.UNIT) and process.pid is None
-
-
-def living_units(processes: Iterable[Process]) -> set[str] | None:
-    """Return the existing units that carry runs; None when systemd does not answer."""
-    return systemctl.units_there([process.supervisor for process in processes if carried(process)])
 
 
 def find_child(here: OpenHome, process: Process) -> bool:

@@ -200,7 +200,7 @@ class Supervisor:
             self._loaded = True
 
     def _look(self, timeout: float | None = 0) -> None:
-        """Collect what ends within so many seconds."""
+        """Collect the ends of children within so many seconds."""
         found = self.children.wait(timeout)
         now = self.here.now()
         full = bool(found) and output.full(self.here.output)

@@ -88,7 +88,7 @@ def check(runner, home, *, told=True):
     "place",
     [
         (outcomes, "gather"),
-        (outcomes.verdict, "of"),
+        (outcomes.verdict, "judge"),
         (follow_up, "_next_attempt"),
         (log_lines, "ended"),
     ],
@@ -250,7 +250,7 @@ def spooled(left):
     ("place", "state"),
     [
         ((output, "gather"), State.SUCCEEDED),
-        ((outcomes.verdict, "of"), State.FAILED),
+        ((outcomes.verdict, "judge"), State.FAILED),
         ((follow_up, "_next_attempt"), State.SUCCEEDED),
         ((log_lines, "ended"), State.SUCCEEDED),
         ((spool, "_still_open"), State.LOST),

@@ -15,6 +15,7 @@ from tests.history import ran
 # Those that never end by themselves, and those whose work is on the host; their verbs have tests of their own.
 ELSEWHERE = {
     "daemon": "it goes on until a signal comes",
+    "page": "it goes on until a signal comes",
     "doctor": "it asks the host",
     "install": "it writes to the host",
     "uninstall": "it writes to the host",

@@ -37,6 +37,8 @@ import pytest
 from taskrunner.cli import main
 from taskrunner.home import config
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 CONTRIB = ROOT / "contrib"
@@ -203,6 +205,7 @@ def name(page: Path) -> str:
 EXAMPLES = [page for page in PAGES if {"console", "python"} & {kind for kind, _ in blocks(page)}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", HOURS, ids=lambda start: f"{start:%H:%M}")
 @pytest.mark.parametrize("page", EXAMPLES, ids=name)
 def test_every_example_of_a_page_runs_and_prints_what_the_page_shows(
@@ -292,6 +295,7 @@ def test_the_generated_pages_are_fresh() -> None:
     assert not stale, f"{', '.join(stale)}: run python docs/generate.py"
 
 
+@pytest.mark.slow
 def test_a_stale_page_is_named_and_fails_the_check(tmp_path: Path) -> None:
     for folder in ("docs", "taskrunner"):
         shutil.copytree(ROOT / folder, tmp_path / folder)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_python
+
 CONFTEST = Path(__file__).with_name("conftest.py").read_text()
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -20,6 +20,8 @@ from taskrunner import Manual, State, TaskRunner
 from tests.conftest import demanded
 from tests.samples import ROOT, call, program, start, statuses, wait_for
 
+pytestmark = pytest.mark.slow
+
 LONG = bool(os.environ.get("TASKRUNNER_TEST_LONG"))
 ROOTS = os.geteuid() == 0
 needs_root = pytest.mark.skipif(

@@ -12,6 +12,8 @@ from taskrunner.cli import main
 from taskrunner.home import config
 from tests.samples import ROOT
 
+pytestmark = pytest.mark.one_python
+
 PAGES = sorted((ROOT / "contrib" / "man").iterdir())
 
 

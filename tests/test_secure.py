@@ -23,6 +23,8 @@ from taskrunner.supervise import command
 from taskrunner.supervise.systemd import begin, record_end, transient
 from tests.samples import ROOT, call, program, start
 
+pytestmark = pytest.mark.one_python
+
 ROOTS = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOTS, reason="other users need root to be made")
 SECRET = "hunter2-and-more"
@@ -425,6 +427,7 @@ def test_a_task_has_three_descriptors_and_nothing_of_ours(home, tmp_path):
 # ---- secrets
 
 
+@pytest.mark.slow
 def test_a_secret_is_in_no_argv_and_on_no_page(home, tmp_path):
     """In the store, the file and the environment of the task, and nowhere that anybody looks."""
     secret = f"{SECRET}-{os.urandom(4).hex()}"  # tests beside this one type theirs

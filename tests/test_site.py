@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 BESIDE = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/benchmarks/README.md"]
 PAGES = [str(page.relative_to(ROOT)) for page in sorted(DOCS.rglob("*.md"))] + BESIDE
 
-pytestmark = pytest.mark.xdist_group("site")  # built once, by one process
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # built once, by one process
 
 # What a browser fetches by itself, or is told to prepare for.
 FETCHED = {

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).resolve().parent.parent
 STRUCTURE = runpy.run_path(str(ROOT / "docs" / "structure.py"))
 SPACE = "{http://www.w3.org/2000/svg}"
@@ -85,6 +87,7 @@ def test_each_folder_of_the_package_has_a_box_and_no_two_overlap():
             assert x + wide < left or left + size < x, f"{name} and {other}"
 
 
+@pytest.mark.slow
 def test_the_drawing_is_the_same_each_time():
     package = ROOT / "taskrunner"
     assert STRUCTURE["drawing"](package) == STRUCTURE["drawing"](package)

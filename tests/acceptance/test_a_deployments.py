@@ -13,6 +13,8 @@ import pytest
 
 from tests.samples import ROOT, wait_for
 
+pytestmark = pytest.mark.slow
+
 PLAYBOOK = """\
 #!/bin/sh
 # As ansible-playbook does: a line for each play, an exit code of 2 when a host failed.

@@ -21,6 +21,8 @@ import pytest
 
 from tests.samples import ROOT, wait_for
 
+pytestmark = pytest.mark.slow
+
 STEP = """\
 #!/bin/sh
 # A step of the chain; a file of its name in the folder "mood" says how that goes.

@@ -15,6 +15,8 @@ import pytest
 
 from tests.samples import ROOT, wait_for
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crm")]  # one project for all
+
 pytest.importorskip("django")
 
 SETTINGS = """

@@ -14,6 +14,8 @@ import taskrunner
 from taskrunner import Every, TaskRunner
 from tests.samples import ROOT
 
+pytestmark = pytest.mark.one_python
+
 CONSUMER = '''
 """A project that uses the library, with a type for everything."""
 

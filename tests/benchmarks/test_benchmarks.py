@@ -33,6 +33,8 @@ from tests.benchmarks import (
 from tests.benchmarks.__main__ import PARTS
 from tests.samples import ROOT
 
+pytestmark = pytest.mark.slow
+
 ROW = aims.ROWS[0]
 FASTER = next(row for row in aims.ROWS if row.more)
 

@@ -18,6 +18,8 @@ from taskrunner import Manual, TaskRunner
 from taskrunner.cli import completion, main, meant
 from tests.samples import ROOT, call
 
+pytestmark = pytest.mark.one_python
+
 FOLDER = ROOT / "taskrunner" / "completions"
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
 CASES = [

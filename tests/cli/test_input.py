@@ -22,6 +22,8 @@ from taskrunner import Every, Manual, TaskRunner
 from tests.fuzz import targets, typed
 from tests.samples import ROOT, call, program
 
+pytestmark = pytest.mark.one_python
+
 FUZZ = Path(targets.__file__).parent
 KEPT = sorted(
     place
@@ -285,6 +287,7 @@ EVERY_VERB = [
 ]
 
 
+@pytest.mark.slow
 def test_nothing_that_a_task_or_a_file_says_steers_the_terminal(evil_home, tmp_path):
     (tmp_path / "fakes").mkdir()
     for name in ("crontab", "systemctl", "loginctl"):

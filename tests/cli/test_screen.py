@@ -19,6 +19,8 @@ from taskrunner.errors import InputError, StateError
 from tests.history import ran
 from tests.samples import ROOT, call, command_lines, program, wait_for
 
+pytestmark = pytest.mark.one_python
+
 WIDTHS = (60, 80, 140)
 
 

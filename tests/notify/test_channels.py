@@ -17,6 +17,8 @@ from taskrunner.report.doctor import check_tasks
 from taskrunner.report.doctor.snapshot import take
 from tests import servers
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture
 def teller(home, clock):

@@ -8,6 +8,8 @@ import pytest
 
 from taskrunner import CatchUp, Cron, Overlap, State, TaskRunner
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("year")]  # played once, by one process
+
 BERLIN = ZoneInfo("Europe/Berlin")
 START, END = datetime(2026, 1, 1, 0, 30, tzinfo=UTC), datetime(2027, 1, 1, 0, 30, tzinfo=UTC)
 # A long one, one across the spring night, one across the autumn night.

@@ -245,7 +245,7 @@ def systemd_side(box: systemd_box.Box, home: str, **more: str) -> Side:
 
 
 SIDES = [
-    "inline",
+    pytest.param("inline", marks=pytest.mark.xdist_group("inline")),  # carried out once
     pytest.param("systemd", marks=[pytest.mark.system, pytest.mark.xdist_group("daemons")]),
 ]
 

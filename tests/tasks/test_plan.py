@@ -505,6 +505,7 @@ def schedule(given):
     return made() if given[kind] is True else made(given[kind], tz=given.get("tz"))
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     st.dictionaries(

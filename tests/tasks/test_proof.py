@@ -86,6 +86,7 @@ def test_what_differs_is_counted_and_the_first_is_told(monkeypatch):
     assert len(first) == 3
 
 
+@pytest.mark.slow
 def test_what_differs_in_a_dense_schedule_is_seen_by_its_count(monkeypatch):
     real = proof.counting.count
 

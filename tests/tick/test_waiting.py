@@ -232,6 +232,7 @@ def random_task(dice, number):
     return f"t{number}", [command], dice.choice(schedules), options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_dry_run_decides_exactly_as_the_tick_that_follows(home, clock, seed):
     dice = random.Random(seed)

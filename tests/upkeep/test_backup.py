@@ -258,6 +258,7 @@ def test_a_restore_waits_for_who_writes_and_gives_up_in_the_end(home, tmp_path, 
         assert not list((home / "backups").glob("before-restore-*"))
 
 
+@pytest.mark.slow
 def test_what_writers_do_beside_a_restore_is_in_the_store_or_in_what_is_kept(home, tmp_path):
     """Tasks are added without a pause while a copy is put back again and again; each is in one of the two."""
     with TaskRunner(home) as door:

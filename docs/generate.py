@@ -369,6 +369,7 @@ def library_page() -> str:
         ("model/answers", "Checkup"),
         ("model/answers", "Finding"),
         ("clocks/entry", "Fitted"),
+        ("model/answers", "Written"),
     ]
     return page(
         "Library",
@@ -424,6 +425,24 @@ print(Cron("30 2 * * *", tz="Europe/Berlin").next_after(moment))  # 2026-03-29 0
 A `TaskRunner` keeps one connection per thread and opens it again after a fork. A failing command is a value,
 a `Run` whose state is `failed`; exceptions are for bad input and for what is wrong with the store or the host.
 A naive datetime is refused everywhere.
+
+Each call that changes something takes `by`, the author of the change for the record, for a program that acts for a
+person. `document` gives the [JSON document](json.md) that the command line prints for an answer, to the letter, and
+`in_zone` puts the instants of a sentence, which are in UTC, into a zone:
+
+```python
+from taskrunner import TaskRunner, document, in_zone
+
+with TaskRunner() as runner:
+    runner.disable("report", by="ann")
+    why = runner.explain("report").changes[-1]
+    print(why.what, why.by)  # disabled ann
+    text = document(runs=runner.history(state="bad"))  # `history --state bad --json`
+    newest = runner.history(limit=50)
+    older = runner.history(before=newest[-1].id, limit=50)
+told = "it ended at 2026-07-01 10:00:00 UTC"
+print(in_zone(told, "Europe/Berlin"))  # it ended at 2026-07-01 12:00:00 CEST
+```
 """
 
 
@@ -440,6 +459,7 @@ DOOR = (
     ("tasks", "Tasks"),
     ("forecast", "Forecast"),
     ("runs", "Runs"),
+    ("history", "History"),
     ("clock", "Clock"),
     ("taskfiles", "TaskFiles"),
     ("upkeep", "Upkeep"),

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         Told as Told,
         Trace as Trace,
         Upcoming as Upcoming,
+        Written as Written,
     )
     from taskrunner.model.decisions import Action as Action, Decision as Decision, Span as Span
     from taskrunner.model.values import (
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         Task as Task,
         Trigger as Trigger,
     )
+    from taskrunner.render.answer import document as document, in_zone as in_zone
     from taskrunner.schedule.durations import Interval as Interval
     from taskrunner.schedule.expression import Calendar as Calendar, Expression as Expression
     from taskrunner.schedule.kinds import (
@@ -114,6 +116,9 @@ else:
         "Status": "model.answers",
         "Told": "model.answers",
         "Upcoming": "model.answers",
+        "Written": "model.answers",
+        "document": "render.answer",
+        "in_zone": "render.answer",
         "TaskRunner": "api.task_runner",
         "Interval": "schedule.durations",
         "Fitted": "clocks.entry",

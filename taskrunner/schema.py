@@ -296,6 +296,16 @@ ALTER TABLE runs ADD COLUMN left_out INTEGER;      -- bytes of output that the m
 -- From here on tasks and runs take their ids from one sequence, the greater of these two: a number names one thing.
 UPDATE sqlite_sequence SET seq = (SELECT max(seq) FROM sqlite_sequence);
 """,
+    """
+-- Small indexes for questions about a long history: none of them has an entry for a plain run that succeeded.
+CREATE INDEX runs_not_succeeded ON runs (state) WHERE state NOT IN ('succeeded', 'pending', 'running');
+CREATE INDEX runs_not_succeeded_of_task ON runs (task_id, state) WHERE state NOT IN ('succeeded', 'pending', 'running');
+CREATE INDEX runs_by_hand ON runs (task_id, slot) WHERE trigger = 'manual';
+CREATE INDEX runs_of_several ON runs (task_id, slot) WHERE first_slot < slot; -- that stand for several slots
+CREATE INDEX tasks_failing ON tasks (name) WHERE removed IS NULL AND last_state IN ('failed', 'timed_out', 'lost');
+CREATE INDEX tasks_of_error ON tasks (name) WHERE removed IS NULL AND error IS NOT NULL;
+CREATE INDEX tasks_of_zone ON tasks (tz) WHERE removed IS NULL;
+""",
 )
 
 

@@ -20,9 +20,9 @@ EVERY_VERB = (
     "__main__ clock errors home host home.heartbeat home.lock home.paths schema tick tick.idle_check "  # an idle tick's
     "home.channels home.config home.log_file home.syslog model model.record model.values "
     "report_error schedule schedule.durations schedule.zones "
-    "store store.connection store.events store.figures store.keys store.open_home store.outbox store.processes store.pruning "
+    "store store.connection store.events store.figures store.history store.keys store.open_home store.outbox store.processes store.pruning "
     "store.rows store.runs store.store store.tasks "
-    "api api.clock api.base api.taskfiles api.forecast api.upkeep api.notices api.runs api.task_runner api.tasks "
+    "api api.clock api.base api.taskfiles api.forecast api.history api.upkeep api.notices api.runs api.task_runner api.tasks "
     "render render.documents render.page render.spelling render.tables cli cli.common cli.main "
 )
 OWN = {"list": "cli.tasks", "history": "cli.runs cli.watch render.graph render.statistics"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from taskrunner import clock
+from taskrunner.errors import InputError, shown
 from taskrunner.home import config, paths
 from taskrunner.schedule import zones
 from taskrunner.store.open_home import OpenHome, open_home
@@ -104,6 +105,33 @@ def several(
 ) -> Sequence[str | int] | None:
     """Return the given names or ids of tasks as a list, None for all tasks."""
     return [given] if isinstance(given, str | int) else given
+
+
+def line(text: Any, what: str, most: int = 200) -> str | None:
+    """Return a text for the record, None for none; raises InputError for more than one line, or a longer one."""
+    if text is None:
+        return None
+    if isinstance(text, str) and text.strip() and len(text) <= most and text.isprintable():
+        return text
+    raise InputError(
+        f"{shown(text)} is not a valid {what}: write one line of 1 to {most} characters"
+    )
+
+
+def author(by: Any) -> str | None:
+    """Return the name of the person who changes something, None for the user of this process."""
+    return line(by, "name of an author", 100)
+
+
+def at_most(limit: Any, what: str) -> int:
+    """Return how many at most, as SQLite has it: -1 for no limit; raises InputError."""
+    if limit is None:
+        return -1
+    if not isinstance(limit, int) or limit < 1:
+        raise InputError(
+            f"{shown(limit)} is not a valid number of {what}: give 1 or more, or None for all"
+        )
+    return limit
 
 
 def utc(moment: datetime | None) -> datetime | None:

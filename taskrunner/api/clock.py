@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from taskrunner.api.base import Base, several, utc
+from taskrunner.api.base import Base, author, line, several, utc
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.model.values import Event, Hold, Task
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from taskrunner.model.decisions import Decision
     from taskrunner.store.store import Store
     from taskrunner.tick.visit import Visit
-
-LONGEST_REASON = 200  # characters
 
 
 class Clock(Base):
@@ -64,39 +62,48 @@ class Clock(Base):
         moment = utc(at) or here.now()
         return moment, dry_run.dry_run(here, moment, _only(here.store, task))
 
-    def hold(self, length: str | timedelta | None = None, *, reason: str | None = None) -> Hold:
+    def hold(
+        self,
+        length: str | timedelta | None = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+    ) -> Hold:
         """Pause all scheduled runs, and return the pause; manual runs still work.
 
         It lasts for `length`, else until `resume`; catch-up then handles the slots of the pause. An earlier pause is
-        replaced. Raises InputError, or StateError when there is no database.
+        replaced. `by` is its author, unless it is the user of this process. Raises InputError, or StateError when there
+        is no database.
         """
         from taskrunner.decide import ledger
         from taskrunner.processes import account
         from taskrunner.schedule import durations
 
-        lasting, why = None if length is None else durations.parse(length), _reason(reason)
+        lasting = None if length is None else durations.parse(length)
+        why, who = line(reason, "reason"), account.author(author(by))
         here = self._here()
         if here.store.missing:
             raise StateError(
                 f"there is no database in {shown(self.home)}, so there is nothing to pause: add a task first"
             )
         until = None if lasting is None else here.now() + lasting
-        made = Hold(here.now(), until, account.account(None)[0], why)
+        made = Hold(here.now(), until, who, why)
         with here.store.transaction():
             here.store.facts.hold(made)
             here.store.events.add(ledger.held(made))
         return made
 
-    def resume(self) -> Hold | None:
-        """Resume scheduled runs; return the ended pause, None when there was none."""
+    def resume(self, *, by: str | None = None) -> Hold | None:
+        """Resume scheduled runs; return the ended pause, None when there was none; `by` as with `hold`."""
         from taskrunner.processes import account
 
+        who = account.author(author(by))
         here = self._here()
         with here.store.transaction():
             ended = here.store.facts.held(here.now())
             if ended is not None:
                 here.store.facts.resume()
-                here.store.events.add(Event(here.now(), "resumed", account.account(None)[0]))
+                here.store.events.add(Event(here.now(), "resumed", who))
         return ended
 
     def held(self) -> Hold | None:
@@ -252,15 +259,3 @@ def _only(store: Store, given: str | int | Sequence[str | int] | None) -> list[T
     """Return the given tasks, None for all; raises UnknownTask."""
     names = several(given)
     return None if names is None else [store.tasks.get(name) for name in names]
-
-
-def _reason(text: Any) -> str | None:
-    """Return the reason that a person gives, checked; raises InputError."""
-    if text is None:
-        return None
-    short = isinstance(text, str) and text.strip() and len(text) <= LONGEST_REASON
-    if short and text.isprintable():
-        return str(text)
-    raise InputError(
-        f"{shown(text)} is not a valid reason: write one line of 1 to {LONGEST_REASON} characters"
-    )

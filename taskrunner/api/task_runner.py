@@ -12,6 +12,7 @@ This layer checks a request and translates it into values of the model; the laye
 from taskrunner.api.base import find_home
 from taskrunner.api.clock import Clock
 from taskrunner.api.forecast import Forecast
+from taskrunner.api.history import History
 from taskrunner.api.notices import Notices
 from taskrunner.api.runs import Runs
 from taskrunner.api.taskfiles import TaskFiles
@@ -20,7 +21,7 @@ from taskrunner.api.upkeep import Upkeep
 __all__ = ["TaskRunner", "find_home"]
 
 
-class TaskRunner(TaskFiles, Forecast, Runs, Clock, Upkeep, Notices):
+class TaskRunner(TaskFiles, Forecast, Runs, History, Clock, Upkeep, Notices):
     """The taskrunner of one home; a context manager.
 
     `home` is a path; without it $TASKRUNNER_HOME, else the user's default. `clock` returns an aware datetime

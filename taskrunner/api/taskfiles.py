@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from taskrunner.api.base import author
 from taskrunner.api.tasks import Tasks
 from taskrunner.errors import InputError, shown
 from taskrunner.model.values import Progress, Task, untold
@@ -28,12 +29,13 @@ class TaskFiles(Tasks):
         prune: bool = False,
         dry_run: bool = False,
         progress: Progress = untold,
+        by: str | None = None,
     ) -> Plan:
         """Create, change and remove tasks to match task files, all or nothing, and return the changes.
 
         A file may be a folder, for the `*.toml` in it, or `-` for `text`. `profile` also applies this profile of the
         files. `prune` removes tasks that came from these files and are not in them any more. Tasks that already match
-        are not changed. Raises InputError or StateError with all faults, a line each.
+        are not changed. `by` as with `add`. Raises InputError or StateError with all faults, a line each.
         """
         from taskrunner.tasks import exchange
 
@@ -41,13 +43,14 @@ class TaskFiles(Tasks):
         places = files or ((exchange.STDIN,) if text is not None else ())
         found = exchange.read(places, text, self.default_zone(), profile)
         owned = exchange.owner(places) if prune else None
-        return self._carry_out(here, found, owned, dry_run=dry_run, progress=progress)
+        return self._carry_out(here, found, owned, author(by), dry_run=dry_run, progress=progress)
 
     def _carry_out(
         self,
         here: OpenHome,
         found: Found,
         owned: Callable[[str], bool] | None,
+        by: str | None,
         *,
         dry_run: bool,
         progress: Progress,
@@ -65,7 +68,7 @@ class TaskFiles(Tasks):
         with here.store.transaction():
             compared = plan.compare(here.store, made, owned, found)
             steps = plan.steps(here.store, made, compared, moment, progress)
-            plan.carry_out(here, steps, moment, progress)
+            plan.carry_out(here, steps, moment, progress, by)
         return plan.told(steps, dry_run=False)
 
     def export(self, *names: str | int, secrets: bool = False) -> Exported:
@@ -95,14 +98,15 @@ class TaskFiles(Tasks):
         comment_out: bool = False,
         prune: bool = False,
         progress: Progress = untold,
+        by: str | None = None,
     ) -> Import:
         """Create tasks from the lines of a crontab, and return the result for each line.
 
         The default is our own crontab, or with `system` that of the system; `-` is for `text`. `system` means
         lines with a user field. A line that was imported before keeps its task, and edits of the line change the task;
         an unusable line is left alone. `prune` removes tasks whose line is gone; otherwise they are only reported.
-        `comment_out` comments out the imported lines of our own crontab, with a backup. Raises InputError
-        or StateError.
+        `comment_out` comments out the imported lines of our own crontab, with a backup. `by` as with `add`.
+        Raises InputError or StateError.
         """
         from taskrunner.model.answers import Import
         from taskrunner.tasks import crontab_lines, exchange, plan
@@ -112,6 +116,7 @@ class TaskFiles(Tasks):
             raise InputError(
                 f"--comment-out goes only with your own crontab: leave out {shown(file or '--system')}"
             )
+        by = author(by)
         here, found = self._here(), exchange.tab(file, text, system=system)
         moment = here.now()
         reading = crontab_lines.Importing(here, found, moment)
@@ -123,7 +128,7 @@ class TaskFiles(Tasks):
                     here.store, reading.made, reading.owner(prune), reading.found()
                 )
                 steps = plan.steps(here.store, reading.made, compared, moment)
-                plan.carry_out(here, steps, moment, progress)
+                plan.carry_out(here, steps, moment, progress, by)
                 reading.keep(here, prune=prune)
         lines = reading.told
         done = comment_out and not dry_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from taskrunner.api.base import Base
+from taskrunner.api.base import Base, at_most, author
 from taskrunner.errors import (
     DuplicateTask,
     InputError,
@@ -41,13 +41,15 @@ class Tasks(Base):
         tz: str | None = None,
         now: bool = False,
         replace: bool = False,
+        by: str | None = None,
         **given: Unpack[Options],
     ) -> Task:
         """Add a task and return it.
 
         `command` is an argv; `shell` a text for /bin/sh instead. `now` also makes a run due at once. `replace`
-        redefines a task of that name; if the schedule is the same, no slot is lost or repeated. Raises
-        InputError for a bad value, DuplicateTask when the name is taken, HomeRefused and StoreRefused.
+        redefines a task of that name; if the schedule is the same, no slot is lost or repeated. `by` is the
+        author of the change for the record, unless it is the user of this process. Raises InputError for a bad value,
+        DuplicateTask when the name is taken, HomeRefused and StoreRefused.
         """
         from taskrunner.tasks import change, columns
         from taskrunner.tasks.taskfile import Definition
@@ -56,7 +58,7 @@ class Tasks(Base):
             raise InputError(
                 f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual"
             )
-        moment, here = self.now(), self._here()
+        moment, here, who = self.now(), self._here(), author(by)
         given_task = Definition(name, None, schedule, command, shell, tz, now, given=given)
         draft = change.draft(here.config, given_task, self._usual(schedule), moment)
         old = self._find(name) if replace else None
@@ -70,11 +72,11 @@ class Tasks(Base):
             columns.check_group(here.store, name, *group)
             old = self._find(name) if replace else None
             if old is None:
-                (key,) = change.add(here, [change.of_new(here.store, draft, moment)], moment)
+                (key,) = change.add(here, [change.of_new(here.store, draft, moment)], moment, who)
             else:
                 key = old.id
                 values = change.of_old(here.store, draft, old, moment, now=now)
-                change.change(here, old, values, moment)
+                change.change(here, old, values, moment, who)
             return here.store.tasks.get(key)
 
     def set(
@@ -87,15 +89,16 @@ class Tasks(Base):
         schedule: Schedule | None = None,
         tz: str | None = None,
         now: bool = False,
+        by: str | None = None,
         **given: Unpack[Options],
     ) -> Task:
         """Change the given options of a task and return it; a new schedule or zone counts from now on.
 
-        `rename` is its new name. Raises InputError, UnknownTask or DuplicateTask.
+        `rename` is its new name; `by` as with `add`. Raises InputError, UnknownTask or DuplicateTask.
         """
         from taskrunner.tasks import change, columns, options, readers
 
-        here = self._here()
+        here, who = self._here(), author(by)
         values = options.read(given)
         moment = here.now()
         with here.store.transaction():
@@ -116,7 +119,7 @@ class Tasks(Base):
                 columns.check_enabled(task, values)
                 values["requested"] = moment
             if values:
-                change.change(here, task, values, moment)
+                change.change(here, task, values, moment, who)
             if rename is not None:
                 here.store.tasks.rename_parent(task.name, rename)
             return here.store.tasks.get(task.id)
@@ -256,17 +259,36 @@ class Tasks(Base):
         given = {**own, **given, "python": spelled}
         self.add(wanted, None, when, tz=tz, now=now and old is None, replace=True, **given)
 
-    def tasks(self, *, kind: str | Sequence[str] | None = None) -> list[Task]:
-        """Return all tasks, or those with one or several kinds of schedule, by name; raises InputError."""
-        if kind is None:
-            return self._here().store.tasks.all()
+    def tasks(
+        self,
+        *,
+        kind: str | Sequence[str] | None = None,
+        like: str | None = None,
+        enabled: bool | None = None,
+        failing: bool | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> list[Task]:
+        """Return all tasks by name, or those with all that is given.
+
+        `kind` is a kind of schedule, or several; `like` a text in the name, in capitals or not; `failing` ones have a
+        last run that failed, timed out or was lost. A page has at most `limit` tasks, and the name of its last is the
+        `after` of the next page. Raises InputError.
+        """
         kinds = [kind] if isinstance(kind, str) else kind
-        for each in kinds:
+        for each in kinds or ():
             if each not in list(Kind):
                 raise InputError(
                     f"{shown(each)} is not a kind of schedule: use one of {', '.join(Kind)}"
                 )
-        return self._here().store.tasks.of_kinds(kinds)
+        return self._here().store.tasks.page(
+            kinds=kinds,
+            like=like,
+            enabled=enabled,
+            failing=failing,
+            after=after,
+            limit=at_most(limit, "tasks"),
+        )
 
     def defaults(self) -> dict[str, Any]:
         """Return the default options of a task: the config's `defaults`, else ours."""
@@ -306,13 +328,13 @@ class Tasks(Base):
             found.append(status.boot_of_container(self.home))
         return found
 
-    def enable(self, name: str | int) -> Task:
-        """Start scheduling a task again, from now on: missed slots are not caught up."""
+    def enable(self, name: str | int, *, by: str | None = None) -> Task:
+        """Start scheduling a task again, from now on: missed slots are not caught up. `by` as with `add`."""
         from taskrunner.schedule import of_task
         from taskrunner.schedule.kinds import At
         from taskrunner.tasks import change, columns
 
-        here = self._here()
+        here, who = self._here(), author(by)
         with here.store.transaction():
             task = here.store.tasks.get(name)
             if task.enabled:
@@ -323,31 +345,32 @@ class Tasks(Base):
                     f"the one slot of {task.name}, {task.schedule}, has passed: set a new one with set --at"
                 )
             timing = columns.timing(here.store, value, here.now(), task.evaluated)
-            change.change(here, task, {**timing, "enabled": True}, here.now())
+            change.change(here, task, {**timing, "enabled": True}, here.now(), who)
             return here.store.tasks.get(task.id)
 
-    def disable(self, name: str | int) -> Task:
-        """Stop scheduling a task; a running run goes on, a pending one is skipped."""
+    def disable(self, name: str | int, *, by: str | None = None) -> Task:
+        """Stop scheduling a task; a running run goes on, a pending one is skipped. `by` as with `add`."""
         from taskrunner.tasks import change
 
-        here = self._here()
+        here, who = self._here(), author(by)
         with here.store.transaction():
             task = here.store.tasks.get(name)
             if not task.enabled:
                 return task
-            change.change(here, task, {"enabled": False, "requested": None}, here.now())
+            change.change(here, task, {"enabled": False, "requested": None}, here.now(), who)
             return here.store.tasks.get(task.id)
 
-    def remove(self, name: str | int, *, force: bool = False) -> list[str]:
+    def remove(self, name: str | int, *, force: bool = False, by: str | None = None) -> list[str]:
         """Remove a task, and return the names of the tasks that ran after it and will not run any more.
 
-        Its history stays under its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels that.
+        Its history stays under its name. Raises TaskBusy while a run of it is live, unless `force`, which cancels that. `by`
+        as with `add`.
         """
         from taskrunner.decide.policy import named
         from taskrunner.tasks import change
         from taskrunner.tick import by_hand
 
-        here = self._here()
+        here, who = self._here(), author(by)
         task = here.store.tasks.get(name)
         if force:
             going = [run.id for run in here.store.runs.live(task.id)]
@@ -357,7 +380,7 @@ class Tasks(Base):
                 raise TaskBusy(
                     f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
                 )
-            change.remove(here, task, here.now())
+            change.remove(here, task, here.now(), who)
             return [follower.name for follower in here.store.tasks.followers(task.name)]
 
     def describe(self, task: Task) -> str:

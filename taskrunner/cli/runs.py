@@ -26,6 +26,7 @@ from taskrunner.model.values import Run, State, Trigger
 from taskrunner.render import documents, graph, statistics, tables
 from taskrunner.render.page import Page
 from taskrunner.report_error import to_stderr
+from taskrunner.store.keys import LARGEST_ID
 
 WIDE = 100  # columns of a terminal from which on tables also show the last output line
 MOST_TRACED = 1000  # runs whose outputs are looked at
@@ -143,7 +144,13 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--state",
         metavar="STATE",
         action="several",
-        help=f"only these: {', '.join(State)}; may be given again, or as a,b",
+        help=f"only these: {', '.join(State)}; `bad` is failed, timed_out and lost; may be given again, or as a,b",
+    )
+    parser.add_argument(
+        "--before",
+        metavar="ID",
+        type=number(LARGEST_ID),
+        help="only runs older than the run of this id: that of the last run shown gives the next page",
     )
     parser.add_argument(
         "--since",
@@ -168,8 +175,9 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _history(args: Any) -> int:
-    if args.graph and args.limit is not None:
-        raise InputError(f"-n {args.limit} goes only without --graph, which shows all of a time")
+    for flag, given in (("-n", args.limit), ("--before", args.before)):
+        if args.graph and given is not None:
+            raise InputError(f"{flag} {given} goes only without --graph, which shows all of a time")
     if args.watch is not None and args.json:
         raise InputError("--watch draws a page for people: it goes without --json")
     show = _graph if args.graph else _runs
@@ -195,8 +203,8 @@ def _asked(args: Any) -> dict[str, Any]:
 
 def _runs(args: Any) -> str:
     """Return the requested runs as text or JSON, "" when there are none to show to a person."""
-    runs = args.runner.history(**_asked(args), limit=args.limit or 20)
-    if not args.json and "pending" in (args.state or ()):
+    runs = args.runner.history(**_asked(args), before=args.before, limit=args.limit or 20)
+    if not args.json and "pending" in (args.state or ()) and args.before is None:
         runs = [*_to_come(args), *runs][: args.limit or 20]
     if args.json:
         return documents.document(runs=[documents.run_document(run) for run in runs])

@@ -76,7 +76,7 @@ function _shtab_taskrunner_using
 end
 
 set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete run cancel history log explain stats env tick daemon status hold pause resume unpause metrics page notify backup restore prune apply export import install uninstall doctor completion
-set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --with-secrets --write -n
+set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --with-secrets --write -n
 
 complete -c taskrunner -e
 complete -c taskrunner -f
@@ -304,7 +304,8 @@ complete -c taskrunner -n '_shtab_taskrunner_using history' -l color -xka "auto 
 complete -c taskrunner -n '_shtab_taskrunner_using history' -s v -l verbose -d 'print more details'
 complete -c taskrunner -n '_shtab_taskrunner_using history' -l task -xka "(__taskrunner_tasks)" -d 'the same as NAME'
 complete -c taskrunner -n '_shtab_taskrunner_using history' -s n -l limit -x -d 'number of runs to show (default: 20)'
-complete -c taskrunner -n '_shtab_taskrunner_using history' -l state -xka "pending running succeeded failed timed_out cancelled lost skipped missed" -d 'only these: pending, running, succeeded, failed, timed_out, cancelled, lost, skipped, missed; may be given again, or as a,b'
+complete -c taskrunner -n '_shtab_taskrunner_using history' -l state -xka "pending running succeeded failed timed_out cancelled lost skipped missed" -d 'only these: pending, running, succeeded, failed, timed_out, cancelled, lost, skipped, missed; `bad` is failed, timed_out and lost; may be given again, or as a,b'
+complete -c taskrunner -n '_shtab_taskrunner_using history' -l before -x -d 'only runs older than the run of this id: that of the last run shown gives the next page'
 complete -c taskrunner -n '_shtab_taskrunner_using history' -l since -x -d 'only runs since this time: a length of time ago (7d, 1mo) or an instant'
 complete -c taskrunner -n '_shtab_taskrunner_using history' -l until -x -d 'only runs until this time, written as for --since'
 complete -c taskrunner -n '_shtab_taskrunner_using history' -l graph -d 'show one line of marks for each task (30 days unless --since is given)'

@@ -67,6 +67,20 @@ def held(hold: Hold) -> Event:
     return Event(hold.since, "held", hold.by, text=f"until {until}{why}")
 
 
+def asked(run_id: int, at: datetime, by: str, why: str | None) -> Event:
+    """Return the event of a run by hand with its author."""
+    return Event(at, "run", by, text=f"run {run_id}" + ("" if why is None else f": {why}"))
+
+
+def asked_by(events: Sequence[Event], run_id: int) -> str:
+    """Return by whom a run was started by hand, and why, where that was told: ` by NAME: WHY`, else ""."""
+    for event in events:
+        text = event.text or ""
+        if event.what == "run" and text.partition(":")[0] == f"run {run_id}":
+            return f" by {event.by}{text.removeprefix(f'run {run_id}')}"
+    return ""
+
+
 def sentence(hold: Hold) -> str:
     """Return the pause as a sentence."""
     why = "" if hold.reason is None else f" ({hold.reason})"
@@ -189,7 +203,11 @@ def disabled(events: Sequence[Event]) -> list[Stretch]:
 
 def changes(events: Sequence[Event], since: datetime, until: datetime) -> list[Change]:
     """Return the changes in a period, and the last change of the task before it, oldest first."""
-    made = [event for event in events if event.task is not None or event.what in HOLD_EVENTS]
+    made = [
+        event
+        for event in events
+        if event.what in HOLD_EVENTS or (event.task is not None and event.what != "run")
+    ]
     before = [event for event in made if event.at < since and event.task is not None][-1:]
     meant = [*before, *(event for event in made if since <= event.at <= until)]
     return [Change(e.at, f"{e.what}: {e.text}" if e.text else e.what, e.by) for e in meant]

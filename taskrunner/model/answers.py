@@ -245,6 +245,20 @@ class Piece:
 
 
 @record
+class Written:
+    """A part of the output of a run: its bytes, and the place where they `end`, at which the next part begins.
+
+    `size` is how many bytes were written so far; `complete` says that there will be no more. Places count all bytes
+    that were written, also those that were left out since, for which a mark stands in `data`.
+    """
+
+    data: bytes
+    end: int
+    size: int
+    complete: bool
+
+
+@record
 class Trace:
     """The last line of an output, None when it is empty, and the number of bytes that were cut."""
 

@@ -22,6 +22,11 @@ def account(user: str | None) -> tuple[str, str]:
     return entry.pw_name, entry.pw_dir
 
 
+def author(by: str | None) -> str:
+    """Return the author of a change: the given name, else that of our own user."""
+    return account(None)[0] if by is None else by
+
+
 def owner(user: str | None) -> int:
     """Return the user id that the output of a task belongs to: our own unless we are root and may change it."""
     own = os.geteuid()

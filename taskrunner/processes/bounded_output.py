@@ -218,24 +218,29 @@ def _written(size: int, gap: Gap | None) -> int:
     return size if gap is None else min(size + gap.shift, LARGEST)
 
 
-def part(fd: int, gap: Gap | None, start: int) -> tuple[bytes, int]:
+def part(fd: int, gap: Gap | None, start: int, most: int = CHUNK) -> tuple[bytes, int]:
     """Return the next bytes of a growing output from `start` on, b"" when there are none, and their end.
 
-    A slow reader gets a mark instead of bytes that were cut. Counting restarts when a command empties its output.
+    At most `most` bytes. A slow reader also gets a mark for bytes that were cut. Counting restarts when a command
+    empties its output.
     """
     stands, size = standing(fd, gap), os.fstat(fd).st_size
     if gap is not None and stands is None and size >= gap.after:
         return b"", start  # it is being cut: the caller learns the new gap in a moment
-    return _next(fd, stands, start if start <= _written(size, stands) else 0)
+    return _next(fd, stands, start if start <= _written(size, stands) else 0, most)
 
 
 def rest(fd: int, total: int | None, start: int, gap: Gap | None = None) -> Iterator[bytes]:
     """Yield the retained output in a file with this gap, from `start` on, of `total` bytes written."""
-    gap = standing(fd, gap)
     start = start if start <= (total or os.fstat(fd).st_size) else 0
-    while (found := _next(fd, gap, start))[0]:
+    while (found := kept_part(fd, gap, start))[0]:
         yield found[0]
         start = found[1]
+
+
+def kept_part(fd: int, gap: Gap | None, start: int, most: int = CHUNK) -> tuple[bytes, int]:
+    """Return the next bytes of an output that is complete, from `start` on, as `part` does."""
+    return _next(fd, standing(fd, gap), start, most)
 
 
 def rest_of(data: bytes, total: int | None, start: int, gap: Gap | None = None) -> bytes:
@@ -247,21 +252,31 @@ def rest_of(data: bytes, total: int | None, start: int, gap: Gap | None = None) 
     return told + data[start - gap.shift :]
 
 
+def part_of(data: bytes, gap: Gap | None, start: int, most: int) -> tuple[bytes, int]:
+    """Return the next bytes of an output that is complete in `data`, as `part` does."""
+    if gap is None or start < gap.at:
+        block = data[start : min(start + most, len(data) if gap is None else gap.at)]
+        return block, start + len(block)
+    told, start = gap.pass_by(start)
+    block = data[start - gap.shift :][:most]
+    return told + block, start + len(block)
+
+
 def end(fd: int, most: int) -> bytes:
     """Return the last bytes of a file."""
     size = os.fstat(fd).st_size
     return os.pread(fd, most, max(0, size - most))
 
 
-def _next(fd: int, gap: Gap | None, start: int) -> tuple[bytes, int]:
-    return _around(fd, start) if gap is None else _across(fd, gap, start)
+def _next(fd: int, gap: Gap | None, start: int, most: int) -> tuple[bytes, int]:
+    return _around(fd, start, most) if gap is None else _across(fd, gap, start, most)
 
 
-def _around(fd: int, start: int) -> tuple[bytes, int]:
+def _around(fd: int, start: int, most: int) -> tuple[bytes, int]:
     """Read the next bytes that are not a hole, with a mark for the hole."""
     while True:
         at = _seek(fd, start, os.SEEK_DATA, -1)
-        block = os.pread(fd, CHUNK, at) if at >= 0 else b""
+        block = os.pread(fd, min(most, CHUNK), at) if at >= 0 else b""
         if not block:
             return b"", start
         end = min(at + len(block), _seek(fd, at, os.SEEK_HOLE, at))
@@ -269,11 +284,11 @@ def _around(fd: int, start: int) -> tuple[bytes, int]:
             return (mark(at - start) if at > start else b"") + block[: end - at], end
 
 
-def _across(fd: int, gap: Gap, start: int) -> tuple[bytes, int]:
+def _across(fd: int, gap: Gap, start: int, most: int) -> tuple[bytes, int]:
     """Read the next bytes of a file with a mark in it."""
     if start < gap.at:
-        block = os.pread(fd, min(CHUNK, gap.at - start), start)
+        block = os.pread(fd, min(most, CHUNK, gap.at - start), start)
         return block, start + len(block)
     told, start = gap.pass_by(start)
-    block = os.pread(fd, CHUNK, start - gap.shift)
+    block = os.pread(fd, min(most, CHUNK), start - gap.shift)
     return told + block, start + len(block)

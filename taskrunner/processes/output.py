@@ -255,10 +255,20 @@ def written(folder: str, name: str, gap: Gap | None) -> int:
         return 0 if fd is None else bounded_output.written(fd, gap)
 
 
-def part(folder: str, name: str, gap: Gap | None, start: int) -> tuple[bytes, int]:
+def part(
+    folder: str, name: str, gap: Gap | None, start: int, most: int = bounded_output.CHUNK
+) -> tuple[bytes, int]:
     """Return the next bytes that a running command has written, b"" when there are none, and where they end."""
     with opened(slot(folder, name)) as fd:
-        return (b"", start) if fd is None else bounded_output.part(fd, gap, start)
+        return (b"", start) if fd is None else bounded_output.part(fd, gap, start, most)
+
+
+def kept_part(
+    folder: str, run_id: int, gap: Gap | None, start: int, most: int
+) -> tuple[bytes, int]:
+    """Return the next bytes in a run's own file from `start` on, b"" at its end, and where they end."""
+    with opened(kept(folder, run_id)) as fd:
+        return (b"", start) if fd is None else bounded_output.kept_part(fd, gap, start, most)
 
 
 def rest(

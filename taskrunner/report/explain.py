@@ -86,7 +86,7 @@ def _story(case: Case, attempts: Sequence[Run]) -> Iterator[str]:
     """Give the sentences about the last attempt of a slot."""
     run = attempts[-1]
     if run.trigger is Trigger.MANUAL and not _called_off(run):
-        yield "started by hand"
+        yield f"started by hand{ledger.asked_by(case.events, run.id)}"
     yield _standing(case, run)
     if run.coalesced > 1:
         count = f"{'at least ' * run.coalesced_at_least}{run.coalesced}"

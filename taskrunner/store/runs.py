@@ -9,7 +9,7 @@ from taskrunner.clock import from_ms, to_ms
 from taskrunner.errors import InputError, UnknownRun, shown
 from taskrunner.model.record import like
 from taskrunner.model.values import LIVE, End, Process, Run, State, Task, Trigger
-from taskrunner.store.connection import Part
+from taskrunner.store.history import History
 from taskrunner.store.keys import LARGEST_ID, check_one_meaning, id_of
 from taskrunner.store.rows import (
     RUN,
@@ -52,7 +52,7 @@ NEW_RUN = (
 )
 
 
-class Runs(Part):
+class Runs(History):
     """The queries about runs; the end of a run is kept on its task, too."""
 
     def add(self, task_id: int, state: State, claimed: datetime, **more: Any) -> int | None:
@@ -104,20 +104,6 @@ class Runs(Part):
             return run
         raise _neither(key)
 
-    def _where(
-        self, where: str, values: Sequence[object] = (), limit: int = -1, order: str = "runs.id"
-    ) -> list[Run]:
-        sql = f"{RUN} WHERE {where} ORDER BY {order} LIMIT ?"
-        return [read_run(row) for row in self._db.rows(sql, (*values, limit))]
-
-    def newest_id(self) -> int:
-        """Return the highest id of a run that there is, 0 when there is none."""
-        return int(self._db.rows("SELECT coalesce(max(id), 0) FROM runs")[0][0])
-
-    def after(self, run_id: int) -> list[Run]:
-        """Return the runs with a higher id, oldest first."""
-        return self._where("runs.id > ?", (run_id,))
-
     def live(self, task_id: int | None = None) -> list[Run]:
         """Return the running and then the pending runs of one task or of all, oldest first."""
         of_task, values = ("", ()) if task_id is None else (" AND task_id = ?", (task_id,))
@@ -138,36 +124,6 @@ class Runs(Part):
         """Return the number of running runs."""
         (row,) = self._db.rows("SELECT count(*) FROM runs WHERE state = 'running'")
         return int(row[0])
-
-    def history(
-        self,
-        ids: Sequence[int] | None = None,
-        *,
-        run_ids: Sequence[int] = (),
-        states: Sequence[State] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 20,
-    ) -> list[Run]:
-        """Return runs, newest first, of the tasks with these ids or of all, in one of some states or in any.
-
-        `run_ids` adds single runs to those of the tasks.
-        """
-        wanted: dict[str, object] = {}
-        if since is not None:
-            wanted["claimed >= ?"] = to_ms(since)
-        if until is not None:
-            wanted["claimed <= ?"] = to_ms(until)
-        where = " AND ".join(wanted) or "1"
-        if states is not None:
-            where += f" AND state IN ({marks(states)})"
-        if run_ids:
-            tasks, runs = (", ".join(map(str, some)) for some in (ids or (), run_ids))
-            where += f" AND (task_id IN ({tasks}) OR runs.id IN ({runs}))"
-        elif ids is not None:
-            # By ids: an index gives the newest first, also of a task with few runs among millions.
-            where += f" AND task_id IN ({', '.join(map(str, ids))})"
-        return self._where(where, [*wanted.values(), *(states or ())], limit, "runs.id DESC")
 
     def startable(self, limit: int, now: datetime) -> list[Run]:
         """Return up to `limit` pending runs that may start alone, by priority, then by slot."""
@@ -219,15 +175,6 @@ class Runs(Part):
         sql = f"SELECT id FROM runs WHERE id IN ({marks(run_ids)}) AND state IN ({marks(states)})"
         return {row[0] for row in self._db.rows(sql, (*run_ids, *states))}
 
-    def ended_unseen(self, since: datetime) -> list[Run]:
-        """Return the runs that were skipped, missed or lost since an instant."""
-        unseen = f"('{State.SKIPPED}', '{State.MISSED}', '{State.LOST}')"
-        return self._where(f"finished >= ? AND state IN {unseen}", (to_ms(since),))
-
-    def ended_since(self, since: datetime, limit: int) -> list[Run]:
-        """Return the runs that ended since an instant, the last end first."""
-        return self._where("finished >= ?", (to_ms(since),), limit, "finished DESC, runs.id DESC")
-
     def finish(self, ends: Sequence[End], more: Container[int] = ()) -> list[Run]:
         """Record how live runs ended and return them; one that had ended already is not among them.
 
@@ -260,28 +207,6 @@ class Runs(Part):
         for row in self._db.rows("SELECT data FROM outputs WHERE run_id = ?", (run_id,)):
             return zlib.decompress(row[0])
         return None
-
-    def between(self, task_id: int, since: datetime, until: datetime, limit: int) -> list[Run]:
-        """Return the runs of a task for slots in a time, those of the newest slots first."""
-        where = "task_id = ? AND slot >= ? AND first_slot <= ?"
-        values = (task_id, to_ms(since), to_ms(until))
-        return self._where(where, values, limit, "slot DESC, runs.id DESC")
-
-    def made_room(self, run: Run) -> Run | None:
-        """Return the run whose end made room for another, pending one."""
-        started = milliseconds(run.started)
-        found = self._where(
-            "finished BETWEEN ? - 2000 AND ? "
-            "AND started <= (SELECT claimed FROM runs AS mine WHERE id = ? AND claimed < ? - 2000)",
-            (started, started, run.id, started),
-            1,
-            "finished DESC",
-        )
-        return found[0] if found else None
-
-    def count(self, task_id: int) -> int:
-        """Return the number of runs of a task in the history."""
-        return int(self._db.rows("SELECT count(*) FROM runs WHERE task_id = ?", (task_id,))[0][0])
 
     def _ended(self, ends: Iterable[tuple[int, Run | None, bool]]) -> None:
         """Keep the ends of runs on their tasks, and retire one-offs that have no other attempt or pending run.

@@ -1,5 +1,6 @@
 """The tasks: their definitions, and their next slots."""
 
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -21,6 +22,8 @@ from taskrunner.store.rows import (
 
 # A task with rules for notifications.
 TELLS = "on_failure IS NOT NULL OR notify <> '{}' OR long_after IS NOT NULL"
+# Its last run went wrong; the condition of an index, to the letter.
+FAILS = "last_state IN ('failed', 'timed_out', 'lost')"
 ANY = "SELECT 1 FROM tasks WHERE"
 NOTHING: Mapping[str, Any] = {}
 FOLLOWS = "kind = 'after' AND schedule IN (?, ?, ?, ?)"
@@ -98,13 +101,41 @@ class Tasks(Part):
         """Return the tasks that are not removed, by name."""
         return self._where("1")
 
-    def of_kinds(self, kinds: Sequence[str]) -> list[Task]:
-        """Return the tasks of some kinds."""
-        return self._where(f"kind IN ({marks(kinds)})", kinds)
+    def page(
+        self,
+        *,
+        kinds: Sequence[str] | None = None,
+        like: str | None = None,
+        enabled: bool | None = None,
+        failing: bool | None = None,
+        after: str | None = None,
+        limit: int = -1,
+    ) -> list[Task]:
+        """Return the tasks with all that is given, by name: at most `limit`, of those after a name."""
+        where, values = ["1"], list[object]()
+        if kinds is not None:
+            where.append(f"kind IN ({marks(kinds)})")
+            values += kinds
+        if like is not None:
+            where.append("name LIKE ? ESCAPE '!'")
+            values.append("%" + re.sub("[!%_]", r"!\g<0>", like) + "%")
+        if enabled is not None:
+            where.append(f"enabled = {enabled:d}")
+        if failing is not None:
+            where.append(FAILS if failing else f"({FAILS}) IS NOT TRUE")
+        if after is not None:
+            where.append("name > ?")
+            values.append(after)
+        return self._where(" AND ".join(where), values, limit)
 
-    def _where(self, where: str, values: Sequence[object] = ()) -> list[Task]:
-        rows = self._db.rows(f"{TASK} WHERE removed IS NULL AND {where} ORDER BY name", values)
-        return [read_task(row) for row in rows]
+    def failing_count(self) -> int:
+        """Return the number of tasks that fail."""
+        ((count,),) = self._db.rows(f"SELECT count(*) FROM tasks WHERE removed IS NULL AND {FAILS}")
+        return int(count)
+
+    def _where(self, where: str, values: Sequence[object] = (), limit: int = -1) -> list[Task]:
+        sql = f"{TASK} WHERE removed IS NULL AND {where} ORDER BY name LIMIT {limit}"
+        return [read_task(row) for row in self._db.rows(sql, values)]
 
     def of_run(self, run: Run) -> Task:
         """Return the task of a run, also when it was removed meanwhile."""

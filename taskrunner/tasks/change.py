@@ -109,9 +109,11 @@ def _enabled(made: Draft, old: Task, moves: bool, moment: datetime, now: bool) -
 # ---- writing, inside a transaction of the caller
 
 
-def add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) -> list[int]:
+def add(
+    here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime, by: str | None = None
+) -> list[int]:
     """Write new tasks, and return their ids; a single one may raise DuplicateTask."""
-    store, who = here.store.tasks, account.account(None)[0]
+    store, who = here.store.tasks, account.author(by)
     ids = [store.add(tasks[0])] if len(tasks) == 1 else store.add_all(tasks)
     added = [
         (Event(moment, "added", who, text=ledger.when(values)), key)
@@ -123,7 +125,13 @@ def add(here: OpenHome, tasks: Sequence[Mapping[str, Any]], moment: datetime) ->
     return ids
 
 
-def change(here: OpenHome, old: Task, values: Mapping[str, Any], moment: datetime) -> None:
+def change(
+    here: OpenHome,
+    old: Task,
+    values: Mapping[str, Any],
+    moment: datetime,
+    by: str | None = None,
+) -> None:
     """Write columns of an existing task; nothing when there are none."""
     if not values:
         return
@@ -135,21 +143,28 @@ def change(here: OpenHome, old: Task, values: Mapping[str, Any], moment: datetim
     before = like(old, evaluated=new.evaluated) if on and not old.enabled else old
     told = [ledger.difference(before, new), "a run at once" if values.get("requested") else ""]
     if any(told):
-        _note(here, "changed", old.id, moment, ", ".join(filter(None, told)))
+        _note(here, "changed", old.id, moment, by, ", ".join(filter(None, told)))
     if on != old.enabled:
-        _note(here, "enabled" if on else "disabled", old.id, moment)
+        _note(here, "enabled" if on else "disabled", old.id, moment, by)
         if not on:
             follow_up.skip_pending(here, old, f"{old.name} was disabled", moment)
 
 
-def remove(here: OpenHome, old: Task, moment: datetime) -> None:
+def remove(here: OpenHome, old: Task, moment: datetime, by: str | None = None) -> None:
     """Mark a task as removed; its history stays."""
     follow_up.skip_pending(here, old, f"{old.name} was removed", moment)
     here.store.tasks.change(old.id, enabled=False, removed=moment)
-    _note(here, "removed", old.id, moment)
+    _note(here, "removed", old.id, moment, by)
 
 
-def _note(here: OpenHome, what: str, key: int, moment: datetime, text: str | None = None) -> None:
-    who = account.account(None)[0]
+def _note(
+    here: OpenHome,
+    what: str,
+    key: int,
+    moment: datetime,
+    by: str | None,
+    text: str | None = None,
+) -> None:
+    who = account.author(by)
     here.store.events.add(Event(moment, what, who, text=text), key)
     log_lines.changed(here.log, key, what, who, text, moment)

@@ -334,16 +334,20 @@ def _owns(owned: Callable[[str], bool] | None, task: Task) -> bool:
 
 
 def carry_out(
-    here: OpenHome, steps: Sequence[Step], moment: datetime, progress: Progress = untold
+    here: OpenHome,
+    steps: Sequence[Step],
+    moment: datetime,
+    progress: Progress = untold,
+    by: str | None = None,
 ) -> None:
     """Write the changes; inside a transaction of the caller."""
-    change.add(here, [step.values for step in steps if step.planned.action == "add"], moment)
+    change.add(here, [step.values for step in steps if step.planned.action == "add"], moment, by)
     for number, step in enumerate(steps):
         progress("tasks written", number, len(steps))
         if step.old is not None and step.planned.action == "change":
-            change.change(here, step.old, step.values, moment)
+            change.change(here, step.old, step.values, moment, by)
         elif step.old is not None and step.planned.action == "remove":
-            change.remove(here, step.old, moment)
+            change.remove(here, step.old, moment, by)
 
 
 def told(steps: Sequence[Step], *, dry_run: bool) -> Plan:

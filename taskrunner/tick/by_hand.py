@@ -9,46 +9,60 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from taskrunner.decide import policy
-from taskrunner.errors import StateError, TaskBusy
+from taskrunner.decide import ledger, policy
+from taskrunner.errors import TaskBusy
 from taskrunner.home import lock
 from taskrunner.model.answers import Environment
 from taskrunner.model.decisions import Action, Decision
 from taskrunner.model.record import record
-from taskrunner.model.values import LIVE, End, Kind, Process, Run, State, Task, Trigger
-from taskrunner.processes import account, alive, bounded_output, output, programs, systemctl
-from taskrunner.processes.bounded_output import Gap
+from taskrunner.model.values import LIVE, End, Kind, Run, State, Task, Trigger
+from taskrunner.processes import account, alive, programs, systemctl
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 from taskrunner.supervise import command, follow_up, reconcile, spool, stops
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
+from taskrunner.tick import read_output
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or belongs to another supervisor
 NOT_STARTED = "cancelled before it started"
 UNSEEN = "its supervisor died, and its process is not visible from here"
 
 
-def request(
-    here: OpenHome, task: Task, slot: datetime | None, now: datetime, *, force: bool
-) -> tuple[Run, Decision]:
+@record
+class Asked:
+    """A request for a run: an older slot to run again, whether it may start beside others, by whom, and why."""
+
+    slot: datetime | None = None
+    force: bool = False
+    by: str | None = None
+    why: str | None = None
+
+
+def request(here: OpenHome, task: Task, asked: Asked, now: datetime) -> tuple[Run, Decision]:
     """Write the pending run of a request, in the transaction of the caller; raises TaskBusy.
 
     It obeys the task's overlap unless `force`; its slot is the moment of the request, or the given one.
     """
-    live = [] if force else here.store.runs.live(task.id)
+    live = [] if asked.force else here.store.runs.live(task.id)
     decision = policy.requested(task, now, live)
     if not decision.claims:
         raise TaskBusy(
             f"{task.name} is not run: {decision.reason}; --force starts it beside that run"
         )
-    if decision.action is Action.RUN and not force:
+    if decision.action is Action.RUN and not asked.force:
         _check_group(here.store, task)
-    if slot is not None:
-        decision = policy.again(decision, slot)
-    run_id = follow_up.write(here, decision, now, forced=force)
+    if asked.slot is not None:
+        decision = policy.again(decision, asked.slot)
+    run_id = follow_up.write(here, decision, now, forced=asked.force)
     assert run_id is not None  # a manual run never meets the unique key
+    if asked.by is not None or asked.why is not None:
+        event = ledger.asked(run_id, now, account.author(asked.by), asked.why)
+        here.store.events.add(event, task.id)
     return here.store.runs.get(run_id), decision
+
+
+JUST_NOW = Asked()
 
 
 def surroundings(here: OpenHome, task: Task) -> Environment:
@@ -88,9 +102,7 @@ def run(
     here: OpenHome,
     task: Task,
     echo: Callable[[bytes], object],
-    *,
-    slot: datetime | None = None,
-    force: bool = False,
+    wish: Asked = JUST_NOW,
 ) -> Run:
     """Run a task now in this process, pass its output to `echo` as it arrives, and return the run when it has ended.
 
@@ -105,12 +117,12 @@ def run(
             with here.store.transaction():
                 # Read again, inside the transaction: nobody can change or replace it now.
                 task = here.store.tasks.get(task.name)
-                asked, decision = request(here, task, slot, now, force=force)
+                asked, decision = request(here, task, wish, now)
                 mine = ours.starts.adopt(asked, task, now) if decision.action is Action.RUN else []
             ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
                 ours.stop_some(decision.stops)
-            echoing = Echoing(follow(here, asked.id), echo)
+            echoing = Echoing(read_output.of(here, asked.id).follow(), echo)
             with echoing.unless_given_up():
                 for _ in ours.rounds(
                     lambda: here.store.runs.get(asked.id).state in LIVE,
@@ -203,10 +215,11 @@ def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
             alive.terminate(process.pid)
 
 
-def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
+def cancel(here: OpenHome, run_ids: Sequence[int], reason: str, *, wait: bool = True) -> list[Run]:
     """End live runs and return them: a pending one is never started, a running one gets TERM, then KILL.
 
-    The reason is on the row before the signal is sent; runs that have ended are returned as they are.
+    The reason is on the row before the signal is sent; runs that have ended are returned as they are. Without `wait`
+    only TERM is sent: the supervisor of a run, or a later tick, kills a command that does not heed it.
     """
     now, running = here.now(), []
     with here.store.transaction():
@@ -219,7 +232,9 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str) -> list[Run]:
             elif found.state is State.RUNNING:
                 here.store.processes.ask_to_stop(run_id, State.CANCELLED, reason, now)
                 running.append(run_id)
-    if running:
+    if not wait:
+        ask_to_end(here, running)
+    elif running:
         with open_supervisor(here) as ours:
             ours.closing = True
             ours.stop_some(running)
@@ -270,72 +285,3 @@ def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:
         assert run_id is not None  # a manual run never meets the unique key
         follow_up.conclude(here, here.store.runs.get(run_id), now)
         return [here.store.runs.get(run_id)]
-
-
-def follow(here: OpenHome, run_id: int) -> Iterator[bytes]:
-    """Yield the output of a run as it grows, b"" when there is nothing new, until the run has ended."""
-    return RunOutput(here.store, here.output, run_id).follow()
-
-
-def read(here: OpenHome, run_id: int) -> Iterator[bytes]:
-    """Yield the output of a run up to now."""
-    return RunOutput(here.store, here.output, run_id).read()
-
-
-@record
-class RunOutput:
-    """The output of one run: in the file of its supervisor, in one of its own in a `folder`, or in the store."""
-
-    store: Store
-    folder: str
-    run_id: int
-
-    def follow(self) -> Iterator[bytes]:
-        """Yield it as it grows, b"" when there is nothing new, until the run has ended."""
-        sent = 0
-        while self.store.runs.get(self.run_id).state in LIVE:
-            block, sent = self._part(sent)
-            yield block
-        yield from self._rest(sent)
-
-    def read(self) -> Iterator[bytes]:
-        """Yield it up to now."""
-        sent, process = 0, self._process()
-        end = 0 if process is None else output.written(self.folder, process.output, _gap(process))
-        while sent < end:  # a command that writes faster than its reader would keep us for ever
-            block, sent = self._part(sent)
-            if not block:
-                break
-            yield block
-        if self._process() is None:
-            yield from self._rest(sent)
-
-    def _process(self) -> Process | None:
-        return self.store.processes.of(self.run_id)
-
-    def _part(self, sent: int) -> tuple[bytes, int]:
-        """Return the output of a live run after the first `sent` bytes, and the new value of `sent`."""
-        process = self._process()
-        if process is None:
-            return b"", sent
-        block, end = output.part(self.folder, process.output, _gap(process), sent)
-        # The file is emptied only after the end of the run is recorded: a block read before that is valid.
-        return (block, end) if block and self._process() is not None else (b"", sent)
-
-    def _rest(self, sent: int) -> Iterator[bytes]:
-        """Yield the retained output of an ended run after the first `sent` bytes."""
-        small, run = self.store.runs.output(self.run_id), self.store.runs.get(self.run_id)
-        total = run.output_size
-        if small is not None:
-            yield bounded_output.rest_of(small, total, sent, _gap(run))
-        elif total and not sent and not os.path.exists(output.kept(self.folder, self.run_id)):
-            raise StateError(
-                f"the output of run {self.run_id} was pruned: it wrote {total} bytes, and the oldest outputs go "
-                "when all together are more than keep_output"
-            )
-        else:
-            yield from output.rest(self.folder, self.run_id, total, sent, _gap(run))
-
-
-def _gap(noted: Process | Run) -> Gap | None:
-    return bounded_output.noted(noted.cut_at, noted.left_out)

@@ -13,7 +13,7 @@ from taskrunner.model.values import Run
 from taskrunner.notify import log_lines
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
-from taskrunner.tick import by_hand
+from taskrunner.tick import read_output
 
 LOOK = 0.2  # seconds between two looks
 AFTER_TROUBLE = 1.0  # seconds until a database that could not be read is tried again
@@ -44,7 +44,7 @@ def follow(
                     yield _ended(run)
                 else:
                     yield Piece("started", run, told=log_lines.start_of(run))
-                    known[run.id] = by_hand.follow(here, run.id)
+                    known[run.id] = read_output.of(here, run.id).follow()
         for run_id in [*known]:
             yield from _told(here, known, run_id)
         yield None

@@ -345,7 +345,7 @@ def test_each_flag_of_add_is_a_keyword():
     known = set(inspect.signature(TaskRunner.add).parameters) - {"self", "given"}
     known |= set(Options.__annotations__)
     assert flags <= known
-    assert known - flags == {"command", "schedule"}
+    assert known - flags == {"command", "schedule", "by"}  # the last is for programs
 
 
 def test_options_are_taken_as_text_or_as_values(runner):
@@ -779,7 +779,7 @@ def test_the_newest_of_two_quick_successes_is_followed(runner):
     for second in range(2):  # without a moment in which b could start
         slot = NOON - timedelta(seconds=2 - second)
         with store.transaction():
-            run, _ = by_hand.request(here, runner.task("a"), slot, NOON, force=True)
+            run, _ = by_hand.request(here, runner.task("a"), by_hand.Asked(slot, force=True), NOON)
             follow_up.finish(here, End(run, State.SUCCEEDED, "", NOON))
     newest, older = runner.history("b")  # one waits at a time, and that is the newest
     assert (newest.state, older.state) == (State.PENDING, State.SKIPPED)

@@ -271,7 +271,7 @@ def test_a_slot_that_is_also_done_by_hand_keeps_the_attempts_of_both(
 
     def ask():
         with here.store.transaction():
-            by_hand.request(here, runner.task("x"), slot, clock.at, force=False)
+            by_hand.request(here, runner.task("x"), by_hand.Asked(slot), clock.at)
 
     def tick():
         for _ in range(4):

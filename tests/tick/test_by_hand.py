@@ -174,7 +174,7 @@ def by_hand_request(door):
     """Ask for a run without starting it; its id."""
     here = door._here()
     with here.store.transaction():
-        run, _ = by_hand.request(here, door.task("x"), None, here.now(), force=False)
+        run, _ = by_hand.request(here, door.task("x"), by_hand.Asked(), here.now())
     return run.id
 
 

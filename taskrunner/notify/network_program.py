@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from taskrunner.errors import TaskRunnerError
-from taskrunner.notify import mail, web
+from taskrunner.notify import mail, webhook
 from taskrunner.notify.by_network import WELL
 
 WAYS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], float], str | None]] = {
     "letter": mail.letter,
     "mail": mail.send,
-    "webhook": web.send,
-    "ping": web.ping,
+    "webhook": webhook.send,
+    "ping": webhook.ping,
 }
 
 

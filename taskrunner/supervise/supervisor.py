@@ -21,9 +21,9 @@ from taskrunner.processes.children import Child, Children, room
 from taskrunner.processes.output import Slots
 from taskrunner.schedule import next_day
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command, start
+from taskrunner.supervise import command, starts
 from taskrunner.supervise.outcomes import Watched
-from taskrunner.supervise.start import Carrier, Starts
+from taskrunner.supervise.starts import Carrier, Starts
 from taskrunner.supervise.stops import PATIENCE, Stops
 from taskrunner.supervise.watched_runs import WatchedRuns
 from taskrunner.upkeep import disk_reserve
@@ -113,7 +113,7 @@ class Supervisor:
         """
         try:
             # Otherwise the database would be locked without need.
-            if self.busy or start.anything_to_start(self.here):
+            if self.busy or starts.anything_to_start(self.here):
                 self._turn()
             self._trouble = None
             self.here.log.write()
@@ -213,7 +213,7 @@ class Supervisor:
             return
         free = self.here.config.max_parallel - self.here.store.runs.running_count()
         self.starts.take_next(taken, min(free, room() - len(self.watched)), now)
-        left = start.until_ready(self.here, now)
+        left = starts.until_ready(self.here, now)
         waits = left is not None and self._waits_for_all()
         self.wake_at = time.monotonic() + left if left is not None and waits else None
 

@@ -21,7 +21,7 @@ from taskrunner.notify import metrics
 from taskrunner.processes import alive, children
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise.start import Carrier
+from taskrunner.supervise.starts import Carrier
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.supervise.systemd import carrier
 from taskrunner.tick import idle_check, live_output, visit, wait_for

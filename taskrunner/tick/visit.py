@@ -25,9 +25,9 @@ from taskrunner.model.values import Run, State, Task
 from taskrunner.notify import log_lines
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import reconcile, spool, start, supervisor
+from taskrunner.supervise import reconcile, spool, starts, supervisor
 from taskrunner.supervise.reconcile import Survey
-from taskrunner.supervise.start import Carrier
+from taskrunner.supervise.starts import Carrier
 from taskrunner.supervise.supervisor import Supervisor
 from taskrunner.tick import claim, clock_changes, idle_check, lock_holder
 from taskrunner.tick.claim import Claims
@@ -104,7 +104,7 @@ class Tick:
             return visit
         self.announce()
         filling = self.claims.fill()
-        if self.claims.stops or start.anything_to_start(here):
+        if self.claims.stops or starts.anything_to_start(here):
             self._supervise(filling)
         for _ in filling:
             pass

@@ -17,7 +17,7 @@ from taskrunner.supervise import (
     outcomes,
     reconcile,
     spool,
-    start,
+    starts,
     supervisor,
     watched_runs,
 )
@@ -130,8 +130,8 @@ def test_a_trigger_in_the_store_is_one_run_s_fault_too(three, home):
     "place",
     [
         (supervisor.command, "resolve"),
-        (start.policy, "too_late"),
-        (start.announce, "started"),
+        (starts.policy, "too_late"),
+        (starts.announce, "started"),
         (log_lines, "started"),
     ],
     ids=lambda place: place[1],

@@ -68,6 +68,8 @@ ROWS = {row.split()[0]: frozenset(row.split()[1:]) for row in TABLE.strip().spli
 LAYERS = [name for name in ROWS if "." not in name]
 BUILTINS = {"print", "exit", "quit", "SystemExit"}
 WALLED = frozenset().union(*ROWS.values()) - {"lazy"}
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 61  # lines
+MOST_WITH_HOME = 95  # functions
 # These read the clock when they are called with fewer arguments than this.
 CLOCK_WITHOUT_ARGUMENT = {
     "time.localtime": 1,
@@ -351,6 +353,29 @@ def our_words_only(module: Module) -> list[str]:
     ]
 
 
+def modules_and_functions_are_short(module: Module) -> list[str]:
+    """A reader holds so many lines in mind; a longer module has a part with a name of its own."""
+    faults = [
+        f"{module.at(node)}: '{node.name}' has more than {LONGEST_FUNCTION} lines"
+        for node in ast.walk(module.tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
+    ]
+    if module.text.count("\n") > LONGEST_MODULE:
+        faults.append(f"{module.name}: has more than {LONGEST_MODULE} lines")
+    return faults
+
+
+def takes_open_home(module: Module) -> list[str]:
+    """Return the functions of a module that take the whole open home; most need its store, a path or an instant."""
+    return [
+        f"{module.name}.{node.name}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and any(each.arg == "here" for each in (*node.args.args, *node.args.kwonlyargs))
+    ]
+
+
 def no_cycles_between_modules(found: list[Module]) -> list[str]:
     """Takes all modules: between any two of them imports go one way; `import taskrunner` is for its version."""
     names = {module.name for module in found} - {"taskrunner"}
@@ -401,6 +426,7 @@ RULES: tuple[Callable[[Module], list[str]], ...] = (
     modules_have_docstrings,
     public_things_have_docstrings,
     our_words_only,
+    modules_and_functions_are_short,
 )
 
 # ---------------------------------------------------------------------------- the package
@@ -416,6 +442,11 @@ def test_the_package_keeps_the_rule(rule):
 
 def test_modules_import_in_no_circle():
     assert no_cycles_between_modules(modules()) == []
+
+
+def test_few_functions_take_the_whole_open_home():
+    taking = [name for module in modules() for name in takes_open_home(module)]
+    assert 0 < len(taking) <= MOST_WITH_HOME, "give them the store, a path or an instant"
 
 
 OUTSIDE = "../" + "shared"
@@ -519,6 +550,8 @@ BAD = [
     (our_words_only, "tick", "service_name = 1"),
     (our_words_only, "utils", ""),
     (our_words_only, "cli.job_list", ""),
+    (modules_and_functions_are_short, "tick", "x = 1\n" * 400),
+    (modules_and_functions_are_short, "tick", "def f():\n" + "    x = 1\n" * 61),
 ]
 
 GOOD = [

@@ -25,7 +25,10 @@ EVERY_VERB = (
     "api api.clock api.base api.taskfiles api.forecast api.history api.upkeep api.notices api.runs api.task_runner api.tasks "
     "render render.documents render.page render.spelling render.tables cli cli.common cli.main "
 )
-OWN = {"list": "cli.tasks", "history": "cli.runs cli.watch render.graph render.statistics"}
+OWN = {
+    "list": "api.moments cli.tasks",
+    "history": "api.moments cli.runs cli.watch render.graph render.statistics",
+}
 OWN_LIBRARY = {"history": " math"}
 # What a tick that has something to do needs no more than an idle one.
 NEVER_IN_A_TICK = {

@@ -6,16 +6,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 
-from taskrunner.errors import MomentError, StateError, ZoneError, shown
+from taskrunner.errors import StateError, ZoneError, shown
 from taskrunner.model.values import Kind
 from taskrunner.render.page import Page, ascii_only, beside, on_screen, visible
 from taskrunner.render.spelling import comes_due, standing
 from taskrunner.report_error import PREFIX, drop, to_stderr
-from taskrunner.schedule import durations
 
 if TYPE_CHECKING:
     from taskrunner.api.task_runner import TaskRunner
@@ -294,18 +292,6 @@ def say_when(args: Arguments, name: str) -> None:
         )
     else:
         say(f"{task.name}: {described}")
-
-
-def since(runner: "TaskRunner", text: str | None) -> datetime | None:
-    """Return the instant of --since or --until, given as an instant or a length of time ago."""
-    if text is None:
-        return None
-    if text[:1].isdigit() and not text[:5].count("-") and ":" not in text:
-        return durations.parse_ago(text, runner.now())
-    try:
-        return runner.moment(text)
-    except MomentError as exc:
-        raise MomentError(f"{exc}; or a length of time ago, such as 7d") from exc
 
 
 def with_tasks(parser: argparse.ArgumentParser) -> None:

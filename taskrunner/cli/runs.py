@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskrunner import errors
+from taskrunner.api.moments import since
 from taskrunner.cli.common import (
     Declare,
     Verbs,
@@ -15,7 +16,6 @@ from taskrunner.cli.common import (
     out,
     page,
     say,
-    since,
     with_json,
     with_tasks,
     write_or_drop,

@@ -7,6 +7,7 @@ import argparse
 from datetime import datetime
 from typing import Any
 
+from taskrunner.api.moments import ahead
 from taskrunner.api.task_runner import TaskRunner
 from taskrunner.cli.common import (
     Declare,
@@ -233,7 +234,7 @@ def _next(args: Any) -> int:
         if given is None and args.tz is not None:
             raise InputError("--tz goes only with a schedule: --cron, --every or --at")
         start = None if args.since is None else runner.moment(args.since, args.tz)
-        until = None if args.until is None else runner.moment(_ahead(args.until), args.tz)
+        until = None if args.until is None else runner.moment(ahead(args.until), args.tz)
         many = given is None and len(args.tasks) != 1
         if until is not None and many and args.limit is None and start is None:
             return _agenda(args, until)
@@ -273,11 +274,6 @@ def _agenda(args: Any, until: datetime) -> int:
     else:
         say(_nothing(args))
     return 0
-
-
-def _ahead(text: str) -> str:
-    """Return a future instant; a plain length of time is counted from now."""
-    return f"+{text}" if text[:1].isdigit() and "-" not in text and ":" not in text else text
 
 
 def _declare_env(verbs: Verbs, common: argparse.ArgumentParser) -> None:

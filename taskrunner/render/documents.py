@@ -124,16 +124,21 @@ def decision_document(decision: Decision) -> dict[str, Any]:
 
 def status_document(status: Status) -> str:
     """Return a status as a document."""
-    return document(
-        last_tick=instant(status.last_tick),
-        clock=status.clock,
-        held=status.held,
-        running=[run_document(run) for run in status.running],
-        pending=[run_document(run) for run in status.pending],
-        failing=[task.name for task in status.failing],
-        next=[upcoming_document(item) for item in status.next],
-        problems=status.problems,
-    )
+    return document(**status_parts(status))
+
+
+def status_parts(status: Status) -> dict[str, object]:
+    """Return the parts of the document of a status."""
+    return {
+        "last_tick": instant(status.last_tick),
+        "clock": status.clock,
+        "held": status.held,
+        "running": [run_document(run) for run in status.running],
+        "pending": [run_document(run) for run in status.pending],
+        "failing": [task.name for task in status.failing],
+        "next": [upcoming_document(item) for item in status.next],
+        "problems": status.problems,
+    }
 
 
 def checkup_document(found: Checkup) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from taskrunner.errors import InputError
 from taskrunner.model.values import Kind, Task
 from taskrunner.render import documents, page, spelling
 from taskrunner.tasks import options
@@ -30,6 +31,14 @@ def write(
         body = [f"{key} = {_written(key, values[key])}" for key in KEYS if key in values]
         parts.append("\n".join([f"[tasks.{_key(task.name)}]", *body]) + "\n")
     return "\n".join(parts), hiding
+
+
+def definition(name: str, given: Mapping[str, Any]) -> str:
+    """Return the text of a task file with one task; a key without a value is left out."""
+    body = [
+        f"{_key(key)} = {_written(key, value)}" for key, value in given.items() if value is not None
+    ]
+    return "\n".join([f"[tasks.{_key(name)}]", *body]) + "\n"
 
 
 def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,6 +87,8 @@ def _written(key: str, value: Any) -> str:
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, tuple | list):
         return f"[{', '.join(_written(key, each) for each in value)}]"
+    if value is None:
+        raise InputError(f"{key} has no value: leave it out")
     plain = value.replace("\n", "").isprintable() and "'''" not in value
     if key in ("shell", "code") and "\n" in value and plain and value[-1] != "'":
         return f"'''\n{value}'''"

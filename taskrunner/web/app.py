@@ -13,7 +13,7 @@ from taskrunner import errors, host
 from taskrunner.api.task_runner import find_home
 from taskrunner.render import documents
 from taskrunner.report_error import is_new, of_the_machine, report
-from taskrunner.web import current, guard, machine, pages
+from taskrunner.web import api, current, guard, machine, pages
 from taskrunner.web.users import Role
 
 # The first that fits. 503 is for a state that may end soon without another request.
@@ -59,6 +59,7 @@ def create_app(
     )
     app.register_blueprint(pages.pages)
     app.register_blueprint(machine.machine)
+    app.register_blueprint(api.api)
     app.register_error_handler(errors.TaskRunnerError, _known)
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(Exception, _unexpected)
@@ -102,7 +103,7 @@ def _answer(code: int, text: str) -> ResponseReturnValue:
     headers = {"Retry-After": RETRY_AFTER} if code == 503 else {}
     if code == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if machine.asked():
+    if machine.asks():
         body = documents.document(error=text, status=code)
         return f"{body}\n", code, {**headers, "Content-Type": "application/json"}
     try:

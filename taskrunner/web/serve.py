@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ from taskrunner.errors import StateError, shown
 from taskrunner.web.guard import LARGEST_BODY
 
 FIRST_GIVEN = 3  # the first descriptor that a service manager hands over, sd_listen_fds(3)
-THREADS = 4
+THREADS = 8  # an answer may wait for others who write, half a minute at most
 GRACE = 5.0  # seconds that answers have to end in
 LOOK = 1.0  # seconds between two looks whether it is time to end
 TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -175,6 +176,8 @@ def serve(
     ready: Callable[[], object] = lambda: None,
 ) -> None:
     """Answer requests at some sockets until TERM or INT, or until nobody has asked for `idle`."""
+    # It would tell on stderr how many requests wait; faults of the application are reported by it.
+    logging.getLogger("waitress").setLevel(logging.CRITICAL)
     counted = Idle(application)
     servers: dict[int, Any] = {}  # by their descriptors; all servers share them
     families = [

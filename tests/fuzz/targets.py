@@ -8,17 +8,20 @@ refused is refused by one sentence; one that is taken must come back from a roun
 import contextlib
 import dataclasses
 import functools
+import io
+import json
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any
 from unittest import mock
 
 from taskrunner import Every, clock, host
 from taskrunner.api.task_runner import TaskRunner
-from taskrunner.clocks import systemd_text
+from taskrunner.clocks import listen, systemd_text
 from taskrunner.errors import InputError, StateError
 from taskrunner.home import config, heartbeat, paths, program
 from taskrunner.model.values import Process
@@ -32,8 +35,17 @@ from taskrunner.schedule import (
 from taskrunner.schedule.kinds import Cron
 from taskrunner.store import open_home
 from taskrunner.supervise import command, spool
-from taskrunner.tasks import crontab, crontab_names, options, proof, readers, taskfile_parser
+from taskrunner.tasks import (
+    crontab,
+    crontab_names,
+    options,
+    proof,
+    readers,
+    taskfile_parser,
+    writing,
+)
 from taskrunner.tick import visit
+from taskrunner.web import app, users
 from tests.fuzz import typed
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -305,6 +317,73 @@ def heartbeats(data: bytes) -> None:
     found = heartbeat.read(file("heartbeat", data))
     if found is not None:
         heartbeat.write(os.path.join(scratch(), "heartbeat"), found)
+
+
+# ---- the page
+
+
+@functools.cache
+def asked_page() -> Any:
+    """Return a page over an empty home that nobody has to log in at; it shows only, so nothing is ever started."""
+    return app.create_app(os.path.join(scratch(), "page"))
+
+
+@target
+def requests(data: bytes) -> None:
+    """A request: its method and address on one line, then a Host and an Authorization, then a body."""
+    line, host_given, token, body = [*data.split(b"\n", 3), b"", b"", b""][:4]
+    method, _, address = line.partition(b" ")
+    path, _, query = address.partition(b"?")
+    signs = [part.decode("latin-1") for part in (method, path, query, host_given, token)]
+    environ = {
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": io.StringIO(),
+        "wsgi.version": (1, 0),
+        "wsgi.input": io.BytesIO(body),
+        "CONTENT_LENGTH": str(len(body)),
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "REMOTE_ADDR": "127.0.0.1",
+        "REQUEST_METHOD": signs[0] or "GET",
+        "PATH_INFO": f"/{signs[1].lstrip('/')}",
+        "SCRIPT_NAME": "",
+        "QUERY_STRING": signs[2],
+        "HTTP_HOST": signs[3] or "localhost",
+    }
+    if token:
+        environ["HTTP_AUTHORIZATION"] = signs[4]
+    codes: list[str] = []
+    parts = asked_page().wsgi_app(environ, lambda code, *_: codes.append(code))
+    found = b"".join(parts)
+    assert codes and int(codes[0][:3]) in (*range(200, 500), 503), codes
+    assert b"Traceback" not in found
+
+
+@target
+def definitions(data: bytes) -> None:
+    """A task as a program sends it to the page, as far as a check of it goes."""
+    try:
+        given = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(given, dict):
+        return
+    with refusable(StateError), TaskRunner(os.path.join(scratch(), "page")) as runner:
+        try:
+            runner.apply(text=writing.definition("new", given), dry_run=True)
+        except InputError as exc:  # a line for each fault
+            raise InputError(str(exc).replace("\n", "; ")[:1000]) from exc
+
+
+@target
+def users_files(data: bytes) -> None:
+    """The file of users of the page, and places to listen on."""
+    place = file("page.users", data)
+    os.chmod(place, 0o600)
+    with refusable(StateError):
+        assert all(each.line() for each in users.load(place))
+    with refusable():
+        assert listen.place(text(data))
 
 
 # ---- everything

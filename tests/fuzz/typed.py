@@ -26,7 +26,7 @@ from taskrunner.cli import main
 T = TypeVar("T")
 
 MOST_LINES = 7
-FAR_OFF = {"daemon", "install", "uninstall"}  # they do not end, or change the machine
+FAR_OFF = {"daemon", "install", "page", "uninstall"}  # they do not end, or change the machine
 WITHHELD = {"--home", "--help", "-h", "--version", "--comment-out", "--detach", "--follow", "-f"}
 CODES = {errors.EXIT_DONE, errors.EXIT_FAILED, errors.EXIT_USAGE, errors.EXIT_BUSY}
 JUDGES = ("status", "doctor")  # their exit code is their answer

@@ -20,7 +20,9 @@ from taskrunner.cli import main
 from taskrunner.model.values import Command
 from taskrunner.processes.children import Children
 from taskrunner.schedule import durations
+from taskrunner.web import users
 from tests.samples import ROOT, program, start, wait_for
+from tests.web.serving import served
 
 PLACE = ROOT / "contrib" / "container"
 USER = pwd.getpwnam("daemon").pw_uid  # somebody who is on every Debian
@@ -330,6 +332,32 @@ def test_what_compose_starts_is_a_command_line_of_ours_and_so_is_what_its_commen
     assert len(checked(["daemon", *advised]).wait_for) == 2
     line = re.search(r"exec scheduler taskrunner (.*) -- date$", text, re.MULTILINE)[1]
     assert checked(line.split()).verb == "add"
+
+
+def test_compose_starts_the_page_of_the_same_home_and_makes_its_users():
+    page = {key.removeprefix("services.page."): value for key, value in compose().items()}
+    args = checked(page["command"])
+    assert (args.verb, args.listen, args.operate) == ("page", ["0.0.0.0:8470"], True)
+    text = (PLACE / "compose.yaml").read_text()
+    words = re.search(r"run --rm page (.*)$", text, re.MULTILINE)[1].split()
+    assert checked(words).user == "ann"
+    for key in ("volumes", "read_only", "cap_drop", "security_opt", "tmpfs"):
+        assert page[key] == compose()[f"services.scheduler.{key}"], key
+    assert page["image"] == compose()["services.scheduler.image"]
+    assert "[page]" in " ".join(rest for word, rest in instructions() if word == "RUN")
+
+
+def test_the_page_of_compose_is_healthy_with_a_daemon_and_not_without(home, tmp_path):
+    users.keep(str(home), None, users.with_password("ann", users.Role.OPERATE, "correct horse"))
+    with TaskRunner(home) as runner:
+        runner.add("often", ["true"], Every("1h"))
+    _, _, *words = compose()["services.page.healthcheck.test"]
+    with served(home, "--listen", "0.0.0.0:0", "--operate") as page:
+        check = [sys.executable, "-c", words[-1].replace("8470", str(page.port))]
+        assert subprocess.run(check, capture_output=True).returncode == 1
+        with start(home, "daemon", "--interval", "1s") as process:
+            wait_for(lambda: subprocess.run(check, capture_output=True).returncode == 0)
+            process.terminate()
 
 
 def health() -> list[str]:

@@ -1,0 +1,109 @@
+"""The page below a prefix: mounted in another application, and behind a web server."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client
+
+from taskrunner.web import users
+from taskrunner.web.app import create_app
+from taskrunner.web.users import Role
+from tests.web.conftest import TOKEN
+from tests.web.serving import UnixConnection, answer, served
+
+PASSWORD = "correct horse battery"
+# What the web server of docs/how-to/serve-the-page.md adds.
+FORWARDED = {
+    "Host": "tasks.example.org",
+    "X-Forwarded-Host": "tasks.example.org",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-For": "192.0.2.7",
+    "X-Forwarded-Prefix": "/tasks",
+}
+
+
+@pytest.fixture
+def ann(home):
+    users.keep(str(home), None, users.with_password("ann", Role.OPERATE, PASSWORD))
+    return home
+
+
+def links(text: str) -> set[str]:
+    """The addresses of this server that a page names."""
+    found = re.findall(r'(?:href|src|action|data-changes)="([^"#]+)', text)
+    return {each for each in found if not each.startswith(("http", "data:"))}
+
+
+def test_a_mounted_page_logs_in_and_its_links_stay_below_the_mount(ann):
+    outer = DispatcherMiddleware(lambda *_: [], {"/admin/tasks": create_app(ann, operate=True)})
+    client = Client(outer)
+    first = client.get("/admin/tasks/", headers={"Accept": "text/html"})
+    assert (first.status_code, first.location) == (303, "/admin/tasks/login")
+    form = client.get("/admin/tasks/login").get_data(as_text=True)
+    token = TOKEN.search(form)[1]
+    data = {"token": token, "name": "ann", "password": PASSWORD, "next": "/admin/tasks/"}
+    done = client.post("/admin/tasks/login", data=data)
+    assert (done.status_code, done.location) == (303, "/admin/tasks/")
+    assert "Path=/admin/tasks;" in done.headers["Set-Cookie"] + ";"
+    page = client.get("/admin/tasks/").get_data(as_text=True)
+    found = links(form) | links(page)
+    assert found
+    assert all(each.startswith("/admin/tasks/") for each in found), found
+
+
+def test_behind_a_web_server_links_and_cookies_are_those_of_outside(ann, tmp_path):
+    path = str(tmp_path / "page")
+    words = ("--listen", f"unix:{path}", "--proxied", "--host", "tasks.example.org", "--operate")
+    with served(ann, *words):
+
+        def ask(place, method="GET", body=None, **more):
+            return answer(UnixConnection(path), place, method, body, FORWARDED | more)
+
+        code, headers, _ = ask("/runs", Accept="text/html")
+        assert (code, headers["Location"]) == (303, "/tasks/login?next=/runs")
+        _, _, form = ask("/login")
+        assert all(each.startswith("/tasks/") for each in links(form)), links(form)
+        body = f"token={TOKEN.search(form)[1]}&name=ann&password={PASSWORD}".replace(" ", "+")
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        ours = {"Origin": "https://tasks.example.org", "Sec-Fetch-Site": "same-origin"}
+        code, headers, _ = ask("/login", "POST", body.encode(), **kind, **ours)
+        assert (code, headers["Location"]) == (303, "/tasks/")
+        cookie = headers["Set-Cookie"]
+        assert "Secure" in cookie and "Path=/tasks" in cookie
+        code, _, page = ask("/", Cookie=cookie.partition(";")[0])
+        assert code == 200
+        assert all(each.startswith("/tasks/") for each in links(page)), links(page)
+        code, _, _ = ask("/login", "POST", body.encode(), **kind, Origin="https://evil.example")
+        assert code == 403
+
+
+def test_forwarded_headers_are_not_believed_unasked(ann, ask):
+    client = ask()
+    headers = {**FORWARDED, "Host": "localhost", "Accept": "text/html"}
+    assert client.get("/", headers=headers).location == "/login"
+    forged = {"Host": "evil.example", "X-Forwarded-Host": "localhost"}
+    assert client.get("/", headers=forged).status_code == 400
+
+
+def test_a_forwarded_host_has_to_be_known_too(ann, ask):
+    client = ask(proxied=True)
+    assert client.get("/", headers=FORWARDED).status_code == 400
+    assert (
+        client.get("/", headers={**FORWARDED, "X-Forwarded-Host": "localhost"}).status_code == 401
+    )
+
+
+def test_attempts_to_log_in_are_counted_for_each_address_behind_a_web_server(ann, ask):
+    client = ask(proxied=True, hosts=["tasks.example.org"])
+
+    def attempt(address: str) -> int:
+        headers = {**FORWARDED, "X-Forwarded-For": address}
+        token = TOKEN.search(client.get("/login", headers=headers).get_data(as_text=True))[1]
+        data = {"token": token, "name": "ann", "password": "wrong"}
+        return client.post("/login", data=data, headers=headers).status_code
+
+    assert [attempt("192.0.2.1") for _ in range(6)] == [403] * 5 + [429]
+    assert attempt("192.0.2.2") == 403

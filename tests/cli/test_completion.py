@@ -31,7 +31,7 @@ CASES = [
     ("add x --overlap re", {"replace"}),
     ("add x --after qu", {"quo"}),
     ("add x --tz Europe/Berl", {"Europe/Berlin"}),
-    ("install ", {"cron", "systemd"}),
+    ("install ", {"cron", "page", "systemd"}),
     ("completion ", {"bash", "zsh", "fish"}),
     ("history --state mi", {"missed"}),
     ("--home {other} show ", {"elsewhere"}),

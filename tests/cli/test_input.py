@@ -284,6 +284,10 @@ EVERY_VERB = [
         ["export", EVIL],
         ["export", "--with-secrets", f"/no/{EVIL}"],
     ),
+    *(
+        ["page", "--listen", EVIL],
+        ["page", "--remove", EVIL],
+    ),
 ]
 
 

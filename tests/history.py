@@ -24,6 +24,7 @@ def ran(
     attempt=1,
     output=b"",
     size=None,
+    reason="",
 ):
     """Write a run of a task that ended so, and then; returns its id."""
     begun = ended - took
@@ -48,7 +49,7 @@ def ran(
         if state not in LIVE:
             size = len(output) if size is None else size
             store.runs.finish(
-                [End(store.runs.get(run_id), state, "", ended, Outcome(), output, size)]
+                [End(store.runs.get(run_id), state, reason, ended, Outcome(), output, size)]
             )
         return run_id
 

@@ -56,6 +56,15 @@ class History(Base):
             limit=at_most(limit, "runs"),
         )
 
+    def last_states(self, names: Sequence[str], *, limit: int = 30) -> dict[str, list[State]]:
+        """Return the states of the newest runs of each of some tasks by its name, newest first.
+
+        It reads no more than that, for a list of many tasks. Raises UnknownTask.
+        """
+        here, most = self._here(), at_most(limit, "runs")
+        tasks = [here.store.tasks.get(name) for name in names]
+        return {task.name: here.store.runs.last_states(task.id, most) for task in tasks}
+
     def ended(self, since: datetime, *, limit: int | None = 20) -> list[Run]:
         """Return the runs that ended since an instant, the last end first."""
         here, moment = self._here(), utc(since)

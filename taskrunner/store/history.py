@@ -66,6 +66,13 @@ class History(Part):
             f"runs.id IN (SELECT id FROM ({found} ORDER BY id DESC LIMIT {limit}))", order=NEWEST
         )
 
+    def last_states(self, task_id: int, limit: int) -> list[State]:
+        """Return the states of the newest runs of a task, newest first."""
+        rows = self._db.rows(
+            "SELECT state FROM runs WHERE task_id = ? ORDER BY id DESC LIMIT ?", (task_id, limit)
+        )
+        return [State(state) for (state,) in rows]
+
     def ended_unseen(self, since: datetime) -> list[Run]:
         """Return the runs that were skipped, missed or lost since an instant."""
         unseen = f"('{State.SKIPPED}', '{State.MISSED}', '{State.LOST}')"

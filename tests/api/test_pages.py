@@ -10,7 +10,16 @@ from contextlib import closing
 
 import pytest
 
-from taskrunner import Every, InputError, Manual, State, StateError, TaskRunner, Written
+from taskrunner import (
+    Every,
+    InputError,
+    Manual,
+    State,
+    StateError,
+    TaskRunner,
+    UnknownTask,
+    Written,
+)
 from taskrunner.cli import main
 from taskrunner.store import tag as tags
 from taskrunner.store.store import open_store
@@ -241,3 +250,16 @@ def test_an_output_that_was_pruned_is_refused_and_a_number_of_bytes_is_positive(
     (home / "output" / f"{run.id}.log").unlink()
     with pytest.raises(StateError, match="was pruned"):
         runner.written(run)
+
+
+def test_the_last_states_of_some_tasks_are_told_newest_first(runner, clock):
+    for name in ("one", "two", "none"):
+        runner.add(name, ["true"], Manual())
+    store = runner._here().store
+    for minutes, state in enumerate((State.FAILED, State.LOST, State.SUCCEEDED)):
+        ran(store, state, clock() + minutes * MINUTE)
+    ran(store, State.MISSED, clock(), task=runner.task("two").id)
+    found = runner.last_states(["one", "two", "none"], limit=2)
+    assert found == {"one": ["succeeded", "lost"], "two": ["missed"], "none": []}
+    with pytest.raises(UnknownTask):
+        runner.last_states(["nobody"])

@@ -128,7 +128,8 @@ class History(Base):
     ) -> Stats:
         """Return statistics of the runs of a task, of several, or of all, that ended in a period.
 
-        Without `since` all runs count, also pruned ones. Each attempt is a run: a slot whose
+        Without a period all runs count, also pruned ones; medians and percentiles are then those of the newest 100
+        runs of each task, of fewer when there are more than 1,000 tasks. Each attempt is a run: a slot whose
         second attempt succeeded has failed once and succeeded once. Cancelled runs do not count in the
         success rate. Raises UnknownTask, or MomentError for a datetime without a zone.
         """

@@ -165,12 +165,16 @@ class Figures:
 
 @record
 class Stats:
-    """The figures of some tasks, by name, and of their runs together, over a span of time."""
+    """The figures of some tasks, by name, and of their runs together, over a span of time.
+
+    Medians and percentiles are of the `newest` runs of each task, so many; None when they are of all in the span.
+    """
 
     since: datetime | None
     until: datetime | None
     tasks: list[Figures]
     total: Figures
+    newest: int | None = None
 
 
 @record

@@ -187,6 +187,7 @@ def stats_document(stats: Stats) -> str:
         until=instant(stats.until),
         tasks=[figures_document(each) for each in stats.tasks],
         total=total,
+        newest=stats.newest,
     )
 
 

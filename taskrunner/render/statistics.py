@@ -18,7 +18,7 @@ def stats_table(page: Page, stats: Stats) -> str:
     """Return statistics as a table, with a total row when there are several tasks."""
     all_of = [*stats.tasks, *([like(stats.total, task="all")] if len(stats.tasks) > 1 else [])]
     names = [f"{each.task}{' (removed)' if each.removed else ''}" for each in all_of]
-    return page.columns(
+    table = page.columns(
         [
             Column("task", names, least=12),
             Column("runs", [str(each.runs) for each in all_of]),
@@ -32,6 +32,12 @@ def stats_table(page: Page, stats: Stats) -> str:
             Column("else", [_not_succeeded(each) for each in all_of]),
         ]
     )
+    if stats.newest is None or all(each.runs <= stats.newest for each in stats.tasks):
+        return table
+    told = (
+        f"the newest {stats.newest} runs of each task; --since gives those of all runs in a period"
+    )
+    return f"{table}\n\n{page.beside_title('median, p95 and late are of ', told)}"
 
 
 def _rate(share: float | None) -> str:

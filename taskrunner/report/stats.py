@@ -15,6 +15,8 @@ from taskrunner.store.store import Store
 
 JUDGED = (State.SUCCEEDED, *FAILING)  # a run that was cancelled tells nothing of its task
 END = 2**63  # a rank that is never reached
+# Medians without a span of time are of the newest runs of each task, of fewer when there are very many tasks.
+NEWEST_OF_EACH, LEAST_OF_EACH, SAMPLE = 100, 10, 100_000
 ALL = None  # stands for all tasks together, where others have their name
 
 
@@ -51,15 +53,16 @@ def stats(
 ) -> Stats:
     """Return the figures of the tasks with these ids, or of all, over the runs that ended in a span of time.
 
-    Without a beginning it is everything ever, including pruned runs. Then too medians, percentiles and the
-    streak of all tasks together are of the runs that are kept.
+    Without a span it is everything ever, including pruned runs, by the tallies. Then medians, percentiles and the
+    streak of all tasks together are of the newest runs of each task, so that a long history costs no more.
     """
     with store.connection.unchanged():
         known = store.figures.known(ids)
-        scope = Scope(None if ids is None else tuple(ids), since, until)
-        kept, pruned = store.figures.counts(scope), store.figures.totals(scope)
+        newest = sample(len(known)) if since is None and until is None else None
+        scope = Scope(None if ids is None else tuple(ids), since, until, newest)
+        measured = store.figures.counts(scope)
         names = {task.id: task.name for task in known}
-        sums = summed(names, kept, pruned)
+        sums = summed(names, measured, store.figures.totals(scope))
         took = ranked(
             store.figures.durations(scope),
             names,
@@ -70,9 +73,11 @@ def stats(
             names,
             {key: _ranks(each.punctual)[:2] for key, each in sums.items()},
         )
-        streaks = streaks_of(kept, store.figures.ends(scope))
-    if since is None and until is None:
-        streaks = remembered(known, kept, pruned, streaks)
+        streaks = streaks_of(measured, store.figures.ends(scope))
+        if newest is not None:
+            ever = store.figures.ever(ids)
+            streaks = remembered(known, ever, streaks)
+            sums = of_all_time(sums, summed(names, (), ever))
     here_still = {task.name for task in known if not task.removed}
     streak = by_name(known, streaks)
     found = {
@@ -84,7 +89,21 @@ def stats(
         for key in sorted(set(names.values()))
         if key in here_still or sums[key].states
     ]
-    return Stats(since, until, shown, total)
+    return Stats(since, until, shown, total, newest)
+
+
+def sample(tasks: int) -> int:
+    """Return how many of the newest runs of each of so many tasks medians are of."""
+    return max(LEAST_OF_EACH, min(NEWEST_OF_EACH, SAMPLE // max(1, tasks)))
+
+
+def of_all_time(
+    measured: Mapping[str | None, Sum], ever: Mapping[str | None, Sum]
+) -> dict[str | None, Sum]:
+    """Return the sums of everything ever with the last duration, which only the newest runs have."""
+    for key, each in ever.items():
+        each.last, each.took = measured[key].last, measured[key].took
+    return dict(ever)
 
 
 def summed(
@@ -149,21 +168,18 @@ def streaks_of(counts: Sequence[Count], ends: Iterable[tuple[int, State]]) -> di
 
 
 def remembered(
-    known: Iterable[Known],
-    kept: Sequence[Count],
-    pruned: Sequence[Count],
-    streaks: Mapping[Hashable, int],
+    known: Iterable[Known], ever: Sequence[Count], streaks: Mapping[Hashable, int]
 ) -> dict[Hashable, int]:
-    """Return streaks with the runs that have been pruned: each task remembers its own.
+    """Return streaks that reach beyond the newest runs: each task remembers its own.
 
-    That of all together is known beyond the runs that are kept only when all ever ended alike.
+    That of all together is known beyond them only when all runs ever ended alike.
     """
     found = dict(streaks)
     for task in known:
         seen = found.get(task.id, 0)
         if seen * task.streak >= 0:  # else its last runs are newer than what it remembers
             found[task.id] = max(seen, task.streak, key=abs)
-    alike = streaks_of([*kept, *pruned], ())
+    alike = streaks_of(ever, ())
     return found if ALL not in alike else {**found, ALL: alike[ALL]}
 
 

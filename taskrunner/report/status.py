@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from heapq import merge
-from itertools import chain, islice
+from itertools import islice
 
 from taskrunner import clock
 from taskrunner.decide import ledger
@@ -31,35 +31,31 @@ SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
 def status(here: OpenHome) -> Status:
     """Return the status: whether ticks arrive, and running, failing and coming runs."""
     beat = heartbeat.read(here.path(paths.HEARTBEAT))
-    live, tasks, hold = (
-        here.store.runs.live(),
-        here.store.tasks.all(),
-        here.store.facts.held(here.now()),
-    )
+    live, hold = here.store.runs.live(), here.store.facts.held(here.now())
+    failing, coming = here.store.tasks.page(failing=True), upcoming(here, None, 5, None, each=True)
     return Status(
         last_tick=None if beat is None else clock.from_ms(beat.at),
         clock=None if beat is None else beat.caller,
         held=None if hold is None else ledger.sentence(hold),
         running=[run for run in live if run.state is State.RUNNING],
         pending=[run for run in live if run.state is State.PENDING],
-        failing=[task for task in tasks if task.last_state in FAILING],
-        next=upcoming(here, None, 5, None),
-        coming=upcoming(here, None, 5, None, each=True),
+        failing=failing,
+        next=coming,
+        coming=coming,
         problems=[
             *_hold_problems(hold),
             *_disk_problems(here.folder),
             *_clock_problems(here, beat),
-            *_task_problems(tasks),
+            *_task_problems(here.store),
             *_message_problems(here),
         ],
-        failures=list(_failures(here.store, tasks)),
+        failures=list(_failures(here.store, failing)),
     )
 
 
 def _failures(store: Store, tasks: Sequence[Task]) -> Iterator[Run]:
     for task in tasks:
-        if task.last_state in FAILING:
-            yield from store.runs.history([task.id], states=FAILING, limit=1)
+        yield from store.runs.history([task.id], states=FAILING, limit=1)
 
 
 def upcoming(
@@ -79,7 +75,7 @@ def upcoming(
     if names is None and since is not None:
         chosen: Iterable[tuple[Task, Schedule]] = _valued(here.store.tasks.all())
     elif names is None:
-        chosen = _soonest(here.store.tasks.all(), now, count)
+        chosen = _valued(_soonest(here.store, now, count))
     else:
         found = {task.id: task for task in map(here.store.tasks.get, names)}
         chosen = [(task, of_task.value_of(task)) for task in found.values()]
@@ -168,16 +164,9 @@ def _each_day(
         begin = end
 
 
-def _soonest(
-    tasks: Sequence[Task], now: datetime, count: int | None
-) -> Iterable[tuple[Task, Schedule]]:
-    """Return the tasks that the next slots can be of, by what the store knows: of many tasks few have to be worked out."""
-    if count is None:
-        return _valued(tasks)
-    known = [task for task in tasks if task.next is not None and task.next > now and task.enabled]
-    known.sort(key=lambda task: task.next or now)
-    rest = [task for task in tasks if task.next is not None and task.next <= now]
-    return chain(_valued(rest), islice(_valued(known), count))
+def _soonest(store: Store, now: datetime, count: int | None) -> list[Task]:
+    """Return the tasks that can have the next slots: few of many, by the `next` column."""
+    return store.tasks.all() if count is None else store.tasks.soonest(now, count)
 
 
 def _valued(tasks: Iterable[Task]) -> Iterator[tuple[Task, Schedule]]:
@@ -242,11 +231,22 @@ def is_silent(beat: heartbeat.Beat, now: datetime) -> bool:
     return clock.to_ms(now) - beat.at > SILENT_TICKS * beat.period
 
 
-def _task_problems(tasks: list[Task]) -> Iterator[str]:
-    for task in tasks:
-        why = task.error or problem(task)
+def _task_problems(store: Store) -> Iterator[str]:
+    """Yield the reasons for which tasks are not scheduled: those that a tick has noted, and zones that are gone."""
+    gone = [tz for tz in store.tasks.zones() if _unknown(tz)]
+    found = {task.name: task for task in (*store.tasks.suspects(), *store.tasks.of_zones(gone))}
+    for name in sorted(found):
+        why = found[name].error or problem(found[name])
         if why is not None:
-            yield f"{task.name} cannot be evaluated: {why}"
+            yield f"{name} cannot be evaluated: {why}"
+
+
+def _unknown(tz: str) -> bool:
+    try:
+        zones.zone(tz)
+    except InputError:
+        return True
+    return False
 
 
 def _message_problems(here: OpenHome) -> Iterator[str]:

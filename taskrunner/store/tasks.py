@@ -25,6 +25,7 @@ TELLS = "on_failure IS NOT NULL OR notify <> '{}' OR long_after IS NOT NULL"
 # Its last run went wrong; the condition of an index, to the letter.
 FAILS = "last_state IN ('failed', 'timed_out', 'lost')"
 ANY = "SELECT 1 FROM tasks WHERE"
+OF_ZONE = "FROM tasks INDEXED BY tasks_of_zone"
 NOTHING: Mapping[str, Any] = {}
 FOLLOWS = "kind = 'after' AND schedule IN (?, ?, ?, ?)"
 
@@ -126,15 +127,38 @@ class Tasks(Part):
         if after is not None:
             where.append("name > ?")
             values.append(after)
-        return self._where(" AND ".join(where), values, limit)
+        index = "tasks_failing" if failing else "tasks_by_name"
+        return self._where(" AND ".join(where), values, limit, f"INDEXED BY {index}")
 
-    def failing_count(self) -> int:
-        """Return the number of tasks that fail."""
-        ((count,),) = self._db.rows(f"SELECT count(*) FROM tasks WHERE removed IS NULL AND {FAILS}")
-        return int(count)
+    def suspects(self) -> list[Task]:
+        """Return the tasks that the last tick could not evaluate."""
+        return self._where("error IS NOT NULL", index="INDEXED BY tasks_of_error")
 
-    def _where(self, where: str, values: Sequence[object] = (), limit: int = -1) -> list[Task]:
-        sql = f"{TASK} WHERE removed IS NULL AND {where} ORDER BY name LIMIT {limit}"
+    def zones(self) -> list[str]:
+        """Return the time zones of all tasks: one step through an index for each."""
+        rows = self._db.rows(
+            f"WITH RECURSIVE zones(tz) AS (SELECT min(tz) {OF_ZONE} WHERE removed IS NULL "
+            f"UNION ALL SELECT (SELECT min(tasks.tz) {OF_ZONE} WHERE removed IS NULL "
+            "AND tasks.tz > zones.tz) FROM zones WHERE zones.tz IS NOT NULL) "
+            "SELECT tz FROM zones WHERE tz IS NOT NULL"
+        )
+        return [str(tz) for (tz,) in rows]
+
+    def of_zones(self, names: Sequence[str]) -> list[Task]:
+        """Return the tasks of some time zones."""
+        return self._where(f"tz IN ({marks(names)})", names) if names else []
+
+    def soonest(self, now: datetime, count: int) -> list[Task]:
+        """Return the enabled tasks whose slot has come, and `count` of those whose slots come next."""
+        due = f"{TASK} INDEXED BY tasks_due WHERE enabled AND removed IS NULL AND next"
+        rows = self._db.rows(f"{due} <= ?", (to_ms(now),))
+        rows += self._db.rows(f"{due} > ? ORDER BY next LIMIT ?", (to_ms(now), count))
+        return [read_task(row) for row in rows]
+
+    def _where(
+        self, where: str, values: Sequence[object] = (), limit: int = -1, index: str = ""
+    ) -> list[Task]:
+        sql = f"{TASK} {index} WHERE removed IS NULL AND {where} ORDER BY name LIMIT {limit}"
         return [read_task(row) for row in self._db.rows(sql, values)]
 
     def of_run(self, run: Run) -> Task:

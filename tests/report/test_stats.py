@@ -216,6 +216,9 @@ def test_what_was_pruned_counts_when_the_span_has_no_beginning(runner, store, ho
     raw = sqlite3.connect(home / "taskrunner.db")
     end = round((NOON - 100 * DAY).timestamp() * 1000)
     raw.execute("INSERT INTO totals VALUES (1, 'failed', 7, 6, 60000, ?, ?)", (end, end))
+    # Written when they ended, and not pruned with them.
+    tally = "INSERT INTO tallies VALUES (1, 'failed', 7, 7, 6, 60000, 6, 0, ?, 10000, 0)"
+    raw.execute(tally, (end,))
     raw.commit()
     raw.close()
     assert (of(runner).failed, of(runner).runs, of(runner).success_rate) == (7, 7, 1 / 8)
@@ -284,7 +287,7 @@ def test_the_document_has_its_keys_in_their_order(runner, store):
     ran(store, ended=NOON + timedelta(milliseconds=500))
     text = documents.stats_document(runner.stats(since=NOON))
     document = json.loads(text)
-    assert list(document) == ["version", "since", "until", "tasks", "total"]
+    assert list(document) == ["version", "since", "until", "tasks", "total", "newest"]
     assert (document["version"], document["since"]) == (1, "2026-11-20T12:00:00Z")
     assert document["until"] is None
     assert [list(task) for task in document["tasks"]] == [KEYS, KEYS]
@@ -349,3 +352,52 @@ def test_figures_do_not_depend_on_the_order_in_which_tasks_were_added(runner, st
     both, single = runner.stats(), [of(runner, "x"), of(runner, "y")]
     assert both.tasks == single
     assert both.total.runs == sum(row.runs for row in single)
+
+
+# ---- a long history
+
+
+def test_without_a_span_medians_are_of_the_newest_runs_and_counts_of_all(
+    runner, store, monkeypatch
+):
+    monkeypatch.setattr(stats, "NEWEST_OF_EACH", 4)
+    monkeypatch.setattr(stats, "LEAST_OF_EACH", 2)
+    for number, took in enumerate((90, 90, 90, 1, 2, 3, 4)):
+        ran(store, ended=NOON + number * DAY, took=took * SECOND, late=took * MINUTE)
+    ran(store, F, NOON + 7 * DAY, task=2, took=50 * SECOND)
+    found = of(runner)
+    assert (found.runs, found.succeeded, found.streak) == (7, 7, 7)
+    assert (found.duration_median, found.duration_p95, found.late_median) == (2.5, 4, 150)
+    assert found.duration_last == 4
+    assert runner.stats("x").newest == 4
+    exact = runner.stats("x", since=NOON - DAY)
+    assert (exact.tasks[0].duration_median, exact.newest) == (4, None)
+    both = runner.stats()
+    assert (both.total.runs, both.total.duration_median, both.total.duration_p95) == (8, 3, 50)
+
+
+def test_of_very_many_tasks_fewer_runs_of_each_are_looked_at():
+    assert [stats.sample(tasks) for tasks in (0, 1, 1000, 2000, 10_000, 10**6)] == [
+        *(100, 100, 100, 50, 10, 10)
+    ]
+
+
+def test_the_table_and_the_document_say_of_how_many_runs_medians_are(
+    runner, store, home, capsys, monkeypatch
+):
+    monkeypatch.setattr(stats, "NEWEST_OF_EACH", 4)
+    monkeypatch.setattr(stats, "LEAST_OF_EACH", 2)
+
+    def told(*words):
+        assert main.main(["--home", str(home), "stats", *words]) == 0
+        return capsys.readouterr().out
+
+    for number in range(4):
+        ran(store, ended=NOON + number * DAY)
+    foot = "median, p95 and late are of the newest 4 runs of each task"
+    assert foot not in told()
+    assert json.loads(told("--json"))["newest"] == 4
+    ran(store, ended=NOON + 5 * DAY)
+    assert foot in told()
+    assert foot not in told("--since", "2020-01-01")
+    assert json.loads(told("--json", "--since", "2020-01-01"))["newest"] is None

@@ -1,0 +1,74 @@
+"""The status of a home with many tasks: it reads the few that matter, by indexes."""
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+
+from taskrunner import Every, Manual, State
+from taskrunner.store.store import open_store
+from tests.history import ran
+from tests.samples import NOON
+
+
+@pytest.fixture
+def many(runner, home):
+    """A hundred tasks: one fails, one cannot be evaluated, the zone of one is gone, two come soon."""
+    for number in range(100):
+        runner.add(f"t{number:02}", ["true"], Every(f"{number + 10}h"))
+    runner.add("often", ["true"], Every("1m"))
+    runner.add("soon", ["true"], Every("5m"))
+    store = open_store(str(home))
+    ran(store, State.LOST, NOON - timedelta(hours=1), task=runner.task("t07").id)
+    store.close()
+    with closing(sqlite3.connect(home / "taskrunner.db")) as db, db:
+        db.execute("UPDATE tasks SET error = 'it is broken' WHERE name = 't20'")
+        db.execute("UPDATE tasks SET tz = 'Moon/Base', schedule = '1mo' WHERE name = 't30'")
+    return runner
+
+
+def test_a_status_tells_of_the_tasks_that_matter(many):
+    found = many.status()
+    assert [task.name for task in found.failing] == ["t07"]
+    assert [run.state for run in found.failures] == [State.LOST]
+    assert [item.task for item in found.next] == ["often", "soon", "t00", "t01", "t02"]
+    broken = [each for each in found.problems if "cannot be evaluated" in each]
+    assert [each.split(":")[0] for each in broken] == [
+        "t20 cannot be evaluated",
+        "t30 cannot be evaluated",
+    ]
+    assert "Moon/Base" in broken[1]
+
+
+def test_next_in_a_status_has_one_line_for_each_task(many):
+    names = [item.task for item in many.status().next]
+    assert len(names) == len(set(names)) == 5
+
+
+def test_a_task_whose_slot_has_come_is_among_those_that_come_next(many, clock):
+    clock.forward(minutes=7)  # and no tick has come
+    assert [(item.task, item.slot) for item in many.next(each=True, count=2)] == [
+        ("often", NOON + timedelta(minutes=8)),
+        ("soon", NOON + timedelta(minutes=10)),
+    ]
+
+
+def test_no_task_is_read_that_the_status_does_not_tell_of(many):
+    read, rows = [], many._here().store.connection.rows
+
+    def note(sql, values=()):
+        found = rows(sql, values)
+        if "FROM tasks" in sql and "SELECT tasks.id" in sql:
+            read.extend(found)
+        return found
+
+    many._here().store.connection.rows = note
+    many.status()
+    assert len(read) < 12
+
+
+def test_where_there_are_no_tasks_there_are_no_zones(runner):
+    assert runner._here().store.tasks.zones() == []
+    runner.add("x", ["true"], Manual())
+    assert runner._here().store.tasks.zones() == []

@@ -110,7 +110,7 @@ def _tick(given: str | None) -> int:
             from taskrunner.notify import metrics
 
             publish = metrics.publish
-        visit = tick.tick(here, caller=paths.caller(), carrier=carried, publish=publish)
+        visit = tick.full(here, caller=paths.caller(), carrier=carried, publish=publish)
         here.store.close()
         if warning := warning or visit.warning:
             warn(warning)

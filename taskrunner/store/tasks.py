@@ -194,6 +194,15 @@ class Tasks(Part):
             found |= {task.id: task for task in map(read_task, rows)}
         return list(found.values())[: limit if limit >= 0 else None]
 
+    def many_alike(self, now: datetime, count: int, since: datetime) -> bool:
+        """Return whether at least so many tasks are due, all of one priority and none for longer than `since`."""
+        ((found,),) = self._db.rows(
+            "SELECT count(*) >= ? AND min(priority) = max(priority) AND min(next) > ? "
+            "FROM tasks WHERE next <= ? AND enabled AND removed IS NULL",
+            (count, to_ms(since), to_ms(now)),
+        )
+        return bool(found)
+
     def evaluated_after(self, moment: datetime) -> list[Task]:
         """Return the enabled tasks that were evaluated, or put off after an error, at a later instant than this."""
         where = "enabled AND (evaluated > ? OR (error IS NOT NULL AND next > ?))"

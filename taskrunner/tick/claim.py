@@ -48,20 +48,22 @@ class Claims:
     stops: list[int] = field(default_factory=list)  # runs to be stopped
     claimed: list[tuple[Task, datetime]] = field(default_factory=list)  # with their next slots
 
-    def claim_due(self, boot: str, only: Sequence[Task] | None) -> dict[int, Task]:
-        """Decide about all due tasks and claim their slots; return these tasks by their ids."""
-        ids, due = None if only is None else [task.id for task in only], True
-        known: dict[int, Task] = {}
+    def claim_due(
+        self, boot: str, only: Sequence[Task] | None, first: int = BATCH
+    ) -> Iterator[Sequence[Task]]:
+        """Decide about all due tasks and claim their slots; yield the tasks of each batch, at most `first` at first."""
+        ids, size = None if only is None else [task.id for task in only], first
         store = self.here.store
-        while due:
+        while True:
             with store.transaction():
                 # Read inside the transaction, so that no change of a person is overwritten.
-                tasks = store.tasks.due(self.now, boot, BATCH, ids)
+                tasks = store.tasks.due(self.now, boot, size, ids)
                 live = slots.by_task(store.runs.live_of(tasks))
                 self._write(self._evaluate(tasks, live, boot))
-            known.update((task.id, task) for task in tasks)
-            due = bool(tasks)
-        return known
+            if not tasks:
+                return
+            yield tasks
+            size = BATCH
 
     def _evaluate(
         self, tasks: Sequence[Task], live: Mapping[int, Sequence[Run]], boot: str

@@ -8,12 +8,25 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import commands, growth, machine, places, report, residents, results, timing
+from tests.benchmarks import (
+    commands,
+    growth,
+    machine,
+    places,
+    report,
+    residents,
+    results,
+    starts,
+    timing,
+)
 from tests.benchmarks.bench import QUICK, Bench, Sizes
 from tests.benchmarks.results import Results
 
 PARTS: dict[str, Callable[[Bench], None]] = {
     "idle": commands.idle,
+    "verbs": starts.verbs,
+    "first": starts.first,
+    "written": starts.written,
     "others": commands.others,
     "burst": commands.burst,
     "output": commands.output,

@@ -23,6 +23,7 @@ class Sizes:
     short_history: int = 10_000  # runs
     long_history: int = 10_000_000
     many_tasks: int = 1_000_000
+    first: tuple[int, ...] = (10, 500)  # tasks due, of which the first command counts
     calls: int = 300  # of the library in one process, for each round of commands
     tasks: tuple[int, ...] = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
     due: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)
@@ -41,6 +42,7 @@ QUICK = Sizes(
     short_history=500,
     long_history=2_000,
     many_tasks=1_000,
+    first=(2, 20),
     calls=10,
     tasks=(10, 100, 1_000),
     due=(1, 10),

@@ -37,6 +37,18 @@ SIDES = {
         "sqlite3": "`python -c 'import sqlite3'`",
         "pass": "`python -c pass`",
     },
+    "verbs": {
+        "sqlite3": "`python -c 'import sqlite3'`",
+        "version": "`taskrunner --version`",
+        "help": "`taskrunner --help`",
+        "list": "`taskrunner list`, 10 tasks",
+        "status": "`taskrunner status`, 10 tasks",
+        "history": "`taskrunner history`, empty",
+    },
+    "first": {
+        "10 due": "from the start of a tick to that of its first command, 10 due",
+        "500 due": "from the start of a tick to that of its first command, 500 due",
+    },
     "others": {
         "tick": "idle tick, 10 tasks",
         "django": "`manage.py` of an empty Django project, a command that does nothing, without checks",
@@ -87,6 +99,7 @@ def page(results: Results, plots: str | None = None) -> str:
     sections = [
         OPENING,
         SMALL if results.quick else "",
+        _plainly(results),
         _machine(results),
         _aims(results, plots),
         _missed(results),
@@ -112,6 +125,49 @@ def _machine(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(results.versions.items()))
     rows = [*known.items(), *([("compared with", versions)] if versions else [])]
     return "## The machine\n\n" + table(["what", "is"], rows)
+
+
+# ---- in plain words
+
+
+def _plainly(results: Results) -> str:
+    """Return what the figures mean for a user, as far as they were measured."""
+    said = []
+    idle = _median(results, "idle", "tick")
+    if idle is not None:
+        wrote = _median(results, "written", "idle")
+        disk = "" if wrote is None else f" and writes {wrote / 1e3:.0f} kB to the disk"
+        said.append(
+            f"An idle tick, one with nothing due, takes {short(idle * 1e3)} ms{disk}. That is most of the 1,440 ticks "
+            "of a day."
+        )
+    due = _median(results, "written", "due")
+    if due is not None:
+        said.append(f"A tick with one task due writes {due / 1e3:.0f} kB.")
+    for many in ("10", "500"):
+        first = _median(results, "first", f"{many} due")
+        if first is not None:
+            said.append(
+                f"With {many} tasks due, the first command starts {short(first * 1e3)} ms after the tick."
+            )
+    hundred = results.curves.get("due", {}).get("tick", {}).get("100")
+    if hundred:
+        said.append(
+            f"100 tasks that are due together have all run {short(spread(hundred).median * 1e3)} ms after the tick, when "
+            "their commands take no time."
+        )
+    help_, list_ = _median(results, "verbs", "help"), _median(results, "verbs", "list")
+    if help_ is not None and list_ is not None:
+        said.append(
+            f"`taskrunner --help` takes {short(help_ * 1e3)} ms, `taskrunner list` {short(list_ * 1e3)} ms."
+        )
+    lines = "".join(f"- {each}\n" for each in said)
+    return f"## In plain words\n\nOn the machine below:\n\n{lines}" if said else ""
+
+
+def _median(results: Results, part: str, side: str) -> float | None:
+    values = results.sides.get(part, {}).get(side)
+    return spread(values).median if values else None
 
 
 # ---- the aims

@@ -111,10 +111,10 @@ def test_a_command_is_run_as_cron_would_and_one_that_fails_is_no_figure(tmp_path
 @pytest.mark.parametrize(
     ("row", "median", "verdict"),
     [
-        (ROW, 1.004, aims.MET),  # shown as 1.00
-        (ROW, 1.01, aims.WITHIN),
-        (ROW, 1.2, aims.WITHIN),
-        (ROW, 1.21, aims.MISSED),
+        (ROW, 0.754, aims.MET),  # shown as 0.75
+        (ROW, 0.76, aims.WITHIN),
+        (ROW, 1.0, aims.WITHIN),
+        (ROW, 1.01, aims.MISSED),
         (FASTER, 10.0, aims.MET),
         (FASTER, 5.0, aims.WITHIN),
         (FASTER, 4.9, aims.MISSED),
@@ -135,16 +135,31 @@ def test_every_aim_stands_in_the_page_measured_or_not():
 
 def test_a_missed_aim_says_by_how_much_why_and_what_would_be_needed():
     page = report.page(made_up(idle={"tick": [1.5, 1.5], "sqlite3": [1.0, 1.0]}))
-    assert "1.50 instead of 1 (50% more); **missed**." in page
+    assert "1.50 instead of 0.75 (100% more); **missed**." in page
     assert reasons.REASONS["idle"].why in page
     assert reasons.REASONS["idle"].needed in page
     faster = report.page(made_up(others={"tick": [1.0, 1.0], "django": [4.0, 4.0]}))
     assert "4.00 instead of 10 times (60% less); **missed**." in faster
 
 
+def test_the_page_begins_with_what_was_measured_in_plain_words():
+    page = report.page(
+        made_up(
+            idle={"tick": [0.012, 0.012], "sqlite3": [0.02, 0.02]},
+            written={"idle": [20480.0, 20480.0], "due": [350e3, 350e3]},
+            first={"500 due": [0.08, 0.08]},
+        )
+    )
+    start = page.partition("## The machine")[0]
+    assert "takes 12.0 ms and writes 20 kB to the disk" in start
+    assert "one task due writes 350 kB" in start
+    assert "With 500 tasks due, the first command starts 80.0 ms after the tick" in start
+    assert "With 10 tasks" not in start and "## In plain words" not in report.page(made_up())
+
+
 def test_an_aim_that_is_met_is_not_explained():
-    page = report.page(made_up(idle={"tick": [1.0, 1.0], "sqlite3": [1.0, 1.0]}))
-    assert "| **1.00** | 1.00 to 1.00 | 1.00 to 1.00 | 2 | aim met |" in page
+    page = report.page(made_up(idle={"tick": [0.7, 0.7], "sqlite3": [1.0, 1.0]}))
+    assert "| **0.70** | 0.70 to 0.70 | 0.70 to 0.70 | 2 | aim met |" in page
     assert reasons.REASONS["idle"].why not in page
 
 

@@ -412,10 +412,6 @@ def test_the_database_is_not_asked_again(kept, home):
     assert (home / paths.IDLE_ANSWER).stat().st_size == idle_check.SIZE
 
 
-def test_the_number_of_the_schema_is_the_one_that_the_idle_check_compares():
-    assert len(schema.STEPS) == idle_check.SCHEMA, "set SCHEMA in tick/idle_check.py"
-
-
 def _touch(kept):
     os.utime(kept.store)
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Cron, Every, Manual, clock as clock_room, host
+from taskrunner import Cron, Every, Manual, clock as clock_room, host, schema
 from taskrunner.home import heartbeat
 from taskrunner.tick import idle_check, idle_question
 from tests.samples import ROOT, imported_by, program, with_library
@@ -61,6 +61,10 @@ def test_an_idle_tick_of_the_real_program_is_silent_and_quick_to_leave(runner, h
         calls = (home / "trace").read_text().splitlines()
         assert sum("execve(" in line for line in calls) == 1
         assert not any(re.search(r"\b(v?fork|clone3?)\(", line) for line in calls)
+
+
+def test_the_number_of_the_schema_is_the_one_that_the_idle_check_compares():
+    assert len(schema.STEPS) == idle_check.SCHEMA, "set SCHEMA in tick/idle_check.py"
 
 
 @pytest.fixture

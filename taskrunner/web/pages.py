@@ -151,7 +151,7 @@ def agenda() -> str | tuple[str, int]:
     try:
         return render_template("agenda.html", until=until, found=shown.agenda(runner(), until))
     except InputError as exc:
-        nothing = shown.Coming([], [], False)
+        nothing = shown.Coming([], False, [], False)
         return render_template("agenda.html", until=until, found=nothing, fault=str(exc)), 400
 
 

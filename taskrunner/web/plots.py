@@ -46,13 +46,21 @@ class Bar(NamedTuple):
     height: float
 
 
-def marks(states: Sequence[State], room: int) -> Marks:
-    """Return a row of marks for the states of runs, given newest first, with `room` for so many."""
+def marks(states: Sequence[State | None], room: int, what: str = "run") -> Marks:
+    """Return a row of marks for states given newest first, with `room` for so many; None leaves its place empty."""
     paths: dict[State, str] = {}
     for place, state in enumerate(states[:room]):
-        left, high = (room - 1 - place) * STEP, _tall(state)
-        paths[state] = paths.get(state, "") + f"M{left} {HEIGHT}v-{high}h{STEP - 1}v{high}z"
-    return Marks(list(paths.items()), _told(states[:room]))
+        if state is not None:
+            left, high = (room - 1 - place) * STEP, _tall(state)
+            paths[state] = paths.get(state, "") + f"M{left} {HEIGHT}v-{high}h{STEP - 1}v{high}z"
+    return Marks(list(paths.items()), _told([each for each in states[:room] if each], what))
+
+
+def month(graph: Graph, line: Line) -> Marks:
+    """Return the spans of a line of a graph as a row of marks, the worst state of each."""
+    count = len(graph.edges) - 1
+    found = [line.marks.get(place, (None, 0))[0] for place in reversed(range(count))]
+    return marks(found, count, "day")
 
 
 def _tall(state: State) -> int:
@@ -61,13 +69,13 @@ def _tall(state: State) -> int:
     return LOW if state in NOT_RUN or state is State.CANCELLED else MIDDLE
 
 
-def _told(states: Sequence[State]) -> str:
+def _told(states: Sequence[State], what: str) -> str:
     """Return what a row of marks says, in words: `last 30 runs: 28 succeeded, 2 failed`."""
     if len(states) < 2:
-        return f"last run: {states[0].replace('_', ' ')}" if states else "no runs yet"
+        return f"last {what}: {states[0].replace('_', ' ')}" if states else f"no {what}s yet"
     counts = [(states.count(state), state.replace("_", " ")) for state in State]
     parts = ", ".join(f"{count} {state}" for count, state in counts if count)
-    return f"last {len(states)} runs: {parts}"
+    return f"last {len(states)} {what}s: {parts}"
 
 
 def days(graph: Graph, line: Line) -> list[Day]:

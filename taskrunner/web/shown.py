@@ -9,15 +9,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from taskrunner.errors import InputError, StateError, UnknownRun, UnknownTask, shown
+from taskrunner.model.answers import Entry
 from taskrunner.model.values import FAILING, LIVE, NOT_RUN, Kind, State
 from taskrunner.web import plots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from taskrunner.api.task_runner import TaskRunner
     from taskrunner.model.answers import (
-        Entry,
         Explanation,
         Status,
         Trace,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 JUST = timedelta(seconds=15)  # a run stays among the running ones for so long after its end
 LATELY = timedelta(days=7)  # the runs that ended last are looked for in this time
 READ, LISTED = 100, 12  # ended runs that are read, and lines that are shown of them
-SOON = 8  # tasks that are due next
 ROWS = 50  # on a page of a list
 MARKS = 30  # runs beside a task
 BARS = 60  # durations of a task
@@ -36,6 +36,8 @@ LATELY_RUNS = 500  # of a task, for its figures
 USUAL_OF, USUAL_LEAST = 20, 3  # successes that tell how long a run usually takes
 STRIP = timedelta(days=30)
 STRIPS = 40  # tasks below the agenda
+COMPARED = 100  # tasks whose slots are compared; of more the next slots are told
+SOONEST = 100  # of them
 HEAD, TAIL = 64_000, 192_000  # bytes of an output that are shown when it is larger than both
 DAY = timedelta(days=1)
 
@@ -336,20 +338,32 @@ class Coming(NamedTuple):
     """The coming slots, and the last 30 days of tasks, those that fail first."""
 
     entries: list[Entry]
-    strips: list[tuple[str, list[plots.Day]]]
+    cut: bool  # of very many tasks only the next slots are told, and not what they collide with
+    strips: list[tuple[str, plots.Marks]]
     rest: bool  # there are more tasks than strips
 
 
 def agenda(runner: TaskRunner, until: str) -> Coming:
     """Return the agenda up to an instant, the coming day unless it is given; raises InputError."""
     moment = runner.now()
-    entries = runner.agenda(runner.moment(until) if until else moment + DAY)
+    end = runner.moment(until) if until else moment + DAY
+    cut = len(runner.tasks(enabled=True, limit=COMPARED + 1)) > COMPARED
+    entries = _soonest(runner, end) if cut else runner.agenda(end)
     failing = runner.tasks(failing=True, limit=STRIPS)
     others = runner.tasks(limit=STRIPS + 1)
     names = list(dict.fromkeys(task.name for task in [*failing, *others]))
-    graph = runner.graph(names[:STRIPS], since=moment - STRIP, most=31) if names else None
+    shown_names, rest = names[:STRIPS], len(names) > STRIPS
+    graph = runner.graph(shown_names, since=moment - STRIP, most=31) if names else None
     lines = {line.task: line for line in graph.lines} if graph else {}
-    strips = [
-        (name, plots.days(graph, lines[name])) for name in names[:STRIPS] if graph and name in lines
+    strips = [(each, plots.month(graph, lines[each])) for each in shown_names if graph]
+    return Coming(entries, cut, strips, rest)
+
+
+def _soonest(runner: TaskRunner, end: datetime) -> list[Entry]:
+    """Return the next slot of each of the tasks that are due soonest."""
+    found = runner.next(each=True, count=SOONEST, until=end)
+    return [
+        Entry(item.task, item.slot, item.slot, 1, False, None, item.note)
+        for item in found
+        if item.task is not None
     ]
-    return Coming(entries, strips, len(names) > STRIPS)

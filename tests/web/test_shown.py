@@ -94,8 +94,16 @@ def test_tasks_that_fail_come_first_among_the_last_days(runner, clock, store):
     ran(store, State.FAILED, clock(), task=runner.task("zebra").id)
     found = shown.agenda(runner, "")
     assert [name for name, _ in found.strips] == ["zebra", "check"]
-    assert found.strips[0][1][-1].state == State.FAILED
-    assert len(found.strips[0][1]) == 31 and not found.rest
+    assert found.strips[0][1].told == "last day: failed" and not (found.rest or found.cut)
+
+
+def test_of_very_many_tasks_the_agenda_has_the_next_slots_alone(runner, clock, monkeypatch):
+    monkeypatch.setattr(shown, "COMPARED", 3)
+    monkeypatch.setattr(shown, "SOONEST", 2)
+    for hours in range(1, 6):
+        runner.add(f"each-{hours}", ["true"], Every(f"{hours}h"))
+    found = shown.agenda(runner, "")
+    assert found.cut and [entry.task for entry in found.entries] == ["each-1", "each-2"]
 
 
 # ---- plots

@@ -117,7 +117,10 @@ class Clock(Base):
         return status.status(self._here())
 
     def metrics(self) -> str:
-        """Return the metrics of this home for a monitoring system, as OpenMetrics 1.0."""
+        """Return the metrics of this home for a monitoring system, as OpenMetrics 1.0.
+
+        A home with more than 1,000 tasks has those of all tasks together, without the label `task`.
+        """
         from taskrunner.notify import metrics
 
         return metrics.openmetrics(self._here())
@@ -134,14 +137,14 @@ class Clock(Base):
             raise InputError("the file '' is empty: give a path")
         metrics.write(self._here(), os.path.abspath(path))
 
-    def check(self) -> Finding:
+    def check(self, *, clock_only: bool = False) -> Finding:
         """Return the most severe finding about the clock, the database and the tasks, for monitoring.
 
-        It works also when the home is refused, or the database locked or damaged.
+        With `clock_only` tasks and messages do not count: only whether ticks arrive and the database works. It works also when the home is refused, or the database locked or damaged.
         """
         from taskrunner.report.doctor.monitoring import alive
 
-        return alive(self.home, self._wall())
+        return alive(self.home, self._wall(), clock_only=clock_only)
 
     def doctor(self) -> Checkup:
         """Return problems that may keep tasks from running on this host, each with a fix.

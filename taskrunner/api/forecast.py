@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskrunner import clock
-from taskrunner.api.base import Base, several, utc
+from taskrunner.api.base import Base, at_most, several, utc
 from taskrunner.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,19 +44,29 @@ class Forecast(Base):
         *,
         tz: str | None = None,
         name: str | int | Sequence[str | int] | None = None,
+        limit: int | None = None,
     ) -> list[Entry]:
         """Return the slots of all tasks up to an instant, with their collisions, soonest first.
 
         With `name` those of a task, or of several.
 
         A task with many slots has one entry for each day of a time zone (default: the default zone of tasks). The usual
-        duration of a task is the median of its newest successes. Raises InputError.
+        duration of a task is the median of its newest successes. With a `limit` the first entries, which cost little also
+        among very many tasks: `due_count` tells how many tasks there are. Without, more than 10,000 are refused. Raises
+        InputError.
         """
         from taskrunner.report import status
 
         here, end = self._here(), utc(until)
         assert end is not None
-        return status.agenda_until(here, end, tz or self.default_zone(), several(name))
+        at_most(limit, "entries")
+        return status.agenda_until(here, end, tz or self.default_zone(), several(name), limit)
+
+    def due_count(self, until: datetime) -> int:
+        """Return the number of scheduled tasks whose next slot comes up to an instant; it costs no evaluation."""
+        end = utc(until)
+        assert end is not None
+        return self._here().store.tasks.due_count(end)
 
     def upcoming(
         self,

@@ -316,7 +316,7 @@ class Tasks(Base):
         if problem is not None:
             return [*found, f"{task.name} cannot be evaluated: {problem}"]
         value = of_task.value_of(task)
-        if isinstance(value, Every) and 0 < value.length.seconds < 60:
+        if isinstance(value, Every) and 0 < value.length.seconds < status.slowest(self.home):
             found.append(
                 "cron ticks once a minute: an interval under a minute needs `taskrunner daemon`"
             )

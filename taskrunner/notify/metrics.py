@@ -14,16 +14,18 @@ import taskrunner
 from taskrunner.errors import StateError, TaskRunnerError, shown
 from taskrunner.home import heartbeat, paths
 from taskrunner.home.syslog import WARNING
-from taskrunner.model.record import record
+from taskrunner.model.record import like, record
 from taskrunner.model.values import FAILING, LIVE, State
 from taskrunner.store.figures import Standing, Tally
 from taskrunner.store.open_home import OpenHome
 
 ENDS = tuple(state for state in State if state not in LIVE)
 ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+MOST_TASKS = 1_000  # with more, there are metrics of all tasks together only
 NOT_UTF8 = re.compile(r"[\ud800-\udfff]")  # bytes of a path that are not UTF-8, in Python
 
 Labels = Mapping[str, str]
+Named = Sequence[tuple[Labels, Mapping[State, Tally]]]
 
 
 @record
@@ -50,8 +52,11 @@ def families(here: OpenHome) -> list[Family]:
     with here.store.connection.unchanged():
         tasks, tallies = here.store.figures.standings(), here.store.figures.tallies()
         live = here.store.figures.live()
-        found = [*_of_all(here, tasks), *_of_tasks(tasks), *_of_live(tasks, live)]
-        found += _of_runs(tasks, tallies)
+        found = list(_of_all(here, tasks))
+        if len(tasks) <= MOST_TASKS:
+            found += [*_of_tasks(tasks), *_of_live(tasks, live), *_of_runs(named(tasks, tallies))]
+        else:
+            found += [*_of_many(tasks, live), *_of_runs([({}, together(tallies))])]
     return [family for family in found if family.samples]
 
 
@@ -171,12 +176,52 @@ def _of_live(
     )
 
 
-def _of_runs(tasks: Sequence[Standing], tallies: Sequence[Tally]) -> Iterator[Family]:
-    """Yield the metrics of the runs of each task."""
+def _of_many(
+    tasks: Sequence[Standing], live: Iterable[tuple[int, State, int, int]]
+) -> Iterator[Family]:
+    """Yield the counts that stand for the metrics of each task where there are very many tasks."""
+    counts = {State.RUNNING: 0, State.PENDING: 0}
+    for _, state, count, _ in live:
+        counts[state] += count
+    values = {
+        "tasks": ("Tasks.", len(tasks)),
+        "tasks_enabled": ("Tasks that are scheduled.", sum(each.enabled for each in tasks)),
+        "tasks_failing": (
+            "Tasks whose newest runs failed.",
+            sum(each.streak < 0 for each in tasks),
+        ),
+        "tasks_broken": (
+            "Tasks whose schedule could not be evaluated.",
+            sum(each.error is not None for each in tasks),
+        ),
+        "runs_running": ("Running runs.", counts[State.RUNNING]),
+        "runs_pending": ("Pending runs.", counts[State.PENDING]),
+    }
+    for name, (about, value) in values.items():
+        yield _gauge(name, about, [({}, value)])
+
+
+def named(tasks: Sequence[Standing], tallies: Sequence[Tally]) -> Named:
+    """Return the tallies of each task, by state, under its label."""
     by_task: dict[int, dict[State, Tally]] = {}
     for tally in tallies:
         by_task.setdefault(tally.task_id, {})[tally.state] = tally
-    named = [({"task": each.name}, by_task.get(each.id, {})) for each in tasks]
+    return [({"task": each.name}, by_task.get(each.id, {})) for each in tasks]
+
+
+def together(tallies: Sequence[Tally]) -> dict[State, Tally]:
+    """Return the tallies of all tasks as one for each state."""
+    found: dict[State, Tally] = {}
+    for each in sorted(tallies, key=lambda tally: tally.last_end):
+        old = found.get(each.state)
+        added = ("runs", "slots", "started", "duration", "punctual", "late")
+        sums = {} if old is None else {key: getattr(old, key) + getattr(each, key) for key in added}
+        found[each.state] = like(each, **sums)
+    return found
+
+
+def _of_runs(named: Named) -> Iterator[Family]:
+    """Yield the metrics of the runs of each task, or of all together."""
     yield _gauge(
         "task_last_failure_timestamp_seconds",
         "End of the last run that failed, timed out or was lost.",
@@ -218,7 +263,6 @@ def _of_runs(tasks: Sequence[Standing], tallies: Sequence[Tally]) -> Iterator[Fa
     yield _summary("run_lateness", "Delay of runs after their slots.", named, "late")
 
 
-Named = Sequence[tuple[Labels, Mapping[State, Tally]]]
 COUNTED = {"duration": "started", "late": "punctual"}  # the count of each sum
 
 

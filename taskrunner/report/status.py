@@ -92,21 +92,23 @@ LONGEST = 10_000  # lines of an agenda
 
 
 def agenda_until(
-    here: OpenHome, until: datetime, tz: str, names: Sequence[str | int] | None = None
+    here: OpenHome,
+    until: datetime,
+    tz: str,
+    names: Sequence[str | int] | None = None,
+    limit: int | None = None,
 ) -> list[Entry]:
     """Return the coming runs up to an instant with what gets in each other's way, by the days of a zone.
 
-    Of some tasks only, if they are named: other tasks may get in their way all the same.
-    Raises InputError when that is too much to be read.
+    Of some tasks only, if they are named: other tasks may get in their way all the same. With a `limit` the first
+    lines, for which only as many tasks are read. Raises InputError when that is too much to be read.
     """
     now = here.now()
     wanted = None if names is None else {here.store.tasks.get(name).name for name in names}
-    valued = list(_valued(here.store.tasks.all()))
+    few = limit is not None and names is None
+    valued = list(_valued(_soonest(here.store, now, limit if few else None)))
     tasks = {task.name: task for task, _ in valued}
-    limits: dict[str, int] = {}
-    for task in tasks.values():
-        if task.group is not None:
-            limits[task.group] = max(limits.get(task.group, 1), task.group_limit or 1)
+    limits = here.store.tasks.group_limits()
     seldom: list[tuple[Task, Schedule]] = []
     often: list[tuple[Task, Schedule]] = []
     days = max(1.0, (until - now) / DAY)
@@ -125,14 +127,14 @@ def agenda_until(
     ]
     load = agenda.Load(tasks, usual, limits, here.config.max_parallel)
     entries = list(agenda.collided(listed, load))
-    for task, value in often if len(entries) <= LONGEST else ():
+    for task, value in often if few or len(entries) <= LONGEST else ():
         entries += _each_day(task, value, now, until, zones.zone(tz), usual[task.name])
     entries = [each for each in entries if wanted is None or each.task in wanted]
-    if len(entries) > LONGEST:
+    if limit is None and len(entries) > LONGEST:
         raise InputError(
             f"up to {clock.iso(until)} there are more than {LONGEST} lines: give an earlier --until"
         )
-    return sorted(entries, key=lambda each: (each.slot, each.task))
+    return sorted(entries, key=lambda each: (each.slot, each.task))[:limit]
 
 
 def _count(task: Task, value: Schedule, after: datetime, until: datetime) -> int:
@@ -224,6 +226,12 @@ def boot_of_container(home: str) -> str:
         "this is a container: its start is a boot only for `taskrunner daemon` in it; "
         "for ticks that are called from outside, the boot is that of the machine"
     )
+
+
+def slowest(home: str) -> float:
+    """Return the seconds between two ticks: those of the daemon when it was the last to tick, else a minute."""
+    beat = heartbeat.read(paths.path(home, paths.HEARTBEAT))
+    return beat.period / 1000 if beat is not None and beat.caller == "daemon" else 60
 
 
 def is_silent(beat: heartbeat.Beat, now: datetime) -> bool:

@@ -155,6 +155,12 @@ class Tasks(Part):
         rows += self._db.rows(f"{due} > ? ORDER BY next LIMIT ?", (to_ms(now), count))
         return [read_task(row) for row in rows]
 
+    def due_count(self, until: datetime) -> int:
+        """Return the number of enabled tasks whose slot comes up to an instant."""
+        where = "enabled AND removed IS NULL AND next <= ?"
+        sql = f"SELECT count(*) FROM tasks INDEXED BY tasks_due WHERE {where}"
+        return int(self._db.rows(sql, (to_ms(until),))[0][0])
+
     def _where(
         self, where: str, values: Sequence[object] = (), limit: int = -1, index: str = ""
     ) -> list[Task]:

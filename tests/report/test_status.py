@@ -6,7 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Every, Manual, State
+from taskrunner import Every, InputError, Manual, State
+from taskrunner.home import heartbeat
+from taskrunner.notify import metrics
 from taskrunner.store.store import open_store
 from tests.history import ran
 from tests.samples import NOON
@@ -72,3 +74,54 @@ def test_where_there_are_no_tasks_there_are_no_zones(runner):
     assert runner._here().store.tasks.zones() == []
     runner.add("x", ["true"], Manual())
     assert runner._here().store.tasks.zones() == []
+
+
+# ---- much asked of many tasks
+
+
+def test_an_agenda_with_a_limit_has_the_first_lines_and_a_count_tells_of_the_rest(many, clock):
+    until = clock() + timedelta(hours=24)
+    whole = many.agenda(until)
+    assert [each.task for each in many.agenda(until, limit=4)] == [each.task for each in whole[:4]]
+    assert many.due_count(until) == len({each.task for each in whole})
+    with pytest.raises(InputError, match="is not a valid number of entries"):
+        many.agenda(until, limit=0)
+
+
+def test_the_clock_is_judged_alone_when_only_it_is_asked_about(many):
+    many.tick()
+    assert many.check().severity == "warning"
+    found = many.check(clock_only=True)
+    assert (found.severity, found.what) == ("ok", "last tick 0s ago by library")
+
+
+def test_the_clock_alone_is_an_error_without_ticks(many):
+    assert many.check(clock_only=True).severity == "error"
+
+
+def test_under_a_quick_daemon_no_interval_is_too_short(runner, home):
+    task = runner.add("x", ["true"], Every("10s"))
+    advised = [each for each in runner.advice(task) if "cron ticks once a minute" in each]
+    assert advised
+    beat = heartbeat.Beat(0, 2000, "boot", "daemon")
+    heartbeat.write(str(home / "heartbeat"), beat)
+    assert not [each for each in runner.advice(task) if "cron ticks" in each]
+    heartbeat.write(str(home / "heartbeat"), heartbeat.Beat(0, 30_000, "boot", "daemon"))
+    assert [each for each in runner.advice(task) if "cron ticks" in each]
+
+
+def test_a_home_with_very_many_tasks_has_metrics_of_all_together(many, home, monkeypatch):
+    store = open_store(str(home))
+    ran(store, State.SUCCEEDED, task=many.task("t08").id)
+    store.close()
+    assert 'task="t08"' in many.metrics()
+    monkeypatch.setattr(metrics, "MOST_TASKS", 101)
+    text = many.metrics()
+    assert 'task="' not in text
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert any("taskrunner_tasks_failing" in each for each in samples)
+    assert {line.rsplit(" ", 1)[1] for line in samples if line.startswith("taskrunner_tasks{")} == {
+        "102"
+    }
+    ended = [line for line in samples if line.startswith("taskrunner_runs_total")]
+    assert sum(float(line.rsplit(" ", 1)[1]) for line in ended) == 2

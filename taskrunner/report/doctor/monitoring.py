@@ -17,15 +17,15 @@ from taskrunner.store.store import open_store
 NAMED = 5  # tasks
 
 
-def alive(folder: str, now: datetime) -> Finding:
+def alive(folder: str, now: datetime, *, clock_only: bool = False) -> Finding:
     """Return the worst that is to be said of a home, or that all is well; waits for nobody."""
     try:
-        return _judged(folder, now)
+        return _judged(folder, now, clock_only=clock_only)
     except TaskRunnerError as exc:
         return Finding(Severity.ERROR, str(exc), None)
 
 
-def _judged(folder: str, now: datetime) -> Finding:
+def _judged(folder: str, now: datetime, *, clock_only: bool) -> Finding:
     paths.check(folder)
     settings = config.load(folder)
     found = health(folder, thorough=False)
@@ -38,6 +38,8 @@ def _judged(folder: str, now: datetime) -> Finding:
         return Finding(Severity.ERROR, "; ".join([f"the database {why}", *late]), None)
     if late:
         return Finding(Severity.ERROR, late[0], None)
+    if clock_only:
+        return Finding(Severity.OK, _last_tick(beat, now), None)
     store = open_store(folder, network=settings.allow_network_home)
     try:
         standing = status.status(OpenHome(folder, store, settings, lambda: now))
@@ -46,7 +48,7 @@ def _judged(folder: str, now: datetime) -> Finding:
     troubles = list(_troubles(standing))
     if troubles:
         return Finding(Severity.WARNING, "; ".join(troubles), None)
-    return Finding(Severity.OK, _well(standing, now), None)
+    return Finding(Severity.OK, _well(standing, beat, now), None)
 
 
 def _late(beat: heartbeat.Beat | None, now: datetime) -> list[str]:
@@ -69,8 +71,12 @@ def _troubles(standing: Status) -> Iterator[str]:
     yield from standing.problems
 
 
-def _well(standing: Status, now: datetime) -> str:
-    assert standing.last_tick is not None
-    ago = durations.human(max(0.0, (now - standing.last_tick).total_seconds()))
+def _well(standing: Status, beat: heartbeat.Beat | None, now: datetime) -> str:
     runs = f"{len(standing.running)} running, {len(standing.pending)} pending"
-    return f"last tick {ago} ago by {standing.clock}; {runs}, none failing"
+    return f"{_last_tick(beat, now)}; {runs}, none failing"
+
+
+def _last_tick(beat: heartbeat.Beat | None, now: datetime) -> str:
+    assert beat is not None  # else it is late
+    ago = max(0.0, (now - clock.from_ms(beat.at)).total_seconds())
+    return f"last tick {durations.human(ago)} ago by {beat.caller}"

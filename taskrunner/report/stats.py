@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from taskrunner.clock import from_ms
 from taskrunner.model.answers import Figures, Stats
-from taskrunner.model.record import field, like, mutable
+from taskrunner.model.record import field, like, mutable, record
 from taskrunner.model.values import FAILING, State
-from taskrunner.store.figures import Count, Known, Scope
+from taskrunner.store.figures import Count, Known, Measured, Scope
 from taskrunner.store.store import Store
 
 JUDGED = (State.SUCCEEDED, *FAILING)  # a run that was cancelled tells nothing of its task
@@ -56,24 +57,18 @@ def stats(
     Without a span it is everything ever, including pruned runs, by the tallies. Then medians, percentiles and the
     streak of all tasks together are of the newest runs of each task, so that a long history costs no more.
     """
+    newest = None
     with store.connection.unchanged():
         known = store.figures.known(ids)
-        newest = sample(len(known)) if since is None and until is None else None
-        scope = Scope(None if ids is None else tuple(ids), since, until, newest)
-        measured = store.figures.counts(scope)
         names = {task.id: task.name for task in known}
-        sums = summed(names, measured, store.figures.totals(scope))
-        took = ranked(
-            store.figures.durations(scope),
-            names,
-            {key: _ranks(each.measured) for key, each in sums.items()},
-        )
-        late = ranked(
-            store.figures.latenesses(scope),
-            names,
-            {key: _ranks(each.punctual)[:2] for key, each in sums.items()},
-        )
-        streaks = streaks_of(measured, store.figures.ends(scope))
+        if since is None and until is None:
+            newest = sample(len(known))
+            of = _of_newest(store, ids, newest)
+        else:
+            of = _of_span(store, Scope(None if ids is None else tuple(ids), since, until))
+        sums = summed(names, of.counts, of.pruned)
+        took, late = _lengths(of, names, sums)
+        streaks = streaks_of(of.counts, of.ends)
         if newest is not None:
             ever = store.figures.ever(ids)
             streaks = remembered(known, ever, streaks)
@@ -90,6 +85,61 @@ def stats(
         if key in here_still or sums[key].states
     ]
     return Stats(since, until, shown, total, newest)
+
+
+@record
+class Material:
+    """The figures of some runs: counts, those of pruned runs, and, in order, durations, latenesses and ends."""
+
+    counts: Sequence[Count]
+    pruned: Sequence[Count]
+    durations: Iterable[Sequence[int]]
+    latenesses: Iterable[Sequence[int]]
+    ends: Iterable[tuple[int, State]]
+
+
+def _of_span(store: Store, scope: Scope) -> Material:
+    """Return the figures of all runs in a span; the long ones are read as they are used."""
+    found = store.figures
+    return Material(
+        found.counts(scope),
+        found.totals(scope),
+        found.durations(scope),
+        found.latenesses(scope),
+        found.ends(scope),
+    )
+
+
+def _of_newest(store: Store, ids: Sequence[int] | None, count: int) -> Material:
+    """Return the figures of the newest runs of each task."""
+    runs = store.figures.newest(ids, count)
+    by_state: dict[tuple[int, State], list[Measured]] = {}
+    for run in runs:
+        by_state.setdefault(run[:2], []).append(run)
+    counts = [
+        Count(
+            *(*key, len(some), sum(run[3] is not None for run in some)),
+            *(sum(run[4] is not None for run in some), from_ms(some[0][2]), some[0][3]),
+        )
+        for key, some in by_state.items()
+    ]
+    known = [run for run in runs if run[3] is not None and run[1] is not State.LOST]
+    return Material(
+        counts,
+        (),
+        sorted((run[3] or 0, run[0], 1) for run in known),
+        sorted((run[4], run[0], 1) for run in runs if run[4] is not None),
+        [run[:2] for run in runs],
+    )
+
+
+def _lengths(
+    of: Material, names: Mapping[int, str], sums: Mapping[str | None, Sum]
+) -> tuple[dict[str | None, list[int]], dict[str | None, list[int]]]:
+    """Return durations and latenesses at the ranks that are told, by the name of their task and of all."""
+    took = {key: _ranks(each.measured) for key, each in sums.items()}
+    late = {key: _ranks(each.punctual)[:2] for key, each in sums.items()}
+    return ranked(of.durations, names, took), ranked(of.latenesses, names, late)
 
 
 def sample(tasks: int) -> int:

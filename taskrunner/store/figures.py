@@ -31,6 +31,10 @@ OVERTAKEN = (
 PUNCTUAL = "+trigger <> 'manual' AND attempt = 1"
 
 
+# Of a run: task id, state, end, duration and lateness, in milliseconds; None of a run that has none.
+Measured = tuple[int, State, int, int | None, int | None]
+
+
 @record
 class Scope:
     """A selection of runs: of these tasks, or of all, that ended in a time span, both ends included."""
@@ -38,22 +42,6 @@ class Scope:
     ids: tuple[int, ...] | None = None
     since: datetime | None = None
     until: datetime | None = None
-    newest: int | None = None  # only so many of each task, the newest
-
-    @property
-    def source(self) -> str:
-        """The table to read in SQL: all runs, or the newest of each task."""
-        if self.newest is None:
-            return "runs"
-        among = "" if self.ids is None else f"WHERE tasks.id IN ({', '.join(map(str, self.ids))})"
-        oldest = (
-            "SELECT id FROM runs AS own WHERE own.task_id = tasks.id "
-            f"ORDER BY id DESC LIMIT 1 OFFSET {self.newest - 1}"
-        )
-        return (
-            "(SELECT runs.* FROM tasks CROSS JOIN runs INDEXED BY runs_of_task "
-            f"ON runs.task_id = tasks.id AND runs.id >= coalesce(({oldest}), 0) {among}) AS runs"
-        )
 
     @property
     def where(self) -> str:
@@ -171,7 +159,7 @@ class Figures(Part):
             # `started` is that of the row with the newest end: sqlite.org/lang_select.html#bareagg
             f"SELECT task_id * 16 + CASE state {CODE} END AS code, count(*), count(started), "
             f"sum(started IS NOT NULL AND {PUNCTUAL}), max(finished), started "
-            f"FROM {scope.source} WHERE {scope.where} GROUP BY code"
+            f"FROM runs WHERE {scope.where} GROUP BY code"
         )
         return [_count(*row) for row in rows]
 
@@ -213,6 +201,25 @@ class Figures(Part):
             for task_id, state, runs, started, last in rows
         ]
 
+    def newest(self, ids: Sequence[int] | None, count: int) -> list[Measured]:
+        """Return the newest runs of each task that have ended, at most `count` of each, the last end first."""
+        among = "1" if ids is None else f"tasks.id IN ({', '.join(map(str, ids))})"
+        oldest = (
+            "SELECT id FROM runs AS own WHERE own.task_id = tasks.id "
+            f"ORDER BY id DESC LIMIT 1 OFFSET {count - 1}"
+        )
+        rows = self._db.rows(
+            f"SELECT task_id, CASE state {CODE} END, finished, started, "
+            f"iif(started IS NOT NULL AND {PUNCTUAL}, started - slot, NULL) "
+            "FROM tasks CROSS JOIN runs INDEXED BY runs_of_task ON task_id = tasks.id "
+            f"AND runs.id >= coalesce(({oldest}), 0) "
+            f"WHERE finished IS NOT NULL AND {among} ORDER BY finished DESC, runs.id DESC"
+        )
+        return [
+            (task_id, STATES[code], finished, None if started is None else finished - started, late)
+            for task_id, code, finished, started, late in rows
+        ]
+
     def totals(self, scope: Scope) -> list[Count]:
         """Return the counts of pruned runs, which are known only for a span without a beginning."""
         if scope.since is not None:
@@ -230,13 +237,11 @@ class Figures(Part):
 
         Lost runs are left out, as their ends are unknown.
         """
-        return self._in_order(
-            scope.source, "finished - started", f"{scope.where} AND state <> '{State.LOST}'"
-        )
+        return self._in_order("finished - started", f"{scope.where} AND state <> '{State.LOST}'")
 
     def latenesses(self, scope: Scope) -> Iterator[tuple[int, int, int]]:
         """Give the milliseconds after their slots that first attempts started, as `durations` does."""
-        return self._in_order(scope.source, "started - slot", f"{scope.where} AND {PUNCTUAL}")
+        return self._in_order("started - slot", f"{scope.where} AND {PUNCTUAL}")
 
     def succeeded_before(self, task_id: int, run_id: int) -> bool:
         """Return whether another run of a task than this one has ever succeeded."""
@@ -257,10 +262,10 @@ class Figures(Part):
         lengths = sorted(length for (length,) in rows)
         return lengths[len(lengths) // 2] / 1000 if len(lengths) >= USUAL_LEAST else None
 
-    def _in_order(self, source: str, value: str, where: str) -> Iterator[tuple[int, int, int]]:
+    def _in_order(self, value: str, where: str) -> Iterator[tuple[int, int, int]]:
         ((ids,),) = self._db.rows("SELECT coalesce(max(id), 0) + 1 FROM tasks")
         for code, count in self._each(
-            f"SELECT ({value}) * {ids} + task_id AS code, count(*) FROM {source} "
+            f"SELECT ({value}) * {ids} + task_id AS code, count(*) FROM runs "
             f"WHERE {where} AND started IS NOT NULL GROUP BY code ORDER BY code"
         ):
             number, task_id = divmod(code, ids)
@@ -270,7 +275,7 @@ class Figures(Part):
         """Give the id of the task and the state of each run, the last end first."""
         where = scope.where.replace("+finished", "finished")  # the index of ends gives this order
         for task_id, state in self._each(
-            f"SELECT task_id, state FROM {scope.source} WHERE {where} ORDER BY finished DESC, id DESC"
+            f"SELECT task_id, state FROM runs WHERE {where} ORDER BY finished DESC, id DESC"
         ):
             yield task_id, State(state)
 

@@ -113,12 +113,12 @@ def to_be_due(folder: Path, command: Sequence[str], tasks: int) -> Path:
 # ---- homes with a history
 
 
-def with_history(folder: Path, runs: int, step: int = 500_000) -> Path:
-    """Make an idle home with 400 tasks and a history, a run each half second up to now.
+def with_history(folder: Path, runs: int, step: int = 500_000, tasks: int = OTHERS + 1) -> Path:
+    """Make an idle home with some tasks and a history, a run each half second up to now.
 
     So the oldest of ten million is younger than what a tick would prune.
     """
-    idle(folder, OTHERS + 1)
+    idle(folder, tasks)
     with opened(folder) as store:
         triggers = store.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'runs'"
@@ -129,7 +129,7 @@ def with_history(folder: Path, runs: int, step: int = 500_000) -> Path:
         with opened(folder) as store:
             slot = f"{int(time.time()) * 1000} - ({runs} - n) * 500"
             numbers = COUNTED.format(first=first, last=min(runs, first + step - 1))
-            store.execute(numbers + RUNS.format(often=OFTEN, others=OTHERS, slot=slot))
+            store.execute(numbers + RUNS.format(often=OFTEN, others=tasks - 1, slot=slot))
     with opened(folder) as store:
         store.execute(TALLIES)
         store.execute(

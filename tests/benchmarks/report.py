@@ -1,9 +1,10 @@
 """The page: figures in, Markdown out. It measures nothing and draws nothing."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.benchmarks import aims, curves
+from tests.benchmarks import aims, curves, questions
 from tests.benchmarks.figures import ratios, short, spread
 from tests.benchmarks.mix import MINUTES, MIX, day_of
 from tests.benchmarks.reasons import GROWTH, REASONS, Reason
@@ -105,6 +106,7 @@ def page(results: Results, plots: str | None = None) -> str:
         _missed(results),
         _day(results),
         _growth(results, plots),
+        _questions(),
         _times(results),
         HOW,
     ]
@@ -313,6 +315,20 @@ def _growth(results: Results, plots: str | None) -> str:
         "Medians, and the exponent k of the curve c x sizeᵏ that fits best: 0 is flat, 1 is linear. Of what should be "
         "flat it is that of the cost itself; of what should be linear, that of what a size costs more than the "
         "smallest, as every tick has to start.\n\n" + "\n".join(parts)
+    )
+
+
+def _questions() -> str:
+    """Return the section of the figures that `questions` has written."""
+    kept = json.loads(questions.FILE.read_text(encoding="utf-8"))
+    rows = [
+        [f"`{words}`", *(f"{ms:.2f} ms" for ms in found)] for words, found in kept["ms"].items()
+    ]
+    return (
+        "## Questions to a large home\n\n"
+        "How long the library takes to answer, medians of one run of `python -m tests.benchmarks.questions`: a page of "
+        "50 rows costs about the same in both homes. `stats()` of all tasks reads some of the newest runs of each.\n\n"
+        + table(["call", *kept["sizes"]], rows, 1)
     )
 
 

@@ -5,6 +5,7 @@ Nothing here asserts how long anything takes.
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import sqlite3
@@ -25,6 +26,7 @@ from tests.benchmarks import (
     homes,
     mix,
     places,
+    questions,
     reasons,
     report,
     results,
@@ -320,3 +322,11 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, environment):
     run.send_signal(signal.SIGTERM)
     assert run.wait(100) == 143
     assert not list(tmp_path.glob("taskrunner-bench.*"))
+
+
+def test_every_question_is_answered_by_a_home_of_any_size(tmp_path):
+    place = homes.with_history(tmp_path / "home", 2_000, tasks=60)
+    with TaskRunner(place) as door:
+        assert set(questions.measured([door], 1)) == set(questions.QUESTIONS)
+    kept = json.loads(questions.FILE.read_text())
+    assert list(kept["ms"]) == list(questions.QUESTIONS)

@@ -237,7 +237,7 @@ def test_a_page_is_read_at_the_time_of_day_that_is_asked_for(tmp_path: Path) -> 
         assert f"every day at {start:%H:%M}" in printed
 
 
-def test_the_comparison_tells_a_difference() -> None:
+def test_the_comparison_reports_a_difference() -> None:
     shown = "run  slot\n1    2026-03-29 03:00:00 CEST  in 3h 20m  ..."
     assert agrees(shown, "run   slot\n1   2026-03-29 03:00:00 CEST  in 5s  anything")
     assert not agrees(shown, "run   slot\n1   2026-03-29 02:00:00 CEST  in 5s  anything")

@@ -153,5 +153,5 @@ def test_a_test_that_leaves_a_child_fails_by_name(pytester, end):
     assert result.ret == 1
 
 
-def test_a_child_that_is_waited_for_is_no_leak():
+def test_a_child_that_is_waited_for_is_not_a_leak():
     assert subprocess.run([sys.executable, "-c", ""]).returncode == 0

@@ -32,18 +32,18 @@ FAST = {"timeout": "1s", "kill_after": "1s"}
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         yield made
 
 
-def ended(door, home, name, shell, **options):
+def ended(runner, home, name, shell, **options):
     """Let the real program run a text for the shell; its run, and what it wrote."""
-    door.add(name, shell=shell, schedule=Manual(), now=True, **{**FAST, **options})
+    runner.add(name, shell=shell, schedule=Manual(), now=True, **{**FAST, **options})
     out, err, code = call(home, "tick")
     assert (out, err, code) == ("", "", 0)
-    run = door.history(name)[0]
-    return run, door.output(run)
+    run = runner.history(name)[0]
+    return run, runner.output(run)
 
 
 def gone(pid):
@@ -56,15 +56,15 @@ def gone(pid):
 # ---- those that will not end
 
 
-def test_who_ignores_term_is_killed_and_the_row_says_how(door, home):
-    run, _ = ended(door, home, "deaf", "trap '' TERM; while :; do sleep 0.1; done")
+def test_who_ignores_term_is_killed_and_the_row_says_how(runner, home):
+    run, _ = ended(runner, home, "deaf", "trap '' TERM; while :; do sleep 0.1; done")
     assert run.state is State.TIMED_OUT
     assert run.reason == "stopped at its timeout of 1s (killed by SIGKILL)"
 
 
-def test_who_has_stopped_itself_still_hears_term_and_may_clean_up(door, home):
+def test_who_has_stopped_itself_still_hears_term_and_may_clean_up(runner, home):
     text = "trap 'echo clean; exit 5' TERM; kill -STOP $$; while :; do sleep 0.1; done"
-    run, output = ended(door, home, "stopped", text, kill_after="20s")
+    run, output = ended(runner, home, "stopped", text, kill_after="20s")
     assert (run.state, run.reason) == (
         State.TIMED_OUT,
         "stopped at its timeout of 1s (exit code 5)",
@@ -72,23 +72,23 @@ def test_who_has_stopped_itself_still_hears_term_and_may_clean_up(door, home):
     assert output == b"clean\n"
 
 
-def test_grandchildren_that_are_deaf_do_not_outlive_the_timeout(door, home, tmp_path):
+def test_grandchildren_that_are_deaf_do_not_outlive_the_timeout(runner, home, tmp_path):
     text = f"trap '' TERM; (while :; do sleep 0.1; done) & echo $! > {tmp_path}/pid; exec sleep 60"
-    run, _ = ended(door, home, "family", text)
+    run, _ = ended(runner, home, "family", text)
     assert run.state is State.TIMED_OUT
     wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
 
 
 @needs_root
-def test_a_fork_bomb_under_a_limit_is_put_out(door, home, tmp_path):
+def test_a_fork_bomb_under_a_limit_is_put_out(runner, home, tmp_path):
     """Every process of it is gone afterwards, and the machine could fork all the while."""
     tmp_path.chmod(0o711)
     text = "bomb() { bomb | bomb & }; bomb; sleep 60"
     limits = {"limit": "processes=60", "user": STRANGER, "cwd": "/", "max_output": "64kB"}
-    door.add("other", ["true"], Manual(), now=True)
-    run, _ = ended(door, home, "bomb", text, **limits)
+    runner.add("other", ["true"], Manual(), now=True)
+    run, _ = ended(runner, home, "bomb", text, **limits)
     assert run.state in (State.TIMED_OUT, State.FAILED), run.reason
-    assert door.history("other")[0].state is State.SUCCEEDED
+    assert runner.history("other")[0].state is State.SUCCEEDED
     uid = pwd.getpwnam(STRANGER).pw_uid
     wait_for(lambda: all(status["Uid"].split()[0] != str(uid) for status in statuses()))
 
@@ -97,11 +97,11 @@ def test_a_fork_bomb_under_a_limit_is_put_out(door, home, tmp_path):
 
 
 def test_who_forks_twice_and_leaves_the_session_is_not_waited_for_and_not_hunted(
-    door, home, tmp_path
+    runner, home, tmp_path
 ):
     text = f"setsid sh -c 'sleep 30 & echo $! > {tmp_path}/pid' & wait; exit 3"
     began = time.monotonic()
-    run, _ = ended(door, home, "leaver", text, timeout="20s")
+    run, _ = ended(runner, home, "leaver", text, timeout="20s")
     assert (run.state, run.exit_code) == (State.FAILED, 3)
     assert time.monotonic() - began < 15
     pid = int((tmp_path / "pid").read_text())
@@ -109,19 +109,19 @@ def test_who_forks_twice_and_leaves_the_session_is_not_waited_for_and_not_hunted
     os.kill(pid, signal.SIGKILL)
 
 
-def test_a_daemon_left_behind_writes_into_nobody_elses_output(door, home, tmp_path):
+def test_a_daemon_left_behind_writes_into_nobody_elses_output(runner, home, tmp_path):
     """Under one supervisor, whose files are used again, and under the next."""
     noise = f"(trap '' HUP; echo $$ ; while :; do echo NOISE; sleep 0.01; done) & echo $! > {tmp_path}/pid"
-    door.add("first", shell=noise, schedule=Manual(), now=True)
+    runner.add("first", shell=noise, schedule=Manual(), now=True)
     for n in range(8):
-        door.add(f"after-{n}", shell="sleep 0.1; echo mine", schedule=Manual(), now=True)
+        runner.add(f"after-{n}", shell="sleep 0.1; echo mine", schedule=Manual(), now=True)
     (home / "taskrunner.toml").write_text("max_parallel = 1\n")
     try:
         assert call(home, "tick") == ("", "", 0)
-        late, output = ended(door, home, "late", "sleep 0.2; echo mine")
+        late, output = ended(runner, home, "late", "sleep 0.2; echo mine")
         assert late.state is State.SUCCEEDED and output == b"mine\n"
         for n in range(8):
-            assert door.output(door.history(f"after-{n}")[0]) == b"mine\n"
+            assert runner.output(runner.history(f"after-{n}")[0]) == b"mine\n"
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
@@ -129,36 +129,36 @@ def test_a_daemon_left_behind_writes_into_nobody_elses_output(door, home, tmp_pa
 # ---- those that write
 
 
-def test_a_flood_at_full_speed_leaves_the_disk_and_the_others_alone(door, home):
-    door.add("other", shell="sleep 0.3; echo done", schedule=Manual(), now=True)
-    run, output = ended(door, home, "flood", "yes flood", max_output="64kB")
+def test_a_flood_at_full_speed_leaves_the_disk_and_the_others_alone(runner, home):
+    runner.add("other", shell="sleep 0.3; echo done", schedule=Manual(), now=True)
+    run, output = ended(runner, home, "flood", "yes flood", max_output="64kB")
     assert run.state is State.TIMED_OUT and run.output_size > 1_000_000
     whole, _, _ = output.rpartition(b"\n")  # its last line was cut by the signal
     assert len(output) < 70_000 and whole.endswith(b"\nflood")
-    assert door.output(door.history("other")[0]) == b"done\n"
+    assert runner.output(runner.history("other")[0]) == b"done\n"
     assert sum(place.stat().st_blocks for place in (home / "output").iterdir()) * 512 < 200_000
 
 
-def test_bytes_that_are_no_text_come_back_as_they_went(door, home):
+def test_bytes_that_are_not_text_come_back_as_they_went(runner, home):
     every = bytes(range(256)) * 4
     code = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 4)"
-    door.add("bytes", [sys.executable, "-c", code], Manual(), now=True, cwd="/")
+    runner.add("bytes", [sys.executable, "-c", code], Manual(), now=True, cwd="/")
     assert call(home, "tick") == ("", "", 0)
     piped = subprocess.run(program(home, "log", "bytes"), cwd=ROOT, capture_output=True)
     assert (piped.stdout, piped.returncode) == (every, 0)
 
 
-def test_who_closes_its_descriptors_is_watched_to_its_end_all_the_same(door, home):
-    run, output = ended(door, home, "mute", "exec <&- >&- 2>&-; sleep 0.3; exit 4")
+def test_who_closes_its_descriptors_is_watched_to_its_end_all_the_same(runner, home):
+    run, output = ended(runner, home, "mute", "exec <&- >&- 2>&-; sleep 0.3; exit 4")
     assert (run.state, run.exit_code, output) == (State.FAILED, 4, b"")
 
 
-def test_who_opens_dev_stderr_again_writes_to_its_own_output(door, home):
+def test_who_opens_dev_stderr_again_writes_to_its_own_output(runner, home):
     run, output = ended(
-        door, home, "again", "echo one; echo two >> /dev/stderr; echo three >> /dev/stdout"
+        runner, home, "again", "echo one; echo two >> /dev/stderr; echo three >> /dev/stdout"
     )
     assert (run.state, output) == (State.SUCCEEDED, b"one\ntwo\nthree\n")
-    run, output = ended(door, home, "anew", "echo one; echo two > /dev/stderr")
+    run, output = ended(runner, home, "anew", "echo one; echo two > /dev/stderr")
     assert (run.state, output) == (State.SUCCEEDED, b"two\n"), "it truncates, as the page says"
 
 
@@ -265,9 +265,9 @@ def figures(pid):
 
 def crowd(home, count, *command, **options):
     (home / "taskrunner.toml").write_text('max_parallel = 2000\nsynchronous = "normal"\n')
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as runner:
         for n in range(count):
-            door.add(f"t{n}", list(command), Manual(), now=True, cwd="/", **options)
+            runner.add(f"t{n}", list(command), Manual(), now=True, cwd="/", **options)
 
 
 def supervising(home, count):
@@ -314,8 +314,8 @@ def test_a_thousand_that_end_before_they_are_watched_are_all_known_and_none_is_a
             time.sleep(0.05)
         out, err = process.communicate()
     assert (out, err, process.returncode) == ("", "", 0)
-    with TaskRunner(home) as door:
-        states = [run.state for run in door.history(limit=None)]
+    with TaskRunner(home) as runner:
+        states = [run.state for run in runner.history(limit=None)]
     assert states == [State.SUCCEEDED] * count
     # Those of one batch wait for their end to be taken; none is left over from batches before.
     print(f"at most {zombies} ends waited to be taken")
@@ -338,8 +338,8 @@ def test_a_thousand_at_once_run_side_by_side(home):
         finally:
             process.terminate()
             process.communicate(timeout=100)
-    with TaskRunner(home) as door:
-        runs = door.history(limit=None)
+    with TaskRunner(home) as runner:
+        runs = runner.history(limit=None)
     print(f"{most} at once")
     assert len(runs) == 1000
     assert {run.state for run in runs} <= {State.CANCELLED, State.PENDING}

@@ -144,7 +144,7 @@ def test_a_long_value_is_cut_and_one_of_several_lines_is_one_line(launch, module
     assert out.startswith("returned a ba b") and out.count("\n") == 1 and len(out) < 1100
 
 
-def test_a_value_that_stdout_cannot_show_is_no_failure(launch, module):
+def test_a_value_that_stdout_cannot_show_is_not_a_failure(launch, module):
     module("def f(): return 'é'\n")
     odd = {
         "LC_ALL": "C",

@@ -86,7 +86,7 @@ def test_a_plain_tick_that_is_interrupted_says_so(place, tmp_path):
         (MemoryError(), "out of memory"),
     ],
 )
-def test_what_the_machine_refuses_is_no_bug_of_ours(capsys, error, said):
+def test_a_refusal_of_the_machine_is_not_a_bug_of_ours(capsys, error, said):
     try:
         raise error
     except (OSError, MemoryError):

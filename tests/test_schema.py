@@ -166,7 +166,7 @@ def manual():
     return Manual()
 
 
-def test_a_store_that_is_no_database_is_refused_with_its_name(home):
+def test_a_store_that_is_not_a_database_is_refused_with_its_name(home):
     place = home / "taskrunner.db"
     place.write_bytes(b"garbage" * 1000)
     place.chmod(0o600)
@@ -207,8 +207,8 @@ def test_a_store_of_every_past_schema_is_upgraded_with_all_that_is_in_it(home, f
     from taskrunner import State, TaskRunner
 
     old_store(home, file)
-    with TaskRunner(home, clock=clock) as door:
-        assert [task.name for task in door.tasks()] == [
+    with TaskRunner(home, clock=clock) as live_runner:
+        assert [task.name for task in live_runner.tasks()] == [
             "big",
             "boot",
             "cron",
@@ -216,13 +216,13 @@ def test_a_store_of_every_past_schema_is_upgraded_with_all_that_is_in_it(home, f
             "once",
             "then",
         ]
-        runs = door.history(limit=None)
+        runs = live_runner.history(limit=None)
         assert [run.id for run in runs] == [7, 6, 5, 4, 3, 2, 1]
         assert [run.task for run in runs if run.state is State.FAILED] == ["every", "every"]
-        assert door.output(door.history("cron")[0]) == b"out\n"
-        assert door.stats().total.runs == 7
-        assert door.task("cron").next < clock()
-        made = door.tick()
+        assert live_runner.output(live_runner.history("cron")[0]) == b"out\n"
+        assert live_runner.stats().total.runs == 7
+        assert live_runner.task("cron").next < clock()
+        made = live_runner.tick()
         assert {run.task for run in made.runs} == {"cron", "then", "every", "boot"}
         assert min(run.id for run in made.runs) > 7
     store = sqlite3.connect(home / "taskrunner.db")
@@ -251,17 +251,24 @@ def test_in_an_older_store_a_number_of_two_things_is_refused_with_both(home, clo
     from taskrunner.errors import StateError
 
     old_store(home, STORES[-1])
-    with TaskRunner(home, clock=clock) as door:
+    with TaskRunner(home, clock=clock) as live_runner:
         both = (
             r"3 is the task once and a run of then, .* write once for the task, run:3 for the run"
         )
-        for ask in (door.cancel, door.run_of, door.explain, door.either, door.remove, door.history):
+        for ask in (
+            live_runner.cancel,
+            live_runner.run_of,
+            live_runner.explain,
+            live_runner.either,
+            live_runner.remove,
+            live_runner.history,
+        ):
             with pytest.raises(StateError, match=both):
                 ask("3")
         with pytest.raises(StateError, match=both):
-            door.cancel(3)
-        assert door.run_of("run:3").task == "then"
-        assert door.task(3).name == "once"  # from a program, which knows what it has
-        assert door.add("new", ["true"], manual()).id == 8
-        assert door.run("new").id == 9
-        assert door.add("newer", ["true"], manual()).id == 10
+            live_runner.cancel(3)
+        assert live_runner.run_of("run:3").task == "then"
+        assert live_runner.task(3).name == "once"  # from a program, which knows what it has
+        assert live_runner.add("new", ["true"], manual()).id == 8
+        assert live_runner.run("new").id == 9
+        assert live_runner.add("newer", ["true"], manual()).id == 10

@@ -32,7 +32,7 @@ GAMES = 5  # the user of that name, on every Debian
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         yield made
 
@@ -54,8 +54,8 @@ def shared(tmp_path):
 def test_a_home_a_store_or_settings_that_others_can_write_are_refused_by_every_way_in(
     home, name, mode
 ):
-    with TaskRunner(home) as door:
-        door.add("a", ["true"], Manual())
+    with TaskRunner(home) as runner:
+        runner.add("a", ["true"], Manual())
     (home / "taskrunner.toml").touch(mode=0o600)
     (home / name).chmod(mode)
     for words in (["list"], ["tick"], ["add", "b", "--manual", "--", "true"], ["status"]):
@@ -66,8 +66,8 @@ def test_a_home_a_store_or_settings_that_others_can_write_are_refused_by_every_w
 @needs_root
 @pytest.mark.parametrize("name", ["taskrunner.db", "taskrunner.toml", "."])
 def test_what_belongs_to_somebody_else_is_refused(home, name):
-    with TaskRunner(home) as door:
-        door.add("a", ["true"], Manual())
+    with TaskRunner(home) as runner:
+        runner.add("a", ["true"], Manual())
     (home / "taskrunner.toml").touch(mode=0o600)
     os.chown(home / name, GAMES, GAMES)
     out, err, code = call(home, "tick")
@@ -84,15 +84,15 @@ def test_a_store_that_is_a_link_to_somebody_elses_is_judged_by_what_it_leads_to(
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_an_environment_file_that_others_can_write_is_not_read(door, tmp_path, mode):
+def test_an_environment_file_that_others_can_write_is_not_read(runner, tmp_path, mode):
     place = tmp_path / "env"
     place.write_text(f"A={SECRET}\n")
     place.chmod(mode)
-    door.add("a", ["env"], Manual(), env_file=str(place))
-    assert any("is not read" in advice for advice in door.advice(door.task("a")))
-    run = door.run("a")
+    runner.add("a", ["env"], Manual(), env_file=str(place))
+    assert any("is not read" in advice for advice in runner.advice(runner.task("a")))
+    run = runner.run("a")
     assert run.state is State.FAILED and f"mode {mode:04o}" in run.reason
-    assert SECRET.encode() not in door.output(run)
+    assert SECRET.encode() not in runner.output(run)
 
 
 @needs_root
@@ -147,11 +147,11 @@ def test_what_leads_to_a_file_is_looked_at_link_by_link(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["output", "spool", "backups", "supervisors"])
-def test_a_link_in_the_place_of_a_slot_or_an_outcome_is_not_written_through(door, home, name):
+def test_a_link_in_the_place_of_a_slot_or_an_outcome_is_not_written_through(runner, home, name):
     """Only its owner can put one there; what it leads to stays as it was all the same."""
     victim = home.parent / "victim"
     victim.write_text("mine")
-    door.add("a", shell="head -c 100000 /dev/zero", schedule=Every("1h"), now=True)
+    runner.add("a", shell="head -c 100000 /dev/zero", schedule=Every("1h"), now=True)
     for each in ("1.log", "1.x.json.new", "ballast", "supervisor"):
         (home / name / each).symlink_to(victim)
     call(home, "tick")
@@ -160,8 +160,8 @@ def test_a_link_in_the_place_of_a_slot_or_an_outcome_is_not_written_through(door
 
 
 @pytest.mark.parametrize("name", ["report.toml", "link.toml", "folder", "/dev/null"])
-def test_secrets_are_written_to_a_plain_file_of_ours_only(door, home, tmp_path, name):
-    door.add("a", ["true"], Manual(), env={"TOKEN": SECRET})
+def test_secrets_are_written_to_a_plain_file_of_ours_only(runner, home, tmp_path, name):
+    runner.add("a", ["true"], Manual(), env={"TOKEN": SECRET})
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.toml").symlink_to("/dev/null")
     _, err, code = call(home, "export", "--with-secrets", tmp_path / name)
@@ -244,12 +244,12 @@ def test_files_are_made_with_their_mode_and_not_changed_later(home, tmp_path):
 
 
 @needs_root
-def test_a_user_has_its_groups_and_no_privilege_when_its_program_starts(door):
+def test_a_user_has_its_groups_and_no_privilege_when_its_program_starts(runner):
     told = (
         r"grep -E '^(Uid|Gid|Groups|Cap(Inh|Prm|Eff|Amb)):' /proc/self/status; ls -l /proc/self/fd"
     )
-    door.add("a", shell=told, schedule=Manual(), user="games", cwd="/")
-    lines = door.output(door.run("a")).decode().splitlines()
+    runner.add("a", shell=told, schedule=Manual(), user="games", cwd="/")
+    lines = runner.output(runner.run("a")).decode().splitlines()
     said = dict(line.split(":", 1) for line in lines if ":\t" in line)
     entry = pwd.getpwnam("games")
     assert {*said["Uid"].split()} == {str(entry.pw_uid)}
@@ -290,7 +290,7 @@ def astray(shared):
     ],
     ids=" ".join,
 )
-def test_what_only_root_may_enter_is_entered_for_no_task_of_another_user(door, astray, way):
+def test_what_only_root_may_enter_is_entered_for_no_task_of_another_user(runner, astray, way):
     def placed(value):
         if isinstance(value, str):
             return value.format(astray)
@@ -300,32 +300,32 @@ def test_what_only_root_may_enter_is_entered_for_no_task_of_another_user(door, a
     if "env" in options:
         options["env"] = {name: placed(value) for name, value in options["env"].items()}
     command_, shell = options.pop("command", None), options.pop("shell", None)
-    door.add("a", command_, Manual(), shell=shell, user="games", **options)
-    run = door.run("a")
+    runner.add("a", command_, Manual(), shell=shell, user="games", **options)
+    run = runner.run("a")
     assert run.state is State.FAILED
     assert "could not start" in run.reason
-    assert SECRET.encode() not in door.output(run)
+    assert SECRET.encode() not in runner.output(run)
     if options["cwd"] != "/":
         assert f"the directory '{astray}': Permission denied" in run.reason
 
 
 @needs_root
-def test_root_s_own_folders_may_be_those_of_its_own_tasks(door, astray):
-    door.add("a", ["cat", "secret"], Manual(), cwd=str(astray))
-    assert door.output(door.run("a")) == SECRET.encode()
+def test_root_s_own_folders_may_be_those_of_its_own_tasks(runner, astray):
+    runner.add("a", ["cat", "secret"], Manual(), cwd=str(astray))
+    assert runner.output(runner.run("a")) == SECRET.encode()
 
 
 @needs_root
-def test_a_user_may_enter_what_a_group_of_his_may(door, shared):
+def test_a_user_may_enter_what_a_group_of_his_may(runner, shared):
     entry = next(
         entry for entry in pwd.getpwall() if len(os.getgrouplist(entry.pw_name, entry.pw_gid)) > 1
     )
     group = (set(os.getgrouplist(entry.pw_name, entry.pw_gid)) - {entry.pw_gid}).pop()
     (shared / "team").mkdir(mode=0o750)
     os.chown(shared / "team", 0, group)
-    door.add("a", ["pwd"], Manual(), user=entry.pw_name, cwd=str(shared / "team"))
-    run = door.run("a")
-    assert door.output(run).decode().strip() == str(shared / "team"), run.reason
+    runner.add("a", ["pwd"], Manual(), user=entry.pw_name, cwd=str(shared / "team"))
+    run = runner.run("a")
+    assert runner.output(run).decode().strip() == str(shared / "team"), run.reason
 
 
 @needs_root
@@ -399,8 +399,8 @@ def test_who_may_change_the_user_without_being_root_starts_nothing_as_another():
 def test_a_task_has_three_descriptors_and_nothing_of_ours(home, tmp_path):
     """Whatever our caller left open and set: the store, the home and other tasks are not told of."""
     look = "env; echo; for fd in /proc/$$/fd/*; do readlink $fd; done; cat /proc/$$/cmdline | tr '\\0' ' '"
-    with TaskRunner(home) as door:
-        door.add("a", shell=look, schedule=Manual(), now=True, cwd="/")
+    with TaskRunner(home) as runner:
+        runner.add("a", shell=look, schedule=Manual(), now=True, cwd="/")
     leak = os.open(tmp_path / "leaked", os.O_RDWR | os.O_CREAT)
     os.set_inheritable(leak, True)
     env = {
@@ -412,9 +412,9 @@ def test_a_task_has_three_descriptors_and_nothing_of_ours(home, tmp_path):
     with start(home, "tick", pass_fds=(leak,), env=env) as process:
         process.communicate()
     os.close(leak)
-    with TaskRunner(home) as door:
-        run = door.history("a")[0]
-        said = door.output(run).decode()
+    with TaskRunner(home) as runner:
+        run = runner.history("a")[0]
+        said = runner.output(run).decode()
     assert f"TASKRUNNER_RUN={run.id}\n" in said
     assert "taskrunner.db" not in said and SECRET not in said and "leaked" not in said
     assert "TASKRUNNER_HOME" not in said and "PYTHONPATH" not in said
@@ -433,11 +433,11 @@ def test_a_secret_is_in_no_argv_and_on_no_page(home, tmp_path):
     secret = f"{SECRET}-{os.urandom(4).hex()}"  # tests beside this one type theirs
     (tmp_path / "env").write_text(f"FILE_TOKEN={secret}\nno sign but {secret}\n")
     (tmp_path / "env").chmod(0o600)
-    with TaskRunner(home) as door:
-        door.add("a", shell="sleep 1", schedule=Every("1h"), env={"API_TOKEN": secret}, now=True)
-        door.add("b", ["true"], Every("1h"), env_file=str(tmp_path / "env"), now=True)
-        door.add("c", ["true"], Manual(), env={"API_TOKEN": "old"})
-        door.set("c", env={"API_TOKEN": secret})
+    with TaskRunner(home) as runner:
+        runner.add("a", shell="sleep 1", schedule=Every("1h"), env={"API_TOKEN": secret}, now=True)
+        runner.add("b", ["true"], Every("1h"), env_file=str(tmp_path / "env"), now=True)
+        runner.add("c", ["true"], Manual(), env={"API_TOKEN": "old"})
+        runner.set("c", env={"API_TOKEN": secret})
     with start(home, "tick") as process:
         argvs = set()
         while process.poll() is None:
@@ -486,10 +486,10 @@ def test_a_secret_is_in_no_argv_and_on_no_page(home, tmp_path):
 
 def test_only_the_row_of_the_task_has_its_secrets(home):
     """No event, reason or message repeats them."""
-    with TaskRunner(home) as door:
-        door.add("a", ["true"], Manual(), env={"API_TOKEN": SECRET})
-        door.set("a", env={"API_TOKEN": SECRET + "x"})
-        door.run("a")
+    with TaskRunner(home) as runner:
+        runner.add("a", ["true"], Manual(), env={"API_TOKEN": SECRET})
+        runner.set("a", env={"API_TOKEN": SECRET + "x"})
+        runner.run("a")
     with closing(sqlite3.connect(home / "taskrunner.db")) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         holding = {

@@ -10,7 +10,7 @@ from taskrunner.cli.common import (
     Declare,
     Verbs,
     declare,
-    door,
+    open_runner,
     out,
     out_text,
     page,
@@ -70,7 +70,7 @@ def _tick(args: Any) -> int:
         raise InputError(f"--at {args.at!r} goes only with --dry-run: a real tick is always now")
     if args.json and not args.dry_run:
         raise InputError("--json goes only with --dry-run: a real tick is silent")
-    with door(args) as runner:
+    with open_runner(args) as runner:
         if args.dry_run:
             return _dry_run(runner, args)
         visit = runner.tick(task=args.task, caller=paths.caller())
@@ -176,7 +176,7 @@ def _daemon(args: Any) -> int:
     if args.wait_limit is not None and not args.wait_for:
         raise InputError(f"--wait-limit {args.wait_limit!r} goes only with --wait-for")
     limit = durations.parse("5m" if args.wait_limit is None else args.wait_limit)
-    with door(args) as runner:
+    with open_runner(args) as runner:
         runner.daemon(
             interval=interval,
             grace=grace,
@@ -224,7 +224,7 @@ def _status(args: Any) -> int:
         raise InputError("--json goes only without --check, which prints one line")
     if args.watch is not None and (args.check or args.json):
         raise InputError("--watch draws a page for people: it goes without --check and --json")
-    with door(args) as runner:
+    with open_runner(args) as runner:
         if args.watch is not None:
             watch(runner, lambda: _status_screen(args), args.watch)
             return 0
@@ -258,7 +258,7 @@ def _declare_hold(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _hold(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         before = runner.held()
         hold = runner.hold(args.length, reason=args.reason)
         if not args.quiet:
@@ -280,7 +280,7 @@ def _declare_resume(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _resume(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         ended = runner.resume()
     if not args.quiet:
         say(
@@ -305,7 +305,7 @@ def _declare_metrics(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _metrics(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         if args.textfile is None:
             out_text(runner.metrics().removesuffix("\n"))
         else:

@@ -245,7 +245,7 @@ def columns(stream: TextIO | None) -> int | None:
     return os.get_terminal_size(stream.fileno()).columns or None
 
 
-def door(args: Arguments) -> "TaskRunner":
+def open_runner(args: Arguments) -> "TaskRunner":
     """Return the taskrunner of the requested home."""
     from taskrunner.api.task_runner import TaskRunner  # the help does without
 

@@ -5,7 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner.api.task_runner import TaskRunner
-from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, say_when, with_json
+from taskrunner.cli.common import (
+    Declare,
+    Verbs,
+    declare,
+    open_runner,
+    out,
+    say,
+    say_when,
+    with_json,
+)
 from taskrunner.errors import InputError, shown
 from taskrunner.home import config
 from taskrunner.render import documents, spelling
@@ -194,7 +203,7 @@ def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _add(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         given = schedule(runner, args)
         if given is None:
             raise InputError(
@@ -234,7 +243,7 @@ def _declare_set(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _set(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         task = runner.set(
             args.task,
             rename=args.name,

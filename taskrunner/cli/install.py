@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskrunner import errors
 from taskrunner.cli.clock import CHECK_CODES
-from taskrunner.cli.common import Declare, Verbs, columns, declare, door, out, say, with_json
+from taskrunner.cli.common import Declare, Verbs, columns, declare, open_runner, out, say, with_json
 from taskrunner.errors import InputError
 from taskrunner.render import documents, page, tables
 
@@ -86,7 +86,7 @@ def _install(args: Any) -> int:
     for flag in ("listen", "host", "operate", "define"):
         if getattr(args, flag) and args.clock != "page":
             raise InputError(f"--{flag} goes only with page: {args.clock} calls ticks")
-    with door(args) as runner:
+    with open_runner(args) as runner:
         if args.clock == "cron":
             fitted = runner.install_cron(system=args.system, dry_run=args.dry_run)
         elif args.clock == "page":
@@ -106,7 +106,7 @@ def _install(args: Any) -> int:
 
 
 def _uninstall(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         if args.clock == "cron":
             fitted = runner.uninstall_cron(system=args.system, dry_run=args.dry_run)
         elif args.clock == "page":
@@ -140,7 +140,7 @@ def _declare_doctor(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _doctor(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         found = runner.doctor()
     out(
         documents.checkup_document(found)

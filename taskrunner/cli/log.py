@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import Any
 
-from taskrunner.cli.common import Declare, Verbs, declare, door, out, say, with_json, write
+from taskrunner.cli.common import Declare, Verbs, declare, open_runner, out, say, with_json, write
 from taskrunner.cli.interleaved import Interleaved
 from taskrunner.errors import InputError
 from taskrunner.render import documents
@@ -44,7 +44,7 @@ def _log(args: Any) -> int:
             f"log shows one run and was given {', '.join(args.runs) or 'none'}: "
             "name a task or the id of a run, or give -f --all"
         )
-    with door(args) as runner:
+    with open_runner(args) as runner:
         run = runner.run_of(args.runs[0])
         if args.json:
             out(documents.document(runs=[documents.run_document(run)]))
@@ -63,7 +63,7 @@ def _log_all(args: Any) -> int:
     """Print the output of all runs until interrupted."""
     if not args.follow or args.json:
         raise InputError("--all goes only with -f, and without --json: log -f --all")
-    with door(args) as runner:
+    with open_runner(args) as runner:
         show = Interleaved(write)
         for piece in runner.follow(args.runs or None):
             if piece is None:

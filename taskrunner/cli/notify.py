@@ -8,8 +8,8 @@ from taskrunner.cli.common import (
     Declare,
     Verbs,
     declare,
-    door,
     number,
+    open_runner,
     out,
     page,
     say,
@@ -63,7 +63,7 @@ def _notify(args: Any) -> int:
 
 
 def _show(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         channels, messages = runner.channels(), runner.outbox(args.limit or 20)
         if args.json:
             out(notices.notices_document(channels, messages))
@@ -78,7 +78,7 @@ def _show(args: Any) -> int:
 
 
 def _test(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         done = runner.test_channel(args.test)
     if args.json:
         out(notices.deliveries_document([done]))
@@ -90,7 +90,7 @@ def _test(args: Any) -> int:
 
 
 def _send(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         done = runner.deliver()
     if args.json:
         out(notices.deliveries_document(done))

@@ -10,9 +10,9 @@ from taskrunner.cli.common import (
     Declare,
     Verbs,
     declare,
-    door,
     fitted,
     number,
+    open_runner,
     out,
     page,
     say,
@@ -48,7 +48,7 @@ def _declare_run(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _run(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         slot = None if args.slot is None else runner.moment(args.slot, runner.task(args.task).tz)
         if slot is not None and slot > runner.now():
             raise InputError(f"--slot {args.slot!r} is in the future: give one that has come")
@@ -93,7 +93,7 @@ def _declare_cancel(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def _cancel(args: Any) -> int:
     troubles: list[TaskRunnerError] = []
-    with door(args) as runner:
+    with open_runner(args) as runner:
         for key in args.runs:
             try:
                 _cancel_one(runner.cancel(key), quiet=args.quiet)
@@ -181,7 +181,7 @@ def _history(args: Any) -> int:
     if args.watch is not None and args.json:
         raise InputError("--watch draws a page for people: it goes without --json")
     show = _graph if args.graph else _runs
-    with door(args) as runner:
+    with open_runner(args) as runner:
         if args.watch is not None:
             watch(runner, lambda: show(args) or NO_RUNS, args.watch)
         elif text := show(args):
@@ -269,7 +269,7 @@ def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _explain(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         told = [_explained(args, key) for key in dict.fromkeys(args.tasks)]
         if args.json:
             out(documents.explanation_document(*told))
@@ -335,7 +335,7 @@ def _declare_stats(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _stats(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         stats = runner.stats(
             args.tasks or None, since=since(runner, args.since), until=since(runner, args.until)
         )

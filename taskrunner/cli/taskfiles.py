@@ -6,7 +6,17 @@ import sys
 from typing import Any
 
 from taskrunner import errors
-from taskrunner.cli.common import Declare, Verbs, declare, door, out, out_text, page, say, with_json
+from taskrunner.cli.common import (
+    Declare,
+    Verbs,
+    declare,
+    open_runner,
+    out,
+    out_text,
+    page,
+    say,
+    with_json,
+)
 from taskrunner.cli.progress import Progress
 from taskrunner.errors import StateError, shown
 from taskrunner.model.answers import Plan
@@ -43,7 +53,7 @@ def _declare_apply(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def _apply(args: Any) -> int:
     text = exchange.text_of(_stdin(), "the text on stdin") if STDIN in args.files else None
-    with door(args) as runner:
+    with open_runner(args) as runner:
         with Progress() as progress:
             plan = runner.apply(
                 *args.files,
@@ -110,7 +120,7 @@ def _declare_export(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _export(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         if args.json:
             tasks = map(runner.task, args.tasks) if args.tasks else runner.tasks()
             out(documents.document(tasks=[documents.task_document(task) for task in tasks]))
@@ -184,7 +194,7 @@ def _declare_import(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def _import(args: Any) -> int:
     text = exchange.tab_text(_stdin()) if args.file == STDIN else None
-    with door(args) as runner:
+    with open_runner(args) as runner:
         with Progress() as progress:
             found = runner.import_crontab(
                 args.file,

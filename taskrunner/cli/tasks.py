@@ -13,8 +13,8 @@ from taskrunner.cli.common import (
     Declare,
     Verbs,
     declare,
-    door,
     number,
+    open_runner,
     out,
     page,
     say,
@@ -42,7 +42,7 @@ def _declare_show(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _show(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         task = runner.either(args.task)
         if isinstance(task, Run):
             _show_run(args, task)
@@ -86,7 +86,7 @@ def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _list(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         tasks = runner.tasks(kind=args.kind)
         if args.json:
             out(documents.document(tasks=[documents.task_document(task) for task in tasks]))
@@ -137,7 +137,7 @@ def _all_of(runner: TaskRunner, given: list[str]) -> list[str]:
 
 
 def _enable(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         for name in _all_of(runner, args.tasks):
             task = runner.enable(name)
             if not args.quiet:
@@ -146,7 +146,7 @@ def _enable(args: Any) -> int:
 
 
 def _disable(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         for name in _all_of(runner, args.tasks):
             task = runner.disable(name)
             if not args.quiet:
@@ -171,7 +171,7 @@ def _declare_remove(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _remove(args: Any) -> int:
-    with door(args) as runner:
+    with open_runner(args) as runner:
         for name in _all_of(runner, args.tasks):
             orphans = runner.remove(name, force=args.force)
             if not args.quiet:
@@ -225,7 +225,7 @@ def _next(args: Any) -> int:
     from taskrunner.schedule import describe
     from taskrunner.schedule.kinds import Cron
 
-    with door(args) as runner:
+    with open_runner(args) as runner:
         given = schedule(runner, args)
         if given is not None and args.tasks:
             raise InputError(
@@ -295,7 +295,7 @@ def _env(args: Any) -> int:
     from taskrunner.home import config
     from taskrunner.render import surroundings
 
-    with door(args) as runner:
+    with open_runner(args) as runner:
         found = runner.environment(args.task)
     caller = config.calling_environment()
     if args.json:

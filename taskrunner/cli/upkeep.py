@@ -8,8 +8,8 @@ from taskrunner.cli.common import (
     Declare,
     Verbs,
     declare,
-    door,
     number,
+    open_runner,
     out,
     out_text,
     say,
@@ -30,7 +30,7 @@ def _declare_prune(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _prune(args: Any) -> int:
-    with door(args) as runner, Progress() as progress:
+    with open_runner(args) as runner, Progress() as progress:
         pruned = runner.prune(dry_run=args.dry_run, progress=progress)
     out(documents.pruned_document(pruned) if args.json else statistics.pruned_sentence(pruned))
     if pruned.refused is None:
@@ -64,7 +64,7 @@ def _declare_backup(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _backup(args: Any) -> int:
-    with door(args) as runner, Progress() as progress:
+    with open_runner(args) as runner, Progress() as progress:
         made = runner.backup(args.file, keep=args.keep, progress=progress)
     if not args.quiet:
         out_text(f"{made.place}: {_told(made)}")
@@ -97,7 +97,7 @@ def _declare_restore(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _restore(args: Any) -> int:
-    with door(args) as runner, Progress() as progress:
+    with open_runner(args) as runner, Progress() as progress:
         done = runner.restore(args.file, skip_missed=args.skip_missed, progress=progress)
     if not args.quiet:
         kept = "" if done.kept is None else f"; the previous database is kept as {done.kept}"

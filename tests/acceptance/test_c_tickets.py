@@ -254,7 +254,7 @@ def test_a_cron_that_does_not_call_is_noticed(moved):
     assert "nothing calls a tick" not in moved.type("doctor", code=None)
 
 
-def test_why_a_task_did_not_run_on_time_is_told(moved):
+def test_the_reason_of_a_late_run_is_reported(moved):
     with moved.as_if(hours=3) as earlier:
         earlier.add("hourly", None, Every("1h"), code="print('late')", tz="UTC")
         earlier.tick()

@@ -1,4 +1,4 @@
-"""The library as a stranger meets it: one door, values in and out, errors that say what is wrong."""
+"""The library as a new user meets it: one class, values in and out, errors that name the fault."""
 
 import ast
 import dataclasses
@@ -102,7 +102,7 @@ def test_dir_knows_every_name_of_the_package():
     assert set(taskrunner.__all__) <= set(dir(taskrunner))
 
 
-# ---- the door
+# ---- the class
 
 
 def test_making_one_makes_nothing_in_the_world(tmp_path):
@@ -156,7 +156,7 @@ def test_one_that_opened_before_the_store_was_made_sees_it(home):
         assert [task.name for task in first.tasks()] == ["x"]
 
 
-def test_threads_share_one_door(runner):
+def test_threads_share_one_runner(runner):
     runner.add("x", ["true"], Manual())
     found, faults = [], []
 
@@ -216,7 +216,7 @@ def test_the_clock_that_is_given_is_the_only_one(runner, clock):
     assert (run.slot, run.started) == (NOON + timedelta(hours=1),) * 2
 
 
-def test_a_clock_in_another_zone_tells_the_same_instant(home):
+def test_a_clock_in_another_zone_gives_the_same_instant(home):
     with TaskRunner(home, clock=lambda: NOON.astimezone(ZoneInfo(BERLIN))) as runner:
         task = runner.add("x", ["true"], Every("1h"))
     assert task.created == NOON
@@ -314,7 +314,7 @@ def test_a_wall_time_without_offset_is_one_in_the_zone_given(runner):
     assert task.next == datetime(2027, 1, 1, 9, tzinfo=UTC)
 
 
-def test_reboot_is_no_expression():
+def test_reboot_is_not_an_expression():
     with pytest.raises(ScheduleError, match="Boot"):
         Cron("@reboot")
 
@@ -452,7 +452,7 @@ def test_a_place_may_be_a_path(runner, option):
     assert getattr(task, option) == "/tmp"
 
 
-def test_errors_about_the_store_are_no_value_errors(runner):
+def test_errors_about_the_store_are_not_value_errors(runner):
     runner.add("x", ["true"], Manual())
     for kind, call in {
         DuplicateTask: lambda: runner.add("x", ["true"], Manual()),
@@ -635,7 +635,7 @@ def test_a_tick_returns_what_it_decided_and_what_came_of_it(runner, clock):
     assert runner.tick().idle
 
 
-def test_a_dry_run_tells_the_same_and_writes_nothing(runner, clock):
+def test_a_dry_run_reports_the_same_and_writes_nothing(runner, clock):
     runner.add("x", ["true"], Every("1h"))
     later = NOON + timedelta(hours=3)
     at, (decision,) = runner.dry_run(at=later)
@@ -655,7 +655,7 @@ def test_one_task_can_be_ticked_alone(runner, clock):
         runner.tick(task="z")
 
 
-def test_status_tells_how_things_stand(runner, clock):
+def test_status_reports_the_state_of_the_home(runner, clock):
     runner.add("bad", ["false"], Every("1h"))
     clock.forward(hours=1)
     runner.tick(caller="tests")

@@ -84,7 +84,7 @@ def test_a_curve_that_grows_is_not_flat():
     assert curves.grown(tasks, {"10": [1.0]}) is None
 
 
-def test_numbers_are_told_with_three_digits():
+def test_numbers_are_reported_with_three_digits():
     assert [figures.short(each) for each in (0, 0.01234, 1.234, 123.4, 12345.6)] == [
         *("0", "0.0123", "1.23", "123", "12,346")
     ]
@@ -98,7 +98,7 @@ def test_sides_take_turns_and_the_round_that_warms_up_is_not_counted():
     assert found == {"a": [3.0, 6.0], "b": [4.0, 5.0]}
 
 
-def test_a_command_is_run_as_cron_would_and_one_that_fails_is_no_figure(tmp_path):
+def test_a_command_is_run_as_cron_would_and_one_that_fails_is_not_a_figure(tmp_path):
     timing.run("/usr/bin/env", home=tmp_path, stdout=tmp_path / "said")
     said = (tmp_path / "said").read_text().splitlines()
     assert f"TASKRUNNER_HOME={tmp_path}" in said

@@ -46,9 +46,9 @@ def places(home, tmp_path):
         (home, ["backup", "bad.one", "quo"]),
         (tmp_path / "other", ["elsewhere"]),
     ):
-        with TaskRunner(folder) as door:
+        with TaskRunner(folder) as live_runner:
             for name in names:
-                door.add(name, ["true"], Manual())
+                live_runner.add(name, ["true"], Manual())
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "taskrunner").write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m taskrunner "$@"\n')
@@ -168,8 +168,8 @@ def test_after_the_dashes_the_command_is_completed_and_no_task(needs, places, sh
 
 def test_bash_completes_a_name_with_an_at_sign(needs, places):
     needs("bash", shutil.which("bash") and BASH_COMPLETION.exists(), "bash-completion is not here")
-    with TaskRunner(places["TASKRUNNER_HOME"]) as door:
-        door.add("sync@host", ["true"], Manual())
+    with TaskRunner(places["TASKRUNNER_HOME"]) as live_runner:
+        live_runner.add("sync@host", ["true"], Manual())
     line = "taskrunner show sync@h"
     script = f"""
         source {BASH_COMPLETION}

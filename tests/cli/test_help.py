@@ -55,14 +55,14 @@ def furnished(home, tmp_path, monkeypatch):
     """A home with what the examples speak of; returns how to say an example there."""
     monkeypatch.chdir(tmp_path)
     (home / "taskrunner.toml").write_text(TOML)
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as runner:
         for name in ("backup", "nothing"):
-            door.add(name, ["true"], Cron("0 2 * * *", tz="UTC"))
-        store = door._here().store
+            runner.add(name, ["true"], Cron("0 2 * * *", tz="UTC"))
+        store = runner._here().store
         run_id = ran(store)
         ran(store, State.PENDING, slot=store.runs.get(run_id).slot.replace(year=2025))
         live = store.runs.live()[0].id
-        door.backup(tmp_path / "copy.db")
+        runner.backup(tmp_path / "copy.db")
     (tmp_path / "tasks.toml").write_text(FILE)
     (tmp_path / "folder.d").mkdir()
     (tmp_path / "folder.d" / "tasks.toml").write_text(FILE)

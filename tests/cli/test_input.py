@@ -129,9 +129,9 @@ def test_a_traceback_is_told_from_a_sentence(tmp_path, monkeypatch):
     ],
 )
 def test_a_store_that_is_half_written_is_noticed(home, spoil):
-    with TaskRunner(home) as door:
-        door.add("a", ["true"], Manual())
-        door.run("a")
+    with TaskRunner(home) as runner:
+        runner.add("a", ["true"], Manual())
+        runner.run("a")
     typed.check_store(str(home))
     with closing(sqlite3.connect(home / "taskrunner.db")) as connection, connection:
         connection.execute(spoil)
@@ -139,7 +139,7 @@ def test_a_store_that_is_half_written_is_noticed(home, spoil):
         typed.check_store(str(home))
 
 
-def test_an_input_that_takes_too_long_is_told(monkeypatch):
+def test_an_input_that_takes_too_long_is_reported(monkeypatch):
     monkeypatch.setattr(targets, "HANG", -1)
     with pytest.raises(targets.Slow, match="durations took"):
         targets.TARGETS["durations"](b"1h")
@@ -193,22 +193,22 @@ def evil_home(tmp_path):
     place = tmp_path / f"home{EVIL}"
     place.mkdir(mode=0o700)
     (tmp_path / f"env{EVIL}").write_text(f"A={EVIL}\nno assignment {EVIL}\n")
-    with TaskRunner(place) as door:
+    with TaskRunner(place) as runner:
         evil = {"env": {"A": EVIL}, "cwd": str(tmp_path), "description": f"it {EVIL}"}
-        door.add(
+        runner.add(
             "a", ["/bin/sh", "-c", f"echo '{EVIL}'; exit 3", EVIL], Every("1m"), now=True, **evil
         )
-        door.add(
+        runner.add(
             "b", shell=f"echo '{EVIL}'", schedule=Manual(), expect=re.escape(f"x{EVIL}"), **evil
         )
-        door.add("c", [f"/no/{EVIL}"], Manual(), cwd=f"/no/where{EVIL}", stdin=EVIL)
-        door.add("d", ["true"], Manual(), env_file=str(tmp_path / f"env{EVIL}"))
-        door.tick()
+        runner.add("c", [f"/no/{EVIL}"], Manual(), cwd=f"/no/where{EVIL}", stdin=EVIL)
+        runner.add("d", ["true"], Manual(), env_file=str(tmp_path / f"env{EVIL}"))
+        runner.tick()
         for name in "abcd":
             with suppress(Exception):
-                door.run(name)
-        door.set("a", shell=f"echo '{EVIL}'; exit 3")
-        door.hold(timedelta(hours=1), reason="why")
+                runner.run(name)
+        runner.set("a", shell=f"echo '{EVIL}'; exit 3")
+        runner.hold(timedelta(hours=1), reason="why")
     with closing(sqlite3.connect(place / "taskrunner.db")) as connection, connection:
         # As if somebody had refused less once: reasons, and what is remembered of changes.
         connection.execute("UPDATE runs SET reason = reason || ?", [EVIL])

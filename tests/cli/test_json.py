@@ -64,7 +64,7 @@ def tell(home, capsys):
 
 
 @pytest.fixture
-def door(home):
+def live_runner(home):
     with TaskRunner(home) as made:
         yield made
 
@@ -213,7 +213,7 @@ def test_lengths_are_numbers_of_seconds(tell, ask):
     assert run["late"] is None  # nobody waits for a run by hand
 
 
-def test_what_came_late_tells_by_how_much_and_for_how_many(runner, clock, ask):
+def test_a_late_run_has_its_delay_and_the_number_of_its_slots(runner, clock, ask):
     runner.add("x", ["true"], Every("1h"))
     clock.forward(hours=3, seconds=90)
     runner.tick()
@@ -231,11 +231,11 @@ def test_a_signal_is_a_number_and_there_is_no_exit_code_then(tell, ask):
     assert (run["exit_code"], run["signal"]) == (None, 9)
 
 
-def test_a_run_that_never_started_has_nulls(tell, ask, door):
+def test_a_run_that_never_started_has_nulls(tell, ask, live_runner):
     tell("add", "x", "--manual", "--overlap", "queue", "--", "sleep", "30")
-    door.run("x", detach=True)
-    wait_for(lambda: door.history("x", state="running"))
-    door.run("x", detach=True)
+    live_runner.run("x", detach=True)
+    wait_for(lambda: live_runner.history("x", state="running"))
+    live_runner.run("x", detach=True)
     tell("disable", "x")
     skipped, running = ask("history", "--json")["runs"]
     assert skipped["state"] == "skipped"
@@ -323,13 +323,13 @@ def test_no_decisions_are_an_empty_list(ask):
 # ---- how things stand
 
 
-def test_status_has_the_keys_of_the_contract(tell, ask, door):
+def test_status_has_the_keys_of_the_contract(tell, ask, live_runner):
     tell("add", "bad", "--manual", "--", "false")
     tell("run", "bad")
     tell("add", "x", "--every", "1h", "--overlap", "queue", "--", "sleep", "30")
-    door.run("x", detach=True)
-    wait_for(lambda: door.history("x", state="running"))
-    door.run("x", detach=True)
+    live_runner.run("x", detach=True)
+    wait_for(lambda: live_runner.history("x", state="running"))
+    live_runner.run("x", detach=True)
     document = ask("status", "--json")
     assert set(document) == STATUS
     check_instants(document)
@@ -358,16 +358,16 @@ def test_status_where_there_is_nothing(ask):
     }
 
 
-def test_status_tells_that_no_tick_has_come(ask, door):
-    door.add("x", ["true"], Manual())
+def test_status_reports_that_no_tick_has_come(ask, live_runner):
+    live_runner.add("x", ["true"], Manual())
     assert len(ask("status", "--json")["problems"]) == 1
 
 
 # ---- the text itself
 
 
-def test_the_real_program_prints_one_document_in_utf8_and_a_line_break(home, door):
-    door.add("x", shell="echo ü", schedule=Manual())
+def test_the_real_program_prints_one_document_in_utf8_and_a_line_break(home, live_runner):
+    live_runner.add("x", shell="echo ü", schedule=Manual())
     out, err, code = call(home, "list", "--json")
     assert (err, code) == ("", 0)
     assert out.endswith("}\n")

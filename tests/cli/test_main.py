@@ -62,8 +62,8 @@ def tell(home, capsys):
 
 
 @pytest.fixture
-def door(home):
-    """The library's door to the same home, to look behind the text."""
+def runner(home):
+    """The library's runner to the same home, to look behind the text."""
     with TaskRunner(home) as made:
         yield made
 
@@ -96,8 +96,8 @@ def report_in(err):
     return Path(*re.findall(r"/\S*taskrunner-report-\S+", err) or ["/nowhere"])
 
 
-def running(door, name="x"):
-    return wait_for(lambda: door.history(name, state="running"))
+def running(runner, name="x"):
+    return wait_for(lambda: runner.history(name, state="running"))
 
 
 def environment(text):
@@ -265,12 +265,12 @@ def test_a_store_that_stays_busy_is_a_code_of_its_own(tell, refuses, home, monke
 
 @pytest.mark.parametrize("folder", ["output", "supervisors"])
 @pytest.mark.parametrize("words", [["tick"], ["run", "x"]], ids=["tick", "run"])
-def test_a_store_that_is_put_back_without_its_folders_works(tell, home, door, folder, words):
+def test_a_store_that_is_put_back_without_its_folders_works(tell, home, runner, folder, words):
     tell("add", "x", "--every", "1h", "--now", "--", "true")
-    door.close()
+    runner.close()
     (home / folder).rmdir()
     assert tell(*words) == ("", "", DONE)
-    assert door.history("x")[0].state is State.SUCCEEDED
+    assert runner.history("x")[0].state is State.SUCCEEDED
 
 
 def test_a_setting_that_is_wrong_is_named_with_its_file(refuses, home):
@@ -365,11 +365,11 @@ def test_a_bad_add_says_what_is_wrong_and_makes_no_home(refuses, tmp_path, value
 
 
 @pytest.mark.parametrize(("value", "words"), BAD_ADDS[:20:4], ids=lambda part: str(part)[:50])
-def test_a_bad_add_beside_others_writes_no_row_and_no_event(tell, door, value, words):
+def test_a_bad_add_beside_others_writes_no_row_and_no_event(tell, runner, value, words):
     tell("add", "other", "--manual", "--", "true")
     tell("add", *words)
-    assert [task.name for task in door.tasks()] == ["other"]
-    assert len(door._here().store.events.all()) == 1
+    assert [task.name for task in runner.tasks()] == ["other"]
+    assert len(runner._here().store.events.all()) == 1
 
 
 @pytest.mark.parametrize(
@@ -400,19 +400,19 @@ def test_a_bad_zone_is_refused_also_where_it_is_not_needed(refuses, kind):
     refuses(USAGE, "'Mars/Phobos'", "add", "x", kind, "--tz", "Mars/Phobos", *TRUE)
 
 
-def test_an_empty_timeout_does_not_turn_the_timeout_off(tell, door):
+def test_an_empty_timeout_does_not_turn_the_timeout_off(tell, runner):
     _, err, code = tell("add", "x", "--manual", "--timeout", "", *TRUE)
     assert (code, err) == (
         USAGE,
         "taskrunner: --timeout '' is empty: leave it out for its default\n",
     )
-    assert door.tasks() == []
+    assert runner.tasks() == []
 
 
-def test_a_name_that_is_taken_is_refused(tell, refuses, door):
+def test_a_name_that_is_taken_is_refused(tell, refuses, runner):
     tell("add", "x", "--manual", "--", "true")
     refuses(FAILED, "'x'", "add", "x", "--every", "1d", "--", "false")
-    assert door.task("x").command == ("true",)
+    assert runner.task("x").command == ("true",)
 
 
 # ---- add: what it does
@@ -425,21 +425,21 @@ def test_add_prints_the_id_on_stdout_and_the_rest_on_stderr(tell):
     assert tell("add", "y", "--manual", "--", "true")[0] == "2\n"
 
 
-def test_add_can_be_quiet(tell, door):
+def test_add_can_be_quiet(tell, runner):
     assert tell("add", "x", "--every", "1h", "--quiet", "--", "true") == ("", "", DONE)
-    assert door.task("x").id == 1
+    assert runner.task("x").id == 1
 
 
-def test_what_follows_the_dashes_is_the_tasks_to_the_letter(tell, door):
+def test_what_follows_the_dashes_is_the_tasks_to_the_letter(tell, runner):
     words = ["/bin/echo", "--every", "2h", "--", "-v", "", "a  b", "ünï", "--help"]
     tell("add", "x", "--every", "1h", "--", *words)
-    assert door.task("x").command == tuple(words)
+    assert runner.task("x").command == tuple(words)
 
 
-def test_options_may_come_before_the_name_and_with_an_equals_sign(tell, door):
+def test_options_may_come_before_the_name_and_with_an_equals_sign(tell, runner):
     _, err, code = tell("add", "--every=1h", "--timeout=5m", "x", "--nice", "-5", "--", "true")
     assert code == DONE, err
-    task = door.task("x")
+    task = runner.task("x")
     assert (task.schedule, task.timeout.total_seconds(), task.nice) == ("1h", 300, -5)
 
 
@@ -472,36 +472,36 @@ def test_add_warns_of_an_interval_that_cron_cannot_tick(tell):
     assert "daemon" in tell("add", "x", "--every", "10s", "--", "true")[1]
 
 
-def test_replace_changes_nothing_the_second_time(tell, door):
+def test_replace_changes_nothing_the_second_time(tell, runner):
     words = ["add", "x", "--every", "3h", "--replace", "--env", "A=1", "--", "true"]
     assert tell(*words)[0] == "1\n"
-    before = door.task("x")
+    before = runner.task("x")
     assert tell(*words)[0] == "1\n"
-    assert door.task("x") == before
+    assert runner.task("x") == before
 
 
-def test_replace_keeps_the_place_in_time_and_takes_the_rest(tell, door):
+def test_replace_keeps_the_place_in_time_and_takes_the_rest(tell, runner):
     tell("add", "x", "--every", "3h", "--env", "A=1", "--", "true")
-    before = door.task("x")
+    before = runner.task("x")
     tell("add", "x", "--every", "3h", "--replace", "--", "false")
-    after = door.task("x")
+    after = runner.task("x")
     assert (after.next, after.anchor, after.created) == (before.next, before.anchor, before.created)
     assert (after.command, after.env) == (("false",), {})
 
 
-def test_replace_with_another_schedule_starts_anew(tell, door):
+def test_replace_with_another_schedule_starts_anew(tell, runner):
     tell("add", "x", "--every", "3h", "--", "true")
     tell("add", "x", "--every", "5h", "--replace", "--", "true")
-    task = door.task("x")
+    task = runner.task("x")
     assert (task.schedule, task.next - task.anchor) == ("5h", timedelta(hours=5))
 
 
-def test_a_one_off_in_the_past_runs_only_with_now(tell, door):
+def test_a_one_off_in_the_past_runs_only_with_now(tell, runner):
     _, err, code = tell("add", "x", "--at", "2020-01-01", "--now", "--", "true")
     assert (code, err) == (DONE, "taskrunner: x: due at once\n")
     assert tell("tick") == ("", "", DONE)
-    assert door.history("x")[0].state is State.SUCCEEDED
-    assert not door.task("x").enabled
+    assert runner.history("x")[0].state is State.SUCCEEDED
+    assert not runner.task("x").enabled
 
 
 # ---- set
@@ -521,28 +521,28 @@ def test_a_one_off_in_the_past_runs_only_with_now(tell, door):
     ],
     ids=lambda part: str(part)[:40],
 )
-def test_a_bad_set_changes_nothing(tell, refuses, door, value, words):
+def test_a_bad_set_changes_nothing(tell, refuses, runner, value, words):
     tell("add", "x", "--every", "1h", "--", "true")
-    before, events = door.task("x"), door._here().store.events.all()
+    before, events = runner.task("x"), runner._here().store.events.all()
     refuses(USAGE, value, "set", "x", *words)
-    assert door.task("x") == before
-    assert door._here().store.events.all() == events
+    assert runner.task("x") == before
+    assert runner._here().store.events.all() == events
 
 
-def test_set_renames_and_followers_keep_following(tell, door):
+def test_set_renames_and_followers_keep_following(tell, runner):
     tell("add", "x", "--manual", "--", "true")
     tell("add", "y", "--after", "x:any", "--", "true")
     assert tell("set", "x", "--name", "z")[2] == DONE
     assert tell("run", "z")[2] == DONE
-    wait_for(lambda: [run.state for run in door.history("y")] == [State.SUCCEEDED])
+    wait_for(lambda: [run.state for run in runner.history("y")] == [State.SUCCEEDED])
     assert tell("show", "x")[2] == FAILED
 
 
-def test_set_to_a_name_that_is_taken_is_refused(tell, refuses, door):
+def test_set_to_a_name_that_is_taken_is_refused(tell, refuses, runner):
     tell("add", "x", "--manual", "--", "true")
     tell("add", "y", "--manual", "--", "true")
     refuses(FAILED, "'y'", "set", "x", "--name", "y")
-    assert door.task("x").name == "x"
+    assert runner.task("x").name == "x"
 
 
 def test_set_to_a_name_that_is_taken_gives_no_advice_that_set_cannot_take(tell, refuses):
@@ -551,10 +551,10 @@ def test_set_to_a_name_that_is_taken_gives_no_advice_that_set_cannot_take(tell, 
     assert "--replace" not in refuses(FAILED, "'y'", "set", "x", "--name", "y")
 
 
-def test_an_empty_text_takes_an_option_back(tell, door):
+def test_an_empty_text_takes_an_option_back(tell, runner):
     tell("add", "x", "--manual", "--nice", "5", "--env", "A=1", "--cwd", "/", "--", "true")
     assert tell("set", "x", "--nice", "", "--env", "", "--cwd", "")[2] == DONE
-    task = door.task("x")
+    task = runner.task("x")
     assert (task.nice, task.env, task.cwd) == (None, {}, None)
 
 
@@ -568,17 +568,17 @@ def test_an_empty_text_brings_back_a_default_that_is_not_none(tell, flag, value)
     assert tell("show", "x")[0] != before
 
 
-def test_an_empty_timeout_brings_back_the_default(tell, door):
+def test_an_empty_timeout_brings_back_the_default(tell, runner):
     tell("add", "x", "--manual", "--timeout", "5m", "--", "true")
     tell("set", "x", "--timeout", "")
-    assert door.task("x").timeout.total_seconds() == 3600
+    assert runner.task("x").timeout.total_seconds() == 3600
 
 
-def test_an_empty_input_is_an_input_and_can_be_taken_back(tell, door):
+def test_an_empty_input_is_an_input_and_can_be_taken_back(tell, runner):
     assert tell("add", "x", "--manual", "--stdin", "", *TRUE)[2] == DONE
-    assert door.task("x").stdin == ""
+    assert runner.task("x").stdin == ""
     tell("set", "x", "--stdin", "")
-    assert door.task("x").stdin is None
+    assert runner.task("x").stdin is None
 
 
 def test_set_says_that_the_task_is_disabled(tell):
@@ -594,40 +594,40 @@ def retired(tell):
     tell("tick")
 
 
-def test_an_instant_counted_from_now_is_a_whole_second_and_not_sooner(tell, door):
+def test_an_instant_counted_from_now_is_a_whole_second_and_not_sooner(tell, runner):
     """Cut to the second, `+1s` would often be over before it is checked."""
     now = datetime.now(UTC)
     tell("add", "x", "--at", "+5s", "--", "true")
-    due = door.task("x").next
+    due = runner.task("x").next
     assert due.microsecond == 0 and due >= now + timedelta(seconds=5)
 
 
 @pytest.mark.usefixtures("retired")
-def test_a_one_off_with_a_new_instant_comes_due_or_says_why_not(tell, refuses, door):
+def test_a_one_off_with_a_new_instant_comes_due_or_says_why_not(tell, refuses, runner):
     assert "set --at" in refuses(FAILED, "2020-01-01", "enable", "x")
     _, err, _ = tell("set", "x", "--at", "+1h")
-    assert door.task("x").enabled or "disabled" in err
+    assert runner.task("x").enabled or "disabled" in err
 
 
 @pytest.mark.usefixtures("retired")
-def test_a_one_off_that_is_replaced_comes_due_or_says_why_not(tell, door):
+def test_a_one_off_that_is_replaced_comes_due_or_says_why_not(tell, runner):
     _, err, _ = tell("add", "x", "--replace", "--at", "+1h", "--", "true")
-    assert door.task("x").enabled or "disabled" in err
+    assert runner.task("x").enabled or "disabled" in err
 
 
-def test_now_for_a_disabled_task_does_not_promise_what_will_not_be(tell, door):
+def test_now_for_a_disabled_task_does_not_promise_what_will_not_be(tell, runner):
     tell("add", "x", "--every", "1h", "--", "true")
     tell("disable", "x")
     _, err, code = tell("set", "x", "--now")
     tell("tick")
-    assert door.history("x") or code != DONE or "disabled" in err
+    assert runner.history("x") or code != DONE or "disabled" in err
 
 
 # ---- which tasks, by name or id
 
 
 @pytest.mark.parametrize("key", ["x", "1"])
-def test_names_and_ids_are_taken_everywhere(tell, door, key):
+def test_names_and_ids_are_taken_everywhere(tell, runner, key):
     tell("add", "x", "--every", "1h", "--now", "--", "echo", "hi")
     for words in (["show"], ["next"], ["disable"], ["enable"], ["tick", "--task"], ["history"]):
         _, err, code = tell(*words, key)
@@ -635,7 +635,7 @@ def test_names_and_ids_are_taken_everywhere(tell, door, key):
     assert tell("run", key)[0] == "hi\n"
     assert tell("set", key, "--nice", "1")[2] == DONE
     assert tell("remove", key)[2] == DONE
-    assert door.tasks() == []
+    assert runner.tasks() == []
 
 
 @pytest.mark.parametrize("key", ["9" * 30, "²", "\udcff"], ids=["huge", "superscript", "surrogate"])
@@ -686,33 +686,33 @@ def test_one_broken_task_does_not_hide_the_others(tell, words):
 
 
 @pytest.mark.usefixtures("broken")
-def test_set_either_changes_a_broken_task_or_refuses_to(tell, door):
+def test_set_either_changes_a_broken_task_or_refuses_to(tell, runner):
     _, err, code = tell("set", "y", "--timeout", "5m")
-    changed = door.task("y").timeout == timedelta(minutes=5)
+    changed = runner.task("y").timeout == timedelta(minutes=5)
     assert changed == (code == DONE), err
 
 
 # ---- enable, disable, remove
 
 
-def test_disable_turns_what_waits_into_skipped_and_enable_makes_up_for_nothing(tell, door):
+def test_disable_turns_what_waits_into_skipped_and_enable_makes_up_for_nothing(tell, runner):
     tell("add", "x", "--manual", "--overlap", "queue", "--", "sleep", "30")
-    door.run("x", detach=True)
-    running(door)
-    door.run("x", detach=True)
+    runner.run("x", detach=True)
+    running(runner)
+    runner.run("x", detach=True)
     assert tell("disable", "x")[2] == DONE
-    assert [run.state for run in door.history("x")] == [State.SKIPPED, State.RUNNING]
-    assert "disabled" in door.history("x")[0].reason
+    assert [run.state for run in runner.history("x")] == [State.SKIPPED, State.RUNNING]
+    assert "disabled" in runner.history("x")[0].reason
     assert tell("cancel", "x")[2] == DONE
     tell("enable", "x")
-    assert len(door.history("x")) == 2
+    assert len(runner.history("x")) == 2
 
 
-def test_a_disabled_task_does_not_come_due(tell, door):
+def test_a_disabled_task_does_not_come_due(tell, runner):
     tell("add", "x", "--every", "1h", "--now", "--", "true")
     tell("disable", "x")
     tell("tick")
-    assert door.history() == []
+    assert runner.history() == []
     assert tell("next", "x") == ("", "taskrunner: no runs are scheduled for x\n", DONE)
 
 
@@ -722,18 +722,18 @@ def test_a_one_off_that_has_passed_cannot_be_enabled(tell, refuses):
     refuses(FAILED, "2020-01-01", "enable", "x")
 
 
-def test_remove_is_refused_while_a_run_is_live_unless_forced(tell, refuses, door):
+def test_remove_is_refused_while_a_run_is_live_unless_forced(tell, refuses, runner):
     tell("add", "x", "--manual", "--", "sleep", "30")
-    door.run("x", detach=True)
-    (run,) = running(door)
+    runner.run("x", detach=True)
+    (run,) = running(runner)
     refuses(FAILED, "x", "remove", "x")
-    assert door.task("x").enabled
+    assert runner.task("x").enabled
     assert tell("remove", "x", "--force")[2] == DONE
-    assert door.history("x")[0].id == run.id
-    assert door.history("x")[0].state is State.CANCELLED
+    assert runner.history("x")[0].id == run.id
+    assert runner.history("x")[0].state is State.CANCELLED
 
 
-def test_history_can_be_read_by_name_after_a_removal_and_the_name_is_free(tell, door):
+def test_history_can_be_read_by_name_after_a_removal_and_the_name_is_free(tell, runner):
     tell("add", "x", "--manual", "--", "echo", "old")
     tell("run", "x")
     assert tell("remove", "x")[2] == DONE
@@ -816,13 +816,13 @@ def test_user_is_seen(tell, needs):
     assert out == "nobody\nnobody nobody\n"
 
 
-def test_a_task_sees_the_same_environment_from_run_and_from_tick(tell, door, home, monkeypatch):
+def test_a_task_sees_the_same_environment_from_run_and_from_tick(tell, runner, home, monkeypatch):
     monkeypatch.setenv("EDITOR", "of the person")
     tell("add", "x", "--every", "1h", "--now", "--env", "A=1", "--", "env")
     tell("run", "x")
     _, err, code = call(home, "tick")
     assert (err, code) == ("", DONE)
-    by_tick, by_hand = (environment(door.output(run).decode()) for run in door.history("x"))
+    by_tick, by_hand = (environment(runner.output(run).decode()) for run in runner.history("x"))
     assert by_tick == by_hand
     assert by_hand["A"] == "1"
     assert "EDITOR" not in by_hand
@@ -869,35 +869,35 @@ def test_run_works_on_a_disabled_task(tell):
     assert tell("run", "x")[0] == "hi\n"
 
 
-def test_run_is_refused_while_another_run_is_live_unless_forced(tell, refuses, door):
+def test_run_is_refused_while_another_run_is_live_unless_forced(tell, refuses, runner):
     tell("add", "x", "--manual", "--shell", '[ "$A" ] || exec sleep 30; echo "$A"')
-    door.run("x", detach=True)
-    running(door)
+    runner.run("x", detach=True)
+    running(runner)
     tell("set", "x", "--env", "A=forced")
     refuses(REFUSED, "--force", "run", "x")
     assert tell("run", "x", "--force")[0] == "forced\n"
     tell("cancel", "x")
 
 
-def test_a_forced_run_is_started_side_by_side_also_when_detached(tell, door):
+def test_a_forced_run_is_started_side_by_side_also_when_detached(tell, runner):
     tell("add", "x", "--manual", "--", "sleep", "30")
-    door.run("x", detach=True)
-    running(door)
+    runner.run("x", detach=True)
+    running(runner)
     tell("run", "x", "--force", "--detach")
     try:
-        wait_for(lambda: len(door.history("x", state="running")) == 2, limit=20)
+        wait_for(lambda: len(runner.history("x", state="running")) == 2, limit=20)
     finally:
         tell("cancel", "x")
 
 
-def test_run_detach_prints_the_id_and_does_not_wait(tell, door):
+def test_run_detach_prints_the_id_and_does_not_wait(tell, runner):
     tell("add", "x", "--manual", "--shell", "sleep 0.3; echo done")
     assert tell("run", "x", "--detach") == ("2\n", "", DONE)
-    wait_for(lambda: door.history("x")[0].state is State.SUCCEEDED)
+    wait_for(lambda: runner.history("x")[0].state is State.SUCCEEDED)
     assert tell("log", "2")[0] == "done\n"
 
 
-def test_run_slot_does_an_older_slot_again(tell, door):
+def test_run_slot_does_an_older_slot_again(tell, runner):
     tell(
         "add",
         "x",
@@ -910,21 +910,21 @@ def test_run_slot_does_an_older_slot_again(tell, door):
     )
     assert tell("run", "x", "--slot", "2026-07-01 02:00")[0] == "2026-07-01T00:00:00Z\n"
     assert tell("run", "x", "--slot", "2026-07-01T02:00Z")[0] == "2026-07-01T02:00:00Z\n"
-    assert [run.trigger for run in door.history("x")] == ["manual", "manual"]
+    assert [run.trigger for run in runner.history("x")] == ["manual", "manual"]
 
 
-def test_run_slot_that_is_no_instant_is_refused(tell, refuses):
+def test_run_slot_that_is_not_an_instant_is_refused(tell, refuses):
     tell("add", "x", "--manual", "--", "true")
     refuses(REFUSED, "'someday'", "run", "x", "--slot", "someday")
 
 
-def test_run_slot_that_has_not_come_is_refused(tell, refuses, door):
+def test_run_slot_that_has_not_come_is_refused(tell, refuses, runner):
     tell("add", "x", "--manual", "--", "true")
     refuses(REFUSED, "'2099-01-01'", "run", "x", "--slot", "2099-01-01")
-    assert door.history() == []
+    assert runner.history() == []
 
 
-def test_a_run_whose_output_cannot_be_shown_goes_on(tell, home, door):
+def test_a_run_whose_output_cannot_be_shown_goes_on(tell, home, runner):
     tell("add", "x", "--manual", "--shell", "echo out; sleep 0.1; echo more; exit 3")
     with open("/dev/full", "w") as full:
         err, code = with_stdout(home, full, "run", "x")
@@ -933,10 +933,10 @@ def test_a_run_whose_output_cannot_be_shown_goes_on(tell, home, door):
         "taskrunner: stdout cannot be written: No space left on device; `taskrunner log` shows the output",
         "taskrunner: run 2 of x failed: exit code 3",
     ]
-    assert door.output(door.history("x")[0]) == b"out\nmore\n"
+    assert runner.output(runner.history("x")[0]) == b"out\nmore\n"
 
 
-def test_ctrl_c_cancels_the_run(tell, home, door):
+def test_ctrl_c_cancels_the_run(tell, home, runner):
     tell("add", "x", "--manual", "--shell", "echo started; exec sleep 30")
     with start(home, "run", "x") as process:
         assert process.stdout.readline() == "started\n"
@@ -945,10 +945,10 @@ def test_ctrl_c_cancels_the_run(tell, home, door):
     assert process.returncode == INTERRUPTED
     one_sentence(err)
     assert "terminal" in err
-    assert door.history("x")[0].state is State.CANCELLED
+    assert runner.history("x")[0].state is State.CANCELLED
 
 
-def test_a_reader_that_goes_away_does_not_cost_the_run_its_outcome(tell, home, door):
+def test_a_reader_that_goes_away_does_not_cost_the_run_its_outcome(tell, home, runner):
     tell("add", "x", "--manual", "--shell", "seq 1 50000; sleep 0.5; seq 1 50000; exit 3")
     with start(home, "run", "x") as process:
         process.stdout.readline()
@@ -957,22 +957,22 @@ def test_a_reader_that_goes_away_does_not_cost_the_run_its_outcome(tell, home, d
         process.communicate(timeout=100)
     time.sleep(0.8)
     tell("tick")
-    (run,) = door.history("x")
+    (run,) = runner.history("x")
     assert (run.state, run.exit_code, process.returncode) == (State.FAILED, 3, 3)
 
 
 # ---- cancel
 
 
-def test_cancel_by_id_and_by_name(tell, door):
+def test_cancel_by_id_and_by_name(tell, runner):
     tell("add", "x", "--manual", "--", "sleep", "30")
     for key in ("1", "x"):
-        door.run("x", detach=True)
-        (run,) = running(door)
+        runner.run("x", detach=True)
+        (run,) = running(runner)
         out, err, code = tell("cancel", key)
         assert (out, code) == ("", DONE)
         assert f"run {run.id} of x cancelled" in err
-        assert door.history("x")[0].state is State.CANCELLED
+        assert runner.history("x")[0].state is State.CANCELLED
 
 
 @pytest.mark.parametrize("key", ["1", "x"])
@@ -985,15 +985,15 @@ def test_cancel_of_what_has_ended_is_refused(tell, refuses, key):
 # ---- tick
 
 
-def test_tick_is_silent_also_when_a_task_fails(tell, door):
+def test_tick_is_silent_also_when_a_task_fails(tell, runner):
     tell("add", "x", "--every", "1h", "--now", "--shell", "echo loud; echo louder >&2; exit 3")
     assert tell("tick") == ("", "", DONE)
-    (run,) = door.history("x")
+    (run,) = runner.history("x")
     assert (run.state, run.exit_code) == (State.FAILED, 3)
     assert tell("tick") == ("", "", DONE)
 
 
-def test_tick_tells_when_asked(tell):
+def test_tick_reports_when_asked(tell):
     tell("add", "x", "--every", "1h", "--now", "--", "true")
     out, err, _ = tell("tick", "-v")
     assert "1 ended" in out
@@ -1001,13 +1001,13 @@ def test_tick_tells_when_asked(tell):
     assert err == ""
 
 
-def test_tick_task_runs_only_that_and_only_if_due(tell, door):
+def test_tick_task_runs_only_that_and_only_if_due(tell, runner):
     tell("add", "x", "--every", "1h", "--now", "--", "true")
     tell("add", "y", "--every", "1h", "--now", "--", "true")
     tell("add", "z", "--every", "1h", "--", "true")
     assert tell("tick", "--task", "x") == ("", "", DONE)
     assert tell("tick", "--task", "z") == ("", "", DONE)
-    assert [run.task for run in door.history()] == ["x"]
+    assert [run.task for run in runner.history()] == ["x"]
 
 
 def content(home):
@@ -1015,9 +1015,9 @@ def content(home):
 
 
 @pytest.mark.parametrize("more", [[], ["-v"], ["--json"], ["--at", "2031-01-01"], ["--task", "x"]])
-def test_a_dry_run_writes_nothing(tell, home, door, more):
+def test_a_dry_run_writes_nothing(tell, home, runner, more):
     tell("add", "x", "--every", "1h", "--now", "--", "true")
-    door.close()
+    runner.close()
     before = content(home)
     out, _, code = tell("tick", "--dry-run", *more)
     assert code == DONE
@@ -1027,12 +1027,12 @@ def test_a_dry_run_writes_nothing(tell, home, door, more):
     assert after == {k: v for k, v in before.items() if not k.name.endswith("-shm") and v}
 
 
-def test_a_dry_run_decides_what_the_tick_then_does(tell, door):
+def test_a_dry_run_decides_what_the_tick_then_does(tell, runner):
     tell("add", "x", "--every", "1h", "--now", "--", "true")
     out = tell("tick", "--dry-run")[0]
     assert "run" in out.splitlines()[1].split()
     tell("tick")
-    assert len(door.history("x")) == 1
+    assert len(runner.history("x")) == 1
     assert tell("tick", "--dry-run") == ("", "taskrunner: nothing would be started\n", DONE)
 
 
@@ -1134,12 +1134,12 @@ def test_log_passes_bytes_on_as_they_are(tell, home):
     assert out == b"\033[31m\xff\x00\r\n"
 
 
-def test_log_follow_ends_with_the_run(tell, home, door, tmp_path):
+def test_log_follow_ends_with_the_run(tell, home, runner, tmp_path):
     go = tmp_path / "go"
     os.mkfifo(go)
     tell("add", "x", "--manual", "--shell", f"echo one; read _ < {go}; echo two")
     tell("run", "x", "--detach")
-    running(door)
+    running(runner)
     with start(home, "log", "-f", "x") as follower:
         assert follower.stdout.readline() == "one\n"
         go.write_text("\n")
@@ -1147,16 +1147,16 @@ def test_log_follow_ends_with_the_run(tell, home, door, tmp_path):
     assert (rest, err, follower.returncode) == ("two\n", "", DONE)
 
 
-def test_log_follow_can_be_left_without_harm_to_the_run(tell, home, door):
+def test_log_follow_can_be_left_without_harm_to_the_run(tell, home, runner):
     tell("add", "x", "--manual", "--shell", "echo one; exec sleep 30")
     tell("run", "x", "--detach")
-    running(door)
+    running(runner)
     with start(home, "log", "-f", "x") as follower:
         assert follower.stdout.readline() == "one\n"
         follower.send_signal(signal.SIGINT)
         _, err = follower.communicate(timeout=100)
     assert (err, follower.returncode) == ("taskrunner: interrupted\n", INTERRUPTED)
-    assert running(door)
+    assert running(runner)
     tell("cancel", "x")
 
 
@@ -1209,7 +1209,7 @@ def test_the_daemon_refuses_bad_lengths_and_makes_no_home(refuses, tmp_path, wor
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_daemon_ends_well_at_a_signal(home, door, number):
+def test_the_daemon_ends_well_at_a_signal(home, runner, number):
     with start(home, "daemon", "--interval", "1s") as process:
         wait_for((home / "heartbeat").exists)
         process.send_signal(number)
@@ -1331,11 +1331,11 @@ def test_what_need_not_have_a_value_leaves_the_name_alone():
     assert read("history", "--watch", "5", "backup")["watch"] == "5"
 
 
-def test_a_command_after_the_dashes_is_intact_whatever_stands_before(tell, door):
+def test_a_command_after_the_dashes_is_intact_whatever_stands_before(tell, runner):
     words = ["sh", "-c", "x", "--every", "2h", "--json"]
     assert tell("add", "--every", "1h", "x", "--json", "--", *words)[2] == DONE
     assert tell("set", "--timeout", "5m", "x", "--nice", "5", "--", *words[1:])[2] == DONE
-    assert door.task("x").command == tuple(words[1:])
+    assert runner.task("x").command == tuple(words[1:])
 
 
 @pytest.mark.parametrize("words", [["--help"], ["add", "--help"], ["--version"]], ids=" ".join)
@@ -1388,7 +1388,7 @@ def test_a_terminal_gets_colours_and_a_cut_unless_no_color_is_set(tell, home, ne
     assert "\033" not in plain
 
 
-def test_a_terminal_that_knows_only_ascii_is_no_bug(tell, home, monkeypatch):
+def test_a_terminal_that_knows_only_ascii_is_not_a_bug(tell, home, monkeypatch):
     tell("add", "x", "--manual", "--shell", "echo ü")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     out, err, code = call(home, "list")
@@ -1421,7 +1421,7 @@ def with_stdout(home, where, *words):
 
 @pytest.mark.parametrize("words", [["list"], ["history"], ["log", "1"], ["add", "--help"]])
 @pytest.mark.usefixtures("past")
-def test_a_reader_that_has_seen_enough_is_no_error(home, words):
+def test_a_reader_that_has_seen_enough_is_not_an_error(home, words):
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -1451,7 +1451,7 @@ def test_a_full_disk_behind_stderr_changes_no_exit_code(home, words):
 
 @pytest.mark.parametrize("words", ["list", "add q --manual -- true"])
 @pytest.mark.usefixtures("past")
-def test_a_stdout_that_is_closed_is_no_bug(home, words):
+def test_a_stdout_that_is_closed_is_not_a_bug(home, words):
     argv = " ".join(f"'{word}'" for word in program(home))
     done = subprocess.run(
         f"{argv} {words} >&-",
@@ -1496,14 +1496,14 @@ def test_an_interruption_has_its_code(tell, monkeypatch):
 # ---- two terminals
 
 
-def test_two_adds_of_one_name_at_once_add_one(home, door):
+def test_two_adds_of_one_name_at_once_add_one(home, runner):
     both = [start(home, "add", "x", "--manual", "--", "true") for _ in range(3)]
     ended = []
     for process in both:
         with process:
             ended.append((process.communicate(timeout=100)[0], process.returncode))
     assert sorted(ended) == [("", FAILED), ("", FAILED), ("1\n", DONE)]
-    assert len(door.tasks()) == 1
+    assert len(runner.tasks()) == 1
 
 
 @pytest.mark.parametrize("words", [["tick"], ["list"], ["tick", "-v"]], ids=" ".join)
@@ -1512,13 +1512,13 @@ def test_the_real_program_creates_nothing_either(tmp_path, words):
     assert not (tmp_path / "none").exists()
 
 
-def test_two_ticks_at_once_run_a_slot_once(tell, home, door):
+def test_two_ticks_at_once_run_a_slot_once(tell, home, runner):
     tell("add", "x", "--every", "1h", "--now", "--", "sleep", "0.2")
     both = [start(home, "tick") for _ in range(3)]
     for process in both:
         with process:
             assert (*process.communicate(timeout=100), process.returncode) == ("", "", DONE)
-    assert [run.state for run in door.history("x")] == [State.SUCCEEDED]
+    assert [run.state for run in runner.history("x")] == [State.SUCCEEDED]
 
 
 def test_tasks_of_one_kind_are_listed_apart(home, capsys):
@@ -1531,11 +1531,11 @@ def test_tasks_of_one_kind_are_listed_apart(home, capsys):
     assert "'often' is not a kind of schedule: use one of cron, every" in capsys.readouterr().err
 
 
-def test_at_now_is_the_next_tick(tell, door):
+def test_at_now_is_the_next_tick(tell, runner):
     tell("add", "x", "--at", "now", "--", "true")
-    wait_for(lambda: door.task("x").next <= datetime.now(UTC))
+    wait_for(lambda: runner.task("x").next <= datetime.now(UTC))
     tell("tick")
-    assert [run.state for run in door.history("x")] == [State.SUCCEEDED]
+    assert [run.state for run in runner.history("x")] == [State.SUCCEEDED]
 
 
 def test_since_says_which_lengths_there_are(refuses):
@@ -1562,15 +1562,15 @@ def test_a_length_back_in_time_where_none_can_be_is_named(refuses):
     )
 
 
-def test_cancel_ends_what_it_can_and_says_what_it_cannot(tell, door):
+def test_cancel_ends_what_it_can_and_says_what_it_cannot(tell, runner):
     for name in ("idle", "busy"):
         tell("add", name, "--manual", "--", "sleep", "30")
-    door.run("busy", detach=True)
-    wait_for(lambda: door.history("busy", state="running"))
+    runner.run("busy", detach=True)
+    wait_for(lambda: runner.history("busy", state="running"))
     out, err, code = tell("cancel", "idle", "99", "busy")
     assert code == FAILED and "run 3 of busy cancelled" in err + out
     assert "no run of idle is running or pending" in err and "there is no run 99" in err
-    assert door.history("busy")[0].state is State.CANCELLED
+    assert runner.history("busy")[0].state is State.CANCELLED
 
 
 @pytest.mark.parametrize(
@@ -1583,7 +1583,7 @@ def test_cancel_ends_what_it_can_and_says_what_it_cannot(tell, door):
         ("2026-10-25 02:30", "comes twice in Europe/Berlin"),
     ],
 )
-def test_an_anchor_that_clocks_do_not_show_once_is_told(tell, anchor, said):
+def test_an_anchor_that_clocks_do_not_show_once_is_reported(tell, anchor, said):
     options = ("--every", "1d", "--tz", "Europe/Berlin", "--anchor", anchor)
     _, err, code = tell("add", "x", *options, "--", "true")
     assert (code, said in err) == (0, True)
@@ -1625,21 +1625,21 @@ def test_a_number_of_a_task_or_a_run_is_taken_where_it_has_a_meaning(tell):
 
 @pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize("verb", ["run", "remove", "enable", "disable", "next", "stats"])
-def test_a_run_is_not_taken_for_its_task(refuses, door, verb):
+def test_a_run_is_not_taken_for_its_task(refuses, runner, verb):
     code = REFUSED if verb == "run" else FAILED
     assert "4 is a run of b, not a task: write b" in refuses(code, "4", verb, "4")
-    assert len(door.tasks()) == 2 and len(door.history()) == 2
+    assert len(runner.tasks()) == 2 and len(runner.history()) == 2
 
 
-def test_cancel_of_a_tasks_id_ends_its_runs_and_no_others(tell, door):
+def test_cancel_of_a_tasks_id_ends_its_runs_and_no_others(tell, runner):
     for name in ("a", "b"):
         tell("add", name, "--manual", "--", "sleep", "30")
-        door.run(name, detach=True)
-    wait_for(lambda: len(door.history(state="running")) == 2)
-    out, err, code = tell("cancel", str(door.task("a").id))
+        runner.run(name, detach=True)
+    wait_for(lambda: len(runner.history(state="running")) == 2)
+    out, err, code = tell("cancel", str(runner.task("a").id))
     assert code == DONE and "of a cancelled" in out + err
-    assert door.history("a")[0].state is State.CANCELLED
-    assert door.history("b")[0].state is State.RUNNING
+    assert runner.history("a")[0].state is State.CANCELLED
+    assert runner.history("b")[0].state is State.RUNNING
     tell("cancel", "b")
 
 
@@ -1649,23 +1649,23 @@ def test_a_number_of_neither_is_refused(tell, refuses):
         assert "there is no run 9, and no task" in refuses(FAILED, "9", verb, "9")
 
 
-def test_cancel_calls_off_a_one_off_that_waits_for_its_time(tell, door):
+def test_cancel_calls_off_a_one_off_that_waits_for_its_time(tell, runner):
     tell("add", "once", "--at", "+1h", "--", "true")
     out, err, code = tell("cancel", "once")
     assert code == DONE and "once cancelled: cancelled by" in out + err
-    task, (run,) = door.task("once"), door.history("once")
+    task, (run,) = runner.task("once"), runner.history("once")
     assert not task.enabled and task.next is None
     assert run.state is State.CANCELLED and run.started is None
     assert tell("enable", "once")[2] == DONE  # its slot is free
-    assert door.task("once").next == run.slot
+    assert runner.task("once").next == run.slot
     assert tell("cancel", "once")[2] == DONE
 
 
-def test_cancel_withdraws_a_run_that_was_asked_for_and_not_started(tell, door):
+def test_cancel_withdraws_a_run_that_was_asked_for_and_not_started(tell, runner):
     tell("add", "x", "--every", "1h", "--now", "--", "true")
     assert tell("cancel", "x")[2] == DONE
-    assert door.task("x").requested is None and door.task("x").next is not None
-    assert door.tick().runs == []
+    assert runner.task("x").requested is None and runner.task("x").next is not None
+    assert runner.tick().runs == []
     assert "taskrunner disable x" in tell("cancel", "x")[1]
 
 
@@ -1686,7 +1686,7 @@ def test_a_one_off_by_hand_takes_each_way_to_give_an_instant(tell, when):
     assert code == 0 and "bug" not in err
 
 
-def test_the_many_names_of_utc_are_told_as_one(tell):
+def test_the_many_names_of_utc_are_reported_as_one(tell):
     out, err, _ = tell("add", "x", "--at", "tomorrow 09:00", "--tz", "Etc/UTC", "--", "true")
     assert "09:00 (UTC)" in err and "Etc/" not in err
     out, _, _ = tell("history", "--since", "yesterday", "--until", "18:00")

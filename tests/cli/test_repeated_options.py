@@ -27,12 +27,12 @@ def tell(home, capsys):
 @pytest.fixture
 def three(home):
     """A home with three tasks that have run: a succeeds, b fails, c succeeds; d is to come."""
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as runner:
         for name, command in (("a", "true"), ("b", "false"), ("c", "true")):
-            door.add(name, [command], Manual())
-            door.run(name)
-        door.add("d", ["true"], Every("1h"))
-        yield door
+            runner.add(name, [command], Manual())
+            runner.run(name)
+        runner.add("d", ["true"], Every("1h"))
+        yield runner
 
 
 def options():
@@ -149,7 +149,7 @@ def test_what_is_to_come_is_of_several_tasks(three, tell):
         assert " f " not in agenda.replace("starts together with", "")
 
 
-def test_explain_tells_of_several_tasks_one_after_another(three, tell):
+def test_explain_reports_several_tasks_one_after_another(three, tell):
     for words in (["a", "b"], ["a,b"]):
         assert [
             each["task"] for each in json.loads(tell("explain", "--json", *words)[0])["tasks"]

@@ -50,7 +50,7 @@ def test_a_tick_under_a_hold_says_so(three, words):
     assert "0 decided" not in out
 
 
-def test_a_dry_run_of_one_task_tells_what_is_later_of_that_task_alone(three):
+def test_a_dry_run_of_one_task_reports_what_is_later_of_that_task_alone(three):
     with TaskRunner(three) as runner:
         runner.add("other", ["true"], Every("1h"))
     _, err, _ = call(three, "tick", "--dry-run", "-v", "--task", "later")

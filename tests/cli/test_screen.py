@@ -82,7 +82,7 @@ def terminal(tmp_path, needs):
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         yield made
 
@@ -90,12 +90,12 @@ def door(home):
 # ---- what is drawn again
 
 
-def test_a_watched_status_shows_a_run_that_was_over_between_two_looks(terminal, home, door):
-    door.add("quick", ["true"], Manual())
+def test_a_watched_status_shows_a_run_that_was_over_between_two_looks(terminal, home, runner):
+    runner.add("quick", ["true"], Manual())
     watched = terminal()
     watched.enter(home, "status", "--watch", "60")
     assert "ended      nothing" in watched.shows("every 1m 00s; q ends")
-    door.run("quick")
+    runner.run("quick")
     text = watched.shows(
         "quick"
     )  # long before the 60 seconds are over: it was seen that something changed
@@ -103,21 +103,21 @@ def test_a_watched_status_shows_a_run_that_was_over_between_two_looks(terminal, 
     assert "exit code 0" in text
 
 
-def test_a_watched_status_shows_what_runs_and_that_it_ended(terminal, home, door, tmp_path):
+def test_a_watched_status_shows_what_runs_and_that_it_ended(terminal, home, runner, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    door.add("slow", ["cat", str(fifo)], Manual())
+    runner.add("slow", ["cat", str(fifo)], Manual())
     watched = terminal()
     watched.enter(home, "status", "--watch")
     watched.shows("running    nothing")
-    door.run("slow", detach=True)
+    runner.run("slow", detach=True)
     assert "so far" in watched.shows("running    1")
     fifo.write_text("")
     assert "succeeded" in watched.shows("ended      1")
 
 
-def test_q_gives_the_screen_back_and_the_exit_code_is_0(terminal, home, door):
-    door.add("x", ["true"], Every("1d"))
+def test_q_gives_the_screen_back_and_the_exit_code_is_0(terminal, home, runner):
+    runner.add("x", ["true"], Every("1d"))
     watched = terminal()
     watched.type("echo before", "Enter")
     watched.shows("before")
@@ -164,10 +164,10 @@ def test_a_stop_by_a_signal_gives_the_screen_back_too(terminal, home):
     assert "q ends" not in watched.shows("ended=0")
 
 
-def test_a_watched_page_follows_the_size_of_the_terminal(terminal, home, door):
+def test_a_watched_page_follows_the_size_of_the_terminal(terminal, home, runner):
     for number in range(20):
-        task = door.add(f"task{number:02}", ["true"], Manual())
-        ran(door._here().store, task=task.id)
+        task = runner.add(f"task{number:02}", ["true"], Manual())
+        ran(runner._here().store, task=task.id)
     watched = terminal(80, 30)
     watched.enter(home, "history", "--watch", "60")
     watched.shows("task00")
@@ -177,8 +177,8 @@ def test_a_watched_page_follows_the_size_of_the_terminal(terminal, home, door):
     assert max(map(len, text.split("\n"))) <= 60
 
 
-def test_watching_a_task_that_is_not_there_is_refused_at_once(terminal, home, door):
-    door.add("x", ["true"], Manual())
+def test_watching_a_task_that_is_not_there_is_refused_at_once(terminal, home, runner):
+    runner.add("x", ["true"], Manual())
     shown = terminal(140).lines_of(home, "history", "nothing", "--watch")
     assert shown == ["taskrunner: there is no task 'nothing': `taskrunner list` shows all"]
 
@@ -199,7 +199,7 @@ def test_the_seconds_between_two_looks(text, found):
 
 
 @pytest.mark.parametrize("text", ["backup", "0", "-1", "", "nan", "inf", "1e9", "0.01"])
-def test_what_is_no_time_between_two_looks(text):
+def test_an_invalid_time_for_watch_is_refused(text):
     with pytest.raises(InputError, match="is not a valid time for --watch"):
         screen.seconds(text)
 
@@ -256,18 +256,20 @@ PAGES = (
 
 
 @pytest.fixture
-def busy(door):
+def busy(runner):
     """A home with long names, long reasons and every kind of state."""
     name = "synchronise-customers-from-the-old-system"
-    door.add(name, ["/bin/true", "--with", "many", "long", "options"], Cron("0 2 * * *"), tz="UTC")
-    door.add("b", ["true"], Cron("0 2 * * *"), tz="UTC", group="db")
-    door.add("c", ["true"], Cron("0 2 * * *"), tz="UTC", group="db")
-    door.add("often", ["true"], Every("1m"))
-    store, now = door._here().store, door.now()
+    runner.add(
+        name, ["/bin/true", "--with", "many", "long", "options"], Cron("0 2 * * *"), tz="UTC"
+    )
+    runner.add("b", ["true"], Cron("0 2 * * *"), tz="UTC", group="db")
+    runner.add("c", ["true"], Cron("0 2 * * *"), tz="UTC", group="db")
+    runner.add("often", ["true"], Every("1m"))
+    store, now = runner._here().store, runner.now()
     finals = [state for state in State if state not in (State.PENDING, State.RUNNING)]
     for number, state in enumerate(finals * 3):
         ran(store, state, now - timedelta(hours=5 * number), task=1 + number % 3)
-    return door
+    return runner
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
@@ -329,7 +331,7 @@ def test_progress_of_a_long_apply_is_seen_and_gone_at_the_end(terminal, home, tm
     assert shown.shows("ended=0").split("\n")[0].startswith("ended=0")
 
 
-def test_where_stderr_is_no_terminal_nothing_is_said_of_progress(home, capsys, monkeypatch):
+def test_where_stderr_is_not_a_terminal_nothing_is_said_of_progress(home, capsys, monkeypatch):
     monkeypatch.setattr(progress, "QUIET", 0)
     with progress.Progress() as tell:
         tell("runs", 1, 2)
@@ -337,25 +339,25 @@ def test_where_stderr_is_no_terminal_nothing_is_said_of_progress(home, capsys, m
 
 
 @pytest.mark.parametrize("verb", ["prune", "backup", "restore", "import"])
-def test_what_takes_long_tells_how_far_it_has_come(home, door, tmp_path, verb):
+def test_long_work_shows_its_progress(home, runner, tmp_path, verb):
     told = []
 
     def tell(what, done, total):
         told.append(what)
         assert total is None or 0 <= done <= total
 
-    door.add("x", ["true"], Manual())
-    store = door._here().store
+    runner.add("x", ["true"], Manual())
+    store = runner._here().store
     for number in range(200):
-        ran(store, ended=door.now() - timedelta(days=400, minutes=number))
+        ran(store, ended=runner.now() - timedelta(days=400, minutes=number))
     match verb:
         case "prune":
-            door.tick()
-            door.prune(progress=tell)
+            runner.tick()
+            runner.prune(progress=tell)
         case "backup":
-            door.backup(progress=tell)
+            runner.backup(progress=tell)
         case "restore":
-            door.restore(door.backup().place, progress=tell)
+            runner.restore(runner.backup().place, progress=tell)
         case "import":
-            door.import_crontab(text="0 2 * * * true\n", progress=tell)
+            runner.import_crontab(text="0 2 * * * true\n", progress=tell)
     assert told

@@ -20,24 +20,24 @@ def say(home, capsys):
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         yield made
 
 
-def in_an_hour(door):
-    return At(door.now() + timedelta(hours=1))
+def in_an_hour(runner):
+    return At(runner.now() + timedelta(hours=1))
 
 
 @pytest.fixture
-def done(door):
+def done(runner):
     """A home with a one-off that has run, and one that waits for its time."""
-    door.add("once", ["true"], in_an_hour(door), now=True)
-    door.add("later", ["true"], in_an_hour(door))
-    door.tick()
-    door.cancel("once")
-    assert door.task("once").done and not door.task("later").done
-    return door
+    runner.add("once", ["true"], in_an_hour(runner), now=True)
+    runner.add("later", ["true"], in_an_hour(runner))
+    runner.tick()
+    runner.cancel("once")
+    assert runner.task("once").done and not runner.task("later").done
+    return runner
 
 
 def test_a_one_off_that_is_done_is_listed_with_all_alone(done, say):
@@ -64,10 +64,10 @@ def test_what_waits_for_its_time_is_pending_in_history(done, say):
     assert '"later"' not in say("history", "--state", "pending", "--json")[1]  # it has no run yet
 
 
-def test_list_shows_when_a_retry_is_made(door, say):
-    door.add("again", ["false"], Manual(), now=True, retries=1, retry_delay="1h")
-    door.tick()
-    (run,) = door.history("again", state=State.PENDING)
+def test_list_shows_when_a_retry_is_made(runner, say):
+    runner.add("again", ["false"], Manual(), now=True, retries=1, retry_delay="1h")
+    runner.tick()
+    (run,) = runner.history("again", state=State.PENDING)
     assert f"{run.ready:%Y-%m-%d %H:%M:%S}" in say("list")[1]
 
 
@@ -80,11 +80,11 @@ def test_what_is_advised_for_a_task_that_is_done_is_accepted(done, say, verb):
     assert done.task("once").enabled
 
 
-def test_status_tells_of_each_task_that_fails_why_and_how_often(door, say):
-    door.add("bad", shell="echo oops; exit 3", schedule=Manual())
-    door.add("worse", ["false"], Manual())
+def test_status_reports_each_task_that_fails_why_and_how_often(runner, say):
+    runner.add("bad", shell="echo oops; exit 3", schedule=Manual())
+    runner.add("worse", ["false"], Manual())
     for name in ("bad", "bad", "worse"):
-        door.run(name)
+        runner.run(name)
     lines = [line.split()[:4] for line in say("status")[1].splitlines()]
     assert ["failing", "2"] in lines
     assert ["bad", "failed", "2"] in [line[:3] for line in lines]
@@ -92,9 +92,9 @@ def test_status_tells_of_each_task_that_fails_why_and_how_often(door, say):
     assert "exit code 3; last line: oops" in say("status")[1]
 
 
-def test_next_has_a_line_for_each_task(door, say):
+def test_next_has_a_line_for_each_task(runner, say):
     for name, length in (("a", "1h"), ("b", "2h"), ("c", "3h")):
-        door.add(name, ["true"], Every(length))
+        runner.add(name, ["true"], Every(length))
     for text in (say("next")[1], say("status")[1].partition("next")[2]):
         assert [line.split()[0] for line in text.splitlines() if line.split()[:1]][1:4] == [
             "a",

@@ -312,7 +312,7 @@ def test_the_home_that_cron_finds_by_itself_is_not_named(tab, monkeypatch, tmp_p
     assert "--home" not in tab.read_text()
 
 
-def test_a_line_that_somebody_wrote_for_the_same_home_is_told(tab, home, capsys):
+def test_a_line_that_somebody_wrote_for_the_same_home_is_reported(tab, home, capsys):
     tab.write_text(f"* * * * *  /x/taskrunner --home {home} tick\n")
     assert verb("--home", home, "install", "cron", "--quiet") == 0
     assert "line 1 of crontab of" in capsys.readouterr().err
@@ -361,7 +361,7 @@ def script(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("words", [("cron",), ("cron", "--dry-run"), ("systemd",)], ids=" ".join)
 @pytest.mark.parametrize("place", FLEETING)
-def test_a_program_that_is_there_for_one_call_is_no_program_of_a_clock(
+def test_a_program_that_is_there_for_one_call_is_not_a_program_of_a_clock(
     tab, home, script, capsys, place, words
 ):
     file = script(place)
@@ -409,7 +409,7 @@ def test_a_crontab_that_keeps_something_else_is_an_error(tab, home, capsys):
     assert "does not hold the lines" in capsys.readouterr().err
 
 
-def test_a_user_who_may_have_no_crontab_is_told_in_crontab_s_words(tab, home, capsys):
+def test_a_user_who_may_have_no_crontab_gets_the_message_of_crontab(tab, home, capsys):
     tab.with_name("crontab").write_text("#!/bin/sh\necho 'You are not allowed' >&2; exit 1\n")
     assert verb("--home", home, "install", "cron") == 1
     assert "You are not allowed" in capsys.readouterr().err
@@ -487,7 +487,9 @@ def test_a_system_entry_needs_root(folder, home, monkeypatch, capsys):
     assert "only root" in capsys.readouterr().err
 
 
-def test_a_program_of_somebody_else_is_told_before_root_runs_it(folder, home, monkeypatch, capsys):
+def test_a_program_of_somebody_else_is_reported_before_root_runs_it(
+    folder, home, monkeypatch, capsys
+):
     needs_root()
     monkeypatch.setattr(program, "changeable_by", lambda _: 1000)
     verb("--home", home, "install", "cron", "--system", "--quiet")

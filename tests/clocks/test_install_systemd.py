@@ -95,7 +95,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path, user):
 
 
 @pytest.mark.parametrize("name", [systemd_text.TICK, systemd_text.DAEMON])
-def test_the_page_tells_the_exposure_that_systemd_computes(name):
+def test_the_page_reports_the_exposure_that_systemd_computes(name):
     done = analyze("security", "--offline=true", "--no-pager", str(ROOT / "contrib/systemd" / name))
     figure = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
     assert figure, done.stderr
@@ -186,7 +186,9 @@ def test_install_refuses_where_no_systemd_answers(machine, home, capsys, whose, 
     assert said.count("\n") == 1
 
 
-def test_a_systemctl_that_fails_is_told_in_its_words(machine, home, tmp_path, monkeypatch, capsys):
+def test_a_systemctl_that_fails_is_reported_in_its_words(
+    machine, home, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     answers(machine, '[ "$2" != enable ] || { echo masked >&2; exit 1; }; echo running')
     assert verb(home, "install", "systemd", "--user") == 1

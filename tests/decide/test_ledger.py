@@ -147,7 +147,7 @@ def test_what_happens_meanwhile_ends_neither_a_hold_nor_a_time_disabled():
         ),
     ],
 )
-def test_a_change_is_told_with_old_and_new_value_and_secrets_by_name(change, text):
+def test_a_change_is_reported_with_old_and_new_value_and_secrets_by_name(change, text):
     assert ledger.difference(TASK, replace(TASK, **change)) == text
 
 
@@ -180,14 +180,14 @@ def test_defining_a_task_again_is_noted_only_when_that_changes_it(runner):
 # ---- slots that have a row
 
 
-def test_a_slot_that_ran_is_told_with_its_state_and_its_run(runner, clock):
+def test_a_slot_that_ran_is_reported_with_its_state_and_its_run(runner, clock):
     runner.add("report", ["false"], EACH_MINUTE)
     ticks(runner, clock, 1)
     assert told(runner.explain("report")) == [("12:01", "failed", 2), ("12:02", None, None)]
     assert reasons(runner.explain("report")) == ["exit code 1", "is due then"]
 
 
-def test_several_slots_in_one_row_are_told_as_one(runner, clock):
+def test_several_slots_in_one_row_are_reported_as_one(runner, clock):
     runner.add("report", ["true"], EACH_MINUTE)
     runner.tick()
     ticks(runner, clock, 1, minutes=30)
@@ -197,7 +197,7 @@ def test_several_slots_in_one_row_are_told_as_one(runner, clock):
     assert only(runner.explain("report", at=at(12, 7))).run == 2
 
 
-def test_a_late_run_is_told_with_the_gap_before_it(runner, clock):
+def test_a_late_run_is_reported_with_the_gap_before_it(runner, clock):
     runner.add("report", ["true"], HOURLY)
     runner.tick()
     ticks(runner, clock, 1, minutes=90)
@@ -222,7 +222,7 @@ def test_a_gap_after_which_the_machine_has_another_boot_id_is_a_reboot(runner, c
     assert found.gaps == [Gap(at(12), at(13, 30), "reboot")]
 
 
-def test_a_run_in_time_is_told_without_a_gap(runner, clock):
+def test_a_run_in_time_is_reported_without_a_gap(runner, clock):
     runner.add("report", ["true"], HOURLY)
     runner.tick()
     ticks(runner, clock, 60)
@@ -230,7 +230,7 @@ def test_a_run_in_time_is_told_without_a_gap(runner, clock):
     assert runner.explain("report", at=at(13)).gaps == []
 
 
-def test_of_many_gaps_a_few_are_told_one_by_one(runner, clock):
+def test_of_many_gaps_a_few_are_reported_one_by_one(runner, clock):
     runner.add("report", ["true"], Cron("0 3 * * *", tz="UTC"))
     runner.tick()
     store = runner._here().store
@@ -295,7 +295,7 @@ def test_a_run_that_started_when_it_was_claimed_waited_for_nobody(runner, clock)
     assert only(runner.explain(mine)).reason == "exit code 0; started 30m 00s late"
 
 
-def test_a_run_by_hand_is_told_beside_the_slots(runner, clock):
+def test_a_run_by_hand_is_reported_beside_the_slots(runner, clock):
     runner.add("report", ["true"], HOURLY)
     clock.forward(minutes=1)
     runner.run("report")
@@ -349,7 +349,7 @@ def test_an_old_slot_that_is_done_again_by_hand_is_not_late(runner, clock):
     assert found.slots[1].reason == "started by hand; exit code 0"
 
 
-def test_a_delay_is_told_with_what_happened_meanwhile_and_nothing_else(runner, clock):
+def test_a_delay_is_reported_with_what_happened_meanwhile_and_nothing_else(runner, clock):
     runner.add("report", ["true"], HOURLY)
     store = runner._here().store
     with store.transaction():
@@ -667,7 +667,7 @@ def test_a_task_that_cannot_be_evaluated_says_why(runner, clock):
 # ---- which slots
 
 
-def test_without_a_time_the_newest_slots_and_the_next_are_told(runner, clock):
+def test_without_a_time_the_newest_slots_and_the_next_are_reported(runner, clock):
     runner.add("report", ["true"], EACH_MINUTE)
     ticks(runner, clock, 8)
     found = runner.explain("report")
@@ -701,7 +701,7 @@ def test_attempts_that_are_cut_do_not_make_older_slots_look_forgotten(runner, cl
     assert ([each.run for each in found.slots], found.cut) == ([12], True)
 
 
-def test_every_slot_in_a_time_is_told(runner, clock):
+def test_every_slot_in_a_time_is_reported(runner, clock):
     runner.add("report", ["true"], EACH_MINUTE)
     ticks(runner, clock, 3)
     clock.forward(minutes=1)
@@ -719,7 +719,7 @@ def test_every_slot_in_a_time_is_told(runner, clock):
     assert not found.cut
 
 
-def test_a_thousand_slots_are_told_at_most_the_newest(runner, clock):
+def test_a_thousand_slots_are_reported_at_most_the_newest(runner, clock):
     runner.add("report", ["true"], EACH_MINUTE)
     found = runner.explain("report", since=NOON - 2000 * MINUTE)
     assert (len(found.slots), found.cut) == (1000, True)
@@ -736,7 +736,7 @@ def test_rows_that_are_cut_do_not_look_like_slots_without_a_row(runner, clock, m
     assert (len(found.slots), found.cut) == (3, True)
 
 
-def test_an_instant_between_the_slots_of_one_row_is_no_slot(runner, clock):
+def test_an_instant_between_the_slots_of_one_row_is_not_a_slot(runner, clock):
     runner.add("report", ["true"], HOURLY)
     runner.tick()
     ticks(runner, clock, 1, hours=3)
@@ -763,7 +763,7 @@ def test_a_run_is_explained_with_the_gaps_up_to_its_start_only(runner, clock):
     assert runner.explain("report", at=at(13)).gaps == [Gap(NOON, at(13, 30), SILENT)]
 
 
-def test_an_instant_that_is_no_slot_names_those_beside_it(runner, clock):
+def test_an_instant_that_is_not_a_slot_names_those_beside_it(runner, clock):
     runner.add("report", ["true"], HOURLY)
     each = only(runner.explain("report", at=at(14, 20)))
     assert (each.slot, each.state, each.run) == (at(14, 20), None, None)
@@ -790,7 +790,7 @@ def test_a_run_by_hand_is_found_by_its_second(runner, clock):
     assert only(runner.explain("report", at=second + exact / 2)).run is None
 
 
-def test_events_of_the_store_that_no_person_made_are_no_changes(runner):
+def test_events_of_the_store_that_no_person_made_are_not_changes(runner):
     runner.add("report", ["true"], HOURLY)
     runner.hold("1h")
     store = runner._here().store
@@ -801,7 +801,7 @@ def test_events_of_the_store_that_no_person_made_are_no_changes(runner):
     assert found == ["added: cron 0 * * * * (UTC)", "held: until 2026-11-20T13:00:00Z"]
 
 
-def test_changes_in_a_time_are_told_with_the_last_one_before(runner, clock):
+def test_changes_in_a_time_are_reported_with_the_last_one_before(runner, clock):
     runner.add("report", ["true"], HOURLY)
     for timeout in ("2h", "3h", "4h"):
         clock.forward(hours=1)

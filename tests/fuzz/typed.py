@@ -325,7 +325,7 @@ def check_store(home: str) -> None:
         assert ask(unsaid).fetchall() == [], "a run that has ended without a reason"
         ask("SELECT * FROM v_tasks").fetchall()
         ask("SELECT * FROM v_runs").fetchall()
-    with TaskRunner(home) as door:
-        for task in door.tasks():
-            door.describe(task)
-        door.history(limit=None)
+    with TaskRunner(home) as runner:
+        for task in runner.tasks():
+            runner.describe(task)
+        runner.history(limit=None)

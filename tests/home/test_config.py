@@ -191,6 +191,6 @@ def test_sizes_are_read_as_people_write_them(text, bytes_):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5MB", "10 TB", "MB", True, None, "1" * 13])
-def test_what_is_no_size_is_refused(text):
+def test_an_invalid_size_is_refused(text):
     with pytest.raises(InputError, match="such as 64kB"):
         config.size(text)

@@ -30,7 +30,7 @@ def read(home):
     return [(each[3], each[4]) for each in found]
 
 
-def test_the_log_tells_what_was_claimed_started_and_ended(runner, home, clock):
+def test_the_log_reports_what_was_claimed_started_and_ended(runner, home, clock):
     runner.add("good", ["true"], Cron("1 12 * * *", tz="UTC"))
     runner.add("bad", ["sh", "-c", "exit 3"], Cron("1 12 * * *", tz="UTC"))
     clock.forward(minutes=1)
@@ -54,7 +54,7 @@ def test_the_log_is_private(runner, home):
     assert (home / "taskrunner.log").stat().st_mode & 0o777 == 0o600
 
 
-def test_slots_that_are_not_run_are_told_with_the_reason(runner, home, clock):
+def test_slots_that_are_not_run_are_reported_with_the_reason(runner, home, clock):
     runner.add("x", ["true"], Cron("0 * * * *", tz="UTC"), catch_up="none")
     clock.forward(hours=1, minutes=30)
     runner.tick()
@@ -62,7 +62,7 @@ def test_slots_that_are_not_run_are_told_with_the_reason(runner, home, clock):
     assert ("info", "tick by library: 1 missed") in read(home)
 
 
-def test_changes_by_people_are_told(runner, home):
+def test_changes_by_people_are_reported(runner, home):
     runner.add("x", ["true"], Manual())
     runner.set("x", timeout="5m")
     runner.disable("x")
@@ -92,7 +92,7 @@ def test_an_idle_tick_leaves_nothing_in_the_log(runner, home, clock):
     assert read(home) == before
 
 
-def test_what_is_told_is_told(home, clock):
+def test_messages_are_sent_as_written(home, clock):
     channel = "[notify.c]\nkind = 'command'\nshell = 'exit 1'\n"
     (home / "taskrunner.toml").write_text(channel)
     with TaskRunner(home, clock=clock) as runner:
@@ -151,7 +151,7 @@ def test_no_link_is_followed(runner, home, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_what_was_not_committed_is_not_told(runner, home):
+def test_an_uncommitted_change_is_not_reported(runner, home):
     runner.add("x", ["false"], Manual(), on_failure="true")
     runner.close()
     store = sqlite3.connect(home / "taskrunner.db")
@@ -176,7 +176,7 @@ def test_a_line_is_one_line_whatever_it_tells(tmp_path):
     assert line.isprintable() and len(line) < 1100 and line.endswith("x…")
 
 
-def test_a_line_tells_its_instant_in_utc_whatever_its_zone(tmp_path):
+def test_a_line_reports_its_instant_in_utc_whatever_its_zone(tmp_path):
     book = Log(str(tmp_path), "file")
     book.say(syslog.INFO, NOON.astimezone(ZoneInfo("Europe/Berlin")), "one")
     book.write()

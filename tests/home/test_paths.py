@@ -111,7 +111,7 @@ def test_a_network_file_system_is_found_by_its_mount(monkeypatch, tmp_path):
         ({}, "hand"),
     ],
 )
-def test_the_caller_is_told_by_the_environment(monkeypatch, environment, caller):
+def test_the_caller_is_reported_by_the_environment(monkeypatch, environment, caller):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert room.caller() == caller

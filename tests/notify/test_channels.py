@@ -322,7 +322,7 @@ def test_an_address_is_refused_with_a_recipe_where_nothing_sends_a_mail(
 
 
 @pytest.mark.parametrize("whom", ["me@x you@y", "me@x.org, date", "me@x,"])
-def test_addresses_that_are_written_wrongly_are_no_command(teller, whom):
+def test_badly_written_addresses_are_not_a_command(teller, whom):
     runner = teller("kind = 'command'\nshell = 'true'", shell=None)
     with pytest.raises(InputError, match="mail addresses with commas between them"):
         runner.add("y", ["true"], Manual(), on_failure=whom)
@@ -342,7 +342,7 @@ def test_a_command_that_has_an_address_in_it_stays_a_command(whom):
         ("A=1 mial", "the program 'mial' is not found"),
     ],
 )
-def test_the_first_word_of_a_command_that_tells_is_looked_for(teller, whom, said):
+def test_the_program_of_a_notification_command_is_looked_for(teller, whom, said):
     runner = teller("kind = 'command'\nshell = 'true'", shell=None)
     for given in ({"on_failure": whom}, {"notify": f"late={whom}"}):
         task = runner.add("y", ["true"], Manual(), replace=True, cwd="/", **given)
@@ -596,7 +596,7 @@ def test_no_secret_is_in_an_error(teller):
 # ---- pings
 
 
-def test_a_ping_tells_start_success_failure_and_exit_code_with_one_rid(teller, clock):
+def test_a_ping_reports_start_success_failure_and_exit_code_with_one_rid(teller, clock):
     with servers.web() as server:
         runner = teller(f'kind = "ping"\nurl = "{server.url}/uuid"')
         runner.deliver()
@@ -721,7 +721,7 @@ def no_clock(tmp_path, monkeypatch):
     monkeypatch.setattr("taskrunner.processes.programs.TOOLS", ())
 
 
-def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock, no_clock):
+def test_doctor_reports_a_channel_that_does_not_take_messages(teller, clock, no_clock):
     runner = teller('kind = "command"\nshell = "echo no mailer; exit 1"', on_failure="exit 2")
     runner.deliver()
     found = {each.what: each.cure for each in check_tasks.messages(take(runner.home, clock()))}
@@ -731,7 +731,7 @@ def test_doctor_tells_of_a_channel_that_does_not_take_messages(teller, clock, no
     assert "commands of tasks (--on-failure) did not accept 1 message: exit code 2" in found
 
 
-def test_doctor_tells_where_messages_go_when_all_is_well(teller, clock, no_clock):
+def test_doctor_reports_where_messages_go_when_all_is_well(teller, clock, no_clock):
     runner = teller('kind = "command"\nshell = "true"')
     runner.deliver()
     (found,) = check_tasks.messages(take(runner.home, clock()))

@@ -66,12 +66,12 @@ def minutely(told, clock, shell, **options):
     return minutes
 
 
-def test_nobody_is_told_without_a_rule(told, clock):
+def test_nobody_is_notified_without_a_rule(told, clock):
     minutely(told, clock, "false")(3)
     assert told() == []
 
 
-def test_a_failure_that_goes_on_is_told_once_and_then_the_recovery(told, clock, tmp_path):
+def test_a_failure_that_goes_on_is_reported_once_and_then_the_recovery(told, clock, tmp_path):
     flag = tmp_path / "good"
     minutes = minutely(told, clock, f"test -e {flag}", notify="@ops")
     minutes(5)
@@ -84,7 +84,7 @@ def test_a_failure_that_goes_on_is_told_once_and_then_the_recovery(told, clock, 
     assert told() == [("ops", "failure")]
 
 
-def test_a_failure_that_goes_on_is_told_again_after_the_repeat_of_the_channel(told, clock):
+def test_a_failure_that_goes_on_is_reported_again_after_the_repeat_of_the_channel(told, clock):
     rules = {"failure": "@ops,@pager,@quiet,@loud"}
     minutes = minutely(told, clock, "false", notify=rules)
     minutes(1)
@@ -98,7 +98,7 @@ def test_a_failure_that_goes_on_is_told_again_after_the_repeat_of_the_channel(to
     assert sorted(told()) == [("loud", "failure"), ("ops", "failure"), ("pager", "failure")]
 
 
-def test_a_success_is_no_recovery_when_no_failure_was_told(told, clock):
+def test_a_success_is_not_a_recovery_when_no_failure_was_told(told, clock):
     minutely(told, clock, "true", notify="@ops")(2)
     assert told() == []
 
@@ -113,7 +113,7 @@ def test_who_asks_for_the_recovery_alone_is_told_of_it(told, clock, tmp_path):
     assert told() == [("ops", "recovery")]
 
 
-def test_a_slot_with_further_attempts_is_told_after_the_last_one(told, clock):
+def test_a_slot_with_further_attempts_is_reported_after_the_last_one(told, clock):
     runner = told.runner
     runner.add("x", ["false"], Cron("0 * * * *", tz="UTC"), retries=2, notify="start,failure=@ops")
     clock.forward(hours=1)
@@ -128,7 +128,7 @@ def test_a_slot_with_further_attempts_is_told_after_the_last_one(told, clock):
     assert runner.history("x", limit=1)[0].attempt == 3
 
 
-def test_an_attempt_that_succeeds_in_the_end_is_no_failure(told, clock, tmp_path):
+def test_an_attempt_that_succeeds_in_the_end_is_not_a_failure(told, clock, tmp_path):
     flag = tmp_path / "good"
     told.runner.add(
         "x", None, Cron("0 * * * *", tz="UTC"), shell=f"test -e {flag}", retries=1, notify="@ops"
@@ -142,7 +142,7 @@ def test_an_attempt_that_succeeds_in_the_end_is_no_failure(told, clock, tmp_path
     assert told() == []
 
 
-def test_the_first_success_is_told_once(told, clock, tmp_path):
+def test_the_first_success_is_reported_once(told, clock, tmp_path):
     flag = tmp_path / "good"
     minutes = minutely(told, clock, f"test -e {flag}", notify="first-success=@ops")
     minutes(1)
@@ -164,7 +164,7 @@ def test_every_success_is_told_to_who_asks_for_it(told, clock):
     assert told() == [("ops", "success")] * 2
 
 
-def test_a_missed_slot_is_told_once_until_one_runs_again(told, clock):
+def test_a_missed_slot_is_reported_once_until_one_runs_again(told, clock):
     told.runner.add("x", ["true"], Cron("0 * * * *", tz="UTC"), catch_up="none", notify="@ops")
     for _ in range(2):
         clock.forward(hours=1, minutes=30)
@@ -177,7 +177,7 @@ def test_a_missed_slot_is_told_once_until_one_runs_again(told, clock):
     assert told() == [("ops", "missed")]
 
 
-def test_a_slot_that_is_skipped_is_told_to_nobody(told, clock):
+def test_a_slot_that_is_skipped_is_not_reported(told, clock):
     told.runner.add("x", ["true"], Manual(), notify={"failure": "@ops", "missed": "@ops"})
     told.runner.add("y", ["true"], Every("1m"), notify="@ops")
     told.runner.disable("y")
@@ -186,7 +186,7 @@ def test_a_slot_that_is_skipped_is_told_to_nobody(told, clock):
     assert told() == []
 
 
-def test_a_run_that_starts_late_is_told_and_only_once_until_one_is_in_time(told, clock):
+def test_a_run_that_starts_late_is_reported_and_only_once_until_one_is_in_time(told, clock):
     told.runner.add("x", ["true"], Cron("0 * * * *", tz="UTC"), late_after="10m", notify="@ops")
     for minutes, expected in (
         (61, []),
@@ -244,7 +244,7 @@ def running(told, clock, tmp_path):
         thread.join()
 
 
-def test_a_run_that_takes_longer_than_usual_is_told_while_it_runs(told, clock, tmp_path):
+def test_a_run_that_takes_longer_than_usual_is_reported_while_it_runs(told, clock, tmp_path):
     with_usual_time(told, clock, 60, **LONG)
     with running(told, clock, tmp_path):
         clock.forward(minutes=2, seconds=59)
@@ -308,18 +308,18 @@ def test_a_rule_of_the_configuration_is_for_all_tasks_or_for_those_it_names(home
     }
 
 
-def test_a_channel_that_two_rules_name_is_told_once(told):
+def test_a_channel_that_two_rules_name_is_reported_once(told):
     told.runner.add("x", ["false"], Manual(), on_failure="@ops", notify={"failure": "@ops,@pager"})
     told.runner.run("x")
     assert sorted(told()) == [("ops", "failure"), ("pager", "failure")]
 
 
-def test_a_ping_tells_each_start_and_each_end(told, clock):
+def test_a_ping_reports_each_start_and_each_end(told, clock):
     minutely(told, clock, "false", notify="@switch")(2)
     assert told() == [("switch", "start"), ("switch", "failure")] * 2
 
 
-def test_a_lost_run_is_a_failure_and_is_told_as_lost(told, clock, home):
+def test_a_lost_run_is_a_failure_and_is_reported_as_lost(told, clock, home):
     told.runner.add("x", ["true"], Manual(), notify={"lost": "@pager", "failure": "@ops"})
     told.runner.run("x")
     told.runner.close()
@@ -461,7 +461,7 @@ def test_a_rule_that_means_nothing_is_refused(runner, options, sentence):
     assert runner.tasks() == []
 
 
-def test_a_channel_that_is_not_there_is_told_at_once(told):
+def test_a_channel_that_is_not_there_is_reported_at_once(told):
     task = told.runner.add("x", ["true"], Manual(), notify="@opps", on_failure="@ops")
     assert told.runner.advice(task) == [
         "there is no channel 'opps' in taskrunner.toml: no message is sent until it is added"

@@ -108,7 +108,7 @@ def test_a_home_without_a_store_has_metrics_and_is_not_made(tmp_path):
 # ---- what they say
 
 
-def test_the_last_tick_and_the_next_slot_are_told(runner, text, clock):
+def test_the_last_tick_and_the_next_slot_are_reported(runner, text, clock):
     runner.add("a", ["true"], Cron("0 18 * * *", tz="UTC"))
     runner.tick()
     assert of(text(), "last_tick_timestamp_seconds") == clock().timestamp()
@@ -120,7 +120,7 @@ def test_the_last_tick_and_the_next_slot_are_told(runner, text, clock):
     assert of(text(), "task_enabled", task="a") == 0
 
 
-def test_a_hold_is_told(runner, text):
+def test_a_hold_is_reported(runner, text):
     runner.add("a", ["true"], Manual())
     runner.hold("1h")
     assert of(text(), "held") == 1
@@ -152,7 +152,7 @@ def test_counters_survive_pruning(runner, text):
     assert of(text(), "runs_total", task="a", state="failed") == 3
 
 
-def test_durations_and_latenesses_are_summed_and_the_last_is_told(runner, text):
+def test_durations_and_latenesses_are_summed_and_the_last_is_reported(runner, text):
     runner.add("a", ["true"], Every("1h"))
     store = runner._here().store
     ran(store, took=10 * SECOND, late=2 * SECOND)
@@ -166,7 +166,7 @@ def test_durations_and_latenesses_are_summed_and_the_last_is_told(runner, text):
     assert of(text(), "task_last_lateness_seconds", task="a") == 4
 
 
-def test_the_last_success_the_last_failure_and_the_streak_are_told(runner, text):
+def test_the_last_success_the_last_failure_and_the_streak_are_reported(runner, text):
     runner.add("a", ["true"], Manual())
     store = runner._here().store
     ran(store, ended=NOON)
@@ -187,7 +187,7 @@ def test_missed_slots_are_counted_one_by_one(runner, text, clock):
     assert of(text(), "runs_total", task="a", state="missed") == 1
 
 
-def test_what_runs_and_waits_is_told_and_since_when(home, text, runner):
+def test_running_and_pending_runs_are_reported_with_their_start(home, text, runner):
     runner.add("a", ["sleep", "60"], Manual())
     with start(home, "run", "a") as process:
         wait_for(lambda: runner.history("a", state="running"))
@@ -276,8 +276,8 @@ def test_the_cost_does_not_grow_with_the_number_of_runs(runner, text):
 def test_a_working_tick_writes_the_file_and_an_idle_one_does_not(home, tmp_path):
     place = tmp_path / "t.prom"
     settings(home, place)
-    with TaskRunner(home) as door:
-        door.add("a", ["true"], Every("1d"), now=True)
+    with TaskRunner(home) as live_runner:
+        live_runner.add("a", ["true"], Every("1d"), now=True)
     assert call(home, "tick") == ("", "", 0)
     found = samples(place.read_text(), textfile_families)
     assert found["taskrunner_runs_total"][(("state", "succeeded"), ("task", "a"))] == 1
@@ -287,16 +287,16 @@ def test_a_working_tick_writes_the_file_and_an_idle_one_does_not(home, tmp_path)
     assert os.listdir(tmp_path).count("t.prom") == 1
 
 
-def test_while_a_tick_waits_for_its_runs_the_file_tells_of_them(home, tmp_path):
+def test_while_a_tick_waits_for_its_runs_the_file_reports_them(home, tmp_path):
     place = tmp_path / "t.prom"
     settings(home, place)
-    with TaskRunner(home) as door:
-        door.add("a", ["sleep", "60"], Every("1d"), now=True)
+    with TaskRunner(home) as live_runner:
+        live_runner.add("a", ["sleep", "60"], Every("1d"), now=True)
         with start(home, "tick") as process:
             wait_for(place.exists)
             found = samples(place.read_text(), textfile_families)
             assert found["taskrunner_task_running"] == {(("task", "a"),): 1}
-            door.cancel("a")
+            live_runner.cancel("a")
             process.communicate()
     found = samples(place.read_text(), textfile_families)
     assert found["taskrunner_task_running"] == {(("task", "a"),): 0}
@@ -305,12 +305,12 @@ def test_while_a_tick_waits_for_its_runs_the_file_tells_of_them(home, tmp_path):
 def test_a_tick_of_the_library_and_a_run_by_hand_write_it_too(home, tmp_path):
     place = tmp_path / "t.prom"
     settings(home, place)
-    with TaskRunner(home) as door:
-        door.add("a", ["false"], Every("1d"), now=True)
-        door.tick()
+    with TaskRunner(home) as live_runner:
+        live_runner.add("a", ["false"], Every("1d"), now=True)
+        live_runner.tick()
         assert place.exists()
         place.unlink()
-        door.run("a")
+        live_runner.run("a")
     found = samples(place.read_text(), textfile_families)
     assert found["taskrunner_runs_total"][(("state", "failed"), ("task", "a"))] == 2
 
@@ -318,8 +318,8 @@ def test_a_tick_of_the_library_and_a_run_by_hand_write_it_too(home, tmp_path):
 def test_the_daemon_writes_it_when_something_has_ended(home, tmp_path):
     place = tmp_path / "t.prom"
     settings(home, place)
-    with TaskRunner(home) as door:
-        door.add("a", ["sleep", "0.5"], Every("1d"), now=True)
+    with TaskRunner(home) as live_runner:
+        live_runner.add("a", ["sleep", "0.5"], Every("1d"), now=True)
 
         def told():
             return place.exists() and 'state="succeeded"} 1\n' in place.read_text()
@@ -333,9 +333,9 @@ def test_the_daemon_writes_it_when_something_has_ended(home, tmp_path):
 
 def test_a_file_that_cannot_be_written_costs_no_run_and_is_named(home, tmp_path):
     settings(home, tmp_path / "nowhere" / "t.prom")
-    with TaskRunner(home) as door:
-        door.add("a", ["true"], Every("1d"), now=True)
-        visit = door.tick()
+    with TaskRunner(home) as live_runner:
+        live_runner.add("a", ["true"], Every("1d"), now=True)
+        visit = live_runner.tick()
         assert [run.state for run in visit.runs] == [State.SUCCEEDED]
         assert "cannot be written to" in visit.warning
     assert "cannot be written to" in (home / "taskrunner.log").read_text()
@@ -379,7 +379,7 @@ def test_who_reads_while_others_write_sees_a_whole_file(runner, home, tmp_path):
 
 
 @pytest.mark.parametrize("value", ["t.prom", "/var/lib/", ""])
-def test_a_setting_that_is_no_path_from_the_root_on_is_refused(home, value, capsys):
+def test_a_setting_that_is_not_a_path_from_the_root_on_is_refused(home, value, capsys):
     (home / "taskrunner.toml").write_text(f'metrics_textfile = "{value}"\n')
     assert main.main(["--home", str(home), "metrics"]) == 2
     assert "it must be the path of a file, from / on" in capsys.readouterr().err
@@ -389,8 +389,8 @@ def test_a_setting_that_is_no_path_from_the_root_on_is_refused(home, value, caps
 
 
 def test_the_verb_prints_openmetrics(home):
-    with TaskRunner(home) as door:
-        door.add("a", ["true"], Manual())
+    with TaskRunner(home) as live_runner:
+        live_runner.add("a", ["true"], Manual())
     out, err, code = call(home, "metrics")
     assert (err, code) == ("", 0)
     assert samples(out)["taskrunner_task_enabled"] == {(("task", "a"),): 1}

@@ -75,12 +75,12 @@ def run(children, out, command):
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 255])
-def test_an_exit_code_is_told(children, out, code):
+def test_an_exit_code_is_reported(children, out, code):
     outcome = run(children, out, shell(f"exit {code}"))
     assert (outcome.exit_code, outcome.signal, outcome.error) == (code, None, None)
 
 
-def test_a_signal_is_told(children, out):
+def test_a_signal_is_reported(children, out):
     outcome = run(children, out, shell("kill -USR1 $$"))
     assert (outcome.exit_code, outcome.signal) == (None, signal.SIGUSR1)
     assert in_words(outcome) == "killed by SIGUSR1"
@@ -167,13 +167,13 @@ def test_a_script_without_interpreter_line_cannot_be_executed(children, out, tmp
     assert "Exec format error" in outcome.error
 
 
-def test_cpu_time_is_told(children, out):
+def test_cpu_time_is_reported(children, out):
     busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
     outcome = run(children, out, shell(busy))
     assert outcome.cpu_seconds > 0.02
 
 
-def test_peak_memory_is_told_only_when_it_is_the_childs_own(children, out):
+def test_peak_memory_is_reported_only_when_it_is_the_childs_own(children, out):
     size = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + 100_000_000
     large = f'python3 -c "b = bytearray({size})"'
     assert run(children, out, shell(large)).peak_memory > size
@@ -406,7 +406,7 @@ def test_a_child_has_its_output_open_for_itself(children, out):
     assert lock.nobody_else_has_open(out.fd)
 
 
-def test_silence_is_told_before_a_child_is_stopped_for_it(children, out):
+def test_silence_is_reported_before_a_child_is_stopped_for_it(children, out):
     told = []
     children.on_silence = lambda key: told.append((key, list(children.running)))
     outcome = run(children, out, shell("sleep 300", max_silence=0.3))
@@ -446,7 +446,7 @@ def test_a_detached_program_is_not_our_child(tmp_path):
     assert int(place.read_text()) != os.getpid()
 
 
-def test_many_commands_run_at_a_time_and_each_end_is_told(children, out):
+def test_many_commands_run_at_a_time_and_each_end_is_reported(children, out):
     for key in range(50):
         children.start(key, shell(f"exit {key}"), out.fd)
     assert {key: outcome.exit_code for key, outcome in ended(children).items()} == {

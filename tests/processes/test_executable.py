@@ -200,7 +200,7 @@ def test_a_function_that_is_gone_is_found_out_without_importing_it(app, function
     assert (told == []) == (why is None), told
 
 
-def test_an_interpreter_that_is_gone_is_told(tmp_path):
+def test_an_interpreter_that_is_gone_is_reported(tmp_path):
     task = replace(TASK, command=(), code="pass", cwd="/", interpreter=str(tmp_path / "venv"))
     (found,) = obstacles.obstacles(task, Config())
     assert f"the interpreter '{tmp_path}/venv' is not found" in found

@@ -30,7 +30,7 @@ TIMES = (0, -1, YEAR_5138, YEAR_33658, 2**33, 2**63 // 10**9 - 1, -(2**33))
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         yield made
 
@@ -49,7 +49,7 @@ def slots(folder):
     made.close()
 
 
-def python(door, name, code, **options):
+def python(runner, name, code, **options):
     """Add a task that is due now and executes a text of Python; it has `os`, `fd` is its output."""
     text = (
         f"import fcntl, os, signal, sys, time\nfd = os.open('/proc/self/fd/1', os.O_RDWR)\n{code}"
@@ -58,17 +58,17 @@ def python(door, name, code, **options):
     if ROOTS:  # as somebody who can do nothing but this, nor reach our own Python
         argv[:1] = ["/usr/bin/env", "python3"]
         options["user"] = "nobody"
-    return door.add(name, argv, Manual(), now=True, **options)
+    return runner.add(name, argv, Manual(), now=True, **options)
 
 
-def goes_on(home, door):
+def goes_on(home, runner):
     """Do all that meets outputs and files; each has to work."""
     for words in (["tick"], ["history"], ["status"], ["prune", "--dry-run"], ["prune"], ["tick"]):
         out, err, code = call(home, *words)
         assert (code, err) == (0, ""), (words, out)
-    door.add("good", ["echo", "fine"], Every("1d"), now=True, cwd="/")
-    door.tick()
-    assert door.output(door.history("good")[0]) == b"fine\n"
+    runner.add("good", ["echo", "fine"], Every("1d"), now=True, cwd="/")
+    runner.tick()
+    assert runner.output(runner.history("good")[0]) == b"fine\n"
 
 
 # ---- what is in the file
@@ -84,21 +84,21 @@ def forged(at):
 
 @pytest.mark.parametrize("limit", [1, 4000, 4096, 70_000, 200_000, 10_000_000])
 @pytest.mark.parametrize("at", [0, 2000, 35_000, 150_000])
-def test_a_mark_and_a_mode_of_its_own_do_not_count_for_what_was_left_out(home, door, limit, at):
-    python(door, "evil", forged(at), max_output=limit)
-    door.tick()
-    (run,) = door.history("evil")
+def test_a_mark_and_a_mode_of_its_own_do_not_count_for_what_was_left_out(home, runner, limit, at):
+    python(runner, "evil", forged(at), max_output=limit)
+    runner.tick()
+    (run,) = runner.history("evil")
     text = b"x" * at + FORGED + b"y" * at + b"tail"
     assert (run.state, run.output_size) == (State.SUCCEEDED, len(text))
     left_out = max(0, len(text) - limit)
     assert (run.left_out or 0) == left_out
-    kept = door.output(run)
+    kept = runner.output(run)
     if left_out:
         mark = bounded_output.mark(left_out)
         assert kept == text[: limit // 2] + mark + text[len(text) - (limit - limit // 2) :]
     else:
         assert kept == text
-    goes_on(home, door)
+    goes_on(home, runner)
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64, 10**30, 10**90, 0, 1])
@@ -134,31 +134,31 @@ def test_only_what_we_have_cut_ourselves_is_a_gap(tmp_path):
     os.close(fd)
 
 
-def test_what_is_cut_without_holes_is_remembered_in_the_row(door, home, tmp_path, monkeypatch):
+def test_what_is_cut_without_holes_is_remembered_in_the_row(runner, home, tmp_path, monkeypatch):
     def no_hole(fd, start, length):
         raise OSError(errno.EOPNOTSUPP, "no holes here")
 
     monkeypatch.setattr(bounded_output.lock, "punch_hole", no_hole)
     shell = f"head -c 2000000 /dev/zero; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
-    door.add("x", shell=shell, schedule=Manual(), now=True, max_output=LIMIT, cwd="/")
+    runner.add("x", shell=shell, schedule=Manual(), now=True, max_output=LIMIT, cwd="/")
     with start(home, "tick") as supervisor:
-        wait_for(lambda: any(found.pid for _, found in door._here().store.processes.with_runs()))
+        wait_for(lambda: any(found.pid for _, found in runner._here().store.processes.with_runs()))
         supervisor.kill()
-    (run,) = door.history("x")
-    wait_for(lambda: sum(map(len, door.log(run))) >= 2_000_000)
-    door.tick()  # this cuts it
-    process = door._here().store.processes.of(run.id)
+    (run,) = runner.history("x")
+    wait_for(lambda: sum(map(len, runner.log(run))) >= 2_000_000)
+    runner.tick()  # this cuts it
+    process = runner._here().store.processes.of(run.id)
     assert (process.cut_at, process.left_out) == (50_000, 2_000_000 - LIMIT)
     middle = bounded_output.mark(2_000_000 - LIMIT)
     half = bytes(50_000)
-    assert b"".join(door.log(run)) == half + middle + half
+    assert b"".join(runner.log(run)) == half + middle + half
     (tmp_path / "go").touch()
     wait_for(lambda: not os.path.exists(f"/proc/{process.pid}"))
-    door.tick()
-    (run,) = door.history("x")
+    runner.tick()
+    (run,) = runner.history("x")
     assert (run.state, run.output_size) == (State.LOST, 2_000_000)
     assert (run.cut_at, run.left_out) == (50_000, 2_000_000 - LIMIT)
-    assert door.output(run) == half + middle + half
+    assert runner.output(run) == half + middle + half
 
 
 # ---- how large it says it is
@@ -176,14 +176,14 @@ os.write(1, b"")
 """
 
 
-def test_a_file_of_any_size_is_an_output_like_others(home, door):
-    python(door, "evil", GIANT, max_output=4096)
-    door.tick()
-    (run,) = door.history("evil")
+def test_a_file_of_any_size_is_an_output_like_others(home, runner):
+    python(runner, "evil", GIANT, max_output=4096)
+    runner.tick()
+    (run,) = runner.history("evil")
     assert run.state is State.SUCCEEDED
     assert 2**40 < run.output_size <= LARGEST_ID
-    assert len(door.output(run)) < 5000
-    goes_on(home, door)
+    assert len(runner.output(run)) < 5000
+    goes_on(home, runner)
 
 
 def test_a_size_beyond_what_the_store_holds_is_the_largest_it_holds(tmp_path):
@@ -223,15 +223,15 @@ def test_disk_that_is_reserved_behind_the_end_is_given_back(slots):
 
 
 @pytest.mark.parametrize("large", [True, False])
-def test_a_time_stamp_of_any_year_stops_nothing(home, door, large):
+def test_a_time_stamp_of_any_year_stops_nothing(home, runner, large):
     code = f"os.write(1, b'x' * {10 if not large else 2 * SMALL})\n"
     for at in TIMES:
         code += f"try: os.utime('/proc/self/fd/1', ({at}, {at}))\nexcept (OSError, OverflowError): pass\n"
     code += f"os.utime('/proc/self/fd/1', ({YEAR_33658}, {YEAR_33658}))"
-    python(door, "evil", code, max_silence="1m")
-    door.tick()
-    assert door.history("evil")[0].state is State.SUCCEEDED
-    goes_on(home, door)
+    python(runner, "evil", code, max_silence="1m")
+    runner.tick()
+    assert runner.history("evil")[0].state is State.SUCCEEDED
+    goes_on(home, runner)
 
 
 @pytest.mark.parametrize("at", TIMES)
@@ -264,7 +264,7 @@ def test_a_stamp_that_a_file_system_makes_up_is_within_bounds(seconds):
 
 @needs_root
 @pytest.mark.parametrize("how", ["as it is", "a mode", "a link"])
-def test_what_is_kept_belongs_to_us_alone(home, door, tmp_path, how):
+def test_what_is_kept_belongs_to_us_alone(home, runner, tmp_path, how):
     mine = tmp_path / "mine"
     tmp_path.chmod(0o777)
     for place in tmp_path.parents:
@@ -275,16 +275,16 @@ def test_what_is_kept_belongs_to_us_alone(home, door, tmp_path, how):
         code += "os.chmod('/proc/self/fd/1', 0o6777)"
     elif how == "a link":
         code += f"os.system('ln -L /proc/self/fd/1 {mine}')"
-    python(door, "evil", code)
-    door.tick()
-    (run,) = door.history("evil")
+    python(runner, "evil", code)
+    runner.tick()
+    (run,) = runner.history("evil")
     found = (home / "output" / f"{run.id}.log").stat()
     assert (found.st_uid, found.st_mode & 0o7777, found.st_nlink) == (0, 0o600, 1)
-    assert door.output(run) == b"x" * 2 * SMALL
+    assert runner.output(run) == b"x" * 2 * SMALL
     if how == "a link":
         assert mine.stat().st_ino != found.st_ino
         assert mine.stat().st_uid != 0
-    goes_on(home, door)
+    goes_on(home, runner)
 
 
 @pytest.mark.skipif(ROOTS, reason="root can read a file of any mode")
@@ -366,34 +366,34 @@ time.sleep(300)
 
 
 @pytest.mark.parametrize("kind", ["F_RDLCK", "F_WRLCK"])
-def test_a_lease_that_a_task_holds_on_its_own_output_holds_up_no_tick(home, door, tmp_path, kind):
+def test_a_lease_that_a_task_holds_on_its_own_output_holds_up_no_tick(home, runner, tmp_path, kind):
     for place in (tmp_path, *tmp_path.parents):
         if place.stat().st_uid == os.geteuid():
             place.chmod(place.stat().st_mode | (0o007 if place == tmp_path else 0o001))
     python(
-        door, "evil", LEASE.format(kind=kind, up=f"{tmp_path}/up"), timeout="1h", max_output=LIMIT
+        runner, "evil", LEASE.format(kind=kind, up=f"{tmp_path}/up"), timeout="1h", max_output=LIMIT
     )
     with start(home, "tick") as supervisor:
-        wait_for(lambda: any(found.pid for _, found in door._here().store.processes.with_runs()))
+        wait_for(lambda: any(found.pid for _, found in runner._here().store.processes.with_runs()))
         supervisor.kill()
     wait_for((tmp_path / "up").exists)
-    ((run, process),) = door._here().store.processes.with_runs()
-    door.add("good", ["true"], Manual(), now=True, cwd="/")
+    ((run, process),) = runner._here().store.processes.with_runs()
+    runner.add("good", ["true"], Manual(), now=True, cwd="/")
     with quick():
-        door.tick()
-        door.tick()
-        b"".join(door.log(run))
-    assert door.history("good")[0].state is State.SUCCEEDED
-    assert door.run_of(run.id).state is State.RUNNING
+        runner.tick()
+        runner.tick()
+        b"".join(runner.log(run))
+    assert runner.history("good")[0].state is State.SUCCEEDED
+    assert runner.run_of(run.id).state is State.RUNNING
     with quick():
-        door.cancel(run.id)
+        runner.cancel(run.id)
     wait_for(lambda: not os.path.exists(f"/proc/{process.pid}"))
-    door.tick()
-    assert door.run_of(run.id).state is State.CANCELLED
+    runner.tick()
+    assert runner.run_of(run.id).state is State.CANCELLED
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a folder", "a link", "a socket"])
-def test_what_is_no_plain_file_is_no_output_and_not_waited_for(folder, tmp_path, what):
+def test_only_a_regular_file_is_an_output_and_no_other_is_waited_for(folder, tmp_path, what):
     (tmp_path / "precious").write_text("precious")
     for name in ("9-dead.1", "42.log"):
         place = folder / name
@@ -418,9 +418,9 @@ def test_what_is_no_plain_file_is_no_output_and_not_waited_for(folder, tmp_path,
 # ---- what waits in the spool
 
 
-def test_what_was_left_out_is_in_the_spool_too(door):
-    door.add("x", ["true"], Manual())
-    here = door._here()
+def test_what_was_left_out_is_in_the_spool_too(runner):
+    runner.add("x", ["true"], Manual())
+    here = runner._here()
     made = outcomes.Ended(
         *(1, "9-dead", NOON, Outcome(0), 2**63 - 1, True, None, None, False), 50, 2**63 - 200
     )

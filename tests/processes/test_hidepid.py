@@ -44,43 +44,43 @@ def hidden(request, home):
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         yield made
 
 
 @pytest.mark.parametrize("shell", ["sleep 100", STUBBORN], ids=["polite", "stubborn"])
-def test_a_run_whose_process_is_hidden_is_stopped_at_its_timeout(door, hidden, shell):
+def test_a_run_whose_process_is_hidden_is_stopped_at_its_timeout(runner, hidden, shell):
     options = {"timeout": "1s", "kill_after": "1s", "user": "games", "cwd": "/"}
-    door.add("other", shell="echo done", schedule=Manual(), now=True)
-    door.add("slow", shell=shell, schedule=Manual(), now=True, **options)
+    runner.add("other", shell="echo done", schedule=Manual(), now=True)
+    runner.add("slow", shell=shell, schedule=Manual(), now=True, **options)
     out, err, code = hidden("tick")
     assert (out, err, code) == ("", "", 0)
-    assert {run.task: run.state for run in door.history()} == {
+    assert {run.task: run.state for run in runner.history()} == {
         "slow": State.TIMED_OUT,
         "other": State.SUCCEEDED,
     }
 
 
-def test_a_hidden_run_outlives_its_supervisor_and_is_stopped_when_it_is_cancelled(door, hidden):
-    door.add("slow", shell=STUBBORN, schedule=Manual(), user="games", cwd="/", kill_after="1s")
+def test_a_hidden_run_outlives_its_supervisor_and_is_stopped_when_it_is_cancelled(runner, hidden):
+    runner.add("slow", shell=STUBBORN, schedule=Manual(), user="games", cwd="/", kill_after="1s")
     supervisor = hidden("run", "slow", wait=False)
-    process = wait_for(lambda: noted(door))
+    process = wait_for(lambda: noted(runner))
     supervisor.send_signal(signal.SIGKILL)
     supervisor.communicate(timeout=100)
     try:
         assert hidden("tick")[1:] == ("", 0)
-        assert [run.state for run in door.history()] == [State.RUNNING]
+        assert [run.state for run in runner.history()] == [State.RUNNING]
         out, err, code = hidden("cancel", "slow")
         assert code == 0, (out, err)
-        assert [run.state for run in door.history()] == [State.CANCELLED]
+        assert [run.state for run in runner.history()] == [State.CANCELLED]
     finally:
         alive.kill(process.pid)
 
 
-def noted(door):
+def noted(runner):
     """The process of the run that is running, once it is known."""
-    return next((each for _, each in door._here().store.processes.with_runs() if each.pid), None)
+    return next((each for _, each in runner._here().store.processes.with_runs() if each.pid), None)
 
 
 def test_where_there_is_no_proc_a_group_lives_as_long_as_the_kernel_says_so(monkeypatch):

@@ -258,7 +258,7 @@ def test_the_mask_is_not_in_quotes():
     assert "DB_PASSWORD=***" in text
 
 
-def test_the_page_of_a_task_tells_its_options_in_the_words_of_the_flags():
+def test_the_page_of_a_task_reports_its_options_in_the_words_of_the_flags():
     task = replace(
         TASK,
         timeout=None,
@@ -283,7 +283,7 @@ def test_the_page_of_a_task_tells_its_options_in_the_words_of_the_flags():
     assert "env-file" not in lines
 
 
-def test_the_page_of_a_task_tells_its_times_in_its_own_zone():
+def test_the_page_of_a_task_reports_its_times_in_its_own_zone():
     task = replace(TASK, tz="Europe/Berlin", next=NOON + MINUTE, last_success=NOON - MINUTE)
     text = tables.task_page(PLAIN, task, "every minute", options.told(task), [])
     assert "next          2026-11-20 13:01:00 (Europe/Berlin), in 1m 00s" in text

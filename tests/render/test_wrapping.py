@@ -194,20 +194,20 @@ def test_a_sentence_in_a_pipe_is_one_line(home):
 @pytest.fixture
 def traced(home):
     """A home with a run that failed and one whose output was cut."""
-    with TaskRunner(home) as door:
-        door.add(
+    with TaskRunner(home) as runner:
+        runner.add(
             "copy", shell="echo begin; echo 'no space left' >&2; echo; exit 3", schedule=Manual()
         )
-        door.add("big", shell="seq 100000", schedule=Manual(), max_output="4KB")
-        door.add("huge", shell="seq 100000; exit 4", schedule=Manual(), max_output="200KB")
-        door.add("quiet", ["false"], Manual())
-        door.add("good", ["echo", "all is well"], Manual())
+        runner.add("big", shell="seq 100000", schedule=Manual(), max_output="4KB")
+        runner.add("huge", shell="seq 100000; exit 4", schedule=Manual(), max_output="200KB")
+        runner.add("quiet", ["false"], Manual())
+        runner.add("good", ["echo", "all is well"], Manual())
         for name in ("copy", "big", "huge", "quiet", "good"):
-            door.run(name)
-        yield door
+            runner.run(name)
+        yield runner
 
 
-def test_the_library_tells_last_lines_and_what_was_left_out(traced):
+def test_the_library_reports_last_lines_and_what_was_left_out(traced):
     runs = {each.task: each for each in traced.history()}
     found = traced.traces(runs.values())
     assert found[runs["copy"].id] == Trace("no space left", 0)
@@ -229,7 +229,7 @@ def test_the_last_line_of_what_failed_is_shown(traced, home, words):
 
 
 @pytest.mark.parametrize("words", [["history"], ["show", "big"], ["explain", "big"]], ids=" ".join)
-def test_an_output_that_was_cut_is_told(traced, home, words):
+def test_an_output_that_was_cut_is_reported(traced, home, words):
     assert "of its output left out" in on_terminal(home, *words, width=160)
 
 
@@ -241,11 +241,11 @@ def test_a_narrow_history_has_it_only_when_it_is_asked_for(traced, home):
 
 
 def test_a_last_line_cannot_steer_the_terminal_and_is_not_told_twice(home):
-    with TaskRunner(home) as door:
-        door.add("nasty", shell="printf '\\033[2J\\377 gone'; exit 1", schedule=Manual())
-        door.add("py", code="raise ValueError('it is wrong')", schedule=Cron("0 0 1 1 *"))
+    with TaskRunner(home) as runner:
+        runner.add("nasty", shell="printf '\\033[2J\\377 gone'; exit 1", schedule=Manual())
+        runner.add("py", code="raise ValueError('it is wrong')", schedule=Cron("0 0 1 1 *"))
         for name in ("nasty", "py"):
-            door.run(name)
+            runner.run(name)
     text = on_terminal(home, "history", width=200)
     assert "\033" not in text
     assert "\\x1b[2J\ufffd gone" in text

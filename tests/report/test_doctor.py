@@ -132,7 +132,7 @@ def test_a_home_that_is_well_has_no_warning(well, monkeypatch):
     assert examined(well).severity is Severity.OK
 
 
-def test_what_is_well_is_told_with_the_versions_and_the_paths(well):
+def test_ok_findings_have_the_versions_and_the_paths(well):
     said = found(well, "ok")
     assert "SQLite " in said
     assert "the last tick came 30s ago, by cron" in said
@@ -186,12 +186,12 @@ def test_no_entry_and_no_tick_is_an_error(home, machine):
     assert "nothing calls a tick of" in found(home, "error")
 
 
-def test_no_entry_is_no_error_while_ticks_come(home, machine):
+def test_no_entry_is_not_an_error_while_ticks_come(home, machine):
     ticked(home, caller="daemon")
     assert "nothing calls" not in found(home)
 
 
-def test_no_entry_is_told_when_only_a_person_has_called_a_tick(home, machine):
+def test_no_entry_is_reported_when_only_a_person_has_called_a_tick(home, machine):
     """It would be an error a few minutes later, when nobody looks any more."""
     ticked(home, caller="hand")
     assert "no crontab and no unit calls a tick" in found(home, "warning")
@@ -204,7 +204,7 @@ def test_a_tick_by_hand_beside_an_entry_is_nothing_to_tell(well):
     assert "no crontab" not in found(well)
 
 
-def test_an_entry_of_another_home_is_told(well, machine, tmp_path):
+def test_an_entry_of_another_home_is_reported(well, machine, tmp_path):
     said = found(tmp_path / "b")
     assert f"calls taskrunner for another home, {well}" in said
 
@@ -214,12 +214,12 @@ def test_an_old_tick_is_an_error(well):
     assert "no tick has come for 10m" in found(well, "error")
 
 
-def test_a_tick_that_is_to_come_is_told(well):
+def test_a_tick_that_is_to_come_is_reported(well):
     ticked(well, ago=-3600)
     assert "which is in the future" in found(well, "warning")
 
 
-def test_two_lines_of_one_home_are_told(well, machine):
+def test_two_lines_of_one_home_are_reported(well, machine):
     by_cron(machine, well)
     assert "cron calls a tick of this home from 2 places: line 1 of crontab" in found(well)
 
@@ -244,7 +244,7 @@ def test_a_program_that_is_gone_is_an_error(home, machine):
     assert "calls /gone/taskrunner, which is missing or not executable" in found(home, "error")
 
 
-def test_another_program_is_told(home, machine):
+def test_another_program_is_reported(home, machine):
     other = machine.root / "taskrunner"
     other.write_text("")
     other.chmod(0o755)
@@ -263,12 +263,12 @@ def test_another_environment_is_another_program_though_its_interpreter_is_the_sa
     assert "calls another program" not in found(home)
 
 
-def test_a_program_without_its_path_is_told(home, machine):
+def test_a_program_without_its_path_is_reported(home, machine):
     by_cron(machine, home, ["taskrunner"])
     assert "calls taskrunner without its path" in found(home, "warning")
 
 
-def test_a_clock_that_calls_less_often_is_told_unless_the_period_is_set(well, machine):
+def test_a_clock_that_calls_less_often_is_reported_unless_the_period_is_set(well, machine):
     machine.tab.unlink()
     by_cron(machine, well, when="*/5 * * * *")
     assert "calls a tick at */5 * * * * only" in found(well, "warning")
@@ -288,7 +288,7 @@ def test_a_timer_that_is_not_active_is_an_error(well, machine):
     assert "taskrunner.timer is not active" in found(well, "error")
 
 
-def test_a_timer_of_which_nobody_knows_is_no_error(well, machine):
+def test_a_timer_of_which_nobody_knows_is_not_an_error(well, machine):
     units(machine, well)
     assert "is not active" not in found(well)
 
@@ -299,13 +299,13 @@ def test_two_clocks_at_once_are_harmless_and_told(well, machine):
     assert "cron and systemd both call ticks of this home; harmless" in found(well, "warning")
 
 
-def test_a_daemon_that_no_unit_keeps_is_told_beside_another_clock(well):
+def test_a_daemon_that_no_unit_keeps_is_reported_beside_another_clock(well):
     ticked(well, caller="daemon")
     told = "a daemon ticks in this home, and cron also calls ticks; harmless, but one is enough"
     assert told in found(well, "warning")
 
 
-def test_a_daemon_is_told_also_when_the_last_tick_was_of_the_other_clock(well):
+def test_a_daemon_is_reported_also_when_the_last_tick_was_of_the_other_clock(well):
     with start(well, "daemon", "--interval", "1h") as process:
         try:
             supervisors = well / "supervisors"
@@ -339,7 +339,7 @@ def end(processes):
         each.communicate(timeout=100)
 
 
-def test_several_daemons_are_told_with_the_command_that_ends_all_but_one(well, machine):
+def test_several_daemons_are_reported_with_the_command_that_ends_all_but_one(well, machine):
     machine.tab.unlink()
     started = daemons(well, 3)
     try:
@@ -359,7 +359,7 @@ def test_several_daemons_are_told_with_the_command_that_ends_all_but_one(well, m
         end(started)
 
 
-def test_one_daemon_beside_cron_is_told_with_the_command_that_ends_it(well):
+def test_one_daemon_beside_cron_is_reported_with_the_command_that_ends_it(well):
     started = daemons(well, 1)
     try:
         assert f"`kill {started[0].pid}`, or `taskrunner --home {well} uninstall cron`" in found(
@@ -385,7 +385,7 @@ def test_a_cron_that_is_a_zombie_does_not_run():
 
 
 @pytest.mark.parametrize("caller", ["cron", "systemd", "daemon"])
-def test_a_clock_that_was_just_taken_away_is_told_while_its_last_tick_is_fresh(
+def test_a_clock_that_was_just_taken_away_is_reported_while_its_last_tick_is_fresh(
     well, machine, caller
 ):
     ticked(well, caller=caller)
@@ -405,7 +405,7 @@ def test_an_entry_whose_program_is_gone_is_not_called_well(home, machine):
     assert "cron calls it" not in found(home)
 
 
-def test_an_entry_of_a_program_made_for_one_call_is_told(home, machine):
+def test_an_entry_of_a_program_made_for_one_call_is_reported(home, machine):
     file = machine.root / ".cache/uv/archive-v0/a1/bin/taskrunner"
     file.parent.mkdir(parents=True)
     file.write_text("")
@@ -425,7 +425,7 @@ def test_a_line_of_ours_and_one_of_somebody_are_taken_away_in_their_own_ways(hom
     assert "remove line 5 of crontab of" in found(home)
 
 
-def test_what_there_is_of_it_is_told_with_how_to_take_it_away(well):
+def test_all_entries_are_listed_with_how_to_remove_them(well):
     said = found(well, "ok")
     assert "to remove taskrunner with its tasks and history: remove line 1 of crontab" in said
     assert f"then `rm -r {well}`" in said
@@ -441,7 +441,7 @@ def test_the_commands_name_a_home_that_is_not_found_by_itself(tmp_path, machine)
     assert "`taskrunner install" not in said
 
 
-def test_what_holds_for_two_lines_is_told_once(well, machine):
+def test_a_note_about_two_lines_is_given_once(well, machine):
     by_cron(machine, well)
     machine.cron = False
     assert found(well).count("the cron daemon is not running") == 1
@@ -453,7 +453,7 @@ def test_a_unit_without_its_timer_calls_nothing(home, machine):
     assert "nothing calls a tick" in found(home, "error")
 
 
-def test_user_units_without_lingering_are_told(well, machine):
+def test_user_units_without_lingering_are_reported(well, machine):
     folder = machine.root / "home" / "systemd" / "user"
     os.environ["XDG_CONFIG_HOME"] = str(machine.root / "home")
     try:
@@ -476,7 +476,7 @@ def test_a_refused_home_is_a_finding(well):
     assert "can be written by others" in found(well, "error")
 
 
-def test_a_home_that_others_can_look_into_is_told(well):
+def test_a_home_that_others_can_look_into_is_reported(well):
     well.chmod(0o755)
     assert f"chmod 700 {well}" in found(well, "warning")
 
@@ -490,7 +490,7 @@ def test_a_file_of_another_user_in_the_home_is_an_error(well, monkeypatch):
 
 @pytest.mark.parametrize("name", ["output", "backups", "supervisors", "spool"])
 @pytest.mark.parametrize("what", ["file", "link"])
-def test_a_folder_of_the_home_that_is_none_is_told_and_the_cure_works(well, name, what):
+def test_a_folder_of_the_home_that_is_none_is_reported_and_the_cure_works(well, name, what):
     place = well / name
     if place.exists():
         shutil.rmtree(place)
@@ -504,14 +504,14 @@ def test_a_folder_of_the_home_that_is_none_is_told_and_the_cure_works(well, name
 
 
 @pytest.mark.parametrize("name", ["heartbeat", "tick.lock"])
-def test_a_file_of_the_home_that_is_a_folder_is_told(well, name):
+def test_a_file_of_the_home_that_is_a_folder_is_reported(well, name):
     (well / name).unlink(missing_ok=True)
     (well / name).mkdir()
     assert f"{well / name} is not a file => `mv " in found(well, "error")
 
 
 @pytest.mark.parametrize("make", [lambda log: log.mkdir(), lambda log: log.symlink_to("x")])
-def test_a_log_that_cannot_be_written_is_told(well, make):
+def test_a_log_that_cannot_be_written_is_reported(well, make):
     log = well / "taskrunner.log"
     log.unlink(missing_ok=True)
     make(log)
@@ -521,7 +521,7 @@ def test_a_log_that_cannot_be_written_is_told(well, make):
 
 
 @pytest.mark.parametrize("to", ["journal", "syslog"])
-def test_a_log_target_that_nobody_listens_at_is_told(well, tmp_path, monkeypatch, to):
+def test_a_log_target_that_nobody_listens_at_is_reported(well, tmp_path, monkeypatch, to):
     (well / "taskrunner.toml").write_text(f'log_to = "{to}"\n')
     place = tmp_path / "socket"
     monkeypatch.setattr(f"taskrunner.home.syslog.{to.upper()}", str(place))
@@ -530,7 +530,7 @@ def test_a_log_target_that_nobody_listens_at_is_told(well, tmp_path, monkeypatch
     assert "log_to" not in found(well)
 
 
-def test_a_metrics_file_that_cannot_be_written_is_told(well, tmp_path):
+def test_a_metrics_file_that_cannot_be_written_is_reported(well, tmp_path):
     place = tmp_path / "new folder" / "t.prom"
     (well / "taskrunner.toml").write_text(f'metrics_textfile = "{place}"\n')
     said = found(well, "warning")
@@ -562,7 +562,7 @@ def test_what_cannot_start_and_what_cannot_be_told_are_two_kinds_of_finding(well
     assert "'mial' is not found" in told[0] + told[1]
 
 
-def test_a_channel_whose_program_is_not_there_is_told(well):
+def test_a_channel_whose_program_is_not_there_is_reported(well):
     (well / "taskrunner.toml").write_text(
         '[notify.a]\nkind = "command"\nshell = "mial x"\n'
         '[notify.b]\nkind = "mail"\nto = "x"\nsendmail = "/gone"\n'
@@ -600,7 +600,7 @@ def test_runs_that_systemd_is_to_carry_and_cannot_are_a_warning(well, tmp_path, 
 @pytest.mark.parametrize(
     ("free", "files", "severity"), [(1, 1, "error"), (100_000, 1, "warning"), (10**9, 0, "error")]
 )
-def test_little_room_on_the_disk_is_told(well, monkeypatch, free, files, severity):
+def test_little_room_on_the_disk_is_reported(well, monkeypatch, free, files, severity):
     room = SimpleNamespace(f_bavail=free, f_frsize=1000, f_files=10, f_flag=0, f_favail=files)
     monkeypatch.setattr(check_host.os, "statvfs", lambda _: room)
     assert "the disk of" in found(well, severity)
@@ -611,7 +611,7 @@ def test_a_bad_configuration_is_an_error(well):
     assert "max_parallel" in found(well, "error")
 
 
-def test_ends_of_runs_that_wait_and_those_put_aside_are_told(well):
+def test_ends_of_runs_that_wait_and_those_put_aside_are_reported(well):
     (well / "spool").mkdir(exist_ok=True)
     assert "spool" not in found(well)
     (well / "spool" / "1.me.json").write_text("x")
@@ -672,18 +672,18 @@ def test_a_newer_store_is_a_finding(well):
     assert "newer than the" in found(well, "error")
 
 
-def test_an_older_store_is_no_fault_and_stays_as_it_is(well):
+def test_an_older_store_is_not_a_fault_and_stays_as_it_is(well):
     version(well, len(schema.STEPS) - 1)
     assert "the next verb brings it to" in found(well, "ok")
     assert not list((well / "backups").iterdir())
 
 
-def test_a_large_log_is_told(well, monkeypatch):
+def test_a_large_log_is_reported(well, monkeypatch):
     monkeypatch.setattr(check_store, "LARGE_LOG", -1)
     assert "the write-ahead log of the database has grown" in found(well, "warning")
 
 
-def test_a_hold_is_told(well):
+def test_a_hold_is_reported(well):
     with TaskRunner(well, clock=lambda: NOW) as made:
         made.hold(reason="the move")
     assert "(the move)" in found(well, "warning")
@@ -697,7 +697,7 @@ def add(home, name="broken", **given) -> None:
         made.add(name, given.pop("command", TRUE), Every("1d"), **given)
 
 
-def test_what_a_task_needs_and_is_not_there_is_told(well, tmp_path):
+def test_a_missing_requirement_of_a_task_is_reported(well, tmp_path):
     add(well, command=["/gone/backup"])
     add(well, "elsewhere", cwd=str(tmp_path / "gone"))
     add(well, "unset", env_file=str(tmp_path / "gone.env"))
@@ -722,13 +722,13 @@ def test_a_zone_that_is_gone_is_an_error(well):
     assert "report cannot be evaluated" in found(well, "error")
 
 
-def test_a_host_zone_that_is_unknown_is_told(well, monkeypatch):
+def test_a_host_zone_that_is_unknown_is_reported(well, monkeypatch):
     monkeypatch.setattr(clock, "local_zone", lambda: "Mars/Olympus")
     monkeypatch.setenv("TZ", "")
     assert "the zone of this host is not known" in found(well, "warning")
 
 
-def test_a_relative_folder_on_path_is_told(well):
+def test_a_relative_folder_on_path_is_reported(well):
     (well / "taskrunner.toml").write_text('path = "bin:/usr/bin"\n')
     assert "PATH of tasks has 'bin'" in found(well, "warning")
 
@@ -780,7 +780,7 @@ def test_new_zone_data_move_slots_and_the_ledger_names_them(town, zones):
     assert "tea: next slot" in found_by(town)
 
 
-def test_new_zone_data_that_move_nothing_are_not_told(town, zones):
+def test_new_zone_data_that_move_nothing_are_not_reported(town, zones):
     zones.to("Europe/Vienna")
     town.tick()
     assert [each for each in town.explain("tea").changes if "moved" in each.what] == []

@@ -95,7 +95,7 @@ def test_every_state_has_a_rank_and_a_mark():
     assert len(set(MARKS.values())) == len(MARKS)
 
 
-def test_a_slot_whose_second_attempt_succeeded_is_no_failure(runner):
+def test_a_slot_whose_second_attempt_succeeded_is_not_a_failure(runner):
     runner.add("x", ["true"], Every("1d"), retries=1)
     store, slot = runner._here().store, NOON - HOUR
     ran(store, State.FAILED, NOON - HOUR / 2, slot=slot)

@@ -54,7 +54,7 @@ def test_each_final_state_is_counted_and_only_what_started_is_a_run(runner, stor
     assert found.runs == 5
 
 
-def test_a_run_that_was_cancelled_before_it_started_is_no_run(runner, store):
+def test_a_run_that_was_cancelled_before_it_started_is_not_a_run(runner, store):
     ran(store, State.CANCELLED, started=False)
     assert (of(runner).cancelled, of(runner).runs) == (1, 0)
 
@@ -235,7 +235,7 @@ def test_a_span_is_found_by_an_index(store):
     assert "runs_ended" in step
 
 
-def test_figures_are_of_one_moment_whoever_writes_meanwhile(runner, store, home):
+def test_figures_are_of_one_moment_while_others_write(runner, store, home):
     other = open_store(str(home))
     with store.connection.unchanged():
         before = store.figures.counts(Scope())

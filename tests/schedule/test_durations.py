@@ -66,7 +66,7 @@ def test_a_timedelta_passes_through_when_it_is_positive():
         ("1s" * 100, "too long"),
     ],
 )
-def test_what_is_no_length_is_refused_with_advice(text, advice):
+def test_an_invalid_length_is_refused_with_advice(text, advice):
     with pytest.raises(DurationError) as caught:
         durations.parse(text)
     message = str(caught.value)

@@ -88,7 +88,7 @@ def test_a_host_without_zone_data_is_told_to_install_them(monkeypatch):
         zone("Europe/Nowhere")
 
 
-def test_a_naive_datetime_is_no_instant():
+def test_a_naive_datetime_is_not_an_instant():
     with pytest.raises(MomentError, match="no zone"):
         utc(wall("2024-01-01"))
     with pytest.raises(MomentError, match="not a valid time"):

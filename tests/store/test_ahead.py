@@ -187,7 +187,7 @@ def test_a_hold_without_an_end_has_none_afterwards(runner, clock):
     assert runner.held().until is None
 
 
-def test_messages_are_sent_again_at_once_and_what_goes_on_is_told_again_in_time(runner, clock):
+def test_messages_are_sent_again_at_once_and_what_goes_on_is_reported_again_in_time(runner, clock):
     runner.add("report", shell="exit 1", schedule=EACH_MINUTE)
     clock.at = AHEAD
     runner.tick()

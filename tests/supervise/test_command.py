@@ -40,7 +40,7 @@ def test_the_base_is_small_and_fixed(monkeypatch):
     assert (found["SHELL"], found["LANG"]) == ("/bin/sh", "C.UTF-8")
 
 
-def test_the_run_tells_the_child_what_it_runs_for():
+def test_the_child_gets_its_slot_and_its_task_as_variables():
     task = replace(TASK, last_success=NOON - timedelta(hours=1))
     found = environment(task, slot=NOON - timedelta(minutes=5))
     assert [found[name] for name in OURS] == [

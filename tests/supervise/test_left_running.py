@@ -13,7 +13,7 @@ HOLDS = "setsid sleep 300 & echo $! >{0}/pid{1}; "
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     """A taskrunner with the real clock: a run is known by its number and the instant it was started at."""
     with TaskRunner(home) as made:
         yield made
@@ -49,17 +49,17 @@ def tidy(tmp_path):
     ],
     ids=["timeout", "two", "end", "none-at-timeout", "none"],
 )
-def test_what_a_run_leaves_running_is_told(door, tidy, shell, state, words):
-    door.add("a", shell=shell.format(tidy), schedule=Manual(), timeout="1s")
-    run = door.run("a")
+def test_processes_left_behind_by_a_run_are_reported(runner, tidy, shell, state, words):
+    runner.add("a", shell=shell.format(tidy), schedule=Manual(), timeout="1s")
+    run = runner.run("a")
     assert run.state is state
     assert ("left" in run.reason) == (words is not None)
     assert words is None or run.reason.endswith(words)
 
 
-def test_the_processes_of_another_run_are_not_counted(door, tidy):
-    door.add("a", shell=HOLDS.format(tidy, "$TASKRUNNER_RUN") + "sleep 0.2", schedule=Manual())
-    assert door.run("a").reason.endswith("left 1 process running")
-    assert door.run("a").reason.endswith("left 1 process running")
+def test_the_processes_of_another_run_are_not_counted(runner, tidy):
+    runner.add("a", shell=HOLDS.format(tidy, "$TASKRUNNER_RUN") + "sleep 0.2", schedule=Manual())
+    assert runner.run("a").reason.endswith("left 1 process running")
+    assert runner.run("a").reason.endswith("left 1 process running")
     assert len(list(tidy.glob("pid*"))) == 2
     os.kill(int(next(tidy.glob("pid*")).read_text()), signal.SIGCONT)

@@ -11,7 +11,7 @@ from taskrunner.processes import spawn
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with Door(home) as made:
         yield made
 
@@ -26,10 +26,10 @@ def way(request, monkeypatch):
         monkeypatch.setattr(spawn, "find", lambda name: None)
 
 
-def ulimit(door, flag, **options):
-    door.add("x", shell=f"ulimit -S{flag}", schedule=Manual(), **options)
-    run = door.run("x")
-    return run.state, door.output(run).decode().strip()
+def ulimit(runner, flag, **options):
+    runner.add("x", shell=f"ulimit -S{flag}", schedule=Manual(), **options)
+    run = runner.run("x")
+    return run.state, runner.output(run).decode().strip()
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def ulimit(door, flag, **options):
         ("processes=64", "p", "64"),
     ],
 )
-def test_a_limit_is_in_force_when_the_program_starts(way, door, limit, flag, shown):
-    assert ulimit(door, flag, limit=limit) == (State.SUCCEEDED, shown)
+def test_a_limit_is_in_force_when_the_program_starts(way, runner, limit, flag, shown):
+    assert ulimit(runner, flag, limit=limit) == (State.SUCCEEDED, shown)
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
@@ -64,45 +64,45 @@ def test_each_kind_of_sh_sets_the_same_limits(shell, needs):
     assert found["Max processes"] == ["64", "64"]
 
 
-def test_a_program_past_its_cpu_time_is_killed_and_the_reason_says_so(way, door):
-    door.add("x", ["/bin/sh", "-c", "while :; do :; done"], Manual(), limit="cpu=1s")
-    run = door.run("x")
+def test_a_program_past_its_cpu_time_is_killed_and_the_reason_says_so(way, runner):
+    runner.add("x", ["/bin/sh", "-c", "while :; do :; done"], Manual(), limit="cpu=1s")
+    run = runner.run("x")
     assert run.state is State.FAILED
     assert run.reason == "killed by SIGXCPU, over its limit of 1s of CPU time"
 
 
-def test_a_program_that_does_not_heed_the_end_of_its_cpu_time_is_named_too(way, door):
-    door.add("x", shell="trap '' XCPU; while :; do :; done", schedule=Manual(), limit="cpu=1s")
-    run = door.run("x")
+def test_a_program_that_does_not_heed_the_end_of_its_cpu_time_is_named_too(way, runner):
+    runner.add("x", shell="trap '' XCPU; while :; do :; done", schedule=Manual(), limit="cpu=1s")
+    run = runner.run("x")
     assert (run.state, run.signal) == (State.FAILED, 9)
     assert run.reason == "killed by SIGKILL, over its limit of 1s of CPU time"
 
 
-def test_a_kill_from_elsewhere_is_not_taken_for_a_limit(way, door):
-    door.add("x", shell="kill -9 $$", schedule=Manual(), limit="cpu=1s")
-    assert door.run("x").reason == "killed by SIGKILL"
+def test_a_kill_from_elsewhere_is_not_taken_for_a_limit(way, runner):
+    runner.add("x", shell="kill -9 $$", schedule=Manual(), limit="cpu=1s")
+    assert runner.run("x").reason == "killed by SIGKILL"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root is not bound by the number of processes")
-def test_more_processes_than_allowed_are_refused_to_the_program(way, door):
+def test_more_processes_than_allowed_are_refused_to_the_program(way, runner):
     options = {"limit": "processes=1", "user": "games", "cwd": "/"}
-    door.add("x", shell="true & true & wait", schedule=Manual(), **options)
-    run = door.run("x")
-    assert run.state is State.FAILED and b"fork" in door.output(run)
+    runner.add("x", shell="true & true & wait", schedule=Manual(), **options)
+    run = runner.run("x")
+    assert run.state is State.FAILED and b"fork" in runner.output(run)
 
 
-def test_a_program_that_asks_for_too_much_memory_is_refused_it(way, door):
+def test_a_program_that_asks_for_too_much_memory_is_refused_it(way, runner):
     code = "import sys\ntry: bytearray(10**9)\nexcept MemoryError: sys.exit(9)"
-    door.add("x", ["/usr/bin/env", "python3", "-c", code], Manual(), limit={"memory": "500MB"})
-    assert door.run("x").exit_code == 9
+    runner.add("x", ["/usr/bin/env", "python3", "-c", code], Manual(), limit={"memory": "500MB"})
+    assert runner.run("x").exit_code == 9
 
 
-def test_limits_are_shown_as_they_are_typed(door, home, capsys):
+def test_limits_are_shown_as_they_are_typed(runner, home, capsys):
     from taskrunner.cli import main
 
     words = ["add", "x", "--manual", "--limit", "memory=512MB,cpu=90s,files=10", "--", "true"]
     assert main.main(["--home", str(home), *words]) == 0
-    assert door.task("x").limit == {"memory": 512_000_000, "cpu": 90, "files": 10}
+    assert runner.task("x").limit == {"memory": 512_000_000, "cpu": 90, "files": 10}
     main.main(["--home", str(home), "show", "x"])
     assert "limit         memory=512MB,cpu=1m30s,files=10\n" in capsys.readouterr().out
 
@@ -118,6 +118,6 @@ def test_limits_are_shown_as_they_are_typed(door, home, capsys):
         ({"processes": True}, "processes of it, 'True', must be a number from 1"),
     ],
 )
-def test_what_is_no_limit_is_refused(door, limit, said):
+def test_an_invalid_limit_is_refused(runner, limit, said):
     with pytest.raises(InputError, match=said):
-        door.add("x", ["true"], Manual(), limit=limit)
+        runner.add("x", ["true"], Manual(), limit=limit)

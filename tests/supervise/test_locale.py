@@ -15,8 +15,8 @@ LATIN = "de_DE.ISO-8859-1"
 LIBRARY = """
 import sys
 from taskrunner import TaskRunner
-with TaskRunner(sys.argv[1]) as door:
-    door.tick()
+with TaskRunner(sys.argv[1]) as live_runner:
+    live_runner.tick()
 """
 TELL = 'pwd; printf "%s\\n" "$A" "$1"; cat'
 
@@ -52,26 +52,28 @@ def place(tmp_path):
 def test_a_command_gets_the_same_bytes_whatever_the_locale_of_who_starts_it(
     home, place, locale, caller
 ):
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as live_runner:
         options = {"cwd": str(place), "env": {"A": "ü"}, "env_file": str(place / "env")}
         words = ["sh", "-c", TELL + '; echo "$B"', "sh", "5 €"]
-        door.add("words", words, Every("1h"), now=True, stdin="ö\n", **options)
-        door.add("again", words, Every("1h"), now=True, umask=0o77, **options)
-        door.add("price", shell='echo "5 €"', schedule=Every("1h"), now=True)
-        door.add("tool", [str(place / "tool")], Every("1h"), now=True)
-        door.add("path", ["tool"], Every("1h"), now=True, env={"PATH": f"{place}:/usr/bin:/bin"})
-        door.add("gone", ["true"], Every("1h"), now=True, cwd=f"{place}/no")
-        door.add("harmless", ["true"], Every("1h"), now=True)
+        live_runner.add("words", words, Every("1h"), now=True, stdin="ö\n", **options)
+        live_runner.add("again", words, Every("1h"), now=True, umask=0o77, **options)
+        live_runner.add("price", shell='echo "5 €"', schedule=Every("1h"), now=True)
+        live_runner.add("tool", [str(place / "tool")], Every("1h"), now=True)
+        live_runner.add(
+            "path", ["tool"], Every("1h"), now=True, env={"PATH": f"{place}:/usr/bin:/bin"}
+        )
+        live_runner.add("gone", ["true"], Every("1h"), now=True, cwd=f"{place}/no")
+        live_runner.add("harmless", ["true"], Every("1h"), now=True)
     argv = program(home, "tick") if caller == "program" else [sys.executable, "-c", LIBRARY, home]
     done = subprocess.run(argv, env=locale, capture_output=True)
     assert (done.stderr, done.returncode) == (b"", 0)
-    with TaskRunner(home) as door:
-        found = {run.task: run for run in door.history()}
+    with TaskRunner(home) as live_runner:
+        found = {run.task: run for run in live_runner.history()}
         told = f"{place}\nü\n5 €\nö\nß\n".encode()
-        assert door.output(found["words"]) == told, found["words"].reason
-        assert door.output(found["again"]) == told.replace("ö\n".encode(), b"")
-        assert door.output(found["price"]) == "5 €\n".encode()
-        assert door.output(found["tool"]) == door.output(found["path"]) == b"tool\n"
+        assert live_runner.output(found["words"]) == told, found["words"].reason
+        assert live_runner.output(found["again"]) == told.replace("ö\n".encode(), b"")
+        assert live_runner.output(found["price"]) == "5 €\n".encode()
+        assert live_runner.output(found["tool"]) == live_runner.output(found["path"]) == b"tool\n"
         assert found["harmless"].state is State.SUCCEEDED
         assert f"the directory '{place}/no': No such file" in found["gone"].reason
 
@@ -95,7 +97,7 @@ def test_the_home_too_may_have_any_name(tmp_path, locale):
     assert run.returncode == 0
 
 
-def test_a_word_that_is_no_text_is_one_failed_row(runner, home):
+def test_a_word_that_is_not_text_is_one_failed_row(runner, home):
     for name in ("bad", "good"):
         runner.add(name, ["true"], Every("1h"), now=True)
     here = runner._here()

@@ -55,34 +55,34 @@ def ticking(home):
 
 
 def test_an_outcome_waits_for_a_store_that_stays_busy(home, busy, tmp_path):
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as live_runner:
         shell = f"touch {tmp_path}/up; while [ -e {tmp_path}/up ]; do sleep 0.02; done; echo done; exit 3"
-        door.add("x", shell=shell, schedule=Manual(), now=True)
+        live_runner.add("x", shell=shell, schedule=Manual(), now=True)
         thread, faults = ticking(home)
         wait_for((tmp_path / "up").exists)
-        wait_for(lambda: door._here().store.processes.with_runs()[0][1].pid)
+        wait_for(lambda: live_runner._here().store.processes.with_runs()[0][1].pid)
         busy.begin()
         (tmp_path / "up").unlink()
         time.sleep(0.6)  # several tries
         busy.end()
         thread.join(20)
         assert faults == []
-        (run,) = door.history()
-        assert (run.state, run.exit_code, door.output(run)) == (State.FAILED, 3, b"done\n")
+        (run,) = live_runner.history()
+        assert (run.state, run.exit_code, live_runner.output(run)) == (State.FAILED, 3, b"done\n")
 
 
 def test_a_store_that_stays_busy_for_good_is_left_with_the_outcome_in_the_spool(
     home, busy, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(supervisor, "LEAVE", 0.3)
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as live_runner:
         shell = (
             f"touch {tmp_path}/up; while [ -e {tmp_path}/up ]; do sleep 0.02; done; echo hi; exit 3"
         )
-        door.add("x", shell=shell, schedule=Manual(), now=True)
+        live_runner.add("x", shell=shell, schedule=Manual(), now=True)
         thread, faults = ticking(home)
         wait_for((tmp_path / "up").exists)
-        wait_for(lambda: door._here().store.processes.with_runs()[0][1].pid)
+        wait_for(lambda: live_runner._here().store.processes.with_runs()[0][1].pid)
         busy.begin()
         (tmp_path / "up").unlink()
         thread.join(20)
@@ -90,31 +90,31 @@ def test_a_store_that_stays_busy_for_good_is_left_with_the_outcome_in_the_spool(
         assert [type(fault) for fault in faults] == [StoreBusy]
         (file,) = (home / "spool").iterdir()
         assert file.stat().st_mode & 0o777 == 0o600
-        assert not door.tick().idle
-        (run,) = door.history()
-        assert (run.state, run.exit_code, door.output(run)) == (State.FAILED, 3, b"hi\n")
+        assert not live_runner.tick().idle
+        (run,) = live_runner.history()
+        assert (run.state, run.exit_code, live_runner.output(run)) == (State.FAILED, 3, b"hi\n")
         assert list((home / "spool").iterdir()) == list((home / "output").iterdir()) == []
 
 
 def test_a_run_is_stopped_at_its_timeout_even_if_that_cannot_be_written_first(home, busy, tmp_path):
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as live_runner:
         shell = f"touch {tmp_path}/up; exec sleep 300"
-        door.add("x", shell=shell, schedule=Manual(), now=True, timeout="1s")
+        live_runner.add("x", shell=shell, schedule=Manual(), now=True, timeout="1s")
         thread, faults = ticking(home)
         wait_for((tmp_path / "up").exists)
-        wait_for(lambda: door._here().store.processes.with_runs()[0][1].pid)
+        wait_for(lambda: live_runner._here().store.processes.with_runs()[0][1].pid)
         busy.begin()
         time.sleep(1.5)
         busy.end()
         thread.join(20)
         assert faults == []
-        assert door.history()[0].state is State.TIMED_OUT
+        assert live_runner.history()[0].state is State.TIMED_OUT
 
 
 def test_a_supervisor_leaves_no_file_behind(home):
-    with TaskRunner(home) as door:
-        door.add("x", shell="seq 1 50000; echo err >&2", schedule=Manual())
-        run = door.run("x")
+    with TaskRunner(home) as live_runner:
+        live_runner.add("x", shell="seq 1 50000; echo err >&2", schedule=Manual())
+        run = live_runner.run("x")
         assert list((home / "supervisors").iterdir()) == []
         assert [place.name for place in (home / "output").iterdir()] == [f"{run.id}.log"]
         assert (home / "output" / f"{run.id}.log").stat().st_mode & 0o777 == 0o600
@@ -141,20 +141,22 @@ def test_a_run_is_running_in_a_durable_commit_before_its_process_is_started(home
         assert told[-1] == FULL
         return spawn(command, output)
 
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as live_runner:
         for number in range(6):
-            door.add(f"t{number}", shell="sleep 0.05; echo done", schedule=Manual(), now=True)
+            live_runner.add(
+                f"t{number}", shell="sleep 0.05; echo done", schedule=Manual(), now=True
+            )
         monkeypatch.setattr(connection.Connection, "run", executing)
         monkeypatch.setattr(children, "spawn", starting)
-        door.tick()
-        assert [run.state for run in door.history()] == 6 * [State.SUCCEEDED]
+        live_runner.tick()
+        assert [run.state for run in live_runner.history()] == 6 * [State.SUCCEEDED]
 
 
 def test_a_task_that_is_changed_between_claim_and_start_is_started_as_it_is_now(home):
     (home / "taskrunner.toml").write_text("max_parallel = 1\n")
     change = f"{sys.executable} -m taskrunner --home {home} set b -- echo new"
-    with TaskRunner(home) as door:
-        door.add(
+    with TaskRunner(home) as live_runner:
+        live_runner.add(
             "a",
             shell=change,
             schedule=Manual(),
@@ -162,11 +164,11 @@ def test_a_task_that_is_changed_between_claim_and_start_is_started_as_it_is_now(
             priority=1,
             env={"PYTHONPATH": str(ROOT)},
         )
-        door.add("b", ["echo", "old"], Manual(), now=True)
-        door.tick()
-        newest, first = door.history()
+        live_runner.add("b", ["echo", "old"], Manual(), now=True)
+        live_runner.tick()
+        newest, first = live_runner.history()
         assert (first.task, first.state, newest.task) == ("a", State.SUCCEEDED, "b")
-        assert door.output(newest) == b"new\n"
+        assert live_runner.output(newest) == b"new\n"
 
 
 def test_the_second_run_of_a_task_in_one_tick_sees_what_came_of_the_first(runner, clock):

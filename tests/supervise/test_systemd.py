@@ -499,22 +499,22 @@ def test_the_carrier_is_never_guessed_and_not_used_with_a_clock_in_the_hand_of_a
 def test_without_a_systemd_the_tick_carries_its_runs_and_says_so(home, tmp_path, monkeypatch):
     monkeypatch.setattr("taskrunner.home.paths.runtime", lambda: str(tmp_path))
     monkeypatch.setenv("TASKRUNNER_CARRIER", "systemd")
-    with TaskRunner(home) as door:
-        door.add("report", ["true"], Manual(), now=True)
-        visit = door.tick()
+    with TaskRunner(home) as live_runner:
+        live_runner.add("report", ["true"], Manual(), now=True)
+        visit = live_runner.tick()
     assert [run.state for run in visit.runs] == ["succeeded"]
     assert "systemd does not answer here" in visit.warning
 
 
 def test_a_carrier_that_is_none_is_refused(home):
     (home / "taskrunner.toml").write_text('carrier = "docker"\n')
-    with TaskRunner(home) as door, pytest.raises(InputError, match="inline or systemd"):
-        door.add("report", ["true"], Manual())
+    with TaskRunner(home) as live_runner, pytest.raises(InputError, match="inline or systemd"):
+        live_runner.add("report", ["true"], Manual())
 
 
 def test_a_tick_that_carries_its_runs_itself_imports_nothing_of_this(home):
-    with TaskRunner(home) as door:
-        door.add("report", ["true"], Manual(), now=True)
+    with TaskRunner(home) as live_runner:
+        live_runner.add("report", ["true"], Manual(), now=True)
     loaded = imported_by(home, "tick")
     assert "taskrunner.supervise.supervisor" in loaded
     assert not [

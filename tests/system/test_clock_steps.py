@@ -56,7 +56,7 @@ def log(tmp_path):
 
 
 @pytest.fixture
-def door(home, clock, log):
+def runner(home, clock, log):
     """A home with a task of each second and one that takes a while."""
     with TaskRunner(home, clock=clock.now) as made:
         # There are no slots before the anchor: it lies before any moment that we step back to.
@@ -73,10 +73,10 @@ def door(home, clock, log):
 
 
 @pytest.fixture
-def daemon(door, home, clock):
+def daemon(runner, home, clock):
     """A daemon by that clock."""
     with start(home, "daemon", "--interval", "1s", "--grace", "20s", env=clock.env) as process:
-        wait_for(lambda: door.history("long"))
+        wait_for(lambda: runner.history("long"))
         yield process
         process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGTERM)
@@ -84,31 +84,31 @@ def daemon(door, home, clock):
         assert (process.returncode, err) == (0, "")
 
 
-def goes_on(door, clock):
+def goes_on(runner, clock):
     """Wait until a slot of this moment, or of a later one, has run by the clock."""
-    moment, known = clock.now(), door.history("often")[0].id
+    moment, known = clock.now(), runner.history("often")[0].id
 
     def ran():
-        runs = door.history("often", state="succeeded")
+        runs = runner.history("often", state="succeeded")
         return any(run.id > known and run.slot >= moment for run in runs)
 
     wait_for(ran)
 
 
-def nothing_twice(log, door):
+def nothing_twice(log, runner):
     """Hold what was started against the store: each slot once, each with its row, none lost or timed out."""
     started = Counter(log.read_text().splitlines())
     assert set(started.values()) == {1}
-    runs = [run for run in door.history(limit=None) if run.started is not None]
+    runs = [run for run in runner.history(limit=None) if run.started is not None]
     assert len(runs) == started.total()
     assert {run.state for run in runs} <= {State.SUCCEEDED, State.RUNNING, State.CANCELLED}
-    for task in door.tasks():
-        rows = [run for run in door.history(task.name, limit=None) if run.trigger != "manual"]
+    for task in runner.tasks():
+        rows = [run for run in runner.history(task.name, limit=None) if run.trigger != "manual"]
         assert len({run.slot for run in rows}) == len(rows)
 
 
 def test_steps_while_runs_are_in_progress_run_nothing_twice_and_end_nothing(
-    door, daemon, clock, log
+    runner, daemon, clock, log
 ):
     steps = [
         {"seconds": 7},
@@ -121,54 +121,54 @@ def test_steps_while_runs_are_in_progress_run_nothing_twice_and_end_nothing(
         {"hours": 30},
     ]
     for length in steps:
-        wait_for(lambda: door.history("long", state="running"))
+        wait_for(lambda: runner.history("long", state="running"))
         clock.step(**length)
-        goes_on(door, clock)
-    nothing_twice(log, door)
-    events = [event.what for event in door._here().store.events.all()]
+        goes_on(runner, clock)
+    nothing_twice(log, runner)
+    events = [event.what for event in runner._here().store.events.all()]
     print(Counter(events), len(log.read_text().splitlines()), "runs over", len(steps), "steps")
     assert events.count("step back") >= 3 and events.count("gap") >= 3
-    for task in door.tasks():
+    for task in runner.tasks():
         assert abs(task.next - clock.now()) < timedelta(seconds=20), "parked"
 
 
-def test_a_machine_that_slept_makes_up_once_and_stops_nobody_for_it(door, daemon, clock, log):
-    wait_for(lambda: door.history("long", state="running"))
+def test_a_machine_that_slept_makes_up_once_and_stops_nobody_for_it(runner, daemon, clock, log):
+    wait_for(lambda: runner.history("long", state="running"))
     daemon.send_signal(signal.SIGSTOP)
-    before = len(door.history("often", limit=None))
+    before = len(runner.history("often", limit=None))
     clock.step(hours=9)
     daemon.send_signal(signal.SIGCONT)
-    goes_on(door, clock)
-    nothing_twice(log, door)
-    rows = door.history("often", limit=None)[: -before or None]
+    goes_on(runner, clock)
+    nothing_twice(log, runner)
+    rows = runner.history("often", limit=None)[: -before or None]
     caught = [run for run in rows if run.coalesced > 9000]
     assert len(caught) == 1 and caught[0].trigger == "catch-up"
 
 
-def test_one_tick_years_ahead_leaves_nothing_pruned_and_nothing_parked(door, home, clock):
+def test_one_tick_years_ahead_leaves_nothing_pruned_and_nothing_parked(runner, home, clock):
     (home / "taskrunner.toml").write_text('keep_age = "1d"\nkeep_runs = 1\n')
-    door.disable("long")
+    runner.disable("long")
     for _ in range(3):
-        wait_for(lambda: door.task("often").next <= clock.now())
-        door.tick()
-    before = [run.id for run in door.history(limit=None)]
+        wait_for(lambda: runner.task("often").next <= clock.now())
+        runner.tick()
+    before = [run.id for run in runner.history(limit=None)]
     clock.step(days=3000)
     with start(home, "tick", env=clock.env) as process:
         assert process.communicate(timeout=100) == ("", "")
-    assert before == [run.id for run in door.history(limit=None)][-len(before) :]
+    assert before == [run.id for run in runner.history(limit=None)][-len(before) :]
     clock.step(days=-3000)
     for _ in range(2):
         with start(home, "tick", env=clock.env) as process:
             assert process.communicate(timeout=100) == ("", "")
-    assert before == [run.id for run in door.history(limit=None)][-len(before) :]
-    assert abs(door.task("often").next - clock.now()) < timedelta(seconds=5)
-    goes_on_by_hand(door, clock)
+    assert before == [run.id for run in runner.history(limit=None)][-len(before) :]
+    assert abs(runner.task("often").next - clock.now()) < timedelta(seconds=5)
+    goes_on_by_hand(runner, clock)
     out, _, _ = call(home, "doctor")
     assert "which is in the future" not in out
 
 
-def goes_on_by_hand(door, clock):
+def goes_on_by_hand(runner, clock):
     moment = clock.now()
-    wait_for(lambda: door.task("often").next <= clock.now())
-    door.tick()
-    assert door.history("often")[0].slot >= moment - timedelta(seconds=1)
+    wait_for(lambda: runner.task("often").next <= clock.now())
+    runner.tick()
+    assert runner.history("often")[0].slot >= moment - timedelta(seconds=1)

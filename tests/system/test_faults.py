@@ -69,9 +69,9 @@ def sample(tmp_path_factory):
     """A folder with a home whose two tasks are due, one of which writes little and one much; to be copied."""
     place = tmp_path_factory.mktemp("sample")
     (place / "home").mkdir(mode=0o700)
-    with TaskRunner(place / "home") as door:
+    with TaskRunner(place / "home") as runner:
         for name, shell in (("small", NOTE), ("large", f"{NOTE}; head -c 100000 /dev/zero")):
-            door.add(name, shell=shell, schedule=_manual(), now=True, cwd="/")
+            runner.add(name, shell=shell, schedule=_manual(), now=True, cwd="/")
     return place
 
 
@@ -90,9 +90,9 @@ def fresh(sample, tmp_path):
         place = tmp_path / str(next(made))
         shutil.copytree(sample, place)
         (place / "home").chmod(0o700)
-        with TaskRunner(place / "home") as door:
-            for task in door.tasks():
-                door.set(task.name, env={"LOG": str(place / "log")})
+        with TaskRunner(place / "home") as runner:
+            for task in runner.tasks():
+                runner.set(task.name, env={"LOG": str(place / "log")})
         return place
 
     return make
@@ -182,10 +182,10 @@ def settled(place):
     log = place / "log"
     started = Counter(log.read_text().splitlines() if log.exists() else [])
     assert set(started.values()) <= {1}, started
-    with TaskRunner(place / "home") as door:
-        runs = door.history(limit=None)
-        assert not door.status().running and not door.status().pending
-        large = [door.output(run) for run in runs if run.task == "large"]
+    with TaskRunner(place / "home") as runner:
+        runs = runner.history(limit=None)
+        assert not runner.status().running and not runner.status().pending
+        large = [runner.output(run) for run in runs if run.task == "large"]
     assert sorted(run.task for run in runs) == ["large", "small"]
     for run in runs:
         ran = f"{run.id} {run.task}" in started
@@ -250,8 +250,8 @@ def place(fresh, monkeypatch):
     def make(verb):
         made = fresh()
         (made / "tasks.toml").write_text(TASKS)
-        with TaskRunner(made / "home") as door:
-            door.backup(made / "good.db")
+        with TaskRunner(made / "home") as runner:
+            runner.backup(made / "good.db")
         if verb == "first add":
             shutil.rmtree(made / "home")
             (made / "home").mkdir(mode=0o700)
@@ -263,8 +263,8 @@ def place(fresh, monkeypatch):
 
 def written(home):
     """What a writer would change: the tasks, or None where there is no store."""
-    with TaskRunner(home) as door:
-        return [(task.name, task.timeout) for task in door.tasks()]
+    with TaskRunner(home) as runner:
+        return [(task.name, task.timeout) for task in runner.tasks()]
 
 
 @pytest.mark.parametrize("verb", WRITERS)

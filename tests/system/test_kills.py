@@ -62,7 +62,7 @@ def log(tmp_path):
 
 
 @pytest.fixture
-def door(home, log, tmp_path, monkeypatch):
+def runner(home, log, tmp_path, monkeypatch):
     """A home with tasks that are due each second, and beside it a task file to be applied."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tasks.toml").write_text(TASKS)
@@ -75,22 +75,22 @@ def door(home, log, tmp_path, monkeypatch):
         stop_children(made)
 
 
-def stop_children(door):
+def stop_children(runner):
     """End the children that a supervisor left behind; they are in sessions of their own."""
-    for _, process in door._here().store.processes.with_runs():
+    for _, process in runner._here().store.processes.with_runs():
         if process.pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def settle(door):
+def settle(runner):
     """Let ticks come until nothing is live any more."""
     for name in COMMANDS:
-        door.disable(name)  # what is open is not decided any more; what was claimed is
+        runner.disable(name)  # what is open is not decided any more; what was claimed is
 
     def quiet():
-        door.tick()
-        return not door.status().running and not door.status().pending
+        runner.tick()
+        return not runner.status().running and not runner.status().pending
 
     wait_for(quiet)
 
@@ -100,9 +100,9 @@ def started(log):
     return len(log.read_text().splitlines())
 
 
-def check(door, home, log):
+def check(runner, home, log):
     """Hold the store against what the children wrote."""
-    runs = [run for run in door.history(limit=None) if run.task in COMMANDS]
+    runs = [run for run in runner.history(limit=None) if run.task in COMMANDS]
     lines = [line.split() for line in log.read_text().splitlines()]
     begun = Counter(int(number) for number, *_ in lines)
     assert set(begun.values()) <= {1}, "a run was started twice"
@@ -117,15 +117,15 @@ def check(door, home, log):
         if run.state in (State.SUCCEEDED, State.FAILED) and run.exit_code is not None:
             assert run.id in begun, f"run {run.id} is called {run.state} and was never started"
     for name in COMMANDS:
-        every_slot_has_a_row(door, name, [run for run in runs if run.task == name])
+        every_slot_has_a_row(runner, name, [run for run in runs if run.task == name])
     with closing(sqlite3.connect(home / "taskrunner.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT count(*) FROM processes").fetchone() == (0,)
 
 
-def every_slot_has_a_row(door, name, runs):
+def every_slot_has_a_row(runner, name, runs):
     """The slots of a second each, up to the last that was decided, are in one row each."""
-    task = door.task(name)
+    task = runner.task(name)
     rows = [run for run in runs if run.trigger in ("schedule", "catch-up")]
     last = task.anchor + (task.evaluated - task.anchor) // timedelta(seconds=1) * timedelta(
         seconds=1
@@ -139,7 +139,7 @@ def every_slot_has_a_row(door, name, runs):
     assert at == last or not spans
 
 
-def test_killed_at_random_no_slot_is_lost_or_run_twice(door, home, log):
+def test_killed_at_random_no_slot_is_lost_or_run_twice(runner, home, log):
     print("repeat it with TASKRUNNER_TEST_SEED=" + SEED)  # shown by pytest when the test fails
     dice = random.Random(SEED)
     killed = Counter()
@@ -153,8 +153,8 @@ def test_killed_at_random_no_slot_is_lost_or_run_twice(door, home, log):
             process.kill()
         for process in some:
             process.communicate()
-    settle(door)
-    check(door, home, log)
+    settle(runner)
+    check(runner, home, log)
 
 
 # ---- at chosen points: the n-th of a system call
@@ -179,16 +179,18 @@ def traced(needs):
 @pytest.mark.parametrize(
     "syscall", ["fdatasync", "pwrite64", "vfork,clone,clone3", "rename,unlink"]
 )
-def test_a_tick_killed_at_each_of_its_calls_leaves_no_slot_behind(traced, door, home, log, syscall):
+def test_a_tick_killed_at_each_of_its_calls_leaves_no_slot_behind(
+    traced, runner, home, log, syscall
+):
     counts = range(1, 60 if LONG else 7)
     died = 0
     for number in counts:
-        wait_for(lambda: any(task.next <= door.now() for task in door.tasks()))
+        wait_for(lambda: any(task.next <= runner.now() for task in runner.tasks()))
         died += killed_at(home, syscall, number, "tick")
         assert call(home, "tick")[2] == 0
     assert died >= 2
-    settle(door)
-    check(door, home, log)
+    settle(runner)
+    check(runner, home, log)
 
 
 @pytest.mark.parametrize(
@@ -202,15 +204,15 @@ def test_a_tick_killed_at_each_of_its_calls_leaves_no_slot_behind(traced, door, 
     ids=lambda words: words[0],
 )
 def test_a_writer_killed_at_each_of_its_writes_leaves_all_or_nothing(
-    traced, door, home, log, words
+    traced, runner, home, log, words
 ):
     call(home, "tick")
     for number in range(1, 8):
-        before = [(task.name, task.timeout) for task in door.tasks()]
+        before = [(task.name, task.timeout) for task in runner.tasks()]
         died = killed_at(home, "pwrite64,fdatasync", number, *words)
         with closing(sqlite3.connect(home / "taskrunner.db")) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        after = [(task.name, task.timeout) for task in door.tasks()]
+        after = [(task.name, task.timeout) for task in runner.tasks()]
         if not died:
             break
         assert after == before or number > 1  # a commit that had reached the log stands
@@ -241,29 +243,29 @@ def test_an_upgrade_killed_at_each_of_its_calls_leaves_the_old_store_or_the_new(
         with closing(sqlite3.connect(home / "taskrunner.db")) as connection:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             assert found in (int(file.stem.split("-")[1]), len(schema.STEPS))
-        with TaskRunner(home) as door:
-            assert (len(door.tasks()), len(door.history(limit=None))) == (6, 7)
+        with TaskRunner(home) as runner:
+            assert (len(runner.tasks()), len(runner.history(limit=None))) == (6, 7)
         for kept in (home / "backups").glob("*.db"):
             assert whole(kept)
     assert died > 10
 
 
 @pytest.mark.parametrize("syscall", ["pwrite64,fdatasync", "openat,rename,unlink"])
-def test_an_apply_killed_at_each_of_its_calls_leaves_all_or_nothing(traced, door, home, syscall):
-    before, died = {task.name for task in door.tasks()}, 0
+def test_an_apply_killed_at_each_of_its_calls_leaves_all_or_nothing(traced, runner, home, syscall):
+    before, died = {task.name for task in runner.tasks()}, 0
     for number in numbers(260 if "openat" in syscall else 40):
         died += killed_at(home, syscall, number, "apply", "tasks.toml")
         assert whole(home / "taskrunner.db")
-        after = {task.name for task in door.tasks()} - before
+        after = {task.name for task in runner.tasks()} - before
         assert after in (set(), {"one", "two"})
         if after:
-            door.remove("one")
-            door.remove("two")
+            runner.remove("one")
+            runner.remove("two")
     assert died >= 3
 
 
 @pytest.mark.parametrize("syscall", ["pwrite64,fdatasync,fsync", "openat,rename,unlink"])
-def test_a_copy_killed_while_it_is_made_is_whole_or_not_there(traced, door, home, syscall):
+def test_a_copy_killed_while_it_is_made_is_whole_or_not_there(traced, runner, home, syscall):
     died = 0
     for number in numbers(260 if "openat" in syscall else 100):
         died += killed_at(home, syscall, number, "backup", "--keep", "1000")
@@ -274,15 +276,15 @@ def test_a_copy_killed_while_it_is_made_is_whole_or_not_there(traced, door, home
 
 @pytest.mark.parametrize("syscall", ["pwrite64,fdatasync,fsync", "openat,rename,unlink,link"])
 def test_a_restore_killed_at_each_of_its_calls_leaves_the_one_store_or_the_other(
-    traced, door, home, tmp_path, syscall
+    traced, runner, home, tmp_path, syscall
 ):
-    copy = door.backup(tmp_path / "copy.db").place
-    before, died = {task.name for task in door.tasks()}, 0
+    copy = runner.backup(tmp_path / "copy.db").place
+    before, died = {task.name for task in runner.tasks()}, 0
     for number in numbers(280 if "openat" in syscall else 140):
-        door.add("later", ["true"], Manual(), replace=True)
+        runner.add("later", ["true"], Manual(), replace=True)
         died += killed_at(home, syscall, number, "restore", copy)
         assert whole(home / "taskrunner.db")
-        assert {task.name for task in door.tasks()} in (before, before | {"later"})
+        assert {task.name for task in runner.tasks()} in (before, before | {"later"})
         for place in (home / "backups").glob("*.db"):
             assert whole(place)
     assert died >= 5 and call(home, "tick")[2] == 0
@@ -300,17 +302,17 @@ def test_a_store_killed_while_it_is_made_is_whole(traced, home):
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_fifty_ticks_at_once_run_each_slot_once_and_none_complains(door, home, log):
-    wait_for(lambda: all(task.next <= door.now() for task in door.tasks()))
+def test_fifty_ticks_at_once_run_each_slot_once_and_none_complains(runner, home, log):
+    wait_for(lambda: all(task.next <= runner.now() for task in runner.tasks()))
     ticks = [start(home, "tick") for _ in range(50)]
     for process in ticks:
         out, err = process.communicate(timeout=120)
         assert (process.returncode, out, err) == (0, "", "")
-    settle(door)
-    check(door, home, log)
+    settle(runner)
+    check(runner, home, log)
 
 
-def test_ticks_beside_writers_and_readers_meet_no_locked_store(door, home, log):
+def test_ticks_beside_writers_and_readers_meet_no_locked_store(runner, home, log):
     end = time.monotonic() + (60 if LONG else 8)
     words = [w for w in (*WRITERS, *CROWD) if w[0] not in ("run", "daemon")]
     running, done, longest = {}, Counter(), Counter()
@@ -326,8 +328,8 @@ def test_ticks_beside_writers_and_readers_meet_no_locked_store(door, home, log):
     print(dict(done), {verb: round(seconds, 1) for verb, seconds in longest.items()})
     assert longest.total() and max(longest.values()) < 20, longest  # nobody starves
     assert {"tick", "add", "set", "remove", "prune", "history", "apply", "backup"} <= done.keys()
-    settle(door)
-    check(door, home, log)
+    settle(runner)
+    check(runner, home, log)
 
 
 def well(process):
@@ -341,14 +343,14 @@ def well(process):
 
 
 def test_no_child_of_a_killed_supervisor_is_forgotten(home, tmp_path):
-    with TaskRunner(home) as door:
-        door.add("x", ["sleep", "300"], Every("1h"), now=True, timeout="1h")
+    with TaskRunner(home) as runner:
+        runner.add("x", ["sleep", "300"], Every("1h"), now=True, timeout="1h")
         with start(home, "tick") as supervisor:
-            wait_for(lambda: door.status().running)
-            wait_for(lambda: door._here().store.processes.with_runs()[0][1].pid)
+            wait_for(lambda: runner.status().running)
+            wait_for(lambda: runner._here().store.processes.with_runs()[0][1].pid)
             supervisor.kill()
-        door.tick()
-        ((_, process),) = door._here().store.processes.with_runs()
+        runner.tick()
+        ((_, process),) = runner._here().store.processes.with_runs()
         assert alive.group_lives(process.pid)
-        door.cancel("x")
+        runner.cancel("x")
         assert not alive.group_lives(process.pid)

@@ -193,9 +193,9 @@ def fitted(home: Path, night: Night, clock) -> TaskRunner:
 def slots(home: Path, night: Night) -> dict[str, list[datetime]]:
     """The slots that were decided, by their expressions."""
     found: dict[str, list[datetime]] = {}
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as runner:
         for number, text in enumerate(expressions(night)):
-            runs = door.history(f"e{number}", limit=1000)
+            runs = runner.history(f"e{number}", limit=1000)
             assert {run.coalesced for run in runs} <= {1}
             found[text] = sorted(run.slot for run in runs if night.first <= run.slot < night.end)
     return found
@@ -319,10 +319,10 @@ def test_a_tick_a_minute_decides_the_same_slots_as_ticks_that_come_less_often(
     told, night, tmp_path
 ):
     now = night.first - MINUTE
-    with fitted(tmp_path / "home", night, lambda: now) as door:
+    with fitted(tmp_path / "home", night, lambda: now) as runner:
         while now < night.end:
             now += MINUTE
-            door.tick()
+            runner.tick()
     assert slots(tmp_path / "home", night) == told[night].ticked
 
 

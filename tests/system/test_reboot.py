@@ -134,7 +134,7 @@ def test_a_lost_run_is_tried_again_where_that_is_wished(story):
     assert (second["trigger"], second["attempt"], second["slot"]) == ("retry", 2, first["slot"])
 
 
-def test_a_run_that_an_orderly_shutdown_ended_is_no_success_and_goes_on_for_nobody(story):
+def test_a_run_that_an_orderly_shutdown_ended_is_not_a_success_and_goes_on_for_nobody(story):
     second = story.runs["again"][1]
     assert second["state"] in ("cancelled", "lost")
     assert second["finished"] is not None
@@ -171,7 +171,7 @@ def test_each_slot_has_one_row_over_all_boots(story, task):
     assert sorted(told) == list(range(min(told), max(told) + 1))
 
 
-def test_the_ledger_tells_each_gap_as_a_reboot(story):
+def test_the_ledger_reports_each_gap_as_a_reboot(story):
     said = taskrunner(story.box, HOME, "explain", "last", "--since", "1h", "--json")
     causes = [gap["cause"] for gap in json.loads(said)["gaps"]]
     assert causes.count("reboot") == 2  # on a busy machine there may be gaps of other causes

@@ -72,7 +72,7 @@ def test_a_daemon_that_hangs_is_killed_by_the_watchdog_and_started_anew(box, dae
     assert "watchdog" in box.run("journalctl", "-u", UNIT, "--no-pager", "-o", "cat").lower()
 
 
-def test_a_stop_lets_a_run_end_and_is_no_failure(box, daemon):
+def test_a_stop_lets_a_run_end_and_is_not_a_failure(box, daemon):
     taskrunner(box, HOME, "add", "slow", "--manual", "--now", "--shell", "touch /srv/up; sleep 2")
     box.run("systemctl", "restart", UNIT)  # so that it is visited now
     box.until(lambda: box.path("/srv/up").exists())

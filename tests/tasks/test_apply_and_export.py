@@ -34,7 +34,7 @@ def stdin(monkeypatch, data):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
-def test_apply_tells_what_is_new_and_then_that_nothing_changed(tell, file):
+def test_apply_reports_what_is_new_and_then_that_nothing_changed(tell, file):
     out, err, code = tell("apply", file)
     assert "a     added  only by hand; no slot of its own\n" in out
     assert (err, code) == ("taskrunner: 1 added\n", 0)

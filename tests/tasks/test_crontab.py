@@ -61,7 +61,7 @@ def test_a_system_crontab_has_a_user_in_each_entry():
     ]
 
 
-def test_what_is_no_entry_is_told_with_its_number():
+def test_an_invalid_entry_is_reported_with_its_number():
     assert left("hello\n\n* * * * *\nA=\n@daily\n@reboot \na b c d e\n") == [
         (1, "it is not a valid crontab line"),
         (3, "it has no command"),
@@ -93,7 +93,7 @@ def test_an_entry_or_a_setting_that_is_not_utf_8_is_left_alone():
     ]
 
 
-def test_a_mark_before_the_text_and_line_ends_of_windows_are_no_part_of_a_line():
+def test_a_mark_before_the_text_and_line_ends_of_windows_are_not_part_of_a_line():
     found = lines("\ufeff# mine\r\nA=1\r\n@daily x\r\n\r\n0 5 * * * cat%a\r\n")
     assert [(each.number, each.command, each.stdin, each.settings) for each in found] == [
         (3, "x", None, {"A": "1"}),
@@ -126,7 +126,7 @@ def test_a_setting_holds_for_the_lines_below_it():
     assert [each.settings for each in found] == [{}, {"X": "1"}, {"X": "2"}]
 
 
-def test_an_entry_with_an_assignment_in_its_command_is_no_setting():
+def test_an_entry_with_an_assignment_in_its_command_is_not_a_setting():
     assert line("* * * * * A=1 x\n").command == "A=1 x"
 
 
@@ -206,7 +206,7 @@ def test_a_long_description_is_cut():
 # ---- what a line becomes
 
 
-def test_settings_of_cron_itself_are_no_variables():
+def test_settings_of_cron_itself_are_not_variables():
     text = "MAILTO=a\nCRON_TZ=Asia/Kolkata\nLOGNAME=no\nTZ=UTC\nPATH=/opt\n0 1 * * * x\n"
     assert crontab.environment(line(text)) == {"TZ": "UTC", "PATH": "/opt"}
     assert crontab.schedule(line(text)) == Cron("0 1 * * *", "Asia/Kolkata")

@@ -108,7 +108,7 @@ def test_a_line_for_a_user_that_is_not_here_is_left_alone_and_the_others_are_not
         assert runner.task("y").user is None
 
 
-def test_the_path_that_tasks_see_anyway_is_no_variable_of_theirs(runner):
+def test_the_path_that_tasks_see_anyway_is_not_a_variable_of_theirs(runner):
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     runner.import_crontab(text=f"PATH={path}\n@daily a\nPATH=/opt\n@daily b\nHOME=/srv\n@daily c\n")
     assert [task.env for task in runner.tasks()] == [
@@ -218,7 +218,7 @@ def test_imported_tasks_go_to_a_task_file_and_are_not_pruned_by_another(runner, 
         ("@Reboot true", "Debian's crontab refuses '@Reboot'"),
     ],
 )
-def test_a_line_that_does_not_do_what_its_owner_thinks_is_told(runner, text, said):
+def test_a_line_that_does_not_do_what_its_owner_thinks_is_reported(runner, text, said):
     (found,) = runner.import_crontab(text=f"{text}\n", dry_run=True).lines
     assert any(said in each for each in found.notes), found.notes
 
@@ -243,7 +243,7 @@ def test_a_line_that_is_as_usual_is_not_spoken_of(runner, text):
     assert [each for each in found.notes if "'root' is not found" not in each] == []
 
 
-def test_a_system_crontab_that_is_read_as_a_users_is_told(runner, tmp_path, monkeypatch):
+def test_a_system_crontab_that_is_read_as_a_users_is_reported(runner, tmp_path, monkeypatch):
     monkeypatch.setattr(install_cron, "CRON_FOLDER", str(tmp_path))
     place = tmp_path / "tab"
     place.write_text("@daily root true\n")

@@ -31,12 +31,12 @@ def test_the_default_in_a_help_text_is_the_one_of_the_table(option):
         assert option.read(said[0][10:-1]) == option.read(option.default)
 
 
-def test_a_task_that_gives_no_option_is_told_with_its_timeout_and_policies_alone(runner):
+def test_a_task_that_gives_no_option_is_reported_with_its_timeout_and_policies_alone(runner):
     task = runner.add("report", ["true"], Manual())
     assert options.told(task) == [("timeout", "1h"), ("overlap", "skip"), ("catch-up", "last")]
 
 
-def test_an_option_is_told_as_it_is_typed(runner):
+def test_an_option_is_reported_as_it_is_typed(runner):
     given = {
         "max_silence": "1m30s",
         "ok_codes": "0,3",
@@ -50,7 +50,7 @@ def test_an_option_is_told_as_it_is_typed(runner):
     assert {name: told[name].lower() for name in typed} == typed
 
 
-def test_secrets_are_not_told():
+def test_secrets_are_not_reported():
     task = replace(TASK, env={"API_TOKEN": "geheim", "A": "b c"}, stdin="geheim")
     told = dict(options.told(task))
     assert (told["env"], told["stdin"]) == ("API_TOKEN=*** A='b c'", "6 characters")

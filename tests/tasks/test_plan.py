@@ -185,7 +185,7 @@ def test_another_anchor_moves_the_grid(apply):
     )
 
 
-def test_the_history_tells_what_a_file_changed(runner, apply):
+def test_the_history_reports_what_a_file_changed(runner, apply):
     apply(HOURLY)
     apply(HOURLY + "nice = 3\n")
     told = [each.what for each in runner.explain("a").changes]
@@ -323,7 +323,7 @@ def test_prune_of_a_folder_removes_what_deleted_files_had(runner, write, tmp_pat
     assert names(runner) == ["a"]
 
 
-def test_a_removed_task_tells_its_history_and_what_came_after_it(runner, apply):
+def test_a_removed_task_reports_its_history_and_what_came_after_it(runner, apply):
     runner.add("mine", ["true"], Manual())
     apply(manual("a", "b"))
     runner.set("mine", schedule=__import__("taskrunner").After("b"))
@@ -383,7 +383,7 @@ def test_a_task_that_is_defined_twice_is_a_fault(runner, write):
 # ---- all or nothing
 
 
-def test_a_dry_run_writes_nothing_and_tells_the_same(runner, home, apply):
+def test_a_dry_run_writes_nothing_and_reports_the_same(runner, home, apply):
     told = apply(HOURLY, dry_run=True)
     assert list(home.iterdir()) == []
     assert apply(HOURLY) == told
@@ -393,7 +393,7 @@ def test_a_dry_run_writes_nothing_and_tells_the_same(runner, home, apply):
     assert runner.tasks() == before
 
 
-def test_faults_of_all_kinds_are_told_together_and_nothing_is_written(runner, home, write):
+def test_faults_of_all_kinds_are_reported_together_and_nothing_is_written(runner, home, write):
     one = write("one.toml", manual("good") + '[tasks.x]\nevery = "1x"\nshell = "x"\n')
     two = write(
         "two.toml", manual("y") + 'user = "nonesuch"\n[tasks.z]\nafter = "no"\nshell = "z"\n'
@@ -408,7 +408,7 @@ def test_faults_of_all_kinds_are_told_together_and_nothing_is_written(runner, ho
     assert list(home.iterdir()) == []
 
 
-def test_a_child_of_a_task_with_a_fault_is_no_fault_of_its_own(runner):
+def test_a_child_of_a_task_with_a_fault_is_not_a_fault_of_its_own(runner):
     text = '[tasks.a]\nevery = "1x"\nshell = "x"\n[tasks.b]\nafter = "a"\nshell = "x"\n'
     with pytest.raises(InputError) as caught:
         runner.apply(text=text)

@@ -71,7 +71,7 @@ def test_the_walk_agrees_with_another_implementation_of_the_rules(text, day):
     assert {each for each in found if start < each < end} == theirs
 
 
-def test_what_differs_is_counted_and_the_first_is_told(monkeypatch):
+def test_differences_are_counted_and_the_first_is_shown(monkeypatch):
     class Other(Cron):
         """An hour late on Mondays."""
 
@@ -100,7 +100,7 @@ def test_what_differs_in_a_dense_schedule_is_seen_by_its_count(monkeypatch):
     assert first[0].startswith("720 on 2028-01-0")
 
 
-def test_a_range_to_sunday_is_told_as_what_debian_s_cron_never_runs():
+def test_a_range_to_sunday_is_reported_as_what_debian_s_cron_never_runs():
     count, told = proof.differences("0 0 * * fri-sun", "UTC", datetime(2026, 11, 21, tzinfo=UTC))
     assert count > 300  # every Friday, Saturday and Sunday of two years
     assert told

@@ -75,7 +75,7 @@ def test_a_success_that_only_prints_has_no_more_of_a_reason(ended):
     assert ended("--code", "print('done')")["reason"] == "exit code 0"
 
 
-def test_a_large_output_is_told_of_as_well(ended):
+def test_a_large_output_is_reported_too(ended):
     run = ended("--code", "print('z' * 200_000); raise ValueError('too much')")
     assert (run["state"], run["reason"]) == ("failed", "exit code 1; ValueError: too much")
     assert run["output_size"] > 200_000
@@ -94,7 +94,7 @@ def test_a_timeout_says_only_that(ended):
     assert run["reason"] == "stopped at its timeout of 1s (killed by SIGTERM)"
 
 
-def test_the_last_line_of_a_command_is_no_reason(ended):
+def test_the_last_line_of_a_command_is_not_a_reason(ended):
     assert ended("--shell", "echo returned 4")["reason"] == "exit code 0"
     assert ended("--shell", "echo oh; exit 1")["reason"] == "exit code 1"
 
@@ -246,7 +246,7 @@ def test_code_for_another_python_is_not_refused_but_told(tell, foreign):
     assert code == 0 and "does not compile for this Python, line 1: invalid syntax" in err
 
 
-def test_what_is_run_is_no_default_of_all_tasks(home, tell):
+def test_a_command_cannot_be_a_default_of_all_tasks(home, tell):
     (home / "taskrunner.toml").write_text('[defaults]\ncode = "pass"\n')
     _, err, code = tell("add", "x", "--manual", "--", "true")
     assert code == 2 and "code cannot be a default" in err
@@ -685,7 +685,7 @@ def test_a_function_runs_with_django_set_up_and_a_command_of_it_is_one(crm, ende
     assert run["state"] == "succeeded" and "System check" in tell("log", "x")[0]
 
 
-def test_settings_that_are_not_there_are_told_by_the_run(crm, ended):
+def test_settings_that_are_not_there_are_reported_by_the_run(crm, ended):
     run = ended("--cwd", str(crm), "--django", "crm.nosuch", "--code", "pass")
     assert run["reason"] == "exit code 1; ModuleNotFoundError: No module named 'crm.nosuch'"
 

@@ -201,12 +201,12 @@ def test_a_file_of_another_form_is_refused_with_what_to_write(text, line, senten
     )
 
 
-def test_a_fault_of_a_default_is_told_where_the_default_stands():
+def test_a_fault_of_a_default_is_reported_at_its_line():
     text = '[defaults]\nnice = 99\n[tasks.a]\nmanual = true\nshell = "x"\n'
     assert faults(text) == [(2, "a: nice '99': it must be a number from -20 to 19")]
 
 
-def test_all_faults_are_told_and_the_good_tasks_are_read():
+def test_all_faults_are_reported_and_the_good_tasks_are_read():
     text = '[tasks.a]\nevery = "1x"\nnice = 99\n[tasks.b]\nmanual = true\nshell = "x"\n[tasks.c]\n'
     found = read(text)
     assert [fault.line for fault in found.faults] == [3, 1, 2, 7, 7]

@@ -17,8 +17,8 @@ def once(runner, clock):
 
 
 def history(home):
-    with TaskRunner(home) as door:
-        return door.history("once")
+    with TaskRunner(home) as live_runner:
+        return live_runner.history("once")
 
 
 def states(runner, name):

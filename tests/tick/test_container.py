@@ -61,7 +61,7 @@ def namespace(needs):
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         yield made
 
@@ -90,51 +90,53 @@ def daemon(home, *words):
     return program(home, "daemon", "--interval", "1s", *words)
 
 
-def test_as_process_1_it_reaps_what_tasks_leave_behind(namespace, door, home, tmp_path):
+def test_as_process_1_it_reaps_what_tasks_leave_behind(namespace, runner, home, tmp_path):
     process, pid = namespace(*daemon(home))
     wait_for((home / "heartbeat").exists)
-    door.add("x", shell=orphan(tmp_path / "parent"), schedule=Manual(), now=True)
+    runner.add("x", shell=orphan(tmp_path / "parent"), schedule=Manual(), now=True)
     wait_for((tmp_path / "parent").exists)
     wait_for(lambda: (tmp_path / "parent").read_text() == "1\n")  # it was left to us
-    door.disable("x")
+    runner.disable("x")
     wait_for(lambda: children(pid) == [])
     assert ends_well(process, pid) == ""
 
 
-def test_the_start_of_the_daemon_as_process_1_is_the_boot(namespace, door, home):
-    door.add("warm", ["true"], Boot())
+def test_the_start_of_the_daemon_as_process_1_is_the_boot(namespace, runner, home):
+    runner.add("warm", ["true"], Boot())
     process, pid = namespace(*daemon(home))
-    wait_for(lambda: len(ended(door, "warm")) == 1)
-    door.add("later", ["true"], Boot())
-    door.add("beat", ["true"], Every("1s"))
-    wait_for(lambda: len(ended(door, "beat")) >= 2)
-    assert ended(door, "later") == []  # it was added in this boot
+    wait_for(lambda: len(ended(runner, "warm")) == 1)
+    runner.add("later", ["true"], Boot())
+    runner.add("beat", ["true"], Every("1s"))
+    wait_for(lambda: len(ended(runner, "beat")) >= 2)
+    assert ended(runner, "later") == []  # it was added in this boot
     ends_well(process, pid)
-    door.tick()  # by another clock, which knows the machine's boots alone
+    runner.tick()  # by another clock, which knows the machine's boots alone
     process, pid = namespace(*daemon(home))
-    wait_for(lambda: len(ended(door, "warm")) == 2 and len(ended(door, "later")) == 1)
+    wait_for(lambda: len(ended(runner, "warm")) == 2 and len(ended(runner, "later")) == 1)
     ends_well(process, pid)
-    door.tick()
-    assert len(ended(door, "warm")) == 2
+    runner.tick()
+    assert len(ended(runner, "warm")) == 2
 
 
-def test_a_daemon_that_is_started_again_in_its_container_makes_no_boot(namespace, door, home):
-    door.add("warm", ["true"], Boot())
+def test_a_daemon_that_is_started_again_in_its_container_makes_no_boot(namespace, runner, home):
+    runner.add("warm", ["true"], Boot())
     once = f"timeout 4 {shlex.join(daemon(home))}"
     process, _ = namespace("sh", "-c", f"{once}; {once}; exit 3")
     process.communicate(timeout=100)
     assert process.returncode == 3
-    assert len(ended(door, "warm")) == 1
+    assert len(ended(runner, "warm")) == 1
 
 
-def test_a_run_that_ended_with_its_container_is_lost_at_once(namespace, door, home):
-    door.add("x", ["sleep", "1000"], Manual(), now=True)
+def test_a_run_that_ended_with_its_container_is_lost_at_once(namespace, runner, home):
+    runner.add("x", ["sleep", "1000"], Manual(), now=True)
     process, pid = namespace(*daemon(home))
-    wait_for(lambda: door.status().running and door._here().store.processes.with_runs()[0][1].pid)
+    wait_for(
+        lambda: runner.status().running and runner._here().store.processes.with_runs()[0][1].pid
+    )
     os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=100)
-    door.tick()
-    (run,) = door.history("x")
+    runner.tick()
+    (run,) = runner.history("x")
     assert (run.state, run.reason.split(";")[0]) == (
         State.LOST,
         "its container ended while it ran",
@@ -144,14 +146,16 @@ def test_a_run_that_ended_with_its_container_is_lost_at_once(namespace, door, ho
 @pytest.mark.parametrize(
     ("caller", "said"), [("daemon", "each start of the container"), ("cron", "that of the machine")]
 )
-def test_a_task_of_the_boot_is_told_what_a_boot_is_in_a_container(door, monkeypatch, caller, said):
-    task = door.add("warm", ["true"], Boot())
-    assert door.advice(task) == [] or host.in_container()
-    door.tick(caller=caller)
-    door.add("x", ["true"], Manual(), now=True)
-    door.tick(caller=caller)
+def test_a_task_of_the_boot_is_told_what_a_boot_is_in_a_container(
+    runner, monkeypatch, caller, said
+):
+    task = runner.add("warm", ["true"], Boot())
+    assert runner.advice(task) == [] or host.in_container()
+    runner.tick(caller=caller)
+    runner.add("x", ["true"], Manual(), now=True)
+    runner.tick(caller=caller)
     monkeypatch.setattr(host, "in_container", lambda: True)
-    assert said in door.advice(task)[-1]
+    assert said in runner.advice(task)[-1]
 
 
 def test_a_later_boot_is_told_from_an_earlier_one():
@@ -166,30 +170,30 @@ def test_a_later_boot_is_told_from_an_earlier_one():
     assert not host.is_new_boot(one, one)
 
 
-def test_as_process_1_it_reaps_at_once_and_not_at_its_next_visit(namespace, door, home, tmp_path):
-    door.add("x", shell=orphan(tmp_path / "parent"), schedule=Manual(), now=True)
+def test_as_process_1_it_reaps_at_once_and_not_at_its_next_visit(namespace, runner, home, tmp_path):
+    runner.add("x", shell=orphan(tmp_path / "parent"), schedule=Manual(), now=True)
     process, pid = namespace(*program(home, "daemon", "--interval", "1h"))
     wait_for(lambda: (tmp_path / "parent").exists() and children(pid) == [])
     ends_well(process, pid)
 
 
-def test_as_process_1_it_takes_the_ends_of_its_own_runs_as_ever(namespace, door, home, tmp_path):
+def test_as_process_1_it_takes_the_ends_of_its_own_runs_as_ever(namespace, runner, home, tmp_path):
     for number in range(5):
-        door.add(f"x{number}", shell=orphan(tmp_path / f"{number}"), schedule=Every("1s"))
+        runner.add(f"x{number}", shell=orphan(tmp_path / f"{number}"), schedule=Every("1s"))
     process, pid = namespace(*daemon(home))
-    wait_for(lambda: all(len(ended(door, f"x{number}")) >= 3 for number in range(5)))
+    wait_for(lambda: all(len(ended(runner, f"x{number}")) >= 3 for number in range(5)))
     ends_well(process, pid)
-    runs = [run for number in range(5) for run in ended(door, f"x{number}")]
+    runs = [run for number in range(5) for run in ended(runner, f"x{number}")]
     assert {(run.state, run.exit_code) for run in runs} == {(State.FAILED, 3)}
 
 
-def ended(door, name):
-    return [run for run in door.history(name) if run.finished is not None and run.started]
+def ended(runner, name):
+    return [run for run in runner.history(name) if run.finished is not None and run.started]
 
 
-def test_a_daemon_that_is_not_process_1_reaps_no_strangers(door, home, tmp_path):
+def test_a_daemon_that_is_not_process_1_reaps_no_strangers(runner, home, tmp_path):
     """What is left to it then (PR_SET_CHILD_SUBREAPER of prctl(2)) is the business of who arranged that."""
-    door.add("x", shell=orphan(tmp_path / "parent"), schedule=Manual(), now=True)
+    runner.add("x", shell=orphan(tmp_path / "parent"), schedule=Manual(), now=True)
     arranged = (
         "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); "
         "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
@@ -200,8 +204,8 @@ def test_a_daemon_that_is_not_process_1_reaps_no_strangers(door, home, tmp_path)
         wait_for((tmp_path / "parent").exists)
         wait_for(lambda: (tmp_path / "parent").read_text() == f"{process.pid}\n")
         wait_for(lambda: [x for x in children(process.pid) if state(x) == "Z"])
-        before = door.status().last_tick
-        wait_for(lambda: door.status().last_tick > before)
+        before = runner.status().last_tick
+        wait_for(lambda: runner.status().last_tick > before)
         assert [state(x) for x in children(process.pid)] == ["Z"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 0
@@ -226,13 +230,13 @@ def state(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def test_process_1_stops_its_runs_at_term_within_the_grace(namespace, door, home, tmp_path):
+def test_process_1_stops_its_runs_at_term_within_the_grace(namespace, runner, home, tmp_path):
     shell = f"touch {tmp_path}/up; sleep 300"
-    door.add("slow", shell=shell, schedule=Manual(), now=True)
+    runner.add("slow", shell=shell, schedule=Manual(), now=True)
     process, pid = namespace(*daemon(home, "--grace", "1s"))
     wait_for((tmp_path / "up").exists)
     ends_well(process, pid)
-    (run,) = door.history("slow")
+    (run,) = runner.history("slow")
     assert run.state is State.CANCELLED
 
 
@@ -434,26 +438,26 @@ def test_it_is_started_again_but_not_when_it_was_stopped():
     assert compose()["services.scheduler.restart"] == "unless-stopped"
 
 
-def test_a_cancel_from_outside_ends_a_run_in_a_container(namespace, door, home):
-    door.add(
+def test_a_cancel_from_outside_ends_a_run_in_a_container(namespace, runner, home):
+    runner.add(
         "slow",
         shell="trap 'echo told; exit 3' TERM; while :; do sleep 0.1; done",
         schedule=Manual(),
         now=True,
     )
     process, pid = namespace(*daemon(home))
-    (run,) = wait_for(lambda: door.history("slow", state="running"))
-    wait_for(lambda: door._here().store.processes.of(run.id).pid)
-    (run,) = door.cancel("slow", reason="enough")
+    (run,) = wait_for(lambda: runner.history("slow", state="running"))
+    wait_for(lambda: runner._here().store.processes.of(run.id).pid)
+    (run,) = runner.cancel("slow", reason="enough")
     assert (run.state, run.reason) == (State.CANCELLED, "enough (exit code 3)")
-    assert door.output(run).count(b"told") == 1
+    assert runner.output(run).count(b"told") == 1
     ends_well(process, pid)
 
 
-def test_a_cancel_from_a_container_ends_a_run_outside(namespace, door, home):
-    door.add("slow", ["sleep", "60"], Manual(), now=True)
+def test_a_cancel_from_a_container_ends_a_run_outside(namespace, runner, home):
+    runner.add("slow", ["sleep", "60"], Manual(), now=True)
     outside = start(home, "tick")
-    (run,) = wait_for(lambda: door.history("slow", state="running"))
+    (run,) = wait_for(lambda: runner.history("slow", state="running"))
     process, _ = namespace(*program(home, "cancel", "slow"))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -461,26 +465,26 @@ def test_a_cancel_from_a_container_ends_a_run_outside(namespace, door, home):
     outside.communicate(timeout=60)
 
 
-def test_a_replacement_from_outside_ends_a_run_in_a_container(namespace, door, home):
-    door.add("slow", ["sleep", "60"], Manual(), now=True, overlap="replace")
+def test_a_replacement_from_outside_ends_a_run_in_a_container(namespace, runner, home):
+    runner.add("slow", ["sleep", "60"], Manual(), now=True, overlap="replace")
     process, pid = namespace(*daemon(home))
-    (run,) = wait_for(lambda: door.history("slow", state="running"))
-    door.run("slow", detach=True)
-    wait_for(lambda: door.history(str(run.id))[0].state is State.CANCELLED)
-    door.cancel("slow")
+    (run,) = wait_for(lambda: runner.history("slow", state="running"))
+    runner.run("slow", detach=True)
+    wait_for(lambda: runner.history(str(run.id))[0].state is State.CANCELLED)
+    runner.cancel("slow")
     ends_well(process, pid)
 
 
-def test_a_run_whose_container_is_gone_can_be_cancelled(namespace, door, home):
-    door.add("slow", ["sleep", "60"], Manual(), now=True)
+def test_a_run_whose_container_is_gone_can_be_cancelled(namespace, runner, home):
+    runner.add("slow", ["sleep", "60"], Manual(), now=True)
     process, pid = namespace(
         "sh", "-c", f"{shlex.join(daemon(home))}; exit 0"
     )  # it is not process 1
-    (run,) = wait_for(lambda: door.history("slow", state="running"))
+    (run,) = wait_for(lambda: runner.history("slow", state="running"))
     os.kill(pid, signal.SIGKILL)
     process.wait()
-    door.tick()
-    assert door.history("slow")[0].state is State.RUNNING
-    (run,) = door.cancel("slow", reason="enough")
+    runner.tick()
+    assert runner.history("slow")[0].state is State.RUNNING
+    (run,) = runner.cancel("slow", reason="enough")
     assert run.state is State.CANCELLED
     assert run.reason == "enough; its supervisor died, and its process is not visible from here"

@@ -10,7 +10,7 @@ from tests.samples import start, wait_for
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         yield made
 
@@ -32,106 +32,106 @@ def daemon(home):
         process.communicate()
 
 
-def states(door, name):
-    return [run.state for run in door.history(name)]
+def states(runner, name):
+    return [run.state for run in runner.history(name)]
 
 
-def test_it_makes_the_store_and_ticks_at_its_interval(door, daemon, home):
+def test_it_makes_the_store_and_ticks_at_its_interval(runner, daemon, home):
     process = daemon()
     assert (home / "taskrunner.db").exists()
-    door.add("often", ["true"], Every("1s"))
-    wait_for(lambda: states(door, "often").count(State.SUCCEEDED) >= 3)
-    assert door.status().clock == "daemon"
+    runner.add("often", ["true"], Every("1s"))
+    wait_for(lambda: states(runner, "often").count(State.SUCCEEDED) >= 3)
+    assert runner.status().clock == "daemon"
     process.send_signal(signal.SIGTERM)
     assert process.wait(100) == 0
     assert process.communicate() == ("", "")
 
 
-def test_a_run_that_ends_within_the_grace_is_left_to_end(door, daemon, tmp_path):
+def test_a_run_that_ends_within_the_grace_is_left_to_end(runner, daemon, tmp_path):
     shell = f"touch {tmp_path}/up; sleep 1; echo done"
-    door.add("slow", shell=shell, schedule=Manual(), now=True)
+    runner.add("slow", shell=shell, schedule=Manual(), now=True)
     process = daemon("--grace", "20s")
     wait_for((tmp_path / "up").exists)
     process.send_signal(signal.SIGTERM)
     assert process.wait(100) == 0
-    (run,) = door.history("slow")
-    assert (run.state, door.output(run)) == (State.SUCCEEDED, b"done\n")
+    (run,) = runner.history("slow")
+    assert (run.state, runner.output(run)) == (State.SUCCEEDED, b"done\n")
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_run_is_stopped_after_the_grace_or_at_a_second_signal(door, daemon, tmp_path, signals):
-    door.add("slow", shell=f"touch {tmp_path}/up; sleep 300", schedule=Manual(), now=True)
+def test_a_run_is_stopped_after_the_grace_or_at_a_second_signal(runner, daemon, tmp_path, signals):
+    runner.add("slow", shell=f"touch {tmp_path}/up; sleep 300", schedule=Manual(), now=True)
     process = daemon("--grace", "1s" if signals == 1 else "1h")
     wait_for((tmp_path / "up").exists)
     for _ in range(signals):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
     assert process.wait(100) == 0
-    (run,) = door.history("slow")
+    (run,) = runner.history("slow")
     assert run.state is State.CANCELLED
     assert "the daemon was stopped" in run.reason
 
 
-def test_a_third_signal_kills(door, daemon, tmp_path):
+def test_a_third_signal_kills(runner, daemon, tmp_path):
     shell = f'trap "" TERM; touch {tmp_path}/up; while :; do sleep 0.1; done'
-    door.add("hard", shell=shell, schedule=Manual(), now=True, kill_after="1h")
+    runner.add("hard", shell=shell, schedule=Manual(), now=True, kill_after="1h")
     process = daemon("--grace", "1h")
     wait_for((tmp_path / "up").exists)
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
     assert process.wait(100) == 0
-    assert door.history("hard")[0].signal == signal.SIGKILL
+    assert runner.history("hard")[0].signal == signal.SIGKILL
 
 
-def test_nothing_new_is_started_once_it_is_stopping(door, daemon, tmp_path):
-    door.add("slow", shell=f"touch {tmp_path}/up; sleep 2", schedule=Manual(), now=True)
+def test_nothing_new_is_started_once_it_is_stopping(runner, daemon, tmp_path):
+    runner.add("slow", shell=f"touch {tmp_path}/up; sleep 2", schedule=Manual(), now=True)
     process = daemon("--grace", "20s")
     wait_for((tmp_path / "up").exists)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.2)
-    door.add("late", ["true"], Manual(), now=True)
+    runner.add("late", ["true"], Manual(), now=True)
     assert process.wait(100) == 0
-    assert states(door, "late") == []
+    assert states(runner, "late") == []
 
 
-def test_a_run_in_progress_does_not_hold_up_others(door, daemon, tmp_path):
-    door.add("slow", shell=f"touch {tmp_path}/up; sleep 300", schedule=Manual(), now=True)
+def test_a_run_in_progress_does_not_hold_up_others(runner, daemon, tmp_path):
+    runner.add("slow", shell=f"touch {tmp_path}/up; sleep 300", schedule=Manual(), now=True)
     daemon()
     wait_for((tmp_path / "up").exists)
-    door.add("quick", ["true"], Every("1s"))
-    wait_for(lambda: states(door, "quick").count(State.SUCCEEDED) >= 2)
-    assert states(door, "slow") == [State.RUNNING]
-    door.cancel("slow")
+    runner.add("quick", ["true"], Every("1s"))
+    wait_for(lambda: states(runner, "quick").count(State.SUCCEEDED) >= 2)
+    assert states(runner, "slow") == [State.RUNNING]
+    runner.cancel("slow")
 
 
-def test_it_survives_a_store_that_cannot_be_used_for_a_while(door, daemon, home):
-    door.add("often", ["true"], Every("1s"))
+def test_it_survives_a_store_that_cannot_be_used_for_a_while(runner, daemon, home):
+    runner.add("often", ["true"], Every("1s"))
     process = daemon()
     home.chmod(0o777)
     time.sleep(1.5)
     home.chmod(0o700)
-    before = len(states(door, "often"))
-    wait_for(lambda: len(states(door, "often")) > before)
+    before = len(states(runner, "often"))
+    wait_for(lambda: len(states(runner, "often")) > before)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=100)
     assert said.count("can be written by others") == 1
 
 
-def test_two_daemons_side_by_side_run_each_slot_once(door, daemon):
-    door.add("often", ["true"], Every("1s"), overlap="allow")  # a run may take a second here
+def test_two_daemons_side_by_side_run_each_slot_once(runner, daemon):
+    runner.add("often", ["true"], Every("1s"), overlap="allow")  # a run may take a second here
     processes = [daemon(), daemon()]
-    wait_for(lambda: len(states(door, "often")) >= 4)
+    wait_for(lambda: len(states(runner, "often")) >= 4)
     for process in processes:
         process.send_signal(signal.SIGTERM)
     for process in processes:
         assert process.wait(100) == 0
-    slots = [run.slot for run in door.history("often", limit=100)]
+    slots = [run.slot for run in runner.history("often", limit=100)]
     assert len(slots) == len(set(slots))
-    assert {State.SUCCEEDED} == set(states(door, "often"))
+    assert {State.SUCCEEDED} == set(states(runner, "often"))
 
 
-def test_settings_read_anew_hold_also_for_what_the_daemon_says(door, daemon, home):
+def test_settings_read_anew_hold_also_for_what_the_daemon_says(runner, daemon, home):
     settings, log = home / "taskrunner.toml", home / "taskrunner.log"
     settings.write_text("log_level = 'error'\n")
     process = daemon()

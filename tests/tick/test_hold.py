@@ -149,7 +149,7 @@ def test_a_hold_that_replaces_another_says_so(tell, store):
     assert ", replacing the pause by " in err
 
 
-def test_resuming_what_is_not_held_says_so_and_is_no_failure(tell, store):
+def test_resuming_what_is_not_held_says_so_and_is_not_a_failure(tell, store):
     assert tell("resume") == ("", "taskrunner: nothing was paused\n", 0)
 
 

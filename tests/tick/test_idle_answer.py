@@ -517,7 +517,7 @@ def test_nothing_is_kept_of_a_database_behind_a_symbolic_link(made, home):
     assert made.ask() and made.ask() and made.asked == 2
 
 
-def test_a_heartbeat_that_cannot_be_written_is_no_idle_tick(kept, monkeypatch):
+def test_a_heartbeat_that_cannot_be_written_is_not_an_idle_tick(kept, monkeypatch):
     real = os.open
 
     def refused(place, flags, *mode, **more):

@@ -36,9 +36,9 @@ def test_an_idle_tick_of_the_real_program_is_silent_and_quick_to_leave(runner, h
     runner.close()
     from taskrunner import TaskRunner
 
-    with TaskRunner(home) as door:
-        door.add("report", ["true"], Every("1d"))
-        door.tick()
+    with TaskRunner(home) as live_runner:
+        live_runner.add("report", ["true"], Every("1d"))
+        live_runner.tick()
     before = (home / "heartbeat").read_bytes()
     argv = [
         "strace",

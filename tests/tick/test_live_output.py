@@ -16,7 +16,7 @@ from tests.samples import NOON, call, run, start, wait_for
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     """A home with a task that writes slowly, one that writes at once, and one that fails."""
     with TaskRunner(home) as made:
         made.add("slow", shell="echo begin; sleep 1; echo end", schedule=Manual())
@@ -25,14 +25,14 @@ def door(home):
         yield made
 
 
-def test_a_verbose_daemon_tells_each_start_and_end_and_output_interleaves(door, home):
+def test_a_verbose_daemon_reports_each_start_and_end_and_output_interleaves(runner, home):
     with start(home, "--verbose", "daemon", "--interval", "1s", "--output") as process:
-        wait_for(lambda: door.status().last_tick)
-        slow = door.run("slow", detach=True)
-        wait_for(lambda: door.history("slow", state="running"))
-        door.run("quick")
-        door.run("bad")
-        wait_for(lambda: door.history("slow")[0].state is State.SUCCEEDED)
+        wait_for(lambda: runner.status().last_tick)
+        slow = runner.run("slow", detach=True)
+        wait_for(lambda: runner.history("slow", state="running"))
+        runner.run("quick")
+        runner.run("bad")
+        wait_for(lambda: runner.history("slow")[0].state is State.SUCCEEDED)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -50,22 +50,22 @@ def test_a_verbose_daemon_tells_each_start_and_end_and_output_interleaves(door, 
     assert "failed: exit code 3" in err
 
 
-def test_a_daemon_that_is_not_asked_prints_nothing_of_runs(door, home):
+def test_a_daemon_that_is_not_asked_prints_nothing_of_runs(runner, home):
     with start(home, "daemon", "--interval", "1s") as process:
-        wait_for(lambda: door.status().last_tick)
-        door.run("quick")
+        wait_for(lambda: runner.status().last_tick)
+        runner.run("quick")
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=60) == ("", "")
 
 
-def test_a_daemon_goes_on_when_nobody_reads_its_output(door, home):
+def test_a_daemon_goes_on_when_nobody_reads_its_output(runner, home):
     with start(home, "daemon", "--interval", "1s", "--output") as process:
-        wait_for(lambda: door.status().last_tick)
+        wait_for(lambda: runner.status().last_tick)
         process.stdout.close()
         for _ in range(3):
-            door.run("quick")
-        before = door.status().last_tick
-        wait_for(lambda: door.status().last_tick > before)
+            runner.run("quick")
+        before = runner.status().last_tick
+        wait_for(lambda: runner.status().last_tick > before)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         process.stdout = None
@@ -74,11 +74,11 @@ def test_a_daemon_goes_on_when_nobody_reads_its_output(door, home):
 @pytest.mark.parametrize(
     ("words", "names"), [([], {"slow", "quick"}), (["slow"], {"slow"}), (["slow,bad"], {"slow"})]
 )
-def test_a_log_follows_across_runs_of_some_tasks_or_of_all(door, home, words, names):
+def test_a_log_follows_across_runs_of_some_tasks_or_of_all(runner, home, words, names):
     with start(home, "log", "-f", "--all", "-v", *words) as process:
-        told = [process.stderr.readline()] if door.run("slow") else []
-        door.run("quick")
-        door.run("slow")
+        told = [process.stderr.readline()] if runner.run("slow") else []
+        runner.run("quick")
+        runner.run("slow")
         text = ""
         while text.count("slow") < 4:
             text += process.stdout.readline()
@@ -92,17 +92,17 @@ def test_a_log_follows_across_runs_of_some_tasks_or_of_all(door, home, words, na
     assert "slow: run 6 succeeded" in err or "slow: run 6 started" in err
 
 
-def test_following_gives_what_goes_on_and_what_is_to_come(door):
+def test_following_gives_what_goes_on_and_what_is_to_come(runner):
     """From the beginning of what runs, with the starts and ends of all, also of what never started."""
-    slow = door.run("slow", detach=True)
-    wait_for(lambda: door.history("slow", state="running"))
-    pieces, found = door.follow(), []
+    slow = runner.run("slow", detach=True)
+    wait_for(lambda: runner.history("slow", state="running"))
+    pieces, found = runner.follow(), []
     while not any(each.what == "ended" and each.run.task == "quick" for each in found):
         piece = next(pieces)
         found += [] if piece is None else [piece]
-        if piece is None and not door.history("quick"):
-            wait_for(lambda: door.history("slow")[0].state is State.SUCCEEDED)
-            door.run("quick")
+        if piece is None and not runner.history("quick"):
+            wait_for(lambda: runner.history("slow")[0].state is State.SUCCEEDED)
+            runner.run("quick")
     of_slow = [each for each in found if each.run.id == slow.id]
     assert of_slow[0].what == "started"
     assert of_slow[-1].what == "ended"
@@ -111,26 +111,26 @@ def test_following_gives_what_goes_on_and_what_is_to_come(door):
 
 
 def test_a_store_that_comes_later_is_followed(home):
-    with TaskRunner(home) as door:
-        pieces = door.follow()
+    with TaskRunner(home) as runner:
+        pieces = runner.follow()
         assert next(pieces) is None
-        door.add("quick", ["echo", "now"], Manual())
-        door.run("quick")
+        runner.add("quick", ["echo", "now"], Manual())
+        runner.run("quick")
         found = [piece for piece in (next(pieces) for _ in range(9)) if piece is not None]
     assert [piece.what for piece in found] == ["started", "output", "ended"]
 
 
-def test_who_listens_may_be_slow_and_gets_the_rest_in_the_end(door):
+def test_who_listens_may_be_slow_and_gets_the_rest_in_the_end(runner):
     told, go_on = [], threading.Event()
 
     def listen(piece):
         go_on.wait(10)
         told.append(piece)
 
-    watcher = live_output.Watcher(door._here(), listen)
+    watcher = live_output.Watcher(runner._here(), listen)
     watcher.start()
     wait_for(watcher.is_alive)
-    door.run("quick")
+    runner.run("quick")
     go_on.set()
     watcher.finish()
     assert not watcher.is_alive()
@@ -147,7 +147,7 @@ def test_a_log_of_no_run_or_of_several_says_what_would_be_right(home, capsys, wo
     assert len(err.splitlines()) == 1
 
 
-def test_an_unknown_task_is_refused_before_anything_is_followed(door, home):
+def test_an_unknown_task_is_refused_before_anything_is_followed(runner, home):
     out, err, code = call(home, "log", "-f", "--all", "nosuch")
     assert (out, code) == ("", 1)
     assert "'nosuch'" in err
@@ -179,6 +179,6 @@ def test_a_line_without_end_is_not_waited_for_for_ever():
     assert interleaved(("output", 1, "a", text)) == b"a | " + text + b"\n"
 
 
-def test_empty_lines_and_bytes_that_are_no_text_stay():
+def test_empty_lines_and_bytes_that_are_not_text_stay():
     assert interleaved(("output", 1, "a", b"\n\n\xff\r\n")) == b"a | \na | \na | \xff\r\n"
     assert interleaved(("ended", 1, "a", b"")) == b""

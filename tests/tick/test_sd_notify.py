@@ -66,7 +66,7 @@ def listener(place):
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         yield made
 
@@ -105,8 +105,8 @@ def test_it_is_heard_with_and_without_a_file(places, daemon):
     listener.socket.close()
 
 
-def test_it_is_ready_when_the_first_visit_is_done_and_not_before(door, daemon, home, listener):
-    door.add("x", ["true"], Manual(), now=True)
+def test_it_is_ready_when_the_first_visit_is_done_and_not_before(runner, daemon, home, listener):
+    runner.add("x", ["true"], Manual(), now=True)
     raw = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
     raw.execute("BEGIN IMMEDIATE")
     process = daemon("--interval", "1h")
@@ -116,7 +116,7 @@ def test_it_is_ready_when_the_first_visit_is_done_and_not_before(door, daemon, h
     raw.execute("ROLLBACK")
     raw.close()
     listener.until("READY=1")
-    assert door.history("x")
+    assert runner.history("x")
     ends_well(process)
 
 
@@ -127,8 +127,8 @@ def test_a_store_that_is_refused_is_never_ready(daemon, home, listener):
     assert listener.lines() == []
 
 
-def test_the_status_tells_what_runs_and_when_the_last_visit_was(door, daemon, listener):
-    door.add("slow", ["sleep", "300"], Manual(), now=True)
+def test_the_status_reports_what_runs_and_when_the_last_visit_was(runner, daemon, listener):
+    runner.add("slow", ["sleep", "300"], Manual(), now=True)
     process = daemon("--interval", "1s", "--grace", "1s")
     first = listener.until("STATUS=1 running, last tick 20")
     assert first.endswith("Z")
@@ -138,8 +138,8 @@ def test_the_status_tells_what_runs_and_when_the_last_visit_was(door, daemon, li
     assert listener.until("STATUS=stopping, 1 running")
 
 
-def test_the_status_tells_the_trouble_and_its_end(door, daemon, home, listener):
-    door.add("often", ["true"], Every("1s"))
+def test_the_status_reports_the_trouble_and_its_end(runner, daemon, home, listener):
+    runner.add("often", ["true"], Every("1s"))
     process = daemon("--interval", "1s")
     listener.until("READY=1")
     home.chmod(0o777)
@@ -165,8 +165,8 @@ def test_the_sign_of_life_comes_from_the_loop_though_it_waits_for_an_hour(daemon
     ends_well(process)
 
 
-def test_the_sign_of_life_goes_on_while_it_stops(door, daemon, tmp_path, listener):
-    door.add("slow", shell=f"touch {tmp_path}/up; sleep 3", schedule=Manual(), now=True)
+def test_the_sign_of_life_goes_on_while_it_stops(runner, daemon, tmp_path, listener):
+    runner.add("slow", shell=f"touch {tmp_path}/up; sleep 3", schedule=Manual(), now=True)
     process = daemon("--interval", "1h", WATCHDOG_USEC="400000")
     wait_for((tmp_path / "up").exists)
     process.send_signal(signal.SIGTERM)
@@ -186,23 +186,23 @@ def test_a_watchdog_that_is_meant_for_another_process_is_not_ours(monkeypatch):
 
 
 @pytest.mark.parametrize("told", ["", "0", "-1", "soon", "1" * 5000])
-def test_a_watchdog_that_is_no_length_is_none(monkeypatch, told):
+def test_a_watchdog_that_is_not_a_length_is_none(monkeypatch, told):
     monkeypatch.setenv("WATCHDOG_USEC", told)
     assert config.watchdog() is None
 
 
-def test_tasks_do_not_hear_of_the_socket(door, daemon, listener):
-    door.add("look", ["env"], Manual(), now=True)
+def test_tasks_do_not_hear_of_the_socket(runner, daemon, listener):
+    runner.add("look", ["env"], Manual(), now=True)
     process = daemon("--interval", "1s", WATCHDOG_USEC="30000000")
-    wait_for(lambda: [run for run in door.history("look") if run.state is State.SUCCEEDED])
-    seen = door.output(door.history("look")[0]).decode()
+    wait_for(lambda: [run for run in runner.history("look") if run.state is State.SUCCEEDED])
+    seen = runner.output(runner.history("look")[0]).decode()
     assert "PATH=" in seen
     assert "NOTIFY_SOCKET" not in seen and "WATCHDOG" not in seen
     ends_well(process)
 
 
 @pytest.mark.parametrize("place", ["/nowhere/at/all", "@nobody", "relative", "/" + 200 * "x"])
-def test_who_does_not_listen_is_no_reason_to_end(door, daemon, home, place):
+def test_a_listener_that_does_not_read_does_not_end_the_daemon(runner, daemon, home, place):
     process = daemon("--interval", "1s", NOTIFY_SOCKET=place, WATCHDOG_USEC="200000")
     wait_for((home / "heartbeat").exists)
     assert ends_well(process) == ""
@@ -221,14 +221,14 @@ def reload(process, listener):
     listener.until("READY=1", times=so_far + 1)
 
 
-def test_hup_reads_the_settings_anew_and_says_so(door, daemon, home, listener):
+def test_hup_reads_the_settings_anew_and_says_so(runner, daemon, home, listener):
     settings(home, "[env]\nCOLOUR = 'red'\n")
-    door.add("look", shell="echo $COLOUR", schedule=Every("1s"))
+    runner.add("look", shell="echo $COLOUR", schedule=Every("1s"))
     process = daemon("--interval", "1s")
-    wait_for(lambda: colours(door) == {"red"})
+    wait_for(lambda: colours(runner) == {"red"})
     settings(home, "[env]\nCOLOUR = 'blue'\n")
     reload(process, listener)
-    wait_for(lambda: "blue" in colours(door))
+    wait_for(lambda: "blue" in colours(runner))
     order = [line for line in listener.lines() if line[:5] in ("READY", "RELOA", "MONOT")]
     assert [line.partition("=")[0] for line in order] == [
         *("READY", "RELOADING", "MONOTONIC_USEC", "READY")
@@ -237,16 +237,18 @@ def test_hup_reads_the_settings_anew_and_says_so(door, daemon, home, listener):
     assert ends_well(process) == ""
 
 
-def colours(door):
-    return {door.output(r).decode().strip() for r in door.history("look", state="succeeded")}
+def colours(runner):
+    return {runner.output(r).decode().strip() for r in runner.history("look", state="succeeded")}
 
 
-def test_hup_disturbs_no_run(door, daemon, home, tmp_path, listener):
-    door.add("slow", shell=f"touch {tmp_path}/up; sleep 2; echo done", schedule=Manual(), now=True)
+def test_hup_disturbs_no_run(runner, daemon, home, tmp_path, listener):
+    runner.add(
+        "slow", shell=f"touch {tmp_path}/up; sleep 2; echo done", schedule=Manual(), now=True
+    )
     process = daemon("--interval", "1s")
     wait_for((tmp_path / "up").exists)
     reload(process, listener)
-    wait_for(lambda: door.history("slow")[0].state is State.SUCCEEDED)
+    wait_for(lambda: runner.history("slow")[0].state is State.SUCCEEDED)
     ends_well(process)
 
 
@@ -258,11 +260,11 @@ def test_hup_disturbs_no_run(door, daemon, home, tmp_path, listener):
         ("tz = 'Mars/Base'", "Mars"),
     ],
 )
-def test_a_bad_file_is_told_in_one_sentence_and_the_old_settings_stay(
-    door, daemon, home, listener, text, named
+def test_a_bad_file_is_reported_in_one_sentence_and_the_old_settings_stay(
+    runner, daemon, home, listener, text, named
 ):
     settings(home, "[env]\nCOLOUR = 'red'\n")
-    door.add("look", shell="echo $COLOUR", schedule=Every("1s"))
+    runner.add("look", shell="echo $COLOUR", schedule=Every("1s"))
     process = daemon("--interval", "1s")
     listener.until("READY=1")
     settings(home, text)
@@ -279,7 +281,7 @@ def test_a_bad_file_is_told_in_one_sentence_and_the_old_settings_stay(
     assert named in err and err.count("\n") == 1
 
 
-def test_a_file_that_others_can_write_is_not_read_at_hup(door, daemon, home, listener):
+def test_a_file_that_others_can_write_is_not_read_at_hup(runner, daemon, home, listener):
     process = daemon("--interval", "1h")
     listener.until("READY=1")
     settings(home, "[env]\nPATH = '/tmp'\n")
@@ -288,15 +290,15 @@ def test_a_file_that_others_can_write_is_not_read_at_hup(door, daemon, home, lis
     assert "can be written by others" in ends_well(process)
 
 
-def test_hup_does_not_hurry_a_stop(door, daemon, tmp_path, listener):
-    door.add("slow", shell=f"touch {tmp_path}/up; sleep 2", schedule=Manual(), now=True)
+def test_hup_does_not_hurry_a_stop(runner, daemon, tmp_path, listener):
+    runner.add("slow", shell=f"touch {tmp_path}/up; sleep 2", schedule=Manual(), now=True)
     process = daemon("--grace", "1h")
     wait_for((tmp_path / "up").exists)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
         process.send_signal(number)
         time.sleep(0.2)
     assert process.wait(100) == 0
-    assert door.history("slow")[0].state is State.SUCCEEDED
+    assert runner.history("slow")[0].state is State.SUCCEEDED
 
 
 def test_a_daemon_whose_terminal_is_hung_up_ends(home):
@@ -321,7 +323,7 @@ def test_who_is_not_watched_need_not_wake():
     notice.close()
 
 
-def test_a_status_that_changes_all_the_time_is_told_once_in_a_while(place, listener):
+def test_a_status_that_changes_all_the_time_is_reported_once_in_a_while(place, listener):
     notice = Readiness(place)
     notice.ready()
     for number in range(100):

@@ -593,7 +593,7 @@ def test_a_dry_run_for_another_instant(runner, clock):
     assert (decision.span.count, decision.action) == (2, Action.RUN)
 
 
-def test_a_dry_run_tells_what_waits_for_capacity(home, clock, monkeypatch):
+def test_a_dry_run_reports_what_waits_for_capacity(home, clock, monkeypatch):
     monkeypatch.setenv("TASKRUNNER_MAX_PARALLEL", "1")
     with TaskRunner(home, clock=clock) as runner:
         runner.add("one", ["true"], EACH_MINUTE)

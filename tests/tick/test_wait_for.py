@@ -125,7 +125,7 @@ def test_a_signal_ends_the_wait_at_once(home, sent):
     listener.socket.close()
 
 
-def test_a_limit_that_is_over_is_told_in_one_sentence(home):
+def test_a_limit_that_is_over_is_reported_in_one_sentence(home):
     words = ("--wait-for", "file:/nowhere/at/all", "--wait-limit", "1s")
     out, err, code = call(home, "daemon", *words)
     assert (out, code) == ("", 1)

@@ -259,48 +259,52 @@ def test_a_dry_run_decides_exactly_as_the_tick_that_follows(home, clock, seed):
 
 
 @pytest.fixture
-def door(home):
+def live_runner(home):
     with TaskRunner(home) as made:
         yield made
 
 
-def test_a_slot_that_replaces_waits_until_a_run_that_ignores_term_is_killed(door, home, tmp_path):
+def test_a_slot_that_replaces_waits_until_a_run_that_ignores_term_is_killed(
+    live_runner, home, tmp_path
+):
     log, quick = tmp_path / "log", tmp_path / "quick"
     shell = (
         f"echo start >> {log}; test -e {quick} && exit; trap 'echo term >> {log}' TERM; "
         "while :; do sleep 0.05; done"
     )
-    door.add("x", shell=shell, schedule=Every("1s"), overlap="replace", kill_after="1s")
-    due(door, "x")
+    live_runner.add("x", shell=shell, schedule=Every("1s"), overlap="replace", kill_after="1s")
+    due(live_runner, "x")
     with start(home, "tick"):
         wait_for(log.exists)
         quick.touch()
-        due(door, "x")
-        door.tick()
-    first, second = door.history("x", limit=None)[::-1][:2]
+        due(live_runner, "x")
+        live_runner.tick()
+    first, second = live_runner.history("x", limit=None)[::-1][:2]
     assert (first.state, first.signal) == (State.CANCELLED, 9)
     assert "replaced it" in first.reason and "SIGKILL" in first.reason
     assert second.state is State.SUCCEEDED and second.started >= first.finished
     assert log.read_text().split()[:3] == ["start", "term", "start"]
 
 
-def due(door, name):
+def due(live_runner, name):
     """Wait until the next slot of a task has come."""
-    wait_for(lambda: door.now() >= door.task(name).next)
+    wait_for(lambda: live_runner.now() >= live_runner.task(name).next)
 
 
-def test_an_orphan_whose_task_says_so_is_tried_again_once_it_is_gone(door, home, tmp_path):
+def test_an_orphan_whose_task_says_so_is_tried_again_once_it_is_gone(live_runner, home, tmp_path):
     log = tmp_path / "log"
     shell = f"echo $TASKRUNNER_ATTEMPT $$ >> {log}; test $TASKRUNNER_ATTEMPT = 2 || exec sleep 300"
-    door.add("x", shell=shell, schedule=Manual(), now=True, on_lost="retry", retry_delay="1s")
+    live_runner.add(
+        "x", shell=shell, schedule=Manual(), now=True, on_lost="retry", retry_delay="1s"
+    )
     with start(home, "tick") as supervisor:
         wait_for(log.exists)
-        wait_for(lambda: door.status().running)
+        wait_for(lambda: live_runner.status().running)
         supervisor.kill()
-    door.tick()
-    assert [run.state for run in door.history("x")] == [State.RUNNING]  # it lives on
+    live_runner.tick()
+    assert [run.state for run in live_runner.history("x")] == [State.RUNNING]  # it lives on
     os.kill(int(log.read_text().split()[1]), signal.SIGKILL)
-    wait_for(lambda: not door.tick().idle and len(door.history("x")) == 2)
-    again, lost = door.history("x")
+    wait_for(lambda: not live_runner.tick().idle and len(live_runner.history("x")) == 2)
+    again, lost = live_runner.history("x")
     assert (lost.state, again.trigger) == (State.LOST, Trigger.RETRY)
-    wait_for(lambda: door.tick() and door.history("x")[0].state is State.SUCCEEDED)
+    wait_for(lambda: live_runner.tick() and live_runner.history("x")[0].state is State.SUCCEEDED)

@@ -176,7 +176,7 @@ def test_an_older_copy_is_upgraded(runner, home, tmp_path):
     assert runner.run("x").state is State.SUCCEEDED
 
 
-def test_what_is_no_good_copy_is_refused_and_nothing_is_changed(filled, home, tmp_path):
+def test_a_bad_backup_is_refused_and_nothing_is_changed(filled, home, tmp_path):
     good = filled.backup(tmp_path / "good.db").place
     filled.close()
     before = (home / "taskrunner.db").read_bytes()
@@ -200,16 +200,16 @@ def test_what_is_no_good_copy_is_refused_and_nothing_is_changed(filled, home, tm
 
 
 def test_a_restore_waits_for_nobody_while_runs_go_on(home, tmp_path):
-    with TaskRunner(home) as door:
-        door.add("x", ["sleep", "60"], Manual(), now=True)
-        made = door.backup(tmp_path / "copy.db")
+    with TaskRunner(home) as live_runner:
+        live_runner.add("x", ["sleep", "60"], Manual(), now=True)
+        made = live_runner.backup(tmp_path / "copy.db")
         with start(home, "tick") as supervisor:
-            wait_for(lambda: door.status().running)
+            wait_for(lambda: live_runner.status().running)
             with pytest.raises(StateError, match="runs are active"):
-                door.restore(made.place)
-            door.cancel("x")
+                live_runner.restore(made.place)
+            live_runner.cancel("x")
             supervisor.wait(100)
-        door.restore(made.place)
+        live_runner.restore(made.place)
 
 
 def test_the_verbs_say_where_and_how_much(home, tmp_path):
@@ -228,42 +228,42 @@ def test_the_verbs_say_where_and_how_much(home, tmp_path):
 
 
 def test_who_has_the_store_open_goes_on_with_what_is_put_back(home, tmp_path):
-    with TaskRunner(home) as door, TaskRunner(home) as looker:
-        door.add("x", shell="echo one", schedule=Manual())
-        made = door.backup(tmp_path / "copy.db")
-        door.add("y", ["true"], Manual())
+    with TaskRunner(home) as live_runner, TaskRunner(home) as looker:
+        live_runner.add("x", shell="echo one", schedule=Manual())
+        made = live_runner.backup(tmp_path / "copy.db")
+        live_runner.add("y", ["true"], Manual())
         assert [task.name for task in looker.tasks()] == ["x", "y"]
         inode = os.stat(home / "taskrunner.db").st_ino
-        door.restore(made.place)
+        live_runner.restore(made.place)
         assert os.stat(home / "taskrunner.db").st_ino == inode
         assert [task.name for task in looker.tasks()] == ["x"]
         looker.add("z", ["true"], Manual())
-        assert [task.name for task in door.tasks()] == ["x", "z"]
+        assert [task.name for task in live_runner.tasks()] == ["x", "z"]
         with pytest.raises(UnknownTask):
             looker.run("y")
 
 
 def test_a_restore_waits_for_who_writes_and_gives_up_in_the_end(home, tmp_path, monkeypatch):
     monkeypatch.setattr(copies, "BUSY_TIMEOUT", 0.2)
-    with TaskRunner(home) as door:
-        door.add("x", ["true"], Manual())
-        made = door.backup(tmp_path / "copy.db")
-        door.add("y", ["true"], Manual())
+    with TaskRunner(home) as live_runner:
+        live_runner.add("x", ["true"], Manual())
+        made = live_runner.backup(tmp_path / "copy.db")
+        live_runner.add("y", ["true"], Manual())
         other = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy, match="in use"):
-            door.restore(made.place)
+            live_runner.restore(made.place)
         other.close()
-        assert [task.name for task in door.tasks()] == ["x", "y"]
+        assert [task.name for task in live_runner.tasks()] == ["x", "y"]
         assert not list((home / "backups").glob("before-restore-*"))
 
 
 @pytest.mark.slow
 def test_what_writers_do_beside_a_restore_is_in_the_store_or_in_what_is_kept(home, tmp_path):
     """Tasks are added without a pause while a copy is put back again and again; each is in one of the two."""
-    with TaskRunner(home) as door:
-        door.add("x", ["true"], Manual())
-        made = door.backup(tmp_path / "copy.db")
+    with TaskRunner(home) as live_runner:
+        live_runner.add("x", ["true"], Manual())
+        made = live_runner.backup(tmp_path / "copy.db")
         added, over = [], threading.Event()
 
         def write():
@@ -276,11 +276,11 @@ def test_what_writers_do_beside_a_restore_is_in_the_store_or_in_what_is_kept(hom
         thread = threading.Thread(target=write)
         thread.start()
         try:
-            kept = [door.restore(made.place).kept for _ in range(15)]
+            kept = [live_runner.restore(made.place).kept for _ in range(15)]
         finally:
             over.set()
             thread.join()
-        known = {task.name for task in door.tasks()}
+        known = {task.name for task in live_runner.tasks()}
         for place in kept:
             with closing(sqlite3.connect(place)) as old:
                 assert old.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -299,20 +299,20 @@ def test_a_run_by_hand_is_over_when_its_output_has_been_read(home, tmp_path):
                 other.restore(made.place)
         heard.append(block)
 
-    with TaskRunner(home) as door:
-        door.add("x", shell="echo said", schedule=Manual())
-        made = door.backup(tmp_path / "copy.db")
-        assert door.run("x", echo=listen).state is State.SUCCEEDED
+    with TaskRunner(home) as live_runner:
+        live_runner.add("x", shell="echo said", schedule=Manual())
+        made = live_runner.backup(tmp_path / "copy.db")
+        assert live_runner.run("x", echo=listen).state is State.SUCCEEDED
         assert heard == [b"said\n"]
-        door.restore(made.place)
+        live_runner.restore(made.place)
 
 
 def test_runs_by_hand_beside_a_restore_are_recorded_where_they_ran(home, tmp_path):
     """Runs are started one after another while a copy is put back; each is in the store or in what is kept."""
     log = tmp_path / "log"
-    with TaskRunner(home) as door:
-        door.add("x", shell=f"echo $TASKRUNNER_RUN >> {log}", schedule=Manual())
-        made = door.backup(tmp_path / "copy.db")
+    with TaskRunner(home) as live_runner:
+        live_runner.add("x", shell=f"echo $TASKRUNNER_RUN >> {log}", schedule=Manual())
+        made = live_runner.backup(tmp_path / "copy.db")
         over = threading.Event()
 
         def write():
@@ -327,13 +327,13 @@ def test_runs_by_hand_beside_a_restore_are_recorded_where_they_ran(home, tmp_pat
         try:
             while len(kept) < 4:
                 try:
-                    kept.append(door.restore(made.place).kept)
+                    kept.append(live_runner.restore(made.place).kept)
                 except (StateError, StoreBusy):  # a run goes on, or is being recorded
                     refused += 1
         finally:
             over.set()
             thread.join()
-        recorded = {run.id for run in door.history(limit=None)}
+        recorded = {run.id for run in live_runner.history(limit=None)}
         for place in kept:
             with closing(sqlite3.connect(place)) as old:
                 recorded |= {

@@ -69,8 +69,8 @@ WAITS = "touch {0}/up; while [ -e {0}/up ]; do sleep 0.02; done; echo done; exit
 
 
 def test_a_full_disk_is_said_in_one_sentence_and_nothing_is_half_written(disk):
-    with TaskRunner(disk.home) as door:
-        door.add("x", ["true"], Manual())
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", ["true"], Manual())
     disk.fill()
     out, err, code = call(disk.home, "add", "y", "--manual", "--", "true")
     assert (out, code, err.count("\n")) == ("", 1, 1)
@@ -81,9 +81,9 @@ def test_a_full_disk_is_said_in_one_sentence_and_nothing_is_half_written(disk):
 
 
 def test_a_full_disk_can_be_read(disk):
-    with TaskRunner(disk.home) as door:
-        door.add("x", ["true"], Manual())
-        door.run("x")
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", ["true"], Manual())
+        live_runner.run("x")
     disk.fill()
     for words in (
         ["list"],
@@ -101,105 +101,111 @@ def test_a_full_disk_can_be_read(disk):
     assert "snapshot" in err and err.count("\n") == 1
 
 
-def test_the_ballast_is_made_when_there_is_room_and_given_up_when_there_is_none(disk):
-    with TaskRunner(disk.home) as door:
-        door.add("x", ["true"], Manual(), now=True)
+def test_the_disk_reserve_is_made_when_there_is_room_and_given_up_when_there_is_none(disk):
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", ["true"], Manual(), now=True)
         place = disk.home / "ballast"
-        door.tick()
+        live_runner.tick()
         assert not place.exists()  # the disk is too small to spare any
         disk_reserve._make(str(place))
         assert place.stat().st_size == disk_reserve.SIZE <= 256_000
         assert place.stat().st_mode & 0o777 == 0o600
-        door.set("x", now=True)
-        door.close()
+        live_runner.set("x", now=True)
+        live_runner.close()
         disk.fill()
-        door.tick()
+        live_runner.tick()
         assert not place.exists()
-        assert [run.state for run in door.history()] == [State.SUCCEEDED] * 2
+        assert [run.state for run in live_runner.history()] == [State.SUCCEEDED] * 2
 
 
-def test_the_ballast_comes_with_the_first_working_tick(runner, home):
+def test_the_disk_reserve_comes_with_the_first_working_tick(runner, home):
     runner.add("x", ["true"], Manual(), now=True)
     runner.tick()
     assert (home / "ballast").stat().st_blocks * 512 >= disk_reserve.SIZE
 
 
-def test_a_full_disk_can_be_pruned_by_the_ballast(disk, monkeypatch):
+def test_a_full_disk_can_be_pruned_by_the_disk_reserve(disk, monkeypatch):
     (disk.home / "taskrunner.toml").write_text("keep_output = 1000\n")
-    with TaskRunner(disk.home) as door:
-        door.add("x", shell="head -c 60000 /dev/urandom", schedule=Manual())
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", shell="head -c 60000 /dev/urandom", schedule=Manual())
         for _ in range(4):
-            door.run("x")
+            live_runner.run("x")
         disk_reserve._make(str(disk.home / "ballast"))
-        door.close()
+        live_runner.close()
         disk.fill()
-        pruned = door.prune()
+        pruned = live_runner.prune()
         assert pruned.outputs == 3
 
 
-def test_an_outcome_is_recorded_by_the_ballast_when_the_disk_fills_up_meanwhile(disk, tmp_path):
-    with TaskRunner(disk.home) as door:
-        door.add("x", shell=WAITS.format(tmp_path), schedule=Manual(), now=True)
+def test_an_outcome_is_recorded_by_the_disk_reserve_when_the_disk_fills_up_meanwhile(
+    disk, tmp_path
+):
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", shell=WAITS.format(tmp_path), schedule=Manual(), now=True)
         disk_reserve._make(str(disk.home / "ballast"))
         with start(disk.home, "tick") as supervisor:
             wait_for((tmp_path / "up").exists)
-            wait_for(lambda: [p for _, p in door._here().store.processes.with_runs() if p.pid])
+            wait_for(
+                lambda: [p for _, p in live_runner._here().store.processes.with_runs() if p.pid]
+            )
             disk.fill()
             (tmp_path / "up").unlink()
             assert supervisor.wait(100) == 0
-        run = door.run_of(1)
+        run = live_runner.run_of(1)
         assert (run.state, run.exit_code) == (State.FAILED, 3)
         assert "the disk of its output was full" in run.reason
 
 
 def test_an_outcome_stays_in_memory_while_not_even_the_spool_takes_it(disk, tmp_path):
-    with TaskRunner(disk.home) as door:
-        door.add("x", shell=WAITS.format(tmp_path), schedule=Manual(), now=True)
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", shell=WAITS.format(tmp_path), schedule=Manual(), now=True)
         with start(disk.home, "tick") as supervisor:
             wait_for((tmp_path / "up").exists)
-            wait_for(lambda: [p for _, p in door._here().store.processes.with_runs() if p.pid])
+            wait_for(
+                lambda: [p for _, p in live_runner._here().store.processes.with_runs() if p.pid]
+            )
             disk.fill()
             (tmp_path / "up").unlink()
             time.sleep(3)
-            state = door.run_of(1).state
+            state = live_runner.run_of(1).state
             alive = supervisor.poll() is None
             disk.free()
             assert supervisor.wait(100) == 0
         assert (state is State.FAILED) or alive
-        assert (door.run_of(1).state, door.run_of(1).exit_code) == (State.FAILED, 3)
+        assert (live_runner.run_of(1).state, live_runner.run_of(1).exit_code) == (State.FAILED, 3)
         assert not list((disk.home / "spool").iterdir())
 
 
 def test_a_run_whose_output_has_no_file_runs_all_the_same_and_says_so(home):
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as live_runner:
         spoil = f"rm -r {home}/output; touch {home}/output"
-        door.add("x", shell=spoil, schedule=Manual(), now=True)
-        door.add("y", shell="echo hello", schedule=After("x"))
-        door.tick()
-        (run,) = door.history("y")
+        live_runner.add("x", shell=spoil, schedule=Manual(), now=True)
+        live_runner.add("y", shell="echo hello", schedule=After("x"))
+        live_runner.tick()
+        (run,) = live_runner.history("y")
         assert run.state is State.SUCCEEDED
         assert run.reason == "exit code 0; no file could be made for its output: Not a directory"
-        assert door.output(run) == b"hello\n"
+        assert live_runner.output(run) == b"hello\n"
 
 
 def test_an_output_folder_that_disappears_is_made_again(home, tmp_path):
-    with TaskRunner(home) as door:
-        door.add(
+    with TaskRunner(home) as live_runner:
+        live_runner.add(
             "x", shell=f"rm -r {home}/output {home}/supervisors; echo hello", schedule=Manual()
         )
-        door.add("y", ["echo", "there"], Manual())
-        assert door.run("x").state is State.SUCCEEDED
-        assert door.output(door.run("y")) == b"there\n"
+        live_runner.add("y", ["echo", "there"], Manual())
+        assert live_runner.run("x").state is State.SUCCEEDED
+        assert live_runner.output(live_runner.run("y")) == b"there\n"
         shutil.rmtree(home / "output")
         shutil.rmtree(home / "spool")
-        assert door.run("x").state is State.SUCCEEDED
+        assert live_runner.run("x").state is State.SUCCEEDED
 
 
 def test_a_tick_that_cannot_work_says_so_once_an_hour(disk):
-    with TaskRunner(disk.home) as door:
-        door.add("x", ["true"], Every("1d"), now=True)
-        door.tick()
-        door.set("x", now=True)
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", ["true"], Every("1d"), now=True)
+        live_runner.tick()
+        live_runner.set("x", now=True)
     disk.fill()
     told = [call(disk.home, "tick")[1:] for _ in range(3)]
     if told[0][1]:  # where the log of the store takes the few rows there is nothing to complain of
@@ -229,9 +235,11 @@ def test_a_disk_that_is_full_at_any_stage_is_named_and_all_goes_on_once_there_is
 ):
     words = [word.format(disk.home.parent, tmp_path) for word in STAGES[stage]]
     (disk.home.parent / "tasks.toml").write_text('[tasks.z]\nmanual = true\ncommand = ["true"]\n')
-    with TaskRunner(disk.home) as door:
-        door.add("x", shell="head -c 30000 /dev/urandom | base64", schedule=Every("1d"), now=True)
-        door.backup(tmp_path / "good.db")
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add(
+            "x", shell="head -c 30000 /dev/urandom | base64", schedule=Every("1d"), now=True
+        )
+        live_runner.backup(tmp_path / "good.db")
     disk.fill()
     out, err, code = call(disk.home, *words)
     if code:  # the log of the store may have room for the few rows of a small change
@@ -250,16 +258,18 @@ def test_a_disk_that_is_full_at_any_stage_is_named_and_all_goes_on_once_there_is
 
 
 def test_a_run_whose_output_fills_the_disk_ends_and_says_so(disk):
-    with TaskRunner(disk.home) as door:
-        door.add("x", shell="head -c 5000000 /dev/zero; echo done >&2; true", schedule=Manual())
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add(
+            "x", shell="head -c 5000000 /dev/zero; echo done >&2; true", schedule=Manual()
+        )
         disk_reserve._make(str(disk.home / "ballast"))
-        door.close()
+        live_runner.close()
         call(disk.home, "set", "x", "--now")
         assert call(disk.home, "tick")[1:] == ("", 0)
-        (run,) = door.history("x")
+        (run,) = live_runner.history("x")
         assert run.state is State.SUCCEEDED
         assert run.reason == "exit code 0; the disk of its output was full"
-        door.prune()
+        live_runner.prune()
 
 
 # ---- read-only
@@ -267,8 +277,8 @@ def test_a_run_whose_output_fills_the_disk_ends_and_says_so(disk):
 
 @pytest.mark.parametrize("how", ["full", "reading only"])
 def test_the_doctor_blames_the_disk_and_not_the_store_on_it(disk, how):
-    with TaskRunner(disk.home) as door:
-        door.add("x", ["true"], Manual())
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", ["true"], Manual())
     disk.fill() if how == "full" else disk.remount("ro")
     try:
         said = call(disk.home, "doctor")[0]
@@ -285,9 +295,9 @@ def test_the_doctor_blames_the_disk_and_not_the_store_on_it(disk, how):
 
 
 def test_a_read_only_home_is_read_and_not_written(disk):
-    with TaskRunner(disk.home) as door:
-        door.add("x", shell="echo hello", schedule=Cron("0 2 * * *", tz="UTC"))
-        door.run("x")
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", shell="echo hello", schedule=Cron("0 2 * * *", tz="UTC"))
+        live_runner.run("x")
     disk.remount("ro")
     try:
         for words in (
@@ -315,14 +325,14 @@ def test_a_read_only_home_is_read_and_not_written(disk):
     finally:
         disk.remount("rw")
     assert call(disk.home, "tick")[1:] == ("", 0)
-    with TaskRunner(disk.home) as door:
-        assert door.snapshot is None and door.tasks() and door.snapshot is None
+    with TaskRunner(disk.home) as live_runner:
+        assert live_runner.snapshot is None and live_runner.tasks() and live_runner.snapshot is None
 
 
 def test_a_disk_that_becomes_read_only_is_reported_although_nothing_is_due(disk, monkeypatch):
-    with TaskRunner(disk.home) as door:
-        door.add("x", ["true"], Cron("0 2 1 1 *", tz="UTC"))
-        door.tick()
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", ["true"], Cron("0 2 1 1 *", tz="UTC"))
+        live_runner.tick()
     monkeypatch.setattr(idle_check, "RECENT", -1_000_000)
     assert idle_check.idle(str(disk.home), host.now_ms(), "test")
     assert (disk.home / "idle").exists()
@@ -335,16 +345,16 @@ def test_a_disk_that_becomes_read_only_is_reported_although_nothing_is_due(disk,
 
 
 def test_a_library_that_has_read_a_snapshot_writes_once_it_can(disk):
-    with TaskRunner(disk.home) as door:
-        door.add("x", ["true"], Manual())
-        door.close()
+    with TaskRunner(disk.home) as live_runner:
+        live_runner.add("x", ["true"], Manual())
+        live_runner.close()
         disk.remount("ro")
-        assert door.tasks() and "snapshot" in door.snapshot
+        assert live_runner.tasks() and "snapshot" in live_runner.snapshot
         with pytest.raises(StoreReadOnly):
-            door.set("x", now=True)
+            live_runner.set("x", now=True)
         disk.remount("rw")
-        door.set("x", now=True)
-        assert door.snapshot is None
+        live_runner.set("x", now=True)
+        assert live_runner.snapshot is None
 
 
 # ---- damage
@@ -353,9 +363,9 @@ def test_a_library_that_has_read_a_snapshot_writes_once_it_can(disk):
 @pytest.fixture
 def store(home):
     """The file of a store with a task and runs in it, closed."""
-    with TaskRunner(home) as door:
-        door.add("x", shell="echo hello", schedule=Manual())
-        door.run("x")
+    with TaskRunner(home) as live_runner:
+        live_runner.add("x", shell="echo hello", schedule=Manual())
+        live_runner.run("x")
     return home / "taskrunner.db"
 
 
@@ -379,10 +389,10 @@ def test_a_damaged_store_is_named_with_what_to_do(store, home, damage):
 
 
 def test_a_store_without_its_log_is_what_was_written_before(store, home):
-    with TaskRunner(home) as door:
-        door.add("y", ["true"], Manual())
+    with TaskRunner(home) as live_runner:
+        live_runner.add("y", ["true"], Manual())
         copy = store.read_bytes()  # y is in the log alone
-        door.close()
+        live_runner.close()
     store.write_bytes(copy)
     _, err, code = call(home, "list")
     assert (err, code) == ("", 0) or "restore" in err
@@ -403,10 +413,10 @@ def test_a_store_of_the_first_schema_is_upgraded_with_a_copy_of_what_it_was(home
     )
     old.close()
     place.chmod(0o600)
-    with TaskRunner(home) as door:
-        assert [(run.id, run.state) for run in door.history()] == [(1, State.SUCCEEDED)]
-        assert door.output(door.history()[0]) == b"a"
-        assert door.run("x").id == 2
+    with TaskRunner(home) as live_runner:
+        assert [(run.id, run.state) for run in live_runner.history()] == [(1, State.SUCCEEDED)]
+        assert live_runner.output(live_runner.history()[0]) == b"a"
+        assert live_runner.run("x").id == 2
     (kept,) = (home / "backups").iterdir()
     copy = sqlite3.connect(kept)
     assert schema.version(copy) == 1
@@ -455,8 +465,8 @@ def test_doctor_names_what_is_wrong_with_a_store_and_a_copy_put_back_mends_it(
 ):
     needs("root", os.geteuid() == 0, "files can be given away by root only")
     spoil, said, cure = WRONG[what]
-    with TaskRunner(home) as door:
-        good = door.backup().place
+    with TaskRunner(home) as live_runner:
+        good = live_runner.backup().place
     spoil(store)
     out, err, code = call(home, "doctor")
     assert (err, code) == ("", 2)
@@ -487,22 +497,22 @@ def test_a_store_that_its_user_may_not_read_says_how_to_mend_that(store, home, m
     store.unlink()
     store.mkdir()
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with TaskRunner(home) as door, pytest.raises(StoreRefused, match="chmod 600"):
-        door.tasks()
+    with TaskRunner(home) as live_runner, pytest.raises(StoreRefused, match="chmod 600"):
+        live_runner.tasks()
     looked = snapshot.take(str(home), NOON)
     assert f"`chmod 600 {store}`" in [each.cure for each in check_store.findings(looked)]
 
 
 def test_outputs_newer_than_the_store_that_was_put_back_belong_to_no_run_of_it(home, tmp_path):
-    with TaskRunner(home) as door:
-        door.add("x", shell="head -c 100000 /dev/zero", schedule=Manual())
-        good = door.backup().place
-        old = door.run("x")
-        door.restore(good)
+    with TaskRunner(home) as live_runner:
+        live_runner.add("x", shell="head -c 100000 /dev/zero", schedule=Manual())
+        good = live_runner.backup().place
+        old = live_runner.run("x")
+        live_runner.restore(good)
         with pytest.raises(UnknownRun):
-            door.run_of(old.id)
-        new = door.run("x")
-        assert new.id > old.id and len(door.output(new)) == 100_000
+            live_runner.run_of(old.id)
+        new = live_runner.run("x")
+        assert new.id > old.id and len(live_runner.output(new)) == 100_000
         names = {place.name for place in (home / "output").iterdir()}
         assert names == {f"{old.id}.log", f"{new.id}.log"}
 
@@ -537,16 +547,16 @@ def namespace(needs):
 
 
 def test_a_hundred_tasks_run_where_no_temporary_file_can_be_made(home, namespace):
-    with TaskRunner(home) as door:
+    with TaskRunner(home) as live_runner:
         for number in range(100):
-            door.add(f"x{number}", ["true"], Every("1d"), now=True)
+            live_runner.add(f"x{number}", ["true"], Every("1d"), now=True)
         assert without_temporary_folders(home, "tick") == ("", "", 0)
-        assert [run.state for run in door.history(limit=200)] == [State.SUCCEEDED] * 100
+        assert [run.state for run in live_runner.history(limit=200)] == [State.SUCCEEDED] * 100
 
 
 def test_ten_thousand_runs_are_pruned_where_no_temporary_file_can_be_made(home, namespace):
-    with TaskRunner(home) as door:
-        task, store = door.add("x", ["true"], Manual()), door._here().store
+    with TaskRunner(home) as live_runner:
+        task, store = live_runner.add("x", ["true"], Manual()), live_runner._here().store
         old = datetime.now(UTC) - timedelta(days=1000)
         slots = [old + timedelta(seconds=number) for number in range(10_000)]
         values = {"task_id": task.id, "state": State.MISSED, "trigger": Trigger.SCHEDULE}
@@ -558,5 +568,5 @@ def test_ten_thousand_runs_are_pruned_where_no_temporary_file_can_be_made(home, 
         assert without_temporary_folders(home, "tick")[1:] == ("", 0)
     _, err, code = without_temporary_folders(home, "prune")
     assert (err, code) == ("", 0)
-    with TaskRunner(home) as door:
-        assert len(door.history(limit=20_000)) < 1000
+    with TaskRunner(home) as live_runner:
+        assert len(live_runner.history(limit=20_000)) < 1000

@@ -59,7 +59,7 @@ def settle(home):
 
 
 @pytest.fixture
-def door(settle, boot, runner, clock):
+def live_runner(settle, boot, runner, clock):
     """A taskrunner that keeps two runs of each task, with the tasks x and y, and a tick behind it."""
     for name in "xy":
         runner.add(name, ["true"], Manual())
@@ -69,17 +69,17 @@ def door(settle, boot, runner, clock):
 
 
 @pytest.fixture
-def store(door, home):
+def store(live_runner, home):
     made = open_store(str(home))
     yield made
     made.close()
 
 
-def tick(door, clock):
+def tick(live_runner, clock):
     """A tick that has something to do, a minute later."""
     clock.forward(minutes=1)
-    door.set("y", now=True)
-    return door.tick()
+    live_runner.set("y", now=True)
+    return live_runner.tick()
 
 
 @pytest.fixture
@@ -95,75 +95,77 @@ def agreed(monkeypatch):
     return found
 
 
-def left(door, name="x"):
-    return [run.id for run in reversed(door.history(name, limit=None))]
+def left(live_runner, name="x"):
+    return [run.id for run in reversed(live_runner.history(name, limit=None))]
 
 
-def again(door):
+def again(live_runner):
     """The same home, its settings read anew."""
-    door.close()
-    return door
+    live_runner.close()
+    return live_runner
 
 
 # ---- which runs go
 
 
-def test_runs_that_ended_too_long_ago_go_but_the_newest_of_each_task_stay(door, store, clock):
+def test_runs_that_ended_too_long_ago_go_but_the_newest_of_each_task_stay(
+    live_runner, store, clock
+):
     ids = [ran(store, ended=OLD + number * MINUTE) for number in range(5)]
     young = ran(store, ended=NOON - 89 * DAY)
     only = ran(store, ended=OLD, task=2)
-    tick(door, clock)
-    assert left(door) == [ids[4], young]
-    assert left(door, "y")[0] == only
+    tick(live_runner, clock)
+    assert left(live_runner) == [ids[4], young]
+    assert left(live_runner, "y")[0] == only
     with pytest.raises(UnknownRun):
-        door.run_of(ids[0])
+        live_runner.run_of(ids[0])
 
 
-def test_the_last_run_and_the_last_success_stay_whatever_came_after(door, store, clock):
+def test_the_last_run_and_the_last_success_stay_whatever_came_after(live_runner, store, clock):
     success = ran(store, S, OLD)
     last = ran(store, F, OLD + MINUTE)
     more = [ran(store, State.SKIPPED, OLD + (2 + n) * MINUTE) for n in range(4)]
-    tick(door, clock)
-    assert left(door) == [success, last, *more[2:]]
+    tick(live_runner, clock)
+    assert left(live_runner) == [success, last, *more[2:]]
 
 
-def test_runs_that_never_started_go_like_others(door, store, clock):
+def test_runs_that_never_started_go_like_others(live_runner, store, clock):
     ids = [ran(store, State.MISSED, OLD + number * MINUTE) for number in range(4)]
-    tick(door, clock)
-    assert left(door) == ids[2:]
+    tick(live_runner, clock)
+    assert left(live_runner) == ids[2:]
 
 
-def test_what_waits_or_runs_is_never_touched(door, store, clock):
+def test_what_waits_or_runs_is_never_touched(live_runner, store, clock):
     live = [ran(store, State.RUNNING, OLD), ran(store, State.PENDING, OLD + MINUTE, task=2)]
     ids = [ran(store, ended=OLD + (2 + number) * MINUTE) for number in range(3)]
-    assert door.prune().runs == 1
-    assert left(door) == [live[0], *ids[1:]]
-    assert door.run_of(live[1]).state is State.PENDING
+    assert live_runner.prune().runs == 1
+    assert left(live_runner) == [live[0], *ids[1:]]
+    assert live_runner.run_of(live[1]).state is State.PENDING
 
 
-def test_all_old_runs_of_a_removed_task_go(door, store, clock):
+def test_all_old_runs_of_a_removed_task_go(live_runner, store, clock):
     for number in range(3):
         ran(store, ended=OLD + number * MINUTE)
     young = ran(store, ended=NOON)
-    door.remove("x")
-    tick(door, clock)
-    assert left(door) == [young]
+    live_runner.remove("x")
+    tick(live_runner, clock)
+    assert left(live_runner) == [young]
 
 
-def test_a_task_that_was_removed_goes_when_nothing_refers_to_it(door, store, clock):
+def test_a_task_that_was_removed_goes_when_nothing_refers_to_it(live_runner, store, clock):
     ran(store, ended=OLD)
-    door.add("never-ran", ["true"], Manual())
+    live_runner.add("never-ran", ["true"], Manual())
     for name in ("x", "never-ran"):
-        door.remove(name)
+        live_runner.remove(name)
     clock.forward(days=91)
-    door.tick()
-    tick(door, clock)
+    live_runner.tick()
+    tick(live_runner, clock)
     ids = {task.id: task.name for task in store.figures.known()}
     assert ids == {1: "x", 2: "y"}  # x is in the totals
-    assert door.stats("x").total.runs == 1
+    assert live_runner.stats("x").total.runs == 1
 
 
-def test_events_that_are_old_go(door, store, clock):
+def test_events_that_are_old_go(live_runner, store, clock):
     with store.transaction():
         store.events.add(Event(OLD, "gap", "tick", text="long ago"))
         store.events.add(Event(NOON, "gap", "tick", text="now"))
@@ -171,7 +173,7 @@ def test_events_that_are_old_go(door, store, clock):
         "UPDATE events SET id = -id WHERE text = 'long ago'"
     )  # as if it had come first
     before = len(store.events.all())
-    assert door.prune().events == 1
+    assert live_runner.prune().events == 1
     assert len(store.events.all()) == before - 1
 
 
@@ -202,9 +204,9 @@ def test_the_figures_over_everything_are_the_same_before_and_after(tmp_path_fact
     home = tmp_path_factory.mktemp("home", numbered=True)
     home.chmod(0o700)
     (home / "taskrunner.toml").write_text("keep_runs = 1\n")
-    with TaskRunner(home, clock=Clock(NOON)) as door:
+    with TaskRunner(home, clock=Clock(NOON)) as live_runner:
         for name in "xy":
-            door.add(name, ["true"], Manual())
+            live_runner.add(name, ["true"], Manual())
         store = open_store(str(home))
         ended = NOON - 200 * DAY
         for state, task, started, days in past:
@@ -214,20 +216,20 @@ def test_the_figures_over_everything_are_the_same_before_and_after(tmp_path_fact
         stamp = host.since_boot()
         beat = Beat(clock_room.to_ms(NOON), 60_000, host.boot_id(), "test", stamp)
         heartbeat.write(str(home / "heartbeat"), beat)
-        before, would = door.stats(), door.prune(dry_run=True)
-        done, after = door.prune(), door.stats()
+        before, would = live_runner.stats(), live_runner.prune(dry_run=True)
+        done, after = live_runner.prune(), live_runner.stats()
         assert (done.refused, done.runs) == (None, would.runs)
         assert [lasting(row) for row in after.tasks] == [lasting(row) for row in before.tasks]
         total = lasting(before.total) | {"streak": None}
         assert lasting(after.total) | {"streak": None} == total
-        assert door.prune().runs == 0
+        assert live_runner.prune().runs == 0
 
 
-def test_totals_hold_what_the_pruned_runs_came_to(door, store, clock):
+def test_totals_hold_what_the_pruned_runs_came_to(live_runner, store, clock):
     ran(store, State.CANCELLED, OLD - MINUTE, started=False)
     for number in range(4):
         ran(store, S, OLD + number * MINUTE, took=3 * SECOND)
-    tick(door, clock)
+    tick(live_runner, clock)
     rows = store.connection.rows("SELECT state, runs, started, duration FROM totals ORDER BY state")
     assert rows == [("cancelled", 1, 0, 0), ("succeeded", 2, 2, 6_000)]
 
@@ -235,32 +237,34 @@ def test_totals_hold_what_the_pruned_runs_came_to(door, store, clock):
 # ---- outputs
 
 
-def outputs(door, *ids):
-    return [door.output(door.run_of(run_id)) for run_id in ids]
+def outputs(live_runner, *ids):
+    return [live_runner.output(live_runner.run_of(run_id)) for run_id in ids]
 
 
 def random_text(size):
     return os.urandom(size)  # which zlib cannot make smaller
 
 
-def test_the_oldest_outputs_go_when_there_are_too_many_and_the_runs_stay(door, store, settle):
+def test_the_oldest_outputs_go_when_there_are_too_many_and_the_runs_stay(
+    live_runner, store, settle
+):
     ids = [ran(store, ended=NOON + n * SECOND, output=random_text(1000)) for n in range(5)]
     settle(keep_output=2500)
-    done = again(door).prune()
+    done = again(live_runner).prune()
     assert (done.runs, done.outputs) == (0, 3)
-    assert left(door) == ids
-    assert [len(block) for block in outputs(door, *ids[3:])] == [1000, 1000]
+    assert left(live_runner) == ids
+    assert [len(block) for block in outputs(live_runner, *ids[3:])] == [1000, 1000]
     assert store.pruning.output_bytes() <= 2500
 
 
-def test_a_log_says_that_its_output_was_pruned(door, store, settle, home, capsys):
+def test_a_log_says_that_its_output_was_pruned(live_runner, store, settle, home, capsys):
     first, silent, *_ = (
         ran(store, ended=NOON, output=random_text(1000)),
         ran(store, ended=NOON + SECOND),
         ran(store, ended=NOON + MINUTE, output=random_text(1000)),
     )
     settle(keep_output=1500)
-    again(door).prune()
+    again(live_runner).prune()
     assert main.main(["--home", str(home), "log", str(first)]) == 1
     told = capsys.readouterr()
     assert told.out == ""
@@ -268,20 +272,20 @@ def test_a_log_says_that_its_output_was_pruned(door, store, settle, home, capsys
     assert main.main(["--home", str(home), "log", str(silent)]) == 0
     assert capsys.readouterr() == ("", "")
     with pytest.raises(StateError, match="was pruned"):
-        door.output(door.run_of(first))
+        live_runner.output(live_runner.run_of(first))
 
 
-def test_the_output_of_a_last_run_or_last_success_stays(door, store, settle, home):
+def test_the_output_of_a_last_run_or_last_success_stays(live_runner, store, settle, home):
     success = ran(store, S, NOON, output=random_text(1000))
     between = ran(store, F, NOON + SECOND, output=random_text(1000))
     last = ran(store, F, NOON + MINUTE, size=70_000)
     place = large(home, last)
     settle(keep_output=1)
-    assert again(door).prune().outputs == 1
-    assert [len(block) for block in outputs(door, success)] == [1000]
+    assert again(live_runner).prune().outputs == 1
+    assert [len(block) for block in outputs(live_runner, success)] == [1000]
     assert place.exists()
     with pytest.raises(StateError):
-        outputs(door, between)
+        outputs(live_runner, between)
 
 
 def large(home, run_id, size=70_000, age=0.0):
@@ -290,49 +294,49 @@ def large(home, run_id, size=70_000, age=0.0):
     return place
 
 
-def test_files_and_rows_go_together_the_oldest_first(door, store, settle, home):
+def test_files_and_rows_go_together_the_oldest_first(live_runner, store, settle, home):
     first = ran(store, ended=NOON, size=70_000)
     second = ran(store, ended=NOON + SECOND, output=random_text(1000))
     third = ran(store, ended=NOON + 2 * SECOND, size=70_000)
     ran(store, ended=NOON + MINUTE)
     place, kept = large(home, first), large(home, third)
     settle(keep_output=90_000)
-    done = again(door).prune()
+    done = again(live_runner).prune()
     assert (done.outputs, place.exists(), kept.exists()) == (1, False, True)
     assert done.bytes == done.freed == 70_000
     settle(keep_output=10_000)
-    assert again(door).prune().outputs == 2
+    assert again(live_runner).prune().outputs == 2
     assert not kept.exists()
     for run_id in (first, second, third):
         with pytest.raises(StateError, match="pruned"):
-            outputs(door, run_id)
+            outputs(live_runner, run_id)
 
 
-def test_the_output_of_a_run_that_goes_goes_with_it(door, store, clock, home):
+def test_the_output_of_a_run_that_goes_goes_with_it(live_runner, store, clock, home):
     small = ran(store, ended=OLD, output=b"some")
     big = ran(store, ended=OLD + SECOND, size=70_000)
     for number in range(2):
         ran(store, ended=OLD + (1 + number) * MINUTE)
     place = large(home, big)
-    tick(door, clock)
+    tick(live_runner, clock)
     assert store.runs.output(small) is None
     assert not place.exists()
     assert store.pruning.output_bytes() == 0
 
 
-def test_a_file_of_no_run_goes_after_a_day(door, store, home, clock):
+def test_a_file_of_no_run_goes_after_a_day(live_runner, store, home, clock):
     orphan, mine = large(home, 4711), home / "output" / "notes"
     mine.write_text("not ours")
     live = large(home, ran(store, State.RUNNING, NOON))
     written = clock_room.from_ms(int(orphan.stat().st_ctime * 1000))
     for later, stays in ((23 * HOUR, True), (25 * HOUR, False)):
         clock.at = written + later
-        retention.step(door._here(), clock.at, by_age=True)
+        retention.step(live_runner._here(), clock.at, by_age=True)
         assert orphan.exists() is stays
     assert mine.exists() and live.exists()
 
 
-def test_what_all_outputs_come_to_is_counted_as_they_come_and_go(door, store):
+def test_what_all_outputs_come_to_is_counted_as_they_come_and_go(live_runner, store):
     ids = [ran(store, ended=NOON + n * SECOND, output=random_text(500)) for n in range(3)]
     ((size,),) = store.connection.rows("SELECT sum(length(data)) FROM outputs")
     assert store.pruning.output_bytes() == size
@@ -341,7 +345,7 @@ def test_what_all_outputs_come_to_is_counted_as_they_come_and_go(door, store):
     ((size,),) = store.connection.rows("SELECT sum(length(data)) FROM outputs")
     assert store.pruning.output_bytes() == size
     store.connection.run("UPDATE facts SET value = 7 WHERE name = 'output_bytes'")
-    door.prune()  # adds them up, whoever wrote past us
+    live_runner.prune()  # adds them up, whoever wrote past us
     assert store.pruning.output_bytes() == size
 
 
@@ -374,41 +378,43 @@ def test_the_clock_agrees_when_it_went_on_as_far_as_the_time_since_the_boot(last
     assert retention.agrees(last, beat) is agree
 
 
-def test_one_wrong_clock_does_not_erase_the_history(door, store, clock, boot, agreed):
+def test_one_wrong_clock_does_not_erase_the_history(live_runner, store, clock, boot, agreed):
     ids = [ran(store, ended=NOON + number * SECOND) for number in range(5)]
     boot.off = -365 * DAY // clock_room.MILLISECOND
     clock.forward(days=365)
-    door.set("y", now=True)
-    door.tick()
-    assert (agreed[-1], left(door)) == (False, ids)
+    live_runner.set("y", now=True)
+    live_runner.tick()
+    assert (agreed[-1], left(live_runner)) == (False, ids)
     boot.off = 0
     clock.forward(days=-365, minutes=2)
-    door.tick()
-    tick(door, clock)
-    assert (agreed[-1], left(door)) == (True, ids)
+    live_runner.tick()
+    tick(live_runner, clock)
+    assert (agreed[-1], left(live_runner)) == (True, ids)
 
 
-def test_prune_by_hand_obeys_the_clock_too_and_says_so(door, store, clock, boot, home, capsys):
+def test_prune_by_hand_obeys_the_clock_too_and_says_so(
+    live_runner, store, clock, boot, home, capsys
+):
     ids = [ran(store, ended=OLD + number * MINUTE) for number in range(5)]
     boot.off = 3_600_000
     for words in (["prune"], ["prune", "--dry-run"]):
-        found = door.prune(dry_run=len(words) > 1)
+        found = live_runner.prune(dry_run=len(words) > 1)
         assert "clock" in found.refused and "two more ticks" in found.refused
         assert (found.runs, found.dry_run) == (0, len(words) > 1)
-    assert left(door) == ids
-    door.tick()
-    tick(door, clock)
-    assert door.prune().refused is None
+    assert left(live_runner) == ids
+    live_runner.tick()
+    tick(live_runner, clock)
+    assert live_runner.prune().refused is None
 
 
 def test_outputs_beyond_their_size_go_whatever_the_clock_says(
-    door, store, settle, clock, boot, agreed
+    live_runner, store, settle, clock, boot, agreed
 ):
     ran(store, ended=NOON, output=random_text(1000))
     ran(store, ended=NOON + SECOND, output=random_text(1000))
     settle(keep_output=1500)
     boot.off = 3_600_000
-    tick(again(door), clock)
+    tick(again(live_runner), clock)
     assert agreed[-1] is False
     assert store.pruning.output_bytes() < 1500
 
@@ -423,73 +429,75 @@ def small_steps(monkeypatch):
     monkeypatch.setattr(retention, "STEPS", 2)
 
 
-def test_a_tick_prunes_a_few_and_the_next_goes_on(door, store, clock, small_steps):
+def test_a_tick_prunes_a_few_and_the_next_goes_on(live_runner, store, clock, small_steps):
     kept = [ran(store, ended=OLD - DAY, task=2)]
     for number in range(22):
         ran(store, ended=OLD + number * MINUTE)
     counts = []
     for _ in range(4):
-        tick(door, clock)
-        counts.append(len(left(door)))
+        tick(live_runner, clock)
+        counts.append(len(left(live_runner)))
     assert counts == [15, 7, 2, 2]  # one of the first eight is the run of y
-    assert left(door, "y")[0] == kept[0]
+    assert left(live_runner, "y")[0] == kept[0]
 
 
-def test_once_through_nothing_is_looked_at_for_an_hour(door, store, clock):
-    tick(door, clock)
+def test_once_through_nothing_is_looked_at_for_an_hour(live_runner, store, clock):
+    tick(live_runner, clock)
     for number in range(5):
         ran(store, ended=OLD + number * MINUTE)
-    tick(door, clock)
-    assert len(left(door)) == 5
+    tick(live_runner, clock)
+    assert len(left(live_runner)) == 5
     clock.forward(hours=1)
-    door.tick()  # a gap, by which the clock is looked at
-    assert len(left(door)) == 2
+    live_runner.tick()  # a gap, by which the clock is looked at
+    assert len(left(live_runner)) == 2
 
 
-def test_a_clock_that_went_back_does_not_put_pruning_off_for_long(door, store, clock):
+def test_a_clock_that_went_back_does_not_put_pruning_off_for_long(live_runner, store, clock):
     clock.forward(days=10)
-    door.tick()
-    tick(door, clock)
+    live_runner.tick()
+    tick(live_runner, clock)
     clock.forward(days=-10)
     for number in range(5):
         ran(store, ended=OLD + number * MINUTE)
-    door.tick()
-    tick(door, clock)
-    assert len(left(door)) == 2
+    live_runner.tick()
+    tick(live_runner, clock)
+    assert len(left(live_runner)) == 2
 
 
-def test_an_idle_tick_does_not_prune(door, store, clock, agreed):
+def test_an_idle_tick_does_not_prune(live_runner, store, clock, agreed):
     for number in range(5):
         ran(store, ended=OLD + number * MINUTE)
     clock.forward(minutes=1)
-    assert door.tick().idle
-    assert len(left(door)) == 5
-    tick(door, clock)
+    assert live_runner.tick().idle
+    assert len(left(live_runner)) == 5
+    tick(live_runner, clock)
     assert agreed[-1]  # with what the idle one has left
-    assert len(left(door)) == 2
+    assert len(left(live_runner)) == 2
 
 
-def test_the_daemon_prunes_at_its_visits(door, store, clock):
+def test_the_daemon_prunes_at_its_visits(live_runner, store, clock):
     for number in range(5):
         ran(store, ended=OLD + number * MINUTE)
-    door.add("z", ["true"], Every("1d"), now=True)
-    here = door._here()
+    live_runner.add("z", ["true"], Every("1d"), now=True)
+    here = live_runner._here()
     with open_supervisor(here) as me:
         assert loop._visit(here, me, MINUTE, first=False) == (False, None)
-    assert len(left(door)) == 2
+    assert len(left(live_runner)) == 2
 
 
-def test_a_store_that_is_held_by_another_keeps_no_tick_from_its_end(door, store, home, monkeypatch):
+def test_a_store_that_is_held_by_another_keeps_no_tick_from_its_end(
+    live_runner, store, home, monkeypatch
+):
     monkeypatch.setattr(connection, "BUSY_TIMEOUT", 0.0)
-    again(door)
+    again(live_runner)
     for number in range(5):
         ran(store, ended=OLD + number * MINUTE)
     other = sqlite3.connect(home / "taskrunner.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    retention.step(door._here(), NOON, by_age=True)
+    retention.step(live_runner._here(), NOON, by_age=True)
     other.execute("ROLLBACK")
     other.close()
-    assert len(left(door)) == 5
+    assert len(left(live_runner)) == 5
 
 
 def test_what_is_old_is_found_by_an_index(store):
@@ -502,15 +510,15 @@ def test_what_is_old_is_found_by_an_index(store):
 # ---- beside others
 
 
-def test_two_who_prune_at_once_count_each_run_once(door, store, home, small_steps):
+def test_two_who_prune_at_once_count_each_run_once(live_runner, store, home, small_steps):
     for number in range(60):
         ran(store, ended=OLD + number * MINUTE)
-    before = door.stats("x").total
+    before = live_runner.stats("x").total
     faults, found = [], []
 
     def prune():
         try:
-            with TaskRunner(home, clock=door._clock) as other:
+            with TaskRunner(home, clock=live_runner._clock) as other:
                 found.append(other.prune().runs)
         except Exception as exc:  # noqa: BLE001  told by the test
             faults.append(exc)
@@ -521,10 +529,10 @@ def test_two_who_prune_at_once_count_each_run_once(door, store, home, small_step
     for thread in threads:
         thread.join()
     assert (faults, sum(found)) == ([], 58)
-    assert lasting(door.stats("x").total) == lasting(before)
+    assert lasting(live_runner.stats("x").total) == lasting(before)
 
 
-def test_others_write_while_the_history_is_pruned(door, store, home, small_steps):
+def test_others_write_while_the_history_is_pruned(live_runner, store, home, small_steps):
     for number in range(60):
         ran(store, ended=OLD + number * MINUTE)
     end = threading.Event()
@@ -545,17 +553,17 @@ def test_others_write_while_the_history_is_pruned(door, store, home, small_steps
 
     thread = threading.Thread(target=write)
     thread.start()
-    done = door.prune()
+    done = live_runner.prune()
     end.set()
     thread.join()
     assert (faults, done.runs) == ([], 58)
-    assert [run_id for run_id in left(door, "y") if run_id in written] == written
+    assert [run_id for run_id in left(live_runner, "y") if run_id in written] == written
 
 
 # ---- at once, by hand
 
 
-def test_a_dry_run_writes_nothing_and_says_what_would_go(door, store, settle, home, clock):
+def test_a_dry_run_writes_nothing_and_says_what_would_go(live_runner, store, settle, home, clock):
     for number in range(5):
         ran(store, ended=OLD + number * MINUTE, output=random_text(1000))
     first = ran(store, ended=OLD + HOUR, task=2, size=70_000)
@@ -563,37 +571,37 @@ def test_a_dry_run_writes_nothing_and_says_what_would_go(door, store, settle, ho
         ran(store, ended=NOON + number * MINUTE, output=random_text(600))
     place = large(home, first)
     settle(keep_runs=2, keep_output=72_900)
-    again(door)
+    again(live_runner)
     rows = list(store.connection.raw.iterdump())
-    would = door.prune(dry_run=True)
+    would = live_runner.prune(dry_run=True)
     assert list(store.connection.raw.iterdump()) == rows
     assert place.exists()
-    done = door.prune()
+    done = live_runner.prune()
     assert would == Pruned(done.runs, done.outputs, done.bytes, done.events, dry_run=True)
     assert (done.runs, done.outputs) == (5, 6)
 
 
-def test_the_disk_gets_back_what_is_not_needed(door, store, home):
+def test_the_disk_gets_back_what_is_not_needed(live_runner, store, home):
     for number in range(100):
         ran(store, ended=OLD + number * MINUTE, output=random_text(20_000))
     store.close()
-    door.close()
+    live_runner.close()
     before = (home / "taskrunner.db").stat().st_size
-    done = door.prune()
+    done = live_runner.prune()
     after = (home / "taskrunner.db").stat().st_size
     assert done.freed > 1_500_000
     assert before - after == done.freed
     assert store.pruning.free_bytes() == 0
 
 
-def test_a_tick_gives_back_a_little_when_much_is_free(door, store, clock, monkeypatch):
+def test_a_tick_gives_back_a_little_when_much_is_free(live_runner, store, clock, monkeypatch):
     monkeypatch.setattr(retention, "SLACK", 100_000)
     monkeypatch.setattr(retention, "PAGES", 50)
     for number in range(40):
         ran(store, ended=OLD + number * MINUTE, output=random_text(20_000))
-    tick(door, clock)
+    tick(live_runner, clock)
     free = store.pruning.free_bytes()
-    tick(door, clock)
+    tick(live_runner, clock)
     assert free > 100_000
     assert store.pruning.free_bytes() <= free - 40 * 4096
 
@@ -603,11 +611,13 @@ def test_where_there_is_no_store_there_is_nothing_to_prune(runner, home):
     assert list(home.iterdir()) == []
 
 
-def test_the_command_line_says_what_was_removed(door, store, home, boot, capsys, monkeypatch):
+def test_the_command_line_says_what_was_removed(
+    live_runner, store, home, boot, capsys, monkeypatch
+):
     for number in range(5):
         ran(store, ended=OLD + number * MINUTE, output=b"some output")
     # The program has the real clock: by it all of this is as old, or older.
-    monkeypatch.setattr("taskrunner.clock.now", door._clock)
+    monkeypatch.setattr("taskrunner.clock.now", live_runner._clock)
     assert main.main(["--home", str(home), "prune", "--dry-run"]) == 0
     assert capsys.readouterr().out.startswith("3 runs, 3 outputs (")
     assert main.main(["--home", str(home), "prune", "--json"]) == 0

@@ -56,7 +56,7 @@ def test_a_page_for_every_address_answers_to_addresses_but_not_to_names(ask):
 
 
 @pytest.mark.parametrize("given", ["a/b", "example.org:80", "", "*"])
-def test_a_host_that_is_no_name_is_refused_at_the_start(ask, given):
+def test_a_host_that_is_not_a_name_is_refused_at_the_start(ask, given):
     from taskrunner.errors import InputError
 
     with pytest.raises(InputError, match="not a name of a host"):
@@ -208,7 +208,7 @@ def test_a_file_that_others_can_read_is_refused_and_the_page_lives_on(ask, ann):
     assert log_in(client).status_code == 303
 
 
-def test_a_line_that_is_no_user_is_named(ask, ann):
+def test_a_line_that_is_not_a_user_is_named(ask, ann):
     with open(ann / "page.users", "a") as file:
         file.write("user eve root aa bb\n")
     answer = ask().get("/")

@@ -158,7 +158,7 @@ def test_a_task_does_not_inherit_the_sockets(monkeypatch):
     assert not [name for name in os.environ if name.startswith("LISTEN_")]
 
 
-def test_a_descriptor_that_is_no_socket_is_named(home, tmp_path):
+def test_a_descriptor_that_is_not_a_socket_is_named(home, tmp_path):
     with open(tmp_path / "file", "w") as file, handed_over(home, [file]) as page:
         assert page.ended() == 1
     assert "no socket" in page.said and page.said.count("\n") == 1

@@ -10,12 +10,12 @@ import time
 from taskrunner import TaskRunner
 
 rounds, task, homes = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
-doors = [TaskRunner(home) for home in homes]
+runners = [TaskRunner(home) for home in homes]
 found: list[list[float]] = [[] for _ in homes]
 for number in range(rounds + 1):
-    for place, door in enumerate(doors):
+    for place, runner in enumerate(runners):
         start = time.perf_counter()
-        door.history(task, limit=20)
+        runner.history(task, limit=20)
         took = time.perf_counter() - start
         if number:  # the first round warms up
             found[place].append(took)

@@ -72,7 +72,7 @@ class History(Base):
         return here.store.runs.ended_since(moment, at_most(limit, "runs"))
 
     def changes(self) -> int:
-        """Return a number that is another one after others have written to the store: a cheap look.
+        """Return a number that changes when other processes have written to the database; the query is cheap.
 
         It belongs to the connection of this thread: compare it only with earlier numbers of the same thread. `tag`
         is the same for all.
@@ -253,7 +253,7 @@ def _ever(store: Store, given: str | int | Sequence[str | int] | None) -> list[i
     names, found = several(given), list[int]()
     for name in names or ():
         ids = store.tasks.ids_ever(name)
-        found += ids or [store.tasks.get(name).id]  # which is not there, and says so
+        found += ids or [store.tasks.get(name).id]  # raises UnknownTask
     return None if names is None else found
 
 
@@ -264,7 +264,7 @@ def _tasks_and_runs(
     tasks, runs = list[int](), list[int]()
     names = several(given)
     for name in names or ():
-        # A number is that of a task where a program gives it as one, which a person cannot.
+        # An int, which only a program can give, is the id of a task.
         ids = store.tasks.ids_ever(name) if isinstance(name, int) else []
         run = None if ids else store.runs.meant(name)
         if run is None:

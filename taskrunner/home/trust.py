@@ -35,7 +35,7 @@ def foreign_on_the_way(place: str, allowed: Collection[int]) -> str | None:
 
 
 def _way(place: str) -> Iterator[str]:
-    """Give every folder and link that a path leads through, those behind links too."""
+    """Yield every folder and link that a path leads through, those behind links too."""
     at, links = "/", 0
     left = place.split("/")[::-1]
     while left:

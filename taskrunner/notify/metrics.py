@@ -114,7 +114,7 @@ def _of_all(here: OpenHome, tasks: Sequence[Standing]) -> Iterator[Family]:
 
 
 def _of_tasks(tasks: Sequence[Standing]) -> Iterator[Family]:
-    """Give the schedule of each task, and its last runs."""
+    """Yield the schedule of each task, and its last runs."""
     named = [(each, {"task": each.name}) for each in tasks]
     about = [
         Sample({**name, "kind": each.kind, "schedule": each.schedule, "tz": each.tz or ""}, 1)
@@ -156,7 +156,7 @@ def _of_tasks(tasks: Sequence[Standing]) -> Iterator[Family]:
 def _of_live(
     tasks: Sequence[Standing], live: Iterable[tuple[int, State, int, int]]
 ) -> Iterator[Family]:
-    """Give the live runs of each task."""
+    """Yield the live runs of each task."""
     now = {(task_id, state): (count, since) for task_id, state, count, since in live}
     named = [(each.id, {"task": each.name}) for each in tasks]
 

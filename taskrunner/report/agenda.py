@@ -1,7 +1,7 @@
-"""The agenda of the coming days, with the slots that are in each other's way.
+"""The agenda of the coming days, with collisions between slots.
 
 Pure: slots, usual durations and limits in, an agenda out. It must know neither the store nor the clock. How long a
-task takes is estimated from its past; one without a past is taken to end at once.
+task takes is estimated from its past runs; without any it is assumed to end at once.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,14 +35,14 @@ class Load:
         return entry.slot + timedelta(seconds=self.usual.get(entry.task) or 0)
 
     def add(self, entry: Entry) -> None:
-        """Let a run start; one that finds another of its task is taken not to."""
+        """Let a run start, unless another run of its task is still running."""
         own = any(each.task == entry.task for each in self._running)
         if not own or self.tasks[entry.task].overlap is Overlap.ALLOW:
             self._running.append(entry)
 
 
 def collided(entries: Iterable[Entry], load: Load) -> Iterator[Entry]:
-    """Give entries, which come in the order of their slots, with what each collides with."""
+    """Yield entries, in the order of their slots, with the collisions of each."""
     for slot, some in groupby(entries, lambda each: each.slot):
         running = [*load.at(slot)]
         together = sorted(some, key=lambda each: (-load.tasks[each.task].priority, each.task))
@@ -79,7 +79,7 @@ def _still(entry: Entry, running: Sequence[Entry]) -> Iterator[Collision]:
 
 
 def _full(entry: Entry, ahead: Sequence[Entry], load: Load) -> Iterator[Collision]:
-    """Give the limits that let it wait for those ahead of it."""
+    """Yield the limits that let it wait for those ahead of it."""
     group = load.tasks[entry.task].group
     mine = tuple(each.task for each in ahead if group and load.tasks[each.task].group == group)
     if group is not None and len(mine) >= load.groups[group]:
@@ -91,13 +91,13 @@ def _full(entry: Entry, ahead: Sequence[Entry], load: Load) -> Iterator[Collisio
 
 
 def named(tasks: Sequence[str]) -> str:
-    """Return a few names, and how many more there are."""
+    """Return a few names, and the number of the others."""
     few, more = tasks[:3], len(tasks) - 3
     return ", ".join(few) + (f" and {more} more" if more > 0 else "")
 
 
 def too_long(entry: Entry, pause: timedelta) -> Entry:
-    """Return the entry of a task that comes often, with a collision when it usually takes longer than its pause."""
+    """Return the entry of a task with many slots, with a collision if it usually takes longer than the interval."""
     if entry.usual is None or entry.usual <= pause.total_seconds():
         return entry
     what = "usually takes longer than from one slot to the next"

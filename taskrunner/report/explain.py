@@ -1,6 +1,6 @@
 """Explanations in sentences: the reason for which a task ran or did not, slot by slot.
 
-Pure: a `Case` with all that the store knows of a task in, sentences out. `why` reads the case from the store.
+Pure: a `Case` with all data about a task in, sentences out. `why` reads the case from the store.
 """
 
 import re
@@ -26,10 +26,10 @@ ENDS = {"succeeded": "succeeds", "failed": "fails", "any": "ends"}
 
 @record
 class Case:
-    """All that is known of a task when somebody asks why; runs by slot, events by time, oldest first."""
+    """All data about a task for an explanation; runs by slot, events by time, oldest first."""
 
     task: Task
-    value: Schedule | None  # None when its schedule means nothing any more
+    value: Schedule | None  # None when its schedule is not valid any more
     now: datetime
     events: Sequence[Event]  # of the task and of the store as a whole
     runs: Sequence[Run] = ()
@@ -38,13 +38,13 @@ class Case:
     last_tick: datetime | None = None
     silence: Gap | None = None  # no tick has come for too long
     hold: Hold | None = None
-    coming: Sequence[Decision] = ()  # what a tick now would decide about this task
-    pruned: datetime | None = None  # rows up to this slot are gone
-    before: Mapping[int, Run] = field(default_factory=dict)  # whose end let a run start, by its id
-    after: Mapping[int, Run] = field(default_factory=dict)  # what a run came after, by its id
+    coming: Sequence[Decision] = ()  # decisions of a tick now about this task
+    pruned: datetime | None = None  # rows up to this slot were deleted
+    before: Mapping[int, Run] = field(default_factory=dict)  # let a run start by ending, by its id
+    after: Mapping[int, Run] = field(default_factory=dict)  # the parent's run of a run, by its id
     instead: Mapping[int, Run] = field(
         default_factory=dict
-    )  # who took the place of a run, by its id
+    )  # the run that replaced a run, by its id
     parent: Task | None = None  # the task it comes after
 
 
@@ -63,7 +63,7 @@ def account(case: Case, slots: Sequence[datetime]) -> list[Explained]:
 
 
 def by_slot(runs: Sequence[Run]) -> Iterator[list[Run]]:
-    """Give the attempts of each slot together, oldest first; a run started by hand stands alone."""
+    """Yield the attempts of each slot together, oldest first; a manual run is alone."""
 
     def key(run: Run) -> tuple[datetime, int]:
         return run.slot, run.id if run.trigger is Trigger.MANUAL else 0
@@ -83,7 +83,7 @@ def _recorded(case: Case, attempts: Sequence[Run]) -> Explained:
 
 
 def _story(case: Case, attempts: Sequence[Run]) -> Iterator[str]:
-    """Give the sentences about the last attempt of a slot."""
+    """Yield the sentences about the last attempt of a slot."""
     run = attempts[-1]
     if run.trigger is Trigger.MANUAL and not _called_off(run):
         yield f"started by hand{ledger.asked_by(case.events, run.id)}"
@@ -108,12 +108,12 @@ def _story(case: Case, attempts: Sequence[Run]) -> Iterator[str]:
 
 
 def _called_off(run: Run) -> bool:
-    """Whether a row tells of a slot that was cancelled before it came."""
+    """Return whether a row is a slot that was cancelled before its time."""
     return run.finished is not None and run.finished < run.slot
 
 
 def _odd(case: Case, run: Run) -> str | None:
-    """Return a note on a slot of the present schedule that a clock change has moved or doubled."""
+    """Return a note on a slot of the current schedule that a clock change has moved or repeated."""
     if case.value is None or run.trigger is Trigger.MANUAL:
         return None
     if case.value.next_after(run.slot - clock.MILLISECOND) != run.slot:
@@ -130,7 +130,7 @@ def _standing(case: Case, run: Run) -> str:
 
 
 def _waits(case: Case, run: Run) -> Iterator[str]:
-    """Give what a pending run waits for, and until when it may."""
+    """Yield the reasons why a run is pending, and its deadline."""
     decision = next((d for d in case.coming if d.span.slot == run.slot), None)
     if case.hold is not None and run.trigger is not Trigger.MANUAL:
         yield f"it is waiting: {_holding(case.hold)}"
@@ -147,7 +147,7 @@ def _waits(case: Case, run: Run) -> Iterator[str]:
         yield f"it is waiting for the next tick to start it{_no_tick(case)}"
     limit = case.task.deadline
     if limit is not None and run.trigger is not Trigger.MANUAL:
-        yield f"it is missed when it has not started by {words(run.slot + limit)}"
+        yield f"it is missed if it has not started by {words(run.slot + limit)}"
 
 
 def _holding(hold: Hold) -> str:
@@ -166,7 +166,7 @@ def _no_tick(case: Case) -> str:
 
 
 def _delay(case: Case, run: Run) -> Iterator[str]:
-    """Give how late a run was, and why; a slot that was not run was late when that was decided."""
+    """Yield the delay of a run, and its causes; for a slot that was not run, the delay of the decision."""
     over = run.started or run.finished
     if over is None or over - run.slot <= GRACE:
         return
@@ -247,7 +247,7 @@ def _pruned(case: Case, slot: datetime) -> str | None:
 
 
 def _overtaken(case: Case, slot: datetime) -> str | None:
-    """Tell of a slot that no tick had decided when the task was disabled or removed."""
+    """Return the reason of a slot that no tick had handled when the task was disabled or removed."""
     for event in case.events:
         if event.what in ("disabled", "removed") and event.at > slot:
             gap = next((g for g in ledger.gaps(case.events, case.silence) if _spans(g, slot)), None)
@@ -272,7 +272,7 @@ def _to_come(case: Case, slot: datetime) -> str | None:
 
 
 def _open(case: Case, slot: datetime) -> str | None:
-    """Tell of a slot that has come, and that the next tick decides."""
+    """Return the reason of a due slot that the next tick will handle."""
     if slot <= case.task.evaluated:
         return None
     if case.hold is not None:
@@ -301,11 +301,11 @@ REASONS: tuple[Callable[[Case, datetime], str | None], ...] = (
 )
 
 
-# ---- slots to come, and instants that are not slots
+# ---- coming slots, and instants that are not slots
 
 
 def outstanding(case: Case) -> Explained | None:
-    """Return what the task waits for, at its next slot or without one; None when a run tells that already."""
+    """Return the explanation of the next slot, or of the awaited event; None when a run has it already."""
     slot = _next_slot(case)
     if slot is not None:
         return Explained(slot, slot, None, unrecorded(case, slot), None)
@@ -370,7 +370,7 @@ def _after_parent(case: Case) -> str:
 
 
 def no_slot(case: Case, moment: datetime) -> Explained:
-    """Return that an instant is none of the slots of the task, and which are nearest."""
+    """Return the explanation of an instant that is not a slot, with the nearest slots."""
     value, near = case.value, []
     if value is not None:
         start = max(clock.EPOCH, moment - LOOK_BACK)

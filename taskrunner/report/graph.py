@@ -1,7 +1,7 @@
 """A graph of some days: the outcomes of the slots as marks on one time line for each task.
 
 `graph` asks the store and the rest is pure. The line is cut into spans of equal length by the clocks of a zone, so
-that a day begins at its midnight also when clocks change; the mark of a span is the worst outcome in it.
+that a day begins at midnight even when clocks change; the mark of a span is the worst outcome in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ def _add(marks: dict[int, tuple[State, int]], span: int, state: State, count: in
 
 
 def spans(since: datetime, until: datetime, most: int, where: ZoneInfo) -> list[datetime]:
-    """Return the edges of at most `most` spans that cover a time: parts of a day, or days, as short as may be."""
+    """Return the edges of at most `most` spans that cover a period: parts of a day, or days, as short as possible."""
     first, last = since.astimezone(where).date(), until.astimezone(where).date()
     days = (last - first).days + 1
     for minutes in STEPS:
@@ -87,14 +87,14 @@ def spans(since: datetime, until: datetime, most: int, where: ZoneInfo) -> list[
 def _cut(
     first: date, days: int, minutes: int, where: ZoneInfo, since: datetime, until: datetime
 ) -> list[datetime]:
-    """Return the edges of the parts of some days that a time touches, by the clocks of a zone."""
+    """Return the edges of the parts of the days in a period, by the clocks of a zone."""
     walls = [
         datetime.combine(first + timedelta(days=day), time()) + timedelta(minutes=at)
         for day in range(days)
         for at in range(0, DAY, minutes)
     ]
     walls.append(datetime.combine(first + timedelta(days=days), time()))
-    found = sorted({place(wall, where) for wall in walls})  # what lies in a gap is one instant
+    found = sorted({place(wall, where) for wall in walls})  # times in a gap are one instant
     low = max(at for at, edge in enumerate(found) if edge <= since)
     high = next(at for at, edge in enumerate(found) if edge >= until)
     return found[low : high + 1]
@@ -107,7 +107,7 @@ def _unit(edges: Sequence[datetime]) -> int:
 
 
 def _places(edges: Sequence[datetime], unit: int) -> Mapping[int, int]:
-    """Return which span each unit of time is in."""
+    """Return the span of each unit of time."""
     start, found = to_ms(edges[0]), {}
     for span, (early, late) in enumerate(pairwise(edges)):
         for number in range((to_ms(early) - start) // unit, (to_ms(late) - start) // unit):

@@ -14,7 +14,7 @@ from taskrunner.model.values import FAILING, State
 from taskrunner.store.figures import Count, Known, Measured, Scope
 from taskrunner.store.store import Store
 
-JUDGED = (State.SUCCEEDED, *FAILING)  # a run that was cancelled tells nothing of its task
+JUDGED = (State.SUCCEEDED, *FAILING)  # a cancelled run says nothing about its task
 END = 2**63  # a rank that is never reached
 # Medians without a span of time are of the newest runs of each task, of fewer when there are very many tasks.
 NEWEST_OF_EACH, LEAST_OF_EACH, SAMPLE = 100, 10, 100_000
@@ -27,7 +27,7 @@ class Sum:
 
     states: Counter[State] = field(default_factory=Counter)
     runs: int = 0
-    measured: int = 0  # have a duration that is known, and are in the store
+    measured: int = 0  # runs with a known duration, not pruned
     punctual: int = 0
     last_success: datetime | None = None
     last: datetime | None = None  # end of the newest run
@@ -159,7 +159,7 @@ def of_all_time(
 def summed(
     names: Mapping[int, str], kept: Iterable[Count], pruned: Iterable[Count]
 ) -> dict[str | None, Sum]:
-    """Return what the runs come to, by the name of their task and for all together."""
+    """Return the totals of the runs, by the name of their task and for all together."""
     sums: dict[str | None, Sum] = {key: Sum() for key in (*names.values(), ALL)}
     for counts, in_store in ((kept, True), (pruned, False)):
         for count in counts:
@@ -169,7 +169,7 @@ def summed(
 
 
 def _ranks(count: int) -> list[int]:
-    """Return where the median, as the middle of two, and the 95th percentile stand among so many, from 0 on."""
+    """Return the ranks of the median (one or two) and of the 95th percentile among `count` values, from 0 on."""
     return [(count - 1) // 2, count // 2, -(-95 * count // 100) - 1] if count else []
 
 
@@ -195,8 +195,8 @@ def ranked(
 def streaks_of(counts: Sequence[Count], ends: Iterable[tuple[int, State]]) -> dict[Hashable, int]:
     """Return how many of the newest runs succeeded (+) or failed (-) in a row, by task id and for all together.
 
-    A task with only successes, or only failures, has them in a row; for others the ends are walked, newest first,
-    no further than it takes.
+    With only successes, or only failures, the streak is their count; otherwise the ends are read, newest first, only
+    as far as needed.
     """
     good, bad = Counter[Hashable](), Counter[Hashable]()
     for count in counts:
@@ -227,14 +227,14 @@ def remembered(
     found = dict(streaks)
     for task in known:
         seen = found.get(task.id, 0)
-        if seen * task.streak >= 0:  # else its last runs are newer than what it remembers
+        if seen * task.streak >= 0:  # else its last runs are newer than its stored streak
             found[task.id] = max(seen, task.streak, key=abs)
     alike = streaks_of(ever, ())
     return found if ALL not in alike else {**found, ALL: alike[ALL]}
 
 
 def by_name(known: Iterable[Known], streaks: Mapping[Hashable, int]) -> dict[str | None, int]:
-    """Return the streak of each name, that of the last task so called that ran, and of all together."""
+    """Return the streak of each name, from the last task with that name that ran, and of all together."""
     found: dict[str | None, int] = {ALL: streaks.get(ALL, 0)}
     for task in known:
         found[task.name] = streaks.get(task.id, 0) or found.get(task.name, 0)

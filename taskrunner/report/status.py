@@ -24,8 +24,8 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 
 DAY = timedelta(days=1)
-UNDELIVERED = timedelta(days=7)  # after which nobody wants to know of a message any more
-SILENT_TICKS = 2.5  # tick periods without a tick are worth a word
+UNDELIVERED = timedelta(days=7)  # undelivered messages older than this are not reported
+SILENT_TICKS = 2.5  # tick periods without a tick that are reported
 
 
 def status(here: OpenHome) -> Status:
@@ -67,9 +67,9 @@ def upcoming(
     *,
     each: bool = False,
 ) -> list[Upcoming]:
-    """Return the next slots of some tasks, or of all, soonest first; all of them when there is no count.
+    """Return the next slots of some tasks, or of all, soonest first; all slots without a count.
 
-    They are those from `since` on, else those that are still to come; with `each` one for each task.
+    These are slots from `since` on, else future ones; with `each` one for each task.
     """
     now = here.now()
     if names is None and since is not None:
@@ -98,7 +98,7 @@ def agenda_until(
     names: Sequence[str | int] | None = None,
     limit: int | None = None,
 ) -> list[Entry]:
-    """Return the coming runs up to an instant with what gets in each other's way, by the days of a zone.
+    """Return the coming runs up to an instant with their collisions, by the days of a zone.
 
     Of some tasks only, if they are named: other tasks may get in their way all the same. With a `limit` the first
     lines, for which only as many tasks are read. Raises InputError when that is too much to be read.
@@ -138,7 +138,7 @@ def agenda_until(
 
 
 def _count(task: Task, value: Schedule, after: datetime, until: datetime) -> int:
-    """Return how many slots a task has up to an instant, of very many as many as are counted."""
+    """Return how many slots a task has up to an instant, counted up to a limit."""
     if not task.enabled or task.next is None:
         return 0
     return counting.count(value, max(after, task.evaluated), until)[0]
@@ -152,7 +152,7 @@ def _each_day(
     where: tzinfo,
     usual: float | None,
 ) -> Iterator[Entry]:
-    """Give an entry for each day that a task comes on very often."""
+    """Yield an entry for each day of a task with many slots a day."""
     begin = max(after, task.evaluated)
     while begin < until and (first := value.next_after(begin)) is not None and first <= until:
         day = first.astimezone(where).date()
@@ -172,7 +172,7 @@ def _soonest(store: Store, now: datetime, count: int | None) -> list[Task]:
 
 
 def _valued(tasks: Iterable[Task]) -> Iterator[tuple[Task, Schedule]]:
-    """Give tasks with their schedules; one that cannot be evaluated has no slots to show, and `status` tells why."""
+    """Yield tasks with their schedules, without tasks that cannot be evaluated; `status` reports these."""
     for task in tasks:
         with suppress(InputError):
             yield task, of_task.value_of(task)
@@ -181,7 +181,7 @@ def _valued(tasks: Iterable[Task]) -> Iterator[tuple[Task, Schedule]]:
 def _of_task(
     task: Task, value: Schedule, after: datetime, until: datetime | None
 ) -> Iterator[Upcoming]:
-    """Give the slots to come of a task; a delay is known only as far as the end of its run."""
+    """Yield the coming slots of a task; with a delay after each run only the next one is known."""
     if task.enabled:
         first = task.next if task.from_finish else value.next_after(after)
         yield from walk(task.name, value, first, until)
@@ -190,7 +190,7 @@ def _of_task(
 def walk(
     name: str | None, value: Schedule, slot: datetime | None, until: datetime | None
 ) -> Iterator[Upcoming]:
-    """Give the slots of a schedule from a first one on."""
+    """Yield the slots of a schedule from a first one on."""
     where = zones.zone(getattr(value, "tz", None) or "UTC")
     while slot is not None and (until is None or slot <= until):
         yield Upcoming(name, slot, slot.astimezone(where), counting.slot_note(value, slot))
@@ -218,7 +218,7 @@ def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str
 
 
 def boot_of_container(home: str) -> str:
-    """Return what a boot is in the container that we are in, by what calls the ticks of this home."""
+    """Return a sentence about the meaning of a boot in our container, by the caller of ticks."""
     beat = heartbeat.read(paths.path(home, paths.HEARTBEAT))
     if beat is not None and beat.caller == "daemon":
         return "this is a container: its boot is each start of the container with the daemon in it"
@@ -235,7 +235,7 @@ def slowest(home: str) -> float:
 
 
 def is_silent(beat: heartbeat.Beat, now: datetime) -> bool:
-    """Return whether no tick has come for longer than the clock may take."""
+    """Return whether no tick has come for too long."""
     return clock.to_ms(now) - beat.at > SILENT_TICKS * beat.period
 
 
@@ -258,7 +258,7 @@ def _unknown(tz: str) -> bool:
 
 
 def _message_problems(here: OpenHome) -> Iterator[str]:
-    """Give the reasons for which notifications do not arrive."""
+    """Yield the reasons why notifications do not arrive."""
     for wrong in channels.mistakes(here.config.notify).values():
         yield f"a channel with a mistake in its settings sends nothing: {wrong}"
     if here.store.missing:
@@ -269,7 +269,7 @@ def _message_problems(here: OpenHome) -> Iterator[str]:
 
 
 def problem(task: Task) -> str | None:
-    """Return why the schedule of a task means nothing any more, as when its zone is gone from the host."""
+    """Return why the schedule of a task is not valid any more, such as a zone missing on the host."""
     try:
         of_task.value_of(task)
     except InputError as exc:

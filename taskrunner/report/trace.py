@@ -1,4 +1,4 @@
-"""The last line of a failed run, and the number of bytes that its output lacks.
+"""The last line of a failed run, and the number of bytes left out of its output.
 
 It must not write, nor wait for output that is still being written.
 """
@@ -8,12 +8,12 @@ from taskrunner.model.values import FAILING, LIVE, Run
 from taskrunner.processes import output
 from taskrunner.store.open_home import OpenHome
 
-LAST = 4000  # bytes at the end of an output that its last line is looked for in
+LAST = 4000  # bytes at the end of an output in which the last line is searched
 NOTHING = Trace()
 
 
 def trace(here: OpenHome, run: Run) -> Trace:
-    """Return the last line of a run that failed, unless its reason has it, and what its output lacks."""
+    """Return the last line of a failed run, unless its reason has it, and the number of bytes left out."""
     if run.state in LIVE or not run.output_size:
         return NOTHING
     last = _last_line(_end(here, run)) if run.state in FAILING else ""

@@ -21,7 +21,7 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 from taskrunner.tick import dry_run
 
-NEWEST = 5  # slots that are explained when no time is given
+NEWEST = 5  # slots to explain when no time is given
 MOST = 1_000  # slots that are explained at most
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
 TOOK_PLACE = re.compile(
@@ -46,9 +46,9 @@ def explain_task(here: OpenHome, key: str | int) -> Explanation:
 
 
 def explain_at(here: OpenHome, key: str | int, at: datetime) -> Explanation:
-    """Return why the slot at an instant ran or did not; a second is enough to find a run by."""
+    """Return why the slot at an instant ran or did not; runs match to the second."""
     case = _case(here, key)
-    # A run that the clock has no slot for, such as one started by hand, is shown to the second.
+    # The slot of a manual run is shown to the second.
     end = at + (clock.MILLISECOND if at.microsecond else timedelta(seconds=1)) - clock.MILLISECOND
     slots = _slots(case, at - clock.MILLISECOND, at, 1)
     found = here.store.runs.between(case.task.id, at, end, MOST)
@@ -67,7 +67,7 @@ def explain_at(here: OpenHome, key: str | int, at: datetime) -> Explanation:
 def explain_between(
     here: OpenHome, key: str | int, since: datetime, until: datetime
 ) -> Explanation:
-    """Return why the slots in a time ran or did not, the newest of them when there are very many."""
+    """Return why the slots in a period ran or did not, only the newest ones of very many."""
     case = _case(here, key)
     runs = here.store.runs.between(case.task.id, since, until, MOST + 1)
     slots = _slots(case, since - clock.MILLISECOND, until, MOST + 1)
@@ -112,12 +112,12 @@ def _explanation(
 
 
 def _slots(case: Case, after: datetime, until: datetime, limit: int) -> list[datetime]:
-    """Return the newest slots that the clock makes in a time."""
+    """Return the newest slots of the schedule in a period."""
     return [] if case.value is None else counting.newest_slots(case.value, after, until, limit)
 
 
 def _case(here: OpenHome, key: str | int) -> Case:
-    """Return all that is known of a task, also of one that was removed, but for its runs."""
+    """Return the data about a task, also a removed one, without its runs."""
     task, removed = _ever(here.store, key)
     now, wrong = here.now(), status.problem(task)
     beat = heartbeat.read(here.path(paths.HEARTBEAT))
@@ -166,7 +166,7 @@ def _parent(store: Store, task: Task) -> Task | None:
 
 
 def _with(store: Store, case: Case, runs: Sequence[Run]) -> Case:
-    """Return a case with its runs, and the others that these had to do with."""
+    """Return a case with its runs, and the runs related to them."""
 
     def by_id(find: Callable[[Run], Run | None]) -> dict[int, Run]:
         found = ((run.id, find(run)) for run in runs)
@@ -182,7 +182,7 @@ def _with(store: Store, case: Case, runs: Sequence[Run]) -> Case:
 
 
 def _parent_run(store: Store, case: Case, run: Run) -> Run | None:
-    """Return the run that another came after: the last attempt of the same slot."""
+    """Return the parent's run that a run followed: the last attempt of the same slot."""
     if case.parent is None or run.trigger is not Trigger.AFTER:
         return None
     found = store.runs.between(case.parent.id, run.slot, run.slot, MOST)
@@ -190,7 +190,7 @@ def _parent_run(store: Store, case: Case, run: Run) -> Run | None:
 
 
 def _successor(store: Store, run: Run) -> Run | None:
-    """Return the run that took the place of another."""
+    """Return the run that replaced another."""
     said = TOOK_PLACE.search(run.reason or "")
     if said is None:
         return None

@@ -233,7 +233,7 @@ class Figures(Part):
         ]
 
     def durations(self, scope: Scope) -> Iterator[tuple[int, int, int]]:
-        """Give the durations of runs in milliseconds, with the id of the task and a count, the shortest first.
+        """Yield the durations of runs in milliseconds, with the id of the task and a count, the shortest first.
 
         Lost runs are left out, as their ends are unknown.
         """
@@ -272,7 +272,7 @@ class Figures(Part):
             yield number, task_id, count
 
     def ends(self, scope: Scope) -> Iterator[tuple[int, State]]:
-        """Give the id of the task and the state of each run, the last end first."""
+        """Yield the id of the task and the state of each run, the last end first."""
         where = scope.where.replace("+finished", "finished")  # the index of ends gives this order
         for task_id, state in self._each(
             f"SELECT task_id, state FROM runs WHERE {where} ORDER BY finished DESC, id DESC"

@@ -103,7 +103,7 @@ class Pruning(Part):
         )
 
     def spent_outputs(self, limit: int) -> Iterator[tuple[int, int]]:
-        """Give run and bytes of each small output that may go, the oldest first; read `limit` at a time."""
+        """Yield run and bytes of each small output that may go, the oldest first; read `limit` at a time."""
         last: int | None = 0
         while last is not None:
             rows = self._db.rows(

@@ -1,6 +1,6 @@
-"""The query of the idle check: is anything due, and until when is nothing.
+"""The query of the idle check: whether anything is due, and until when nothing is.
 
-It is asked when no answer is kept that still holds. Each part is answered from an index, however many tasks and runs there are.
+It is used when no valid earlier answer exists. Each part uses only an index, with any number of tasks and runs.
 """
 
 import sqlite3
@@ -35,9 +35,9 @@ SELECT (SELECT min(next) FROM tasks WHERE enabled AND removed IS NULL AND next I
 
 
 def idle_until(folder: str, store: str, now: int, period: int, boot: str) -> int | None:
-    """Return until when nothing is due, in milliseconds as all instants here; None when a tick has something to do.
+    """Return the time until which nothing is due, in milliseconds; None when a tick has something to do.
 
-    `now` itself says that nothing is due at this moment, and nothing of the next. A database that cannot tell is None.
+    The result `now` means: nothing is due now, and the future is unknown. None also when the database cannot be read.
     """
     values = {"now": now, "soon": now + period, "period": period, "boot": boot}
     try:

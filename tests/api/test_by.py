@@ -37,13 +37,13 @@ def test_each_change_has_the_author_that_is_given(runner, clock, home):
     ]
 
 
-def test_the_author_of_lines_of_a_crontab_is_told(runner):
+def test_the_author_of_lines_of_a_crontab_is_reported(runner):
     runner.import_crontab(text="0 5 * * * /bin/true\n", by="ann")
     (task,) = runner.tasks()
     assert authors(runner, task.name) == [("added", "ann")]
 
 
-def test_a_run_by_hand_tells_by_whom_and_why(runner):
+def test_a_run_by_hand_reports_by_whom_and_why(runner):
     runner.add("x", ["true"], Manual())
     plain, asked = runner.run("x"), runner.run("x", by="ann", reason="the disk was full")
     silent = runner.run("x", by="bob", detach=False)

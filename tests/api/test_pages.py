@@ -57,7 +57,7 @@ def test_the_id_of_the_last_run_of_a_page_gives_the_next_page(runner, store):
 
 
 @pytest.mark.parametrize("before", [0, -1, "7", 1.5, True])
-def test_what_is_no_id_is_refused(runner, before):
+def test_what_is_not_an_id_is_refused(runner, before):
     with pytest.raises(InputError, match="is not the id of a run"):
         runner.history(before=before)
 

@@ -393,7 +393,7 @@ def test_a_retry_that_waits_says_when_it_starts_and_until_when_it_may(runner, cl
     ticks(runner, clock, 60)
     assert only(runner.explain("report", at=at(13))).reason == (
         "it waits for its time by retry: 2026-11-20 13:10:00 UTC; "
-        "it is missed when it has not started by 2026-11-20 13:30:00 UTC; attempt 2, after run 2 (failed)"
+        "it is missed if it has not started by 2026-11-20 13:30:00 UTC; attempt 2, after run 2 (failed)"
     )
 
 

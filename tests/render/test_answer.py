@@ -8,7 +8,7 @@ from tests.samples import call
 
 
 @pytest.fixture
-def door(home):
+def runner(home):
     with TaskRunner(home) as made:
         made.add("x", ["sh", "-c", "exit 3"], Every("1d"), env={"API_TOKEN": "secret"}, now=True)
         made.tick()
@@ -18,37 +18,37 @@ def door(home):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ("list", lambda door: {"tasks": door.tasks()}),
-        ("history", lambda door: {"runs": door.history()}),
-        ("history --state lost", lambda door: {"runs": []}),
-        ("next", lambda door: {"next": door.next()}),
+        ("list", lambda runner: {"tasks": runner.tasks()}),
+        ("history", lambda runner: {"runs": runner.history()}),
+        ("history --state lost", lambda runner: {"runs": []}),
+        ("next", lambda runner: {"next": runner.next()}),
     ],
 )
-def test_a_list_under_its_key_is_the_document_of_its_verb(door, home, words, answer):
-    assert taskrunner.document(**answer(door)) + "\n" == call(home, *words.split(), "--json")[0]
+def test_a_list_under_its_key_is_the_document_of_its_verb(runner, home, words, answer):
+    assert taskrunner.document(**answer(runner)) + "\n" == call(home, *words.split(), "--json")[0]
 
 
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ("status", lambda door: door.status()),
-        ("stats", lambda door: door.stats()),
-        ("explain x", lambda door: door.explain("x")),
-        ("prune --dry-run", lambda door: door.prune(dry_run=True)),
+        ("status", lambda runner: runner.status()),
+        ("stats", lambda runner: runner.stats()),
+        ("explain x", lambda runner: runner.explain("x")),
+        ("prune --dry-run", lambda runner: runner.prune(dry_run=True)),
     ],
 )
-def test_an_answer_is_the_document_of_its_verb(door, home, words, answer):
-    assert taskrunner.document(answer(door)) + "\n" == call(home, *words.split(), "--json")[0]
+def test_an_answer_is_the_document_of_its_verb(runner, home, words, answer):
+    assert taskrunner.document(answer(runner)) + "\n" == call(home, *words.split(), "--json")[0]
 
 
-def test_what_has_no_document_is_refused(door):
+def test_what_has_no_document_is_refused(runner):
     with pytest.raises(InputError, match="'int' has no document"):
         taskrunner.document(7)
     with pytest.raises(InputError, match="give one of the two"):
-        taskrunner.document(door.status(), runs=[])
+        taskrunner.document(runner.status(), runs=[])
 
 
-def test_a_sentence_is_told_in_a_zone():
+def test_a_sentence_is_reported_in_a_zone():
     said = "the task was added only later: at 2026-07-01 10:00:00 UTC by ann"
     assert taskrunner.in_zone(said, "Europe/Berlin") == said.replace(
         "10:00:00 UTC", "12:00:00 CEST"

@@ -174,7 +174,7 @@ def by_hand_request(runner):
     """Ask for a run without starting it; its id."""
     here = runner._here()
     with here.store.transaction():
-        run, _ = by_hand.request(here, door.task("x"), by_hand.Asked(), here.now())
+        run, _ = by_hand.request(here, runner.task("x"), by_hand.Asked(), here.now())
     return run.id
 
 

@@ -1,4 +1,4 @@
-"""Checks of a home and its host, each finding with its remedy; nothing here writes.
+"""Checks of a home and its host, each finding with its fix; nothing here writes.
 
-Whatever a check looks at may be missing, locked or broken.
+Everything that a check reads may be missing, locked or damaged.
 """

@@ -1,4 +1,4 @@
-"""Checks of whatever calls ticks: cron, systemd or a daemon, how often, and from how many entries."""
+"""Checks of the callers of ticks: cron, systemd or a daemon, how often, and from how many entries."""
 
 import os
 import shlex
@@ -23,19 +23,19 @@ AHEAD = timedelta(minutes=1)
 
 
 def entries_of_host() -> list[Entry]:
-    """Return every entry on this host that calls taskrunner, as far as we may see it."""
+    """Return every readable entry on this host that calls taskrunner."""
     return [*install_cron.entries(), *install_systemd.entries()]
 
 
 def findings(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give the findings about the last tick and the entries that call it."""
+    """Yield the findings about the last tick and the entries that call it."""
     found = entries_of_host()
     entries = [each for each in found if each.home == snapshot.folder]
     daemons = _daemons(snapshot.folder)
     yield from _last_tick(snapshot, entries)
     yield from _entries(snapshot, found, entries, daemons)
     yield from _several_daemons(daemons)
-    # Two lines of cron have one daemon of cron that does not run: one finding is enough.
+    # Two crontab lines depend on the same stopped cron daemon: one finding is enough.
     findings_of_entries = [finding for each in entries for finding in _one(snapshot, each)]
     yield from dict.fromkeys(findings_of_entries)
     yield from _left(snapshot, entries)
@@ -84,7 +84,7 @@ def _entries(
 
 
 def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[Finding]:
-    """Give a warning when the caller of the last tick is gone, so that no more ticks will come."""
+    """Yield a warning when the caller of the last tick is gone, so that no more ticks will come."""
     cure = f"{INSTALL}, unless another program calls one each minute"
     if caller == paths.HAND:
         what = f"no crontab and no unit calls a tick of {snapshot.folder}: the last one was called by hand"
@@ -99,7 +99,7 @@ def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[
 
 
 def _several(entries: list[Entry]) -> Iterator[Finding]:
-    """Give entries that are there more than once: useless, but harmless, since a slot is started once."""
+    """Yield duplicate entries: useless, but harmless, since a slot is started once."""
     for name in ("cron", "systemd"):
         places = [each.place for each in entries if each.clock == name]
         if len(places) > 1:
@@ -117,7 +117,7 @@ def _several(entries: list[Entry]) -> Iterator[Finding]:
 
 
 def _removal(each: Entry) -> str:
-    """Return how an entry is taken away."""
+    """Return how to remove an entry."""
     system = "--system" if each.place.startswith("/") and "/user" not in each.place else "--user"
     if each.clock == "systemd":
         return f"`taskrunner uninstall systemd {system}` for {each.place}"
@@ -130,7 +130,7 @@ def _removal(each: Entry) -> str:
 def _daemon_beside(
     snapshot: Snapshot, entries: list[Entry], daemons: list[int]
 ) -> Iterator[Finding]:
-    """Give a daemon that no unit keeps, as it is started by hand or in a container, beside another clock."""
+    """Yield a finding about a daemon without a unit, by hand or in a container, in addition to other entries."""
     if any(os.path.basename(each.place) == systemd_text.DAEMON for each in entries):
         return
     last = snapshot.beat
@@ -156,7 +156,7 @@ def _several_daemons(daemons: list[int]) -> Iterator[Finding]:
 
 
 def _daemons(folder: str) -> list[int]:
-    """Return the processes that tick in a home as daemons; the one that a unit keeps first, then the oldest."""
+    """Return the daemons of a home; the one of a unit first, then the oldest."""
     names = [name.partition("-")[0] for name in _supervisors(folder)]
     found = {int(pid) for pid in names if pid.isdigit() and _is_daemon(pid)}
     return sorted(found, key=lambda pid: (not _kept_by_unit(pid), alive.started_ticks(pid) or 0))
@@ -167,7 +167,7 @@ def _somebody_lives(folder: str) -> bool:
 
 
 def _supervisors(folder: str) -> list[str]:
-    """Return the names of the supervisors of a home that live, also in other containers."""
+    """Return the names of the living supervisors of a home, also in other containers."""
     place = paths.path(folder, paths.SUPERVISORS)
     with suppress(OSError):
         return [name for name in os.listdir(place) if lock.is_held(os.path.join(place, name))]
@@ -215,7 +215,7 @@ def _asleep(each: Entry) -> Finding:
 
 
 def _program(each: Entry) -> Iterator[Finding]:
-    """Give the faults of the program that an entry calls."""
+    """Yield the faults of the program that an entry calls."""
     file = each.program
     if not os.path.isabs(file):
         cure = f"`taskrunner install {each.clock}` writes the whole path"
@@ -227,7 +227,7 @@ def _program(each: Entry) -> Iterator[Finding]:
         what = f"{each.place} calls {file}, a copy that {fleeting[1]} made for one call and will remove"
         yield warning(what, f"{program.INSTALL}, then `taskrunner install {each.clock}`")
     elif not _same(file, _own_file()):
-        cure = f"`taskrunner install {each.clock}` if this one is to be called: {_own_file()}"
+        cure = f"`taskrunner install {each.clock}` to call this one: {_own_file()}"
         yield warning(f"{each.place} calls another program, {file}", cure)
     by = program.changeable_by(file) if os.geteuid() == 0 and os.path.isabs(file) else None
     if by is not None:
@@ -237,7 +237,7 @@ def _program(each: Entry) -> Iterator[Finding]:
 
 
 def _left(snapshot: Snapshot, entries: list[Entry]) -> Iterator[Finding]:
-    """Give what there is of taskrunner besides the program, for who wants to be rid of it."""
+    """Yield the steps to remove taskrunner: entries, home and program."""
     if os.path.isdir(snapshot.folder):
         steps = [*dict.fromkeys(map(_removal, entries)), f"`rm -r {shlex.quote(snapshot.folder)}`"]
         yield ok(f"to remove taskrunner with its tasks and history: {', then '.join(steps)}")

@@ -33,7 +33,7 @@ OURS = (
 
 
 def findings(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give the findings about the home, its disk and the programs."""
+    """Yield the findings about the home, its disk and the programs."""
     yield from snapshot.problems
     if os.path.isdir(snapshot.folder):
         yield from _modes(snapshot.folder)
@@ -61,7 +61,7 @@ def _modes(folder: str) -> Iterator[Finding]:
 
 
 def _owners(folder: str) -> Iterator[Finding]:
-    """Give the files that another user has left here, most likely root: our ticks cannot write them."""
+    """Yield files of another user, most likely root: our ticks cannot write them."""
     for name in OURS:
         place = paths.path(folder, name)
         try:
@@ -74,7 +74,7 @@ def _owners(folder: str) -> Iterator[Finding]:
 
 
 def _kinds(folder: str) -> Iterator[Finding]:
-    """Give the paths that should be a folder or a file and are not, and those that we cannot write."""
+    """Yield paths that are not the expected folder or file, or that we cannot write."""
     for name in (*FOLDERS, *FILES):
         place, quoted = paths.path(folder, name), shlex.quote(paths.path(folder, name))
         if not os.path.lexists(place):
@@ -91,7 +91,7 @@ def _kinds(folder: str) -> Iterator[Finding]:
 
 
 def _written(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give the places that settings have us write to, and that do not take it."""
+    """Yield paths in the settings that we cannot write to."""
     config_file = paths.path(snapshot.folder, paths.CONFIG)
     listeners = {"journal": syslog.JOURNAL, "syslog": syslog.SYSLOG}
     place = listeners.get(snapshot.settings.log_to)
@@ -117,7 +117,7 @@ def _plain_and_ours(place: str) -> bool:
 
 
 def _unwritable(place: str) -> str | None:
-    """Return why a file cannot be put in a place; None when it can, as far as we can see."""
+    """Return why a file cannot be written at a path, None when no obstacle is found."""
     folder = os.path.dirname(place)
     if os.path.isdir(place):
         return "it is a folder"
@@ -138,7 +138,7 @@ def _file_system(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _carrier(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give whether the systemd that is to carry runs is there."""
+    """Yield whether the systemd that should carry runs answers."""
     if snapshot.settings.carrier != carrier.SYSTEMD:
         return
     if carrier.answers():
@@ -155,7 +155,7 @@ def _room(folder: str) -> Iterator[Finding]:
         place = os.path.dirname(place)
     found = os.statvfs(place)
     free = found.f_bavail * found.f_frsize
-    # Some file systems count no files at all: f_files is 0 there.
+    # Some file systems do not count files: f_files is 0 there.
     if found.f_files and not found.f_favail:
         yield error(
             f"the disk of {place} has no free inodes for another file", "delete files there"

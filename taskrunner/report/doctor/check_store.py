@@ -11,13 +11,13 @@ from taskrunner.model.answers import Finding
 from taskrunner.report.doctor.snapshot import Snapshot, error, ok, warning
 from taskrunner.store.health import Health
 
-REFUSED = ".refused"  # what a tick has put aside, as `spool` says
-LARGE_LOG = 64_000_000  # bytes; a tick that works puts the log back into the store
+REFUSED = ".refused"  # suffix of files that a tick has set aside, as in `spool`
+LARGE_LOG = 64_000_000  # bytes; a working tick moves the log into the database
 LARGE = 5_000_000_000
 
 
 def findings(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give the findings about the store and its spool."""
+    """Yield the findings about the store and its spool."""
     yield from _spool(snapshot.folder)
     if snapshot.health is None:
         if os.path.isdir(snapshot.folder) and not snapshot.problems:
@@ -35,7 +35,7 @@ def _usable(found: Health, place: str) -> Iterator[Finding]:
         cure = f"end the program that holds it (`fuser {shlex.quote(place)}` names it): no tick can start runs meanwhile"
         yield error("the database is locked by another program", cure)
     elif found.disk is not None:
-        cure = "make room there, or mount it for writing: the database itself may be intact"
+        cure = "free some space there, or mount it for writing: the database itself may be intact"
         yield error(f"the database cannot be used: {found.disk}", cure)
     elif found.error is not None:
         permitted = os.access(place, os.R_OK | os.W_OK)
@@ -48,7 +48,7 @@ def _usable(found: Health, place: str) -> Iterator[Finding]:
 
 
 def _kept(place: str) -> str:
-    """Return how a store that is damaged is replaced: by the newest copy in the backups, if there is one."""
+    """Return how to replace a damaged database: by the newest backup, if there is one."""
     backups, copies = os.path.join(os.path.dirname(place), paths.BACKUPS), []
     with suppress(OSError):
         names = [each for each in os.listdir(backups) if each.endswith(".db")]

@@ -22,7 +22,7 @@ LATELY = timedelta(days=7)
 
 
 def findings(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give the findings about tasks, the zones they count in, and their messages."""
+    """Yield the findings about tasks, their time zones, and their messages."""
     yield from _zones(snapshot)
     yield from _path(snapshot)
     for task in snapshot.tasks:
@@ -48,7 +48,7 @@ def _zones(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _path(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give the folders on the PATH of tasks that are none."""
+    """Yield findings about missing or relative folders on the PATH of tasks."""
     path = snapshot.settings.env.get("PATH") or snapshot.settings.path
     for folder in path.split(":"):
         if not os.path.isabs(folder):
@@ -74,7 +74,7 @@ def _one(snapshot: Snapshot, task: Task) -> Iterator[Finding]:
 
 
 def _to_move(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give the slots that the next tick will move, when the zone data are not those of the last one."""
+    """Yield the slots that the next tick will move, if zone data have changed since the last one."""
     if not snapshot.open or snapshot.zone_stamp in (None, host.zone_stamp()):
         return
     of_task.forget()
@@ -92,7 +92,7 @@ def _to_move(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _parked(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give all that waits too long because a clock that was ahead has set its instant."""
+    """Yield waiting times that are too long, as they were set while the clock was ahead."""
     names = {task.id: task.name for task in snapshot.tasks}
     for each in snapshot.parked:
         about = "" if each.task_id is None else f"{names.get(each.task_id, each.task_id)}: "
@@ -105,12 +105,12 @@ def _parked(snapshot: Snapshot) -> Iterator[Finding]:
         if late and (text := _never_was(task, snapshot.now)):
             what = f"{task.name} waits until {clock.iso(task.next or snapshot.now)}: {text}"
             name = shlex.quote(task.name)
-            cure = f"`taskrunner show {name}` shows it; set it again with the time that is meant"
+            cure = f"`taskrunner show {name}` shows it; set it again with the intended time"
             yield warning(what, cure)
 
 
 def _never_was(task: Task, now: datetime) -> str | None:
-    """Return why the next slot of a task is further away than it should be, None when it is not."""
+    """Return why the next slot of a task is too far away, None when it is not."""
     if task.created > now + clock.STEP_BACK:
         return f"it was added by a clock that was ahead, at {clock.iso(task.created)}"
     if task.evaluated > now + clock.STEP_BACK:
@@ -131,7 +131,7 @@ def _moved(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def messages(snapshot: Snapshot) -> Iterator[Finding]:
-    """Give the channels with mistakes, those that cannot work on this host, and those that refused messages lately."""
+    """Yield channels with mistakes, those that cannot work on this host, and those that refused messages lately."""
     place = paths.path(snapshot.folder, paths.CONFIG)
     for name, wrong in channels.mistakes(snapshot.settings.notify).items():
         test = f", then `taskrunner notify --test {shlex.quote(name)}`" if name else ""
@@ -154,7 +154,7 @@ def messages(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _unfit(snapshot: Snapshot, channel: channels.Channel) -> Iterator[str]:
-    """Give the programs that a channel needs and this host does not have."""
+    """Yield the programs that a channel needs and this host lacks."""
     more = channel.more
     if channel.kind == "command":
         text = more.get("shell") or shlex.join(more["command"])

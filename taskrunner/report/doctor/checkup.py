@@ -22,7 +22,7 @@ def examine(folder: str, now: datetime) -> Checkup:
 
 
 def _for_home(folder: str, found: Finding) -> Finding:
-    """Return a finding whose commands name the home, unless they find it by themselves."""
+    """Return a finding whose commands name the home, unless it is the default."""
     if paths.find() == folder:
         return found
     named = f"`taskrunner --home {shlex.quote(folder)} "

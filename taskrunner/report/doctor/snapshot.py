@@ -1,4 +1,4 @@
-"""A home at one instant, read once for all checks; a part that cannot be read is None and has a finding that says why."""
+"""A home at one instant, read once for all checks; an unreadable part is None, with a finding about the reason."""
 
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from taskrunner.tasks import options
 
 @record
 class Snapshot:
-    """One home as it is at an instant; `open` when its tasks could be read."""
+    """The state of one home at an instant; `open` when its tasks could be read."""
 
     folder: str
     now: datetime
@@ -34,17 +34,17 @@ class Snapshot:
 
 
 def ok(what: str) -> Finding:
-    """Return a finding about something in order."""
+    """Return a finding without a problem."""
     return Finding(Severity.OK, what, None)
 
 
 def warning(what: str, cure: str) -> Finding:
-    """Return a finding about something that may do harm later."""
+    """Return a finding that may cause problems later."""
     return Finding(Severity.WARNING, what, cure)
 
 
 def error(what: str, cure: str) -> Finding:
-    """Return a finding about something that keeps tasks from running."""
+    """Return a finding that keeps tasks from running."""
     return Finding(Severity.ERROR, what, cure)
 
 
@@ -72,14 +72,14 @@ def _settings(folder: str, problems: list[Finding]) -> Config:
         problems.append(error(str(exc), f"fix {paths.CONFIG}: no command works until then"))
         return Config()
     try:
-        options.usual(settings.defaults)  # nobody else looks at them before a task is added
+        options.usual(settings.defaults)  # nothing else reads them before a task is added
     except InputError as exc:
         problems.append(error(str(exc), f"fix {paths.CONFIG}: no task can be added until then"))
     return settings
 
 
 def _opened(snapshot: Snapshot) -> Snapshot:
-    """Return it with the tasks and events of the store."""
+    """Return the snapshot with the tasks and events of the database."""
     store = open_store(snapshot.folder, network=True)
     try:
         return Snapshot(

@@ -27,7 +27,7 @@ HEADLESS = re.compile(
 SLACK = 15  # so that not each change has to touch the limits; who gets further lowers them
 
 # At most so many; lower these, never raise them.
-LIMITS = {"modules": 2, "docstrings": 2, "clauses in code": 10, "clauses in pages": 14}
+LIMITS = {"modules": 2, "docstrings": 2, "clauses in code": 9, "clauses in pages": 14}
 
 
 def sources() -> Iterator[str]:

@@ -18,7 +18,7 @@ JUDGED = (State.SUCCEEDED, *FAILING)  # a cancelled run says nothing about its t
 END = 2**63  # a rank that is never reached
 # Medians without a span of time are of the newest runs of each task, of fewer when there are very many tasks.
 NEWEST_OF_EACH, LEAST_OF_EACH, SAMPLE = 100, 10, 100_000
-ALL = None  # stands for all tasks together, where others have their name
+ALL = None  # the key of all tasks together
 
 
 @mutable

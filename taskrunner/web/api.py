@@ -154,7 +154,7 @@ def explain() -> Response:
 
 
 def _zone(runner: TaskRunner, name: str) -> str | None:
-    """Return the zone of a task, None when there is none of that name any more."""
+    """Return the zone of a task, None when the task was removed."""
     try:
         return runner.task(name).tz
     except UnknownTask:

@@ -67,7 +67,7 @@ class Spelled:
         return f"{local.day} {local:%b}"
 
     def clock(self, moment: datetime) -> str:
-        """Return the time of day of an instant, with seconds where it has some."""
+        """Return the time of day of an instant, with seconds only if they are not zero."""
         return self._page.clock(moment)
 
     def distance(self, moment: datetime) -> str:

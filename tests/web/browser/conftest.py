@@ -55,6 +55,7 @@ class Served:
 
         self.app = app = create_app(home, **options)
         self.server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Silent)
+        self.server.daemon_threads = False  # so that closing it waits for the last answers
         self.address = f"http://127.0.0.1:{self.server.port}"
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()

@@ -42,7 +42,7 @@ def test_by_keyboard_alone_a_failed_run_is_found_read_and_run_again(home, serve,
             break
     page.keyboard.press("Enter")
     expect(page.locator("#output")).to_contain_text("ConnectionError")
-    button = page.get_by_role("button", name="Run this slot again")
+    button = page.get_by_role("button", name="Run again: this slot")
     for _ in range(20):
         page.keyboard.press("Tab")
         if button.evaluate("each => each === document.activeElement"):
@@ -85,7 +85,7 @@ def test_without_script_pages_reload_themselves_and_everything_can_be_done(home,
     page.get_by_role("link", name="Failed, timed out, lost").click()
     page.locator("tr", has_text="import-prices").first.locator("a.run").click()
     expect(page.locator("#output")).to_contain_text("ConnectionError")
-    page.get_by_role("button", name="Run this slot again").click()
+    page.get_by_role("button", name="Run again: this slot").click()
     expect(page.locator("#output")).to_contain_text("again")  # by reloading
 
     page.goto(page.url.rpartition("/runs")[0] + "/tasks/new")

@@ -1,7 +1,7 @@
 """The verbs about runs: run, cancel, history, log, explain, stats."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from taskrunner import errors
@@ -184,6 +184,8 @@ def _history(args: Any) -> int:
     with open_runner(args) as runner:
         if args.watch is not None:
             watch(runner, lambda: show(args) or NO_RUNS, args.watch)
+        elif not args.graph and _many_runs(args):
+            pass
         elif text := show(args):
             out(text)
         else:
@@ -199,6 +201,37 @@ def _asked(args: Any) -> dict[str, Any]:
         "since": since(args.runner, args.since),
         "until": since(args.runner, args.until),
     }
+
+
+def _pages(args: Any) -> Iterator[list[Run]]:
+    """Yield the requested runs, so many at a time that they fit into memory however many there are."""
+    before, left = args.before, args.limit
+    while left > 0:
+        found = args.runner.history(**_asked(args), before=before, limit=min(MOST_TRACED, left))
+        if found:
+            yield found
+            before, left = found[-1].id, left - len(found)
+        if len(found) < MOST_TRACED:
+            return
+
+
+def _many_runs(args: Any) -> bool:
+    """Print very many runs page by page, where nothing has to fit a terminal; return whether that was done."""
+    sheet = page(args)
+    if args.limit is None or args.limit <= MOST_TRACED or "pending" in (args.state or ()):
+        return False
+    first = next(iter(_pages(args)), [])
+    if len(first) < MOST_TRACED or not (args.json or sheet.width is None):
+        return False
+    if args.json:
+        runs = (documents.run_document(run) for found in _pages(args) for run in found)
+        pieces = documents.streamed("runs", runs)
+    else:
+        traces = args.runner.traces(first)
+        pieces = tables.long_runs_table(sheet, lambda: _pages(args), traces)
+    for piece in pieces:
+        out(piece)
+    return True
 
 
 def _runs(args: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,18 @@ VERSION = 1  # of the documents
 def document(**parts: object) -> str:
     """Return one JSON document."""
     return escaped(json.dumps({"version": VERSION, **parts}, ensure_ascii=False, indent=2))
+
+
+def streamed(key: str, items: Iterable[object]) -> Iterator[str]:
+    """Yield a document with one list in pieces, each for lines of their own, to the letter as `document` returns it."""
+    whole = document(**{key: [None]})
+    head, foot = whole.split("\n    null\n")
+    waiting = head
+    for number, item in enumerate(items):
+        yield waiting + ("," if number else "")
+        text = json.dumps(item, ensure_ascii=False, indent=2)
+        waiting = escaped("\n".join(f"    {line}" for line in text.split("\n")))
+    yield from (document(**{key: []}),) if waiting == head else (waiting, foot)
 
 
 def instant(moment: datetime | None) -> str | None:

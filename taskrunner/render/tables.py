@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from taskrunner.model.record import like
 from taskrunner.model.values import Gap, Run, Severity, State, Task
-from taskrunner.render.page import Column, Page, beside, cut, visible
+from taskrunner.render.page import Column, Page, beside, cut, visible, wide
 from taskrunner.render.spelling import (
     about,
     command_line,
@@ -188,23 +189,44 @@ def _slot(page: Page, run: Run) -> str:
 
 def runs_table(page: Page, runs: Sequence[Run], traces: Mapping[int, Trace] = NO_TRACES) -> str:
     """Return runs as a table, with traces of their outputs beside the reasons."""
-    return page.columns(
-        [
-            Column("run", [str(run.id or "-") for run in runs]),
-            Column("task", [run.task for run in runs], least=12),
-            Column(
-                f"slot ({page.tz})",
-                [page.time(run.slot) for run in runs],
-                rank=2,
-                short=[page.shortly(run.slot) for run in runs],
-            ),
-            Column("", [page.ago(run.slot) for run in runs], rank=3, screen=True),
-            Column("state", [page.state(run.state) for run in runs]),
-            Column("late", [human(run.late) for run in runs], rank=1),
-            Column("took", [_took(page, run) for run in runs]),
-            Column("why", [_why(page, run, traces) for run in runs]),
-        ]
-    )
+    return page.columns(_columns_of_runs(page, runs, traces))
+
+
+def long_runs_table(
+    page: Page, pages: Callable[[], Iterable[Sequence[Run]]], traces: Mapping[int, Trace]
+) -> Iterator[str]:
+    """Yield a table of very many runs for a reader that is no terminal, page by page.
+
+    `pages` is called twice, for the widths of the columns and for their cells: so one page at a time is in memory.
+    """
+    widest: list[str] = []
+    for runs in pages():
+        columns = _columns_of_runs(page, runs, traces)
+        found = [max(map(visible, column.cells), key=wide) for column in columns]
+        widest = [max(pair, key=wide) for pair in zip(found, widest or found, strict=True)]
+    for number, runs in enumerate(pages()):
+        columns = _columns_of_runs(page, runs, traces)
+        pairs = zip(columns, widest, strict=True)
+        filled = [like(column, cells=[*column.cells, cell]) for column, cell in pairs]
+        yield "\n".join(page.columns(filled).split("\n")[number > 0 : -1])  # one head, no filler
+
+
+def _columns_of_runs(page: Page, runs: Sequence[Run], traces: Mapping[int, Trace]) -> list[Column]:
+    return [
+        Column("run", [str(run.id or "-") for run in runs]),
+        Column("task", [run.task for run in runs], least=12),
+        Column(
+            f"slot ({page.tz})",
+            [page.time(run.slot) for run in runs],
+            rank=2,
+            short=[page.shortly(run.slot) for run in runs],
+        ),
+        Column("", [page.ago(run.slot) for run in runs], rank=3, screen=True),
+        Column("state", [page.state(run.state) for run in runs]),
+        Column("late", [human(run.late) for run in runs], rank=1),
+        Column("took", [_took(page, run) for run in runs]),
+        Column("why", [_why(page, run, traces) for run in runs]),
+    ]
 
 
 def _took(page: Page, run: Run) -> str:

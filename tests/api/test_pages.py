@@ -20,7 +20,8 @@ from taskrunner import (
     UnknownTask,
     Written,
 )
-from taskrunner.cli import main
+from taskrunner.cli import main, runs as runs_verb
+from taskrunner.render import documents
 from taskrunner.store import tag as tags
 from taskrunner.store.store import open_store
 from tests.history import ran
@@ -263,3 +264,37 @@ def test_the_last_states_of_some_tasks_are_told_newest_first(runner, clock):
     assert found == {"one": ["succeeded", "lost"], "two": ["missed"], "none": []}
     with pytest.raises(UnknownTask):
         runner.last_states(["nobody"])
+
+
+# ---- very many runs
+
+
+def test_very_many_runs_are_printed_page_by_page_and_to_the_letter(
+    runner, store, home, capsys, monkeypatch
+):
+    for number in range(23):
+        state = State.FAILED if number == 20 else State.SUCCEEDED
+        ran(
+            store,
+            state,
+            NOON + number * MINUTE,
+            slot=NOON + number * MINUTE,
+            took=number**3 * MINUTE,
+        )
+
+    def told(*words):
+        assert main.main(["--home", str(home), "history", *words]) == 0
+        return capsys.readouterr().out
+
+    # One clock for both, as a table tells how far slots are away.
+    for words in (["-n", "999"], ["-n", "22"], ["-n", "20", "--json"], ["-n", "999", "--json"]):
+        monkeypatch.setattr(runs_verb, "MOST_TRACED", 1000)
+        whole = told(*words)
+        monkeypatch.setattr(runs_verb, "MOST_TRACED", 5)
+        assert told(*words) == whole
+
+
+def test_a_list_in_pieces_is_the_document_to_the_letter():
+    for items in ([], [1], [{"a": "é\x1b"}, {"b": [1, 2]}]):
+        pieces = documents.streamed("runs", items)
+        assert "\n".join(pieces) == documents.document(runs=items)

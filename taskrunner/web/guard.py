@@ -85,6 +85,7 @@ def install(app: Flask, *, most: Role, hosts: Iterable[str], users_file: str | N
     app.secret_key = users.key(app.config["HOME"])
     app.session_interface = Sessions()
     app.extensions["attempts"] = Attempts()
+    app.extensions["had_users"] = users.find(app.config["HOME"], users_file) is not None
     app.before_request(_check)
     app.after_request(_with_headers)
     app.add_url_rule("/login", "login", _login, methods=["GET", "POST"])
@@ -182,9 +183,12 @@ def _visitor() -> Visitor:
 
 
 def _users() -> list[User] | None:
-    """Return all users, None when there is no file of them."""
+    """Return all users, None when there never was a file of them: one that is removed lets nobody in."""
     place = users.find(current_app.config["HOME"], current_app.config["USERS"])
-    return None if place is None else users.load(place)
+    if place is None:
+        return [] if current_app.extensions["had_users"] else None
+    current_app.extensions["had_users"] = True
+    return users.load(place)
 
 
 def _of_session(known: list[User]) -> User | None:

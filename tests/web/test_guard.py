@@ -208,6 +208,22 @@ def test_a_file_that_others_can_read_is_refused_and_the_page_lives_on(ask, ann):
     assert log_in(client).status_code == 303
 
 
+def test_a_file_that_is_removed_lets_nobody_in(ask, ann):
+    client = ask(define=True)
+    log_in(client)
+    (ann / "page.users").unlink()
+    assert client.get("/").status_code == 401
+    assert client.get("/", headers=HTML).status_code == 303
+    assert ask().get("/").status_code == 200, "a page that is started without users has none"
+
+
+def test_a_user_who_is_added_closes_a_page_that_was_open(ask, home):
+    client = ask()
+    assert client.get("/").status_code == 200
+    users.keep(str(home), None, users.with_password("ann", Role.SEE, PASSWORD))
+    assert client.get("/").status_code == 401
+
+
 def test_a_line_that_is_not_a_user_is_named(ask, ann):
     with open(ann / "page.users", "a") as file:
         file.write("user eve root aa bb\n")

@@ -136,7 +136,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Agenda": _document({"[Slot]": "next"}, collisions=_list(_object(COLLISION))),
     "Status": _document(STANDING),
     "Stats": _document(
-        {"instant?": "since until", "[Figures]": "tasks"},
+        {"instant?": "since until", "[Figures]": "tasks", "whole?": "newest"},
         total=_object({kind: names for kind, names in FIGURES.items() if names != "task"}),
     ),
     "Explanation": {

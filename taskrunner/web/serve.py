@@ -21,7 +21,7 @@ from taskrunner.errors import StateError, shown
 from taskrunner.web.guard import LARGEST_BODY
 
 FIRST_GIVEN = 3  # the first descriptor that a service manager hands over, sd_listen_fds(3)
-THREADS = 8  # an answer may wait for others who write, half a minute at most
+THREADS = 4  # an answer may wait for others who write, half a minute at most
 GRACE = 5.0  # seconds that answers have to end in
 LOOK = 1.0  # seconds between two looks whether it is time to end
 TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)

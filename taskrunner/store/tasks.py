@@ -191,9 +191,13 @@ class Tasks(Part):
         among = "" if only is None else f"AND id IN ({', '.join(map(str, only))}) "
         found: dict[int, Task] = {}
         values = {"boot": boot, "now": to_ms(now), "limit": limit}
-        for clause in ("requested IS NOT NULL", f"kind = 'boot' AND {NEW_BOOT}", "next <= :now"):
+        for index, clause in (
+            ("tasks_requested", "requested IS NOT NULL"),
+            ("tasks_of_boot", f"kind = 'boot' AND {NEW_BOOT}"),
+            ("tasks_due", "next <= :now"),
+        ):
             rows = self._db.rows(
-                f"{TASK} WHERE {clause} AND enabled AND removed IS NULL {among}"
+                f"{TASK} INDEXED BY {index} WHERE {clause} AND enabled AND removed IS NULL {among}"
                 "ORDER BY next LIMIT :limit",
                 values,
             )
@@ -236,7 +240,8 @@ class Tasks(Part):
 
     def any_concerned(self, runs: Sequence[Run], *, tells: bool) -> bool:
         """Return whether the end of any of these runs may have an effect on a task; most have none."""
-        if tells or self._db.rows(f"{ANY} kind = 'after' AND removed IS NULL LIMIT 1"):
+        after = "SELECT 1 FROM tasks INDEXED BY tasks_by_parent WHERE kind = 'after' AND removed IS NULL"
+        if tells or self._db.rows(f"{after} LIMIT 1"):
             return True  # `concerned` finds out for each of them
         ids = [run.task_id for run in runs]
         return bool(

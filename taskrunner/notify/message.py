@@ -228,7 +228,7 @@ def last_lines(here: OpenHome, run: Run) -> str:
         process = here.store.processes.of(run.id)
         place = output.kept(here.output, run.id)
         if process is not None:
-            place = output.slot(here.output, process.output)
+            place = output.path_of(here.output, process.output)
         data = _end_of(place)
     whole = data[-BYTES:].decode(errors="replace")
     lines = whole.rstrip("\n").split("\n")[-LINES:]

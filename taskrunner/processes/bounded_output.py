@@ -5,7 +5,7 @@ writers and readers. Where the file system cannot do that, the tail is moved up 
 position in an output counts all bytes written before it, also those left out.
 
 The command controls the file: its mode, times and size, and every byte in it, may be forged. So the caller
-remembers each cut as a `Gap`, and we only check whether that mark is still in the file. It must
+remembers each cut as a `Cut`, and we only check whether that mark is still in the file. It must
 not know the task of the output, nor its path.
 """
 
@@ -24,7 +24,7 @@ LARGEST = 2**63 - 1  # the most bytes that SQLite can count; a command may give 
 
 
 @record
-class Gap:
+class Cut:
     """A mark at byte `at` of an output, in place of `lost` bytes that were left out."""
 
     at: int
@@ -46,7 +46,7 @@ class Gap:
         return self.lost - len(self.mark)
 
     def pass_by(self, start: int) -> tuple[bytes, int]:
-        """Return the mark for a reader whose position is at or in the gap, and the position to continue from."""
+        """Return the mark for a reader whose position is at or in the cut, and the position to continue from."""
         after = self.at + self.lost
         return (mark(after - start), after) if start < after else (b"", start)
 
@@ -69,15 +69,15 @@ class Excerpt:
         return self.head == self.end
 
     @property
-    def gap(self) -> Gap | None:
-        """The gap in the retained output."""
+    def cut(self) -> Cut | None:
+        """The cut in the retained output."""
         lost = self.written - self.head - (self.end - self.tail)
-        return None if self.whole else Gap(self.head, lost)
+        return None if self.whole else Cut(self.head, lost)
 
     @property
     def mark(self) -> bytes:
         """The text in place of the rest."""
-        return b"" if self.gap is None else self.gap.mark
+        return b"" if self.cut is None else self.cut.mark
 
     @property
     def size(self) -> int:
@@ -93,30 +93,30 @@ def mark(lost: int) -> bytes:
     return b"\n[taskrunner: %d bytes left out]\n" % lost
 
 
-def noted(at: int | None, lost: int | None) -> Gap | None:
-    """Return the gap from the two columns of a row."""
-    return None if at is None or lost is None else Gap(at, lost)
+def noted(at: int | None, lost: int | None) -> Cut | None:
+    """Return the cut from the two columns of a row."""
+    return None if at is None or lost is None else Cut(at, lost)
 
 
-def place_of(gap: Gap | None) -> tuple[int | None, int | None]:
-    """Return the two columns of a row for a gap."""
-    return (None, None) if gap is None else (gap.at, gap.lost)
+def place_of(cut: Cut | None) -> tuple[int | None, int | None]:
+    """Return the two columns of a row for a cut."""
+    return (None, None) if cut is None else (cut.at, cut.lost)
 
 
 # ---- cutting
 
 
-def bound(fd: int, limit: int, gap: Gap | None = None) -> Gap | None:
+def bound(fd: int, limit: int, cut: Cut | None = None) -> Cut | None:
     """Cut the middle out of a file that uses clearly more disk space than its limit.
 
-    Returns the new gap in the file, to be passed in next time; a hole needs no gap.
+    Returns the new cut in the file, to be passed in next time; a hole needs no cut.
     """
-    found, gap = os.fstat(fd), standing(fd, gap)
+    found, cut = os.fstat(fd), standing(fd, cut)
     on_disk = found.st_blocks * 512
     if found.st_size <= limit + SLACK < on_disk // 2:  # more than a file system reserves by itself
         os.ftruncate(fd, found.st_size)  # fallocate(2) reserved it behind the end
     if min(found.st_size, on_disk) <= limit + SLACK:
-        return gap
+        return cut
     block = max(BLOCK, found.st_blksize)
     start = -(-(limit // 2) // block) * block
     end = (found.st_size - (limit - limit // 2)) // block * block
@@ -126,52 +126,52 @@ def bound(fd: int, limit: int, gap: Gap | None = None) -> Gap | None:
         except OSError as exc:
             if exc.errno not in NO_HOLES:
                 raise
-            return _move_tail(fd, limit, found.st_size, gap)
-    return gap
+            return _move_tail(fd, limit, found.st_size, cut)
+    return cut
 
 
-def _move_tail(fd: int, limit: int, size: int, old: Gap | None) -> Gap:
+def _move_tail(fd: int, limit: int, size: int, old: Cut | None) -> Cut:
     """Cut where no hole can be punched; output written at this moment may be lost."""
     half = limit // 2
     start = size - (limit - half)
     if old is None:
-        gap = Gap(half, start - half)
+        cut = Cut(half, start - half)
     else:
         start, at = max(start, old.after), min(half, old.at)
-        gap = Gap(at, min(start + old.shift, LARGEST) - at)
+        cut = Cut(at, min(start + old.shift, LARGEST) - at)
     # Opened again: pwrite(2) appends on a descriptor that was opened for appending.
     again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(again, "r+b", buffering=0) as file:
-        file.seek(gap.at)
-        file.write(gap.mark)
+        file.seek(cut.at)
+        file.write(cut.mark)
         while block := os.pread(fd, CHUNK, start):
             start += file.write(block)
         file.truncate()
-    return gap
+    return cut
 
 
-def standing(fd: int, gap: Gap | None) -> Gap | None:
-    """Return the gap if its mark is still in the file: the command may have emptied the file since."""
-    if gap is None or os.pread(fd, len(gap.mark), gap.at) != gap.mark:
+def standing(fd: int, cut: Cut | None) -> Cut | None:
+    """Return the cut if its mark is still in the file: the command may have emptied the file since."""
+    if cut is None or os.pread(fd, len(cut.mark), cut.at) != cut.mark:
         return None
-    return gap
+    return cut
 
 
 # ---- the retained output
 
 
-def excerpt(fd: int, limit: int, gap: Gap | None = None) -> Excerpt:
-    """Return the part to retain of an output that is complete and contains this gap."""
-    end, half, gap = os.fstat(fd).st_size, limit // 2, standing(fd, gap)
-    if gap is None and end <= limit:
+def excerpt(fd: int, limit: int, cut: Cut | None = None) -> Excerpt:
+    """Return the part to retain of an output that is complete and contains this cut."""
+    end, half, cut = os.fstat(fd).st_size, limit // 2, standing(fd, cut)
+    if cut is None and end <= limit:
         return Excerpt(end, end, end, end)
     # Never more than was written: a command may have punched holes itself, and may still change its file.
     head = min(half, end, _seek(fd, 0, os.SEEK_HOLE, 0))
-    if gap is None:
+    if cut is None:
         tail = max(end - (limit - half), head)
     else:
-        head, tail = min(head, gap.at), max(end - (limit - half), gap.after)
-    return Excerpt(_written(end, gap), head, min(end, _seek(fd, tail, os.SEEK_DATA, end)), end)
+        head, tail = min(head, cut.at), max(end - (limit - half), cut.after)
+    return Excerpt(_written(end, cut), head, min(end, _seek(fd, tail, os.SEEK_DATA, end)), end)
 
 
 def pieces(fd: int, kept: Excerpt) -> Iterator[bytes]:
@@ -209,56 +209,56 @@ def _seek(fd: int, start: int, what: int, otherwise: int) -> int:
 # ---- reading
 
 
-def written(fd: int, gap: Gap | None = None) -> int:
+def written(fd: int, cut: Cut | None = None) -> int:
     """Count the bytes written so far to an output that may still grow."""
-    return _written(os.fstat(fd).st_size, standing(fd, gap))
+    return _written(os.fstat(fd).st_size, standing(fd, cut))
 
 
-def _written(size: int, gap: Gap | None) -> int:
-    return size if gap is None else min(size + gap.shift, LARGEST)
+def _written(size: int, cut: Cut | None) -> int:
+    return size if cut is None else min(size + cut.shift, LARGEST)
 
 
-def part(fd: int, gap: Gap | None, start: int, most: int = CHUNK) -> tuple[bytes, int]:
+def part(fd: int, cut: Cut | None, start: int, most: int = CHUNK) -> tuple[bytes, int]:
     """Return the next bytes of a growing output from `start` on, b"" when there are none, and their end.
 
     At most `most` bytes. A slow reader also gets a mark for bytes that were cut. Counting restarts when a command
     empties its output.
     """
-    stands, size = standing(fd, gap), os.fstat(fd).st_size
-    if gap is not None and stands is None and size >= gap.after:
-        return b"", start  # it is being cut: the caller learns the new gap in a moment
+    stands, size = standing(fd, cut), os.fstat(fd).st_size
+    if cut is not None and stands is None and size >= cut.after:
+        return b"", start  # it is being cut: the caller learns the new cut in a moment
     return _next(fd, stands, start if start <= _written(size, stands) else 0, most)
 
 
-def rest(fd: int, total: int | None, start: int, gap: Gap | None = None) -> Iterator[bytes]:
-    """Yield the retained output in a file with this gap, from `start` on, of `total` bytes written."""
+def rest(fd: int, total: int | None, start: int, cut: Cut | None = None) -> Iterator[bytes]:
+    """Yield the retained output in a file with this cut, from `start` on, of `total` bytes written."""
     start = start if start <= (total or os.fstat(fd).st_size) else 0
-    while (found := kept_part(fd, gap, start))[0]:
+    while (found := kept_part(fd, cut, start))[0]:
         yield found[0]
         start = found[1]
 
 
-def kept_part(fd: int, gap: Gap | None, start: int, most: int = CHUNK) -> tuple[bytes, int]:
+def kept_part(fd: int, cut: Cut | None, start: int, most: int = CHUNK) -> tuple[bytes, int]:
     """Return the next bytes of an output that is complete, from `start` on, as `part` does."""
-    return _next(fd, standing(fd, gap), start, most)
+    return _next(fd, standing(fd, cut), start, most)
 
 
-def rest_of(data: bytes, total: int | None, start: int, gap: Gap | None = None) -> bytes:
-    """Return the retained output in `data` with this gap, from `start` on, of `total` bytes written."""
+def rest_of(data: bytes, total: int | None, start: int, cut: Cut | None = None) -> bytes:
+    """Return the retained output in `data` with this cut, from `start` on, of `total` bytes written."""
     start = start if start <= (total or len(data)) else 0
-    if gap is None or start < gap.at:
+    if cut is None or start < cut.at:
         return data[start:]
-    told, start = gap.pass_by(start)
-    return told + data[start - gap.shift :]
+    told, start = cut.pass_by(start)
+    return told + data[start - cut.shift :]
 
 
-def part_of(data: bytes, gap: Gap | None, start: int, most: int) -> tuple[bytes, int]:
+def part_of(data: bytes, cut: Cut | None, start: int, most: int) -> tuple[bytes, int]:
     """Return the next bytes of an output that is complete in `data`, as `part` does."""
-    if gap is None or start < gap.at:
-        block = data[start : min(start + most, len(data) if gap is None else gap.at)]
+    if cut is None or start < cut.at:
+        block = data[start : min(start + most, len(data) if cut is None else cut.at)]
         return block, start + len(block)
-    told, start = gap.pass_by(start)
-    block = data[start - gap.shift :][:most]
+    told, start = cut.pass_by(start)
+    block = data[start - cut.shift :][:most]
     return told + block, start + len(block)
 
 
@@ -268,8 +268,8 @@ def end(fd: int, most: int) -> bytes:
     return os.pread(fd, most, max(0, size - most))
 
 
-def _next(fd: int, gap: Gap | None, start: int, most: int) -> tuple[bytes, int]:
-    return _around(fd, start, most) if gap is None else _across(fd, gap, start, most)
+def _next(fd: int, cut: Cut | None, start: int, most: int) -> tuple[bytes, int]:
+    return _around(fd, start, most) if cut is None else _across(fd, cut, start, most)
 
 
 def _around(fd: int, start: int, most: int) -> tuple[bytes, int]:
@@ -284,11 +284,11 @@ def _around(fd: int, start: int, most: int) -> tuple[bytes, int]:
             return (mark(at - start) if at > start else b"") + block[: end - at], end
 
 
-def _across(fd: int, gap: Gap, start: int, most: int) -> tuple[bytes, int]:
+def _across(fd: int, cut: Cut, start: int, most: int) -> tuple[bytes, int]:
     """Read the next bytes of a file with a mark in it."""
-    if start < gap.at:
-        block = os.pread(fd, min(most, CHUNK, gap.at - start), start)
+    if start < cut.at:
+        block = os.pread(fd, min(most, CHUNK, cut.at - start), start)
         return block, start + len(block)
-    told, start = gap.pass_by(start)
-    block = os.pread(fd, min(most, CHUNK), start - gap.shift)
+    told, start = cut.pass_by(start)
+    block = os.pread(fd, min(most, CHUNK), start - cut.shift)
     return told + block, start + len(block)

@@ -1,10 +1,10 @@
 """Storage of output: a file while the child writes; later the database, the file, or nothing.
 
-A supervisor keeps a few slot files in `output/` and reuses them, as creating and deleting one per run is
+A supervisor keeps a few output files in `output/` and reuses them, as creating and deleting one per run is
 slow. Small output moves into the database when the run ends; larger output keeps the file,
 renamed to `<run>.log`; no output leaves nothing. Output beyond its limit is replaced by an excerpt.
 
-A slot file belongs to the user of the task. That user can give it any mode, times, size and links, and can hold a
+A output file belongs to the user of the task. That user can give it any mode, times, size and links, and can hold a
 lease on it: none of that is trusted, opening never waits, and retained output is made ours first. It must not know
 tasks; it is given numbers and paths.
 """
@@ -22,13 +22,13 @@ from taskrunner.home import lock
 from taskrunner.model.record import field, mutable, record
 from taskrunner.processes import bounded_output
 from taskrunner.processes.alive import inode
-from taskrunner.processes.bounded_output import Excerpt, Gap
+from taskrunner.processes.bounded_output import Cut, Excerpt
 
 SMALL = 64 * 1024  # bytes; up to this the database keeps it
 
 
 @record
-class Slot:
+class OutputFile:
     """An open file in `output/` that one child at a time writes to; a file in memory when `fault` says why."""
 
     name: str
@@ -38,27 +38,27 @@ class Slot:
 
 
 @mutable
-class Slots:
-    """The slot files of one supervisor; free ones are reused by the same user."""
+class OutputFiles:
+    """The output files of one supervisor; free ones are reused by the same user."""
 
     folder: str
     owner: str
-    free: dict[int, list[Slot]] = field(default_factory=dict)
+    free: dict[int, list[OutputFile]] = field(default_factory=dict)
     made: int = 0
 
-    def take(self, uid: int) -> Slot:
-        """Return an empty slot file, open for appending and owned by user `uid`.
+    def take(self, uid: int) -> OutputFile:
+        """Return an empty output file, open for appending and owned by user `uid`.
 
         Its owner can open it again by the name /dev/stdout.
         """
         free = self.free.get(uid)
         return free.pop() if free else self._make(uid)
 
-    def _make(self, uid: int) -> Slot:
+    def _make(self, uid: int) -> OutputFile:
         self.made += 1
         name = f"{self.owner}.{self.made}"
         fd, fault = _new_file(os.path.join(self.folder, name))
-        made = Slot(name, fd, inode(os.fstat(fd)), fault)
+        made = OutputFile(name, fd, inode(os.fstat(fd)), fault)
         try:
             if os.fstat(fd).st_uid != uid:
                 os.fchown(fd, uid, -1)
@@ -67,41 +67,41 @@ class Slots:
             raise
         return made
 
-    def put_back(self, slot: Slot) -> None:
-        """Take a slot back after its output is stored; it is reused only when nobody else can reach it.
+    def put_back(self, file: OutputFile) -> None:
+        """Take a file back after its output is stored; it is reused only when nobody else can reach it.
 
         A process left behind by one task would write into the output of another; a second link, or a changed
         mode, would let its user read that.
         """
-        found = os.fstat(slot.fd)
+        found = os.fstat(file.fd)
         try:
             if found.st_size or found.st_blocks:  # also blocks reserved behind its end
-                os.ftruncate(slot.fd, 0)
+                os.ftruncate(file.fd, 0)
         except OSError:
-            self.drop(slot)
+            self.drop(file)
             return
         private = found.st_nlink == 1 and stat.S_IMODE(found.st_mode) == 0o600
-        if private and lock.nobody_else_has_open(slot.fd):
-            self.free.setdefault(found.st_uid, []).append(slot)
+        if private and lock.nobody_else_has_open(file.fd):
+            self.free.setdefault(found.st_uid, []).append(file)
         else:
-            self.drop(slot)
+            self.drop(file)
 
-    def keep(self, slot: Slot, run_id: int, found: Excerpt) -> None:
+    def keep(self, file: OutputFile, run_id: int, found: Excerpt) -> None:
         """Make the file, or the retained part of it, the run's own output file."""
-        _keep(slot.fd, os.path.join(self.folder, slot.name), kept(self.folder, run_id), found)
-        os.close(slot.fd)
+        _keep(file.fd, os.path.join(self.folder, file.name), kept(self.folder, run_id), found)
+        os.close(file.fd)
 
     def close(self) -> None:
-        """Remove the slot files."""
-        for slots in self.free.values():
-            while slots:
-                self.drop(slots.pop())
+        """Remove the output files."""
+        for files in self.free.values():
+            while files:
+                self.drop(files.pop())
 
-    def drop(self, slot: Slot) -> None:
-        """Remove a slot file for good."""
+    def drop(self, file: OutputFile) -> None:
+        """Remove an output file for good."""
         with suppress(OSError):  # removed already; a file that stays is removed by a later tick
-            os.unlink(os.path.join(self.folder, slot.name))
-        os.close(slot.fd)
+            os.unlink(os.path.join(self.folder, file.name))
+        os.close(file.fd)
 
 
 def _new_file(place: str) -> tuple[int, str | None]:
@@ -177,14 +177,14 @@ def kept(folder: str, run_id: int) -> str:
     return os.path.join(folder, f"{run_id}.log")
 
 
-def slot(folder: str, name: str) -> str:
-    """Return the path of a slot file."""
+def path_of(folder: str, name: str) -> str:
+    """Return the path of a output file."""
     return os.path.join(folder, name)
 
 
-def gather(fd: int, limit: int, gap: Gap | None = None) -> tuple[Excerpt, bytes]:
+def gather(fd: int, limit: int, cut: Cut | None = None) -> tuple[Excerpt, bytes]:
     """Return the part of an output to retain, and its bytes when it is small, else b""."""
-    found = bounded_output.excerpt(fd, limit, gap)
+    found = bounded_output.excerpt(fd, limit, cut)
     small = 0 < found.size <= SMALL
     return found, b"".join(bounded_output.pieces(fd, found)) if small else b""
 
@@ -193,35 +193,35 @@ def gather(fd: int, limit: int, gap: Gap | None = None) -> tuple[Excerpt, bytes]
 class Rescued:
     """The output of a run whose supervisor is gone: small, or in a file of its own.
 
-    `size` counts the bytes written, None when nothing is left of them; `gap` is the one in the retained output; `note`
+    `size` counts the bytes written, None when nothing is left of them; `cut` is the one in the retained output; `note`
     is to be added to the reason of the run.
     """
 
     size: int | None = None
     small: bytes = b""
-    gap: Gap | None = None
+    cut: Cut | None = None
     note: str | None = None
 
 
-def rescue(folder: str, name: str, run_id: int, limit: int, gap: Gap | None = None) -> Rescued:
-    """Store the output of a run whose supervisor is gone; `gap` was cut out of it."""
+def rescue(folder: str, name: str, run_id: int, limit: int, cut: Cut | None = None) -> Rescued:
+    """Store the output of a run whose supervisor is gone; `cut` was cut out of it."""
     try:
-        return _rescued(folder, name, run_id, limit, gap)
+        return _rescued(folder, name, run_id, limit, cut)
     except Exception as exc:  # noqa: BLE001  whatever is wrong with one output keeps no tick from its work
         return Rescued(note=lost(exc))
 
 
-def _rescued(folder: str, name: str, run_id: int, limit: int, gap: Gap | None) -> Rescued:
-    place = slot(folder, name)
+def _rescued(folder: str, name: str, run_id: int, limit: int, cut: Cut | None) -> Rescued:
+    place = path_of(folder, name)
     with suppress(FileNotFoundError), _opened(place) as fd:
-        found, small = gather(fd, limit, gap)
+        found, small = gather(fd, limit, cut)
         if found.size > SMALL:
             _keep(fd, place, kept(folder, run_id), found)
-        return Rescued(found.written, small, found.gap)
+        return Rescued(found.written, small, found.cut)
     with opened(kept(folder, run_id)) as fd:  # it was stored before its supervisor died
         if fd is None:
             return Rescued()
-        return Rescued(bounded_output.written(fd, gap), gap=bounded_output.standing(fd, gap))
+        return Rescued(bounded_output.written(fd, cut), cut=bounded_output.standing(fd, cut))
 
 
 def lost(exc: Exception) -> str:
@@ -231,15 +231,15 @@ def lost(exc: Exception) -> str:
     return f"its output was lost: {why}"
 
 
-def bound(folder: str, name: str, limit: int, gap: Gap | None) -> Gap | None:
-    """Cut a growing output that has no supervisor; return the gap in it. Raises OSError."""
-    with _opened(slot(folder, name), os.O_RDWR) as fd:
-        return bounded_output.bound(fd, limit, gap)
+def bound(folder: str, name: str, limit: int, cut: Cut | None) -> Cut | None:
+    """Cut a growing output that has no supervisor; return the cut in it. Raises OSError."""
+    with _opened(path_of(folder, name), os.O_RDWR) as fd:
+        return bounded_output.bound(fd, limit, cut)
 
 
 def heard(folder: str, name: str, now: datetime) -> datetime | None:
     """Return when a running command last wrote, None when its file is missing."""
-    with opened(slot(folder, name)) as fd:
+    with opened(path_of(folder, name)) as fd:
         return None if fd is None else touched(os.fstat(fd), now)
 
 
@@ -249,35 +249,35 @@ def touched(found: os.stat_result, now: datetime) -> datetime:
     return clock.from_ms(min(max(last, 0), clock.to_ms(now)))
 
 
-def written(folder: str, name: str, gap: Gap | None) -> int:
+def written(folder: str, name: str, cut: Cut | None) -> int:
     """Count the bytes that a running command has written."""
-    with opened(slot(folder, name)) as fd:
-        return 0 if fd is None else bounded_output.written(fd, gap)
+    with opened(path_of(folder, name)) as fd:
+        return 0 if fd is None else bounded_output.written(fd, cut)
 
 
 def part(
-    folder: str, name: str, gap: Gap | None, start: int, most: int = bounded_output.CHUNK
+    folder: str, name: str, cut: Cut | None, start: int, most: int = bounded_output.CHUNK
 ) -> tuple[bytes, int]:
     """Return the next bytes that a running command has written, b"" when there are none, and where they end."""
-    with opened(slot(folder, name)) as fd:
-        return (b"", start) if fd is None else bounded_output.part(fd, gap, start, most)
+    with opened(path_of(folder, name)) as fd:
+        return (b"", start) if fd is None else bounded_output.part(fd, cut, start, most)
 
 
 def kept_part(
-    folder: str, run_id: int, gap: Gap | None, start: int, most: int
+    folder: str, run_id: int, cut: Cut | None, start: int, most: int
 ) -> tuple[bytes, int]:
     """Return the next bytes in a run's own file from `start` on, b"" at its end, and where they end."""
     with opened(kept(folder, run_id)) as fd:
-        return (b"", start) if fd is None else bounded_output.kept_part(fd, gap, start, most)
+        return (b"", start) if fd is None else bounded_output.kept_part(fd, cut, start, most)
 
 
 def rest(
-    folder: str, run_id: int, total: int | None, start: int, gap: Gap | None = None
+    folder: str, run_id: int, total: int | None, start: int, cut: Cut | None = None
 ) -> Iterator[bytes]:
     """Yield the retained output in a run's own file, of `total` bytes written, from `start` on."""
     with opened(kept(folder, run_id)) as fd:
         if fd is not None:
-            yield from bounded_output.rest(fd, total, start, gap)
+            yield from bounded_output.rest(fd, total, start, cut)
 
 
 def end(folder: str, run_id: int, most: int) -> bytes:
@@ -330,7 +330,7 @@ def open_plain(place: str, flags: int) -> int:
 
 
 def owners(folder: str) -> dict[str, list[str]]:
-    """Return the slot files in the folder by the supervisor they belong to."""
+    """Return the output files in the folder by the supervisor they belong to."""
     found: dict[str, list[str]] = {}
     for name in os.listdir(folder):
         owner, _, number = name.rpartition(".")

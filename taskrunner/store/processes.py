@@ -49,7 +49,7 @@ class Processes(Part):
         )
 
     def note_cut(self, run_id: int, cut_at: int | None, left_out: int | None) -> None:
-        """Record the gap in the output of a run; None when its command has emptied the output since."""
+        """Record the cut in the output of a run; None when its command has emptied the output since."""
         self._db.run(
             "UPDATE processes SET cut_at = ?, left_out = ? WHERE run_id = ?",
             (cut_at, left_out, run_id),

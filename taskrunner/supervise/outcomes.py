@@ -10,8 +10,8 @@ from taskrunner.home import lock
 from taskrunner.model.record import mutable, record
 from taskrunner.model.values import End, Outcome, Process, Run, State, Task
 from taskrunner.processes import alive, bounded_output, children, signals
-from taskrunner.processes.bounded_output import Gap
-from taskrunner.processes.output import SMALL, Slot, Slots, gather, lost
+from taskrunner.processes.bounded_output import Cut
+from taskrunner.processes.output import SMALL, OutputFile, OutputFiles, gather, lost
 
 SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for the patterns of its task, ...
 SEARCH = 5.0  # ... and for how many seconds
@@ -20,13 +20,13 @@ TOLD = 4000  # bytes at the end of the output of a Python task that are read for
 
 @mutable
 class Watched:
-    """A run that is running or about to start; `name` is the supervisor in its row, `gap` the cut in its output."""
+    """A run that is running or about to start; `name` is the supervisor in its row, `cut` the cut in its output."""
 
     run: Run
     task: Task
-    slot: Slot
+    file: OutputFile
     name: str
-    gap: Gap | None = None
+    cut: Cut | None = None
 
 
 @record
@@ -41,7 +41,7 @@ class Ended:
     at: datetime
     outcome: Outcome
     size: int
-    large: bool  # its output has a file of its own; else it is still in the slot file
+    large: bool  # its output has a file of its own; else it is still in the output file
     fault: str | None  # the fault in the output by the patterns of the task
     note: str | None  # a remark for the reason in the row
     retry: bool  # it may be followed by another attempt
@@ -59,36 +59,36 @@ def collect(
     watched: Watched,
     outcome: Outcome,
     at: datetime,
-    slots: Slots,
+    files: OutputFiles,
     *,
     note: str | None,
     full: bool,
     retry: bool,
-    note_gap: Callable[[Watched, Gap | None], None],
+    note_cut: Callable[[Watched, Cut | None], None],
 ) -> Ended:
     """Store the output of an ended run: a large one keeps its file, under a name of its own.
 
-    `note` is the most important remark, `full` tells whether the disk is full; `note_gap` is called with
+    `note` is the most important remark, `full` tells whether the disk is full; `note_cut` is called with
     the coming cut, in case we end before it is recorded.
     """
     left = None
     try:
         left = _left_running(watched, outcome)
-        kept, small = gather(watched.slot.fd, watched.task.max_output, watched.gap)
+        kept, small = gather(watched.file.fd, watched.task.max_output, watched.cut)
         fault = _fault(watched, outcome, kept)
         told = _told(watched, outcome, kept)
         large = kept.size > SMALL
         if large:
-            note_gap(watched, kept.gap)
-            slots.keep(watched.slot, watched.run.id, kept)  # from here on we do not read it
+            note_cut(watched, kept.cut)
+            files.keep(watched.file, watched.run.id, kept)  # from here on we do not read it
     except Exception as exc:  # noqa: BLE001  a fault of one output must not affect other runs
         kept, small, fault, told, large = bounded_output.NONE, b"", None, None, False
         note = lost(exc)
-    note = note or watched.slot.fault or told
+    note = note or watched.file.fault or told
     if note is None and full:
         note = "the disk of its output was full"
     note = "; ".join(filter(None, (note, left))) or None
-    cut_at, left_out = bounded_output.place_of(kept.gap)
+    cut_at, left_out = bounded_output.place_of(kept.cut)
     return Ended(
         watched.run.id,
         watched.name,
@@ -112,7 +112,7 @@ def _left_running(watched: Watched, outcome: Outcome) -> str | None:
     """
     run = watched.run
     stopped = outcome.timed_out or outcome.silent or outcome.stopped or outcome.signal is not None
-    hint = stopped or not lock.nobody_else_has_open(watched.slot.fd)
+    hint = stopped or not lock.nobody_else_has_open(watched.file.fd)
     if outcome.error or run.started is None or not hint:
         return None
     started = f"TASKRUNNER_STARTED={clock.iso(run.started)}"
@@ -142,7 +142,7 @@ def _fault(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> 
     """Return the fault in an output by the patterns of its task, None without one."""
     if not verdict.reads_output(watched.task, outcome):
         return None
-    text = bounded_output.newest(watched.slot.fd, kept, SEARCHED).decode(errors="replace")
+    text = bounded_output.newest(watched.file.fd, kept, SEARCHED).decode(errors="replace")
     try:
         with signals.time_limit(SEARCH):
             return verdict.fault_in(watched.task, text)
@@ -154,5 +154,5 @@ def _told(watched: Watched, outcome: Outcome, kept: bounded_output.Excerpt) -> s
     """Return the result that the output of a Python task ends with, None for other tasks."""
     if not verdict.tells(watched.task, outcome):
         return None
-    text = bounded_output.newest(watched.slot.fd, kept, TOLD).decode(errors="replace")
+    text = bounded_output.newest(watched.file.fd, kept, TOLD).decode(errors="replace")
     return verdict.told(text, outcome.exit_code)

@@ -158,9 +158,9 @@ class Survey:
     def _bound(self, task: Task, process: Process) -> None:
         noted = bounded_output.noted(process.cut_at, process.left_out)
         with suppress(OSError):  # the next tick tries again
-            gap = output.bound(self.here.output, process.output, task.max_output, noted)
-            if gap != noted:
-                place = bounded_output.place_of(gap)
+            cut = output.bound(self.here.output, process.output, task.max_output, noted)
+            if cut != noted:
+                place = bounded_output.place_of(cut)
                 self.here.store.processes.note_cut(process.run_id, *place)
 
     def _overdue(self, task: Task, run: Run, process: Process) -> bool:
@@ -215,15 +215,15 @@ def lives(process: Process) -> bool:
 def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime) -> None:
     """Record an unobserved end of a run: with the reason of its stop, else as lost; its output is stored."""
     limit = here.store.tasks.of_run(run).max_output
-    gap = bounded_output.noted(process.cut_at, process.left_out)
-    found = output.rescue(here.output, process.output, run.id, limit, gap)
+    cut = bounded_output.noted(process.cut_at, process.left_out)
+    found = output.rescue(here.output, process.output, run.id, limit, cut)
     state, reason = State.LOST, lost
     if process.stop_state is not None:
         state, reason = process.stop_state, process.stop_reason or lost
         if not seen_from_here(process):
             reason = f"{reason}; {lost}"
     why = verdict.with_note(reason, found.note)
-    size = (found.small, found.size, *bounded_output.place_of(found.gap))
+    size = (found.small, found.size, *bounded_output.place_of(found.cut))
     follow_up.finish(here, End(run, state, why, now, NOTHING, *size))
 
 

@@ -170,22 +170,22 @@ def _take(here: OpenHome, ended: Ended) -> None:
         if run is None or process is None or process.supervisor != ended.supervisor:
             return  # it is recorded already, or the file belongs to another database
         task = here.store.tasks.of_run(run)
-        gap = bounded_output.noted(process.cut_at, process.left_out)
-        found = output.rescue(here.output, process.output, run.id, task.max_output, gap)
+        cut = bounded_output.noted(process.cut_at, process.left_out)
+        found = output.rescue(here.output, process.output, run.id, task.max_output, cut)
         state, reason = outcomes.judged_by(task, ended.outcome, process, ended.fault)
         why = verdict.with_note(reason, ended.note or found.note)
         size = _size(ended, found)
         end = End(run, state, why, ended.at, ended.outcome, *size)
         follow_up.finish(here, end, retry=ended.retry)
     with suppress(OSError):  # the name is never reused, even by a living supervisor
-        os.unlink(output.slot(here.output, process.output))
+        os.unlink(output.path_of(here.output, process.output))
 
 
 def _size(ended: Ended, found: Rescued) -> tuple[bytes, int, int | None, int | None]:
-    """Return the small output of a run, the number of bytes it wrote, and the place and size of the gap."""
+    """Return the small output of a run, the number of bytes it wrote, and the place and size of the cut."""
     if ended.large or found.size is None:
         return b"", ended.size, ended.cut_at, ended.left_out
-    return found.small, found.size, *bounded_output.place_of(found.gap)
+    return found.small, found.size, *bounded_output.place_of(found.cut)
 
 
 def _still_open(store: Store, ended: Ended) -> Run | None:

@@ -14,7 +14,7 @@ from taskrunner.model.record import field, like, mutable
 from taskrunner.model.values import Command, End, Process, Run, State, Task
 from taskrunner.notify import announce
 from taskrunner.processes import account, alive
-from taskrunner.processes.output import Slot, Slots
+from taskrunner.processes.output import OutputFile, OutputFiles
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
 from taskrunner.supervise.outcomes import Watched
@@ -30,7 +30,7 @@ class Carrier(Protocol):
     def unit(self, run_id: int) -> str:
         """Return the name of the unit for a run."""
 
-    def start(self, unit: str, run: Run, command: Command, slot: Slot) -> str | None:
+    def start(self, unit: str, run: Run, command: Command, file: OutputFile) -> str | None:
         """Hand a run over; return the reason of a refusal, or None. Raises LookupError for an unknown user."""
 
     def wake(self, ready: datetime, seconds: float) -> None:
@@ -49,7 +49,7 @@ class Starts:
 
     here: OpenHome
     name: str
-    slots: Slots
+    files: OutputFiles
     carrier: Carrier | None = None  # None is ourselves
     boot_id: str = field(default_factory=host.boot_id)
     namespace: int | None = field(default_factory=alive.pid_namespace)
@@ -90,12 +90,12 @@ class Starts:
         return []
 
     def _prepare(self, run: Run, task: Task, now: datetime) -> Watched:
-        name, slots = self.name, self.slots
+        name, files = self.name, self.files
         if self.carrier is not None:
             name = self.carrier.unit(run.id)
-            slots = Slots(self.here.output, name)  # a file named after the unit, not after us
+            files = OutputFiles(self.here.output, name)  # a file named after the unit, not after us
         started = like(run, state=State.RUNNING, started=now, reason=None)
-        return Watched(started, task, slots.take(account.owner(task.user)), name)
+        return Watched(started, task, files.take(account.owner(task.user)), name)
 
     def _make_running_or_end(self, prepared: Sequence[Watched], now: datetime) -> Sequence[Watched]:
         """Mark runs as running and return them; a run whose row cannot be written ends, and is not returned."""
@@ -111,7 +111,7 @@ class Starts:
             if len(prepared) > 1:
                 return [each for one in prepared for each in self._make_running_or_end([one], now)]
             (each,) = prepared
-            self.slots.drop(each.slot)
+            self.files.drop(each.file)
             follow_up.finish(self.here, _unstarted(each.run, in_words(exc), now))
             return []
 
@@ -119,7 +119,7 @@ class Starts:
         processes = [
             Process(
                 *(each.run.id, each.name, self.boot_id),
-                *(each.slot.name, each.slot.inode, self.namespace),
+                *(each.file.name, each.file.inode, self.namespace),
             )
             for each in prepared
         ]
@@ -139,9 +139,9 @@ class Starts:
         """Return the output files of runs whose transaction failed; one named after a unit is removed."""
         for each in taken:
             if self.carrier is None:
-                self.slots.put_back(each.slot)
+                self.files.put_back(each.file)
             else:
-                self.slots.drop(each.slot)
+                self.files.drop(each.file)
 
 
 def _unstarted(run: Run, why: str, now: datetime) -> End:

@@ -18,7 +18,7 @@ from taskrunner.model.values import Command, Outcome, Run, State
 from taskrunner.notify import log_lines
 from taskrunner.processes import alive, output, programs
 from taskrunner.processes.children import Child, Children, room
-from taskrunner.processes.output import Slots
+from taskrunner.processes.output import OutputFiles
 from taskrunner.schedule import next_day
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, starts
@@ -243,7 +243,7 @@ class Supervisor:
                 self.runs.collect(each, Outcome(error=f"could not start: {in_words(exc)}"), now)
 
     def _start(self, watched: Watched, resolved: Command, now: datetime) -> None:
-        child = self.children.start(watched.run.id, resolved, watched.slot.fd)
+        child = self.children.start(watched.run.id, resolved, watched.file.fd)
         if isinstance(child, Outcome):
             self.runs.collect(watched, child, now)
             return
@@ -255,14 +255,14 @@ class Supervisor:
         """Hand a run to the carrier; False when we must carry it ourselves."""
         assert self.carrier is not None
         try:
-            refused = self.carrier.start(watched.name, watched.run, resolved, watched.slot)
+            refused = self.carrier.start(watched.name, watched.run, resolved, watched.file)
         except LookupError:  # unknown user: our own start reports it
             return False
         except OSError as exc:  # its private file could not be written
             refused = str(exc.strerror)
         if refused is None:
             del self.watched[watched.run.id]
-            os.close(watched.slot.fd)
+            os.close(watched.file.fd)
             return True
         self.refused = refused
         if not self.carrier.falls_back:
@@ -381,13 +381,13 @@ def open_supervisor(
     paths.create(here.folder)  # a restored home may lack its folders
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
-        slots = Slots(here.output, name)
-        starts = Starts(here, name, slots, carrier)
-        ours = Supervisor(here, starts, Stops(here), WatchedRuns(here, slots))
+        files = OutputFiles(here.output, name)
+        starts = Starts(here, name, files, carrier)
+        ours = Supervisor(here, starts, Stops(here), WatchedRuns(here, files))
         try:
             yield ours
         finally:
-            slots.close()
+            files.close()
             ours.children.close()
             ours.lasting.close()
             ours.here.log.write()

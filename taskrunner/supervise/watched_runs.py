@@ -9,8 +9,8 @@ from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Outcome, Process, Run
 from taskrunner.processes import bounded_output
-from taskrunner.processes.bounded_output import Gap
-from taskrunner.processes.output import Slots
+from taskrunner.processes.bounded_output import Cut
+from taskrunner.processes.output import OutputFiles
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up, outcomes, spool
 from taskrunner.supervise.outcomes import Ended, Watched
@@ -21,7 +21,7 @@ class WatchedRuns:
     """The runs of one supervisor, those that have `ended` and are not recorded yet among them."""
 
     here: OpenHome
-    slots: Slots
+    files: OutputFiles
     by_id: dict[int, Watched] = field(default_factory=dict)
     ended: list[Ended] = field(default_factory=list)
     spooled: set[int] = field(default_factory=set)  # runs whose ends are in the spool
@@ -32,8 +32,8 @@ class WatchedRuns:
         """Cut the output of a run to its limit."""
         watched = self.by_id[run_id]
         try:
-            gap = bounded_output.bound(watched.slot.fd, watched.task.max_output, watched.gap)
-            self._note_gap(watched, gap)
+            cut = bounded_output.bound(watched.file.fd, watched.task.max_output, watched.cut)
+            self._note_cut(watched, cut)
         except OSError:  # the next look tries again
             pass
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one output, the others grow on
@@ -41,14 +41,14 @@ class WatchedRuns:
                 self.unbounded.add(run_id)
                 self.here.log.fault(f"the output of run {run_id} could not be bounded", exc)
 
-    def _note_gap(self, watched: Watched, gap: Gap | None) -> None:
+    def _note_cut(self, watched: Watched, cut: Cut | None) -> None:
         """Remember the cut in an output, in its row for others; an unwritable database is not waited for."""
-        if gap == watched.gap:
+        if cut == watched.cut:
             return
-        watched.gap = gap
+        watched.cut = cut
         store = self.here.store
         with suppress(StoreBusy, StoreRefused), store.transaction(durable=False, patience=0):
-            store.processes.note_cut(watched.run.id, *bounded_output.place_of(gap))
+            store.processes.note_cut(watched.run.id, *bounded_output.place_of(cut))
 
     def collect(
         self,
@@ -62,11 +62,11 @@ class WatchedRuns:
         """Take the output of an ended run; `note` is a remark for its reason, `full` tells whether its disk is full."""
         self.unbounded.discard(watched.run.id)
         ended = outcomes.collect(
-            *(watched, outcome, at, self.slots),
+            *(watched, outcome, at, self.files),
             note=note,
             full=full,
             retry=self.retries,
-            note_gap=self._note_gap,
+            note_cut=self._note_cut,
         )
         self.ended.append(ended)
 
@@ -79,7 +79,7 @@ class WatchedRuns:
 
     def let_go(self, each: Ended) -> None:
         """Forget a run whose end is recorded."""
-        slot = self.by_id.pop(each.run).slot
+        file = self.by_id.pop(each.run).file
         spooled = each.run in self.spooled
         if spooled:
             self.spooled.remove(each.run)
@@ -87,9 +87,9 @@ class WatchedRuns:
         if each.large:
             return  # the slot is used up
         if spooled:  # a tick that has just read it may be about to remove the file
-            self.slots.drop(slot)
+            self.files.drop(file)
         else:
-            self.slots.put_back(slot)
+            self.files.put_back(file)
 
     @property
     def all_spooled(self) -> bool:
@@ -111,4 +111,4 @@ class WatchedRuns:
             self.spooled.remove(each.run)
             watched = self.by_id.pop(each.run)
             if not each.large:
-                os.close(watched.slot.fd)
+                os.close(watched.file.fd)

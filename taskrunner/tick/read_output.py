@@ -11,7 +11,7 @@ from taskrunner.model.answers import Written
 from taskrunner.model.record import record
 from taskrunner.model.values import LIVE, Process, Run
 from taskrunner.processes import bounded_output, output
-from taskrunner.processes.bounded_output import Gap
+from taskrunner.processes.bounded_output import Cut
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 
@@ -35,7 +35,7 @@ class RunOutput:
     def read(self) -> Iterator[bytes]:
         """Yield it up to now."""
         sent, process = 0, self._process()
-        end = 0 if process is None else output.written(self.folder, process.output, _gap(process))
+        end = 0 if process is None else output.written(self.folder, process.output, _cut(process))
         while sent < end:  # a command that writes faster than its reader would keep us for ever
             block, sent = self._part(sent)
             if not block:
@@ -48,9 +48,9 @@ class RunOutput:
         """Return at most `most` bytes of it from a position on; a negative one counts from the end."""
         process = self._process()
         if process is not None:
-            size = output.written(self.folder, process.output, _gap(process))
+            size = output.written(self.folder, process.output, _cut(process))
             data, end = output.part(
-                self.folder, process.output, _gap(process), _position(start, size), most
+                self.folder, process.output, _cut(process), _position(start, size), most
             )
             if self._process() is not None:  # as in `_part`
                 return Written(data, end, max(size, end), False)
@@ -58,10 +58,10 @@ class RunOutput:
         size = run.output_size or 0
         begin = _position(start, size)
         if small is not None:
-            data, end = bounded_output.part_of(small, _gap(run), begin, most)
+            data, end = bounded_output.part_of(small, _cut(run), begin, most)
         else:
             self._check_retained(run)
-            data, end = output.kept_part(self.folder, self.run_id, _gap(run), begin, most)
+            data, end = output.kept_part(self.folder, self.run_id, _cut(run), begin, most)
         return Written(data, end, size, run.state not in LIVE)
 
     def _process(self) -> Process | None:
@@ -72,7 +72,7 @@ class RunOutput:
         process = self._process()
         if process is None:
             return b"", sent
-        block, end = output.part(self.folder, process.output, _gap(process), sent)
+        block, end = output.part(self.folder, process.output, _cut(process), sent)
         # The file is emptied only after the end of the run is recorded: a block read before that is valid.
         return (block, end) if block and self._process() is not None else (b"", sent)
 
@@ -80,11 +80,11 @@ class RunOutput:
         """Yield the retained output of an ended run after the first `sent` bytes."""
         small, run = self.store.runs.output(self.run_id), self.store.runs.get(self.run_id)
         if small is not None:
-            yield bounded_output.rest_of(small, run.output_size, sent, _gap(run))
+            yield bounded_output.rest_of(small, run.output_size, sent, _cut(run))
             return
         if not sent:
             self._check_retained(run)
-        yield from output.rest(self.folder, self.run_id, run.output_size, sent, _gap(run))
+        yield from output.rest(self.folder, self.run_id, run.output_size, sent, _cut(run))
 
     def _check_retained(self, run: Run) -> None:
         """Raise StateError for an output that had a file of its own and was pruned."""
@@ -100,7 +100,7 @@ def of(here: OpenHome, run_id: int) -> RunOutput:
     return RunOutput(here.store, here.output, run_id)
 
 
-def _gap(noted: Process | Run) -> Gap | None:
+def _cut(noted: Process | Run) -> Cut | None:
     return bounded_output.noted(noted.cut_at, noted.left_out)
 
 

@@ -257,10 +257,10 @@ def test_an_output_that_was_put_away_before_its_supervisor_died_is_as_good(home)
     folder = home / "output"
     folder.mkdir()
     (folder / "7.log").write_bytes(b"a" * 50_000 + bounded_output.mark(12_345) + b"b" * 50_000)
-    gap = bounded_output.Gap(50_000, 12_345)
-    found = output.rescue(str(folder), "9-dead.1", 7, 100_000, gap)
-    assert found == output.Rescued(112_345, gap=gap)
-    assert list(output.rest(str(folder), 7, 112_345, 112_340, gap)) == [b"bbbbb"]
+    cut = bounded_output.Cut(50_000, 12_345)
+    found = output.rescue(str(folder), "9-dead.1", 7, 100_000, cut)
+    assert found == output.Rescued(112_345, cut=cut)
+    assert list(output.rest(str(folder), 7, 112_345, 112_340, cut)) == [b"bbbbb"]
 
 
 # ---- silence

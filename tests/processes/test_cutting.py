@@ -47,8 +47,8 @@ def write(fd, start, end):
     return end
 
 
-def kept(fd, limit=LIMIT, gap=None):
-    return b"".join(bounded_output.pieces(fd, bounded_output.excerpt(fd, limit, gap)))
+def kept(fd, limit=LIMIT, cut=None):
+    return b"".join(bounded_output.pieces(fd, bounded_output.excerpt(fd, limit, cut)))
 
 
 def expected(total, limit=LIMIT):
@@ -74,22 +74,22 @@ def test_an_output_within_its_limit_is_not_touched(file):
 
 
 def test_an_output_without_end_stays_small_on_the_disk(file, holes):
-    written, gap = 0, None
+    written, cut = 0, None
     for _ in range(50):
         written = write(file, written, written + 70_000)
-        gap = bounded_output.bound(file, LIMIT, gap)
+        cut = bounded_output.bound(file, LIMIT, cut)
         assert os.fstat(file).st_blocks * 512 < LIMIT + 80_000
-        assert bounded_output.written(file, gap) == written
-    assert kept(file, LIMIT, gap) == expected(written)
+        assert bounded_output.written(file, cut) == written
+    assert kept(file, LIMIT, cut) == expected(written)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 100, 4096, 5000])
 def test_a_limit_below_a_block_is_exact_in_the_end(file, holes, limit):
-    written, gap = 0, None
+    written, cut = 0, None
     for _ in range(20):
         written = write(file, written, written + 9000)
-        gap = bounded_output.bound(file, limit, gap)
-    assert kept(file, limit, gap) == expected(written, limit)
+        cut = bounded_output.bound(file, limit, cut)
+    assert kept(file, limit, cut) == expected(written, limit)
 
 
 def test_a_file_that_grew_by_a_little_is_not_worth_a_cut(file):
@@ -110,17 +110,17 @@ def test_a_reader_gets_each_byte_once_or_is_told_of_it(tmp_path_factory, steps, 
         patch.setattr(bounded_output, "CHUNK", 30_000)
         if not holes_there:
             patch.setattr(lock, "punch_hole", no_hole)
-        written, sent, gap = 0, 0, None
+        written, sent, cut = 0, 0, None
         for step, number in steps:
             if step == "w":
                 written = write(fd, written, written + number)
             elif step == "b":
-                gap = bounded_output.bound(fd, LIMIT, gap)
+                cut = bounded_output.bound(fd, LIMIT, cut)
             else:
-                block, end = bounded_output.part(fd, gap, sent)
+                block, end = bounded_output.part(fd, cut, sent)
                 assert true(block, sent, end)
                 sent = end
-        content, in_the_end = kept(fd, LIMIT, gap), bounded_output.excerpt(fd, LIMIT, gap).gap
+        content, in_the_end = kept(fd, LIMIT, cut), bounded_output.excerpt(fd, LIMIT, cut).cut
         assert content == expected(written)
         after = bounded_output.rest_of(content, written, sent, in_the_end)
         assert true(after, sent, written) or after == content[sent:]
@@ -134,14 +134,14 @@ def test_what_is_kept_goes_on_where_a_reader_is(tmp_path, digits):
         content = expected(total, limit)
         (tmp_path / "kept").write_bytes(content)
         fd = os.open(tmp_path / "kept", os.O_RDONLY)
-        gap = bounded_output.Gap(150, total - limit)
-        assert bounded_output.written(fd, gap) == total
+        cut = bounded_output.Cut(150, total - limit)
+        assert bounded_output.written(fd, cut) == total
         for sent in {0, 1, 149, 150, 151, total - 152, total - 151, total - 150, total - 1, total}:
-            after = bounded_output.rest_of(content, total, sent, gap)
-            assert b"".join(bounded_output.rest(fd, total, sent, gap)) == after
+            after = bounded_output.rest_of(content, total, sent, cut)
+            assert b"".join(bounded_output.rest(fd, total, sent, cut)) == after
             assert after == content[sent:] if sent <= 150 else true(after, sent, total)
         assert (
-            bounded_output.rest_of(content, total, total + 1, gap) == content
+            bounded_output.rest_of(content, total, total + 1, cut) == content
         )  # it was emptied meanwhile
         os.close(fd)
 
@@ -159,20 +159,20 @@ def test_an_output_that_holds_a_mark_of_its_own_is_shown_as_it_is(file):
 def test_any_bytes_are_kept_as_they_are(file, holes):
     head, tail = b"\0\xff\xfe" * 20_000, b"\xc3\0\x80" * 20_000
     os.write(file, head + b"m" * 500_000 + tail)
-    gap = bounded_output.bound(file, LIMIT)
+    cut = bounded_output.bound(file, LIMIT)
     lost = len(head) + 500_000 + len(tail) - LIMIT
-    assert kept(file, LIMIT, gap) == head[:50_000] + bounded_output.mark(lost) + tail[-50_000:]
+    assert kept(file, LIMIT, cut) == head[:50_000] + bounded_output.mark(lost) + tail[-50_000:]
 
 
 def test_a_command_that_empties_its_output_begins_anew(file, holes):
     write(file, 0, 500_000)
-    gap = bounded_output.bound(file, LIMIT)
-    _, sent = bounded_output.part(file, gap, 0)
+    cut = bounded_output.bound(file, LIMIT)
+    _, sent = bounded_output.part(file, cut, 0)
     os.ftruncate(file, 0)
     os.write(file, b"anew")
-    assert bounded_output.part(file, gap, sent) == (b"anew", 4)
-    assert kept(file, LIMIT, gap) == b"anew"
-    assert bounded_output.bound(file, LIMIT, gap) is None
+    assert bounded_output.part(file, cut, sent) == (b"anew", 4)
+    assert kept(file, LIMIT, cut) == b"anew"
+    assert bounded_output.bound(file, LIMIT, cut) is None
 
 
 def test_a_command_that_writes_far_behind_the_end_fills_no_disk(file):

@@ -15,7 +15,7 @@ import pytest
 from taskrunner import Every, Manual, State, TaskRunner, clock
 from taskrunner.model.values import Outcome
 from taskrunner.processes import bounded_output, output
-from taskrunner.processes.output import SMALL, Rescued, Slots
+from taskrunner.processes.output import SMALL, OutputFiles, Rescued
 from taskrunner.store.keys import LARGEST_ID
 from taskrunner.supervise import outcomes, spool
 from taskrunner.upkeep import retention
@@ -43,8 +43,8 @@ def folder(home):
 
 
 @pytest.fixture
-def slots(folder):
-    made = Slots(str(folder), "7-abcd")
+def files(folder):
+    made = OutputFiles(str(folder), "7-abcd")
     yield made
     made.close()
 
@@ -121,15 +121,15 @@ def test_no_number_in_a_text_is_believed_when_a_supervisor_has_died(folder, numb
             (folder / "42.log").unlink(missing_ok=True)
 
 
-def test_only_what_we_have_cut_ourselves_is_a_gap(tmp_path):
+def test_only_what_we_have_cut_ourselves_is_a_cut(tmp_path):
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o1600)
     os.write(fd, b"x" * 50_000 + FORGED + b"y" * 50_000)
     size = os.fstat(fd).st_size
-    other = bounded_output.Gap(50_000, 77)
-    for gap in (None, other):
-        assert bounded_output.written(fd, gap) == size
-        assert bounded_output.excerpt(fd, LIMIT, gap).written == size
-        assert bounded_output.bound(fd, LIMIT, gap) is None
+    other = bounded_output.Cut(50_000, 77)
+    for cut in (None, other):
+        assert bounded_output.written(fd, cut) == size
+        assert bounded_output.excerpt(fd, LIMIT, cut).written == size
+        assert bounded_output.bound(fd, LIMIT, cut) is None
     assert bounded_output.part(fd, None, 0)[1] == size
     os.close(fd)
 
@@ -188,11 +188,11 @@ def test_a_file_of_any_size_is_an_output_like_others(home, runner):
 
 def test_a_size_beyond_what_the_store_holds_is_the_largest_it_holds(tmp_path):
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    gap = bounded_output.Gap(10, 2**63 - 20)
-    os.write(fd, b"x" * 10 + gap.mark + b"y" * 1000)
+    cut = bounded_output.Cut(10, 2**63 - 20)
+    os.write(fd, b"x" * 10 + cut.mark + b"y" * 1000)
     assert (
-        bounded_output.written(fd, gap)
-        == bounded_output.excerpt(fd, 100, gap).written
+        bounded_output.written(fd, cut)
+        == bounded_output.excerpt(fd, 100, cut).written
         == LARGEST_ID
     )
     os.close(fd)
@@ -206,17 +206,17 @@ def reserve(fd, size):
     assert os.fstat(fd).st_blocks * 512 >= size
 
 
-def test_disk_that_is_reserved_behind_the_end_is_given_back(slots):
-    slot = slots.take(os.geteuid())
-    os.write(slot.fd, b"some")
-    reserve(slot.fd, 60_000_000)
-    bounded_output.bound(slot.fd, LIMIT)
-    assert os.fstat(slot.fd).st_blocks * 512 < 1_000_000
-    assert os.pread(slot.fd, 100, 0) == b"some"
-    os.ftruncate(slot.fd, 0)
-    reserve(slot.fd, 60_000_000)
-    slots.put_back(slot)
-    assert os.fstat(slots.take(os.geteuid()).fd).st_blocks == 0
+def test_disk_that_is_reserved_behind_the_end_is_given_back(files):
+    file = files.take(os.geteuid())
+    os.write(file.fd, b"some")
+    reserve(file.fd, 60_000_000)
+    bounded_output.bound(file.fd, LIMIT)
+    assert os.fstat(file.fd).st_blocks * 512 < 1_000_000
+    assert os.pread(file.fd, 100, 0) == b"some"
+    os.ftruncate(file.fd, 0)
+    reserve(file.fd, 60_000_000)
+    files.put_back(file)
+    assert os.fstat(files.take(os.geteuid()).fd).st_blocks == 0
 
 
 # ---- time stamps
@@ -297,12 +297,12 @@ def test_the_output_of_a_dead_supervisor_is_read_whatever_mode_its_task_gave_it(
         assert output.bound(str(folder), "9-dead.1", LIMIT, None) is None
 
 
-def test_what_grew_after_it_was_looked_at_is_kept_as_it_was_then(slots, folder):
-    slot = slots.take(os.geteuid())
-    os.write(slot.fd, b"x" * 2 * SMALL)
-    found, _ = output.gather(slot.fd, LIMIT * 10)
-    os.write(slot.fd, b"y" * 10**7)
-    slots.keep(slot, 42, found)
+def test_what_grew_after_it_was_looked_at_is_kept_as_it_was_then(files, folder):
+    file = files.take(os.geteuid())
+    os.write(file.fd, b"x" * 2 * SMALL)
+    found, _ = output.gather(file.fd, LIMIT * 10)
+    os.write(file.fd, b"y" * 10**7)
+    files.keep(file, 42, found)
     assert (folder / "42.log").stat().st_size == 2 * SMALL
 
 

@@ -1,4 +1,4 @@
-"""Where output lives: slot files used again, kept files, nothing for silence."""
+"""Where output lives: output files used again, kept files, nothing for silence."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import os
 import pytest
 
 from taskrunner.processes import bounded_output, output
-from taskrunner.processes.output import SMALL, Rescued, Slots
+from taskrunner.processes.output import SMALL, OutputFiles, Rescued
 
 ME = os.geteuid()
 LIMIT = 1_000_000
@@ -18,8 +18,8 @@ def sized(fd):
     return found.written, small
 
 
-def gathered(slot):
-    return output.gather(slot.fd, LIMIT)[0]
+def gathered(file):
+    return output.gather(file.fd, LIMIT)[0]
 
 
 @pytest.fixture
@@ -30,62 +30,62 @@ def folder(home):
 
 
 @pytest.fixture
-def slots(folder):
-    made = Slots(str(folder), "7-abcd")
+def files(folder):
+    made = OutputFiles(str(folder), "7-abcd")
     yield made
     made.close()
 
 
-def test_a_slot_file_is_private_and_used_again(slots, folder):
-    first = slots.take(ME)
+def test_a_file_is_private_and_used_again(files, folder):
+    first = files.take(ME)
     assert (folder / first.name).stat().st_mode & 0o777 == 0o600
     os.write(first.fd, b"some output")
-    slots.put_back(first)
-    again = slots.take(ME)
+    files.put_back(first)
+    again = files.take(ME)
     assert again is first
     assert os.fstat(again.fd).st_size == 0
     os.write(again.fd, b"x")  # appended, so at the start
     assert sized(again.fd) == (1, b"x")
-    slots.put_back(again)
+    files.put_back(again)
 
 
-def test_a_slot_that_somebody_else_has_open_is_never_used_again(slots, folder):
-    first = slots.take(ME)
+def test_a_file_that_somebody_else_has_open_is_never_used_again(files, folder):
+    first = files.take(ME)
     with (folder / first.name).open("ab"):
-        slots.put_back(first)
-        second = slots.take(ME)
+        files.put_back(first)
+        second = files.take(ME)
     assert second.inode != first.inode
     assert not (folder / first.name).exists()
-    slots.put_back(second)
+    files.put_back(second)
 
 
-def test_large_output_keeps_its_file(slots, folder):
-    slot = slots.take(ME)
-    os.write(slot.fd, b"x" * (SMALL + 1))
-    assert sized(slot.fd) == (SMALL + 1, b"")
-    slots.keep(slot, 42, gathered(slot))
+def test_large_output_keeps_its_file(files, folder):
+    file = files.take(ME)
+    os.write(file.fd, b"x" * (SMALL + 1))
+    assert sized(file.fd) == (SMALL + 1, b"")
+    files.keep(file, 42, gathered(file))
     assert [place.name for place in folder.iterdir()] == ["42.log"]
 
 
-def test_output_up_to_the_limit_is_small(slots):
-    slot = slots.take(ME)
-    os.write(slot.fd, b"x" * SMALL)
-    assert sized(slot.fd) == (SMALL, b"x" * SMALL)
-    slots.put_back(slot)
+def test_output_up_to_the_limit_is_small(files):
+    file = files.take(ME)
+    os.write(file.fd, b"x" * SMALL)
+    assert sized(file.fd) == (SMALL, b"x" * SMALL)
+    files.put_back(file)
 
 
-def test_closing_removes_the_slot_files(slots, folder):
-    taken = [slots.take(ME) for _ in range(3)]
-    for slot in taken:
-        slots.put_back(slot)
-    slots.close()
+def test_closing_removes_the_files(files, folder):
+    taken = [files.take(ME) for _ in range(3)]
+    for file in taken:
+        files.put_back(file)
+    files.close()
     assert list(folder.iterdir()) == []
 
 
-def test_a_slot_file_that_stands_already_is_not_written_to(slots, folder):
+def test_a_file_that_stands_already_is_not_written_to(files, folder):
     (folder / "7-abcd.1").symlink_to("/etc/hostname")
     with pytest.raises(FileExistsError):
-        slots.take(ME)
+        files.take(ME)
 
 
 @pytest.mark.parametrize("size", [0, 10, SMALL])
@@ -124,37 +124,37 @@ def test_slot_files_are_known_by_their_supervisor_and_kept_ones_by_their_run(fol
 
 
 @pytest.mark.parametrize("reach", ["a second link", "a mode of its own"])
-def test_a_slot_that_its_user_can_still_reach_is_never_used_again(slots, folder, reach):
-    slot = slots.take(ME)
+def test_a_file_that_its_user_can_still_reach_is_never_used_again(files, folder, reach):
+    file = files.take(ME)
     if reach == "a second link":
-        os.link(folder / slot.name, folder / "mine")
+        os.link(folder / file.name, folder / "mine")
     else:
-        os.fchmod(slot.fd, 0o666)
-    slots.put_back(slot)
-    assert slots.take(ME).name != slot.name
-    assert not (folder / slot.name).exists()
+        os.fchmod(file.fd, 0o666)
+    files.put_back(file)
+    assert files.take(ME).name != file.name
+    assert not (folder / file.name).exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another user")
-def test_a_slot_is_used_again_by_the_same_user_only(slots, folder):
-    theirs = slots.take(65534)
-    slots.put_back(theirs)
-    assert slots.take(ME) is not theirs
-    assert slots.take(65534) is theirs
-    slots.put_back(theirs)
+def test_a_file_is_used_again_by_the_same_user_only(files, folder):
+    theirs = files.take(65534)
+    files.put_back(theirs)
+    assert files.take(ME) is not theirs
+    assert files.take(65534) is theirs
+    files.put_back(theirs)
 
 
-def test_a_slot_file_that_somebody_removed_costs_no_output(slots, folder):
-    slot = slots.take(ME)
-    os.write(slot.fd, b"x" * (SMALL + 1))
-    (folder / slot.name).unlink()
-    slots.keep(slot, 42, gathered(slot))
+def test_a_file_that_somebody_removed_costs_no_output(files, folder):
+    file = files.take(ME)
+    os.write(file.fd, b"x" * (SMALL + 1))
+    (folder / file.name).unlink()
+    files.keep(file, 42, gathered(file))
     assert (folder / "42.log").stat().st_size == SMALL + 1
     assert (folder / "42.log").stat().st_mode & 0o777 == 0o600
-    again = slots.take(ME)
+    again = files.take(ME)
     (folder / again.name).unlink()
-    slots.put_back(again)
-    slots.close()
+    files.put_back(again)
+    files.close()
 
 
 def test_a_file_is_read_from_an_offset_in_pieces(folder, monkeypatch):

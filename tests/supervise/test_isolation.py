@@ -321,7 +321,7 @@ def ticks_that_raise(home, folder, error):
         "import os\nfrom taskrunner.tick import idle_check, visit\n"
         f"def fail(*args, **named): raise {error}\n"
         "idle_check.idle = lambda *args: False\n"
-        "visit.tick = fail\n"
+        "visit.full = fail\n"
     )
     env = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
     found = []

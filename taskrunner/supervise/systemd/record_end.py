@@ -18,7 +18,7 @@ from taskrunner.model.record import like, record
 from taskrunner.model.values import Command, Outcome, State
 from taskrunner.notify import metrics
 from taskrunner.processes import alive, bounded_output, output, systemctl
-from taskrunner.processes.output import Slot
+from taskrunner.processes.output import OutputFile
 from taskrunner.processes.programs import NOT_EXECUTABLE
 from taskrunner.processes.spawn import not_started
 from taskrunner.store import open_home
@@ -137,8 +137,8 @@ def _still_ours(here: OpenHome, end: UnitEnd) -> Watched | None:
         return None
     if run.state is not State.RUNNING or process is None or process.supervisor != end.unit:
         return None
-    gap = bounded_output.noted(process.cut_at, process.left_out)
-    return Watched(run, here.store.tasks.of_run(run), _slot(here, process.output), end.unit, gap)
+    cut = bounded_output.noted(process.cut_at, process.left_out)
+    return Watched(run, here.store.tasks.of_run(run), _file(here, process.output), end.unit, cut)
 
 
 def _not_before(start: datetime | None, at: datetime) -> datetime:
@@ -146,15 +146,15 @@ def _not_before(start: datetime | None, at: datetime) -> datetime:
     return at if start is None else max(start, at)
 
 
-def _slot(here: OpenHome, name: str) -> Slot:
+def _file(here: OpenHome, name: str) -> OutputFile:
     try:  # only for reading: a lease held by the task may forbid more
-        fd = output.open_plain(output.slot(here.output, name), os.O_RDONLY)
+        fd = output.open_plain(output.path_of(here.output, name), os.O_RDONLY)
     except OSError as exc:
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
         gone = isinstance(exc, FileNotFoundError)
         fault = "its output file is missing" if gone else output.lost(exc)
-        return Slot(name, fd, alive.inode(os.fstat(fd)), fault)
-    return Slot(name, fd, alive.inode(os.fstat(fd)))
+        return OutputFile(name, fd, alive.inode(os.fstat(fd)), fault)
+    return OutputFile(name, fd, alive.inode(os.fstat(fd)))
 
 
 @contextmanager

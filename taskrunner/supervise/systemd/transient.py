@@ -17,7 +17,7 @@ from taskrunner.home import config, lock, paths, program
 from taskrunner.model.record import record
 from taskrunner.model.values import Command, Run
 from taskrunner.processes import output, programs, systemctl
-from taskrunner.processes.output import Slot
+from taskrunner.processes.output import OutputFile
 from taskrunner.processes.spawn import LIMITS, as_user, bounds
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise.systemd import journal
@@ -49,12 +49,12 @@ class Transient:
             name += f"-{os.urandom(4).hex()}"  # a run of another home has the same number
         return f"{name}.service"
 
-    def start(self, unit: str, run: Run, command: Command, slot: Slot) -> str | None:
+    def start(self, unit: str, run: Run, command: Command, file: OutputFile) -> str | None:
         """Hand a run to systemd; return the reason of a refusal, or None. Raises LookupError for an unknown user."""
         place = self.here.supervisor(unit)
         _write_private(place, plain(command))
         begin = (sys.executable, "-I", "-S", *UTF8, BEGIN, _encoded(place))
-        properties = self._properties(unit, run, command, slot)
+        properties = self._properties(unit, run, command, file)
         refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
         if refused is None:
             with self.here.log.apart(f"the journal did not take run {run.id}"):
@@ -63,11 +63,11 @@ class Transient:
             os.unlink(place)
         return refused
 
-    def _properties(self, unit: str, run: Run, command: Command, slot: Slot) -> Iterator[str]:
+    def _properties(self, unit: str, run: Run, command: Command, file: OutputFile) -> Iterator[str]:
         yield from ("Type=exec", "KillMode=control-group", "IgnoreSIGPIPE=no", "OOMPolicy=continue")
         yield from ("NotifyAccess=exec", "StandardInput=null")  # `end` has to ask for time
-        file = "null" if slot.fault else f"append:{output.slot(self.here.output, slot.name)}"
-        yield from (f"StandardOutput={file}", f"StandardError={file}")
+        target = "null" if file.fault else f"append:{output.path_of(self.here.output, file.name)}"
+        yield from (f"StandardOutput={target}", f"StandardError={target}")
         yield f"TimeoutStopSec={_length(max(command.kill_after, LEAST_STOP))}"
         yield f"RuntimeMaxSec={'infinity' if command.timeout is None else _length(command.timeout)}"
         yield from _bounds(command)

@@ -12,13 +12,12 @@ from taskrunner.clock import from_ms, to_ms
 from taskrunner.model.record import record
 from taskrunner.model.values import LIVE, State
 from taskrunner.store.connection import Part, Row
+from taskrunner.store.history import NOT_SUCCEEDED
 
 # A state as a number: sorting by one number takes half as long as by two, or by an id and a text.
 CODES = {state: code for code, state in enumerate(State) if state not in LIVE}
 STATES = {code: state for state, code in CODES.items()}
 CODE = " ".join(f"WHEN '{state}' THEN {code}" for state, code in CODES.items())
-STATE_OF = dict(enumerate(State))
-ANY = " ".join(f"WHEN '{state}' THEN {code}" for code, state in STATE_OF.items())
 USUAL_OF = 20  # the newest successes, whose median is the usual time of a task
 USUAL_LEAST = 3  # fewer of them give no usual time
 # There was a further attempt of the same slot.
@@ -176,19 +175,30 @@ class Figures(Part):
         The last attempt of a slot counts, and a late run counts at its slot.
         """
         start, end = to_ms(since), to_ms(until)
-        units = (end - start) // unit + 1
         where = f"slot >= {start} AND slot < {end}"
         if ids is not None:
             where += f" AND task_id IN ({', '.join(map(str, ids))})"
-        if states is not None:
-            among = ", ".join(f"'{state}'" for state in states)
-            where += f" AND state IN ({among})"
-        rows = self._db.rows(
-            f"SELECT (task_id * {units} + (slot - {start}) / {unit}) * 16 + CASE state {ANY} END AS code, "
-            f"count(*) FROM runs WHERE {where} AND NOT {OVERTAKEN} GROUP BY code"
-        )
-        found = ((*divmod(code // 16, units), STATE_OF[code % 16], count) for code, count in rows)
-        return list(found)
+        spot = f"task_id, (slot - {start}) / {unit} AS unit"
+        # All rows are counted in two indexes, and only those that have not succeeded are read.
+        good: dict[tuple[int, int], int] = {}
+        for kind in ("trigger <> 'manual'", "trigger = 'manual'"):
+            rows = self._db.rows(
+                f"SELECT {spot}, count(*) FROM runs WHERE {kind} AND {where} GROUP BY task_id, unit"
+            )
+            for task_id, number, count in rows:
+                good[task_id, number] = good.get((task_id, number), 0) + count
+        found: list[tuple[int, int, State, int]] = []
+        for among in (NOT_SUCCEEDED, "state = 'pending'", "state = 'running'"):
+            rows = self._db.rows(
+                f"SELECT {spot}, state, {OVERTAKEN} AS overtaken, count(*) FROM runs "
+                f"WHERE {among} AND {where} GROUP BY task_id, unit, state, overtaken"
+            )
+            for task_id, number, state, overtaken, count in rows:
+                good[task_id, number] -= count
+                if not overtaken:
+                    found.append((task_id, number, State(state), count))
+        found += [(*each, State.SUCCEEDED, count) for each, count in good.items() if count]
+        return [each for each in found if states is None or each[2] in states]
 
     def ever(self, ids: Sequence[int] | None = None) -> list[Count]:
         """Return the counts of all runs that ever ended, also of pruned ones, from the tallies."""

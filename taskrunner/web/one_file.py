@@ -5,6 +5,7 @@ import os
 from flask import g
 
 from taskrunner.clocks import entry
+from taskrunner.errors import InputError, shown
 from taskrunner.web import app
 
 
@@ -18,5 +19,10 @@ def text(home: str) -> str:
 
 
 def write(home: str, place: str) -> None:
-    """Write it to a file in one step, readable by everybody; raises StateError."""
+    """Write it to a file in one step, readable by everybody; raises InputError without its folder, or StateError."""
+    folder = os.path.dirname(os.path.abspath(place))
+    if not os.path.isdir(folder):
+        raise InputError(
+            f"{shown(place)} cannot be written: {shown(folder)} is not a folder; create it first"
+        )
     entry.write(os.path.abspath(place), text(home))

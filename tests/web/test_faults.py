@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from taskrunner import Every, TaskRunner, schema
+from taskrunner import Every, InputError, StateError, TaskRunner, schema
 from taskrunner.store import connection
 from taskrunner.web import one_file
 
@@ -221,11 +221,14 @@ def test_the_front_page_is_written_as_one_file(client, home, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named(client, home, tmp_path):
-    from taskrunner.errors import StateError
-
     (tmp_path / "file").touch()
-    with pytest.raises(StateError, match="cannot be written"):
-        one_file.write(str(home), str(tmp_path / "file" / "page.html"))
+    for folder in ("file", "no"):
+        with pytest.raises(InputError, match=f"/{folder}' is not a folder; create it first"):
+            one_file.write(str(home), str(tmp_path / folder / "page.html"))
+    assert not (tmp_path / "no").exists(), "a slip in a path makes no folder"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StateError, match="/folder' cannot be written: Is a directory"):
+        one_file.write(str(home), str(tmp_path / "folder"))
 
 
 def test_one_file_of_a_database_that_is_refused_is_not_written(client, home, tmp_path):

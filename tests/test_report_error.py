@@ -54,7 +54,7 @@ def tick_that_raises(place, folder, error):
         "from taskrunner.tick import idle_check, visit\n"
         f"def fail(*args, **named): raise {error}\n"
         "idle_check.idle = lambda *args: False\n"
-        "visit.tick = fail\n"
+        "visit.full = fail\n"
     )
     env = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
     return subprocess.run(program(place, "tick"), env=env, capture_output=True, text=True)

@@ -220,17 +220,17 @@ def streaks_of(counts: Sequence[Count], ends: Iterable[tuple[int, State]]) -> di
 def remembered(
     known: Iterable[Known], ever: Sequence[Count], streaks: Mapping[Hashable, int]
 ) -> dict[Hashable, int]:
-    """Return streaks that reach beyond the newest runs: each task remembers its own.
+    """Return streaks that reach beyond the newest runs: each task remembers its own, also of pruned runs.
 
-    That of all together is known beyond them only when all runs ever ended alike.
+    Its number may be too low, as it counts from when a database was upgraded. That of all together is known beyond them only when all runs ever ended alike.
     """
     found = dict(streaks)
     for task in known:
         seen = found.get(task.id, 0)
-        if seen * task.streak >= 0:  # else its last runs are newer than its stored streak
-            found[task.id] = max(seen, task.streak, key=abs)
-    alike = streaks_of(ever, ())
-    return found if ALL not in alike else {**found, ALL: alike[ALL]}
+        alike = seen * task.streak >= 0  # else the runs that ended it are pruned
+        found[task.id] = max(seen, task.streak, key=abs) if alike else task.streak
+    pure = streaks_of(ever, ())
+    return found if ALL not in pure else {**found, ALL: pure[ALL]}
 
 
 def by_name(known: Iterable[Known], streaks: Mapping[Hashable, int]) -> dict[str | None, int]:

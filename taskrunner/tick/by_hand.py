@@ -133,7 +133,7 @@ def run(
                     if not ours.watched:
                         _start_if_free(ours, task, asked)
         # While we are a supervisor, nobody restores another database than the one the output is read from.
-        if here.store.runs.startable(1, here.now()):
+        if here.goes_on and here.store.runs.startable(1, here.now()):
             programs.run_beside(here.folder, "tick")  # so that the run need not wait for the clock
         echoing.finish()
         return here.store.runs.get(asked.id)

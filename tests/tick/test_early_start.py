@@ -121,7 +121,7 @@ def test_a_run_that_one_claimed_later_replaces_is_stopped(runner, clock, many, h
         overlap="replace",
         shell=f"[ -e {home}/twice ] || {{ touch {home}/twice; exec sleep 100; }}",
     )
-    ours = threading.Thread(target=TaskRunner(home).run, args=("t7",))
+    ours = threading.Thread(target=TaskRunner(home, clock=clock).run, args=("t7",))
     ours.start()
     wait_for((home / "twice").exists)
     runner.tick()

@@ -293,6 +293,8 @@ def home(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "home"
     path.mkdir(mode=0o700)
     yield path
+    with contextlib.suppress(FileNotFoundError):
+        path.chmod(0o700)  # else pytest cannot remove it, as an ordinary user
     # A tick that may not write there remembers in memory what it has said within an hour, by the path.
     name = f"taskrunner-{os.geteuid()}-{zlib.crc32(os.fsencode(path)):08x}-*"
     for remembered in Path(report_error.MEMORY).glob(name):

@@ -228,7 +228,8 @@ def test_it_is_started_by_hand_beside_the_daemon_and_its_next_executions_are_sho
     assert site.type("run", "discover").startswith("discover for ")
     wait_for(lambda: site.runs("succeeded") == CHAIN)
     wait_for(lambda: site.ask("status")["clock"] == "daemon")  # it has had its first tick
-    assert len(site.ask("status")["next"]) == 5
+    assert [each["task"] for each in site.ask("status")["next"]] == ["discover"]
+    assert len(site.ask("next", "discover", "-n", "5")["next"]) == 5
     assert "discover" in site.type("status")
 
 

@@ -301,6 +301,7 @@ def test_nothing_is_forgotten_when_the_container_is_killed_and_another_takes_its
     site.mood("discover", "slow")
     site.type("set", "discover", "--timeout", "4s", "--kill-after", "1s", "--now", "--quiet")
     wait_for(lambda: site.runs("running") == ["discover"])
+    wait_for(lambda: site.type("log", "discover").startswith("discover for "))
     os.kill(pid, signal.SIGKILL)
     site.gone(engine)
     site.mood("discover", "good")
@@ -309,7 +310,7 @@ def test_nothing_is_forgotten_when_the_container_is_killed_and_another_takes_its
         lambda: site.runs("running") == [], 30
     )  # nobody can see it any more; its timeout tells
     assert site.runs("lost") == ["discover"]
-    assert site.runs()[:4] == CHAIN and site.type("log", "1").startswith("discover for ")
+    assert site.runs()[:4] == CHAIN and site.type("log", "discover").startswith("discover for ")
     site.type("set", "discover", "--now", "--quiet")
     wait_for(lambda: site.runs("succeeded")[4:] == CHAIN)
 

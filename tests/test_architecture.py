@@ -68,7 +68,7 @@ ROWS = {row.split()[0]: frozenset(row.split()[1:]) for row in TABLE.strip().spli
 LAYERS = [name for name in ROWS if "." not in name]
 BUILTINS = {"print", "exit", "quit", "SystemExit"}
 WALLED = frozenset().union(*ROWS.values()) - {"lazy"}
-LONGEST_MODULE, LONGEST_FUNCTION = 400, 61  # lines
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 60  # lines
 MOST_WITH_HOME = 95  # functions
 # These read the clock when they are called with fewer arguments than this.
 CLOCK_WITHOUT_ARGUMENT = {

@@ -75,6 +75,10 @@ def _declare_page(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the front page as one file that needs no server, atomically, and end",
     )
+    _declare_users(parser)
+
+
+def _declare_users(parser: argparse.ArgumentParser) -> None:
     who = parser.add_argument_group("users and tokens")
     who.add_argument(
         "--user",

@@ -35,6 +35,6 @@ def place(text: str) -> Place:
     found = TCP.fullmatch(text)
     if found is None or not 0 <= int(found[2]) < 65536:
         raise InputError(
-            f"{shown(text)} is no place to listen on: write HOST:PORT, such as {DEFAULT}, or unix:/PATH"
+            f"{shown(text)} is not a place to listen on: write HOST:PORT, such as {DEFAULT}, or unix:/PATH"
         )
     return Place(found[1].lower(), int(found[2]))

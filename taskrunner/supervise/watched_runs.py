@@ -85,7 +85,7 @@ class WatchedRuns:
             self.spooled.remove(each.run)
             spool.drop(self.here.folder, each.name)
         if each.large:
-            return  # the slot is used up
+            return  # the file is now that of the run
         if spooled:  # a tick that has just read it may be about to remove the file
             self.files.drop(file)
         else:

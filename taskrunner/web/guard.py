@@ -331,8 +331,8 @@ class Attempts:
 
 
 def _login() -> ResponseReturnValue:
-    target = _local(request.values.get("next", ""))
-    if _users() is None:
+    target, known = _local(request.values.get("next", "")), _users()
+    if known is None:
         return redirect(target, 303)
     if request.method in SAFE:
         return render_template("login.html", fault=None, name="", next=target)
@@ -341,7 +341,7 @@ def _login() -> ResponseReturnValue:
     if wait:
         fault = f"more than {LOGINS} attempts in a minute: try again in {wait:.0f} s"
         return _refuse_login(fault, name, target, 429, wait)
-    user = users.of_password(_users() or [], name, password)
+    user = users.of_password(known, name, password)
     if user is None:
         return _refuse_login("the name or the password is wrong", name, target, 403)
     session.clear()

@@ -62,6 +62,7 @@ cli                 argparse print sys.exit SystemExit exit quit lazy
 __init__            lazy
 __main__            sys.exit SystemExit exit quit os._exit lazy
 carrier
+django              django fcntl lazy os.environ subprocess
 launcher            datetime.datetime.now os.environ print sys.exit
 """
 ROWS = {row.split()[0]: frozenset(row.split()[1:]) for row in TABLE.strip().splitlines()}
@@ -276,10 +277,10 @@ def what_a_layer_must_not_know(module: Module) -> list[str]:
 
 def only_its_verb_imports_the_page(module: Module) -> list[str]:
     """The page needs an extra: what is started without it must not come across it."""
-    if module.layer == "web" or module.name == "taskrunner.cli.page":
+    if module.layer == "web" or module.name in ("taskrunner.cli.page", "taskrunner.django.page"):
         return []
     return [
-        f"{module.at(node)}: only cli.page imports the page"
+        f"{module.at(node)}: only cli.page and django.page import the page"
         for node, layer in layers_imported(module)
         if layer == "web"
     ]
@@ -526,6 +527,11 @@ BAD = [
     (what_a_layer_must_not_know, "processes", "from . import store"),
     (only_its_verb_imports_the_page, "cli.main", "from taskrunner.web import app"),
     (only_its_verb_imports_the_page, "__main__", "def f():\n    import taskrunner.web.serve"),
+    (only_its_verb_imports_the_page, "django.admin", "from taskrunner.web import app"),
+    (imports_go_down, "cli.main", "from taskrunner.django import registry"),
+    (imports_go_down, "__init__", "def f():\n    import taskrunner.django.apps"),
+    (walls, "web.app", "from django.http import HttpResponse"),
+    (walls, "api.clock", "import django"),
     (walls, "cli.page", "def f():\n    from flask import Flask"),
     (walls, "api", "import waitress"),
     (processes_see_no_task, "processes", "from .model import Task"),
@@ -573,6 +579,12 @@ GOOD = [
     (only_its_verb_imports_the_page, "cli.page", "def f():\n    from taskrunner.web import app"),
     (only_its_verb_imports_the_page, "web.app", "from taskrunner.web import guard"),
     (walls, "web.pages", "from flask import Blueprint"),
+    (walls, "django.apps", "from django.apps import AppConfig"),
+    (
+        imports_go_down,
+        "django.apps",
+        "from taskrunner import TaskRunner\nfrom taskrunner.cli import main",
+    ),
     (processes_see_no_task, "processes", "from taskrunner.model.values import Command"),
     (imports_stand_at_the_top, "schedule.kinds", "def f():\n    import croniter"),
     (imports_stand_at_the_top, "__init__", "def __getattr__(name):\n    from . import api"),

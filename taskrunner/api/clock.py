@@ -240,6 +240,9 @@ class Clock(Base):
         wait_for: Sequence[str] = (),
         wait_limit: timedelta = timedelta(minutes=5),
         watch: Callable[[Piece], object] | None = None,
+        only_one: bool = False,
+        while_held: str | os.PathLike[str] | None = None,
+        linger: timedelta | None = timedelta(seconds=15),
     ) -> None:
         """Tick every `interval` until TERM or INT; then let runs end within `grace`, and return.
 
@@ -248,14 +251,28 @@ class Clock(Base):
         `file:/PATH`. HUP reloads the settings. As process 1 it reaps orphans. Raises StateError when
         a condition does not hold within `wait_limit`. `watch` is called, in a thread of its own, with the output of all
         runs, and at their starts and ends.
+
+        With `only_one` it tells `say` and returns at once when another daemon of this home lives. With `while_held` it
+        ends, as on TERM, when nobody has held a lock (flock, shared or not) on that file for `linger`, None for ever: a
+        path, relative to the home; a file that does not exist is not held. Raises InputError for one that cannot be opened.
         """
         from taskrunner.tick import daemon
+        from taskrunner.tick.daemon_lock import ApplicationLock
         from taskrunner.tick.wait_for import parse
 
         tell = say if verbose else lambda _: None
         wanted = [parse(text) for text in wait_for]
-        wishes = daemon.Wishes(interval, grace, say, tell, wanted, wait_limit, watch)
-        daemon.daemon(lambda: self._here(create=True), wishes)
+        held = None
+        if while_held is not None:
+            if not os.fspath(while_held):
+                raise InputError(
+                    "the file of while_held is empty: give the one that the application locks"
+                )
+            held = ApplicationLock(os.path.join(self.home, while_held), linger)
+        wishes = daemon.Wishes(
+            interval, grace, say, tell, wanted, wait_limit, watch, only_one, held
+        )
+        daemon.daemon(self.home, lambda: self._here(create=True), wishes)
 
 
 def _only(store: Store, given: str | int | Sequence[str | int] | None) -> list[Task] | None:

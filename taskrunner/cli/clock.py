@@ -135,6 +135,7 @@ def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
         "  taskrunner daemon --interval 10s\n  taskrunner daemon --interval 10s --verbose --output\n"
         "  taskrunner daemon --wait-for tcp://db:5432 --wait-for file:/srv/data/.mounted\n"
+        "  taskrunner daemon --only-one --while-held application.lock --linger 15s\n"
     )
     parser = declare(
         verbs,
@@ -169,13 +170,31 @@ def _declare_daemon(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         metavar="LENGTH",
         help="stop waiting for all of them after this time (default: 5m)",
     )
+    parser.add_argument(
+        "--only-one",
+        action="store_true",
+        help="end at once, with exit code 0, when another daemon of this home lives",
+    )
+    parser.add_argument(
+        "--while-held",
+        metavar="FILE",
+        help="end when no process holds a lock (flock) on this file any more; relative to the home",
+    )
+    parser.add_argument(
+        "--linger",
+        metavar="LENGTH",
+        help="with --while-held: time without such a lock before the end, or forever (default: 15s)",
+    )
 
 
 def _daemon(args: Any) -> int:
     interval, grace = durations.parse(args.interval), durations.parse(args.grace)
     if args.wait_limit is not None and not args.wait_for:
         raise InputError(f"--wait-limit {args.wait_limit!r} goes only with --wait-for")
+    if args.linger is not None and args.while_held is None:
+        raise InputError(f"--linger {args.linger!r} goes only with --while-held")
     limit = durations.parse("5m" if args.wait_limit is None else args.wait_limit)
+    linger = "15s" if args.linger is None else args.linger
     with open_runner(args) as runner:
         runner.daemon(
             interval=interval,
@@ -185,6 +204,9 @@ def _daemon(args: Any) -> int:
             wait_for=args.wait_for,
             wait_limit=limit,
             watch=_watch(args) if args.verbose or args.output else None,
+            only_one=args.only_one,
+            while_held=args.while_held,
+            linger=None if linger == "forever" else durations.parse(linger),
         )
     return 0
 

@@ -76,7 +76,7 @@ function _shtab_taskrunner_using
 end
 
 set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete run cancel history log explain stats env tick daemon status hold pause resume unpause metrics page notify backup restore prune apply export import install uninstall doctor completion
-set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --with-secrets --write -n
+set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --linger --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --while-held --with-secrets --write -n
 
 complete -c taskrunner -e
 complete -c taskrunner -f
@@ -370,6 +370,9 @@ complete -c taskrunner -n '_shtab_taskrunner_using daemon' -l grace -x -d 'time 
 complete -c taskrunner -n '_shtab_taskrunner_using daemon' -l wait-for -x -d 'before the first tick, wait until tcp://HOST:PORT answers or file:/PATH exists; may be repeated'
 complete -c taskrunner -n '_shtab_taskrunner_using daemon' -l output -d 'print the output of all runs; the task'"'"'s name begins each line'
 complete -c taskrunner -n '_shtab_taskrunner_using daemon' -l wait-limit -x -d 'stop waiting for all of them after this time (default: 5m)'
+complete -c taskrunner -n '_shtab_taskrunner_using daemon' -l only-one -d 'end at once, with exit code 0, when another daemon of this home lives'
+complete -c taskrunner -n '_shtab_taskrunner_using daemon' -l while-held -xka "(__fish_complete_path (commandline -ct))" -d 'end when no process holds a lock (flock) on this file any more; relative to the home'
+complete -c taskrunner -n '_shtab_taskrunner_using daemon' -l linger -x -d 'with --while-held: time without such a lock before the end, or forever (default: 15s)'
 complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a status -d 'Show whether ticks arrive, and what is running, failing and due next.'
 complete -c taskrunner -n '_shtab_taskrunner_using status' -s h -l help -d 'show this help message and exit'
 complete -c taskrunner -n '_shtab_taskrunner_using status' -l home -xka "(__fish_complete_directories)" -d 'the home folder to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'

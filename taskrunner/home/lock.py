@@ -75,15 +75,18 @@ def _take(fd: int, wait: float) -> bool:
             time.sleep(POLL)
 
 
-def is_held(path: str) -> bool:
-    """Return whether a living process holds the lock on `path`; False when there is no such file."""
+def is_held(path: str, *, shared: bool = False) -> bool:
+    """Return whether a living process holds the lock on `path`, with `shared` also one that shares it.
+
+    False when there is no such file.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        # Shared, so that two processes asking at once do not see each other.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # Without need not exclusively, so that two processes asking at once do not see each other.
+        fcntl.flock(fd, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
         return True

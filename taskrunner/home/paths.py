@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 STORE = "taskrunner.db"
 LOCK = "tick.lock"
+DAEMON_LOCK = "daemon.lock"
 HEARTBEAT = "heartbeat"
 IDLE_ANSWER = "idle"
 CONFIG = "taskrunner.toml"

@@ -8,12 +8,12 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 
 from taskrunner import clock
-from taskrunner.errors import StoreFull, StoreNewer, TaskRunnerError
-from taskrunner.home import config
+from taskrunner.errors import HomeRefused, StoreFull, StoreNewer, TaskRunnerError, shown
+from taskrunner.home import config, lock, paths
 from taskrunner.home.syslog import INFO, WARNING
 from taskrunner.model.answers import Piece
 from taskrunner.model.record import field, like, mutable, record
@@ -24,7 +24,8 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise.starts import Carrier
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.supervise.systemd import carrier
-from taskrunner.tick import idle_check, live_output, visit, wait_for
+from taskrunner.tick import daemon_lock, idle_check, live_output, visit, wait_for
+from taskrunner.tick.daemon_lock import ApplicationLock, DaemonLock
 from taskrunner.tick.sd_notify import Readiness
 from taskrunner.tick.wait_for import Awaited
 from taskrunner.upkeep import disk_reserve
@@ -43,15 +44,24 @@ class Wishes:
     wanted: Sequence[Awaited] = ()  # must be ready before the first visit
     limit: timedelta = timedelta(minutes=5)  # of that wait
     watch: Callable[[Piece], object] | None = None  # receives all runs, in a thread of its own
+    only_one: bool = False  # end at once when another daemon of the home lives
+    application: ApplicationLock | None = None  # end when nobody holds it any more
 
 
-def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
+def daemon(home: str, open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
     """Tick until a signal comes, and return when no run is left.
 
     A problem is reported once, until another one occurs. As process 1 it reaps orphans.
     """
     hangups: list[int] = []
     first = alive.is_first()
+    alone = DaemonLock(paths.path(home, paths.DAEMON_LOCK))
+    with suppress(OSError):  # what is wrong with the home is said when it is opened
+        if wishes.only_one and lock.is_held(alone.place):  # before it waits for anything
+            wishes.say(alone.taken())
+            return
+    if wishes.application is not None:
+        wishes.application.check()
     notice = Readiness(config.notify_socket(), config.watchdog())
     gate = children.Children()  # without children: only to wait for signals before the home is open
     with (
@@ -63,7 +73,11 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
         if not wait_for.wait_for(wishes.wanted, wishes.limit, _pause(gate, early, notice)):
             return
         here = open_here()
+        if wishes.only_one and not alone.take(here.now(), daemon_lock.WAIT):
+            wishes.say(alone.taken())
+            return
         with (
+            alone,
             open_supervisor(here) as ours,
             stop_signals(ours.children, hangups, first=first) as signals,
         ):
@@ -71,7 +85,7 @@ def daemon(open_here: Callable[[], OpenHome], wishes: Wishes) -> None:
             wishes = _logged(ours, wishes)
             ours.starts.carrier = _carrier(here, wishes.say)
             with _watched(here, wishes):
-                Loop(ours, wishes, notice, signals, hangups, first).run()
+                Loop(ours, wishes, alone, notice, signals, hangups, first).run()
         here.store.checkpoint()
 
 
@@ -129,6 +143,7 @@ class Loop:
 
     ours: Supervisor
     wishes: Wishes
+    alone: DaemonLock
     notice: Readiness
     signals: list[int]
     hangups: list[int]
@@ -153,6 +168,7 @@ class Loop:
                 self.ours.children.reap_strangers()
             if self.hangups:
                 self._heed_hangup()
+            self._look_for_application()
             if time.monotonic() >= self.due:
                 self._visit()
             self.ours.finished.clear()
@@ -164,6 +180,8 @@ class Loop:
         """Do one visit; the next is due at a whole multiple of the interval, as with cron."""
         here, interval = self.ours.here, self.wishes.interval
         first, self.visited = self.visited is None, here.now()
+        with suppress(HomeRefused):  # the visit reports a home that cannot be written
+            self.alone.take(self.visited)
         idle, trouble = _visit(here, self.ours, interval, first=first)
         self.changed = self.changed or not idle
         if self.changed and trouble is None:
@@ -176,6 +194,13 @@ class Loop:
         seconds = interval.total_seconds()
         self.due = time.monotonic() + seconds - here.now().timestamp() % seconds
 
+    def _look_for_application(self) -> None:
+        """End as on TERM when nobody has held the application's lock for the linger."""
+        application = self.wishes.application
+        if application is not None and not self.signals and application.left(time.monotonic()):
+            self.wishes.tell(f"nobody holds {shown(application.place)} any more")
+            self.signals.append(signal.SIGTERM)
+
     def _say_once(self, trouble: str) -> None:
         """Report a problem, unless it is the last one reported."""
         if trouble != self.trouble:
@@ -187,7 +212,9 @@ class Loop:
         if self.busy and not self.ours.busy:
             self.ours.here.store.checkpoint()
         self.busy = self.ours.busy
-        return self._pause(self.due - time.monotonic())
+        now, application = time.monotonic(), self.wishes.application
+        look = math.inf if application is None else application.until_look(now)
+        return self._pause(min(look, self.due - now))
 
     def _pause(self, seconds: float) -> float:
         """Return the longest wait: the service manager expects signs of life in between."""
@@ -222,6 +249,7 @@ class Loop:
         """Let runs end within the grace period, then stop them; a second signal stops at once, a third one kills."""
         grace = self.wishes.grace.total_seconds()
         self.notice.stopping()
+        self.alone.release()  # the next daemon need not wait until our last run has ended
         self.wishes.tell(
             f"stopping: {len(self.ours.watched)} runs have time to end within {grace:g} s"
         )

@@ -22,6 +22,15 @@ def sign(fd: int, now: datetime) -> None:
         os.pwrite(fd, _half(os.getpid(), clock.to_ms(now)), 0)
 
 
+def read(place: str) -> int | None:
+    """Return the pid that the last holder wrote into a lock file; None when there is none."""
+    try:
+        with open(place, "rb", buffering=0) as file:
+            return int(file.read(HALF).split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def check(place: str, now: datetime) -> None:
     """Raise LockHeld, once an hour, when the same tick has held the lock at this path for too long."""
     try:

@@ -17,10 +17,18 @@ from taskrunner.supervise.systemd import carrier
 LITTLE = 10_000_000  # bytes of disk; with less, claims and outcomes fail soon
 SOME = 200_000_000
 FOLDERS = (paths.OUTPUT, paths.BACKUPS, paths.SUPERVISORS, paths.SPOOL)
-FILES = (paths.LOCK, paths.HEARTBEAT, paths.IDLE_ANSWER, paths.SENDER, paths.DISK_RESERVE)
+FILES = (
+    paths.LOCK,
+    paths.DAEMON_LOCK,
+    paths.HEARTBEAT,
+    paths.IDLE_ANSWER,
+    paths.SENDER,
+    paths.DISK_RESERVE,
+)
 OURS = (
     paths.LOG,
     paths.LOCK,
+    paths.DAEMON_LOCK,
     paths.HEARTBEAT,
     paths.IDLE_ANSWER,
     paths.OUTPUT,

@@ -1,0 +1,96 @@
+"""The lock that says that a daemon lives in a home, and the lock of an application that a daemon lives for.
+
+It must not know what a daemon does.
+"""
+
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+
+from taskrunner.errors import InputError, shown
+from taskrunner.home import lock
+from taskrunner.model.record import mutable
+from taskrunner.tick import lock_holder
+
+LOOK = 2.0  # seconds between two looks at the lock of an application
+# Whoever only looks holds the lock for a moment, which must not pass for a daemon.
+WAIT = 0.2  # seconds
+
+
+class DaemonLock:
+    """The lock of the daemon of one home, held until the block ends or the daemon stops."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self._lasting = ExitStack()
+        self._held = False
+
+    def __enter__(self) -> "DaemonLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def take(self, now: datetime, wait: float = 0.0) -> bool:
+        """Take the lock, unless it is ours; return whether it is. Raises HomeRefused.
+
+        Of daemons side by side one holds it, and when that one ends another one takes it at its next visit.
+        """
+        if not self._held:
+            with ExitStack() as tried:
+                fd = tried.enter_context(lock.held(self.place, wait))
+                if fd is not None:
+                    lock_holder.sign(fd, now)
+                    self._held = True
+                    self._lasting.push(tried.pop_all())
+        return self._held
+
+    def release(self) -> None:
+        """Let another daemon live here; ours starts nothing any more."""
+        self._held = False
+        self._lasting.close()
+
+    def taken(self) -> str:
+        """Return the sentence for whoever finds the lock taken."""
+        pid = lock_holder.read(self.place)
+        process = "" if pid is None else f" (process {pid})"
+        return f"another daemon{process} ticks here already, so this one ends"
+
+
+@mutable
+class ApplicationLock:
+    """A file that an application holds a shared lock on, and since when nobody does (monotonic seconds)."""
+
+    place: str
+    linger: timedelta | None  # how long nobody may hold it; None for ever
+    free_since: float | None = None
+    look_at: float = 0.0
+
+    def check(self) -> None:
+        """Raise InputError when the file is there and cannot be opened."""
+        try:
+            lock.is_held(self.place)
+        except OSError as exc:
+            sentence = f"--while-held {shown(self.place)} cannot be opened: {exc.strerror}"
+            raise InputError(sentence) from exc
+
+    def left(self, now: float) -> bool:
+        """Look, every two seconds; return whether nobody has held the file for the linger."""
+        if now >= self.look_at:
+            self.look_at = now + LOOK
+            if self._is_held():
+                self.free_since = None
+            elif self.free_since is None:
+                self.free_since = now
+        if self.linger is None or self.free_since is None:
+            return False
+        return now - self.free_since >= self.linger.total_seconds()
+
+    def _is_held(self) -> bool:
+        try:
+            return lock.is_held(self.place, shared=True)
+        except OSError:  # its folder was taken from us: the application cannot hold it there either
+            return False
+
+    def until_look(self, now: float) -> float:
+        """Return the seconds until the next look."""
+        return self.look_at - now

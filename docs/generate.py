@@ -30,7 +30,7 @@ import structure  # noqa: E402
 import taskrunner  # noqa: E402
 from taskrunner import schema  # noqa: E402
 from taskrunner.cli import main as cli  # noqa: E402
-from taskrunner.cli.common import ALIASES  # noqa: E402
+from taskrunner.cli.common import ALIASES, GROUPS  # noqa: E402
 from taskrunner.clocks import systemd_text  # noqa: E402
 from taskrunner.tasks import options  # noqa: E402
 
@@ -117,14 +117,17 @@ def cli_page() -> str:
     helps = {each.dest.partition(" ")[0]: each.help or "" for each in verbs._choices_actions}
     names = [name for name in verbs.choices if name not in ALIASES]
     helps = {name: helps[name] + short(name) for name in names}
-    rows = [(f"[`{name}`](#{name})", escaped(helps[name])) for name in names]
+    tables = []
+    for title, group in GROUPS.items():
+        rows = [(f"[`{name}`](#{name})", escaped(helps[name])) for name in group]
+        tables += [f"{title[:1].upper() + title[1:]}:", table(("verb", "what it does"), rows)]
     common = [a for a in whole._actions if a is not verbs]
     return page(
         "Command line",
         "the parser in `taskrunner/cli/`",
         "Every verb with all its options, as `--help` has them.",
         fenced("taskrunner [--home DIR] [-v] VERB ..."),
-        table(("verb", "what it does"), rows),
+        *tables,
         "A task is given by its name or its id, a run by its id. Data goes to stdout, everything else to\n"
         "stderr. [Exit codes](exit-codes.md) and [JSON documents](json.md) have pages of their own.",
         "These options go with every verb, before it or after it:",
@@ -179,7 +182,7 @@ def verb_section(name: str, verb: argparse.ArgumentParser, common: list[argparse
 def usage(name: str, verb: argparse.ArgumentParser) -> str:
     """Return the usage of a verb on one line."""
     if verb.usage:
-        return verb.usage
+        return " ".join(verb.usage.split())
     words = [f"taskrunner {name}"]
     if any(a.option_strings and a.dest != "help" for a in verb._actions):
         words.append("[options]")

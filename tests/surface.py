@@ -61,8 +61,8 @@ def must(home, *words):
 
 def verbs(home):
     """Each verb of `--help` with its other names."""
-    listed = must(home, "--help").partition("\nverbs:\n")[2]
-    found = re.findall(r"^    ([a-z][\w-]*)(?: \(([\w, ]+)\))?(?: |$)", listed, re.M)
+    listed = must(home, "--help").partition("\ntasks:\n")[2].partition("\noptions:\n")[0]
+    found = re.findall(r"^  ([a-z][\w-]*)(?: \(([\w, ]+)\))?(?: |$)", listed, re.M)
     return {verb: sorted(others.split(", ")) if others else [] for verb, others in found}
 
 

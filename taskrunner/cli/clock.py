@@ -39,7 +39,7 @@ CHECK_CODES = {Severity.OK: errors.EXIT_DONE, Severity.WARNING: 1, Severity.ERRO
 def _declare_tick(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
         "  * * * * *  /usr/local/bin/taskrunner tick        the line for a crontab\n"
-        "  taskrunner tick --dry-run -v\n  taskrunner tick --dry-run --at '2026-12-24 02:00'\n"
+        "  taskrunner tick --dry-run -v\n  taskrunner tick --dry-run --at '2030-12-24 02:00'\n"
     )
     parser = declare(
         verbs,
@@ -316,7 +316,7 @@ def _resume(args: Any) -> int:
 def _declare_metrics(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
         "  taskrunner metrics\n"
-        "  taskrunner metrics --textfile /var/lib/prometheus/node-exporter/taskrunner.prom\n"
+        "  taskrunner metrics --textfile \\\n      /var/lib/prometheus/node-exporter/taskrunner.prom\n"
     )
     parser = declare(verbs, common, "metrics", _metrics, examples)
     parser.add_argument(

@@ -5,7 +5,7 @@ import codecs
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -64,42 +64,69 @@ class Several(argparse.Action):
         )
 
 
-# Each verb with its sentence, in the order of the help, which needs no more than these.
-SENTENCES = {
-    "add": "add a task",
-    "set": "change a task",
-    "show": "show the details of a task or a run",
-    "list": "list the tasks",
-    "next": "show when tasks are due next",
-    "enable": "start scheduling a task again",
-    "disable": "stop scheduling a task",
-    "remove": "remove a task; its history is kept",
-    "run": "run a task now and show its output",
-    "cancel": "stop a running or pending run",
-    "history": "show runs, including skipped and missed ones, newest first",
-    "log": "show the output of a run",
-    "explain": "explain why a task ran or did not run, slot by slot",
-    "stats": "show success rates, durations and streaks",
-    "env": "show the environment variables of a task",
-    "tick": "run everything that is due now (cron calls this every minute)",
-    "daemon": "run ticks in a loop, for containers and short intervals",
-    "status": "show whether ticks arrive, and what is running, failing and due next",
-    "hold": "pause all scheduled runs; manual runs still work",
-    "resume": "resume scheduled runs after a hold",
-    "metrics": "print metrics for a monitoring system, in the OpenMetrics format",
-    "page": "show the tasks and runs in a browser",
-    "notify": "show notification channels and send pending messages",
-    "backup": "back up the database and verify the copy; safe while tasks run",
-    "restore": "restore the database from a backup (the current one is kept aside)",
-    "prune": "delete history older than the retention settings",
-    "apply": "create, change or remove tasks to match task files",
-    "export": "print tasks as a task file",
-    "import": "create tasks from the lines of a crontab",
-    "install": "set up cron or systemd to call a tick every minute, or to serve the page",
-    "uninstall": "undo install: remove its crontab line or systemd units",
-    "doctor": "find problems that can keep tasks from running, and suggest fixes",
-    "completion": "print the completion script for a shell",
+class UsualHelp(argparse.Action):
+    """Prints the help with only the usual options, given as `const`."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        """Take the arguments of argparse; the option takes no value."""
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: Any, *_: Any) -> None:
+        """Print it and end."""
+        parser.usual = self.const
+        parser.print_help()
+        parser.exit()
+
+
+# The verbs in the groups and the order of the help, each with its sentence; the help needs no more than these.
+GROUPS = {
+    "tasks": {
+        "add": "add a task",
+        "set": "change a task",
+        "show": "show the details of a task or a run",
+        "list": "list the tasks",
+        "next": "show when tasks are due next",
+        "enable": "start scheduling a task again",
+        "disable": "stop scheduling a task",
+        "remove": "remove a task; its history is kept",
+    },
+    "what happened": {
+        "status": "show whether ticks arrive, and what is running, failing and due next",
+        "history": "show runs, including skipped and missed ones, newest first",
+        "log": "show the output of a run",
+        "explain": "explain why a task ran or did not run, slot by slot",
+        "stats": "show success rates, durations and streaks",
+        "page": "show the tasks and runs in a browser",
+    },
+    "act": {
+        "run": "run a task now and show its output",
+        "cancel": "stop a running or pending run",
+        "hold": "pause all scheduled runs; manual runs still work",
+        "resume": "resume scheduled runs after a hold",
+    },
+    "set up": {
+        "install": "set up cron or systemd to call a tick every minute, or to serve the page",
+        "uninstall": "undo install: remove its crontab line or systemd units",
+        "doctor": "find problems that can keep tasks from running, and suggest fixes",
+        "notify": "show notification channels and send pending messages",
+        "env": "show the environment variables of a task",
+    },
+    "files": {
+        "apply": "create, change or remove tasks to match task files",
+        "export": "print tasks as a task file",
+        "import": "create tasks from the lines of a crontab",
+        "backup": "back up the database and verify the copy; safe while tasks run",
+        "restore": "restore the database from a backup (the current one is kept aside)",
+        "prune": "delete history older than the retention settings",
+    },
+    "for programs": {
+        "tick": "run everything that is due now (cron calls this every minute)",
+        "daemon": "run ticks in a loop, for containers and short intervals",
+        "metrics": "print metrics for a monitoring system, in the OpenMetrics format",
+        "completion": "print the completion script for a shell",
+    },
 }
+SENTENCES = {verb: does for group in GROUPS.values() for verb, does in group.items()}
 
 
 class Arguments(argparse.Namespace):
@@ -122,8 +149,9 @@ def declare(
     name: str,
     do: Callable[[Any], int],
     examples: str,
+    usual: Collection[str] = (),
 ) -> argparse.ArgumentParser:
-    """Return a new parser for a verb, with its help text and its examples."""
+    """Return a new parser for a verb, with its help text and its examples; `-h` shows only the `usual` options."""
     does = SENTENCES[name]
     made: argparse.ArgumentParser = verbs.add_parser(
         name,
@@ -134,7 +162,13 @@ def declare(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[common],
         allow_abbrev=False,
+        add_help=not usual,
     )
+    if usual:
+        made.add_argument(
+            "-h", action=UsualHelp, const=usual, help="show the usual options and exit"
+        )
+        made.add_argument("--help", action="help", help="show all options and exit")
     made.set_defaults(do=do, verb=name)
     return made
 

@@ -33,12 +33,31 @@ from taskrunner.supervise import command
 from taskrunner.tasks.options import COMMAND, OPTIONS, PYTHON, SECTIONS
 
 ADD = """\
+  # every day from now on
   taskrunner add report --every 1d -- /opt/report.sh --full
-  taskrunner add backup --cron '0 2 * * *' --tz Europe/Berlin --on-failure @ops -- /opt/backup.sh
-  taskrunner add upgrade --at '2030-12-01 22:00' --shell 'ansible-playbook site.yml | tee -a log'
+  # every night in Berlin; a failure is mailed
+  taskrunner add backup --cron '0 2 * * *' --tz Europe/Berlin \\
+      --on-failure ops@example.org -- /opt/backup.sh
+  # on weekdays
+  taskrunner add digest --cron '30 8 * * mon-fri' -- /opt/digest.sh
+  # on the last day of the month
+  taskrunner add invoices --cron '0 18 28-31 * *' \\
+      --shell '[ "$(date -d tomorrow +%d)" != 01 ] || /opt/invoices.sh'
+  # on the first Monday of the month
+  taskrunner add review --cron '0 9 * * mon' \\
+      --shell '[ "$(date +%d)" -gt 7 ] || /opt/review.sh'
+  # once, and after another task
+  taskrunner add upgrade --at '2030-12-01 22:00' -- /opt/upgrade.sh
   taskrunner add clean --after backup -- /opt/clean.sh
-  taskrunner add digest --every 1d --cwd /srv/app --python app.tasks:digest --args '{"days": 1}'
+  # a function of Python instead of a command
+  taskrunner add tidy --every 1d --cwd /srv/app --python app.tasks:clean \\
+      --args '{"days": 7}'
 """
+# What `-h` shows of the options of a task, which people need most.
+USUAL = (
+    *("every", "cron", "at", "after", "manual", "tz", "now"),
+    *("shell", "timeout", "cwd", "env", "overlap", "catch_up", "retries", "on_failure"),
+)
 SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
 
 
@@ -186,11 +205,10 @@ def _changed_options(runner: TaskRunner, args: Any) -> dict[str, Any]:
 
 
 def _declare_add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = declare(verbs, common, "add", _add, ADD)
-    parser.usage = (
-        "taskrunner add NAME SCHEDULE [options] "
-        "(-- COMMAND [ARG ...] | --shell TEXT | --python MODULE:NAME | --code TEXT)"
-    )
+    parser = declare(verbs, common, "add", _add, ADD, USUAL)
+    parser.usage = """\
+taskrunner add NAME SCHEDULE [options]
+    (-- COMMAND [ARG ...] | --shell TEXT | --python MODULE:NAME | --code TEXT)"""
     parser.add_argument("name", metavar="NAME", help="1 to 100 letters, digits and . _ - @ +")
     parser.add_argument(
         "--replace", action="store_true", help="replace an existing task of this name"
@@ -231,7 +249,7 @@ def _add(args: Any) -> int:
 
 def _declare_set(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = "  taskrunner set backup --cron '30 2 * * *'\n  taskrunner set backup --timeout none --name nightly\n"
-    parser = declare(verbs, common, "set", _set, examples)
+    parser = declare(verbs, common, "set", _set, examples, USUAL)
     parser.usage = "taskrunner set NAME [options] [-- COMMAND [ARG ...]]"
     parser.add_argument("task", metavar="NAME", help="name or id of a task")
     parser.add_argument("--name", metavar="NEW", help="rename the task")

@@ -7,7 +7,7 @@ goes to stdout, messages to stderr; an error is one sentence with an exit code o
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache, partial
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ import taskrunner
 from taskrunner import errors
 from taskrunner.cli.common import (
     ALIASES,
+    GROUPS,
     SENTENCES,
     Arguments,
     Declare,
@@ -39,32 +40,37 @@ VERBS = {
     "enable": "tasks",
     "disable": "tasks",
     "remove": "tasks",
-    "run": "runs",
-    "cancel": "runs",
+    "status": "clock",
     "history": "runs",
     "log": "log",
     "explain": "runs",
     "stats": "runs",
-    "env": "tasks",
-    "tick": "clock",
-    "daemon": "clock",
-    "status": "clock",
+    "page": "page",
+    "run": "runs",
+    "cancel": "runs",
     "hold": "clock",
     "resume": "clock",
-    "metrics": "clock",
-    "page": "page",
-    "notify": "notify",
-    "backup": "upkeep",
-    "restore": "upkeep",
-    "prune": "upkeep",
-    "apply": "taskfiles",
-    "export": "taskfiles",
-    "import": "taskfiles",
     "install": "install",
     "uninstall": "install",
     "doctor": "install",
+    "notify": "notify",
+    "env": "tasks",
+    "apply": "taskfiles",
+    "export": "taskfiles",
+    "import": "taskfiles",
+    "backup": "upkeep",
+    "restore": "upkeep",
+    "prune": "upkeep",
+    "tick": "clock",
+    "daemon": "clock",
+    "metrics": "clock",
     "completion": "completion",
 }
+EXAMPLES = """\
+  taskrunner add backup --cron '0 2 * * *' -- /opt/backup.sh
+  taskrunner history backup
+  taskrunner explain backup
+"""
 REPEATED = ("tick", "daemon")  # verbs that a clock starts repeatedly
 # Verbs for all tasks, with those for one task.
 OF_ALL = {"hold": "disable", "resume": "enable"}
@@ -76,6 +82,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, without a dump of the usage."""
 
     words: Sequence[str] = ()
+    usual: Collection[str] = ()  # the options in the help, by their dest; empty: all
     given: dict[str, object] | None = None  # options read so far, by their dest; None: not recorded
 
     def __init__(
@@ -113,6 +120,23 @@ class Parser(argparse.ArgumentParser):
                 takes = None
         return plain + options
 
+    def format_help(self) -> str:
+        """Return the help, with `usual` only of these options."""
+        if not self.usual:
+            return super().format_help()
+        text = self._get_formatter()
+        text.add_usage(self.usage, (), ())
+        text.add_text(self.description)
+        for group in self._action_groups:
+            text.start_section(group.title)
+            text.add_arguments(each for each in group._group_actions if self._is_usual(each))
+            text.end_section()
+        text.add_text(self.epilog)
+        return f"{text.format_help()}\nThese are the usual options: {self.prog} --help shows all."
+
+    def _is_usual(self, option: argparse.Action) -> bool:
+        return not option.option_strings or option.dest in (*self.usual, "h", "help")
+
     def print_help(self, file: Any = None) -> None:  # noqa: ARG002  the signature is argparse's
         """Print the help as data, and report a failed write."""
         self.formatter_class = self._as_wide_as_the_terminal
@@ -136,6 +160,27 @@ class Parser(argparse.ArgumentParser):
         helps = {str(each.metavar): each.help for each in self._actions if not each.option_strings}
         told = [f"{each}, {helps[each]}" if helps.get(each) else each for each in names.split(", ")]
         return "; and ".join(told)
+
+
+class Whole(Parser):
+    """The parser of all verbs; its help begins with examples and lists the verbs in groups."""
+
+    def format_help(self) -> str:
+        """Return the help."""
+        head, text = self._get_formatter(), self._get_formatter()
+        head.add_usage("taskrunner [options] VERB ...", (), ())
+        head.add_text(self.description)
+        (verbs,) = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        listed = {each.dest: each for each in verbs._choices_actions}
+        for title, group in GROUPS.items():
+            text.start_section(title)
+            text.add_arguments(listed[verb] for verb in group if verb in listed)
+            text.end_section()
+        text.start_section("options")
+        text.add_arguments(each for each in self._actions if each is not verbs)
+        text.end_section()
+        text.add_text(self.epilog)
+        return f"{head.format_help()}\nexamples:\n{EXAMPLES}\n{text.format_help()}"
 
 
 class Version(argparse.Action):
@@ -196,17 +241,15 @@ def _lister() -> Parser:
 
 def _without_verbs() -> tuple[Parser, Any]:
     """Return a parser of what is common to all verbs, and the action that verbs are added to."""
-    whole = Parser(
+    whole = Whole(
         prog="taskrunner",
         description="Cron with a memory: runs scheduled tasks, and remembers every task, every due time and every run.",
-        epilog="See taskrunner VERB --help for the options of a verb, with examples.",
+        epilog="taskrunner VERB --help shows the options of a verb, with examples.",
         parents=[_common()],
         allow_abbrev=False,
     )
     whole.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
-    return whole, whole.add_subparsers(
-        metavar="VERB", dest="verb", title="verbs", parser_class=Parser
-    )
+    return whole, whole.add_subparsers(metavar="VERB", dest="verb", parser_class=Parser)
 
 
 def _declare(verb: str) -> Declare:

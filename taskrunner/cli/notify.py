@@ -20,9 +20,9 @@ from taskrunner.render import notices
 
 MOST = 1000  # messages kept after they were sent or given up
 EXAMPLES = (
-    "  taskrunner notify                      show the channels and the recent messages\n"
-    "  taskrunner notify --test ops           send a test message and report the result\n"
-    "  taskrunner notify --send -v            send pending messages now\n"
+    "  taskrunner notify                   show the channels and the recent messages\n"
+    "  taskrunner notify --test ops        send a test message and report the result\n"
+    "  taskrunner notify --send -v         send pending messages now\n"
 )
 
 

@@ -184,7 +184,7 @@ def _remove(args: Any) -> int:
 def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
         "  taskrunner next\n  taskrunner next backup -n 3\n  taskrunner next --until 7d\n"
-        "  taskrunner next --cron '30 2 * * *' --tz Europe/Berlin --from 2026-03-28T00:00Z -n 5 --json\n"
+        "  taskrunner next --cron '30 2 * * *' --tz Europe/Berlin --from 2031-03-29\n"
     )
     parser = declare(verbs, common, "next", _next, examples)
     with_tasks(parser)

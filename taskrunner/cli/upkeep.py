@@ -78,7 +78,7 @@ def _told(copy: Any) -> str:
 def _declare_restore(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     examples = (
         "  taskrunner restore /var/lib/taskrunner/backups/20261120T020000Z.db\n"
-        "  taskrunner restore --skip-missed /var/lib/taskrunner/backups/20261120T020000Z.db\n"
+        "  taskrunner restore --skip-missed \\\n      /var/lib/taskrunner/backups/20261120T020000Z.db\n"
     )
     parser = declare(
         verbs,

@@ -9,7 +9,8 @@ import stat
 import pytest
 
 from taskrunner import Cron, State, TaskRunner
-from taskrunner.cli import main
+from taskrunner.cli import common, define, main
+from taskrunner.tasks import options
 from tests.history import ran
 
 # Those that never end by themselves, and those whose work is on the host; their verbs have tests of their own.
@@ -35,7 +36,15 @@ MAY_WARN = {"prune": {0, 1}, "status": {0, 1, 2}}
 if os.geteuid() != 0:
     MAY_WARN["import"] = {0, 1}  # a line of root is left alone
 
-TOML = '[notify.ops]\nkind = "command"\nshell = "true"\n'
+TOML = """
+[notify.ops]
+kind = "command"
+shell = "true"
+[notify.mail]
+kind = "mail"
+to = "ops@example.org"
+smtp = "mail.example.org:587"
+"""
 FILE = (
     '[tasks.one]\nmanual = true\nshell = "true"\n[profiles.production.tasks.one]\ntimeout = "2h"\n'
 )
@@ -44,7 +53,8 @@ FILE = (
 def examples():
     (verbs,) = (a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction))
     for verb in main.VERBS:
-        lines = verbs.choices[verb].epilog.splitlines()[1:]
+        whole = re.sub(r"\\\n +", "", verbs.choices[verb].epilog)
+        lines = [line for line in whole.splitlines()[1:] if line[:3] != "  #"]
         for line in (re.split(r" {3,}", each.strip())[0] for each in lines):
             if verb not in ELSEWHERE and not any(each in line for each in NOT_HERE):
                 yield pytest.param(verb, line, id=line)
@@ -117,6 +127,54 @@ def test_a_file_with_secrets_of_an_example_is_private(furnished, home, tmp_path)
     words = furnished("export", "taskrunner export --with-secrets tasks.toml")
     assert main.main(["--home", str(home), *words]) == 0
     assert stat.S_IMODE((tmp_path / "tasks.toml").stat().st_mode) == 0o600
+
+
+def helped(capsys, *words):
+    with pytest.raises(SystemExit) as ended:
+        main.main([*words])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["", *main.VERBS])
+def test_no_line_of_a_help_is_wider_than_a_terminal_of_80_columns(verb, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    for flag in ("-h", "--help"):
+        text = helped(capsys, *filter(None, [verb]), flag)
+        assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+def test_the_help_begins_with_three_examples_and_has_each_verb_once_in_a_group(capsys):
+    text = helped(capsys, "--help")
+    head, *groups = re.split(r"^([a-z ]+):\n", text, flags=re.M)
+    titles = groups[::2]
+    assert titles == ["examples", *common.GROUPS, "options"]
+    assert groups[1].count("  taskrunner ") == 3
+    listed = [re.findall(r"^  ([a-z]+)", block, re.M) for block in groups[3:-1:2]]
+    assert listed == [[*group] for group in common.GROUPS.values()]
+    assert "usage: taskrunner [options] VERB" in head
+
+
+def test_no_verb_prints_the_same_help(capsys):
+    assert main.main([]) == 0
+    assert capsys.readouterr().out == helped(capsys, "--help")
+
+
+@pytest.mark.parametrize("verb", ["add", "set"])
+def test_h_shows_the_usual_options_and_help_all_of_them(verb, capsys):
+    short, whole = helped(capsys, verb, "-h"), helped(capsys, verb, "--help")
+    flags = [set(re.findall(r"^  (--[\w-]+)", text, re.M)) for text in (short, whole)]
+    usual = {f"--{name.replace('_', '-')}" for name in define.USUAL}
+    assert flags[0] == usual | {"--help"}
+    assert len(usual) <= 15
+    assert {option.flag for option in options.OPTIONS.values()} < flags[1]
+    assert short.endswith(f"taskrunner {verb} --help shows all.\n")
+    assert "usual options:" not in whole
+
+
+def test_the_examples_of_add_have_what_people_look_for():
+    for each in ("a failure is mailed", "on weekdays", "last day of the month", "first Monday"):
+        assert re.search(rf"^  # .*{each}", define.ADD, re.M)
 
 
 @pytest.mark.parametrize("width", [60, 200])

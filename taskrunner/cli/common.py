@@ -339,14 +339,14 @@ def with_tasks(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def number(most: int) -> Callable[[str], int]:
-    """Return a reader for a count on the command line, from 1 to `most`."""
+def number(most: int, expected: str = "") -> Callable[[str], int]:
+    """Return a reader for a number on the command line, from 1 to `most`; `expected` says what it is, if no count."""
+    expected = expected or f"count: write a whole number from 1 to {most}"
 
     def read(text: str) -> int:
         good = text.isascii() and text.isdigit() and len(text) <= len(str(most))
         if not good or not 1 <= int(text) <= most:
-            sentence = f"{shown(text)} is not a valid count: write a whole number from 1 to {most}"
-            raise argparse.ArgumentTypeError(sentence)
+            raise argparse.ArgumentTypeError(f"{shown(text)} is not a valid {expected}")
         return int(text)
 
     return read

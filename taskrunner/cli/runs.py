@@ -149,7 +149,7 @@ def _declare_history(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--before",
         metavar="ID",
-        type=number(LARGEST_ID),
+        type=number(LARGEST_ID, "id of a run: write a number from the first column of `history`"),
         help="only runs older than the run of this id: that of the last run shown gives the next page",
     )
     parser.add_argument(

@@ -5,6 +5,7 @@ It must not know where cron and systemd keep their entries.
 
 import os
 import re
+import shlex
 import site
 import stat
 import sys
@@ -56,6 +57,13 @@ def own() -> tuple[str, ...]:
 def _starts(script: str) -> bool:
     in_shims = os.path.basename(os.path.dirname(script)) == "shims"
     return not in_shims and os.path.isfile(script) and os.access(script, os.X_OK)
+
+
+def adding(extra: str) -> str:
+    """Return the command that adds an extra of ours to this installation, which may be a checkout."""
+    if os.path.isfile(os.path.join(FOLDER, "pyproject.toml")):
+        return shlex.join((sys.executable, "-m", "pip", "install", "-e", f"{FOLDER}[{extra}]"))
+    return f"pip install '{PACKAGE}[{extra}]'"
 
 
 def fleeting(program: Sequence[str]) -> tuple[str, str] | None:

@@ -87,7 +87,7 @@ def test_the_command_line_pages_and_knows_bad_states(runner, store, home, capsys
     assert told("--state", "bad", "--before", str(made[2])) == [made[1], made[0]]
     assert told("--before", str(made[3]), "-n", "1") == [made[2]]
     assert "--before 3 goes only without --graph" in told("--graph", "--before", "3")
-    assert "'x' is not a valid count" in told("--before", "x")
+    assert "'x' is not a valid id of a run" in told("--before", "x")
 
 
 # ---- tasks

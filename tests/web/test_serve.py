@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -13,9 +14,10 @@ import pytest
 
 from taskrunner.clocks import listen
 from taskrunner.errors import InputError
+from taskrunner.home import program as installed
 from taskrunner.web import serve, users
 from taskrunner.web.users import Role
-from tests.samples import program
+from tests.samples import ROOT, program
 from tests.web.serving import UnixConnection, answer, environment, handed_over, served
 
 
@@ -314,7 +316,7 @@ def test_a_file_of_users_elsewhere_is_used(home, tmp_path):
 # ---- without the extra
 
 
-def test_without_its_libraries_the_page_says_how_to_install_them(home):
+def test_without_its_libraries_the_page_says_how_to_install_them_into_a_checkout(home):
     code = (
         "import sys; sys.modules['flask'] = None\nfrom taskrunner.cli.main import main\n"
         f"sys.exit(main(['--home', {str(home)!r}, 'page']))"
@@ -324,5 +326,11 @@ def test_without_its_libraries_the_page_says_how_to_install_them(home):
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "taskrunner: the page needs Flask and waitress, which are not installed: pip install 'taskrunner-tick[page]'\n"
+        "taskrunner: the page needs Flask and waitress, which are not installed: "
+        f"{shlex.join([sys.executable, '-m', 'pip', 'install', '-e', f'{ROOT}[page]'])}\n"
     )
+
+
+def test_an_installed_program_gets_its_libraries_from_the_index(monkeypatch, tmp_path):
+    monkeypatch.setattr(installed, "FOLDER", str(tmp_path))
+    assert installed.adding("page") == "pip install 'taskrunner-tick[page]'"

@@ -87,6 +87,7 @@ def _tick(given: str | None) -> int:
     _collect_seldom()
     from taskrunner import errors, report_error
     from taskrunner.store import open_home
+    from taskrunner.supervise import carriers
     from taskrunner.tick import visit as tick
 
     def due(text: str) -> bool:
@@ -100,11 +101,7 @@ def _tick(given: str | None) -> int:
 
     try:
         here = open_home.open_home(paths.find(given))
-        carried, warning = None, None
-        if here.config.carrier == "systemd":
-            from taskrunner.supervise.systemd import carrier
-
-            carried, warning = carrier.choose(here)
+        carried, warning = carriers.chosen(here)
         publish: tick.Publish = tick.quietly
         if here.config.metrics_textfile is not None:
             from taskrunner.notify import metrics

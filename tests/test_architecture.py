@@ -46,6 +46,7 @@ render
 notify
 upkeep
 supervise
+supervise.carriers  lazy
 supervise.systemd   signal os.environ sys.exit lazy
 tick
 tick.idle_check     lazy

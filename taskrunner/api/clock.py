@@ -35,14 +35,14 @@ class Clock(Base):
         """
         from taskrunner.home import paths
         from taskrunner.notify import metrics
-        from taskrunner.supervise.systemd import carrier
+        from taskrunner.supervise import carriers
         from taskrunner.tick import visit
 
         here = self._here()
         only = _only(here.store, task)
         if here.store.missing:
             return visit.Visit(here.now(), idle=True)
-        carried, warning = carrier.choose(here)
+        carried, warning = carriers.chosen(here)
         done = visit.tick(
             here, caller=paths.word(caller), only=only, carrier=carried, publish=metrics.publish
         )

@@ -68,6 +68,7 @@ class Upkeep(Base):
         runs that the next tick will repeat. Runs that were running in it are lost. A pause continues. Raises
         StateError, also while runs are active.
         """
+        from taskrunner.supervise import carriers
         from taskrunner.tick import after_restore
         from taskrunner.upkeep import backup
 
@@ -85,7 +86,9 @@ class Upkeep(Base):
                 here.store.close()
 
         self.close()
-        return backup.restore(self.home, _path(place) or "", self._wall(), settle, progress)
+        return backup.restore(
+            *(self.home, _path(place) or "", self._wall(), settle, carriers.any_lives), progress
+        )
 
 
 def _path(place: str | os.PathLike[str] | None) -> str | None:

@@ -5,7 +5,7 @@ together, never by its pid alone. Works under the tick lock, inside a transactio
 """
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -13,34 +13,32 @@ from taskrunner import host
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock, paths
-from taskrunner.model.record import mutable
+from taskrunner.model.carried import Stage, Standing
+from taskrunner.model.record import field, mutable
 from taskrunner.model.values import NOTHING, End, Process, Run, State, Task
-from taskrunner.processes import alive, bounded_output, output, systemctl
+from taskrunner.processes import alive, bounded_output, output
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import follow_up, spool
+from taskrunner.supervise import carriers, follow_up, spool
 
 # After this time without a signal, the process that marked a run to be stopped must have died.
 UNHEARD = timedelta(seconds=30)
 # A child that is not visible from here and has no timeout is lost after this.
 UNSEEN = timedelta(hours=24)
-# The unit of a run exists at the latest this long after its row.
-UNIT_SLOW = timedelta(seconds=60)
 FIRST_PROCESS = "1-"  # prefix of the name of a supervisor that is process 1 of its pid namespace
 
 
 @mutable
 class Survey:
-    """One look at all running runs at an instant, with their processes and the `units` of systemd that are there."""
+    """One look at all running runs at an instant, with their processes, and the standings of carried ones by their names."""
 
     here: OpenHome
     now: datetime
     found: Sequence[tuple[Run, Process]] = ()
-    units: Collection[str] | None = None  # None when systemd does not say
+    standings: Mapping[str, Standing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.found = self.here.store.processes.with_runs()
-        names = [process.supervisor for _, process in self.found if carried(process)]
-        self.units = systemctl.units_there(names)
+        self.standings = carriers.look(self.here, [process for _, process in self.found])
 
     def reconcile(self) -> list[int]:
         """Settle the runs left behind and return those that must be stopped, marked so in their rows."""
@@ -81,8 +79,9 @@ class Survey:
             if not spool.holds(here.folder, run.id):
                 settle(here, run, process, lost, now)
             return False
-        if carried(process) and (self._has_unit(process) or not find_child(here, process)):
-            return self._look_after_unit(task, run, process)
+        known = carriers.carried(process) and self._stage(process) is not Stage.GONE
+        if known or (carriers.carried(process) and not find_child(here, process)):
+            return self._look_after_carried(task, run, process)
         if process.pid is None:
             find_child(here, process)
         if not seen_from_here(process):
@@ -121,31 +120,34 @@ class Survey:
             return "the machine was restarted while it ran"
         if not seen_from_here(process) and process.supervisor.startswith(FIRST_PROCESS):
             return "its container ended while it ran"  # when process 1 ends, the kernel ends all others
-        if not seen_from_here(process) or (carried(process) and self.units is None):
+        carried = carriers.carried(process)
+        if not seen_from_here(process) or (carried and self._stage(process) is None):
             limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
             gone = self._age(run) > limit
             return "its supervisor died, and its process is not visible from here" if gone else None
-        if carried(process):
-            return self._why_unit_lost(run, process)
+        if carried:
+            return self._why_carried_lost(run, process)
         if process.pid is None:
             child = _child_of(self.here.output, process)
             return "its supervisor died just before the start" if child is None else None
         return None if lives(process) else "its supervisor died, so its result is unknown"
 
-    def _why_unit_lost(self, run: Run, process: Process) -> str | None:
-        """Return why a run carried by systemd is lost, judged by the existing units."""
-        if self._age(run) < UNIT_SLOW or self._has_unit(process):
+    def _why_carried_lost(self, run: Run, process: Process) -> str | None:
+        """Return why a carried run is lost, by the answer of its carrier."""
+        if self._age(run) < carriers.SLOW or self._stage(process) is not Stage.GONE:
             return None
         if _child_of(self.here.output, process) is not None:
-            return None  # systemd refused it, and the supervisor that carried it instead died
-        return "its unit of systemd is gone, and its result was not recorded"
+            return None  # it was refused, and the supervisor that carried it instead died
+        carrier = carriers.of(self.here, process)
+        return None if carrier is None else carrier.lost
 
-    def _has_unit(self, process: Process) -> bool:
-        """Return whether the unit of a run exists; assumed when systemd does not answer."""
-        return self.units is None or process.supervisor in self.units
+    def _stage(self, process: Process) -> Stage | None:
+        """Return how far a carried run is; None when its carrier does not answer."""
+        standing = self.standings.get(process.supervisor)
+        return None if standing is None else standing.stage
 
-    def _look_after_unit(self, task: Task, run: Run, process: Process) -> bool:
-        """Apply the output limits to a run that systemd carries; return whether it must be stopped."""
+    def _look_after_carried(self, task: Task, run: Run, process: Process) -> bool:
+        """Apply the output limits to a carried run; return whether it must be stopped."""
         self._bound(task, process)
         store, now = self.here.store, self.now
         if process.stop_at is None and task.max_silence is not None and run.started is not None:
@@ -174,11 +176,6 @@ class Survey:
 
 
 # ---- one process
-
-
-def carried(process: Process) -> bool:
-    """Return whether systemd carries the run, and no child of ours is recorded for it."""
-    return process.supervisor.endswith(systemctl.UNIT) and process.pid is None
 
 
 def find_child(here: OpenHome, process: Process) -> bool:

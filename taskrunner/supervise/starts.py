@@ -5,47 +5,24 @@ This happens in a transaction of the caller, who starts the processes after it. 
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
 
 from taskrunner import host
 from taskrunner.decide import policy
 from taskrunner.errors import StoreBusy, StoreRefused, in_words
 from taskrunner.model.record import field, like, mutable
-from taskrunner.model.values import Command, End, Process, Run, State, Task
+from taskrunner.model.values import End, Process, Run, State, Task
 from taskrunner.notify import announce
 from taskrunner.processes import account, alive
-from taskrunner.processes.output import OutputFile, OutputFiles
+from taskrunner.processes.output import OutputFiles
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
+from taskrunner.supervise.carriers import Carrier
 from taskrunner.supervise.outcomes import Watched
-
-
-class Carrier(Protocol):
-    """Another program that carries runs, each under a name of its own, and records their ends: systemd."""
-
-    @property
-    def falls_back(self) -> bool:
-        """Whether we carry refused runs ourselves."""
-
-    def unit(self, run_id: int) -> str:
-        """Return the name of the unit for a run."""
-
-    def start(self, unit: str, run: Run, command: Command, file: OutputFile) -> str | None:
-        """Hand a run over; return the reason of a refusal, or None. Raises LookupError for an unknown user."""
-
-    def wake(self, ready: datetime, seconds: float) -> None:
-        """Schedule a tick at `ready`, which is `seconds` away."""
-
-    def send_off(self) -> None:
-        """Have messages sent."""
-
-    def tell(self, runs: Sequence[Run]) -> None:
-        """Write the states of runs to the journal."""
 
 
 @mutable
 class Starts:
-    """Marks runs as running, for the supervisor `name` or for the units of a `carrier`."""
+    """Marks runs as running, for the supervisor `name` or for a `carrier`, by its names."""
 
     here: OpenHome
     name: str
@@ -92,8 +69,8 @@ class Starts:
     def _prepare(self, run: Run, task: Task, now: datetime) -> Watched:
         name, files = self.name, self.files
         if self.carrier is not None:
-            name = self.carrier.unit(run.id)
-            files = OutputFiles(self.here.output, name)  # a file named after the unit, not after us
+            name = self.carrier.name(run.id)
+            files = OutputFiles(self.here.output, name)  # a file named after the run, not after us
         started = like(run, state=State.RUNNING, started=now, reason=None)
         return Watched(started, task, files.take(account.owner(task.user)), name)
 
@@ -136,7 +113,7 @@ class Starts:
         return prepared
 
     def give_back(self, taken: Sequence[Watched]) -> None:
-        """Return the output files of runs whose transaction failed; one named after a unit is removed."""
+        """Return the output files of runs whose transaction failed; one of a carrier is removed."""
         for each in taken:
             if self.carrier is None:
                 self.files.put_back(each.file)

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from taskrunner.errors import StoreBusy, StoreRefused
 from taskrunner.home import lock
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Process, State
-from taskrunner.processes import alive, systemctl
+from taskrunner.processes import alive
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import reconcile, spool
+from taskrunner.supervise import carriers, reconcile, spool
 
 OWNER_SLOW = 60.0  # seconds to wait for the supervisor of a stopped run to record its end
 ELSEWHERE = 5.0  # the same in another pid namespace, where the program may be older
@@ -21,9 +22,10 @@ PATIENCE = 2.0  # seconds to wait for other writers, as runs must be watched mea
 class Stop:
     """The progress of stopping one run; `kill_at` is monotonic seconds."""
 
+    kill_after: timedelta
     kill_at: float
     told: bool = False  # TERM was sent
-    unit: bool = False  # systemd was asked to stop its unit
+    carried: bool = False  # its carrier was asked to stop it
 
 
 @mutable
@@ -39,7 +41,8 @@ class Stops:
             with self.here.log.apart(f"run {run_id} could not be stopped"):
                 if run_id not in self.going:
                     task = self.here.store.tasks.of_run(self.here.store.runs.get(run_id))
-                    self.going[run_id] = Stop(time.monotonic() + task.kill_after.total_seconds())
+                    kill_at = time.monotonic() + task.kill_after.total_seconds()
+                    self.going[run_id] = Stop(task.kill_after, kill_at)
         self.look()
 
     def look(self) -> None:
@@ -63,7 +66,7 @@ class Stops:
             if over > ELSEWHERE or not (stop.told or ask_owner(self.here, process)):
                 del self.going[run_id]
             stop.told = True
-        elif reconcile.carried(process) and _left_to_systemd(self.here, run_id, stop, process):
+        elif carriers.carried(process) and _left_to_carrier(self.here, run_id, stop, process):
             return
         elif process.pid is not None and reconcile.lives(process):
             _press(stop, process.pid, over)
@@ -72,8 +75,8 @@ class Stops:
                 self._settle(run_id, process)
 
     def hand_on(self) -> None:
-        """Forget the runs that systemd was asked to stop."""
-        self.going = {run_id: stop for run_id, stop in self.going.items() if not stop.unit}
+        """Forget the runs that their carriers were asked to stop."""
+        self.going = {run_id: stop for run_id, stop in self.going.items() if not stop.carried}
 
     def give_up(self) -> None:
         """Forget all of them: others will stop them."""
@@ -94,18 +97,18 @@ class Stops:
 
 def ask_owner(here: OpenHome, process: Process) -> bool:
     """Ask the supervisor of a run, in another pid namespace, to stop it within a second; False when there is none."""
-    if reconcile.carried(process) or not lock.is_held(here.supervisor(process.supervisor)):
+    if carriers.carried(process) or not lock.is_held(here.supervisor(process.supervisor)):
         return False
     with here.store.transaction(patience=PATIENCE):
         here.store.processes.leave_stop_to_owner(process.run_id)
     return True
 
 
-def _left_to_systemd(here: OpenHome, run_id: int, stop: Stop, process: Process) -> bool:
-    """Have systemd stop the unit of a run; False when there is none and none can appear any more."""
-    stop.unit = stop.unit or systemctl.stop_unit(process.supervisor)
+def _left_to_carrier(here: OpenHome, run_id: int, stop: Stop, process: Process) -> bool:
+    """Have the carrier of a run stop it; False when it does not know the run, and cannot any more."""
+    stop.carried = stop.carried or carriers.stop(here, process, stop.kill_after)
     started = here.store.runs.get(run_id).started or here.now()
-    return stop.unit or here.now() - started < reconcile.UNIT_SLOW
+    return stop.carried or here.now() - started < carriers.SLOW
 
 
 def _press(stop: Stop, group: int, over: float) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.home import lock, paths
+from taskrunner.model.carried import Refused
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Command, Outcome, Run, State
 from taskrunner.notify import log_lines
@@ -22,8 +23,9 @@ from taskrunner.processes.output import OutputFiles
 from taskrunner.schedule import next_day
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import command, starts
+from taskrunner.supervise.carriers import Carrier
 from taskrunner.supervise.outcomes import Watched
-from taskrunner.supervise.starts import Carrier, Starts
+from taskrunner.supervise.starts import Starts
 from taskrunner.supervise.stops import PATIENCE, Stops
 from taskrunner.supervise.watched_runs import WatchedRuns
 from taskrunner.upkeep import disk_reserve
@@ -52,7 +54,7 @@ class Supervisor:
     patient: Callable[[str], object] | None = None  # told why the database cannot be written
     wake_at: float | None = None  # start of the next delayed run, monotonic
     finished: list[Run] = field(default_factory=list)
-    refused: str | None = None  # why the carrier refused a run
+    refused: str | None = None  # that the carrier refused a run, and why
     lasting: ExitStack = field(default_factory=ExitStack)  # locks that we hold until we end
     _waiting: bool = False
     _loaded: bool = False
@@ -94,7 +96,7 @@ class Supervisor:
         """Record, start and wait in a loop until no run is left: the only loop of a supervisor.
 
         The caller acts between the wait and the next round. `going` replaces the check whether any run is left, `pause`
-        limits the next wait to so many seconds. With `hand_on` systemd takes over all that does not need us.
+        limits the next wait to so many seconds. With `hand_on` the carrier takes over all that does not need us.
         """
         while True:
             self.turn()
@@ -259,23 +261,25 @@ class Supervisor:
         except LookupError:  # unknown user: our own start reports it
             return False
         except OSError as exc:  # its private file could not be written
-            refused = str(exc.strerror)
+            refused = Refused(str(exc.strerror))
         if refused is None:
             del self.watched[watched.run.id]
             os.close(watched.file.fd)
             return True
-        self.refused = refused
+        self.refused = (
+            f"{self.carrier.engine} did not take a run, and this process carries it: {refused.why}"
+        )
         if not self.carrier.falls_back:
             self.runs.collect(
-                watched, Outcome(error=f"could not start: {refused}"), self.here.now()
+                watched, Outcome(error=f"could not start: {refused.why}"), self.here.now()
             )
             return True
-        # The row names the unit, so hold a lock of that name while we live.
+        # The row has the carrier's name, so hold a lock of that name while we live.
         self.lasting.enter_context(lock.held_own(self.here.supervisor(watched.name)))
         return False
 
     def _hand_on(self) -> None:
-        """Leave to systemd the stops that it was asked for, and the wait for the next run."""
+        """Leave to the carrier the stops that it was asked for, and the wait for the next run."""
         self.stops.hand_on()
         if self.carrier is None or self.wake_at is None:
             return

@@ -16,11 +16,11 @@ from taskrunner.model.answers import Environment
 from taskrunner.model.decisions import Action, Decision
 from taskrunner.model.record import record
 from taskrunner.model.values import LIVE, End, Kind, Run, State, Task, Trigger
-from taskrunner.processes import account, alive, programs, systemctl
+from taskrunner.processes import account, alive, programs
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
-from taskrunner.supervise import command, follow_up, reconcile, spool, stops
+from taskrunner.supervise import carriers, command, follow_up, reconcile, spool, stops
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.tick import read_output
 
@@ -209,8 +209,9 @@ def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
             continue
         if not reconcile.seen_from_here(process):
             stops.ask_owner(here, process)
-        elif reconcile.carried(process):
-            systemctl.stop_unit(process.supervisor)
+        elif carriers.carried(process):
+            task = here.store.tasks.of_run(here.store.runs.get(run_id))
+            carriers.stop(here, process, task.kill_after)
         elif process.pid is not None and reconcile.lives(process):
             alive.terminate(process.pid)
 
@@ -249,7 +250,7 @@ def _end_unseen(here: OpenHome, run_ids: Sequence[int]) -> None:
     """Record the ends of cancelled runs of containers that are gone, as their supervisors cannot."""
     for run_id in run_ids:
         process = here.store.processes.of(run_id)
-        if process is None or reconcile.seen_from_here(process) or reconcile.carried(process):
+        if process is None or reconcile.seen_from_here(process) or carriers.carried(process):
             continue
         if not lock.is_held(here.supervisor(process.supervisor)):
             spool.take_up(here)

@@ -21,9 +21,9 @@ from taskrunner.notify import metrics
 from taskrunner.processes import alive, children
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise.starts import Carrier
+from taskrunner.supervise import carriers
+from taskrunner.supervise.carriers import Carrier
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
-from taskrunner.supervise.systemd import carrier
 from taskrunner.tick import daemon_lock, idle_check, live_output, visit, wait_for
 from taskrunner.tick.daemon_lock import ApplicationLock, DaemonLock
 from taskrunner.tick.sd_notify import Readiness
@@ -105,7 +105,7 @@ def _watched(here: OpenHome, wishes: Wishes) -> Iterator[None]:
 
 def _carrier(here: OpenHome, say: Say) -> Carrier | None:
     """Return the carrier of the runs of a home, None for ourselves; reports a wrong one."""
-    found, warning = carrier.choose(here)
+    found, warning = carriers.chosen(here)
     if warning is not None:
         say(warning)
     return found

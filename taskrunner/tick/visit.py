@@ -26,8 +26,8 @@ from taskrunner.notify import log_lines
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import reconcile, spool, starts, supervisor
+from taskrunner.supervise.carriers import Carrier
 from taskrunner.supervise.reconcile import Survey
-from taskrunner.supervise.starts import Carrier
 from taskrunner.supervise.supervisor import Supervisor
 from taskrunner.tick import claim, clock_changes, idle_check, lock_holder
 from taskrunner.tick.claim import Claims
@@ -245,9 +245,7 @@ class Tick:
                     _stop(ours, signals)
             self.visit.runs = ours.finished
             if ours.refused is not None:
-                self.visit.warning = (
-                    f"systemd did not take a run, and this process carries it: {ours.refused}"
-                )
+                self.visit.warning = ours.refused
 
     def _pauses(self, rest: Iterator[int]) -> Iterator[float | None]:
         """Yield how long to wait for our runs; do the remaining work meanwhile."""

@@ -14,7 +14,7 @@ from taskrunner.errors import StateError, shown
 from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 from taskrunner.model.values import Event, Progress, untold
-from taskrunner.processes import account, systemctl
+from taskrunner.processes import account
 from taskrunner.store import copies
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
@@ -64,6 +64,8 @@ class Restored:
 Prepare = Callable[[str, Mapping[str, int]], None]
 # Changes a backup before it is restored; returns the repeated runs and the number of skipped slots.
 Settle = Callable[[str], tuple[Sequence[Repeat], int]]
+# Returns whether an engine still carries a run of one of these supervisors.
+Carried = Callable[[Sequence[str]], bool]
 
 
 # ---- backup
@@ -162,6 +164,7 @@ def restore(
     place: str,
     now: datetime,
     settle: Settle,
+    carried: Carried,
     progress: Progress = untold,
 ) -> Restored:
     """Restore the database from a backup and keep the current one; nothing may run meanwhile."""
@@ -183,7 +186,7 @@ def restore(
         if fd is None:
             raise StateError(f"a tick is running in {shown(folder)}: try again in a moment")
         try:
-            kept = _replace(folder, store, now, prepare, progress)
+            kept = _replace(folder, store, now, prepare, carried, progress)
         except OSError as exc:
             raise StateError(f"{shown(store)} cannot be replaced: {exc.strerror}") from exc
     _note(Store(store), source, kept, now)
@@ -191,29 +194,38 @@ def restore(
     return Restored(made, kept, tuple(settled[0]), settled[1])
 
 
-def _check_alone(folder: str) -> None:
+def _check_alone(folder: str, carried: Carried) -> None:
     """Raise StateError while runs are active: their supervisors would record them in the wrong database."""
     names = os.listdir(paths.path(folder, paths.SUPERVISORS))
     held = any(lock.is_held(paths.path(folder, paths.SUPERVISORS, name)) for name in names)
-    if held or systemctl.units_there([name for name in names if name.endswith(systemctl.UNIT)]):
+    if held or carried(names):
         raise StateError(
             f"runs are active in {shown(folder)}: wait or cancel them, and stop the daemon if there is one"
         )
 
 
 def _replace(
-    folder: str, store: str, now: datetime, prepare: Prepare, progress: Progress
+    folder: str,
+    store: str,
+    now: datetime,
+    prepare: Prepare,
+    carried: Carried,
+    progress: Progress,
 ) -> str | None:
     if not os.path.lexists(store):
         prepare(f"{store}.new", {"runs": _newest(folder)})
         os.rename(f"{store}.new", store)
         sync(folder)
         return None
+
+    def check() -> None:
+        _check_alone(folder, carried)
+
     kept = _free(paths.path(folder, paths.BACKUPS), f"before-restore-{_name(now)}")
     for spare in SPARE:
         # A program that only reads the database continues with the restored one.
         with suppress(IdsUsed):
-            _put_back(folder, store, kept, spare, prepare, progress)
+            _put_back(folder, store, kept, spare, prepare, check, progress)
             return kept
     raise StateError(
         f"runs keep starting in {shown(folder)}: first stop the program that starts them"
@@ -225,7 +237,13 @@ class IdsUsed(Exception):
 
 
 def _put_back(
-    folder: str, store: str, kept: str, spare: int, prepare: Prepare, progress: Progress
+    folder: str,
+    store: str,
+    kept: str,
+    spare: int,
+    prepare: Prepare,
+    check_alone: Callable[[], None],
+    progress: Progress,
 ) -> None:
     """Replace the database by a backup; raises IdsUsed when others have used more than `spare` ids meanwhile."""
     unfinished, used = f"{store}.new", copies.used(store)
@@ -235,14 +253,14 @@ def _put_back(
     }
 
     def check() -> None:
-        _check_alone(folder)
+        check_alone()
         if any(number > least.get(table, number) for table, number in copies.used(store).items()):
             raise IdsUsed
 
     try:
         prepare(unfinished, least)
         if not copies.put_over(unfinished, store, kept, check, progress):
-            _check_alone(folder)
+            check_alone()
             _move_away(store, kept)
             os.rename(unfinished, store)
             sync(folder)

@@ -23,7 +23,8 @@ from hypothesis import given, strategies as st
 from taskrunner import Manual, TaskRunner
 from taskrunner.errors import InputError
 from taskrunner.model.values import Command, Outcome
-from taskrunner.supervise.systemd import begin, carrier, end, record_end, transient
+from taskrunner.supervise import carriers
+from taskrunner.supervise.systemd import begin, end, record_end, transient
 from tests.samples import ROOT, imported_by
 from tests.system import systemd_box
 
@@ -489,10 +490,10 @@ def test_a_command_that_systemd_never_began_could_not_start():
 
 def test_the_carrier_is_never_guessed_and_not_used_with_a_clock_in_the_hand_of_a_test(runner, home):
     runner.add("report", ["true"], Manual(), now=True)
-    assert carrier.choose(runner._here()) == (None, None)
+    assert carriers.chosen(runner._here()) == (None, None)
     (home / "taskrunner.toml").write_text('carrier = "systemd"\n')
     runner.close()
-    assert carrier.choose(runner._here()) == (None, None)
+    assert carriers.chosen(runner._here()) == (None, None)
     assert [run.state for run in runner.tick().runs] == ["succeeded"]
 
 

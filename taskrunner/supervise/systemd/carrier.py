@@ -1,4 +1,4 @@
-"""Choose the carrier of runs: the process that starts them, or systemd, each run in its own unit.
+"""systemd as the carrier of runs, each in its own unit, by these modules.
 
     transient    makes a run a unit of systemd
     begin        the program that the unit starts: it becomes the command
@@ -6,7 +6,7 @@
     record_end   records the end of the run, with all of taskrunner
     journal      writes a line to the journal for each change of a run
 
-It imports none of these when the process itself carries its runs. It must not know how a supervisor works.
+Nothing of this is imported when the process itself carries its runs. It must not know how a supervisor works.
 """
 
 import os
@@ -18,7 +18,7 @@ from taskrunner.store.open_home import OpenHome
 if TYPE_CHECKING:
     from taskrunner.supervise.systemd.transient import Transient
 
-SYSTEMD = "systemd"  # the value of the setting `carrier`; it is never guessed
+SYSTEMD = "systemd"  # the value of the setting `carrier`
 NO_ANSWER = 'the setting is carrier = "systemd", but systemd does not answer here: this process runs the tasks instead'
 
 
@@ -28,12 +28,7 @@ def answers() -> bool:
 
 
 def choose(here: OpenHome) -> "tuple[Transient | None, str | None]":
-    """Return the carrier of the runs of a home, None for ourselves, and a warning or None.
-
-    It is ourselves when a test controls the clock, or no systemd answers.
-    """
-    if here.config.carrier != SYSTEMD or not here.goes_on:
-        return None, None
+    """Return systemd as the carrier of the runs of a home; None and a warning when it does not answer."""
     if not answers():
         return None, NO_ANSWER
     from taskrunner.supervise.systemd.transient import Transient

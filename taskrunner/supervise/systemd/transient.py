@@ -8,12 +8,13 @@ import marshal
 import os
 import string
 import sys
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner import clock
 from taskrunner.home import config, lock, paths, program
+from taskrunner.model.carried import Refused, Stage, Standing
 from taskrunner.model.record import record
 from taskrunner.model.values import Command, Run
 from taskrunner.processes import output, programs, systemctl
@@ -41,27 +42,43 @@ class Transient:
 
     here: OpenHome
     falls_back: bool = True
+    engine: str = "systemd"
+    lost: str = "its unit of systemd is gone, and its result was not recorded"
 
-    def unit(self, run_id: int) -> str:
+    def name(self, run_id: int) -> str:
         """Return the name of the unit for a run: `taskrunner-run-<id>.service`."""
         name = f"taskrunner-run-{run_id}"
         if os.path.exists(os.path.join(paths.runtime(), "systemd/transient", f"{name}.service")):
             name += f"-{os.urandom(4).hex()}"  # a run of another home has the same number
         return f"{name}.service"
 
-    def start(self, unit: str, run: Run, command: Command, file: OutputFile) -> str | None:
-        """Hand a run to systemd; return the reason of a refusal, or None. Raises LookupError for an unknown user."""
-        place = self.here.supervisor(unit)
+    def start(self, name: str, run: Run, command: Command, file: OutputFile) -> Refused | None:
+        """Hand a run to systemd; return a refusal, or None. Raises LookupError for an unknown user."""
+        place = self.here.supervisor(name)
         _write_private(place, plain(command))
         begin = (sys.executable, "-I", "-S", *UTF8, BEGIN, _encoded(place))
-        properties = self._properties(unit, run, command, file)
-        refused = _run_unit(unit, f"run {run.id} of {run.task}", begin, *properties)
+        properties = self._properties(name, run, command, file)
+        refused = _run_unit(name, f"run {run.id} of {run.task}", begin, *properties)
         if refused is None:
             with self.here.log.apart(f"the journal did not take run {run.id}"):
                 journal.tell(self.here, run)  # the run goes on even if the journal fails
-        else:
-            os.unlink(place)
-        return refused
+            return None
+        os.unlink(place)
+        return Refused(refused)
+
+    def look(self, names: Sequence[str]) -> Mapping[str, Standing] | None:
+        """Return which of these units are there; the end of one is recorded by its last program."""
+        there = systemctl.units_there(names)
+        if there is None:
+            return None
+        return {name: Standing(Stage.RUNNING if name in there else Stage.GONE) for name in names}
+
+    def stop(self, name: str, kill_after: timedelta) -> bool:  # noqa: ARG002  its unit has it as TimeoutStopSec
+        """Have systemd stop a unit, with TERM and later KILL; False when there is none."""
+        return systemctl.stop_unit(name)
+
+    def forget(self, name: str) -> None:
+        """Do nothing: systemd keeps nothing of a unit that has ended."""
 
     def _properties(self, unit: str, run: Run, command: Command, file: OutputFile) -> Iterator[str]:
         yield from ("Type=exec", "KillMode=control-group", "IgnoreSIGPIPE=no", "OOMPolicy=continue")

@@ -1,0 +1,41 @@
+"""The answers of an engine that carries runs: why it refused one, and how one stands."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from taskrunner.model.record import record
+from taskrunner.model.values import Outcome
+
+
+class Stage(StrEnum):
+    """How far a run is, by the engine that carries it."""
+
+    WAITING = "waiting"  # taken, not started yet
+    RUNNING = "running"  # its command has started
+    ENDED = "ended"  # its command has ended, and the engine keeps the outcome for us
+    GONE = "gone"  # the engine does not know it, or has lost it
+
+
+@record
+class Refused:
+    """Why an engine did not take a run; `later` leaves the run pending, as the engine may take it then."""
+
+    why: str
+    later: bool = False
+
+
+@record
+class Standing:
+    """How a run stands: `since` is its start or None, the other fields tell of its end.
+
+    If the output was too large, `left_out` bytes from the byte `cut_at` on are not kept.
+    """
+
+    stage: Stage
+    since: datetime | None = None
+    host: str | None = None  # where it runs or ran, if not here
+    at: datetime | None = None  # when it ended
+    outcome: Outcome | None = None
+    output: bytes = b""
+    cut_at: int | None = None
+    left_out: int | None = None

@@ -1,4 +1,4 @@
-"""The answers of an engine that carries runs: why it refused one, and how one stands."""
+"""The answers of an engine that carries runs: its refusal of a run, or the state of one."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -8,7 +8,7 @@ from taskrunner.model.values import Outcome
 
 
 class Stage(StrEnum):
-    """How far a run is, by the engine that carries it."""
+    """The progress of a run, as reported by the engine that carries it."""
 
     WAITING = "waiting"  # taken, not started yet
     RUNNING = "running"  # its command has started
@@ -18,7 +18,7 @@ class Stage(StrEnum):
 
 @record
 class Refused:
-    """Why an engine did not take a run; `later` leaves the run pending, as the engine may take it then."""
+    """The reason for which an engine did not take a run; `later` leaves the run pending, as the engine may take it then."""
 
     why: str
     later: bool = False
@@ -26,7 +26,7 @@ class Refused:
 
 @record
 class Standing:
-    """How a run stands: `since` is its start or None, the other fields tell of its end.
+    """The state of a run at its engine: `since` is its start or None, the other fields tell of its end.
 
     If the output was too large, `left_out` bytes from the byte `cut_at` on are not kept.
     """

@@ -29,7 +29,7 @@ class Carrier(Protocol):
 
     @property
     def engine(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
 
     @property
     def lost(self) -> str:

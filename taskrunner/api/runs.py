@@ -78,8 +78,8 @@ class Runs(Tasks):
 
         Also cancels a one-off that waits for its time, and a requested run that has not started. The reason of the
         runs is `cancelled by NAME: REASON`, with `by` or the user of this process; a reason without `by` stands alone.
-        Without `wait` running runs get TERM and are returned at once, still running: their supervisor kills them after
-        `kill_after`. Raises StateError when there is nothing to cancel.
+        Without `wait` running runs are returned at once, still running: their supervisor sends TERM within a second and
+        KILL after `kill_after`. Raises StateError when there is nothing to cancel.
         """
         from taskrunner.decide import policy
         from taskrunner.tick import by_hand

@@ -38,7 +38,7 @@ class Processes(Part):
         return changed.rowcount == 1
 
     def leave_stop_to_owner(self, run_id: int) -> None:
-        """Leave the signal to a run's own supervisor, as we cannot send it; `stop_at` is NULL until then."""
+        """Leave the signals to a run's own supervisor; `stop_at` is NULL until then."""
         self._db.run("UPDATE processes SET stop_at = NULL WHERE run_id = ?", (run_id,))
 
     def note_child(self, run_id: int, pid: int, pid_started: int | None) -> None:

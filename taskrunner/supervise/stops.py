@@ -96,7 +96,7 @@ class Stops:
 
 
 def ask_owner(here: OpenHome, process: Process) -> bool:
-    """Ask the supervisor of a run, in another pid namespace, to stop it within a second; False when there is none."""
+    """Ask the supervisor of a run to stop it, which it does within a second; False when there is none."""
     if carriers.carried(process) or not lock.is_held(here.supervisor(process.supervisor)):
         return False
     with here.store.transaction(patience=PATIENCE):

@@ -309,7 +309,7 @@ class Supervisor:
         return process is not None and process.stop_state is not None
 
     def _look_for_stops(self) -> None:
-        """Stop those of our runs that a process in another pid namespace has marked to be stopped."""
+        """Stop those of our runs that another process has marked, and left to us to stop."""
         with suppress(StoreBusy, StoreRefused):  # the next look tries again
             changes = self.here.store.connection.changes()
             if changes == self._looked:

@@ -202,14 +202,17 @@ def _start_if_free(ours: Supervisor, task: Task, asked: Run) -> None:
 
 
 def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
-    """Send TERM to runs that are marked to stop, without waiting; a later tick sends KILL if needed."""
+    """Have runs that are marked to stop stopped, without waiting: by their supervisors, which also send KILL in time.
+
+    A run whose supervisor is dead gets TERM; a later tick sends KILL if needed.
+    """
     for run_id in run_ids:
         process = here.store.processes.of(run_id)
-        if process is None:
+        if process is None or stops.ask_owner(here, process):
             continue
         if not reconcile.seen_from_here(process):
-            stops.ask_owner(here, process)
-        elif carriers.carried(process):
+            continue
+        if carriers.carried(process):
             task = here.store.tasks.of_run(here.store.runs.get(run_id))
             carriers.stop(here, process, task.kill_after)
         elif process.pid is not None and reconcile.lives(process):
@@ -220,7 +223,7 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str, *, wait: bool = 
     """End live runs and return them: a pending one is never started, a running one gets TERM, then KILL.
 
     The reason is on the row before the signal is sent; runs that have ended are returned as they are. Without `wait`
-    only TERM is sent: the supervisor of a run, or a later tick, kills a command that does not heed it.
+    the supervisor of a run, or where it is dead a later tick, kills a command that does not heed TERM.
     """
     now, running = here.now(), []
     with here.store.transaction():

@@ -18,7 +18,13 @@ EACH_MINUTE = Cron("* * * * *", tz="UTC")
 
 
 @pytest.fixture
-def many(runner, clock, monkeypatch):
+def started():
+    """The ids of the runs that were started, in their order."""
+    return []
+
+
+@pytest.fixture
+def many(runner, clock, monkeypatch, started):
     """Eight tasks that are due, where six are many; returns the numbers of rows there were at each start."""
     monkeypatch.setattr(visit, "MANY", 6)
     monkeypatch.setattr(visit, "FIRST", 2)
@@ -28,11 +34,12 @@ def many(runner, clock, monkeypatch):
     clock.forward(minutes=1)
     rows, start = [], Children.start
 
-    def started(*given):
+    def noted(self, run_id, *given):
         rows.append(len(runner.history(limit=None)))
-        return start(*given)
+        started.append(run_id)
+        return start(self, run_id, *given)
 
-    monkeypatch.setattr(Children, "start", started)
+    monkeypatch.setattr(Children, "start", noted)
     return rows
 
 
@@ -48,9 +55,10 @@ def test_the_first_runs_start_before_all_are_claimed(runner, many):
     assert len(found.runs) == 8 and found.warning is None
 
 
-def test_none_starts_before_one_of_a_higher_priority_is_claimed(runner, many):
+def test_none_starts_before_one_of_a_higher_priority_is_claimed(runner, many, started):
     runner.set("t7", priority=5)
-    assert next(run.task for run in runner.tick().runs) == "t7"
+    runner.tick()
+    assert runner.run_of(started[0]).task == "t7"
     assert many[0] == 8
 
 

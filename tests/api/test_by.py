@@ -80,7 +80,9 @@ def pending(runner):
 
 def test_a_cancel_that_does_not_wait_still_ends_a_run_that_ignores_term(home):
     with TaskRunner(home) as runner:
-        runner.add("x", shell="trap '' TERM; echo up; sleep 600", schedule=Manual(), kill_after="1s")
+        runner.add(
+            "x", shell="trap '' TERM; echo up; sleep 600", schedule=Manual(), kill_after="1s"
+        )
         run = runner.run("x", detach=True)
         wait_for(lambda: runner.written(run).size)
         (told,) = runner.cancel(run.id, by="ann", wait=False)

@@ -18,8 +18,7 @@ from taskrunner import Every, Manual, State, TaskRunner
 from taskrunner.errors import HomeRefused, StateError
 from taskrunner.home import paths as home_room, trust
 from taskrunner.model.values import Command
-from taskrunner.processes import rights
-from taskrunner.supervise import command
+from taskrunner.processes import env_file, rights
 from taskrunner.supervise.systemd import begin, record_end, transient
 from tests.samples import ROOT, call, program, start
 
@@ -101,8 +100,8 @@ def test_an_environment_file_of_somebody_else_is_not_read(tmp_path):
     place.write_text("A=1\n")
     os.chown(place, GAMES, GAMES)
     with pytest.raises(StateError, match=f"belongs to user id {GAMES}"):
-        command.read_env_file(str(place))
-    assert command.read_env_file(str(place), GAMES) == {"A": "1"}, "a task's own user may have it"
+        env_file.read_env_file(str(place))
+    assert env_file.read_env_file(str(place), GAMES) == {"A": "1"}, "a task's own user may have it"
 
 
 @needs_root
@@ -124,9 +123,9 @@ def test_a_link_of_a_tasks_user_does_not_let_root_read_its_own_files_for_it(shar
         (shared / "link").symlink_to(place)
         place = shared / "link"
     with pytest.raises(StateError, match="others can change"):
-        command.read_env_file(str(place), GAMES)
-    assert command.read_env_file(str(place)) == {"TOKEN": SECRET}, "a task of our own may"
-    assert command.read_env_file(str(shared / "root" / "env"), GAMES) == {"TOKEN": SECRET}
+        env_file.read_env_file(str(place), GAMES)
+    assert env_file.read_env_file(str(place)) == {"TOKEN": SECRET}, "a task of our own may"
+    assert env_file.read_env_file(str(shared / "root" / "env"), GAMES) == {"TOKEN": SECRET}
 
 
 def test_what_leads_to_a_file_is_looked_at_link_by_link(tmp_path):

@@ -17,6 +17,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.errors import InputError, shown
 from taskrunner.home import config
+from taskrunner.processes import env_file
 from taskrunner.render import documents, spelling
 from taskrunner.schedule.kinds import (
     After,
@@ -29,7 +30,6 @@ from taskrunner.schedule.kinds import (
     moment_note,
     near,
 )
-from taskrunner.supervise import command
 from taskrunner.tasks.options import COMMAND, OPTIONS, PYTHON, SECTIONS
 
 ADD = """\
@@ -185,8 +185,8 @@ def _variable(text: str) -> tuple[str, str]:
     name = text.partition("=")[0]
     alike = name.upper().replace("-", "_")
     if spelling.masked({alike: text})[alike] != text:
-        command.assignment(text if config.variable(name, "") else f"{name}={spelling.MASK}")
-    return command.assignment(text)
+        env_file.assignment(text if config.variable(name, "") else f"{name}={spelling.MASK}")
+    return env_file.assignment(text)
 
 
 def _new_options(args: Any) -> dict[str, Any]:

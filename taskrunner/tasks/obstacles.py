@@ -14,7 +14,7 @@ from contextlib import suppress
 from taskrunner.errors import InputError, StateError, shown
 from taskrunner.home import channels, config, notify_rules
 from taskrunner.model.values import Task
-from taskrunner.processes import account, executable, rights
+from taskrunner.processes import account, env_file, executable, rights
 from taskrunner.supervise import command
 from taskrunner.tasks import modules, python
 
@@ -84,7 +84,7 @@ def command_warnings(text: str, settings: config.Config) -> Iterator[str]:
 def _env_file_warnings(place: str, uid: int) -> Iterator[str]:
     """Yield problems with reading an environment file; its contents are not checked."""
     try:
-        fault = command.untrusted(place, os.stat(place), uid)
+        fault = env_file.untrusted(place, os.stat(place), uid)
     except FileNotFoundError:
         yield f"the environment file {shown(place)} does not exist"
     except OSError as exc:
@@ -152,7 +152,7 @@ def _path(task: Task, settings: config.Config) -> str:
     found |= command.activation(task, found["PATH"])
     with suppress(StateError):  # it is reported already
         found |= (
-            command.read_env_file(task.env_file, account.owner(task.user))
+            env_file.read_env_file(task.env_file, account.owner(task.user))
             if task.env_file is not None
             else {}
         )

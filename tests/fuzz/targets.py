@@ -25,6 +25,7 @@ from taskrunner.clocks import listen, systemd_text
 from taskrunner.errors import InputError, StateError
 from taskrunner.home import config, heartbeat, paths, program
 from taskrunner.model.values import Process
+from taskrunner.processes import env_file
 from taskrunner.schedule import (
     describe,
     durations as duration,
@@ -34,7 +35,7 @@ from taskrunner.schedule import (
 )
 from taskrunner.schedule.kinds import Cron
 from taskrunner.store import open_home
-from taskrunner.supervise import command, spool
+from taskrunner.supervise import spool
 from taskrunner.tasks import (
     crontab,
     crontab_names,
@@ -167,7 +168,7 @@ def names(data: bytes) -> None:
     with refusable():
         assert readers.name(text(data)) == text(data)
     with refusable():
-        command.assignment(text(data))
+        env_file.assignment(text(data))
     with refusable():
         crontab_names.name(text(data), ())
     value = text(data[1:])
@@ -197,7 +198,7 @@ def environments(data: bytes) -> None:
     """Environment files: what is taken can be given to execve(2), and what is refused is not repeated."""
     place = file("env", data)
     try:
-        found = command.read_env_file(place)
+        found = env_file.read_env_file(place)
     except StateError as exc:
         assert str(exc).isprintable()
         kept = str(exc).replace(place, "")

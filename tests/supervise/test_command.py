@@ -14,7 +14,7 @@ from taskrunner import State
 from taskrunner.errors import InputError, StateError
 from taskrunner.home.config import Config
 from taskrunner.model.values import Command
-from taskrunner.processes import account
+from taskrunner.processes import account, env_file
 from taskrunner.supervise import command
 from taskrunner.tasks import obstacles
 from tests.samples import NOON, TASK, run
@@ -69,7 +69,7 @@ def test_later_layers_win(tmp_path):
 def test_an_environment_file_is_read_line_by_line(tmp_path):
     place = tmp_path / "env"
     place.write_text("# comment\n\n A=1 \nexport B=two words\nC='quoted # \"'\nD=\"x\"\nE=\nF='\n")
-    assert command.read_env_file(str(place)) == {
+    assert env_file.read_env_file(str(place)) == {
         "A": "1",
         "B": "two words",
         "C": 'quoted # "',
@@ -87,26 +87,26 @@ def test_a_bad_environment_file_says_where(tmp_path, text, said):
     place = tmp_path / "env"
     place.write_bytes(text)
     with pytest.raises(StateError, match=said):
-        command.read_env_file(str(place))
+        env_file.read_env_file(str(place))
     with pytest.raises(StateError, match="No such file"):
-        command.read_env_file(str(tmp_path / "nothing"))
+        env_file.read_env_file(str(tmp_path / "nothing"))
 
 
 def test_an_environment_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(tmp_path):
     place = tmp_path / "env"
     place.write_bytes(b"\xef\xbb\xbfA=1\r\nB='2'\r\n")
-    assert command.read_env_file(str(place)) == {"A": "1", "B": "2"}
+    assert env_file.read_env_file(str(place)) == {"A": "1", "B": "2"}
 
 
 @pytest.mark.parametrize("text", ["A", "=1", "A B=1", "1A=x", "Ä=1", "A=\0", "A=\udcff"])
 def test_an_assignment_needs_a_plain_name(text):
     with pytest.raises(InputError, match="NAME=VALUE"):
-        command.assignment(text)
+        env_file.assignment(text)
 
 
 def test_an_assignment_on_the_command_line_keeps_its_quotes():
-    assert command.assignment("A='b'") == ("A", "'b'")
-    assert command.assignment("A=b=c") == ("A", "b=c")
+    assert env_file.assignment("A='b'") == ("A", "'b'")
+    assert env_file.assignment("A=b=c") == ("A", "b=c")
 
 
 def test_a_shell_text_is_run_by_the_shell_and_a_command_as_it_is():
@@ -173,7 +173,7 @@ def test_an_environment_file_that_is_a_pipe_or_huge_keeps_nobody_waiting(tmp_pat
     (tmp_path / "huge").write_text("A=1\n" * 300_000)
     for name in ("pipe", "huge"):
         with pytest.raises(StateError, match="not a regular file"):
-            command.read_env_file(str(tmp_path / name))
+            env_file.read_env_file(str(tmp_path / name))
 
 
 def test_a_number_without_a_name_is_its_own_name_and_its_home_is_the_root(monkeypatch):

@@ -56,6 +56,7 @@ class Children:
     `on_timeout` is called with the key of a child before it is stopped at its timeout, `on_silence` before it
     is stopped for writing nothing for too long, `on_output` when it has written, `on_look` about each second while
     any runs; `stopped_elsewhere` tells whether another process stops it: then the rest of its group must end too.
+    With `nothing_stays` we end that rest ourselves. `prepare` is called in each child (see `spawn`).
     """
 
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -64,6 +65,8 @@ class Children:
     on_output: Callable[[int], None] = lambda _: None
     on_look: Callable[[], None] = lambda: None
     stopped_elsewhere: Callable[[int], bool] = lambda _: False
+    nothing_stays: bool = False
+    prepare: Callable[[], None] | None = None
     running: dict[int, Child] = field(default_factory=dict)
     _polled: dict[int, Child] = field(default_factory=dict)  # without a pidfd or their leader
     _done: list[tuple[int, Outcome]] = field(default_factory=list)
@@ -78,7 +81,7 @@ class Children:
         Returns an Outcome when it cannot be started.
         """
         try:
-            pid = spawn(command, output)
+            pid = spawn(command, output, self.prepare)
         except Exception as exc:  # noqa: BLE001  whatever is wrong with one command, the others have to start
             return not_started(command, exc)
         now = time.monotonic()
@@ -207,8 +210,10 @@ class Children:
                 os.waitpid(found.si_pid, 0)
 
     def _end_the_rest(self, child: Child) -> None:
-        """End the rest of the group of a child that another process is stopping, as if we had stopped it."""
-        if self.stopped_elsewhere(child.key):
+        """End the rest of the group of a child as if we had stopped it, if nothing may stay or another process stops it."""
+        if self.nothing_stays:
+            terminate(child.pid)
+        if self.nothing_stays or self.stopped_elsewhere(child.key):
             child.kill_at = time.monotonic() + child.kill_after
             self._set_timer(child.kill_at, child.key)
 

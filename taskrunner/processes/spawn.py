@@ -5,7 +5,7 @@ import os
 import pwd
 import resource
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import IO, Any
@@ -41,16 +41,16 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def spawn(command: Command, output: int) -> int:
+def spawn(command: Command, output: int, prepare: Callable[[], None] | None = None) -> int:
     """Start a command with its output going to a descriptor and return its process id; the caller waits for it.
 
-    Raises the errors that `not_started` explains: OSError, LookupError, ValueError or PrivilegesStay.
+    `prepare` is called in the child; only a process without threads may give one. Raises the errors that `not_started` explains: OSError, LookupError, ValueError or PrivilegesStay.
     """
     hopeless = _hopeless(command)
     if hopeless is not None:
         raise hopeless
     with _opened_again(output) as own, _stdin(command.stdin) as stdin:
-        # Never with a preexec_fn: Python code in the fork of a process with threads can wait for ever for a lock
+        # No preexec_fn of ours: Python code in the fork of a process with threads can wait for ever for a lock
         # that one of them held. But for another user CPython takes vfork(2): forking a large parent costs
         # milliseconds.
         become = dropping(command.user)
@@ -66,6 +66,7 @@ def spawn(command: Command, output: int) -> int:
                 env={encoded(name): encoded(value) for name, value in command.env.items()},
                 umask=command.umask,
                 start_new_session=True,  # so that the whole group can be stopped, and a terminal's ^C does not reach it
+                preexec_fn=prepare,  # noqa: PLW1509  given only where there are no threads
                 **become,
             )
     process.returncode = 0  # Popen must not wait for it: the caller does

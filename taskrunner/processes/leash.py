@@ -1,0 +1,26 @@
+"""The death of a parent (prctl(2), PR_SET_PDEATHSIG): its child is killed with it.
+
+It must not know commands.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def leash() -> Callable[[], None]:
+    """Return a function for a child of ours that has the kernel kill it when we die, before it executes anything.
+
+    Its own children are not covered: the kernel forgets the request for each new process.
+    """
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def tie() -> None:
+        prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it died just before
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return tie

@@ -39,6 +39,7 @@ home.paths          os.environ os.environb os.getenv os.getenvb os.putenv lazy
 home.config         os.environ os.environb os.getenv os.getenvb os.putenv lazy
 processes.rights    lazy
 processes           subprocess multiprocessing pty signal os.kill os.killpg os.fork os.forkpty os.posix_spawn os.posix_spawnp os.system os.popen signal.pidfd_send_signal
+engines             rq redis lazy
 schema              sqlite3
 store               sqlite3
 decide
@@ -81,12 +82,21 @@ CLOCK_WITHOUT_ARGUMENT = {
     "time.strftime": 2,
 }
 # The order alone would allow these imports.
-BLIND = {"store": {"schedule", "decide"}, "decide": {"store"}, "processes": {"store"}}
+BLIND = {
+    "store": {"schedule", "decide"},
+    "decide": {"store"},
+    "processes": {"store"},
+    "engines": {"store", "schedule", "home"},
+}
 # Layers whose public functions and classes must say what they do.
 DOCUMENTED = {"api", "schedule", "model"}
 # Words we never use for things of ours, and where one is somebody else's name for a thing.
 BANNED = {"job", "worker", "manager", "handler", "service", "util"}
-SPOKEN_BY_OTHERS = {"service": {"clocks"}}  # systemd's services
+SPOKEN_BY_OTHERS = {
+    "service": {"clocks"},  # systemd's
+    "job": {"engines"},  # RQ's
+    "worker": {"engines"},
+}
 
 
 @dataclass(frozen=True)

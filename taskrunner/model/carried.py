@@ -39,3 +39,5 @@ class Standing:
     output: bytes = b""
     cut_at: int | None = None
     left_out: int | None = None
+    written: int = 0  # bytes of output, with those left out
+    note: str | None = None  # a remark on the end, or the reason for which it is gone

@@ -1,0 +1,259 @@
+"""Perform one run on the machine of an RQ worker: execute its command, and leave its end in Redis.
+
+RQ calls `perform` in a process of its own. There is no store and no home here, and nothing of the scheduler's machine:
+environment file, directory, programs and account are those of this machine. Redis' clock is the only one that counts,
+but for lengths of time, which are monotonic.
+
+The run begins once, whatever RQ does: whoever begins it leaves a mark in Redis (see `rq_keys`). It ends as it would at
+home, also when its worker is killed meanwhile: then this process goes on until its end is in Redis. When this process
+is killed, the command is killed with it. It must not know the store.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from redis import ConnectionPool, Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq import get_current_job
+from rq.defaults import RQ_KEY_PREFIX
+
+from taskrunner import clock
+from taskrunner.engines import rq_keys
+from taskrunner.errors import StateError, in_words
+from taskrunner.model.record import like, mutable, record
+from taskrunner.model.values import Command, Outcome
+from taskrunner.processes import account, bounded_output
+from taskrunner.processes.bounded_output import Cut
+from taskrunner.processes.children import Children
+from taskrunner.processes.leash import leash
+from taskrunner.processes.signals import stop_signals
+
+PATIENCE = 2.0  # seconds for an answer of Redis: the command has a timeout to be kept
+BEGIN_WITHIN = 60.0  # seconds in which Redis must let a run begin
+KEEP_WITHIN = 3600.0  # seconds in which Redis must take the end of a run
+PAUSE = 1.0  # seconds between two tries
+LAUNCHER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launcher.py")
+FIELDS = ("exit_code", "signal", "error", "timed_out", "silent", "cpu_seconds", "peak_memory")
+
+
+class NotBegun(Exception):
+    """The run must not begin here: it has begun before, or nobody waits for it any more."""
+
+
+def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Execute the command of a run, once, and leave its outcome and output in Redis; what is returned is only told.
+
+    `name` is the run's, `given` what its scheduler knows of the command:
+
+        argv         words of the command
+        base         variables of the environment that the next ones override: the scheduler's PATH, SHELL, LANG, its own
+        env_file     a file of variables on this machine, or null
+        env          variables of the task, which override those
+        cwd          directory, null for the home of our account
+        stdin        text, or null
+        umask, nice, limit, timeout, max_silence, kill_after    as in `Command`; lengths in seconds
+        max_output   bytes of output to keep
+        python, launcher   words of argv that stand for the interpreter and the launcher of this machine, or null
+        engine       the server's `run_id` when it was handed over
+
+    Raises StateError when Redis does not let it begin, so RQ reports a failure.
+    """
+    found = get_current_job()
+    if found is None:
+        raise StateError("perform is called by an RQ worker only")
+    line = Line(_own_line(found.connection), name, f"{os.uname().nodename}:{os.urandom(8).hex()}")
+    try:
+        since = line.begin(given.get("engine"))
+    except NotBegun as exc:
+        return {"not_begun": str(exc)}
+    end, output = Performance(line, given, since).carry_out()
+    line.keep(json.dumps(end), zlib.compress(output, 1))
+    return {name: end[name] for name in ("host", "exit_code", "signal", "error")}
+
+
+def _own_line(theirs: Redis) -> Redis:
+    """Return a connection to the worker's Redis that gives up soon: the worker's own waits for minutes."""
+    pool = theirs.connection_pool
+    soon = {
+        "socket_timeout": PATIENCE,
+        "socket_connect_timeout": PATIENCE,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    return Redis(
+        connection_pool=ConnectionPool(pool.connection_class, **pool.connection_kwargs | soon)
+    )
+
+
+@record
+class Line:
+    """A run's connection to Redis; `mark` tells this process from any other that may want to begin the run."""
+
+    server: Any
+    name: str
+    mark: str
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """The run's own keys."""
+        return rq_keys.RUN + self.name, rq_keys.STOP + self.name
+
+    def begin(self, engine: str | None) -> datetime:
+        """Begin the run and return this instant; raises NotBegun, or StateError when Redis does not answer."""
+        patient_until = time.monotonic() + BEGIN_WITHIN
+        while True:
+            try:
+                self._not_from_before(engine)
+                said, now = self.server.eval(
+                    *(rq_keys.BEGIN, 3, f"{RQ_KEY_PREFIX}:job:{self.name}", *self.keys),
+                    *(self.mark, os.uname().nodename, rq_keys.KEPT),
+                )
+                break
+            except RedisError as exc:
+                if time.monotonic() > patient_until:
+                    raise StateError(f"Redis did not let it begin: {in_words(exc)}") from exc
+            time.sleep(PAUSE)
+        if said != b"ours":
+            raise NotBegun(REASONS[said])
+        return clock.from_ms(int(now))
+
+    def _not_from_before(self, engine: str | None) -> None:
+        """Refuse a run that was handed to a server which may have forgotten, by a restart, that it ended long ago.
+
+        With an append-only file it forgets nothing that a worker has seen.
+        """
+        server = self.server.info("server")
+        if engine is None or engine.partition(".")[0] == server["run_id"]:
+            return
+        if not self.server.info("persistence").get("aof_enabled"):
+            raise NotBegun(
+                "Redis was restarted without appendonly after it was handed over, so it may have ended before"
+            )
+
+    def beat(self) -> str:
+        """Tell that the run goes on; return what it is to do: "go on", "stop", or "forgotten"."""
+        try:
+            said: bytes = self.server.eval(rq_keys.BEAT, 2, *self.keys, self.mark, rq_keys.KEPT)
+        except RedisError:  # it may come back
+            return "go on"
+        return said.decode()
+
+    def keep(self, outcome: str, output: bytes) -> None:
+        """Leave the end in Redis, which may be full or restarting: what has happened is not to be forgotten."""
+        patient_until = time.monotonic() + KEEP_WITHIN
+        while True:
+            try:
+                self.server.eval(
+                    *(rq_keys.END, 1, self.keys[0], self.mark, rq_keys.KEPT, outcome, output)
+                )
+                return
+            except RedisError:
+                if time.monotonic() > patient_until:
+                    raise
+            time.sleep(PAUSE)
+
+
+REASONS = {
+    b"forgotten": "nobody waits for it any more",
+    b"stopped": "it was stopped before its start",
+    b"begun": "it has begun before",
+}
+
+
+@mutable
+class Performance:
+    """One command from its start to its end, and the output of it."""
+
+    line: Line
+    given: Mapping[str, Any]
+    since: datetime
+    note: str | None = None
+    cut: Cut | None = None
+
+    def carry_out(self) -> tuple[dict[str, Any], bytes]:
+        """Execute the command; return its end, as JSON has it, and the retained output."""
+        begun = time.monotonic()
+        with tempfile.TemporaryFile(buffering=0) as file:
+            outcome = self._execute(file.fileno())
+            took = round((time.monotonic() - begun) * 1000)
+            output = self._output(file.fileno())
+        end = {name: getattr(outcome, name) for name in FIELDS}
+        end |= {"host": os.uname().nodename, "note": self.note}
+        end |= {"since": clock.to_ms(self.since), "at": clock.to_ms(self.since) + took}
+        return end | output[0], output[1]
+
+    def _execute(self, fd: int) -> Outcome:
+        try:
+            command = _command(self.given, self.since)
+        except (StateError, TypeError, KeyError, ValueError) as exc:
+            return Outcome(error=f"could not start: {in_words(exc)}")
+        children = Children(nothing_stays=True, prepare=leash())
+        children.on_output = lambda _: self._bound(fd)
+        children.on_look = lambda: self._obey(children, self.line.beat())
+        with stop_signals(children) as received:
+            started = children.start(0, command, fd)
+            if isinstance(started, Outcome):
+                return started
+            while not (ended := children.wait(PAUSE)):
+                if received:
+                    self.note = "its worker was stopped"
+                    children.stop(0)
+        return ended[0][1]
+
+    def _obey(self, children: Children, said: str) -> None:
+        if said == "go on" or 0 not in children.running:
+            return
+        if said == "forgotten":  # it is lost already, and may be tried again
+            self.note = "nobody waited for it any more"
+        children.stop(0)
+
+    def _bound(self, fd: int) -> None:
+        self.cut = bounded_output.bound(fd, self.given["max_output"], self.cut)
+
+    def _output(self, fd: int) -> tuple[dict[str, Any], bytes]:
+        """Return the figures of the output and its retained part; a fault in it does not change the outcome."""
+        try:
+            kept = bounded_output.excerpt(fd, self.given["max_output"], self.cut)
+            output = b"".join(bounded_output.pieces(fd, kept))
+        except Exception as exc:  # noqa: BLE001  as for a local run
+            self.note = f"its output was lost: {in_words(exc)}"
+            kept, output = bounded_output.NONE, b""
+        cut_at, left_out = bounded_output.place_of(kept.cut)
+        return {"written": kept.written, "cut_at": cut_at, "left_out": left_out}, output
+
+
+def _command(given: Mapping[str, Any], since: datetime) -> Command:
+    """Return the command as this machine executes it; raises StateError."""
+    ours = {given["python"]: sys.executable, given["launcher"]: LAUNCHER}
+    _, folder = account.account(None)
+    return like(
+        Command(
+            argv=tuple(
+                ours.get(word, word) if at < 2 else word for at, word in enumerate(given["argv"])
+            ),
+            env=_environment(given, since),
+            cwd=given["cwd"] or folder,
+        ),
+        **{
+            name: given[name]
+            for name in ("stdin", "umask", "nice", "limit", "timeout", "max_silence", "kill_after")
+        },
+    )
+
+
+def _environment(given: Mapping[str, Any], since: datetime) -> dict[str, str]:
+    user, folder = account.account(None)
+    found: dict[str, str] = {"HOME": folder, "USER": user, "LOGNAME": user} | given["base"]
+    if given["env_file"] is not None:
+        from taskrunner.processes import env_file  # few need it, and it takes long to import
+
+        found |= env_file.read_env_file(given["env_file"])
+    found |= given["env"]
+    return found | {"TASKRUNNER_STARTED": clock.iso(since)}

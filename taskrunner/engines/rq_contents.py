@@ -1,0 +1,89 @@
+"""The contents of a queue of RQ: ours and others', and the workers of it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rq.defaults import RQ_KEY_PREFIX
+from rq.utils import utcparse
+
+from taskrunner.model.record import record
+
+KIN = ("dependents", "dependencies")  # what RQ keeps beside each of its own
+
+
+@record
+class Machine:
+    """One worker of the queue: `state` as RQ has it, such as busy, idle or suspended."""
+
+    name: str
+    host: str
+    state: str
+    seen: datetime | None  # its last sign of life, by its own clock
+
+
+@record
+class Contents:
+    """What is in a queue: the names of our runs in their order, and how many others there are."""
+
+    waiting: Sequence[str]
+    running: Sequence[str]
+    others_waiting: int
+    others_running: int
+    machines: Sequence[Machine]
+    oldest: (
+        datetime | None
+    )  # when the first in the queue was handed over, by the clock of who did it
+
+
+def theirs(name: str, kind: str = "job") -> str:
+    """Return the key of something that RQ keeps of a run."""
+    return f"{RQ_KEY_PREFIX}:{kind}:{name}"
+
+
+def contents(server: Any, queue: str, prefix: str) -> Contents:
+    """Return what is in a queue; ours are the names that begin with `prefix`."""
+    with server.pipeline() as pipe:
+        pipe.lrange(theirs(queue, "queue"), 0, -1)
+        pipe.zrange(theirs(queue, "wip"), 0, -1)
+        pipe.smembers(theirs(queue, "workers"))
+        waiting, fetched, keys = pipe.execute()
+    names = [name.decode() for name in waiting]
+    running = [name.decode().rpartition(":")[0] for name in fetched]
+    keys = sorted(key.decode() for key in keys)
+    with server.pipeline() as pipe:
+        for key in keys:
+            pipe.hmget(key, "hostname", "state", "last_heartbeat")
+        pipe.hget(theirs(names[0] if names else ""), "enqueued_at")
+        *machines, oldest = pipe.execute()
+    ours, carried = (
+        [each for each in some if each.startswith(prefix)] for some in (names, running)
+    )
+    return Contents(
+        waiting=ours,
+        running=carried,
+        others_waiting=len(names) - len(ours),
+        others_running=len(running) - len(carried),
+        machines=[
+            Machine(key.rpartition(":")[2], told[0].decode(), told[1].decode(), _instant(told[2]))
+            for key, told in zip(keys, machines, strict=True)
+            if None not in told  # else it has died
+        ],
+        oldest=_instant(oldest),
+    )
+
+
+def drop_others(server: Any, queue: str, prefix: str) -> int:
+    """Take out of a queue all that waits and whose name does not begin with `prefix`; return how many."""
+    names = [each.decode() for each in server.lrange(theirs(queue, "queue"), 0, -1)]
+    others = [name for name in names if not name.startswith(prefix)]
+    with server.pipeline() as pipe:
+        for name in others:
+            pipe.lrem(theirs(queue, "queue"), 0, name)
+            pipe.delete(theirs(name), *(f"{theirs(name)}:{each}" for each in KIN))
+        pipe.execute()
+    return len(others)
+
+
+def _instant(found: bytes | None) -> datetime | None:
+    return utcparse(found.decode()) if found else None

@@ -1,0 +1,315 @@
+"""One queue of RQ: hand runs over, see how they stand, stop them, fetch their ends.
+
+A run has its name there, the same every time it is handed over, so it cannot be there twice. What RQ tells of a run
+counts only until it has begun; from then on our own records tell how it stands (see `rq_keys`). A server that does not
+answer has not refused: whatever was asked may have been done. It must not know the store.
+"""
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.retry import Retry
+from rq import Queue as TheirQueue
+from rq.command import send_stop_job_command
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.serializers import JSONSerializer
+
+from taskrunner.engines import rq_keys
+from taskrunner.engines.rq_contents import Contents, contents, drop_others, theirs
+from taskrunner.engines.rq_standing import (
+    FIELDS,
+    FORBIDDEN,
+    Doubt,
+    Known,
+    died,
+    gone,
+    known,
+    running,
+    standing,
+)
+from taskrunner.errors import InputError, in_words, shown
+from taskrunner.model.carried import Refused, Stage, Standing
+from taskrunner.model.record import like, mutable
+
+Found = TypeVar("Found")
+PERFORM = "taskrunner.engines.rq.perform"
+PATIENCE = 2.0  # seconds for an answer
+SPARE = 60  # seconds between the last moment of a command and RQ's own timeout
+# After the kill-after, until RQ is asked to kill what did not stop.
+STUBBORN = timedelta(seconds=30)
+# Milliseconds for a sign of life after we missed it: Redis itself may have stood still.
+CONFIRMED = 3_000
+LIMBO = 60_000  # milliseconds in which a run that a worker has fetched must begin
+FETCHED = 64_000_000  # bytes of output that are fetched at once; the next look fetches more
+
+
+class Handed(StrEnum):
+    """How a run came to be in the queue."""
+
+    TAKEN = "taken"
+    THERE = "already there"
+
+
+class Stopped(StrEnum):
+    """The answer to a request to stop a run."""
+
+    OUT = "out"  # it waited, was taken out, and will never start
+    TOLD = "told"  # it stops within about a second, and is killed after its kill-after
+    UNKNOWN = "unknown"  # there is none of that name
+
+
+def masked(url: str) -> str:
+    """Return a URL without its password."""
+    try:
+        found = urlsplit(url)
+        if found.password is None:
+            return url
+    except ValueError:
+        return "***"
+    account, _, host = found.netloc.rpartition("@")
+    return found._replace(netloc=f"{account.partition(':')[0]}:***@{host}").geturl()
+
+
+@mutable
+class Queue:
+    """The RQ queue `name` of the server at `url`; it connects when it is first used, and can be used for long.
+
+    A method returns None when the server does not answer, within about 2 seconds; `trouble` then says why. Raises
+    InputError for a URL that is not one of Redis.
+    """
+
+    url: str
+    name: str
+    trouble: str | None = None
+    engine: str | None = None  # what `run_id` has returned last
+    _their: Any = None
+
+    @property
+    def _queue(self) -> TheirQueue:
+        if self._their is None:
+            try:
+                server = Redis.from_url(
+                    self.url,
+                    socket_timeout=PATIENCE,
+                    socket_connect_timeout=PATIENCE,
+                    retry=Retry(NoBackoff(), 0),
+                )
+            except ValueError as exc:
+                raise InputError(
+                    f"{shown(masked(self.url))} is not the URL of a Redis: write redis://HOST:PORT/NUMBER, "
+                    "rediss:// for TLS, or unix://PATH"
+                ) from exc
+            self._their = TheirQueue(self.name, connection=server, serializer=JSONSerializer)
+        found: TheirQueue = self._their
+        return found
+
+    @property
+    def _server(self) -> Any:
+        return self._queue.connection
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._their is not None:
+            self._server.close()
+
+    def _ask(self, question: Callable[[], Found]) -> Found | None:
+        """Return the answer to a question; None when there is none, and remember why."""
+        try:
+            found = question()
+        except RedisError as exc:
+            self.trouble = self._words(exc)
+            return None
+        self.trouble = None
+        return found
+
+    def _words(self, exc: Exception) -> str:
+        """Return an error of Redis in words, without the password."""
+        text = in_words(exc).removeprefix(f"{type(exc).__name__}: ")
+        password = self._server.connection_pool.connection_kwargs.get("password")
+        return text.replace(password, "***") if password else text
+
+    # ---- handing over
+
+    def enqueue(
+        self, name: str, payload: Mapping[str, Any], timeout: float | None, kill_after: float
+    ) -> Handed | Refused | None:
+        """Hand a run over: `payload` is all that `rq.perform` is given but its `engine`; lengths are in seconds.
+
+        Refused means that it is not there. None means that it may be there: only handing it over again tells, which is
+        safe. Call `run_id` before, once for many runs.
+        """
+        pool = self._server.connection_pool
+        try:
+            pool.release(pool.get_connection())
+        except RedisError as exc:  # nothing was sent yet
+            return self._refused(exc)
+        try:
+            self._queue.enqueue_call(
+                PERFORM,
+                args=(name, {**payload, "engine": self.engine}),
+                job_id=name,
+                unique=True,
+                retry=None,
+                timeout=-1 if timeout is None else int(timeout + kill_after) + SPARE,
+                result_ttl=rq_keys.KEPT,
+                failure_ttl=rq_keys.KEPT,
+                description=name,  # RQ logs it; its own would have the variables of the task
+            )
+        except DuplicateJobError:
+            return Handed.THERE
+        except (ResponseError, BusyLoadingError) as exc:  # an answer: no
+            return self._refused(exc)
+        except RedisError as exc:
+            self.trouble = self._words(exc)
+            return None
+        self.trouble = None
+        return Handed.TAKEN
+
+    def _refused(self, exc: Exception) -> Refused:
+        self.trouble = self._words(exc)
+        return Refused(self.trouble, later=True)
+
+    def run_id(self) -> str | None:
+        """Return what tells this server, since it was started and since it was last flushed, from any other."""
+
+        def ask() -> str:
+            with self._server.pipeline() as pipe:
+                pipe.set(rq_keys.MARK, os.urandom(8).hex(), nx=True)
+                _, mark, told = pipe.get(rq_keys.MARK).info("server").execute()
+            return f"{told['run_id']}.{mark.decode()}"
+
+        self.engine = self._ask(ask)
+        return self.engine
+
+    # ---- looking
+
+    def look(self, names: Sequence[str]) -> dict[str, Standing] | None:
+        """Return how these runs stand. A run that is GONE is lost; its `note` says why.
+
+        Where many outputs are large, some runs that have ended still count as running, and are fetched by a next look.
+        """
+        return self._ask(lambda: self._look(names))
+
+    def _look(self, names: Sequence[str]) -> dict[str, Standing]:
+        now, found_there = self._known(names)
+        found, room, wanted = dict[str, Standing](), FETCHED, list[str]()
+        for each in found_there:
+            stands = standing(each, now)
+            if isinstance(stands, Doubt):
+                stands = self._confirmed(each, stands)
+            if stands.stage is Stage.ENDED and each.size:
+                room -= each.size
+                if room < 0 and wanted:
+                    stands = running(each)
+                else:
+                    wanted.append(each.name)
+            found[each.name] = stands
+        for name, output in zip(wanted, self._outputs(wanted), strict=True):
+            found[name] = like(found[name], output=output)
+        return found
+
+    def _known(self, names: Sequence[str]) -> tuple[int, list[Known]]:
+        """Return Redis' clock, and all that it has of these runs, at one instant."""
+        with self._server.pipeline() as pipe:
+            pipe.time().lrange(self._queue.key, 0, -1)
+            pipe.zrange(self._queue.started_job_registry.key, 0, -1, withscores=True)
+            for name in names:
+                pipe.exists(theirs(name)).hmget(rq_keys.RUN + name, *FIELDS)
+                pipe.hstrlen(rq_keys.RUN + name, "output")
+                pipe.xrevrange(theirs(name, "results"), count=1)
+            (seconds, micro), waiting, fetched, *rest = pipe.execute()
+        inside = {name.decode() for name in waiting}
+        until = {name.decode().rpartition(":")[0]: score for name, score in fetched}
+        found = []
+        for at, name in enumerate(names):
+            there, fields, size, results = rest[4 * at : 4 * at + 4]
+            places: Any = {"waits": name in inside, "fetched_until": until.get(name)}
+            found.append(known(name, fields, size, results, there=bool(there), **places))
+        return seconds * 1000 + micro // 1000, found
+
+    def _confirmed(self, each: Known, doubt: Doubt) -> Standing:
+        """Return how a run in doubt stands; until its silence has lasted it goes on."""
+        key = rq_keys.RUN + each.name
+        missed = self._server.eval(rq_keys.MISS, 1, key, rq_keys.KEPT)
+        if doubt is Doubt.SILENT:
+            return died(each) if missed >= CONFIRMED else running(each)
+        if missed >= LIMBO and self._server.eval(
+            rq_keys.FORBID, 1, key, rq_keys.NOBODY, rq_keys.KEPT
+        ):
+            return gone(FORBIDDEN)
+        return Standing(Stage.WAITING)
+
+    def _outputs(self, names: Sequence[str]) -> list[bytes]:
+        with self._server.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hget(rq_keys.RUN + name, "output")
+            return [_unpacked(each) for each in pipe.execute()]
+
+    # ---- stopping and forgetting
+
+    def stop(self, name: str, kill_after: timedelta) -> Stopped | None:
+        """Have a run stopped: one that waits is taken out, one that runs gets TERM, and KILL after `kill_after`.
+
+        Ask again while it has not ended: a worker that does not obey has its process killed in the end.
+        """
+        return self._ask(lambda: self._stop(name, kill_after))
+
+    def _stop(self, name: str, kill_after: timedelta) -> Stopped:
+        seconds, micro = self._server.time()
+        now = seconds * 1000 + micro // 1000
+        with self._server.pipeline() as pipe:
+            pipe.set(rq_keys.STOP + name, now, nx=True, ex=rq_keys.KEPT).get(rq_keys.STOP + name)
+            pipe.lrem(self._queue.key, 0, name).exists(theirs(name))
+            _, asked, taken_out, there = pipe.execute()
+        if taken_out:
+            self._forget([name], keep_stop=True)
+            return Stopped.OUT
+        if not there:
+            return Stopped.UNKNOWN
+        if timedelta(milliseconds=now - int(asked)) > kill_after + STUBBORN:
+            with suppress(InvalidJobOperation, NoSuchJobError):
+                send_stop_job_command(self._server, name, serializer=JSONSerializer)
+        return Stopped.TOLD
+
+    def forget(self, names: Iterable[str]) -> bool | None:
+        """Drop what is kept of runs whose ends are recorded; one that still runs somewhere is stopped by it."""
+        return self._ask(lambda: self._forget([*names]))
+
+    def _forget(self, names: Sequence[str], *, keep_stop: bool = False) -> bool:
+        if not names:
+            return True
+        with self._server.pipeline() as pipe:
+            for name in names:
+                pipe.delete(theirs(name), theirs(name, "results"), rq_keys.RUN + name)
+                if not keep_stop:
+                    pipe.delete(rq_keys.STOP + name)
+            pipe.zrem(self._queue.finished_job_registry.key, *names)
+            pipe.zrem(self._queue.failed_job_registry.key, *names)
+            pipe.execute()
+        return True
+
+    # ---- the whole queue
+
+    def survey(self, prefix: str) -> Contents | None:
+        """Return what is in the queue; ours are the names that begin with `prefix`."""
+        return self._ask(lambda: contents(self._server, self.name, prefix))
+
+    def drop_others(self, prefix: str) -> int | None:
+        """Take out all that waits and whose name does not begin with `prefix`; return how many."""
+        return self._ask(lambda: drop_others(self._server, self.name, prefix))
+
+
+def _unpacked(output: bytes | None) -> bytes:
+    try:
+        return zlib.decompress(output or b"")
+    except zlib.error:
+        return b""

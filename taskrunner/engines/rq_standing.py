@@ -1,0 +1,182 @@
+"""How a run stands, by all that Redis has of it; no questions are asked here.
+
+its end is kept                        ended
+it has begun, and gives signs of life  running
+it has begun, and gives none           in doubt: its process, worker or machine may have died
+RQ has it in its queue                 waiting
+RQ has it nowhere                      in doubt: a worker has just fetched it, or has died with it
+RQ has a result, and it has not begun  it could not start there
+Redis does not know it                 gone
+"""
+
+import json
+import zlib
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from taskrunner import clock
+from taskrunner.engines.rq_keys import NOBODY
+from taskrunner.model.carried import Stage, Standing
+from taskrunner.model.record import record
+from taskrunner.model.values import Outcome
+
+SILENT = 30_000  # milliseconds without a sign of life, of which there is one each second
+DONE = (
+    3_000  # the same where RQ has a result: RQ has seen its process end, if it was not another one
+)
+SETTLE = 10_000  # milliseconds after an end in which RQ does its own bookkeeping
+OUTCOME = ("exit_code", "signal", "error", "timed_out", "silent", "cpu_seconds", "peak_memory")
+FAILED = 2  # rq.results.Result.Type
+FORBIDDEN = "no worker began it in time"
+UNKNOWN = "the queue does not know it"
+
+
+class Doubt(StrEnum):
+    """Why it is not certain that a run goes on; a second look some time later tells."""
+
+    SILENT = "silent"  # it has begun
+    LIMBO = "limbo"  # it has not
+
+
+@record
+class Known:
+    """All that Redis has of a run; instants are milliseconds, None for none."""
+
+    name: str
+    there: bool  # RQ has it
+    waits: bool  # in the queue
+    fetched_until: (
+        float | None
+    )  # a worker has it, and is alive until then if its clock is right; seconds
+    began: str | None  # the mark of the one who began it
+    host: str | None
+    since: int | None
+    beat: int | None
+    ended: int | None
+    outcome: bytes | None
+    size: int  # bytes of output, compressed
+    result: Mapping[str, Any] | None  # RQ's: its type, and its text
+
+
+FIELDS = ("began", "host", "since", "beat", "ended", "outcome")  # of our record of a run
+
+
+def known(
+    name: str,
+    fields: Sequence[bytes | None],
+    size: int,
+    results: Sequence[tuple[bytes, Mapping[bytes, bytes]]],
+    *,
+    there: bool,
+    waits: bool,
+    fetched_until: float | None,
+) -> Known:
+    """Return what Redis has of a run from its answers: our record's FIELDS, the size of its output, RQ's results."""
+    began, host, since, beat, ended, outcome = fields
+    return Known(
+        name=name,
+        there=there,
+        waits=waits,
+        fetched_until=fetched_until,
+        began=_text(began),
+        host=_text(host),
+        since=_int(since),
+        beat=_int(beat),
+        ended=_int(ended),
+        outcome=outcome,
+        size=size,
+        result=_result(results[0][1]) if results else None,
+    )
+
+
+def _text(found: bytes | None) -> str | None:
+    return None if found is None else found.decode(errors="replace")
+
+
+def _int(found: bytes | None) -> int | None:
+    return int(found) if found else None
+
+
+def _result(fields: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    """Return the type and the text of a result of RQ; the text of a run that was not begun is the reason."""
+    text: object = None
+    if b"exc_string" in fields:
+        text = zlib.decompress(b64decode(fields[b"exc_string"])).decode(errors="replace")
+    elif b"return_value" in fields:
+        told = json.loads(b64decode(fields[b"return_value"]))
+        text = told.get("not_begun") if isinstance(told, dict) else None
+    return {"type": int(fields[b"type"]), "text": text}
+
+
+def standing(known: Known, now: int) -> Standing | Doubt:
+    """Return how a run stands at `now`, by Redis' clock; the output of one that has ended is not in it."""
+    if known.ended is not None:
+        settled = known.result is not None or now - known.ended > SETTLE
+        return _ended(known) if settled else running(known)
+    if known.began == NOBODY:
+        return gone(FORBIDDEN)
+    if known.began is not None:
+        return _begun(known, now)
+    if not known.there:
+        return gone(UNKNOWN)
+    if known.result is not None:
+        return _not_begun(known.result)
+    fetched = known.fetched_until is not None and known.fetched_until * 1000 > now
+    return Standing(Stage.WAITING) if known.waits or fetched else Doubt.LIMBO
+
+
+def gone(why: str) -> Standing:
+    """Return the standing of a run that is lost."""
+    return Standing(Stage.GONE, note=why)
+
+
+def died(known: Known) -> Standing:
+    """Return the standing of a run that gave no sign of life for too long."""
+    return gone(f"its worker on {known.host} died")
+
+
+def running(known: Known) -> Standing:
+    """Return the standing of a run that has begun."""
+    since = None if known.since is None else clock.from_ms(known.since)
+    return Standing(Stage.RUNNING, since=since, host=known.host)
+
+
+def _begun(known: Known, now: int) -> Standing | Doubt:
+    silent = now - (known.beat or 0)
+    if known.result is not None and silent > DONE:
+        return gone(f"its process on {known.host} was killed")
+    return Doubt.SILENT if silent > SILENT else running(known)
+
+
+def _ended(known: Known) -> Standing:
+    """Return the end as the worker told it; anybody who may write to Redis could have told it."""
+    try:
+        told = json.loads(known.outcome or b"")
+        return Standing(
+            Stage.ENDED,
+            since=clock.from_ms(int(told["since"])),
+            host=str(told["host"]),
+            at=clock.from_ms(int(told["at"])),
+            outcome=Outcome(**{name: told[name] for name in OUTCOME}),
+            cut_at=told["cut_at"],
+            left_out=told["left_out"],
+            written=int(told["written"]),
+            note=told["note"],
+        )
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return gone("its end in Redis cannot be read")
+
+
+def _not_begun(result: Mapping[str, Any]) -> Standing:
+    """Return how a run stands that RQ is done with although it never began."""
+    text = str(result.get("text") or "")
+    if result["type"] == FAILED and text.startswith("Traceback"):
+        last = text.strip().splitlines()[-1]
+        return Standing(
+            Stage.ENDED, outcome=Outcome(error=f"could not start: on its worker: {last}")
+        )
+    if result["type"] == FAILED:
+        return gone("its worker died before its start")
+    return gone(f"it was not started: {text}")

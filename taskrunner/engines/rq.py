@@ -49,9 +49,9 @@ class NotBegun(Exception):
 
 
 def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Execute the command of a run, once, and leave its outcome and output in Redis; what is returned is only told.
+    """Execute the command of a run, once, and leave its outcome and output in Redis; the returned values are for readers of RQ only.
 
-    `name` is the run's, `given` what its scheduler knows of the command:
+    `name` is the run's, `given` the command as its scheduler describes it:
 
         argv         words of the command
         base         variables of the environment that the next ones override: the scheduler's PATH, SHELL, LANG, its own
@@ -146,7 +146,7 @@ class Line:
         return said.decode()
 
     def keep(self, outcome: str, output: bytes) -> None:
-        """Leave the end in Redis, which may be full or restarting: what has happened is not to be forgotten."""
+        """Leave the end in Redis, even if it is full or restarting for a while."""
         patient_until = time.monotonic() + KEEP_WITHIN
         while True:
             try:

@@ -24,16 +24,14 @@ class Machine:
 
 @record
 class Contents:
-    """What is in a queue: the names of our runs in their order, and how many others there are."""
+    """The contents of a queue: the names of our runs in their order, and the numbers of others."""
 
     waiting: Sequence[str]
     running: Sequence[str]
     others_waiting: int
     others_running: int
     machines: Sequence[Machine]
-    oldest: (
-        datetime | None
-    )  # when the first in the queue was handed over, by the clock of who did it
+    oldest: datetime | None  # when the first in the queue was handed over, by its scheduler's clock
 
 
 def theirs(name: str, kind: str = "job") -> str:
@@ -42,7 +40,7 @@ def theirs(name: str, kind: str = "job") -> str:
 
 
 def contents(server: Any, queue: str, prefix: str) -> Contents:
-    """Return what is in a queue; ours are the names that begin with `prefix`."""
+    """Return the contents of a queue; ours are the names that begin with `prefix`."""
     with server.pipeline() as pipe:
         pipe.lrange(theirs(queue, "queue"), 0, -1)
         pipe.zrange(theirs(queue, "wip"), 0, -1)

@@ -18,8 +18,8 @@ local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 """
 
-# Begin a run, once. KEYS: what RQ has of it, run, stop. ARGV: a mark of the caller, its host, seconds to keep.
-# What RQ has loses its `data` when it is flushed or forgotten, even if a worker that has read it writes to it again.
+# Begin a run, once. KEYS: RQ's record, run, stop. ARGV: a mark of the caller, its host, seconds to keep.
+# RQ's record loses its `data` when it is flushed or forgotten, even if a worker that has read it writes to it again.
 BEGIN = f"""{NOW}
 if redis.call('HSTRLEN', KEYS[1], 'data') == 0 then return {{'forgotten', now}} end
 if redis.call('EXISTS', KEYS[3]) == 1 then return {{'stopped', now}} end

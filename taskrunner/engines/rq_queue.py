@@ -1,8 +1,8 @@
 """One queue of RQ: hand runs over, see how they stand, stop them, fetch their ends.
 
-A run has its name there, the same every time it is handed over, so it cannot be there twice. What RQ tells of a run
-counts only until it has begun; from then on our own records tell how it stands (see `rq_keys`). A server that does not
-answer has not refused: whatever was asked may have been done. It must not know the store.
+A run has its name there, the same every time it is handed over, so it cannot be there twice. RQ's word
+on a run counts only until the run has begun; from then on our own records do (see `rq_keys`). A server that does not
+answer has not refused: it may have done as we asked. It must not know the store.
 """
 
 import os
@@ -44,7 +44,7 @@ Found = TypeVar("Found")
 PERFORM = "taskrunner.engines.rq.perform"
 PATIENCE = 2.0  # seconds for an answer
 SPARE = 60  # seconds between the last moment of a command and RQ's own timeout
-# After the kill-after, until RQ is asked to kill what did not stop.
+# After the kill-after, until RQ is asked to kill the process of a run.
 STUBBORN = timedelta(seconds=30)
 # Milliseconds for a sign of life after we missed it: Redis itself may have stood still.
 CONFIRMED = 3_000
@@ -53,7 +53,7 @@ FETCHED = 64_000_000  # bytes of output that are fetched at once; the next look 
 
 
 class Handed(StrEnum):
-    """How a run came to be in the queue."""
+    """The two ways in which a run can be in the queue after its hand-over."""
 
     TAKEN = "taken"
     THERE = "already there"
@@ -195,7 +195,7 @@ class Queue:
     def look(self, names: Sequence[str]) -> dict[str, Standing] | None:
         """Return how these runs stand. A run that is GONE is lost; its `note` says why.
 
-        Where many outputs are large, some runs that have ended still count as running, and are fetched by a next look.
+        If many outputs are large, some ended runs still count as running, until a next look fetches them.
         """
         return self._ask(lambda: self._look(names))
 
@@ -281,7 +281,7 @@ class Queue:
         return Stopped.TOLD
 
     def forget(self, names: Iterable[str]) -> bool | None:
-        """Drop what is kept of runs whose ends are recorded; one that still runs somewhere is stopped by it."""
+        """Drop the records of runs whose ends are known; one that still runs somewhere is stopped by it."""
         return self._ask(lambda: self._forget([*names]))
 
     def _forget(self, names: Sequence[str], *, keep_stop: bool = False) -> bool:
@@ -300,7 +300,7 @@ class Queue:
     # ---- the whole queue
 
     def survey(self, prefix: str) -> Contents | None:
-        """Return what is in the queue; ours are the names that begin with `prefix`."""
+        """Return the contents of the queue; ours are the names that begin with `prefix`."""
         return self._ask(lambda: contents(self._server, self.name, prefix))
 
     def drop_others(self, prefix: str) -> int | None:

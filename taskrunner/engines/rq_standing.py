@@ -1,4 +1,4 @@
-"""How a run stands, by all that Redis has of it; no questions are asked here.
+"""The state of a run, derived from all that Redis has of it; nothing is asked here.
 
 its end is kept                        ended
 it has begun, and gives signs of life  running
@@ -34,7 +34,7 @@ UNKNOWN = "the queue does not know it"
 
 
 class Doubt(StrEnum):
-    """Why it is not certain that a run goes on; a second look some time later tells."""
+    """A reason for which a run may not go on; a second look some time later tells."""
 
     SILENT = "silent"  # it has begun
     LIMBO = "limbo"  # it has not
@@ -111,7 +111,7 @@ def _result(fields: Mapping[bytes, bytes]) -> Mapping[str, Any]:
 
 
 def standing(known: Known, now: int) -> Standing | Doubt:
-    """Return how a run stands at `now`, by Redis' clock; the output of one that has ended is not in it."""
+    """Return the state of a run at `now`, by Redis' clock; the output of one that has ended is not in it."""
     if known.ended is not None:
         settled = known.result is not None or now - known.ended > SETTLE
         return _ended(known) if settled else running(known)
@@ -151,7 +151,7 @@ def _begun(known: Known, now: int) -> Standing | Doubt:
 
 
 def _ended(known: Known) -> Standing:
-    """Return the end as the worker told it; anybody who may write to Redis could have told it."""
+    """Return the end as the worker told it; anybody with access to Redis could have written it."""
     try:
         told = json.loads(known.outcome or b"")
         return Standing(
@@ -170,7 +170,7 @@ def _ended(known: Known) -> Standing:
 
 
 def _not_begun(result: Mapping[str, Any]) -> Standing:
-    """Return how a run stands that RQ is done with although it never began."""
+    """Return the state of a run that RQ is done with although it never began."""
     text = str(result.get("text") or "")
     if result["type"] == FAILED and text.startswith("Traceback"):
         last = text.strip().splitlines()[-1]

@@ -1,6 +1,6 @@
 """Files of environment variables, NAME=VALUE lines, and the rules by which they are trusted.
 
-It must not know what is started with the variables.
+It must not know the commands.
 """
 
 import os

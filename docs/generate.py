@@ -288,6 +288,10 @@ class Module:
         """Return the classes by name, in the order of the file."""
         return {node.name: node for node in self.tree.body if isinstance(node, ast.ClassDef)}
 
+    def functions(self) -> dict[str, ast.FunctionDef]:
+        """Return the functions by name."""
+        return {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef)}
+
     def comment(self, node: ast.stmt) -> str:
         """Return the comment behind a statement, on its last line or on lines of its own below."""
         found = re.search(r"  # (.*)", self.lines[(node.end_lineno or node.lineno) - 1])
@@ -360,6 +364,7 @@ def library_page() -> str:
     runner = Module("api/task_runner").classes()["TaskRunner"]
     body = Module("api/base").classes()["Base"].body
     made = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    clock = Module("clocks/application").functions()["keep_clock"]
     records = [
         ("model/values", "Task"),
         ("model/values", "Run"),
@@ -385,6 +390,10 @@ def library_page() -> str:
         "### Options of a task",
         "`add` and `set` take these as keywords. Each has the name of its flag on the command line.",
         options_table(),
+        "## keep_clock",
+        fenced(signature(clock, clock.name), "text"),
+        docstring(clock),
+        "[The clock inside an application](../how-to/application.md) shows it at work.",
         "## Schedules",
         "A schedule is a value. `add` fills in a missing zone and anchor. Each has `describe()`, which returns\n"
         "it in words, and `next_after(moment)`, which returns the first slot after an aware datetime, in UTC,\n"

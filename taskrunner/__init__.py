@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
     from taskrunner.api.task_runner import TaskRunner as TaskRunner
+    from taskrunner.clocks.application import keep_clock as keep_clock
     from taskrunner.clocks.entry import Fitted as Fitted
     from taskrunner.errors import (
         DuplicateTask as DuplicateTask,
@@ -122,6 +123,7 @@ else:
         "TaskRunner": "api.task_runner",
         "Interval": "schedule.durations",
         "Fitted": "clocks.entry",
+        "keep_clock": "clocks.application",
         "DuplicateTask": "errors",
         "DurationError": "errors",
         "HomeRefused": "errors",

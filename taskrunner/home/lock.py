@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from taskrunner.errors import HomeRefused, shown
 
 SIGURG = 23  # on Linux; its default action is to do nothing, signal(7)
+SHARE_WAIT = 1.0  # seconds; whoever asks whether others hold it has it alone for a moment
 POLL = 0.02  # seconds between two tries; flock(2) itself has no timeout
 # FS_IOC_UNRESVSP64 of linux/falloc.h, since Linux 5.5: fallocate(2) with PUNCH_HOLE, which Python does not have.
 PUNCH_HOLE = 0x4030582B
@@ -63,11 +64,26 @@ def _still_there(path: str, fd: int) -> bool:
         return False
 
 
-def _take(fd: int, wait: float) -> bool:
+def share(path: str) -> int:
+    """Share the lock on `path` with others, and return the descriptor: the lock goes with it, also to forks.
+
+    Raises HomeRefused when the file cannot be opened or made, or another program has it for itself.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _take(fd, SHARE_WAIT, fcntl.LOCK_SH):
+            return fd
+    except OSError as exc:
+        raise HomeRefused(f"{shown(path)} cannot be locked: {exc.strerror}") from exc
+    os.close(fd)
+    raise HomeRefused(f"{shown(path)} cannot be shared: another program holds it alone")
+
+
+def _take(fd: int, wait: float, kind: int = fcntl.LOCK_EX) -> bool:
     end = time.monotonic() + wait
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if time.monotonic() >= end:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 STORE = "taskrunner.db"
 LOCK = "tick.lock"
 DAEMON_LOCK = "daemon.lock"
+APPLICATION_LOCK = "application.lock"
 HEARTBEAT = "heartbeat"
 IDLE_ANSWER = "idle"
 CONFIG = "taskrunner.toml"

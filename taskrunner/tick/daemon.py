@@ -56,12 +56,13 @@ def daemon(home: str, open_here: Callable[[], OpenHome], wishes: Wishes) -> None
     hangups: list[int] = []
     first = alive.is_first()
     alone = DaemonLock(paths.path(home, paths.DAEMON_LOCK))
-    with suppress(OSError):  # what is wrong with the home is said when it is opened
+    with suppress(OSError):  # a fault of the home is reported when it is opened
         if wishes.only_one and lock.is_held(alone.place):  # before it waits for anything
             wishes.say(alone.taken())
             return
     if wishes.application is not None:
         wishes.application.check()
+        _heed_interrupts()
     notice = Readiness(config.notify_socket(), config.watchdog())
     gate = children.Children()  # without children: only to wait for signals before the home is open
     with (
@@ -87,6 +88,13 @@ def daemon(home: str, open_here: Callable[[], OpenHome], wishes: Wishes) -> None
             with _watched(here, wishes):
                 Loop(ours, wishes, alone, notice, signals, hangups, first).run()
         here.store.checkpoint()
+
+
+def _heed_interrupts() -> None:
+    """Heed INT and QUIT, which a shell's & has ignored for a daemon of an application, also in its tasks."""
+    with suppress(ValueError):  # not the main thread
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """Writes what is taken from the code, so that it cannot differ from it: reference and manual pages, completions, units,
-the drawing of the folders.
+the drawings of the folders and of a terminal.
 
     python docs/generate.py            writes the pages
     python docs/generate.py --check    writes nothing; exit code 1 names the pages that are stale
 
-Everything is read from syntax trees, the parser and a store in memory, never from what one version
-of Python prints, so that each Python writes the same pages.
+Everything is read from syntax trees, the parser, a store in memory and what the program prints, never from what one
+version of Python prints, so that each Python writes the same pages.
 """
 
 import argparse
@@ -21,11 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "taskrunner"
 REFERENCE = ROOT / "docs" / "reference"
 STRUCTURE = ROOT / "docs" / "explanation" / "structure.svg"
+TERMINAL = ROOT / "docs" / "_static" / "terminal.svg"
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout, whatever is installed
 
 import manual  # noqa: E402  the path comes first
 import shells  # noqa: E402
 import structure  # noqa: E402
+import terminal  # noqa: E402
 
 import taskrunner  # noqa: E402
 from taskrunner import schema  # noqa: E402
@@ -56,7 +58,7 @@ def main() -> int:
 def stale_pages() -> Iterator[tuple[Path, str]]:
     """Give each page that is missing or differs from the code, with the text it should have."""
     pages = [(REFERENCE / name, make()) for name, make in PAGES.items()]
-    pages.append((STRUCTURE, structure.drawing(PACKAGE)))
+    pages += [(STRUCTURE, structure.drawing(PACKAGE)), (TERMINAL, terminal.picture())]
     for page, text in [*pages, *units(), *completions(), *manuals()]:
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             yield page, text

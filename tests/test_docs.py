@@ -295,6 +295,19 @@ def test_the_generated_pages_are_fresh() -> None:
     assert not stale, f"{', '.join(stale)}: run python docs/generate.py"
 
 
+def test_the_terminal_of_the_readme_shows_a_night_with_a_reboot_and_loads_nothing() -> None:
+    drawing = (DOCS / "_static/terminal.svg").read_text(encoding="utf-8")
+    shown = re.sub(r"<[^>]*>", "", drawing).replace("\xa0", " ").replace("&#160;", " ")
+    for words in (
+        "started 6h 10m late; no tick came from",
+        "23:41:00 CET to",
+        "08:10:00 CET: reboot",
+    ):
+        assert words in shown
+    assert re.findall(r"\w+://[^\"']+", drawing) == ["http://www.w3.org/2000/svg"]
+    assert "url(http" not in drawing
+
+
 @pytest.mark.slow
 def test_a_stale_page_is_named_and_fails_the_check(tmp_path: Path) -> None:
     for folder in ("docs", "taskrunner"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import sys
@@ -320,6 +321,35 @@ def needs() -> Callable[[str, object, str], None]:
         pytest.skip(reason)
 
     return check
+
+
+# ---------------------------------------------------------------------------- each test once
+
+
+def _name(nodeid: str) -> str:
+    """The name of a test without the group that xdist writes behind it."""
+    return re.sub(r"@[\w.-]+$", "", nodeid)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note a test that passed in the file TASKRUNNER_TEST_NOTE, so that another user need not repeat it."""
+    note = os.environ.get("TASKRUNNER_TEST_NOTE")
+    # Each process of xdist sees its own reports, the one that leads them sees all.
+    if note and report.when == "call" and report.passed and "PYTEST_XDIST_WORKER" not in os.environ:
+        with open(note, "a", encoding="utf-8") as file:
+            file.write(_name(report.nodeid) + "\n")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that the file TASKRUNNER_TEST_EXCEPT names."""
+    if noted := os.environ.get("TASKRUNNER_TEST_EXCEPT"):
+        passed = {*Path(noted).read_text(encoding="utf-8").splitlines()}
+        left_out = [item for item in items if _name(item.nodeid) in passed]
+        items[:] = [item for item in items if _name(item.nodeid) not in passed]
+        config.hook.pytest_deselected(items=left_out)
+
+
+# ---------------------------------------------------------------------------- what tests are given
 
 
 class Clock:

@@ -155,3 +155,33 @@ def test_a_test_that_leaves_a_child_fails_by_name(pytester, end):
 
 def test_a_child_that_is_waited_for_is_not_a_leak():
     assert subprocess.run([sys.executable, "-c", ""]).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_test_that_passed_once_can_be_left_out(pytester, monkeypatch):
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        @pytest.mark.xdist_group("a group")
+        @pytest.mark.parametrize("word", ["good", "@odd", "two words"])
+        def test_passes(word): ...
+
+        def test_fails_at_first():
+            assert "TASKRUNNER_TEST_EXCEPT" in os.environ
+
+        def test_is_skipped_at_first():
+            if "TASKRUNNER_TEST_EXCEPT" not in os.environ:
+                pytest.skip()
+        """
+    )
+    for variable in ("PYTEST_XDIST_WORKER", "TASKRUNNER_TEST_EXCEPT"):
+        monkeypatch.delenv(variable, raising=False)
+    passed = str(pytester.path / "passed")
+    monkeypatch.setenv("TASKRUNNER_TEST_NOTE", passed)
+    argv = ("-n", "1", "--dist", "loadgroup", "-p", "no:cacheprovider")
+    pytester.runpytest_subprocess(*argv).assert_outcomes(passed=3, failed=1, skipped=1)
+    monkeypatch.delenv("TASKRUNNER_TEST_NOTE")
+    monkeypatch.setenv("TASKRUNNER_TEST_EXCEPT", passed)
+    pytester.runpytest_subprocess(*argv).assert_outcomes(passed=2)

@@ -17,6 +17,8 @@ from taskrunner.tick import idle_check
 from taskrunner.upkeep import disk_reserve
 from tests.samples import NOON, ROOT, call, program, start, wait_for
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture
 def disk(tmp_path, needs):

@@ -14,6 +14,8 @@ from taskrunner import Every, InputError, StateError, TaskRunner, schema
 from taskrunner.store import connection
 from taskrunner.web import one_file
 
+pytestmark = pytest.mark.one_python
+
 READERS = ("/", "/api/runs", "/api/tasks", "/api/status")
 
 

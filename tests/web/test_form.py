@@ -12,6 +12,8 @@ pytest.importorskip("flask")
 
 from taskrunner.web import form
 
+pytestmark = pytest.mark.one_python
+
 NEW = {"name": "new", "kind": "every", "every": "2", "unit": "h", "work": "shell", "text": "echo a"}
 
 

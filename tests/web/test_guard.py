@@ -12,6 +12,9 @@ PASSWORD = "correct horse battery"
 HTML = {"Accept": "text/html"}
 
 
+pytestmark = [pytest.mark.one_python, pytest.mark.usefixtures("quick_passwords")]
+
+
 @pytest.fixture
 def ann(home):
     """A home with a person who may operate."""

@@ -14,6 +14,8 @@ from taskrunner.web.users import Role
 from tests.web.conftest import TOKEN
 from tests.web.serving import UnixConnection, answer, served
 
+pytestmark = pytest.mark.one_python
+
 PASSWORD = "correct horse battery"
 # What the web server of docs/how-to/serve-the-page.md adds.
 FORWARDED = {

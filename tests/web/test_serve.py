@@ -20,6 +20,8 @@ from taskrunner.web.users import Role
 from tests.samples import ROOT, program
 from tests.web.serving import UnixConnection, answer, environment, handed_over, served
 
+pytestmark = pytest.mark.one_python
+
 
 def page(home, *words, **options):
     """Call the verb to its end, which comes at once."""
@@ -334,3 +336,10 @@ def test_without_its_libraries_the_page_says_how_to_install_them_into_a_checkout
 def test_an_installed_program_gets_its_libraries_from_the_index(monkeypatch, tmp_path):
     monkeypatch.setattr(installed, "FOLDER", str(tmp_path))
     assert installed.adding("page") == "pip install 'taskrunner-tick[page]'"
+
+
+def test_a_password_is_hashed_as_slowly_as_owasp_advises():
+    """Its "Password Storage Cheat Sheet" lists this among the least settings of scrypt."""
+    from taskrunner.web.users import SCRYPT
+
+    assert (SCRYPT["n"], SCRYPT["r"], SCRYPT["p"]) == (2**14, 8, 5)

@@ -41,7 +41,7 @@ def theirs(name: str, kind: str = "job") -> str:
 
 def contents(server: Any, queue: str, prefix: str) -> Contents:
     """Return the contents of a queue; ours are the names that begin with `prefix`."""
-    with server.pipeline() as pipe:
+    with server.pipeline(transaction=False) as pipe:
         pipe.lrange(theirs(queue, "queue"), 0, -1)
         pipe.zrange(theirs(queue, "wip"), 0, -1)
         pipe.smembers(theirs(queue, "workers"))
@@ -49,7 +49,7 @@ def contents(server: Any, queue: str, prefix: str) -> Contents:
     names = [name.decode() for name in waiting]
     running = [name.decode().rpartition(":")[0] for name in fetched]
     keys = sorted(key.decode() for key in keys)
-    with server.pipeline() as pipe:
+    with server.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.hmget(key, "hostname", "state", "last_heartbeat")
         pipe.hget(theirs(names[0] if names else ""), "enqueued_at")
@@ -75,7 +75,7 @@ def drop_others(server: Any, queue: str, prefix: str) -> int:
     """Take out of a queue all that waits and whose name does not begin with `prefix`; return how many."""
     names = [each.decode() for each in server.lrange(theirs(queue, "queue"), 0, -1)]
     others = [name for name in names if not name.startswith(prefix)]
-    with server.pipeline() as pipe:
+    with server.pipeline(transaction=False) as pipe:
         for name in others:
             pipe.lrem(theirs(queue, "queue"), 0, name)
             pipe.delete(theirs(name), *(f"{theirs(name)}:{each}" for each in KIN))

@@ -182,10 +182,11 @@ class Queue:
         """Return what tells this server, since it was started and since it was last flushed, from any other."""
 
         def ask() -> str:
-            with self._server.pipeline() as pipe:
-                pipe.set(rq_keys.MARK, os.urandom(8).hex(), nx=True)
-                _, mark, told = pipe.get(rq_keys.MARK).info("server").execute()
-            return f"{told['run_id']}.{mark.decode()}"
+            mark = self._server.get(rq_keys.MARK)
+            if mark is None:
+                self._server.set(rq_keys.MARK, os.urandom(8).hex(), nx=True)
+                mark = self._server.get(rq_keys.MARK)
+            return f"{self._server.info('server')['run_id']}.{(mark or b'').decode()}"
 
         self.engine = self._ask(ask)
         return self.engine
@@ -218,20 +219,23 @@ class Queue:
         return found
 
     def _known(self, names: Sequence[str]) -> tuple[int, list[Known]]:
-        """Return Redis' clock, and all that it has of these runs, at one instant."""
-        with self._server.pipeline() as pipe:
+        """Return Redis' clock, and all that it has of these runs.
+
+        Not in a transaction, which a full server refuses: then no end could be fetched to make room. So a run may go on
+        between two of these questions, and their order matters: whatever RQ says is older than our own record.
+        """
+        with self._server.pipeline(transaction=False) as pipe:
             pipe.time().lrange(self._queue.key, 0, -1)
             pipe.zrange(self._queue.started_job_registry.key, 0, -1, withscores=True)
             for name in names:
-                pipe.exists(theirs(name)).hmget(rq_keys.RUN + name, *FIELDS)
-                pipe.hstrlen(rq_keys.RUN + name, "output")
-                pipe.xrevrange(theirs(name, "results"), count=1)
+                pipe.exists(theirs(name)).xrevrange(theirs(name, "results"), count=1)
+                pipe.hmget(rq_keys.RUN + name, *FIELDS).hstrlen(rq_keys.RUN + name, "output")
             (seconds, micro), waiting, fetched, *rest = pipe.execute()
         inside = {name.decode() for name in waiting}
         until = {name.decode().rpartition(":")[0]: score for name, score in fetched}
         found = []
         for at, name in enumerate(names):
-            there, fields, size, results = rest[4 * at : 4 * at + 4]
+            there, results, fields, size = rest[4 * at : 4 * at + 4]
             places: Any = {"waits": name in inside, "fetched_until": until.get(name)}
             found.append(known(name, fields, size, results, there=bool(there), **places))
         return seconds * 1000 + micro // 1000, found
@@ -239,7 +243,10 @@ class Queue:
     def _confirmed(self, each: Known, doubt: Doubt) -> Standing:
         """Return how a run in doubt stands; until its silence has lasted it goes on."""
         key = rq_keys.RUN + each.name
-        missed = self._server.eval(rq_keys.MISS, 1, key, rq_keys.KEPT)
+        try:
+            missed = self._server.eval(rq_keys.MISS, 1, key, rq_keys.KEPT)
+        except ResponseError:  # the server is full, so signs of life cannot be written either
+            missed = 0
         if doubt is Doubt.SILENT:
             return died(each) if missed >= CONFIRMED else running(each)
         if missed >= LIMBO and self._server.eval(
@@ -266,13 +273,12 @@ class Queue:
     def _stop(self, name: str, kill_after: timedelta) -> Stopped:
         seconds, micro = self._server.time()
         now = seconds * 1000 + micro // 1000
+        if self._server.lrem(self._queue.key, 0, name):
+            self._forget([name])
+            return Stopped.OUT
         with self._server.pipeline() as pipe:
             pipe.set(rq_keys.STOP + name, now, nx=True, ex=rq_keys.KEPT).get(rq_keys.STOP + name)
-            pipe.lrem(self._queue.key, 0, name).exists(theirs(name))
-            _, asked, taken_out, there = pipe.execute()
-        if taken_out:
-            self._forget([name], keep_stop=True)
-            return Stopped.OUT
+            _, asked, there = pipe.exists(theirs(name)).execute()
         if not there:
             return Stopped.UNKNOWN
         if timedelta(milliseconds=now - int(asked)) > kill_after + STUBBORN:
@@ -284,14 +290,13 @@ class Queue:
         """Drop the records of runs whose ends are known; one that still runs somewhere is stopped by it."""
         return self._ask(lambda: self._forget([*names]))
 
-    def _forget(self, names: Sequence[str], *, keep_stop: bool = False) -> bool:
+    def _forget(self, names: Sequence[str]) -> bool:
         if not names:
             return True
-        with self._server.pipeline() as pipe:
+        with self._server.pipeline(transaction=False) as pipe:
             for name in names:
-                pipe.delete(theirs(name), theirs(name, "results"), rq_keys.RUN + name)
-                if not keep_stop:
-                    pipe.delete(rq_keys.STOP + name)
+                ours = rq_keys.RUN + name, rq_keys.STOP + name
+                pipe.delete(theirs(name), theirs(name, "results"), *ours)
             pipe.zrem(self._queue.finished_job_registry.key, *names)
             pipe.zrem(self._queue.failed_job_registry.key, *names)
             pipe.execute()

@@ -1,0 +1,373 @@
+"""The queue under faults: servers that stop, stand still, forget or are full; workers and processes that are killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from taskrunner.engines import rq_queue, rq_standing
+from taskrunner.engines.rq_queue import Handed, Queue, Stopped, masked
+from taskrunner.errors import InputError
+from taskrunner.model.carried import Refused, Stage, Standing
+from tests.engines.redis_box import given, horses, until
+
+pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow]
+
+RUN = "taskrunner-store-1"
+TEN = timedelta(seconds=10)
+
+
+def hand_over(queue: Queue, *argv: str, name: str = RUN, **values: object) -> None:
+    assert queue.run_id() is not None
+    assert queue.enqueue(name, given(*argv, **values), 600, 10) is Handed.TAKEN
+
+
+def stand(queue: Queue, name: str = RUN) -> Standing | None:
+    found = queue.look([name])
+    return None if found is None else found[name]
+
+
+def reach(queue: Queue, *stages: Stage, name: str = RUN) -> Standing:
+    """Wait until a run has one of these stages."""
+    return until(lambda: (found := stand(queue, name)) and found.stage in stages and found)  # type: ignore[return-value]
+
+
+def counted(place: Path) -> str:
+    """A command that tells of each of its starts in a file, and of its pid."""
+    return f"echo $$ >> {place}"
+
+
+# ---- handing over
+
+
+def test_a_name_is_in_the_queue_once(own, tmp_path):
+    queue = own.queue()
+    hand_over(queue, "sh", "-c", counted(tmp_path / "starts"))
+    assert queue.enqueue(RUN, given("true"), 600, 10) is Handed.THERE
+    own.worker("one", "--burst").wait(60)
+    assert stand(queue).stage is Stage.ENDED
+    assert queue.enqueue(RUN, given("true"), 600, 10) is Handed.THERE, "also after its end"
+    assert len((tmp_path / "starts").read_text().split()) == 1
+
+
+def test_a_server_that_is_down_refuses_for_now(own):
+    queue = own.queue()
+    own.stop()
+    found = queue.enqueue(RUN, given("true"), 600, 10)
+    assert isinstance(found, Refused) and found.later
+    assert "No such file" in found.why or "refused" in found.why
+    assert queue.look([RUN]) is None and queue.run_id() is None
+    assert queue.stop(RUN, TEN) is None and queue.survey("taskrunner-") is None
+    assert queue.trouble
+
+
+def test_a_server_that_stands_still_has_not_refused(own):
+    queue = own.queue()
+    hand_over(queue, "true", name="taskrunner-store-2")  # it is connected now
+    own.redis.execute_command("CLIENT", "PAUSE", 5000)
+    started = time.monotonic()
+    assert queue.enqueue(RUN, given("true"), 600, 10) is None
+    assert queue.look([RUN]) is None
+    assert time.monotonic() - started < 7
+    until(queue.run_id)
+    assert queue.enqueue(RUN, given("true"), 600, 10) in (Handed.THERE, Handed.TAKEN)
+    assert stand(queue).stage is Stage.WAITING
+
+
+def test_a_full_server_refuses_for_now(own):
+    queue = own.queue()
+    queue.run_id()
+    own.redis.config_set("maxmemory-policy", "noeviction")
+    own.redis.config_set("maxmemory", 1)
+    found = queue.enqueue(RUN, given("true"), 600, 10)
+    assert isinstance(found, Refused) and found.later and "memory" in found.why
+    assert stand(queue).stage is Stage.GONE
+    own.redis.config_set("maxmemory", 0)
+    assert queue.enqueue(RUN, given("true"), 600, 10) is Handed.TAKEN
+
+
+def test_the_end_of_a_run_waits_until_a_full_server_takes_it(own, tmp_path):
+    queue, place = own.queue(), tmp_path / "end"
+    own.worker("one")
+    hand_over(queue, "sh", "-c", f"until test -e {place}; do sleep 0.05; done; echo done")
+    reach(queue, Stage.RUNNING)
+    own.redis.config_set("maxmemory", 1)
+    place.touch()
+    time.sleep(3)
+    assert stand(queue).stage is Stage.RUNNING
+    own.redis.config_set("maxmemory", 0)
+    assert reach(queue, Stage.ENDED).output == b"done\n"
+
+
+def test_a_password_is_never_shown():
+    queue = Queue("redis://ann:hunter2@127.0.0.1:1/0", "default")
+    found = queue.enqueue(RUN, given("true"), 600, 10)
+    assert isinstance(found, Refused) and "hunter2" not in found.why
+    assert masked("redis://ann:hunter2@127.0.0.1:1/0") == "redis://ann:***@127.0.0.1:1/0"
+    assert masked("redis://:hunter2@r:1/0") == "redis://:***@r:1/0"
+    assert masked("redis://r:6379/0") == "redis://r:6379/0"
+    with pytest.raises(InputError, match="not the URL of a Redis") as error:
+        Queue("http://ann:hunter2@r", "default").run_id()
+    assert "hunter2" not in str(error.value)
+
+
+# ---- stopping
+
+
+def test_a_run_that_waits_is_taken_out(own, tmp_path):
+    queue = own.queue()
+    hand_over(queue, "sh", "-c", counted(tmp_path / "starts"))
+    assert queue.stop(RUN, TEN) is Stopped.OUT
+    own.worker("one", "--burst").wait(60)
+    assert not (tmp_path / "starts").exists()
+    assert stand(queue).stage is Stage.GONE
+    assert queue.stop(RUN, TEN) is Stopped.UNKNOWN
+
+
+def test_a_run_that_traps_term_ends_with_its_own_code_and_last_words(shared):
+    queue = shared.queue()
+    line = "trap 'echo last words; exit 7' TERM; echo ready; while sleep 0.05; do :; done"
+    hand_over(queue, "sh", "-c", line, name="taskrunner-trap")
+    reach(queue, Stage.RUNNING, name="taskrunner-trap")
+    time.sleep(0.5)
+    started = time.monotonic()
+    assert queue.stop("taskrunner-trap", TEN) is Stopped.TOLD
+    found = reach(queue, Stage.ENDED, name="taskrunner-trap")
+    assert found.outcome.exit_code == 7 and found.output.endswith(b"last words\n")
+    assert time.monotonic() - started < 10
+    queue.forget(["taskrunner-trap"])
+
+
+def test_a_run_that_ignores_term_is_killed(shared):
+    queue = shared.queue()
+    line = "trap '' TERM; while sleep 0.05; do :; done"
+    hand_over(queue, "sh", "-c", line, name="taskrunner-stubborn", kill_after=1.0)
+    reach(queue, Stage.RUNNING, name="taskrunner-stubborn")
+    queue.stop("taskrunner-stubborn", timedelta(seconds=1))
+    assert reach(queue, Stage.ENDED, name="taskrunner-stubborn").outcome.signal == signal.SIGKILL
+    queue.forget(["taskrunner-stubborn"])
+
+
+def test_a_worker_that_does_not_obey_has_its_process_killed(own, monkeypatch):
+    queue = own.queue()
+    worker = own.worker("one")
+    hand_over(queue, "sleep", "100")
+    reach(queue, Stage.RUNNING)
+    (horse,) = until(lambda: horses(worker))
+    os.kill(horse, signal.SIGSTOP)
+    monkeypatch.setattr(rq_queue, "STUBBORN", timedelta(0))
+    until(lambda: queue.stop(RUN, timedelta(0)) and horse not in horses(worker))
+    assert reach(queue, Stage.GONE).note == f"its process on {os.uname().nodename} was killed"
+
+
+# ---- workers that die
+
+
+def test_a_run_goes_on_when_its_worker_is_killed(own, tmp_path):
+    queue, place = own.queue(), tmp_path / "end"
+    worker = own.worker("one")
+    hand_over(queue, "sh", "-c", f"until test -e {place}; do sleep 0.05; done; echo done")
+    reach(queue, Stage.RUNNING)
+    own.end(worker)
+    time.sleep(1.5)
+    place.touch()
+    assert reach(queue, Stage.ENDED, Stage.GONE).output == b"done\n"
+
+
+def test_a_run_is_lost_with_its_worker_and_its_process(own, monkeypatch):
+    monkeypatch.setattr(rq_standing, "SILENT", 2_000)
+    queue = own.queue()
+    worker = own.worker("one")
+    hand_over(queue, "sleep", "100")
+    reach(queue, Stage.RUNNING)
+    (horse,) = until(lambda: horses(worker))
+    own.end(worker)
+    os.kill(horse, signal.SIGKILL)
+    started = time.monotonic()
+    assert reach(queue, Stage.GONE).note == f"its worker on {os.uname().nodename} died"
+    assert time.monotonic() - started < 30
+    assert queue.forget([RUN])
+    assert not own.redis.keys("taskrunner:run:*")
+
+
+def test_a_run_that_a_dying_worker_has_fetched_never_starts(own, monkeypatch, tmp_path):
+    queue = own.queue()
+    hand_over(queue, "sh", "-c", counted(tmp_path / "starts"))
+    own.redis.lmove("rq:queue:default", "rq:queue:default:intermediate", "LEFT", "RIGHT")
+    assert stand(queue).stage is Stage.WAITING, "a worker may be about to begin it"
+    monkeypatch.setattr(rq_queue, "LIMBO", 200)
+    assert reach(queue, Stage.GONE).note == rq_standing.FORBIDDEN
+    own.redis.lmove("rq:queue:default:intermediate", "rq:queue:default", "LEFT", "RIGHT")
+    own.worker("one", "--burst").wait(60)
+    assert not (tmp_path / "starts").exists(), "the worker was slow, and not dead"
+    assert stand(queue).stage is Stage.GONE
+
+
+def test_whoever_has_rq_repeat_a_run_does_not_start_it_twice(own, tmp_path):
+    queue, place = own.queue(), tmp_path / "starts"
+    hand_over(queue, "sh", "-c", counted(place))
+    own.worker("one", "--burst").wait(60)
+    for _ in range(2):
+        own.redis.rpush("rq:queue:default", RUN)
+    own.worker("two", "--burst").wait(60)
+    assert len(place.read_text().split()) == 1
+    assert stand(queue).outcome.exit_code == 0
+
+
+def test_a_worker_that_cannot_perform_a_run_says_why(own):
+    queue = own.queue()
+    hand_over(queue, "true")
+    own.worker("one", "--burst", "--serializer", "pickle").wait(60)
+    found = reach(queue, Stage.ENDED, Stage.GONE)
+    assert found.stage is Stage.ENDED
+    assert found.outcome.error.startswith("could not start: on its worker: "), found
+
+
+# ---- servers that restart or forget
+
+
+def test_a_restart_of_the_server_loses_nothing(own, tmp_path):
+    queue, place = own.queue(), tmp_path / "end"
+    own.worker("one")
+    line = f"until test -e {place}; do sleep 0.05; done; echo done"
+    hand_over(queue, "sh", "-c", line)
+    hand_over(queue, "true", name="taskrunner-store-2")
+    reach(queue, Stage.RUNNING)
+    before = queue.run_id()
+    own.stop(signal.SIGKILL)
+    place.touch()
+    time.sleep(1)
+    own.start()
+    assert reach(queue, Stage.ENDED, Stage.GONE).output == b"done\n"
+    assert queue.run_id() != before
+    own.worker("two")
+    assert reach(queue, Stage.ENDED, name="taskrunner-store-2").outcome.exit_code == 0
+
+
+def test_a_server_that_may_have_forgotten_an_end_starts_nothing(own, tmp_path):
+    queue, place = own.queue(), tmp_path / "starts"
+    own.stop()
+    own.start("--appendonly", "no")
+    hand_over(queue, "sh", "-c", counted(place))
+    own.redis.save()  # here it still waits ...
+    own.worker("one", "--burst").wait(60)
+    assert reach(queue, Stage.ENDED).outcome.exit_code == 0
+    queue.forget([RUN])
+    own.stop(signal.SIGKILL)
+    own.start("--appendonly", "no")
+    assert stand(queue).stage is Stage.WAITING  # ... and now again
+    own.worker("two", "--burst").wait(60)
+    assert len(place.read_text().split()) == 1
+    assert "restarted without appendonly" in reach(queue, Stage.GONE).note
+
+
+def test_a_flushed_server_has_lost_its_runs_and_their_commands_are_stopped(own, tmp_path):
+    queue, place = own.queue(), tmp_path / "pid"
+    own.worker("one")
+    hand_over(queue, "sh", "-c", f"{counted(place)}; exec sleep 100")
+    reach(queue, Stage.RUNNING)
+    hand_over(queue, "true", name="taskrunner-store-2")
+    pid = until(lambda: place.exists() and place.read_text().strip())
+    before = queue.run_id()
+    own.redis.flushall()
+    for name in (RUN, "taskrunner-store-2"):
+        assert stand(queue, name).note == rq_standing.UNKNOWN
+    assert queue.run_id() != before, "as good as another server"
+    until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_a_run_that_was_flushed_under_a_worker_is_begun_once(own, tmp_path):
+    queue, place = own.queue(), tmp_path / "starts"
+    hand_over(queue, "sh", "-c", counted(place))
+    key = f"rq:job:{RUN}"
+    data = own.redis.hget(key, "data")
+    own.redis.hdel(
+        key, "data"
+    )  # as a worker leaves it that had read it before the server was flushed
+    own.redis.hset(key, "left", data)
+    own.worker("one", "--burst").wait(60)
+    assert not place.exists()
+
+
+def test_a_run_goes_on_when_the_server_has_stood_still(own, monkeypatch, tmp_path):
+    monkeypatch.setattr(rq_standing, "SILENT", 2_000)
+    queue, place = own.queue(), tmp_path / "end"
+    own.worker("one")
+    hand_over(queue, "sh", "-c", f"until test -e {place}; do sleep 0.05; done; echo done")
+    reach(queue, Stage.RUNNING)
+    own.redis.execute_command("CLIENT", "PAUSE", 5000)
+    seen = set()
+    end = time.monotonic() + 7
+    while time.monotonic() < end:
+        found = stand(queue)
+        seen.add(found and found.stage)
+        time.sleep(0.02)
+    assert seen == {None, Stage.RUNNING}
+    place.touch()
+    assert reach(queue, Stage.ENDED, Stage.GONE).output == b"done\n"
+
+
+def test_the_clock_of_a_worker_does_not_matter(own, needs):
+    tool = shutil.which("faketime")
+    needs("faketime", tool, "there is no faketime")
+    queue = own.queue()
+    own.worker("ahead", "--burst", prefix=(tool, "-f", "+5m"))
+    hand_over(queue, "sh", "-c", "date +%s; sleep 1")
+    found = reach(queue, Stage.ENDED, Stage.GONE)
+    seconds, _ = own.redis.time()
+    assert abs(seconds - found.since.timestamp()) < 120
+    assert abs(seconds - found.at.timestamp()) < 120
+    assert 0.9 < (found.at - found.since).total_seconds() < 60
+
+
+# ---- many
+
+
+def test_two_workers_execute_each_run_once(shared, tmp_path):
+    queue = shared.queue()
+    names = [f"taskrunner-many-{number}" for number in range(40)]
+    for name in names:
+        hand_over(queue, "sh", "-c", f"echo {name} >> {tmp_path}/starts", name=name)
+    until(lambda: {each.stage for each in queue.look(names).values()} == {Stage.ENDED})
+    assert sorted((tmp_path / "starts").read_text().split()) == sorted(names)
+    assert queue.forget(names)
+    assert not [key for key in shared.redis.scan_iter() if b"taskrunner-many" in key]
+
+
+def test_large_outputs_are_fetched_one_after_another(own, monkeypatch):
+    queue = own.queue()
+    names = [f"taskrunner-large-{number}" for number in range(3)]
+    for name in names:
+        hand_over(queue, "head", "-c", "200000", "/dev/urandom", name=name)
+    own.worker("one", "--burst").wait(60)
+    monkeypatch.setattr(rq_queue, "FETCHED", 300_000)
+    found = queue.look(names)
+    assert [each.stage for each in found.values()] == [Stage.ENDED, Stage.RUNNING, Stage.RUNNING]
+    queue.forget(names[:1])
+    assert len(queue.look(names[1:])[names[1]].output) == 200_000
+
+
+def test_the_queue_tells_ours_from_others(own):
+    queue = own.queue()
+    assert queue.survey("taskrunner-store-").oldest is None
+    their = rq_queue.TheirQueue("default", connection=own.redis, serializer=rq_queue.JSONSerializer)
+    their.enqueue("time.sleep", 1)
+    hand_over(queue, "sleep", "100")
+    found = queue.survey("taskrunner-store-")
+    assert (found.waiting, found.others_waiting, found.machines) == ([RUN], 1, [])
+    assert abs(found.oldest.timestamp() - time.time()) < 120
+    assert queue.drop_others("taskrunner-store-") == 1
+    worker = own.worker("one")
+    reach(queue, Stage.RUNNING)
+    found = queue.survey("taskrunner-store-")
+    assert (found.waiting, found.running, found.others_waiting, found.others_running) == ([], [RUN], 0, 0)  # fmt: skip
+    (machine,) = found.machines
+    assert (machine.name, machine.host, machine.state) == ("one", os.uname().nodename, "busy")
+    assert queue.survey("taskrunner-other-").others_running == 1
+    assert worker.poll() is None

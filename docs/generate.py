@@ -553,7 +553,9 @@ def configuration_page() -> str:
             name = ast.unparse(node.target)
             default = toml_default(name, node.value)
             variable = (
-                "" if name in ("env", "defaults", "notify") else f"`TASKRUNNER_{name.upper()}`"
+                ""
+                if name in ("env", "defaults", "notify", "queues")
+                else f"`TASKRUNNER_{name.upper()}`"
             )
             rows.append((f"`{name}`", variable, default, escaped(module.comment(node))))
     return page(
@@ -597,6 +599,22 @@ containers and units; a variable set in your shell is not seen by the tick that 
 
 CONFIGURATION_TAIL = """\
 `notify` holds a table for each channel: [Be told when something goes wrong](../how-to/notifications.md) has its settings.
+
+`queues` holds a table for each queue to other machines, which tasks name with `--queue`:
+
+```toml
+[queues.heavy]
+engine = "rq"
+url = "redis://redis.example.org:6379/0"
+```
+
+| setting   | meaning                                                                                        |
+| --------- | ---------------------------------------------------------------------------------------------- |
+| `engine`  | what carries the runs: `rq`, which needs `pip install 'taskrunner-tick[rq]'`                    |
+| `url`     | the Redis server: `redis://`, `rediss://` (encrypted) or `unix://`; its password is shown as `***` |
+| `url_env` | the environment variable that holds that address, instead of `url`                             |
+| `name`    | the queue of RQ, `default` when not given                                                      |
+| `limit`   | how many runs may be in the queue at a time (default: 500); `max_parallel` does not count them |
 
 `tz` counts when a task is added. A task stores the name of its zone, so a later change of the setting does
 not move it.

@@ -306,6 +306,13 @@ CREATE INDEX tasks_failing ON tasks (name) WHERE removed IS NULL AND last_state 
 CREATE INDEX tasks_of_error ON tasks (name) WHERE removed IS NULL AND error IS NOT NULL;
 CREATE INDEX tasks_of_zone ON tasks (tz) WHERE removed IS NULL;
 """,
+    """
+ALTER TABLE tasks ADD COLUMN queue TEXT;       -- the queue of taskrunner.toml that carries its runs; null is this host
+ALTER TABLE processes ADD COLUMN queue TEXT;   -- the queue that carries the run; null is this host
+ALTER TABLE processes ADD COLUMN engine TEXT;  -- the server of that queue when the run was claimed, as it names itself
+ALTER TABLE processes ADD COLUMN handed INTEGER; -- when the queue took the run; null while that is not certain
+CREATE INDEX processes_in_queue ON processes (queue) WHERE queue IS NOT NULL;
+""",
 )
 
 

@@ -31,6 +31,7 @@ TASK = Task(
     umask=None,
     user=None,
     nice=None,
+    queue=None,
     timeout=timedelta(hours=1),
     kill_after=timedelta(seconds=10),
     overlap=Overlap.SKIP,

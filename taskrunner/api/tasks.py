@@ -110,6 +110,7 @@ class Tasks(Base):
             options.agree({**{key: getattr(task, key) for key in options.OPTIONS}, **values})
             columns.check_account(values.get("user"))
             columns.check_mailer(here.config, values)
+            columns.check_queue(here.config, values.get("queue"))
             columns.check_group(
                 here.store, task.name, values.get("group"), values.get("group_limit")
             )

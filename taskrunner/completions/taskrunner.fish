@@ -76,7 +76,7 @@ function _shtab_taskrunner_using
 end
 
 set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete status history log explain stats page run cancel hold pause resume unpause install uninstall doctor notify env apply export import backup restore prune tick daemon metrics completion
-set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --linger --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --while-held --with-secrets --write -n
+set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --linger --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --queue --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --while-held --with-secrets --write -n
 
 complete -c taskrunner -e
 complete -c taskrunner -f
@@ -118,6 +118,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using add' -l stdin -x -d 'text for
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l umask -x -d 'file mode mask (default: 022)'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l user -xka "(__fish_complete_users)" -d 'run as this user (root only)'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l nice -x -d 'niceness, -20 to 19'
+complete -c taskrunner -n '_shtab_taskrunner_using add' -l queue -x -d 'run on another machine, through this queue of taskrunner.toml'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l overlap -xka "skip queue replace allow" -d 'if the task is still running: skip (default; with --after: queue), queue, replace or allow'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l max-instances -x -d 'with --overlap allow: at most N runs at the same time'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l catch-up -xka "last all none" -d 'which of the slots missed so far to run: last (default), all or none'
@@ -178,6 +179,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using set' -l stdin -x -d 'text for
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l umask -x -d 'file mode mask (default: 022)'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l user -xka "(__fish_complete_users)" -d 'run as this user (root only)'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l nice -x -d 'niceness, -20 to 19'
+complete -c taskrunner -n '_shtab_taskrunner_using set' -l queue -x -d 'run on another machine, through this queue of taskrunner.toml'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l overlap -xka "skip queue replace allow" -d 'if the task is still running: skip (default; with --after: queue), queue, replace or allow'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l max-instances -x -d 'with --overlap allow: at most N runs at the same time'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l catch-up -xka "last all none" -d 'which of the slots missed so far to run: last (default), all or none'

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskrunner import clock
 from taskrunner.errors import InputError, ZoneError, advice, shown
@@ -17,12 +17,21 @@ from taskrunner.home.channels import Channel
 from taskrunner.model.record import field, like, names_of, record
 from taskrunner.schedule import durations, zones
 
+if TYPE_CHECKING:
+    from taskrunner.home.queues import Queue
+
 SIZE = r"(?ai)([0-9]{1,12}) ?((?:k|m|g)?b?)"
 UNITS = {"": 1, "b": 1} | {
     f"{sign}{b}": 1000**power for power, sign in enumerate("kmg", start=1) for b in ("", "b")
 }
 LARGEST_SIZE = 10**15  # bytes
-TABLES = ("env", "defaults", "notify")  # settings that no single environment variable can hold
+TABLES = (
+    "env",
+    "defaults",
+    "notify",
+    "queues",
+)  # settings that no single environment variable can hold
+APART = ("notify", "queues")  # tables with a reader of their own
 SURROGATE = r"[\ud800-\udfff]"  # what Python makes of bytes that are not UTF-8
 
 
@@ -48,6 +57,7 @@ class Config:
     env: Mapping[str, str] = field(default_factory=dict)  # environment variables of all tasks
     defaults: Mapping[str, Any] = field(default_factory=dict)  # default options of tasks
     notify: Mapping[str, Channel] = field(default_factory=dict)  # channels for notifications
+    queues: Mapping[str, "Queue"] = field(default_factory=dict)  # queues to other machines
 
 
 def _text(value: object) -> str:
@@ -169,6 +179,11 @@ def load(folder: str) -> Config:
     channels_given = given.pop("notify", None)  # no value of theirs appears in a message
     if channels_given is not None:
         config = like(config, notify=channels.read(channels_given, place))
+    queues_given = given.pop("queues", None)  # an address of one may hold a password
+    if queues_given is not None:
+        from taskrunner.home import queues  # few homes have any
+
+        config = like(config, queues=queues.read(queues_given, place))
     for name, value in given.items():
         config = _with(config, name, value, f"{name} in {place}")
     for name in names_of(Config):
@@ -193,8 +208,8 @@ def _read(place: str) -> dict[str, Any]:
 
 def _with(config: Config, name: str, value: object, where: str) -> Config:
     if name not in READERS:
-        known = f"known are {', '.join(READERS)}, notify"
-        raise InputError(f"{where} is not a setting: {advice(name, [*READERS, 'notify'], known)}")
+        known = f"known are {', '.join([*READERS, *APART])}"
+        raise InputError(f"{where} is not a setting: {advice(name, [*READERS, *APART], known)}")
     try:
         return like(config, **dict[str, Any]({name: READERS[name](value)}))
     except InputError as exc:

@@ -104,6 +104,7 @@ class Task:
     umask: int | None
     user: str | None
     nice: int | None
+    queue: str | None
     timeout: timedelta | None
     kill_after: timedelta
     overlap: Overlap
@@ -286,7 +287,8 @@ class Hold:
 class Process:
     """The identity of a running run's process, for other supervisors, and the gap in its output.
 
-    The file of the output may have a mark at `cut_at`, in place of `left_out` bytes.
+    The file of the output may have a mark at `cut_at`, in place of `left_out` bytes. A run in a `queue` was claimed for its
+    server `engine`, and taken by it when it was `handed`.
     """
 
     run_id: int
@@ -302,6 +304,9 @@ class Process:
     stop_at: datetime | None = None
     cut_at: int | None = None
     left_out: int | None = None
+    queue: str | None = None
+    engine: str | None = None
+    handed: datetime | None = None
 
 
 class Severity(StrEnum):

@@ -155,8 +155,8 @@ class Runs(History):
         )
         assert changed.rowcount == len(ids)  # they were found to be so in this transaction
         self._db.many(
-            "INSERT INTO processes (run_id, supervisor, boot_id, output, inode, pid_namespace) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO processes (run_id, supervisor, boot_id, output, inode, pid_namespace, queue, engine) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     made.run_id,
@@ -165,6 +165,8 @@ class Runs(History):
                     made.output,
                     made.inode,
                     made.pid_namespace,
+                    made.queue,
+                    made.engine,
                 )
                 for made in processes
             ],

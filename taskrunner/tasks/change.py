@@ -52,6 +52,7 @@ def draft(settings: Config, given: Definition, usual: Mapping[str, Any], moment:
     columns.check_code(values["code"], values["interpreter"], None if in_file else given.name)
     columns.check_account(values["user"])
     columns.check_mailer(settings, values)
+    columns.check_queue(settings, values["queue"])
     whole = columns.completed(settings, given.schedule, given.tz, moment)
     return Draft(given, whole, values)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from taskrunner import clock, host
 from taskrunner.decide import policy, slots
-from taskrunner.errors import InputError, ScheduleError, StateError, shown
+from taskrunner.errors import InputError, ScheduleError, StateError, advice, shown
 from taskrunner.home import channels, config, notify_rules
 from taskrunner.home.config import Config
 from taskrunner.model.values import Kind, Task
@@ -218,6 +218,19 @@ def check_account(user: str | None) -> None:
     account.account(user)
     if os.geteuid() != 0 and user != account.account(None)[0]:
         raise StateError(f"only root can run tasks as {shown(user)}: add the task as that user")
+
+
+def check_queue(settings: Config, queue: str | None) -> None:
+    """Raise StateError for a queue that is not in the settings, or whose engine is not installed."""
+    if queue is None:
+        return
+    if queue not in settings.queues:
+        known = f"known are {', '.join(settings.queues)}" if settings.queues else "there is none"
+        told = advice(queue, settings.queues, f"{known}; add [queues.{queue}]")
+        raise StateError(f"--queue {shown(queue)} is not a queue of taskrunner.toml: {told}")
+    missing = settings.queues[queue].missing()
+    if missing is not None:
+        raise StateError(missing)
 
 
 def check_mailer(settings: Config, values: Mapping[str, Any]) -> None:

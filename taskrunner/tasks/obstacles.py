@@ -23,7 +23,9 @@ FIRST = re.compile(r"\s*(?:[A-Za-z_]\w*=[\w./:@%+-]*\s+)*([\w./+-]+)(?=[\s;&|<>]
 
 
 def obstacles(task: Task, settings: config.Config) -> list[str]:
-    """Return the obstacles on this host to starting a task, one sentence each."""
+    """Return the obstacles on this host to starting a task, one sentence each; none for one that a queue carries."""
+    if task.queue is not None:  # its program, directory and files are those of another machine
+        return []
     try:
         user, folder = account.account(task.user)
     except StateError as exc:

@@ -52,6 +52,7 @@ class Option(NamedTuple):
 
 
 COMMAND = "the command and its limits"  # a section
+LARGEST_STDIN = 1_000_000  # bytes that a queue takes along
 LENGTH = readers.length_or_none
 # By section of the help, in the order of the help and of exported files.
 # fmt: off
@@ -79,6 +80,8 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
             "file mode mask (default: 022)", lambda value: None if value is None else f"{value:03o}"),
         Option("user", "NAME", readers.optional, None, "run as this user (root only)"),
         Option("nice", "N", readers.number_or_none(-20, 19), None, "niceness, -20 to 19"),
+        Option("queue", "NAME", readers.optional, None,
+            "run on another machine, through this queue of taskrunner.toml"),
     ),
     "late and overlapping runs": (
         Option("overlap", "WHAT", readers.one_of(Overlap), "skip",
@@ -163,6 +166,7 @@ class Options(TypedDict, total=False):
     umask: str | int | None
     user: str | None
     nice: str | int | None
+    queue: str | None
     overlap: str
     catch_up: str
     catch_up_limit: str | int | None
@@ -232,6 +236,7 @@ def agree(options: Mapping[str, Any]) -> None:
             f"--catch-up-limit {options['catch_up_limit']} goes only with --catch-up all"
         )
     _agree_on_codes(options)
+    _agree_on_queue(options)
     jitter, deadline = options["jitter"], options["deadline"]
     if jitter is not None and deadline is not None and jitter >= deadline:
         raise InputError(
@@ -241,6 +246,22 @@ def agree(options: Mapping[str, Any]) -> None:
     if options["max_instances"] is not None and options["overlap"] is not Overlap.ALLOW:
         raise InputError(
             f"--max-instances {options['max_instances']} goes only with --overlap allow"
+        )
+
+
+def _agree_on_queue(options: Mapping[str, Any]) -> None:
+    """Raise InputError for options that cannot travel to another machine."""
+    queue, user, stdin = options["queue"], options["user"], options["stdin"]
+    if queue is None:
+        return
+    if user is not None:
+        raise InputError(
+            f"--user {shown(user)} does not go with --queue {shown(queue)}: a run on another machine has the "
+            "account of its worker"
+        )
+    if stdin is not None and len(stdin.encode()) > LARGEST_STDIN:
+        raise InputError(
+            f"--stdin has {len(stdin.encode())} bytes: with --queue {shown(queue)} at most 1 MB goes to another machine"
         )
 
 

@@ -26,7 +26,7 @@ from taskrunner import __version__, host
 from taskrunner.home import heartbeat, paths
 
 GAP = 2.5  # a gap is this many tick periods without a tick
-SCHEMA = 5  # len(schema.STEPS), which is not imported here
+SCHEMA = 6  # len(schema.STEPS), which is not imported here
 SIZE = 512  # bytes of a kept answer; overwritten in place
 LONGEST = 4 * 3_600_000  # milliseconds that an answer is kept
 RECENT = 3_000  # milliseconds; the file times of some file systems have a precision of two seconds

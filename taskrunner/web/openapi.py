@@ -64,7 +64,7 @@ TASK = {
     "number": "kill_after retry_delay retry_backoff",
     "number?": "timeout deadline jitter max_silence late_after long_after",
     "whole?": "catch_up_limit max_instances max_output nice",
-    "text?": "tz shell cwd env_file stdin umask user group expect reject on_failure python code code_file interpreter "
+    "text?": "tz shell cwd env_file stdin umask user queue group expect reject on_failure python code code_file interpreter "
     "django description source error",
     "any": "args",
 }

@@ -147,7 +147,18 @@ def test_what_is_unknown_or_none_is_null(tell, ask):
     assert null == {
         *("tz", "command", "next", "last_run", "last_state", "last_success", "timeout"),
         *("catch_up_limit", "deadline", "max_instances", "anchor", "cwd", "env_file", "stdin"),
-        *("umask", "user", "nice", "error", "jitter", "group", "expect", "reject", "max_silence"),
+        *(
+            "umask",
+            "user",
+            "nice",
+            "queue",
+            "error",
+            "jitter",
+            "group",
+            "expect",
+            "reject",
+            "max_silence",
+        ),
         *("description", "source", "on_failure", "late_after", "long_after"),
         *("python", "args", "code", "code_file", "interpreter", "django"),
     }

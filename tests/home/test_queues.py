@@ -1,0 +1,99 @@
+"""Queues to other machines, as taskrunner.toml describes them."""
+
+import pytest
+
+from taskrunner import Manual
+from taskrunner.errors import InputError, StateError
+from taskrunner.home import queues
+
+HEAVY = '[queues.heavy]\nengine = "rq"\nurl = "redis://:geheim@redis:6379/0"\n'
+
+
+@pytest.fixture
+def configured(runner, home):
+    """A function that writes the settings of a home."""
+
+    def write(text):
+        home.mkdir(mode=0o700, exist_ok=True)
+        (home / "taskrunner.toml").write_text(text)
+        runner.close()
+
+    return write
+
+
+def test_a_queue_has_an_engine_an_address_and_defaults(runner, configured):
+    configured(HEAVY)
+    heavy = runner._here().config.queues["heavy"]
+    assert (heavy.engine, heavy.queue, heavy.limit) == ("rq", "default", 500)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[queues.heavy]\nurl = "redis://h"', "has no engine: it must be one of rq"),
+        ('[queues.heavy]\nengine = "rw"\nurl = "redis://h"', "must be one of rq"),
+        ('[queues.heavy]\nengine = "rq"', "give one of url, url_env"),
+        ('[queues.heavy]\nengine = "rq"\nurl = "redis://h"\nlimits = 3', "did you mean limit?"),
+        ('[queues.heavy]\nengine = "rq"\nurl = "redis://h"\nlimit = 0', "limit must be a whole"),
+        (
+            '[queues.heavy]\nengine = "rq"\nurl = "http://:geheim@h"',
+            "url must be an address such as",
+        ),
+        ('[queues.heavy]\nengine = "rq"\nurl_env = "A-B"', "the name of an environment variable"),
+        ('[queues."a b"]\nengine = "rq"\nurl = "redis://h"', "use letters, digits and . _ -"),
+        ("queues = 3", "must be tables such as [queues.heavy]"),
+        ('queus = "x"', "did you mean queues?"),
+    ],
+)
+def test_a_mistake_is_one_sentence_without_the_address(runner, configured, text, said):
+    configured(text)
+    with pytest.raises(InputError) as refused:
+        runner.add("report", ["true"], Manual())
+    assert said in str(refused.value)
+    assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "lacks"),
+    [
+        ("redis://:geheim@redis:6379/0", "redis://:***@redis:6379/0", ["encryption"]),
+        ("redis://me:geheim@redis/0", "redis://me:***@redis/0", ["encryption"]),
+        ("redis://redis:6379", "redis://redis:6379", ["encryption", "a password"]),
+        ("rediss://:geheim@redis:6379", "rediss://:***@redis:6379", []),
+        ("rediss://redis:6379", "rediss://redis:6379", ["a password"]),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0", []),
+        ("redis://localhost", "redis://localhost", []),
+        ("redis://[::1]:6379", "redis://[::1]:6379", []),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock", []),
+    ],
+)
+def test_a_password_is_masked_and_its_lack_is_seen(url, shown, lacks):
+    assert (queues.masked(url), queues.exposed(url)) == (shown, lacks)
+
+
+def test_a_task_may_name_only_a_queue_that_is_there(runner, configured):
+    configured(HEAVY)
+    with pytest.raises(StateError, match="did you mean heavy?"):
+        runner.add("report", ["true"], Manual(), queue="heav")
+    assert runner.add("report", ["true"], Manual(), queue="heavy").queue == "heavy"
+    with pytest.raises(StateError, match="known are heavy"):
+        runner.set("report", queue="other")
+    assert runner.set("report", queue=None).queue is None
+
+
+def test_only_what_can_travel_goes_to_another_machine(runner, configured):
+    configured(HEAVY)
+    with pytest.raises(InputError, match="--user 'nobody' does not go with --queue"):
+        runner.add("report", ["true"], Manual(), queue="heavy", user="nobody")
+    with pytest.raises(InputError, match="--stdin has 1000002 bytes"):
+        runner.add("report", ["true"], Manual(), queue="heavy", stdin="ü" * 500_001)
+    runner.add("report", ["true"], Manual(), queue="heavy", stdin="x" * 1_000_000)
+    with pytest.raises(InputError, match="--user"):
+        runner.set("report", user="nobody")
+
+
+def test_an_engine_that_is_not_installed_is_told(runner, configured, monkeypatch):
+    configured(HEAVY)
+    monkeypatch.setattr(queues, "find_spec", lambda _: None)
+    with pytest.raises(StateError, match=r"pip install 'taskrunner-tick\[rq\]'"):
+        runner.add("report", ["true"], Manual(), queue="heavy")

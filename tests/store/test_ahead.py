@@ -33,7 +33,7 @@ WAITED_FOR = {
 # Instants of what was, which nothing waits for, and those of the schedule.
 OF_THE_PAST = {
     *("tasks.created", "tasks.removed", "tasks.requested"),  # what is asked for is due at once
-    *("runs.slot", "runs.first_slot", "runs.claimed", "runs.finished"),
+    *("runs.slot", "runs.first_slot", "runs.claimed", "runs.finished", "processes.handed"),
     *("outbox.sent", "events.at", "totals.last_slot", "totals.last_end", "tallies.last_end"),
 }
 # Whole numbers that are no instants.

@@ -73,7 +73,7 @@ def test_a_password_is_masked_and_its_lack_is_seen(url, shown, lacks):
 
 def test_a_task_may_name_only_a_queue_that_is_there(runner, configured):
     configured(HEAVY)
-    with pytest.raises(StateError, match="did you mean heavy?"):
+    with pytest.raises(StateError, match=r"did you mean heavy\?"):
         runner.add("report", ["true"], Manual(), queue="heav")
     assert runner.add("report", ["true"], Manual(), queue="heavy").queue == "heavy"
     with pytest.raises(StateError, match="known are heavy"):

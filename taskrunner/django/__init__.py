@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from taskrunner.django.registry import command as command, scheduled as scheduled
+    from taskrunner.django.router import Router as Router, database as database
 else:
     # Each public name with the module it is looked up in.
     _MODULES = {
+        "Router": "router",
         "command": "registry",
+        "database": "router",
         "scheduled": "registry",
     }
     __all__ = list(_MODULES)

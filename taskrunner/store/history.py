@@ -58,10 +58,10 @@ class History(Part):
         bounds += [] if before is None else [f"runs.id < {before}"]
         if ids is None and states is None:
             return self._where(" AND ".join(["1", *bounds]), limit=limit, order=NEWEST)
-        walks = [" AND ".join([walk, *bounds]) for walk in _walks(ids, run_ids, states)]
-        if not walks:
+        bounded = [" AND ".join([walk, *bounds]) for walk in walks(ids, run_ids, states)]
+        if not bounded:
             return []
-        found = " UNION ".join(f"SELECT id FROM runs {walk}" for walk in walks)
+        found = " UNION ".join(f"SELECT id FROM runs {walk}" for walk in bounded)
         return self._where(
             f"runs.id IN (SELECT id FROM ({found} ORDER BY id DESC LIMIT {limit}))", order=NEWEST
         )
@@ -116,10 +116,10 @@ class History(Part):
         return int(self._db.rows("SELECT count(*) FROM runs WHERE task_id = ?", (task_id,))[0][0])
 
 
-def _walks(
+def walks(
     ids: Sequence[int] | None, run_ids: Sequence[int], states: Sequence[State] | None
 ) -> Iterator[str]:
-    """Give conditions whose runs together are those asked for, each with the index that has them by id."""
+    """Give conditions for SQL whose runs together are those asked for, each with the index that has them by id."""
     wanted: Sequence[State | None] = [None] if states is None else list(dict.fromkeys(states))
     tasks: list[str] = []
     if ids is not None:

@@ -1,8 +1,9 @@
 """The application object: the routes, the home of each request, and errors as one sentence with the right code."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from flask import Flask, render_template, request
 from flask.typing import ResponseReturnValue
@@ -43,19 +44,26 @@ def create_app(
     hosts: Iterable[str] = (),
     users: str | os.PathLike[str] | None = None,
     proxied: bool = False,
+    visitor: Callable[[dict[str, Any]], guard.Visitor] | None = None,
 ) -> Flask:
     """Return the page of a home as a WSGI application: for `taskrunner page`, another server, or to be mounted.
 
     It shows only, unless `operate` (run, cancel, enable, disable, hold, resume) or `define` (also add, change and remove
     tasks, which is to run any command). `hosts` are further names it answers to, beside those of loopback. `users` is
     the file of users, by default `page.users` in the home when it is there. `proxied` believes the
-    X-Forwarded-For, -Proto, -Host and -Prefix of the one proxy in front. Raises InputError or HomeRefused.
+    X-Forwarded-For, -Proto, -Host and -Prefix of the one proxy in front. `visitor` is for an application that the page
+    is mounted in: it tells from the WSGI environment who asks. Then the page has no login, and the application checks
+    the Host header. Raises InputError or HomeRefused.
     """
     app = Flask("taskrunner.web")
     app.config["HOME"] = find_home(home)
     most = Role.DEFINE if define else Role.OPERATE if operate else Role.SEE
     guard.install(
-        app, most=most, hosts=hosts, users_file=None if users is None else os.fspath(users)
+        app,
+        most=most,
+        hosts=hosts,
+        users_file=None if users is None else os.fspath(users),
+        outside=visitor,
     )
     app.register_blueprint(pages.pages)
     app.register_blueprint(machine.machine)

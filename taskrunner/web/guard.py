@@ -23,7 +23,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
 from taskrunner.errors import InputError, shown
-from taskrunner.model.record import record
+from taskrunner.model.record import like, record
 from taskrunner.web import users
 from taskrunner.web.users import Role, User
 
@@ -57,21 +57,31 @@ Route = TypeVar("Route", bound=Callable[..., Any])
 
 @record
 class Visitor:
-    """Who asks: a name, None without a login, and what they may do here."""
+    """Who asks: a name, None without a login, what they may do here, and a text that tells their session from others."""
 
     name: str | None
     role: Role
     bearer: bool = False
+    session: str = ""
 
 
-def install(app: Flask, *, most: Role, hosts: Iterable[str], users_file: str | None) -> None:
+def install(
+    app: Flask,
+    *,
+    most: Role,
+    hosts: Iterable[str],
+    users_file: str | None,
+    outside: Callable[[dict[str, Any]], Visitor] | None = None,
+) -> None:
     """Let an application answer only what its rules allow.
 
     `most` is the role that nobody exceeds; `users_file` the path given for the file of users, None for the one in the
-    home when it is there. Raises InputError for a host that is no name.
+    home when it is there. `outside` is the login of an application that this one is mounted in: it tells who asks from
+    the WSGI environment. Raises InputError for a host that is no name.
     """
     app.config |= {
         "MOST": most,
+        "OUTSIDE": outside,
         "USERS": users_file,
         "MAX_CONTENT_LENGTH": LARGEST_BODY,
         "MAX_FORM_MEMORY_SIZE": LARGEST_BODY,
@@ -90,8 +100,11 @@ def install(app: Flask, *, most: Role, hosts: Iterable[str], users_file: str | N
     app.after_request(_with_headers)
     app.add_url_rule("/login", "login", _login, methods=["GET", "POST"])
     app.add_url_rule("/logout", "logout", _logout, methods=["POST"])
-    app.context_processor(lambda: {"may": may, "who": who, "form_token": form_token})
-    app.wsgi_app = _only_known_hosts(app.wsgi_app, hosts)  # type: ignore[method-assign]
+    app.context_processor(
+        lambda: {"may": may, "who": who, "form_token": form_token, "logs_out": outside is None}
+    )
+    if outside is None:
+        app.wsgi_app = _only_known_hosts(app.wsgi_app, hosts)  # type: ignore[method-assign]
 
 
 # ---- for routes and templates
@@ -131,6 +144,8 @@ def require(role: str) -> None:
     """Refuse the request with 403 unless who asks may do that."""
     if may(role):
         return
+    if current_app.config["OUTSIDE"] is not None:
+        abort(403, f"{who() or 'nobody'} may not {role} here")
     if current_app.config["MOST"] < users.ROLES[role]:
         abort(403, f"this page does not let anybody {role}: start it with --{role}")
     abort(
@@ -140,7 +155,7 @@ def require(role: str) -> None:
 
 def form_token() -> str:
     """Return the token that each form sends back in its field `token`: another site cannot know it."""
-    whose = session.get("id") or "nobody"
+    whose = visitor().session or session.get("id") or "nobody"
     key = current_app.secret_key
     assert isinstance(key, bytes)
     return hmac.digest(key, f"form {whose}".encode(), "sha256").hex()
@@ -156,6 +171,8 @@ def _check() -> ResponseReturnValue | None:
         _check_not_forged()
     if request.endpoint in OPEN:
         return None
+    if current_app.config["OUTSIDE"] is not None:
+        require("see")
     if not may("see"):
         return _ask_to_log_in()
     if request.method not in SAFE:
@@ -165,7 +182,11 @@ def _check() -> ResponseReturnValue | None:
 
 def _visitor() -> Visitor:
     """Return who asks, by a token, a session, or because nobody needs to log in."""
-    known, most = _users(), current_app.config["MOST"]
+    most, outside = current_app.config["MOST"], current_app.config["OUTSIDE"]
+    if outside is not None:
+        found: Visitor = outside(request.environ)
+        return like(found, role=min(found.role, most))
+    known = _users()
     given = request.headers.get("Authorization", "")
     if given:
         scheme, _, token = given.partition(" ")
@@ -184,6 +205,8 @@ def _visitor() -> Visitor:
 
 def _users() -> list[User] | None:
     """Return all users, None when there never was a file of them: one that is removed lets nobody in."""
+    if current_app.config["OUTSIDE"] is not None:
+        return None
     place = users.find(current_app.config["HOME"], current_app.config["USERS"])
     if place is None:
         return [] if current_app.extensions["had_users"] else None

@@ -166,3 +166,15 @@ def another(tmp_path: Path) -> Callable[..., Project]:
         return project
 
     return made
+
+
+@pytest.fixture
+def site(home: Path) -> Any:
+    """The project of this process, over the home of the test."""
+    pytest.importorskip("django")
+    from tests.django import in_process
+
+    made = in_process.site()
+    made.use(home)
+    yield made
+    made.close()

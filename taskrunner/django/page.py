@@ -1,0 +1,150 @@
+"""The page of taskrunner in the project: the application of `taskrunner page`, behind the login of Django.
+
+It is called as a WSGI application within one view, so it works under WSGI and ASGI alike.
+"""
+
+import io
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+from django.conf import settings as project
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils.crypto import salted_hmac
+from django.views.decorators.csrf import csrf_exempt
+
+from taskrunner.django import settings
+from taskrunner.django.router import LABEL
+from taskrunner.errors import TaskRunnerError
+
+if find_spec("flask") is None or find_spec("waitress") is None:
+    raise ImproperlyConfigured(
+        "taskrunner.django.urls needs Flask, which is not installed: pip install 'taskrunner-tick[django,page]'"
+    )
+
+from taskrunner.web.app import create_app
+from taskrunner.web.guard import Visitor
+from taskrunner.web.users import Role
+
+SEES = ("view_task", "view_run")  # permissions that each role needs, all of them
+OPERATES = ("run_task", "cancel_run", "change_task")
+VISITOR = "taskrunner.visitor"  # in the WSGI environment, where no header of a request can come
+
+
+# The page has a token of its own in each form, bound to the session, and looks at Origin and Sec-Fetch-Site.
+@csrf_exempt
+def page(request: HttpRequest, place: str = "") -> HttpResponse:
+    """Answer with a page, if the user may see it."""
+    role = _role(request.user)
+    if not role:
+        return _refused(request)
+    found = settings.read()
+    try:
+        application = _application(found.home, found.edit, project.SECRET_KEY)
+    except TaskRunnerError as exc:
+        return _text(str(exc), 503)
+    whose = f"{request.user.pk} {request.session.session_key or ''}"
+    visitor = Visitor(request.user.get_username(), role, session=whose)
+    return _called(application, _environment(request, place, visitor))
+
+
+def _role(user: Any) -> Role:
+    """Return what a user may do, by permissions of Django; only superusers define, as that is a shell."""
+    if not (user.is_active and user.is_staff) or not _has(user, SEES):
+        return Role.NONE
+    if user.is_superuser and settings.read().edit:
+        return Role.DEFINE
+    return Role.OPERATE if _has(user, OPERATES) else Role.SEE
+
+
+def _has(user: Any, names: tuple[str, ...]) -> bool:
+    return bool(user.has_perms([f"{LABEL}.{name}" for name in names]))
+
+
+def _refused(request: HttpRequest) -> HttpResponse:
+    """Send a browser to the login; refuse a program, and whoever is logged in already."""
+    if request.user.is_authenticated:
+        needed = " and ".join(f"{LABEL}.{name}" for name in SEES)
+        name = request.user.get_username()
+        return _text(f"{name} may not see this page: it needs staff with {needed}", 403)
+    if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get(
+        "Accept", ""
+    ):
+        return _text("log in first", 401)
+    try:
+        login = reverse("admin:login")
+    except NoReverseMatch:  # the project has no admin
+        login = None
+    return redirect_to_login(request.get_full_path(), login)
+
+
+def _text(sentence: str, code: int) -> HttpResponse:
+    return HttpResponse(f"{sentence}\n", status=code, content_type="text/plain; charset=utf-8")
+
+
+@lru_cache(maxsize=8)
+def _application(home: str, edit: bool, secret: str) -> Any:
+    """Return the page of a home; its cookies and tokens are signed by a key that all processes of the project share."""
+    made = create_app(home, operate=True, define=edit, visitor=lambda environ: environ[VISITOR])
+    made.secret_key = salted_hmac(
+        "taskrunner.django.page", home, secret, algorithm="sha256"
+    ).digest()
+    return made
+
+
+def _environment(request: HttpRequest, place: str, visitor: Visitor) -> dict[str, Any]:
+    """Return a request of Django as the environment of a WSGI application that is mounted where the view is."""
+    mounted = request.path[: len(request.path) - len(place)].rstrip("/")
+    body = request.body
+    kept = {
+        key: value
+        for key, value in request.META.items()
+        if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "REMOTE_ADDR", "QUERY_STRING")
+    }
+    return {
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": request.get_port(),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        **kept,
+        "HTTP_HOST": request.get_host(),  # checked against ALLOWED_HOSTS
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": _latin(mounted),
+        "PATH_INFO": _latin(f"/{place}"),
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": request.scheme,
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        VISITOR: visitor,
+    }
+
+
+def _latin(text: str) -> str:
+    """Return a path as WSGI has it: its bytes as characters."""
+    return text.encode(errors="surrogateescape").decode("latin-1")
+
+
+def _called(application: Any, environ: dict[str, Any]) -> HttpResponse:
+    """Return the answer of a WSGI application as one of Django."""
+    begun: list[Any] = []
+    answer = application(environ, lambda status, headers, _=None: begun.append((status, headers)))
+    try:
+        content = b"".join(answer)
+    finally:
+        if hasattr(answer, "close"):
+            answer.close()
+    status, headers = begun[-1]
+    made = HttpResponse(content, status=int(status[:3]))
+    del made.headers["Content-Type"]
+    for name, value in headers:
+        if name.lower() == "set-cookie":
+            made.cookies.load(value)
+        elif name.lower() != "content-length":  # that of HEAD is for a body which is not there
+            made.headers[name] = value
+    return made

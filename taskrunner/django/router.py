@@ -1,0 +1,51 @@
+"""The alias of the database of taskrunner, and the router that keeps Django from writing there."""
+
+import os
+from typing import Any
+from urllib.parse import quote
+
+from taskrunner.api.base import find_home
+from taskrunner.errors import StateError
+from taskrunner.home import paths
+
+ALIAS = "taskrunner"  # in DATABASES
+LABEL = "taskrunner"  # of the application
+PATIENCE = (
+    2  # seconds to wait for a locked database: a page says so rather than keeping a visitor waiting
+)
+
+
+def database(home: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """Return the settings of `DATABASES["taskrunner"]`: the database of a home, read-only.
+
+        DATABASES["taskrunner"] = taskrunner.django.database(BASE_DIR / "taskrunner")
+
+    Without `home` it is the default home. The database need not exist yet.
+    """
+    place = paths.path(os.path.abspath(find_home(home)), paths.STORE)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": f"file:{quote(place)}?mode=ro",
+        "OPTIONS": {"uri": True, "timeout": PATIENCE},
+        "TEST": {"MIRROR": "default"},  # else tests of the project would make a database of it
+    }
+
+
+class Router:
+    """Django reads tasks and runs from the database of taskrunner, and changes nothing there."""
+
+    def db_for_read(self, model: Any, **_: Any) -> str | None:
+        """Return the alias for the models of taskrunner."""
+        return ALIAS if model._meta.app_label == LABEL else None
+
+    def db_for_write(self, model: Any, **_: Any) -> None:
+        """Refuse changes of tasks and runs; raises StateError."""
+        if model._meta.app_label == LABEL:
+            raise StateError(
+                f"{model._meta.verbose_name_plural} of taskrunner cannot be changed by the ORM: use taskrunner.TaskRunner, "
+                "such as TaskRunner(home).disable(name)"
+            )
+
+    def allow_migrate(self, db: str, app_label: str, **_: Any) -> bool | None:  # noqa: ARG002
+        """Keep all migrations away from the database of taskrunner."""
+        return False if db == ALIAS else None

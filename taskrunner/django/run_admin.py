@@ -1,0 +1,356 @@
+"""The admin of runs: newest first, filtered by state, end and task, each with its reason and its output."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models.expressions import RawSQL
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from taskrunner import TaskRunner
+from taskrunner.django import store_admin
+from taskrunner.django.router import LABEL
+from taskrunner.django.store_admin import LISTED, StoreAdmin, author, state, when
+from taskrunner.django.tables import Run, Task
+from taskrunner.errors import StateError
+from taskrunner.model.record import record
+from taskrunner.model.values import FAILING, LIVE, NOT_RUN, State
+from taskrunner.render import page as text_page, spelling
+from taskrunner.store import history
+
+TAIL = 64 * 1024  # bytes of an output on the page of its run
+LONGEST_LINE = 200  # characters of the last line of an output
+MOST_TASKS = 50  # whose names have the text that is searched
+FAILING_TASKS = 10  # that the filter offers
+GROUPS: dict[str, tuple[str, Sequence[State]]] = {
+    "bad": ("failed, timed out or lost", FAILING),
+    "live": ("running or pending", LIVE),
+    "not_run": ("skipped or missed", NOT_RUN),
+}
+ENDED = {
+    "1h": ("the past hour", timedelta(hours=1)),
+    "1d": ("the past 24 hours", timedelta(days=1)),
+    "7d": ("the past 7 days", timedelta(days=7)),
+    "30d": ("the past 30 days", timedelta(days=30)),
+}
+
+
+@record
+class Asked:
+    """The filter of the list as one question: an index has its rows in order only when all parts are known."""
+
+    states: Sequence[State] | None
+    tasks: Sequence[int] | None
+    runs: Sequence[int]
+    ended: timedelta | None
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> "Asked":
+        """Return what an address asks for; a value that nobody offers asks for nothing."""
+        given = request.GET.get("state", "")
+        states = (
+            GROUPS[given][1]
+            if given in GROUPS
+            else [State(given)]
+            if given in list(State)
+            else None
+        )
+        task = _number(request.GET.get("task", ""))
+        tasks: Sequence[int] | None = None if task is None else [task]
+        runs: Sequence[int] = ()
+        text = request.GET.get("q", "").strip()
+        if text:
+            key = _number(text)
+            found = _tasks_named(text)
+            tasks = found if tasks is None else [each for each in found if each in tasks]
+            runs = () if key is None else (key,)
+        ended = ENDED.get(request.GET.get("ended", ""))
+        return cls(states, tasks, runs, None if ended is None else ended[1])
+
+    def restrict(self, rows: Any) -> Any:
+        """Return the rows that are asked for, of states and tasks the newest `LISTED`."""
+        if self.ended is not None:
+            rows = rows.filter(finished__gte=timezone.now() - self.ended)
+        if self.states is None and self.tasks is None:
+            return rows
+        walks = list(history.walks(self.tasks, self.runs, self.states))
+        if not walks:
+            return rows.none()
+        found = " UNION ".join(f"SELECT id FROM runs {walk}" for walk in walks)  # noqa: S608  ids and states only
+        newest = f"SELECT id FROM ({found} ORDER BY id DESC LIMIT {LISTED})"  # noqa: S608  the same
+        return rows.filter(id__in=RawSQL(newest, ()))  # noqa: S611  it has no text of a visitor
+
+
+def _number(text: str) -> int | None:
+    """Return an id that was typed, None for another text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _tasks_named(text: str) -> list[int]:
+    """Return the ids of the tasks of a name, also of removed ones, else of those with the text in their name."""
+    known = Task._base_manager.order_by("id").values_list("id", flat=True)
+    return list(known.filter(name=text)) or list(known.filter(name__icontains=text)[:MOST_TASKS])
+
+
+class Shown(admin.SimpleListFilter):
+    """A filter that is only shown here: `Asked` applies all of them together."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002  the signature is Django's
+        """Return the rows as they are."""
+        return queryset
+
+
+class StateFilter(Shown):
+    """The states of runs, alone and in groups."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Return groups first."""
+        groups = [(key, words) for key, (words, _) in GROUPS.items()]
+        return groups + [(str(each), str(each).replace("_", " ")) for each in State]
+
+
+class EndedFilter(Shown):
+    """The time since the end of a run."""
+
+    title = "end"
+    parameter_name = "ended"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Return some lengths of time."""
+        return [(key, words) for key, (words, _) in ENDED.items()]
+
+
+class TaskFilter(Shown):
+    """The task that is asked for, and some that fail; links of tasks lead here."""
+
+    title = "task"
+    parameter_name = "task"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Return few of ten thousand tasks."""
+        failing = request.taskrunner.tasks(failing=True, limit=FAILING_TASKS)
+        found = {str(task.id): task.name for task in failing}
+        asked = _number(self.value() or "")
+        if asked is not None and str(asked) not in found:
+            names = Task._base_manager.filter(id=asked).values_list("name", flat=True)
+            found = {str(asked): next(iter(names), "unknown"), **found}
+        return list(found.items())
+
+
+class RunAdmin(StoreAdmin):
+    """The list of runs, and one run."""
+
+    list_display = ("id", "task_name", "state_words", "slot_time", "start", "took", "why")
+    list_filter = (StateFilter, EndedFilter, TaskFilter)
+    sortable_by = ("id",)
+    search_fields = ("task__name",)
+    search_help_text = "The name of a task or a part of it, or the id of a run."
+    actions = ("cancel", "again")
+    change_form_template = "admin/taskrunner/run/change_form.html"
+    fieldsets = (
+        (
+            None,
+            {"fields": ("task_name", "state_words", "why", "slot_time", "start", "end", "took")},
+        ),
+        ("Details", {"fields": ("trigger", "attempt", "exit_code", "signal", "counted", "size")}),
+    )
+
+    # ---- the list
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show the list."""
+        return super().changelist_view(request, {"title": "Runs", **(extra_context or {})})
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the runs that the address asks for."""
+        return Asked.of(request).restrict(super().get_queryset(request))
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:  # noqa: ARG002
+        """Return the rows as they are: `get_queryset` has searched."""
+        return queryset, False
+
+    def get_ordering(self, request: HttpRequest) -> Sequence[str]:
+        """Return the order that an index has: by end where that is the filter, else by id."""
+        asked = Asked.of(request)
+        by_end = asked.ended is not None and asked.states is None and asked.tasks is None
+        return ("-finished", "-id") if by_end else ("-id",)
+
+    def complete(self, request: HttpRequest, rows: list[Run], *, whole: bool = False) -> None:
+        """Add how times are told, and the last lines of failed runs."""
+        runner: TaskRunner = request.taskrunner
+        layout = store_admin.page(runner)
+        failed = [row.id for row in rows if row.state in FAILING]
+        traces = runner.traces([runner.run_of(f"run:{key}") for key in failed])
+        for row in rows:
+            row.layout, row.trace, row.whole = layout, traces.get(row.id), whole
+
+    @admin.display(description="task")
+    def task_name(self, row: Run) -> SafeString | str:
+        """Return the task, with a link unless it was removed."""
+        if row.task.removed is not None:
+            return f"{row.task.name} (removed)"
+        place = reverse(f"{self.admin_site.name}:{LABEL}_task_change", args=[row.task_id])
+        return format_html('<a href="{}">{}</a>', place, row.task.name)
+
+    @admin.display(description="state")
+    def state_words(self, row: Run) -> SafeString | str:
+        """Return the state."""
+        return state(row.state)
+
+    @admin.display(description="slot")
+    def slot_time(self, row: Run) -> SafeString | str:
+        """Return the instant it is for."""
+        return self._when(row, row.slot)
+
+    @admin.display(description="started")
+    def start(self, row: Run) -> SafeString | str:
+        """Return when it started."""
+        return self._when(row, row.started)
+
+    @admin.display(description="ended")
+    def end(self, row: Run) -> SafeString | str:
+        """Return when it ended."""
+        return self._when(row, row.finished)
+
+    def _when(self, row: Any, moment: Any) -> SafeString | str:
+        return when(row.layout, moment, far=row.whole, whole=row.whole)
+
+    @admin.display(description="took")
+    def took(self, row: Any) -> str:
+        """Return how long it ran, or has run."""
+        if row.started is None:
+            return store_admin.NOTHING
+        end = row.finished or timezone.now()
+        return spelling.human(max(0.0, (end - row.started).total_seconds()))
+
+    @admin.display(description="why")
+    def why(self, row: Run) -> str:
+        """Return the reason, with the last line of the output of a failed run."""
+        told = [text_page.visible(row.layout.local(row.reason))] if row.reason else []
+        if row.trace is not None and row.trace.last_line is not None:
+            line = text_page.cut(text_page.visible(row.trace.last_line), LONGEST_LINE)
+            told.append(f"last line: {line}")
+        if row.coalesced > 1:
+            told.append(f"stands for {row.coalesced} slots")
+        return "; ".join(told) or store_admin.NOTHING
+
+    @admin.display(description="slots")
+    def counted(self, row: Run) -> str:
+        """Return how many slots it stands for."""
+        since = "" if row.coalesced < 2 else f", from {row.layout.time(row.first_slot)} on"
+        return f"{row.coalesced}{since}"
+
+    @admin.display(description="output")
+    def size(self, row: Run) -> str:
+        """Return how much it wrote."""
+        return store_admin.NOTHING if row.output_size is None else spelling.about(row.output_size)
+
+    # ---- one run
+
+    def get_object(self, request: HttpRequest, *args: Any, **named: Any) -> Any:
+        """Return a run that is complete."""
+        row = super().get_object(request, *args, **named)
+        if row is not None:
+            self.complete(request, [row], whole=True)
+        return row
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        *args: Any,
+        obj: Any = None,
+        **named: Any,
+    ) -> Any:
+        """Add why it is as it is, the end of its output, and the buttons."""
+        runner: TaskRunner = request.taskrunner
+        names = {"cancel": "Cancel"} if obj.state in LIVE else {"again": "Run again"}
+        context |= {
+            **_output(runner, obj),
+            "story": [
+                {
+                    "state": state(each.state),
+                    "run": each.run,
+                    "reason": obj.layout.local(each.reason),
+                }
+                for each in runner.explain(f"run:{obj.id}").slots
+            ],
+            "list": self.address("changelist"),
+            "download": self.address("output", obj.id),
+            "buttons": self.buttons(request, names if obj.task.removed is None else {}),
+            "on_page": store_admin.place_on_page(f"runs/{obj.id}"),
+        }
+        return super().render_change_form(request, context, *args, obj=obj, **named)
+
+    def get_urls(self) -> list[Any]:
+        """Return the addresses, with that of an output."""
+        view = self.admin_site.admin_view(self.output_view)
+        name = f"{LABEL}_run_output"
+        return [path("<int:key>/output/", view, name=name), *super().get_urls()]
+
+    def output_view(self, request: HttpRequest, key: int) -> HttpResponse:
+        """Answer with all of an output, as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return self.opened(request, lambda: _whole(request.taskrunner, key))
+
+    # ---- actions
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Return whether a run may be ended."""
+        return bool(request.user.has_perm(f"{LABEL}.cancel_run"))
+
+    @admin.action(description="Cancel", permissions=("cancel",))
+    def cancel(self, request: HttpRequest, rows: Any) -> Any:
+        """End runs that are running or pending."""
+        runner: TaskRunner = request.taskrunner
+        who = author(request)
+        return self.to_each(
+            request,
+            rows,
+            "cancelled",
+            lambda row: runner.cancel(f"run:{row.id}", by=who, wait=False),
+        )
+
+    @admin.action(description="Run again (the same slot)", permissions=("run",))
+    def again(self, request: HttpRequest, rows: Any) -> Any:
+        """Run the slots of runs again."""
+        runner: TaskRunner = request.taskrunner
+        who = author(request)
+
+        def start(row: Run) -> None:
+            old = runner.run_of(f"run:{row.id}")
+            runner.run(old.task_id, slot=old.slot, detach=True, by=who)
+
+        return self.to_each(request, rows, "started again", start)
+
+
+def _output(runner: TaskRunner, row: Run) -> dict[str, Any]:
+    """Return the end of an output, how much comes before it, and why there is none."""
+    try:
+        found = runner.written(row.id, start=-TAIL, most=TAIL)
+    except StateError as exc:  # it was pruned
+        return {"output": "", "before": 0, "gone": str(exc)}
+    text = text_page.on_screen(found.data.decode(errors="replace"))
+    before = max(0, found.end - TAIL)
+    return {"output": text, "before": spelling.about(before) if before else "", "gone": None}
+
+
+def _whole(runner: TaskRunner, key: int) -> HttpResponse:
+    """Return an output as a file; a large one is not read at once."""
+    run = runner.run_of(f"run:{key}")
+    headers = {
+        "Content-Disposition": f'attachment; filename="{run.task}-{run.id}.txt"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    pieces = list(runner.log(run))
+    return StreamingHttpResponse(pieces, content_type="text/plain; charset=utf-8", headers=headers)

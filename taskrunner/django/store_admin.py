@@ -1,0 +1,319 @@
+"""Common to the admin of tasks and of runs: the store that a page needs, bounded lists, and what users may.
+
+Each page opens the home once. A store that cannot be read is a message of the page. All that changes anything is a call
+of the library, in the name of the user of Django.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Page, Paginator
+from django.db import DatabaseError, connections
+from django.http import HttpRequest, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import get_current_timezone_name
+from django.views.decorators.csrf import csrf_protect
+
+from taskrunner import TaskRunner
+from taskrunner.django import settings
+from taskrunner.django.fields import aware
+from taskrunner.django.router import ALIAS, LABEL
+from taskrunner.errors import StateError, StoreBusy, TaskRunnerError, shown
+from taskrunner.home import paths
+from taskrunner.model.values import State
+from taskrunner.render.page import Page as Layout
+
+ROWS = 50  # on a page of a list
+LISTED = 10_000  # rows that a list counts and shows at most
+AT_ONCE = 100  # rows that an action may change
+TOLD = 5  # refusals that are told one by one
+LONGEST_NAME = 100  # characters of an author
+NOTHING = "–"  # in a cell
+SIGNS = {
+    State.PENDING: "○",
+    State.RUNNING: "▸",
+    State.SUCCEEDED: "✓",
+    State.FAILED: "✗",
+    State.TIMED_OUT: "◷",
+    State.CANCELLED: "⊘",
+    State.LOST: "?",
+    State.SKIPPED: "»",
+    State.MISSED: "−",
+}
+
+
+# ---- for the cells
+
+
+def page(runner: TaskRunner) -> Layout:
+    """Return how instants are written: in the time zone of the request."""
+    return Layout(get_current_timezone_name(), runner.now())
+
+
+def when(
+    layout: Layout, moment: Any, *, far: bool = False, whole: bool = False
+) -> SafeString | str:
+    """Return an instant for a cell, with its distance from now if `far`, and with all its parts if `whole`."""
+    instant = aware(moment)
+    if instant is None:
+        return NOTHING
+    distance = format_html(" <small>{}</small>", layout.distance(instant)) if far else ""
+    return format_html(
+        '<time datetime="{}" title="{} {}">{}</time>{}',
+        instant.isoformat(),
+        layout.time(instant),
+        layout.tz,
+        layout.time(instant) if whole else layout.shortly(instant),
+        distance,
+    )
+
+
+def state(given: str | None, instead: str | None = None) -> SafeString | str:
+    """Return a state as a sign and a word, or a text `instead` of it that is read with it."""
+    if given is None:
+        return "never ran"
+    word = given.replace("_", " ")
+    if instead is not None:
+        word = format_html('{} <span class="visually-hidden">{}</span>', instead, word)
+    return format_html(
+        '<span class="taskrunner-state {}"><span aria-hidden="true">{}</span> {}</span>',
+        given,
+        SIGNS[State(given)],
+        word,
+    )
+
+
+def author(request: HttpRequest) -> str:
+    """Return the name of the user, for the record."""
+    name = str(request.user.get_username())[:LONGEST_NAME]
+    return name if name.strip() and name.isprintable() else f"user {request.user.pk}"
+
+
+def place_on_page(path: str) -> str | None:
+    """Return the address of a page of `taskrunner.django.urls`, None when it is not mounted."""
+    try:
+        return reverse("taskrunner:page", args=[path])
+    except NoReverseMatch:
+        return None
+
+
+# ---- the store
+
+
+def check_store(runner: TaskRunner) -> None:
+    """Raise the reason why the store cannot be read."""
+    if not os.path.exists(paths.path(runner.home, paths.STORE)):
+        runner.now()  # raises for a home that is refused
+        raise StateError(
+            f"there is no database in {shown(runner.home)} yet: `manage.py migrate` makes it from the tasks "
+            "defined in code, and `manage.py taskrunner add` adds one"
+        )
+    with (
+        reading(),
+        connections[ALIAS].cursor() as cursor,
+    ):  # waits for a shorter time than the library
+        cursor.execute("SELECT 1 FROM tasks LIMIT 1")
+    runner.held()  # raises for a home that is refused, and for a newer store
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Turn errors of the database of taskrunner into ours."""
+    try:
+        yield
+    except DatabaseError as exc:
+        place = shown(connections[ALIAS].settings_dict["NAME"])
+        kind = StoreBusy if "locked" in str(exc) else StateError
+        raise kind(f"the database {place} cannot be read: {exc}") from exc
+
+
+class Bounded(Paginator):
+    """Pages of the first `LISTED` rows: their ids are read once, so that the last page costs as much as the first."""
+
+    @cached_property
+    def keys(self) -> list[int]:
+        """The ids of the rows in their order."""
+        return list(self.object_list.values_list("pk", flat=True)[:LISTED])
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, or the bound: counting a million would take longer than showing some."""
+        return len(self.keys)
+
+    def page(self, number: int) -> Page:
+        """Return the rows of a page."""
+        number = self.validate_number(number)
+        first = (number - 1) * self.per_page
+        keys = self.keys[first : first + self.per_page]
+        found = self.object_list.model.objects.in_bulk(keys)
+        return self._get_page([found[key] for key in keys if key in found], number, self)
+
+
+class Listed(ChangeList):
+    """A list whose rows are read at once, and completed by the library."""
+
+    result_list: Any
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read a page of rows."""
+        with reading():
+            super().get_results(request)
+            self.result_list = list(self.result_list)
+        self.model_admin.complete(request, self.result_list)
+
+
+class StoreAdmin(admin.ModelAdmin):
+    """The admin of one table of the store."""
+
+    paginator = Bounded
+    list_per_page = ROWS
+    list_max_show_all = ROWS
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER  # each would count all rows
+    actions_selection_counter = True
+
+    class Media:
+        """The signs and colours of states."""
+
+        css = {"all": ("taskrunner/admin.css",)}  # noqa: RUF012  the form is Django's
+
+    def complete(self, request: HttpRequest, rows: list[Any]) -> None:
+        """Add to each row what its cells show beside its columns."""
+        raise NotImplementedError
+
+    # ---- pages
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show the list, or why it cannot be shown; an action with its buttons comes here, too."""
+        return self.opened(request, partial(super().changelist_view, request, extra_context))
+
+    @method_decorator(csrf_protect)
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: Any = None,
+    ) -> Any:
+        """Show one row, or a form; without the transaction of Django, as the library has its own."""
+        view = partial(self._changeform_view, request, object_id, form_url, extra_context)
+        return self.opened(request, view)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        """Show the changes that were made here."""
+        return self.opened(
+            request, partial(super().history_view, request, object_id, extra_context)
+        )
+
+    def opened(self, request: HttpRequest, view: Callable[[], Any]) -> Any:
+        """Return the answer of a view, for which `request.taskrunner` is open; or the reason there is none."""
+        try:
+            with TaskRunner(settings.read().home) as runner:
+                check_store(runner)
+                request.taskrunner = runner
+                answer = view()
+                # Rows are read by the template, too.
+                return answer.render() if isinstance(answer, TemplateResponse) else answer
+        except TaskRunnerError as exc:
+            return self._unavailable(request, exc)
+
+    def _unavailable(self, request: HttpRequest, exc: TaskRunnerError) -> TemplateResponse:
+        if not self.has_view_or_change_permission(request):
+            sentence = "tasks and runs cannot be shown now"
+        else:
+            sentence = str(exc)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "taskrunner",
+            "sentence": sentence,
+            "opts": self.opts,
+        }
+        template = "admin/taskrunner/unavailable.html"
+        return TemplateResponse(request, template, context, status=503)
+
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:  # noqa: ARG002
+        """Return the kind of list."""
+        return Listed
+
+    def get_object(self, *args: Any, **named: Any) -> Any:
+        """Return a row by its id, None when there is none."""
+        with reading():
+            return super().get_object(*args, **named)
+
+    # ---- permissions: some are custom ones of the models
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        """Return whether a row may be added."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Return whether the definition may be changed."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Return whether a row may be removed."""
+        return False
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Return whether a run may be started."""
+        return bool(request.user.has_perm(f"{LABEL}.run_task"))
+
+    # ---- actions
+
+    def to_each(
+        self, request: HttpRequest, rows: Any, done: str, change: Callable[[Any], object]
+    ) -> HttpResponseRedirect | None:
+        """Change each of some rows by the library, and tell the number and the refusals.
+
+        Returns where to go when the button was that of a page of one row, None for the list.
+        """
+        with reading():
+            chosen = list(rows[: AT_ONCE + 1])
+        if len(chosen) > AT_ONCE:
+            self.message_user(
+                request, f"select at most {AT_ONCE} at a time: nothing was done", messages.ERROR
+            )
+            return None
+        count, refused = 0, list[str]()
+        for row in chosen:
+            try:
+                change(row)
+            except TaskRunnerError as exc:
+                refused.append(f"{shown(str(row))}: {exc}")
+                continue
+            self.log_change(request, row, done)
+            count += 1
+        if count:
+            self.message_user(request, f"{done}: {_counted(count, self.opts)}", messages.SUCCESS)
+        for text in refused[:TOLD]:
+            self.message_user(request, text, messages.ERROR)
+        if len(refused) > TOLD:
+            text = f"and {len(refused) - TOLD} more were refused"
+            self.message_user(request, text, messages.ERROR)
+        if "_one" in request.POST and len(chosen) == 1:
+            return HttpResponseRedirect(self.address("change", chosen[0].pk))
+        return None
+
+    def buttons(self, request: HttpRequest, names: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Return the actions among some that the user may do, with their labels."""
+        offered = self.get_actions(request)
+        return [(name, label) for name, label in names.items() if name in offered]
+
+    def address(self, view: str, *args: Any) -> str:
+        """Return the address of a view of this admin."""
+        name = f"{self.admin_site.name}:{LABEL}_{self.opts.model_name}_{view}"
+        return reverse(name, args=args)
+
+
+def _counted(count: int, opts: Any) -> str:
+    return f"{count} {opts.verbose_name if count == 1 else opts.verbose_name_plural}"

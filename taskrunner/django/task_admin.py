@@ -1,0 +1,374 @@
+"""The admin of tasks: the list, one task, its definition where `EDIT` allows it, and the pause of all runs."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.safestring import SafeString
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_POST
+
+from taskrunner import TaskRunner
+from taskrunner.django import settings, store_admin
+from taskrunner.django.router import LABEL
+from taskrunner.django.store_admin import StoreAdmin, author, state, when
+from taskrunner.django.tables import Task
+from taskrunner.django.task_form import FIELDSETS, TaskForm
+from taskrunner.errors import TaskRunnerError, UnknownTask, shown
+from taskrunner.model.values import FAILING, Kind, State
+from taskrunner.render import page as text_page, spelling
+
+LAST_RUNS = 10  # on the page of a task
+NEXT_SLOTS = 5
+
+
+class StandingFilter(admin.SimpleListFilter):
+    """Whether a task is scheduled, and whether it fails."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Return the states of tasks."""
+        return [("enabled", "enabled"), ("disabled", "disabled"), ("failing", "failing")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002
+        """Return the tasks in that state."""
+        if self.value() == "failing":
+            return queryset.filter(last_state__in=FAILING)
+        if self.value() in ("enabled", "disabled"):
+            return queryset.filter(enabled=self.value() == "enabled")
+        return queryset
+
+
+class KindFilter(admin.SimpleListFilter):
+    """The kind of schedule."""
+
+    title = "schedule"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Return the kinds."""
+        return [(str(each), str(each)) for each in Kind]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002
+        """Return the tasks of that kind."""
+        return queryset.filter(kind=self.value()) if self.value() in list(Kind) else queryset
+
+
+class TaskAdmin(StoreAdmin):
+    """The list of tasks, and one task."""
+
+    list_display = ("name", "words", "enabled", "due", "last", "success", "in_a_row")
+    list_filter = (StandingFilter, KindFilter)
+    sortable_by = ("name",)
+    search_fields = ("name",)
+    actions = ("run_now", "enable", "disable")
+    change_list_template = "admin/taskrunner/task/change_list.html"
+    change_form_template = "admin/taskrunner/task/change_form.html"
+    shown = (
+        (None, {"fields": ("name", "words", "enabled", "due", "last", "success", "in_a_row")}),
+        ("Definition", {"fields": ("runs", "description", "group", "origin")}),
+    )
+
+    # ---- the list
+
+    def complete(self, request: HttpRequest, rows: list[Task]) -> None:
+        """Add the schedules in words, and what each task is to the library."""
+        runner: TaskRunner = request.taskrunner
+        layout = store_admin.page(runner)
+        for row in rows:
+            row.layout = layout
+            try:
+                row.known = runner.task(row.id)
+                row.told = runner.describe(row.known)
+            except UnknownTask:  # removed at this moment
+                row.known, row.told = None, row.schedule
+
+    @admin.display(description="schedule")
+    def words(self, row: Task) -> str:
+        """Return the schedule in words."""
+        return row.told
+
+    @admin.display(description="next")
+    def due(self, row: Task) -> SafeString | str:
+        """Return the next slot."""
+        return when(row.layout, row.next, far=True) if row.enabled else store_admin.NOTHING
+
+    @admin.display(description="last run")
+    def last(self, row: Task) -> SafeString | str:
+        """Return the state of the last run."""
+        return state(row.last_state)
+
+    @admin.display(description="last success")
+    def success(self, row: Task) -> SafeString | str:
+        """Return when the last run that succeeded ended."""
+        return when(row.layout, row.last_success)
+
+    @admin.display(description="streak")
+    def in_a_row(self, row: Any) -> SafeString | str:
+        """Return how many runs in a row ended alike."""
+        if not row.streak:
+            return store_admin.NOTHING
+        ended = State.SUCCEEDED if row.streak > 0 else State.FAILED
+        return state(ended, f"{abs(row.streak)}")
+
+    @admin.display(description="runs")
+    def runs(self, row: Task) -> str:
+        """Return the command on one line."""
+        return "" if row.known is None else text_page.visible(spelling.command_line(row.known))
+
+    @admin.display(description="defined in")
+    def origin(self, row: Task) -> str:
+        """Return where the definition comes from."""
+        return row.source or "this store"
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show the list, and whether scheduled runs are paused."""
+        more = {
+            "title": "Tasks",
+            "held": lambda: _paused(request.taskrunner),
+            "may_hold": self.has_toggle_permission(request),
+            "hold": self.address("hold"),
+            "resume": self.address("resume"),
+            "on_page": store_admin.place_on_page(""),
+        }
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    # ---- one task
+
+    def get_object(self, request: HttpRequest, *args: Any, **named: Any) -> Any:
+        """Return a task that is complete."""
+        row = super().get_object(request, *args, **named)
+        if row is not None:
+            self.complete(request, [row])
+        return row
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        *args: Any,
+        obj: Any = None,
+        **named: Any,
+    ) -> Any:
+        """Add the next slots, the last runs, advice, and the buttons."""
+        if obj is not None and obj.known is not None:
+            runner: TaskRunner = request.taskrunner
+            toggle = {"disable": "Disable"} if obj.enabled else {"enable": "Enable"}
+            context |= {
+                "last_runs": self._last_runs(runner, obj),
+                "all_runs": f"{self._of_runs('changelist')}?task={obj.id}",
+                "slots": _slots(runner, obj),
+                "advice": runner.advice(obj.known),
+                "list": self.address("changelist"),
+                "buttons": self.buttons(request, {"run_now": "Run now", **toggle}),
+                "on_page": store_admin.place_on_page(f"tasks/{obj.name}"),
+                "from_code": obj.source is not None and self.may_define(request),
+            }
+        return super().render_change_form(request, context, *args, obj=obj, **named)
+
+    def _last_runs(self, runner: TaskRunner, row: Task) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": run.id,
+                "place": self._of_runs("change", run.id),
+                "state": state(run.state),
+                "slot": when(row.layout, run.slot),
+                "took": spelling.human(run.duration),
+                "why": row.layout.local(run.reason or ""),
+            }
+            for run in runner.history(row.id, limit=LAST_RUNS)
+        ]
+
+    def _of_runs(self, view: str, *args: Any) -> str:
+        return reverse(f"{self.admin_site.name}:{LABEL}_run_{view}", args=args)
+
+    # ---- definitions
+
+    def may_define(self, request: HttpRequest) -> bool:
+        """Return whether the user may define tasks: whoever does runs any command, so only superusers."""
+        user = request.user
+        return settings.read().edit and bool(user.is_active and user.is_staff and user.is_superuser)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return whether a task may be added."""
+        return self.may_define(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Return whether the definition may be changed; `change_task` is to enable, disable and pause."""
+        return self.may_define(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Return whether a task may be removed."""
+        return self.may_define(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Return whether tasks may be seen."""
+        return bool(request.user.has_perm(f"{LABEL}.view_task")) or self.may_define(request)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002
+        """Return the fields of the form, or of a page without one."""
+        return FIELDSETS if self.may_define(request) else self.shown
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **named: Any
+    ) -> Any:
+        """Return the form that defines a task, with the library and the author that it needs."""
+        if not self.may_define(request):
+            return super().get_form(request, obj, change, **named)
+        made = super().get_form(request, obj, change, **{**named, "form": TaskForm})
+        made.taskrunner, made.author = request.taskrunner, author(request)
+        return made
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:  # noqa: ARG002
+        """Return the task: the form has written it, as a refusal of the library is a fault of the form."""
+        row = Task.objects.get(name=form.written)
+        self.complete(request, [row])
+        for sentence in (row.told, *form.told):
+            self.message_user(request, f"{shown(row.name)}: {sentence}", messages.INFO)
+        return row
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        """Write nothing: the form has."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
+        """Write nothing: a task has no rows that belong to it."""
+
+    @method_decorator(csrf_protect)
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        """Remove a task, after a page that asks."""
+        return self.opened(request, lambda: self._remove(request, object_id, extra_context or {}))
+
+    def _remove(self, request: HttpRequest, object_id: str, more: dict[str, Any]) -> Any:
+        row = self.get_object(request, unquote(object_id))
+        if not self.has_delete_permission(request, row):
+            raise PermissionDenied
+        if row is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if request.method != "POST":
+            context = {"title": f"Remove {row.name}?", "original": row, "opts": self.opts, **more}
+            return self._page(request, "admin/taskrunner/task/remove.html", context)
+        try:
+            left = request.taskrunner.remove(row.id, by=author(request))
+        except TaskRunnerError as exc:
+            self.message_user(request, f"{shown(row.name)}: {exc}", messages.ERROR)
+            return HttpResponseRedirect(self.address("change", row.id))
+        self.log_change(request, row, "removed")
+        never = f"; {', '.join(left)} came after it and will not run any more" if left else ""
+        self.message_user(
+            request, f"{shown(row.name)} is removed; its history stays{never}", messages.SUCCESS
+        )
+        return HttpResponseRedirect(self.address("changelist"))
+
+    def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> Any:
+        request.current_app = self.admin_site.name
+        whole = {**self.admin_site.each_context(request), "media": self.media, **context}
+        return TemplateResponse(request, template, whole)
+
+    # ---- actions
+
+    def has_toggle_permission(self, request: HttpRequest) -> bool:
+        """Return whether tasks may be enabled and disabled, and all runs paused."""
+        return bool(request.user.has_perm(f"{LABEL}.change_task"))
+
+    @admin.action(description="Run now", permissions=("run",))
+    def run_now(self, request: HttpRequest, rows: Any) -> Any:
+        """Start a run of each task."""
+        runner, who = request.taskrunner, author(request)
+        return self.to_each(
+            request, rows, "started", lambda row: runner.run(row.id, detach=True, by=who)
+        )
+
+    @admin.action(description="Enable", permissions=("toggle",))
+    def enable(self, request: HttpRequest, rows: Any) -> Any:
+        """Let tasks come due again."""
+        runner, who = request.taskrunner, author(request)
+        return self.to_each(request, rows, "enabled", lambda row: runner.enable(row.id, by=who))
+
+    @admin.action(description="Disable", permissions=("toggle",))
+    def disable(self, request: HttpRequest, rows: Any) -> Any:
+        """Let tasks come due no more."""
+        runner, who = request.taskrunner, author(request)
+        return self.to_each(request, rows, "disabled", lambda row: runner.disable(row.id, by=who))
+
+    # ---- the pause
+
+    def get_urls(self) -> list[Any]:
+        """Return the addresses, with those of the pause."""
+        views = {"hold": self.hold_view, "resume": require_POST(self.resume_view)}
+        own = [
+            path(f"{each}/", self.admin_site.admin_view(view), name=f"{LABEL}_task_{each}")
+            for each, view in views.items()
+        ]
+        return [*own, *super().get_urls()]
+
+    def hold_view(self, request: HttpRequest) -> Any:
+        """Pause all scheduled runs, after a page that asks for how long and why."""
+        return self._pause(request, lambda: self._hold(request))
+
+    def resume_view(self, request: HttpRequest) -> Any:
+        """End the pause."""
+        return self._pause(request, lambda: self._resume(request))
+
+    def _pause(self, request: HttpRequest, view: Any) -> Any:
+        if not self.has_toggle_permission(request):
+            raise PermissionDenied
+        return self.opened(request, view)
+
+    def _hold(self, request: HttpRequest) -> Any:
+        form = HoldForm(request.POST or None)
+        if form.is_valid():
+            given = form.cleaned_data
+            try:
+                request.taskrunner.hold(
+                    given["length"] or None, reason=given["reason"] or None, by=author(request)
+                )
+            except TaskRunnerError as exc:
+                form.add_error("length" if given["length"] else None, str(exc))
+            else:
+                text = "scheduled runs are paused; runs by hand still work"
+                self.message_user(request, text, messages.SUCCESS)
+                return HttpResponseRedirect(self.address("changelist"))
+        context = {"title": "Pause all scheduled runs", "form": form, "opts": self.opts}
+        return self._page(request, "admin/taskrunner/task/hold.html", context)
+
+    def _resume(self, request: HttpRequest) -> Any:
+        request.taskrunner.resume(by=author(request))
+        text = "resumed; runs missed during the pause follow each task's catch-up rule"
+        self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(self.address("changelist"))
+
+
+def _paused(runner: TaskRunner) -> str:
+    """Return the author, the time and the reason of the pause of all scheduled runs; "" without one."""
+    found = runner.held()
+    if found is None:
+        return ""
+    layout = store_admin.page(runner)
+    until = "" if found.until is None else f", until {layout.time(found.until)}"
+    why = "" if found.reason is None else f": {found.reason}"
+    return f"by {found.by} since {layout.time(found.since)}{until}{why}"
+
+
+def _slots(runner: TaskRunner, row: Task) -> list[str]:
+    """Return the next slots of a task, with their notes."""
+    found = runner.next(row.id, count=NEXT_SLOTS) if row.enabled else []
+    return [
+        f"{row.layout.time(each.slot)}{f' ({each.note})' if each.note else ''}" for each in found
+    ]
+
+
+class HoldForm(forms.Form):
+    """The pause of all scheduled runs."""
+
+    length = forms.CharField(
+        required=False, max_length=20, help_text="Such as 30m or 2h; empty: until it is resumed."
+    )
+    reason = forms.CharField(required=False, max_length=200)

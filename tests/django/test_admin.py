@@ -1,0 +1,468 @@
+"""The admin, asked by the client of Django's tests: what it shows, who may do what, and what it says without a store."""
+
+import html
+import re
+import sqlite3
+from datetime import timedelta
+
+import pytest
+
+pytest.importorskip("django")
+
+from taskrunner import Every, Manual, State, StoreBusy, TaskRunner
+from tests.django.in_process import OPERATES, SEES
+from tests.history import ran
+from tests.samples import wait_for
+
+pytestmark = pytest.mark.xdist_group("django")
+TASKS, RUNS = "/admin/taskrunner/task/", "/admin/taskrunner/run/"
+TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+
+
+@pytest.fixture
+def runner(site):
+    with TaskRunner(site.home) as made:
+        made.add("backup", shell="echo saved", schedule=Manual(), description="copies <all>")
+        made.add("report", ["true"], Every("1d"), tz="UTC")
+        yield made
+
+
+@pytest.fixture
+def viewer(site, runner):
+    return site.client(site.user("vera", *SEES))
+
+
+@pytest.fixture
+def operator(site, runner):
+    return site.client(site.user("ann", *OPERATES))
+
+
+@pytest.fixture
+def root(site, runner):
+    return site.client(site.superuser("root"))
+
+
+def get(client, path, code=200):
+    answer = client.get(path)
+    assert answer.status_code == code, answer.content.decode()
+    return answer.content.decode()
+
+
+def words(page):
+    """The text of the content of a page."""
+    main = page[page.index('id="main"') :]
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", main)))
+
+
+def post(client, path, code=302, at=TASKS, follow=True, **fields):
+    """Send a form with the token of the page `at`; returns the text of where it leads."""
+    token = TOKEN.search(get(client, at))
+    fields["csrfmiddlewaretoken"] = token[1] if token else "none"
+    answer = client.post(path, fields)
+    assert answer.status_code == code, answer.content.decode()
+    if code == 302 and follow:
+        return words(get(client, answer.headers["Location"]))
+    return answer.content.decode()
+
+
+def act(client, path, action, *rows, **more):
+    fields = {"action": action, "_selected_action": [row.id for row in rows]}
+    return post(client, path, at=path, **fields, **more)
+
+
+def changes(runner, name):
+    return [(each.what.split(":")[0], each.by) for each in runner.explain(name).changes]
+
+
+# ---- what it shows
+
+
+def test_the_list_of_tasks_tells_schedules_in_words_and_how_the_last_run_ended(viewer, runner):
+    task = runner.task("report")
+    ran(runner._here().store, State.FAILED, runner.now(), task=task.id)
+    text = words(get(viewer, TASKS))
+    assert "backup only by hand" in text
+    assert re.search(r"report every day .* ✗ failed – ✗ 1 failed", text), text
+
+
+def test_tasks_are_filtered_and_found_by_a_part_of_their_name(operator, runner):
+    runner.disable("backup")
+    ran(runner._here().store, State.FAILED, runner.now(), task=runner.task("report").id)
+    for query, names in {
+        "?state=enabled": ["report"],
+        "?state=disabled": ["backup"],
+        "?state=failing": ["report"],
+        "?kind=manual": ["backup"],
+        "?q=port": ["report"],
+        "?o=-1": ["report", "backup"],
+    }.items():
+        found = re.findall(r"task/\d+/change/[^>]*>(\w+)<", get(operator, TASKS + query))
+        assert found == names, query
+
+
+def test_runs_are_filtered_by_state_end_task_and_name_together(operator, runner):
+    store, now = runner._here().store, runner.now()
+    backup, report = runner.task("backup").id, runner.task("report").id
+    old = ran(store, State.FAILED, now - timedelta(days=3), task=report)
+    good = ran(store, State.SUCCEEDED, now, task=report)
+    other = ran(store, State.LOST, now, task=backup)
+    for query, keys in {
+        "": [other, good, old],
+        "?o=1": [old, good, other],
+        "?state=bad": [other, old],
+        "?state=failed": [old],
+        "?state=succeeded": [good],
+        "?state=live": [],
+        "?ended=1d": [other, good],
+        "?ended=1d&state=bad": [other],
+        f"?task={report}": [good, old],
+        f"?task={report}&state=bad": [old],
+        f"?task={report}&q=backup": [],
+        "?q=port": [good, old],
+        "?q=port&state=bad&ended=1h": [],
+        f"?q={old}": [old],
+        "?q=nothing": [],
+        "?state=nope&ended=nope&task=nope": [other, good, old],
+    }.items():
+        found = re.findall(
+            r'<a href="[^"]*run/(\d+)/change/[^"]*">\1<', get(operator, RUNS + query)
+        )
+        assert list(map(int, found)) == keys, query
+
+
+def test_a_run_is_shown_with_its_reason_and_the_end_of_its_output(viewer, runner):
+    output = b"first\n" + b"x" * 70_000 + b"\nlast <line> \x1b[1m\n"
+    key = ran(runner._here().store, State.FAILED, runner.now(), output=output, reason="exit code 1")
+    page = get(viewer, f"{RUNS}{key}/change/")
+    assert "first" not in page and "last &lt;line&gt; \\x1b[1m" in page
+    assert "exit code 1; last line: last <line>" in words(page)
+    assert "come before this: all of it" in words(page)
+    whole = viewer.get(f"{RUNS}{key}/output/")
+    assert b"".join(whole.streaming_content) == output
+    assert whole.headers["Content-Type"].startswith("text/plain")
+    assert "attachment" in whole.headers["Content-Disposition"]
+
+
+def test_a_run_of_a_removed_task_is_still_there(viewer, runner):
+    key = ran(runner._here().store, task=runner.task("report").id)
+    runner.remove("report")
+    assert "report (removed)" in words(get(viewer, RUNS))
+    assert "report (removed)" in words(get(viewer, f"{RUNS}{key}/change/"))
+
+
+def test_a_task_is_shown_with_its_next_slots_and_last_runs(viewer, runner):
+    task = runner.task("report")
+    key = ran(runner._here().store, task=task.id, reason="exit code 0")
+    text = words(get(viewer, f"{TASKS}{task.id}/change/"))
+    assert "every day" in text and "Next" in text and f"{key} ✓ succeeded" in text
+    assert "Save" not in text
+    shown = get(viewer, f"{TASKS}{runner.task('backup').id}/change/")
+    assert "copies &lt;all&gt;" in shown and "<all>" not in shown
+
+
+def test_what_is_not_there_leads_back_to_the_index(viewer):
+    for path in (f"{TASKS}999/change/", f"{RUNS}999/change/", f"{RUNS}{2**63}/change/"):
+        assert viewer.get(path).status_code == 302
+    assert viewer.get(f"{RUNS}999/output/").status_code == 503
+
+
+# ---- who may
+
+
+def test_a_viewer_is_offered_no_action_and_a_forged_one_does_nothing(viewer, runner):
+    task = runner.task("backup")
+    key = ran(runner._here().store, State.PENDING, runner.now(), task=task.id)
+    run = runner.run_of(f"run:{key}")
+    pages = (TASKS, RUNS, f"{TASKS}{task.id}/change/", f"{RUNS}{key}/change/")
+    for each in pages:
+        page = get(viewer, each)
+        assert 'name="action"' not in page and "Pause all" not in page, each
+    for path, action, row in (
+        (TASKS, "run_now", task),
+        (TASKS, "disable", task),
+        (TASKS, "delete_selected", task),
+        (RUNS, "cancel", run),
+        (RUNS, "again", run),
+    ):
+        viewer.post(path, {"action": action, "_selected_action": row.id, **token_of(viewer)})
+    for path in ("hold/", "resume/", "add/", f"{task.id}/change/", f"{task.id}/delete/"):
+        answer = viewer.post(TASKS + path, {"name": "x", **token_of(viewer)})
+        assert answer.status_code == 403, path
+    assert viewer.post(f"{RUNS}{key}/change/", token_of(viewer)).status_code == 403
+    assert runner.task("backup").enabled and runner.held() is None
+    assert [each.state for each in runner.history()] == ["pending"]
+    assert {what for what, _ in changes(runner, "backup")} == {"added"}
+
+
+def token_of(client):
+    """A token that is valid for a client, although no page gave it a form."""
+    return {"csrfmiddlewaretoken": TOKEN.search(get(client, "/admin/password_change/"))[1]}
+
+
+def test_a_form_without_its_token_does_nothing(operator, runner):
+    get(operator, TASKS)
+    answer = operator.post(
+        TASKS, {"action": "disable", "_selected_action": runner.task("report").id}
+    )
+    assert answer.status_code == 403
+    assert runner.task("report").enabled
+
+
+def test_each_permission_is_for_its_own_action(site, runner):
+    starter = site.client(site.user("sam", *SEES, "run_task"))
+    page = get(starter, TASKS)
+    assert 'value="run_now"' in page
+    assert 'value="disable"' not in page and "Pause all" not in page
+    runs = site.client(site.user("rob", "view_run"))
+    get(runs, RUNS)
+    assert runs.get(TASKS).status_code == 403
+    nobody = site.client(site.user("nora"))
+    assert nobody.get(RUNS).status_code == 403
+    assert nobody.get(f"{RUNS}1/output/").status_code == 403
+
+
+def test_an_operator_enables_and_disables_in_their_own_name(operator, runner):
+    task = runner.task("report")
+    assert "Disabled: 1 task" in act(operator, TASKS, "disable", task)
+    assert not runner.task("report").enabled
+    assert "Enabled: 2 tasks" in act(operator, TASKS, "enable", task, runner.task("backup"))
+    assert runner.task("report").enabled
+    assert {("disabled", "ann"), ("enabled", "ann")} <= set(changes(runner, "report"))
+    assert "disabled" in words(get(operator, f"{TASKS}{task.id}/history/"))
+
+
+def test_a_task_is_run_now_and_its_run_again(operator, runner):
+    told = act(operator, TASKS, "run_now", runner.task("backup"))
+    assert "Started: 1 task" in told
+    run = wait_for(lambda: runner.history("backup", state="succeeded"))[0]
+    assert "by ann" in runner.explain(f"run:{run.id}").slots[0].reason
+    assert "saved" in get(operator, f"{RUNS}{run.id}/change/")
+    act(operator, RUNS, "again", run)
+    again = wait_for(lambda: runner.history("backup", state="succeeded", limit=2)[1:])
+    assert again[0].slot == run.slot == runner.history("backup", limit=1)[0].slot
+
+
+def test_a_button_of_one_row_leads_back_to_it(operator, runner):
+    task = runner.task("report")
+    page = get(operator, f"{TASKS}{task.id}/change/")
+    assert re.search(r'name="action" value="disable".*<button>Disable</button>', page)
+    assert "History" in act(operator, TASKS, "disable", task, _one="1")
+
+
+def test_runs_are_cancelled_and_refusals_are_told(operator, runner):
+    store, task = runner._here().store, runner.task("backup")
+    key = ran(store, State.PENDING, runner.now(), task=task.id)
+    over = ran(store, State.SUCCEEDED, runner.now() - timedelta(hours=1), task=task.id)
+    runs = [runner.run_of(f"run:{each}") for each in (key, over)]
+    text = act(operator, RUNS, "cancel", *runs)
+    assert "Cancelled: 1 run" in text
+    assert "there is nothing to cancel" in text
+    assert runner.run_of(f"run:{key}").reason.startswith("cancelled by ann")
+
+
+def test_very_many_rows_at_once_are_refused(operator, runner, monkeypatch):
+    from taskrunner.django import store_admin
+
+    monkeypatch.setattr(store_admin, "AT_ONCE", 1)
+    tasks = runner.tasks()
+    assert "Select at most 1 at a time" in act(operator, TASKS, "disable", *tasks)
+    assert all(each.enabled for each in runner.tasks())
+
+
+def test_all_scheduled_runs_are_paused_and_resumed(operator, viewer, runner):
+    hold = f"{TASKS}hold/"
+    assert "'soon' is not a valid" in post(operator, hold, 200, at=hold, length="soon").replace(
+        "&#x27;", "'"
+    )
+    text = post(operator, hold, at=hold, length="2h", reason="a move")
+    assert re.search(r"Scheduled runs are paused by ann since .*, until .*: a move", text)
+    assert runner.held().by == "ann"
+    assert "Scheduled runs are paused by ann" in words(get(viewer, TASKS))
+    assert "Resumed" in post(operator, f"{TASKS}resume/")
+    assert runner.held() is None
+    assert operator.get(f"{TASKS}resume/").status_code == 405
+
+
+# ---- EDIT
+
+
+NEW = {"name": "clean", "kind": "cron", "when": "0 3 * * *", "tz": "UTC", "work": "shell"}
+
+
+@pytest.fixture
+def editing(site, runner):
+    site.use(site.home, EDIT=True)
+    return site.client(site.superuser("eva"))
+
+
+def test_without_edit_not_even_a_superuser_defines(root, runner):
+    assert "task/add/" not in get(root, TASKS)
+    assert root.get(f"{TASKS}add/").status_code == 403
+    task = runner.task("report")
+    assert "Save" not in words(get(root, f"{TASKS}{task.id}/change/"))
+    assert root.get(f"{TASKS}{task.id}/delete/").status_code == 403
+
+
+def test_with_edit_only_superusers_define(site, editing, runner):
+    operator = site.client(site.user("olga", *OPERATES))
+    assert operator.get(f"{TASKS}add/").status_code == 403
+    get(editing, f"{TASKS}add/")
+
+
+def test_a_task_is_added(editing, runner):
+    add = f"{TASKS}add/"
+    text = post(editing, add, at=add, **NEW, text="find /tmp -mtime +7", retries="2")
+    assert "'clean': every day at 03:00 (UTC)" in text
+    made = runner.task("clean")
+    assert (made.schedule, made.shell, made.retries) == ("0 3 * * *", "find /tmp -mtime +7", 2)
+    assert ("added", "eva") in changes(runner, "clean")
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ({"name": "report"}, "there is already a task 'report'"),
+        ({"name": "no good"}, "cannot be the name of a task"),
+        ({"when": "0 3 * *"}, "has 4 of the five fields"),
+        ({"kind": "every", "when": "5"}, "needs a unit"),
+        ({"kind": "at", "when": "2020-01-01 08:00"}, "is in the past"),
+        ({"kind": "after", "when": "nothing"}, "it runs after 'nothing'"),
+        ({"tz": "Europe/Nowhere"}, "not a valid time zone"),
+        ({"timeout": "x"}, "not a valid length of time"),
+        ({"work": "command", "text": "say 'hello"}, "close each quote"),
+        ({"text": ""}, "This field is required"),
+    ],
+)
+def test_faults_of_a_definition_stand_in_the_form(editing, runner, said, fault):
+    add = f"{TASKS}add/"
+    page = post(editing, add, 200, at=add, **{**NEW, "text": "true", **said})
+    assert fault in html.unescape(page), words(page)
+    assert len(runner.tasks()) == 2
+
+
+def test_a_refusal_when_it_is_written_is_a_fault_of_the_form(editing, runner, monkeypatch):
+    from taskrunner.web import form
+
+    def busy(*_):
+        raise StoreBusy("the database stayed busy")
+
+    monkeypatch.setattr(form, "save", busy)
+    add = f"{TASKS}add/"
+    assert "stayed busy" in post(editing, add, 200, at=add, **NEW, text="true")
+
+
+def test_a_task_is_changed_and_what_the_form_does_not_show_stays(editing, runner):
+    runner.set("report", env={"A": "1"}, priority=7, timeout="5m")
+    change = f"{TASKS}{runner.task('report').id}/change/"
+    page = get(editing, change)
+    assert 'value="1d"' in page and 'value="5m"' in page
+    fields = {"kind": "every", "when": "2h", "tz": "UTC", "work": "command", "text": "false"}
+    post(editing, change, at=change, **fields, timeout="10m")
+    made = runner.task("report")
+    assert (made.schedule, made.command, made.timeout) == ("2h", ("false",), timedelta(minutes=10))
+    assert (made.env, made.priority) == ({"A": "1"}, 7)
+    assert ("changed", "eva") in changes(runner, "report")
+
+
+@pytest.mark.parametrize(
+    ("kind", "when"),
+    [("at", "2099-01-31 08:00"), ("after", "report:any"), ("boot", ""), ("manual", "")],
+)
+def test_each_kind_of_schedule_is_shown_as_it_is_typed(editing, runner, kind, when):
+    add = f"{TASKS}add/"
+    post(editing, add, at=add, **{**NEW, "text": "true", "kind": kind, "when": when})
+    task = runner.task("clean")
+    assert task.kind == kind
+    page = get(editing, f"{TASKS}{task.id}/change/")
+    assert re.search(rf'name="when"[^>]*value="{when}', page) or not when
+    change = f"{TASKS}{task.id}/change/"
+    post(editing, change, at=change, **{**NEW, "text": "false", "kind": kind, "when": when})
+    assert runner.task("clean").shell == "false"
+
+
+def test_a_task_is_removed_unless_it_runs(editing, runner):
+    task = runner.task("backup")
+    delete = f"{TASKS}{task.id}/delete/"
+    assert "Its history stays" in words(get(editing, delete))
+    run = ran(runner._here().store, State.PENDING, runner.now(), task=task.id)
+    assert "backup is not removed" in post(editing, delete, at=delete)
+    runner.cancel(f"run:{run}")
+    assert "'backup' is removed; its history stays" in post(editing, delete, at=delete)
+    assert [each.name for each in runner.tasks()] == ["report"]
+
+
+def test_a_task_defined_elsewhere_says_that_its_definition_comes_back(editing, runner):
+    runner.apply(text="[tasks.clean]\nevery = '1d'\nshell = 'true'\n")
+    with sqlite3.connect(f"{runner.home}/taskrunner.db") as store:
+        store.execute("UPDATE tasks SET source = 'django' WHERE name = 'clean'")
+    store.close()
+    page = get(editing, f"{TASKS}{runner.task('clean').id}/change/")
+    assert "This task is defined in django" in words(page)
+
+
+# ---- a store that cannot be read
+
+
+PAGES = (
+    TASKS,
+    RUNS,
+    f"{RUNS}?state=bad",
+    f"{TASKS}1/change/",
+    f"{RUNS}1/change/",
+    f"{RUNS}1/output/",
+)
+
+
+def told(client):
+    """The sentence that each page tells instead."""
+    found = {re.search(r'errornote">([^<]*)<', get(client, path, 503))[1] for path in PAGES}
+    assert len(found) == 1
+    return html.unescape(found.pop())
+
+
+def test_a_store_that_is_not_there_yet_is_a_message(site):
+    client = site.client(site.user("ann", *OPERATES))
+    assert "there is no database in" in told(client)
+    assert not (site.home / "taskrunner.db").exists()
+    assert get(client, "/admin/")
+
+
+def test_a_newer_store_is_a_message(viewer, runner, site):
+    runner.close()
+    with sqlite3.connect(site.home / "taskrunner.db") as store:
+        store.execute("PRAGMA user_version = 99")
+    store.close()
+    assert "has schema 99, newer than" in told(viewer)
+
+
+def test_a_refused_home_is_a_message(viewer, runner, site):
+    site.home.chmod(0o777)
+    assert "can be written by others" in told(viewer)
+
+
+def test_a_locked_store_is_a_message_soon(viewer, runner, site, monkeypatch):
+    from django.db import connections
+
+    runner.close()
+    connections.close_all()
+    monkeypatch.setitem(connections.settings["taskrunner"]["OPTIONS"], "timeout", 0.1)
+    store = sqlite3.connect(site.home / "taskrunner.db", isolation_level=None)
+    store.execute("PRAGMA locking_mode = exclusive")
+    store.execute("BEGIN EXCLUSIVE")
+    try:
+        assert "database is locked" in told(viewer)
+    finally:
+        store.close()
+
+
+def test_a_damaged_store_is_a_message(viewer, runner, site):
+    runner.close()
+    for each in site.home.glob("taskrunner.db*"):
+        each.unlink()
+    (site.home / "taskrunner.db").write_bytes(b"no database " * 1000)
+    assert "cannot be read" in told(viewer)
+
+
+def test_somebody_without_a_permission_is_told_nothing_of_the_store(site):
+    nobody = site.client(site.user("nora"))
+    assert "no database" not in nobody.get(TASKS).content.decode()

@@ -572,7 +572,7 @@ def toml_default(name: str, value: ast.expr) -> str:
     text = ast.unparse(value)
     if text == "None":
         return "the host's" if name == "tz" else "none"
-    if text.startswith("field("):
+    if text.startswith("field(") or text == "()":
         return "none"
     if length := re.fullmatch(r"timedelta\((second|day)s=(\d+)\)", text):
         return f'`"{length[2]}{length[1][0]}"`'

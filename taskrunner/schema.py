@@ -312,6 +312,7 @@ ALTER TABLE processes ADD COLUMN queue TEXT;   -- the queue that carries the run
 ALTER TABLE processes ADD COLUMN engine TEXT;  -- the server of that queue when the run was claimed, as it names itself
 ALTER TABLE processes ADD COLUMN handed INTEGER; -- when the queue took the run; null while that is not certain
 CREATE INDEX processes_in_queue ON processes (queue) WHERE queue IS NOT NULL;
+ALTER TABLE tasks ADD COLUMN pass_env TEXT NOT NULL DEFAULT '[]'; -- names of variables that a run takes from whoever starts it, a JSON array
 """,
 )
 

@@ -242,7 +242,7 @@ class Tasks(Base):
         given: Options,
     ) -> None:
         """Add a function as a task, unless it is that task already."""
-        from taskrunner.supervise import command
+        from taskrunner.home import program
         from taskrunner.tasks import python, readers
 
         spelled = python.spelled(function)
@@ -256,7 +256,7 @@ class Tasks(Base):
                 f"there is already a task {shown(wanted)}, which {runs} and not {spelled}: "
                 "give this one another name, or remove that task"
             )
-        own: Options = {"interpreter": command.own_python(), "cwd": python.folder(function)}
+        own: Options = {"interpreter": program.interpreter(), "cwd": python.folder(function)}
         given = {**own, **given, "python": spelled}
         self.add(wanted, None, when, tz=tz, now=now and old is None, replace=True, **given)
 

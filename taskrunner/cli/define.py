@@ -175,6 +175,8 @@ def _options(args: Any) -> dict[str, Any]:
             if found.setdefault(name, value) != value:
                 raise InputError(f"--env gives {name} twice, with different values: give it once")
         given["env"] = found or ""
+    if "pass_env" in given:
+        given["pass_env"] = [_name_to_pass(text) for text in given["pass_env"] if text] or ""
     if "notify" in given:
         given["notify"] = [text for text in given["notify"] if text] or ""
     return given
@@ -187,6 +189,15 @@ def _variable(text: str) -> tuple[str, str]:
     if spelling.masked({alike: text})[alike] != text:
         env_file.assignment(text if config.variable(name, "") else f"{name}={spelling.MASK}")
     return env_file.assignment(text)
+
+
+def _name_to_pass(text: str) -> str:
+    """Return the text of a --pass-env; the error for one with a value, which may be secret, hides it."""
+    name, sign, _ = text.partition("=")
+    if sign:
+        sentence = f"--pass-env {name}={spelling.MASK} has a value: give the name alone, or --env"
+        raise InputError(sentence)
+    return text
 
 
 def _new_options(args: Any) -> dict[str, Any]:

@@ -285,7 +285,9 @@ def _declare_env(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help="show the differences: - is only in this shell, + is only in the task",
     )
     parser.add_argument(
-        "--show-secrets", action="store_true", help="also show values whose names look secret"
+        "--show-secrets",
+        action="store_true",
+        help="also show values that are passed, or whose names look secret",
     )
     parser.add_argument("--quiet", action="store_true", help="print only the variables")
     with_json(parser)
@@ -304,13 +306,15 @@ def _env(args: Any) -> int:
         out(documents.document(**made))
         return 0
     if args.diff:
-        text = surroundings.differences(found.variables, caller, secrets=args.show_secrets)
+        text = surroundings.differences(found, caller, secrets=args.show_secrets)
     else:
-        text = surroundings.variables(found.variables, secrets=args.show_secrets)
+        text = surroundings.variables(found, secrets=args.show_secrets)
     if text:
         out(text)
     if not args.quiet:
         say(surroundings.environment_sentence(found))
+        if found.missing:
+            say(f"to be passed, and not set here: {', '.join(found.missing)}")
         missing = surroundings.missing_places(found.variables, caller) if args.diff else []
         if missing:
             say(f"not on the PATH of the task: {', '.join(missing)}")

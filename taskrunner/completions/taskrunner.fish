@@ -76,7 +76,7 @@ function _shtab_taskrunner_using
 end
 
 set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete status history log explain stats page run cancel hold pause resume unpause install uninstall doctor notify env apply export import backup restore prune tick daemon metrics completion
-set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --linger --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --priority --profile --python --queue --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --while-held --with-secrets --write -n
+set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --linger --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --pass-env --priority --profile --python --queue --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --while-held --with-secrets --write -n
 
 complete -c taskrunner -e
 complete -c taskrunner -f
@@ -114,6 +114,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using add' -l limit -x -d 'kernel l
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l cwd -xka "(__fish_complete_directories)" -d 'working directory (default: the user'"'"'s home)'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l env -x -d 'set an environment variable; may be repeated'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l env-file -xka "(__fish_complete_path (commandline -ct))" -d 'a file of NAME=VALUE lines, read at each run'
+complete -c taskrunner -n '_shtab_taskrunner_using add' -l pass-env -x -d 'take this variable from the environment of whoever starts the run; may be repeated'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l stdin -x -d 'text for standard input (default: none)'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l umask -x -d 'file mode mask (default: 022)'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l user -xka "(__fish_complete_users)" -d 'run as this user (root only)'
@@ -175,6 +176,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using set' -l limit -x -d 'kernel l
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l cwd -xka "(__fish_complete_directories)" -d 'working directory (default: the user'"'"'s home)'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l env -x -d 'set an environment variable; may be repeated'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l env-file -xka "(__fish_complete_path (commandline -ct))" -d 'a file of NAME=VALUE lines, read at each run'
+complete -c taskrunner -n '_shtab_taskrunner_using set' -l pass-env -x -d 'take this variable from the environment of whoever starts the run; may be repeated'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l stdin -x -d 'text for standard input (default: none)'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l umask -x -d 'file mode mask (default: 022)'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l user -xka "(__fish_complete_users)" -d 'run as this user (root only)'
@@ -444,7 +446,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using env' -l home -xka "(__fish_co
 complete -c taskrunner -n '_shtab_taskrunner_using env' -l color -xka "auto always never" -d 'auto (default: on a terminal unless NO_COLOR is set, elsewhere if FORCE_COLOR is set), always or never'
 complete -c taskrunner -n '_shtab_taskrunner_using env' -s v -l verbose -d 'print more details'
 complete -c taskrunner -n '_shtab_taskrunner_using env' -l diff -d 'show the differences: - is only in this shell, + is only in the task'
-complete -c taskrunner -n '_shtab_taskrunner_using env' -l show-secrets -d 'also show values whose names look secret'
+complete -c taskrunner -n '_shtab_taskrunner_using env' -l show-secrets -d 'also show values that are passed, or whose names look secret'
 complete -c taskrunner -n '_shtab_taskrunner_using env' -l quiet -d 'print only the variables'
 complete -c taskrunner -n '_shtab_taskrunner_using env' -l json -d 'print one JSON document'
 complete -c taskrunner -n '_shtab_taskrunner_using env; and test $_shtab_taskrunner_npos -eq 0' -ka "(__taskrunner_tasks)" -d 'name or id of a task'

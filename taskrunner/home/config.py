@@ -6,7 +6,7 @@ variable wins. With `home` the only reader of the environment. It must not know 
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,9 @@ class Config:
     log_level: str = "info"  # lowest level to log: error, warning, info or debug
     metrics_textfile: str | None = None  # file for the metrics, for node_exporter
     env: Mapping[str, str] = field(default_factory=dict)  # environment variables of all tasks
+    pass_env: tuple[
+        str, ...
+    ] = ()  # names of variables that all tasks take from whoever starts a run
     defaults: Mapping[str, Any] = field(default_factory=dict)  # default options of tasks
     notify: Mapping[str, Channel] = field(default_factory=dict)  # channels for notifications
     queues: Mapping[str, "Queue"] = field(default_factory=dict)  # queues to other machines
@@ -134,6 +137,24 @@ def variables(value: object) -> dict[str, str]:
     return dict(value)
 
 
+def names_to_pass(value: object) -> tuple[str, ...]:
+    """Return names of variables, given as a list or as a text such as `A,B`; raises InputError."""
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, Sequence):
+        raise InputError('a list of names of variables, such as ["DATABASE_URL"]')
+    found = [each.strip() if isinstance(each, str) else each for each in given]
+    for name in found:
+        if not variable(name, ""):
+            raise InputError("names of variables, without values, such as DATABASE_URL")
+        if name.startswith("TASKRUNNER_"):
+            raise InputError(
+                "names of variables that are not taskrunner's own: give DATABASE_URL, say"
+            )
+        if found.count(name) > 1:
+            raise InputError(f"a list that has {name} once")
+    return tuple(found)
+
+
 def size(value: object) -> int:
     """Return a number of bytes, given as a number or as a text such as `64kB`, `10MB`, `1GB`."""
     found = re.fullmatch(SIZE, value) if isinstance(value, str) else None
@@ -167,6 +188,7 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "log_level": channels.one_of(*log_file.LEVELS),
     "metrics_textfile": _place,
     "env": variables,
+    "pass_env": names_to_pass,
     "defaults": _table,
 }
 
@@ -284,6 +306,11 @@ def watchdog() -> float | None:
 def inside_run() -> bool:
     """Return whether we were started by a run of a task."""
     return bool(os.environ.get("TASKRUNNER_RUN"))
+
+
+def passed(names: Sequence[str]) -> dict[str, str]:
+    """Return those of some variables that are set here, for a run that we start."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def calling_environment() -> dict[str, str]:

@@ -44,22 +44,21 @@ def own() -> tuple[str, ...]:
 
     A shim, such as pyenv puts on PATH, is not used: it depends on the working directory.
     """
-    interpreter = _interpreter()
-    script_of_environment = os.path.join(os.path.dirname(interpreter), NAME)
+    python = interpreter()
+    script_of_environment = os.path.join(os.path.dirname(python), NAME)
     for script in (os.path.abspath(sys.argv[0]), script_of_environment):
         if os.path.basename(script) == NAME and _starts(script):
             return (script,)
-    module = (interpreter, "-P", "-m", NAME)
+    module = (python, "-P", "-m", NAME)
     if FOLDER in (*site.getsitepackages(), site.getusersitepackages()):
         return module
     return ("/usr/bin/env", f"PYTHONPATH={FOLDER}", *module)  # a checkout that is not installed
 
 
-def _interpreter() -> str:
-    """Return our interpreter; a server that has Python built in, such as uWSGI, names itself there."""
-    if "py" in os.path.basename(sys.executable):
-        return sys.executable
-    return os.path.join(sys.exec_prefix, "bin", "python3")
+def interpreter() -> str:
+    """Return our own Python program; in a web server such as uWSGI `sys.executable` may be the server."""
+    known = os.path.basename(sys.executable or "").startswith(("python", "pypy"))
+    return sys.executable if known else os.path.join(sys.prefix, "bin", "python3")
 
 
 def _starts(script: str) -> bool:

@@ -284,6 +284,8 @@ class Environment:
     user: str
     umask: int
     variables: Mapping[str, str]
+    passed: tuple[str, ...] = ()  # names of those that a run takes from whoever starts it
+    missing: tuple[str, ...] = ()  # names of those that are set nowhere
 
 
 @record

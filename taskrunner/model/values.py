@@ -139,6 +139,7 @@ class Task:
     code: str | None = None
     code_file: str | None = None
     interpreter: str | None = None
+    pass_env: tuple[str, ...] = ()  # names of variables
     django: str | None = None
     description: str | None = None
     source: str | None = None  # the task file or crontab that it was made from
@@ -219,6 +220,7 @@ class Command:
     timeout: float | None = None
     max_silence: float | None = None
     kill_after: float = 10.0
+    missing: tuple[str, ...] = ()  # variables to pass that are set nowhere
 
 
 @record

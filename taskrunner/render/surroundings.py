@@ -13,21 +13,27 @@ if TYPE_CHECKING:
     from taskrunner.model.answers import Environment
 
 
-def variables(found: Mapping[str, str], *, secrets: bool) -> str:
+def variables(found: Environment, *, secrets: bool) -> str:
     """Return variables as lines that a shell can read, by name."""
-    shown = found if secrets else masked(found)
+    shown = found.variables if secrets else _hidden(found, found.variables)
     return "\n".join(_line(name, shown[name]) for name in sorted(shown))
+
+
+def _hidden(found: Environment, values: Mapping[str, str]) -> dict[str, str]:
+    """Return variables with the values hidden that are passed, or whose names look secret."""
+    passed = {name: MASK for name in found.passed if name in values}
+    return masked(values) | passed
 
 
 def _line(name: str, value: str) -> str:
     return f"{name}={value if value == MASK else visible(shlex.quote(value))}"
 
 
-def differences(task: Mapping[str, str], caller: Mapping[str, str], *, secrets: bool) -> str:
+def differences(found: Environment, caller: Mapping[str, str], *, secrets: bool) -> str:
     """Return the variables only the caller has, with -, and those only the task has, with +, by name."""
     return "\n".join(
-        f"{sign}{_line(name, value if secrets else masked({name: value})[name])}"
-        for sign, name, value in _different(task, caller)
+        f"{sign}{_line(name, value if secrets else _hidden(found, {name: value})[name])}"
+        for sign, name, value in _different(found.variables, caller)
     )
 
 
@@ -58,7 +64,7 @@ def environment_document(
     found: Environment, caller: Mapping[str, str] | None, *, secrets: bool
 ) -> dict[str, Any]:
     """Return the environment of a task for a document, with `caller` also the differences."""
-    task = found.variables if secrets else masked(found.variables)
+    task = found.variables if secrets else _hidden(found, found.variables)
     made: dict[str, Any] = {
         "task": found.task,
         "command": list(found.command),
@@ -69,7 +75,7 @@ def environment_document(
         "environment": dict(task),
     }
     if caller is not None:
-        theirs = caller if secrets else masked(caller)
+        theirs = caller if secrets else _hidden(found, caller)
         names = {name for _, name, _ in _different(found.variables, caller)}
         made["differing"] = {
             name: {"task": task.get(name), "caller": theirs.get(name)} for name in sorted(names)

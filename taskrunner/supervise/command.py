@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from taskrunner import clock
-from taskrunner.home import config
+from taskrunner.home import config, program
 from taskrunner.model.values import Command, Run, Task
 from taskrunner.processes import account, env_file
 
@@ -23,9 +23,10 @@ LAUNCHER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 def resolve(task: Task, run: Run, settings: config.Config, started: datetime) -> Command:
     """Return the command for a run of a task; raises StateError when it cannot be resolved on this host."""
     _, folder = account.account(task.user)
+    env = environment(task, run, settings, started)
     return Command(
         argv=argv(task),
-        env=environment(task, run, settings, started),
+        env=env,
         cwd=task.cwd or folder,
         stdin=task.stdin,
         umask=UMASK if task.umask is None else task.umask,
@@ -35,6 +36,7 @@ def resolve(task: Task, run: Run, settings: config.Config, started: datetime) ->
         timeout=None if task.timeout is None else task.timeout.total_seconds(),
         max_silence=None if task.max_silence is None else task.max_silence.total_seconds(),
         kill_after=task.kill_after.total_seconds(),
+        missing=tuple(name for name in to_pass(task, settings) if name not in env),
     )
 
 
@@ -62,15 +64,9 @@ def _launched(task: Task) -> Iterator[str]:
     yield from ("--code-file", task.code_file) if task.code is None else ("--code", task.code)  # type: ignore[misc]
 
 
-def own_python() -> str:
-    """Return our own Python program; in a web server `sys.executable` may be the server."""
-    known = os.path.basename(sys.executable or "").startswith(("python", "pypy"))
-    return sys.executable if known else os.path.join(sys.prefix, "bin", "python3")
-
-
 def _python(task: Task) -> str:
     """Return the interpreter of a task as a program."""
-    given = task.interpreter or own_python()
+    given = task.interpreter or program.interpreter()
     return os.path.join(given, "bin", "python") if os.path.isdir(given) else given
 
 
@@ -83,9 +79,13 @@ def activation(task: Task, path: str) -> dict[str, str]:
 
 
 def environment(task: Task, run: Run, settings: config.Config, started: datetime) -> dict[str, str]:
-    """Return the environment of the child: the base, the config's, the file's, the task's own, ours; later ones win."""
+    """Return the environment of the child: the base, the config's, our caller's, the file's, the task's own, ours.
+
+    Later ones win.
+    """
     user, folder = account.account(task.user)
     found = config.base_environment(settings, user, folder)
+    found |= config.passed(to_pass(task, settings))
     found |= activation(task, found["PATH"])
     if task.env_file is not None:
         found |= env_file.read_env_file(task.env_file, account.owner(task.user))
@@ -106,8 +106,13 @@ def environment(task: Task, run: Run, settings: config.Config, started: datetime
     )
 
 
-def places(program: str, path: str, folder: str) -> list[str]:
+def to_pass(task: Task, settings: config.Config) -> tuple[str, ...]:
+    """Return the names of the variables that a run takes from whoever starts it, by the task and by the config."""
+    return tuple(dict.fromkeys((*settings.pass_env, *task.pass_env)))
+
+
+def places(name: str, path: str, folder: str) -> list[str]:
     """Return the files for a program name by a PATH and from a folder; the first is executed."""
-    where = [""] if "/" in program else path.split(":")
-    files = [os.path.join(folder, place, program) for place in where]
+    where = [""] if "/" in name else path.split(":")
+    files = [os.path.join(folder, place, name) for place in where]
     return [file for file in files if os.path.isfile(file)]

@@ -1,6 +1,6 @@
 """Outcomes: read the result and the output of an ended command, and store them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from taskrunner import clock
@@ -27,6 +27,7 @@ class Watched:
     file: OutputFile
     name: str
     cut: Cut | None = None
+    missing: tuple[str, ...] = ()  # variables to pass that are set nowhere
 
 
 @record
@@ -87,7 +88,7 @@ def collect(
     note = note or watched.file.fault or told
     if note is None and full:
         note = "the disk of its output was full"
-    note = "; ".join(filter(None, (note, left))) or None
+    note = "; ".join(filter(None, (note, left, not_passed(watched.missing)))) or None
     cut_at, left_out = bounded_output.place_of(kept.cut)
     return Ended(
         watched.run.id,
@@ -103,6 +104,11 @@ def collect(
         left_out,
         small,
     )
+
+
+def not_passed(missing: Sequence[str]) -> str | None:
+    """Return a note about the variables of `pass_env` that nobody had set; None when there are none."""
+    return f"not set where it was started: {', '.join(missing)}" if missing else None
 
 
 def _left_running(watched: Watched, outcome: Outcome) -> str | None:

@@ -239,6 +239,7 @@ class Supervisor:
             try:
                 log_lines.started(self.here.log, run, now)
                 resolved = command.resolve(each.task, run, self.here.config, now)
+                each.missing = resolved.missing
                 if self.carrier is None or not self._handed_over(each, resolved):
                     self._start(each, resolved, now)
             except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others

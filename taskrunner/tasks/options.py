@@ -74,6 +74,9 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = {
             "set an environment variable; may be repeated", again=True, secret=True),
         Option("env_file", "FILE", readers.place, None,
             "a file of NAME=VALUE lines, read at each run"),
+        Option("pass_env", "NAME", readers.variable_names, (),
+            "take this variable from the environment of whoever starts the run; may be repeated",
+            again=True),
         Option("stdin", "TEXT", readers.stdin, None,
             "text for standard input (default: none)", secret=True),
         Option("umask", "OCTAL", readers.number_or_none(0, 0o777, base=8), None,
@@ -162,6 +165,7 @@ class Options(TypedDict, total=False):
     cwd: str | os.PathLike[str] | None
     env: Mapping[str, str]
     env_file: str | os.PathLike[str] | None
+    pass_env: str | Sequence[str]
     stdin: str | None
     umask: str | int | None
     user: str | None

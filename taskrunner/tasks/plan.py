@@ -25,8 +25,8 @@ from taskrunner.tasks.taskfile import DASHED, Definition, Fault, Found
 
 # The fields that a run takes from its task when it starts, and keeps.
 AT_START = (
-    *("command", "shell", "cwd", "env", "env_file", "stdin", "umask", "user", "nice", "limit"),
-    "queue",
+    *("command", "shell", "cwd", "env", "env_file", "pass_env", "stdin", "umask", "user", "nice"),
+    *("limit", "queue"),
     *("timeout", "max_silence", "kill_after"),
     *options.OF_PYTHON,
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 from taskrunner.errors import InputError, TaskNameError, shown
 from taskrunner.home import notify_rules
-from taskrunner.home.config import size, variables
+from taskrunner.home.config import names_to_pass, size, variables
 from taskrunner.schedule import durations
 from taskrunner.schedule.kinds import After, Boot, Manual, Schedule
 from taskrunner.tasks import python
@@ -68,6 +68,23 @@ def environment(value: Any) -> dict[str, str]:
         return variables(value)
     except InputError as exc:
         raise InputError(f"it must be {exc}") from exc
+
+
+def variable_names(value: Any) -> tuple[str, ...]:
+    """Return names of variables that a run takes from whoever starts it."""
+    try:
+        return names_to_pass([] if value is None else _one_by_one(value))
+    except InputError as exc:
+        raise InputError(f"it must be {exc}") from exc
+
+
+def _one_by_one(value: Any) -> Any:
+    """Return the parts of texts such as `A,B` in a list, which is how the command line gives them."""
+    if not isinstance(value, list | tuple):
+        return value
+    return [
+        part for each in value for part in (each.split(",") if isinstance(each, str) else [each])
+    ]
 
 
 def number(low: int, high: int, base: int = 10) -> Callable[[Any], int]:

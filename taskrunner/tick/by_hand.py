@@ -81,6 +81,8 @@ def surroundings(here: OpenHome, task: Task) -> Environment:
         account.account(task.user)[0],
         found.umask,
         found.env,
+        command.to_pass(task, here.config),
+        found.missing,
     )
 
 

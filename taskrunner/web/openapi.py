@@ -58,6 +58,7 @@ TASK = {
     "state?": "last_state",
     "texts?": "command",
     "wholes": "retry_codes ok_codes noop_codes",
+    "texts": "pass_env",
     "instant": "created",
     "instant?": "next last_run last_success anchor",
     "object": "env limit notify",

@@ -511,3 +511,16 @@ def test_the_runs_of_a_user_are_carried_by_the_systemd_of_that_user(box, side):
     )
     say("cancel", "mine")
     assert '"cancelled"' in say("history", "mine", "--json")
+
+
+def test_variables_are_passed_without_a_trace_of_them_in_systemd(box):
+    side = systemd_side(box, "/srv/passed", APP_SECRET="hunter2")
+    words = ("--pass-env", "APP_SECRET", "--pass-env", "DATABASE_URL")
+    name = up(side, "x", f'test "$APP_SECRET" = hunter2 && {SPIN}', *words)
+    assert "hunter2" not in box.run("systemctl", "show", name)
+    assert "hunter2" not in box.run(
+        "grep", "-r", "hunter2", "/run/systemd", "/srv/passed", check=False
+    )
+    side.say("cancel", "x")
+    side.until(lambda: side.ended("x"))
+    assert side.runs("x")[-1]["reason"].endswith("; not set where it was started: DATABASE_URL")

@@ -3,8 +3,8 @@
     python -I -S begin.py FILE
 
 A separate program that imports nothing of ours and little else, as it must be quick. It reads the
-command from a private file and empties that, since it may hold secrets. If the command cannot start, the reason is
-written there. So the unit itself needs no environment and no user: programs that systemd runs after the command
+command from a private file and empties that, since it may hold secrets. If variables were missing, or the command cannot
+start, that is written there. So the unit itself needs no environment and no user: programs that systemd runs after the command
 see no variables of the task (LD_PRELOAD, say), and the task sees no variables of systemd.
 """
 
@@ -24,12 +24,14 @@ def begin(place: str) -> int:
     fd = os.open(place, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     given = marshal.loads(os.read(fd, LARGEST))  # noqa: S302  a private file, written by ourselves
     os.ftruncate(fd, 0)
+    if given["missing"]:
+        os.pwrite(fd, marshal.dumps({"missing": given["missing"]}), 0)
     try:
         _prepare(given)
         _execute(given["argv"], given["env"])
     except (OSError, ValueError) as exc:
         number, where = getattr(exc, "errno", None), getattr(exc, "filename", None)
-        left = {name: given[name] for name in ("argv", "cwd", "user")}
+        left = {name: given[name] for name in ("argv", "cwd", "user", "missing")}
         left |= {"path": given["env"].get("PATH", ""), "error": (number, where)}
         os.pwrite(fd, marshal.dumps(left), 0)
     return NOT_STARTED

@@ -8,7 +8,7 @@ import marshal
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 
 from taskrunner import clock
@@ -24,7 +24,7 @@ from taskrunner.processes.spawn import not_started
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import spool
-from taskrunner.supervise.outcomes import Ended, Watched
+from taskrunner.supervise.outcomes import Ended, Watched, not_passed
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.supervise.systemd import journal
 from taskrunner.supervise.systemd.transient import Transient
@@ -44,6 +44,7 @@ class UnitEnd:
     at: datetime
     note: str | None
     closing_down: bool
+    missing: tuple[str, ...]  # variables to pass that are set nowhere
 
 
 def main(folder: str, unit: str, run_id: int, result: str, code: str, status: str) -> int:
@@ -64,7 +65,8 @@ def _gather(folder: str, unit: str, run_id: int, outcome: Outcome) -> UnitEnd:
     """Collect the end of a run; we were started as soon as all processes of the command had ended."""
     at = clock.now() - timedelta(seconds=alive.age(os.getpid()) or 0)
     with open(paths.path(folder, paths.SUPERVISORS, unit), "rb") as file:  # written by `begin`
-        fault = begun(file.read())
+        left = file.read()
+    fault = begun(left)
     stopped, closing_down = _stop_asked(unit)
     if fault is not None:
         outcome = fault
@@ -72,7 +74,7 @@ def _gather(folder: str, unit: str, run_id: int, outcome: Outcome) -> UnitEnd:
         outcome = like(outcome, stopped=True, timed_out=False)
     killed = outcome.signal == KILLED or outcome.exit_code == 128 + KILLED  # from a shell
     note = FOR_MEMORY if killed and _out_of_memory() else None
-    return UnitEnd(run_id, unit, outcome, at, note, closing_down)
+    return UnitEnd(run_id, unit, outcome, at, note, closing_down, not_found(left))
 
 
 def _stop_asked(unit: str) -> tuple[bool, bool]:
@@ -122,9 +124,8 @@ def _record(folder: str, end: UnitEnd) -> None:
     except Exception as exc:  # also for settings with a mistake
         if not spool.holds(folder, end.run_id):
             known = (end.run_id, end.unit, end.at, end.outcome)
-            spool.put(
-                folder, Ended(*known, size=0, large=False, fault=None, note=end.note, retry=True)
-            )
+            note = "; ".join(filter(None, (end.note, not_passed(end.missing)))) or None
+            spool.put(folder, Ended(*known, size=0, large=False, fault=None, note=note, retry=True))
         if not isinstance(exc, TaskRunnerError):  # a bug of ours, to be reported
             raise
 
@@ -167,6 +168,7 @@ def _supervisor(here: OpenHome, end: UnitEnd) -> Iterator[Supervisor]:
 
 def _see_through(ours: Supervisor, watched: Watched, end: UnitEnd) -> None:
     ours.watched[watched.run.id] = watched
+    watched.missing = end.missing
     at = _not_before(watched.run.started, end.at)
     ours.runs.collect(watched, end.outcome, at, end.note)
     for _ in ours.rounds(hand_on=True):  # more than once when a run could not be started
@@ -184,16 +186,25 @@ def begun(data: bytes) -> Outcome | None:
         return None
     try:
         left = marshal.loads(data)  # noqa: S302  a private file that we have written
+        if left.keys() == {"missing"}:
+            return None
         if "error" not in left:
             return Outcome(error="could not start: systemd could not execute it")
         given = Command(left["argv"], {"PATH": left["path"]}, left["cwd"], user=left["user"])
         number, place = left["error"]
-    except (EOFError, ValueError, TypeError, KeyError):
+    except (EOFError, ValueError, TypeError, KeyError, AttributeError):
         return Outcome(error="could not start: the data handed to systemd is damaged")
     if number is None:
         sentence = f"could not start: its limits or its user {given.user!r} could not be set as they should be"
         return Outcome(NOT_EXECUTABLE, error=sentence)
     return not_started(given, OSError(number, os.strerror(number), place))
+
+
+def not_found(data: bytes) -> tuple[str, ...]:
+    """Return the variables to pass that were set nowhere, from the same file."""
+    with suppress(EOFError, ValueError, TypeError, KeyError):
+        return tuple(marshal.loads(data)["missing"])  # noqa: S302  as above
+    return ()
 
 
 def ended(result: str, code: str, status: str) -> Outcome:

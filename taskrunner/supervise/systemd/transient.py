@@ -154,6 +154,7 @@ def plain(command: Command) -> bytes:
         else None,
         "user": command.user,
         "limits": tuple(limits),
+        "missing": (*command.missing,),
     }
     return marshal.dumps(values)
 

@@ -34,6 +34,7 @@ from taskrunner import schema  # noqa: E402
 from taskrunner.cli import main as cli  # noqa: E402
 from taskrunner.cli.common import ALIASES, GROUPS  # noqa: E402
 from taskrunner.clocks import systemd_text  # noqa: E402
+from taskrunner.model.values import Kind  # noqa: E402
 from taskrunner.tasks import options  # noqa: E402
 
 WIDTH = 96
@@ -237,10 +238,11 @@ def schema_page() -> str:
             text = ";\n\n".join([sql, *indexes]) + ";"
             parts += [f"## {name}", fenced(text, "sql")]
     version = len(schema.STEPS)
+    kinds = ", ".join(f"`{kind}`" for kind in Kind)
     return page(
         "The store",
         "a store made by `taskrunner/schema.py`",
-        SCHEMA_HEAD.format(version=version),
+        SCHEMA_HEAD.format(version=version, kinds=kinds),
         *parts,
     )
 
@@ -253,6 +255,7 @@ and leaves it untouched.
 Read it with any SQLite tool, also while ticks are at work. Use the views `v_tasks` and `v_runs`: they have
 names instead of ids, ISO 8601 text in UTC instead of numbers, and seconds instead of milliseconds. In the
 tables an instant is the number of milliseconds since 1970-01-01 UTC, and a length is in milliseconds.
+The `kind` of a task is one of {kinds}.
 
 Do not write to it. The rows hang together, a tick may be at work, and a row put in by hand is a command that
 will be run. Use the command line or the [library](library.md), which keep the rules.

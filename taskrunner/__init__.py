@@ -87,8 +87,10 @@ if TYPE_CHECKING:
         Cron as Cron,
         Every as Every,
         Manual as Manual,
+        On as On,
         Schedule as Schedule,
     )
+    from taskrunner.schedule.month_days import MonthDay as MonthDay
     from taskrunner.tasks.options import Options as Options
     from taskrunner.tick.visit import Visit as Visit
     from taskrunner.upkeep.backup import Backup as Backup, Repeat as Repeat, Restored as Restored
@@ -174,6 +176,8 @@ else:
         "Cron": "schedule.kinds",
         "Every": "schedule.kinds",
         "Manual": "schedule.kinds",
+        "On": "schedule.kinds",
+        "MonthDay": "schedule.month_days",
         "Schedule": "schedule.kinds",
         "Posted": "model.values",
         "Visit": "tick.visit",

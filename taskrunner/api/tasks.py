@@ -56,7 +56,7 @@ class Tasks(Base):
 
         if schedule is None:
             raise InputError(
-                f"the task {shown(name)} has no schedule: give one of Cron, Every, At, After, Boot, Manual"
+                f"the task {shown(name)} has no schedule: give one of Cron, Every, On, At, After, Boot, Manual"
             )
         moment, here, who = self.now(), self._here(), author(by)
         given_task = Definition(name, None, schedule, command, shell, tz, now, given=given)
@@ -180,6 +180,8 @@ class Tasks(Base):
         schedule: Schedule | None = None,
         every: str | None = None,
         cron: str | None = None,
+        on: str | None = None,
+        at_time: str | None = None,
         at: str | None = None,
         after: str | None = None,
         boot: bool = False,
@@ -196,6 +198,8 @@ class Tasks(Base):
         schedule: Schedule | None = None,
         every: str | None = None,
         cron: str | None = None,
+        on: str | None = None,
+        at_time: str | None = None,
         at: str | None = None,
         after: str | None = None,
         boot: bool = False,
@@ -215,14 +219,15 @@ class Tasks(Base):
         Raises InputError for a function that other processes cannot import, DuplicateTask for the name of another task,
         and without a schedule UnknownTask.
         """
-        said = {"every": every, "cron": cron, "at": at, "after": after, "boot": boot}
+        said = {"every": every, "cron": cron, "on": on, "at": at, "after": after, "boot": boot}
         said |= {"manual": manual}
-        bare = all(each in (None, False) for each in (schedule, tz, *said.values())) and not given
+        other = (schedule, tz, at_time, *said.values())
+        bare = all(each in (None, False) for each in other) and not given
         if bare and isinstance(name, str | int):
             return self._here().store.tasks.get(name)
         from taskrunner.tasks import columns
 
-        when = columns.schedule_of(schedule, said)
+        when = columns.schedule_of(schedule, said, at_time)
         if when is None:
             raise InputError('a task needs a schedule: write @runner.task(every="1d")')
 

@@ -26,10 +26,12 @@ from taskrunner.schedule.kinds import (
     Cron,
     Every,
     Manual,
+    On,
     Schedule,
     moment_note,
     near,
 )
+from taskrunner.tasks import taskfile
 from taskrunner.tasks.options import COMMAND, OPTIONS, PYTHON, SECTIONS
 
 ADD = """\
@@ -41,11 +43,9 @@ ADD = """\
   # on weekdays
   taskrunner add digest --cron '30 8 * * mon-fri' -- /opt/digest.sh
   # on the last day of the month
-  taskrunner add invoices --cron '0 18 28-31 * *' \\
-      --shell '[ "$(date -d tomorrow +%d)" != 01 ] || /opt/invoices.sh'
+  taskrunner add invoices --on 'last day' --at-time 18:00 -- /opt/invoices.sh
   # on the first Monday of the month
-  taskrunner add review --cron '0 9 * * mon' \\
-      --shell '[ "$(date +%d)" -gt 7 ] || /opt/review.sh'
+  taskrunner add review --on 'first monday' --at-time 09:00 -- /opt/review.sh
   # once, and after another task
   taskrunner add upgrade --at '2030-12-01 22:00' -- /opt/upgrade.sh
   taskrunner add clean --after backup -- /opt/clean.sh
@@ -55,10 +55,9 @@ ADD = """\
 """
 # What `-h` shows of the options of a task, which people need most.
 USUAL = (
-    *("every", "cron", "at", "after", "manual", "tz", "now"),
+    *("every", "cron", "on", "at_time", "at", "after", "tz"),
     *("shell", "timeout", "cwd", "env", "overlap", "catch_up", "retries", "on_failure"),
 )
-SCHEDULES = ("every", "cron", "at", "after", "boot", "manual")
 
 
 def with_schedule(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +67,11 @@ def with_schedule(parser: argparse.ArgumentParser) -> None:
         "--every", metavar="LENGTH", help="an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo"
     )
     group.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *', '@daily'")
+    group.add_argument(
+        "--on",
+        metavar="DAY",
+        help="a day of the month: 'first monday', 'last day', 'last workday of march,june'",
+    )
     group.add_argument(
         "--at", metavar="WHEN", help="once: '2030-12-01 22:00', with or without offset, or +30m"
     )
@@ -82,6 +86,11 @@ def with_schedule(parser: argparse.ArgumentParser) -> None:
     )
     more = parser.add_argument_group("schedule details")
     more.add_argument("--tz", metavar="ZONE", help="IANA time zone (default: the host's)")
+    more.add_argument(
+        "--at-time",
+        metavar="TIME",
+        help="with --on: the time of day, such as 09:00 (default: 00:00)",
+    )
     more.add_argument(
         "--anchor",
         metavar="WHEN",
@@ -103,6 +112,8 @@ def schedule(runner: TaskRunner, args: Any) -> Schedule | None:
         return Every(args.every, anchor=anchor, from_finish=args.from_finish)
     if args.cron is not None:
         return Cron(args.cron)
+    if args.on is not None:
+        return On(args.on, args.at_time)
     if args.at is not None:
         if args.at[:1] in "+-n":
             return At(_whole(runner.moment(args.at), args))
@@ -126,14 +137,14 @@ def _anchor(runner: TaskRunner, args: Any) -> datetime:
 
 def _check_when(args: Any) -> None:
     """Raise InputError for schedule flags that do not go together."""
-    given = {flag: getattr(args, flag) for flag in SCHEDULES}
+    given = {flag: getattr(args, flag) for flag in taskfile.WHEN}
     told = [typed(flag, value) for flag, value in given.items() if value not in (None, False)]
     if len(told) > 1:
         raise InputError(f"{' and '.join(told)} are {len(told)} schedules: give one of them")
-    if args.every is None and args.anchor is not None:
-        raise InputError(f"--anchor {args.anchor!r} goes only with --every")
-    if args.every is None and args.from_finish:
-        raise InputError("--from-finish goes only with --every")
+    for detail, flag in taskfile.DETAILS.items():
+        value = getattr(args, detail)
+        if getattr(args, flag) is None and value not in (None, False):
+            raise InputError(f"{typed(detail, value)} goes only with --{flag}")
 
 
 def typed(option: str, value: object) -> str:
@@ -236,7 +247,7 @@ def _add(args: Any) -> int:
         given = schedule(runner, args)
         if given is None:
             raise InputError(
-                f"the task {args.name!r} has no schedule: give one of --every --cron --at --after --boot --manual"
+                f"the task {args.name!r} has no schedule: give one of --every --cron --on --at --after --boot --manual"
             )
         task = runner.add(
             args.name,

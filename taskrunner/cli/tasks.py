@@ -80,7 +80,7 @@ def _declare_list(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--kind",
         metavar="KIND",
         action="several",
-        help="list only these kinds: cron, every, at, after, boot, manual; may be repeated, or given as a,b",
+        help="list only these kinds: cron, every, on, at, after, boot, manual; may be repeated, or given as a,b",
     )
     with_json(parser)
 
@@ -209,9 +209,15 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     by_hand = parser.add_argument_group("a schedule instead of tasks")
     by_hand.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *'")
     by_hand.add_argument("--every", metavar="LENGTH", help="an interval: 30m, 1d, 1mo")
+    by_hand.add_argument(
+        "--on", metavar="DAY", help="a day of the month: 'first monday', 'last day'"
+    )
     by_hand.add_argument("--at", metavar="WHEN", help="once: '2030-12-01 22:00', or +30m")
     parser.add_argument(
         "--tz", metavar="ZONE", help="time zone of that schedule (default: the host's)"
+    )
+    parser.add_argument(
+        "--at-time", metavar="TIME", help="with --on: the time of day, such as 09:00"
     )
     parser.add_argument(
         "--anchor", metavar="WHEN", help="with --every: count intervals from this time"
@@ -229,10 +235,10 @@ def _next(args: Any) -> int:
         given = schedule(runner, args)
         if given is not None and args.tasks:
             raise InputError(
-                f"next takes the task {args.tasks[0]!r} or a schedule (--cron, --every or --at), not both"
+                f"next takes the task {args.tasks[0]!r} or a schedule (--cron, --every, --on or --at), not both"
             )
         if given is None and args.tz is not None:
-            raise InputError("--tz goes only with a schedule: --cron, --every or --at")
+            raise InputError("--tz goes only with a schedule: --cron, --every, --on or --at")
         start = None if args.since is None else runner.moment(args.since, args.tz)
         until = None if args.until is None else runner.moment(ahead(args.until), args.tz)
         many = given is None and len(args.tasks) != 1

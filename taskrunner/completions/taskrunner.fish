@@ -76,7 +76,7 @@ function _shtab_taskrunner_using
 end
 
 set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete status history log explain stats page run cancel hold pause resume unpause install uninstall doctor notify env apply export import backup restore prune tick daemon metrics completion
-set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --linger --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on-failure --on-lost --overlap --pass-env --priority --profile --python --queue --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --while-held --with-secrets --write -n
+set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --at-time --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --linger --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on --on-failure --on-lost --overlap --pass-env --priority --profile --python --queue --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --while-held --with-secrets --write -n
 
 complete -c taskrunner -e
 complete -c taskrunner -f
@@ -97,11 +97,13 @@ complete -c taskrunner -n '_shtab_taskrunner_using add' -l quiet -d 'print nothi
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l json -d 'print one JSON document'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l every -x -d 'an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l cron -x -d 'a cron expression: '"'"'30 2 * * *'"'"', '"'"'@daily'"'"''
+complete -c taskrunner -n '_shtab_taskrunner_using add' -l on -x -d 'a day of the month: '"'"'first monday'"'"', '"'"'last day'"'"', '"'"'last workday of march,june'"'"''
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l at -x -d 'once: '"'"'2030-12-01 22:00'"'"', with or without offset, or +30m'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l after -xka "(__taskrunner_tasks)" -d 'after a run of NAME that succeeded (default), failed or any'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l boot -d 'once after each boot'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l manual -d 'only when started with `taskrunner run`'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l tz -xka "(__taskrunner_zones)" -d 'IANA time zone (default: the host'"'"'s)'
+complete -c taskrunner -n '_shtab_taskrunner_using add' -l at-time -x -d 'with --on: the time of day, such as 09:00 (default: 00:00)'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l anchor -x -d 'with --every: count intervals from this time (default: this minute)'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l from-finish -d 'with --every: count the interval from the end of each run'
 complete -c taskrunner -n '_shtab_taskrunner_using add' -l now -d 'also run the task at the next tick'
@@ -159,11 +161,13 @@ complete -c taskrunner -n '_shtab_taskrunner_using set' -l quiet -d 'print nothi
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l json -d 'print one JSON document'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l every -x -d 'an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l cron -x -d 'a cron expression: '"'"'30 2 * * *'"'"', '"'"'@daily'"'"''
+complete -c taskrunner -n '_shtab_taskrunner_using set' -l on -x -d 'a day of the month: '"'"'first monday'"'"', '"'"'last day'"'"', '"'"'last workday of march,june'"'"''
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l at -x -d 'once: '"'"'2030-12-01 22:00'"'"', with or without offset, or +30m'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l after -xka "(__taskrunner_tasks)" -d 'after a run of NAME that succeeded (default), failed or any'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l boot -d 'once after each boot'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l manual -d 'only when started with `taskrunner run`'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l tz -xka "(__taskrunner_zones)" -d 'IANA time zone (default: the host'"'"'s)'
+complete -c taskrunner -n '_shtab_taskrunner_using set' -l at-time -x -d 'with --on: the time of day, such as 09:00 (default: 00:00)'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l anchor -x -d 'with --every: count intervals from this time (default: this minute)'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l from-finish -d 'with --every: count the interval from the end of each run'
 complete -c taskrunner -n '_shtab_taskrunner_using set' -l now -d 'also run the task at the next tick'
@@ -224,7 +228,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using list' -l home -xka "(__fish_c
 complete -c taskrunner -n '_shtab_taskrunner_using list' -l color -xka "auto always never" -d 'auto (default: on a terminal unless NO_COLOR is set, elsewhere if FORCE_COLOR is set), always or never'
 complete -c taskrunner -n '_shtab_taskrunner_using list' -s v -l verbose -d 'print more details'
 complete -c taskrunner -n '_shtab_taskrunner_using list' -l all -d 'also the one-offs that are done, as --json has them'
-complete -c taskrunner -n '_shtab_taskrunner_using list' -l kind -xka "cron every at after boot manual" -d 'list only these kinds: cron, every, at, after, boot, manual; may be repeated, or given as a,b'
+complete -c taskrunner -n '_shtab_taskrunner_using list' -l kind -xka "cron every on at after boot manual" -d 'list only these kinds: cron, every, on, at, after, boot, manual; may be repeated, or given as a,b'
 complete -c taskrunner -n '_shtab_taskrunner_using list' -l json -d 'print one JSON document'
 complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a ls -d 'List the tasks.'
 complete -c taskrunner -n '_shtab_taskrunner_using ls' -s h -l help -d 'show this help message and exit'
@@ -232,7 +236,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using ls' -l home -xka "(__fish_com
 complete -c taskrunner -n '_shtab_taskrunner_using ls' -l color -xka "auto always never" -d 'auto (default: on a terminal unless NO_COLOR is set, elsewhere if FORCE_COLOR is set), always or never'
 complete -c taskrunner -n '_shtab_taskrunner_using ls' -s v -l verbose -d 'print more details'
 complete -c taskrunner -n '_shtab_taskrunner_using ls' -l all -d 'also the one-offs that are done, as --json has them'
-complete -c taskrunner -n '_shtab_taskrunner_using ls' -l kind -xka "cron every at after boot manual" -d 'list only these kinds: cron, every, at, after, boot, manual; may be repeated, or given as a,b'
+complete -c taskrunner -n '_shtab_taskrunner_using ls' -l kind -xka "cron every on at after boot manual" -d 'list only these kinds: cron, every, on, at, after, boot, manual; may be repeated, or given as a,b'
 complete -c taskrunner -n '_shtab_taskrunner_using ls' -l json -d 'print one JSON document'
 complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a next -d 'Show when tasks are due next.'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -s h -l help -d 'show this help message and exit'
@@ -244,8 +248,10 @@ complete -c taskrunner -n '_shtab_taskrunner_using next' -l until -x -d 'show al
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l from -x -d 'start at this time, which may be past: yesterday, '"'"'2026-12-01 18:00'"'"' (default: now)'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l cron -x -d 'a cron expression: '"'"'30 2 * * *'"'"''
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l every -x -d 'an interval: 30m, 1d, 1mo'
+complete -c taskrunner -n '_shtab_taskrunner_using next' -l on -x -d 'a day of the month: '"'"'first monday'"'"', '"'"'last day'"'"''
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l at -x -d 'once: '"'"'2030-12-01 22:00'"'"', or +30m'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l tz -xka "(__taskrunner_zones)" -d 'time zone of that schedule (default: the host'"'"'s)'
+complete -c taskrunner -n '_shtab_taskrunner_using next' -l at-time -x -d 'with --on: the time of day, such as 09:00'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l anchor -x -d 'with --every: count intervals from this time'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l json -d 'print one JSON document'
 complete -c taskrunner -n '_shtab_taskrunner_using next; and test $_shtab_taskrunner_npos -ge 0' -ka "(__taskrunner_tasks)" -d 'names or ids of tasks, also as a,b (default: all tasks)'

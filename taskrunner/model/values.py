@@ -16,6 +16,7 @@ class Kind(StrEnum):
 
     CRON = "cron"  # a five-field expression
     EVERY = "every"  # an interval counted from an anchor
+    ON = "on"  # a day of the month, such as the first Monday
     AT = "at"  # one instant
     AFTER = "after"  # the end of a run of another task
     BOOT = "boot"  # the first tick after the start of the machine

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from taskrunner import clock
 from taskrunner.schedule.instants import note
-from taskrunner.schedule.kinds import At, Cron, Every, Schedule, wall_times
+from taskrunner.schedule.kinds import At, Cron, Every, On, Schedule, wall_times
 from taskrunner.schedule.wall_time import LAST, count_slots
 from taskrunner.schedule.zones import MINUTE, SECOND, local, utc, zone
 
@@ -51,6 +51,9 @@ def count(
             return count_slots(wall_times(schedule), start, end, limit)
         case Every(from_finish=False):
             return _count_every(schedule, start, end, limit)
+        case On():
+            found = max(0, schedule.number(end) - schedule.number(start))
+            return min(found, limit), found > limit
     return len(slots(schedule, start, utc(until), 1)), False
 
 
@@ -66,6 +69,9 @@ def slot_note(schedule: Schedule, slot: datetime) -> str | None:
         case Every(anchor=datetime() as anchor, tz=str() as tz) if not schedule.length.seconds:
             wall = local(slot, zone(tz))
             meant = wall.time() == local(anchor, zone(tz)).time()
+        case On():
+            tz, wall = schedule.where.key, local(slot, schedule.where)
+            meant = wall.replace(fold=0) == schedule.wall(schedule.number(slot))
         case _:
             return None
     if not meant:
@@ -79,6 +85,9 @@ def _newest(
     """Return the newest slot in (after, until], looking back from the end in growing steps."""
     if isinstance(schedule, Every) and not schedule.from_finish:
         return _newest_every(schedule, after, until)
+    if isinstance(schedule, On):
+        slot = schedule.slot(schedule.number(min(until, LAST)))
+        return slot if after < slot <= until else None
     high = until
     while high > after:
         probe = until - min(step, until - after)

@@ -7,7 +7,8 @@ instant; it reads an `Expression` and returns one line.
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from taskrunner.schedule.expression import LONG_DAYS, LONG_MONTHS, Calendar, Expression
+from taskrunner.schedule.expression import Calendar, Expression
+from taskrunner.schedule.names import LONG_DAYS, LONG_MONTHS
 
 FEW = 6  # up to this many times of day are listed
 
@@ -32,11 +33,26 @@ def either(what: Expression) -> str | None:
     if days.both or len(days.days) == 31 or len(days.weekdays) == 7:
         return None
     numbers, names = _counted("day", days.days), _weekdays(days.weekdays)
+    if (one := _one_a_month(what)) is not None:
+        return f"cron takes either day: it runs on {numbers} of the month and on all {names} too; for {one}"
     tests = " -o ".join(f"$(date +%u) = {number or 7}" for number in days.weekdays)
     return (
         f"cron takes either day: it runs on {numbers} of the month and on all {names} too; for those {names} alone "
         f"that fall on {numbers}, write * as the day of week and begin the text for the shell with: test {tests} &&"
     )
+
+
+def _one_a_month(what: Expression) -> str | None:
+    """Return the advice for an expression that is meant as one weekday of a month, such as `0 9 1-7 * 1`; else None."""
+    days, times = what.calendar, [(hour, minute) for hour in what.hours for minute in what.minutes]
+    weeks = [tuple(range(first, first + 7)) for first in (1, 8, 15, 22)]
+    if days.days not in weeks or len(days.weekdays) != 1 or len(times) != 1:
+        return None
+    position = ("first", "second", "third", "fourth")[weeks.index(days.days)]
+    day, (hour, minute) = LONG_DAYS[days.weekdays[0]], times[0]
+    months = ",".join(LONG_MONTHS[month - 1] for month in days.months)
+    of = f" of {months}" if len(days.months) < 12 else ""
+    return f"the {position} {day.title()} alone use --on '{position} {day}{of}' --at-time {hour:02}:{minute:02}"
 
 
 def unit(count: int, name: str) -> str:

@@ -7,10 +7,12 @@ command. It must not know the grammar of `expression`, which calls it.
 import calendar
 import re
 
+from taskrunner.schedule.names import DAY_NAMES, LONG_DAYS, LONG_MONTHS, MONTH_NAMES
+
 DAY, WEEKDAY = "day of month", "day of week"
-NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-LEAP = 2000  # year of anchors: it has a 29 February, and is past
+POSITIONS = ("last", "first", "second", "third", "fourth")
+NAMED = {"l": "last day", "lw": "last workday", "wl": "last workday", "1w": "first workday"}
+YEAR = 2000  # it has a 29 February
 SIGN = re.compile(r"[?#~]|(?<![a-z])(?:l?w|wl|[lhr])(?![a-z])|(?<=[a-z]{3})l$")
 RANDOM = "write a number, and spread tasks with --jitter"
 SIGNS = {
@@ -34,24 +36,44 @@ def advice(item: str, field: str) -> str | None:
     return _day(item) if field == DAY else None
 
 
-def last_day(fields: list[str]) -> str | None:
-    """Return the advice for an expression whose day of month is just `L`, None when it needs a longer text."""
+def of_month(fields: list[str]) -> tuple[str, str] | None:
+    """Return an item that stands for one day of each month, such as `L`, and the advice for the whole expression.
+
+    None when it needs a longer text: other days beside it, or several times of day.
+    """
     minute, hour, day, month, weekday = fields
     if day != "l" and "l" in day.split(","):
-        return "cron has no last day: leave it out, and give the last day a task of its own"
-    if day != "l" or weekday not in ("*", "?"):
+        return "l", "cron has no last day: leave it out, and give the last day a task of its own"
+    item, other = (day, weekday) if weekday in ("*", "?") else (weekday, day)
+    number = (
+        MONTH_NAMES.index(month) + 1
+        if month in MONTH_NAMES
+        else int(month)
+        if month.isdigit()
+        else 0
+    )
+    if other not in ("*", "?") or (month != "*" and not 1 <= number <= 12):
         return None
-    number = MONTHS.index(month) + 1 if month in MONTHS else int(month) if month.isdigit() else 0
-    if month != "*" and not 1 <= number <= 12:
+    if item == day == "l" and number not in (0, 2):
+        last = calendar.monthrange(YEAR, number)[1]
+        five = f"{minute} {hour} {last} {month} *"
+        return item, f"the last day of that month is always {last}: write {five}"
+    named = NAMED.get(item) if item == day else _named_weekday(item)
+    times = minute.isdigit() and hour.isdigit() and int(minute) < 60 and int(hour) < 24
+    if named is None or not times:
         return None
-    last = calendar.monthrange(LEAP, number or 1)[1]
-    if number not in (0, 2):
-        return f"the last day of that month is always {last}: write {' '.join([minute, hour, str(last), month])} *"
-    if not (minute.isdigit() and hour.isdigit() and int(minute) < 60 and int(hour) < 24):
+    of = f" of {LONG_MONTHS[number - 1]}" if number else ""
+    clock = f"{int(hour):02}:{int(minute):02}"
+    return item, f"cron has no such day: use --on '{named}{of}' --at-time {clock}"
+
+
+def _named_weekday(item: str) -> str | None:
+    """Return `last friday` for 5L and `second friday` for 5#2; None for others, also for a fifth one."""
+    found = re.fullmatch(r"([0-7]|[a-z]{3})(?:l|#([1-4]))", item)
+    number = None if found is None else _number(found[1])
+    if found is None or number is None:
         return None
-    length, at = ("1mo", "01-31") if not number else ("1y", "02-29")
-    anchor = f"{LEAP}-{at} {int(hour):02}:{int(minute):02}"
-    return f"cron has no last day: use an interval, --every {length} --anchor '{anchor}'"
+    return f"{POSITIONS[int(found[2] or 0)]} {LONG_DAYS[number]}"
 
 
 def _day(item: str) -> str:
@@ -90,7 +112,7 @@ def _weekday(item: str) -> str:
 def _number(text: str) -> int | None:
     if text.isdigit():
         return int(text) % 7
-    return NAMES.index(text) if text in NAMES else None
+    return DAY_NAMES.index(text) if text in DAY_NAMES else None
 
 
 def _test(condition: str) -> str:

@@ -13,17 +13,10 @@ from functools import lru_cache
 from taskrunner.errors import ScheduleError, shown
 from taskrunner.model.record import record
 from taskrunner.schedule import dialects
+from taskrunner.schedule.names import DAY_NAMES, LONG_DAYS, LONG_MONTHS, MONTH_NAMES
 
 LONGEST = 256  # characters; nobody types more
 SEARCH_YEARS = 41  # 29 February on a given weekday can be 40 years away (over 1900, 2100)
-
-MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-DAY_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-LONG_MONTHS = (
-    "january", "february", "march", "april", "may", "june",
-    "july", "august", "september", "october", "november", "december",
-)  # fmt: skip
-LONG_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 
 NICKNAMES = {
     "@hourly": "0 * * * *",
@@ -164,8 +157,9 @@ def meaning(normal: str) -> Expression:
         minutes, hours = _numbers(minute, FIELDS[0]), _numbers(hour, FIELDS[1])
         days = _calendar(*dates)
     except ScheduleError as exc:
-        whole = dialects.last_day([minute, hour, *dates])
-        told = exc if whole is None else f"has 'l' as its day of month: {whole}"
+        whole = dialects.of_month([minute, hour, *dates])
+        place = "day of month" if whole and whole[0] in dates[0] else "day of week"
+        told = exc if whole is None else f"has {shown(whole[0])} as its {place}: {whole[1]}"
         raise ScheduleError(f"{shown(normal)} {told}") from exc
     return Expression(minutes, hours, days, minute.startswith("*") or hour.startswith("*"))
 

@@ -16,7 +16,7 @@ from taskrunner.model.record import like, record
 from taskrunner.schedule import expression, next_day
 from taskrunner.schedule.describe import interval_words, words
 from taskrunner.schedule.durations import Interval, absolute, parse_interval
-from taskrunner.schedule.expression import LONG_MONTHS, SEARCH_YEARS, Expression
+from taskrunner.schedule.expression import SEARCH_YEARS, Expression
 from taskrunner.schedule.instants import (
     cut,
     moment,
@@ -27,11 +27,13 @@ from taskrunner.schedule.instants import (
     read,
     spell,
 )
+from taskrunner.schedule.month_days import On
+from taskrunner.schedule.names import LONG_MONTHS
 from taskrunner.schedule.wall_time import LAST, WallTimes, next_slot
-from taskrunner.schedule.zones import MINUTE, SECOND, local, place, told, utc, zone
+from taskrunner.schedule.zones import MINUTE, SECOND, check_zone, in_zone, local, place, utc, zone
 
 __all__ = [
-    "After", "At", "Boot", "Cron", "Every", "Manual", "Schedule", "complete", "moment",
+    "After", "At", "Boot", "Cron", "Every", "Manual", "On", "Schedule", "complete", "moment",
     "moment_note", "near", "parse", "zone",
 ]  # fmt: skip
 
@@ -49,7 +51,7 @@ class Cron:
     def __post_init__(self) -> None:
         object.__setattr__(self, "expression", expression.normalise(self.expression))
         expression.meaning(self.expression)
-        _check_zone(self.tz)
+        check_zone(self.tz)
 
     @property
     def meaning(self) -> Expression:
@@ -67,7 +69,7 @@ class Cron:
 
     def describe(self) -> str:
         """Return the schedule in words, on one line."""
-        return words(self.meaning) + _in_zone(self.tz)
+        return words(self.meaning) + in_zone(self.tz)
 
 
 @record
@@ -90,7 +92,7 @@ class Every:
         parse_interval(self.text)
         if self.anchor is not None:
             object.__setattr__(self, "anchor", utc(self.anchor).replace(microsecond=0))
-        _check_zone(self.tz)
+        check_zone(self.tz)
 
     @property
     def text(self) -> str:
@@ -144,7 +146,7 @@ class Every:
         day = f" on day {wall.day}" if self.length.months else ""
         if self.length.months % 12 == 0 and day:
             day = f" on {wall.day} {LONG_MONTHS[wall.month - 1].title()}"
-        return f"{rhythm}{day} at {spell(wall)[11:]}{_in_zone(self.tz)}"
+        return f"{rhythm}{day} at {spell(wall)[11:]}{in_zone(self.tz)}"
 
     def _start(self) -> datetime:
         if self.anchor is None:
@@ -192,7 +194,7 @@ class At:
     tz: str | None = None
 
     def __post_init__(self) -> None:
-        _check_zone(self.tz)
+        check_zone(self.tz)
         object.__setattr__(self, "when", _at_text(self.when))
         if self.tz is not None or read(self.text).tzinfo is not None:
             _ = self.instant  # a wall time past the end of the calendar is refused now, not later
@@ -224,9 +226,9 @@ class At:
         """Return the schedule in words, on one line."""
         typed = read(self.text)
         if self.tz is None:
-            return f"once at {spell(typed)}" + _in_zone(str(typed.tzinfo) if typed.tzinfo else None)
+            return f"once at {spell(typed)}" + in_zone(str(typed.tzinfo) if typed.tzinfo else None)
         wall = local(typed, zone(self.tz)) if typed.tzinfo else typed
-        return f"once at {spell(wall)}{_in_zone(self.tz)}"
+        return f"once at {spell(wall)}{in_zone(self.tz)}"
 
 
 class _Untimed:
@@ -290,7 +292,7 @@ class Manual(_Untimed):
         return "only by hand"
 
 
-Schedule = Cron | Every | At | After | Boot | Manual
+Schedule = Cron | Every | On | At | After | Boot | Manual
 
 
 def parse(
@@ -307,6 +309,8 @@ def parse(
             return Cron(text, tz)
         case "every":
             return Every(text, anchor, tz, from_finish)
+        case "on":
+            return On(text, tz=tz)
         case "at":
             return At(text, tz)
         case "after":
@@ -317,7 +321,7 @@ def parse(
         case "manual":
             return Manual()
     raise ScheduleError(
-        f"{shown(kind)} is not a kind of schedule: write cron, every, at, after, boot or manual"
+        f"{shown(kind)} is not a kind of schedule: write cron, every, on, at, after, boot or manual"
     )
 
 
@@ -335,7 +339,7 @@ def complete(schedule: Schedule, *, tz: str, now: datetime) -> Schedule:
             return like(
                 schedule, tz=schedule.tz or tz, anchor=schedule.anchor or _begin(schedule, now)
             )
-        case At():
+        case At() | On():
             return like(schedule, tz=schedule.tz or tz)
     return schedule
 
@@ -369,18 +373,9 @@ def wall_times(schedule: Cron) -> WallTimes:
     return WallTimes(schedule.meaning, where, next_day.walk)
 
 
-def _check_zone(tz: str | None) -> None:
-    if tz is not None:
-        zone(tz)
-
-
 def _is_name(value: object) -> bool:
     """Whether a value could name a task; the exact grammar of names is checked elsewhere."""
     return isinstance(value, str) and bool(value) and value.isprintable() and ":" not in value
-
-
-def _in_zone(tz: str | None) -> str:
-    return f" ({told(tz)})" if tz else ""
 
 
 def _at_text(when: str | datetime) -> str:

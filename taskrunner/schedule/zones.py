@@ -58,6 +58,17 @@ def told(name: str) -> str:
     return "UTC" if name in UTC_NAMES else name
 
 
+def in_zone(name: str | None) -> str:
+    """Return a zone as the end of a description, "" without one."""
+    return f" ({told(name)})" if name else ""
+
+
+def check_zone(name: str | None) -> None:
+    """Raise ZoneError unless it is a zone, or None."""
+    if name is not None:
+        zone(name)
+
+
 def forget() -> None:
     """Read the data of each zone again at its next use."""
     _load.cache_clear()

@@ -17,7 +17,7 @@ from taskrunner.home.config import Config
 from taskrunner.model.values import Kind, Task
 from taskrunner.processes import account
 from taskrunner.schedule import describe, kinds
-from taskrunner.schedule.kinds import After, At, Every, Schedule
+from taskrunner.schedule.kinds import After, At, Every, On, Schedule
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up
@@ -77,13 +77,19 @@ def check_code(code: str | None, interpreter: str | None, name: str | None = Non
             raise InputError(f"{whose}--code cannot be run, {exc}") from exc
 
 
-def schedule_of(whole: Schedule | None, said: Mapping[str, Any]) -> Schedule | None:
+def schedule_of(
+    whole: Schedule | None, said: Mapping[str, Any], at_time: str | None = None
+) -> Schedule | None:
     """Return the schedule given as a value, or as a keyword such as every="1d"; None when there is none."""
     words_said = {kind: value for kind, value in said.items() if value not in (None, False)}
     if len(words_said) + (whole is not None) > 1:
         both = describe.join([*words_said, *(["schedule"] if whole is not None else [])])
         raise InputError(f"{both} are several schedules: give one of them")
+    if at_time is not None and "on" not in words_said:
+        raise InputError(f"--at-time {shown(at_time)} goes only with --on")
     for kind, value in words_said.items():
+        if kind == "on":
+            return On(value, at_time)
         text = "" if value is True else value
         return kinds.parse(Kind(kind), text, tz=None, anchor=None, from_finish=False)
     return whole

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from taskrunner.errors import shown
 from taskrunner.model.values import Kind, Task
 from taskrunner.render import page, spelling
-from taskrunner.schedule.kinds import Every
+from taskrunner.schedule.kinds import Every, On
 from taskrunner.supervise import command
 from taskrunner.tasks import crontab, options
 
@@ -28,7 +28,7 @@ def write(tasks: Sequence[Task], path: str, zone: str) -> str:
         when, lost = _when(task), _lost(task, path)
         lines = [f"# {task.name}" + (f": {_flat(task.description)}" if task.description else "")]
         lines += [f"#   cron cannot express: {', '.join(lost)}"] if lost else []
-        if task.kind is Kind.CRON and task.tz not in (None, here):
+        if when is not None and task.kind in (Kind.CRON, Kind.ON) and task.tz not in (None, here):
             here = str(task.tz)
             lines.append(f"CRON_TZ={here}")
         off = "" if when is not None and task.enabled and not _too_long(task, path) else "# "
@@ -47,7 +47,18 @@ def _when(task: Task) -> str | None:
         return "@reboot"
     if task.kind is Kind.CRON:
         return task.schedule
+    if task.kind is Kind.ON:
+        return _numbered(On(task.schedule))
     return _grid(task) if task.kind is Kind.EVERY and not task.from_finish else None
+
+
+def _numbered(days: On) -> str | None:
+    """Return the fields of days that always have the same number; cron knows no other days of the month."""
+    what, time = days.meaning, days.time_of_day
+    if what.day != "day" or what.position == "last":
+        return None
+    number = what.in_month(2000, 1).day
+    return f"{time.minute} {time.hour} {number} {','.join(map(str, what.months)) if what.names else '*'} *"
 
 
 def _grid(task: Task) -> str | None:

@@ -327,7 +327,7 @@ def schedule(value: Schedule, tz: str | None) -> Schedule:
     """Return a schedule, checked also against the given zone; raises InputError."""
     if not isinstance(value, Schedule):
         raise InputError(
-            f"{shown(value)} is not a schedule: give one of Cron, Every, At, After, Boot, Manual"
+            f"{shown(value)} is not a schedule: give one of Cron, Every, On, At, After, Boot, Manual"
         )
     if tz is not None and isinstance(value, After | Boot | Manual):
         raise InputError(f"{value.kind} has no time zone: leave out {shown(tz)}")

@@ -8,9 +8,13 @@ from taskrunner.model.record import field, record
 from taskrunner.schedule.kinds import Schedule
 from taskrunner.tasks import options
 
-WHEN = ("every", "cron", "at", "after", "boot", "manual")
+WHEN = ("every", "cron", "on", "at", "after", "boot", "manual")
+DETAILS = {"anchor": "every", "from_finish": "every", "at_time": "on"}  # each with its schedule
 WORK = tuple(options.WORK)
-ORDER = ("description", *WHEN, "tz", "anchor", "from_finish", "now", "enabled", *WORK, "args")
+ORDER = (
+    *("description", *WHEN, "at_time", "tz", "anchor", "from_finish"),
+    *("now", "enabled", *WORK, "args"),
+)
 KEYS = (*ORDER, *(name for name in options.OPTIONS if name not in ORDER))
 DASHED = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 

@@ -11,12 +11,12 @@ from taskrunner.errors import InputError, shown
 from taskrunner.model.record import field, mutable
 from taskrunner.render import spelling
 from taskrunner.schedule import describe, instants, zones
-from taskrunner.schedule.kinds import After, At, Boot, Cron, Every, Manual, Schedule
+from taskrunner.schedule.kinds import After, At, Boot, Cron, Every, Manual, On, Schedule
 from taskrunner.tasks import options, readers
 from taskrunner.tasks.places import Path, lines
-from taskrunner.tasks.taskfile import KEYS, WHEN, WORK, Definition, Fault, underscored
+from taskrunner.tasks.taskfile import DETAILS, KEYS, WHEN, WORK, Definition, Fault, underscored
 
-TIMING = (*WHEN, "anchor", "from_finish")
+TIMING = (*WHEN, *DETAILS)
 NO_DEFAULTS = {*TIMING, *WORK, "args", "now", "enabled", "description"}
 FLAGS = ("boot", "manual", "from_finish", "now", "enabled")
 TABLES = ("defaults", "tasks", "profiles")
@@ -345,30 +345,30 @@ def _schedule(
     try:
         whole = _when(kind, values, flags, tz if isinstance(tz, str) else reading.zone)
         if tz is not None:
-            _check_zone(whole, tz)
+            readers.schedule(whole, tz)  # not every kind of schedule takes one
+            zones.zone(tz)
     except InputError as exc:
-        refuse("tz" if tz is not None and "zone" in str(exc) else kind, str(exc))
+        known = {"zone": "tz", "time of day": "at_time"}  # told by the words of the fault
+        key = next((key for text, key in known.items() if text in str(exc) and key in values), kind)
+        refuse(key, str(exc))
         return None, None
     return whole, tz
 
 
-def _check_zone(whole: Schedule, tz: Any) -> None:
-    """Raise InputError for an unknown zone, or one that this kind of schedule does not take."""
-    readers.schedule(whole, tz)
-    zones.zone(tz)
-
-
 def _when(kind: str, values: dict[str, Any], flags: dict[str, bool], zone: str) -> Schedule:
     value = values[kind]
-    for key in ("anchor", "from_finish"):
-        if kind != "every" and values.get(key, False) is not False:
-            raise InputError(f"{key} {shown(values[key])} goes only with every")
+    for key, schedule in DETAILS.items():
+        if kind != schedule and values.get(key, False) is not False:
+            raise InputError(f"{key} {shown(values[key])} goes only with {schedule}")
     if kind in ("boot", "manual"):
         return Boot() if kind == "boot" else Manual()
     if kind == "every":
         anchor = values.get("anchor")
         start = None if anchor is None else instants.place_text(_moment(anchor), zone)
         return Every(_text(kind, value), start, from_finish=flags.get("from_finish", False))
+    if kind == "on":
+        given = values.get("at_time", False)
+        return On(_text(kind, value), None if given is False else given)
     if kind == "at":
         return At(_moment(value))
     if kind == "cron":

@@ -45,7 +45,9 @@ def _values(task: Task, usual: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys and values of a task for a file."""
     ours = options.defaults()
     found: dict[str, Any] = {task.kind: task.schedule or True}
-    if task.kind in (Kind.CRON, Kind.EVERY, Kind.AT):
+    if task.kind is Kind.ON:
+        found["on"], _, found["at_time"] = task.schedule.partition(" at ")
+    if task.kind in (Kind.CRON, Kind.EVERY, Kind.ON, Kind.AT):
         found["tz"] = task.tz
     if task.anchor is not None:
         found["anchor"] = documents.instant(task.anchor)

@@ -17,7 +17,7 @@ from taskrunner.model.record import record
 from taskrunner.model.values import CatchUp, Overlap
 from taskrunner.schedule import kinds
 from taskrunner.tasks import columns, options
-from taskrunner.tasks.taskfile import WHEN
+from taskrunner.tasks.taskfile import DETAILS, WHEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks", "mo": "months", "s": "seconds"}
 ENDS = {"succeeded": "succeeded", "failed": "failed", "any": "ended in any way"}
-KINDS = ("every", "cron", "at", "after", "boot", "manual")
 WORK = {
     "shell": "A line for the shell",
     "command": "A program and its words",
@@ -47,6 +46,8 @@ EMPTY: dict[str, str] = {
     "every": "1",
     "unit": "d",
     "cron": "",
+    "on": "",
+    "at_time": "",
     "date": "",
     "time": "",
     "after": "",
@@ -58,7 +59,6 @@ EMPTY: dict[str, str] = {
 }
 LINE = re.compile(r"(?:stdin, line ([0-9]+): )?(.*)", re.S)
 FIELDS = {"at": "date", "shell": "text", "command": "text", "code": "text"}  # of keys
-KEPT = ("anchor", "from_finish")  # of an interval
 SLOTS = 5
 
 
@@ -73,7 +73,7 @@ class Old:
     @property
     def others(self) -> list[str]:
         """The options it has that the form does not."""
-        known = {*WHEN, *WORK, *MORE, "anchor", "tz", "enabled"}
+        known = {*WHEN, *WORK, *MORE, "anchor", "at_time", "tz", "enabled"}
         return sorted(set(self.definition) - known)
 
 
@@ -120,7 +120,7 @@ def _when(found: Mapping[str, Any]) -> dict[str, str]:
     if "after" in found:
         parent, _, ends = found["after"].partition(":")
         return {"after": parent, "ends": ends or "succeeded"}
-    return {"cron": found["cron"]} if "cron" in found else {}
+    return {key: found[key] for key in ("cron", "on", "at_time") if key in found}
 
 
 # ---- the definition that is typed
@@ -129,11 +129,14 @@ def _when(found: Mapping[str, Any]) -> dict[str, str]:
 def typed(fields: Mapping[str, str], old: Old | None) -> dict[str, Any]:
     """Return the definition that the fields stand for, with what the form does not show of an old one."""
     found: dict[str, Any] = {} if old is None else dict(old.definition)
-    kind = fields["kind"] if fields["kind"] in KINDS else "every"
-    for key in (*WHEN, "tz", *(KEPT if kind != "every" else ())):
+    kind = fields["kind"] if fields["kind"] in WHEN else "every"
+    others = [key for key, schedule in DETAILS.items() if kind != schedule]
+    for key in (*WHEN, "tz", "at_time", *others):
         found.pop(key, None)
     found[kind] = _schedule(kind, fields)
-    if fields["tz"].strip() and kind in ("every", "cron", "at"):
+    if kind == "on" and fields["at_time"].strip():
+        found["at_time"] = fields["at_time"].strip()
+    if fields["tz"].strip() and kind in ("every", "cron", "on", "at"):
         found["tz"] = fields["tz"].strip()
     if fields["work"] in WORK:
         for key in options.WORK:
@@ -154,7 +157,7 @@ def _schedule(kind: str, fields: Mapping[str, str]) -> Any:
     if kind == "after":
         ends = fields["ends"]
         return f"{fields['after'].strip()}{'' if ends == 'succeeded' else f':{ends}'}"
-    return fields["cron"].strip() if kind == "cron" else True
+    return fields[kind].strip() if kind in ("cron", "on") else True
 
 
 def _work(kind: str, text: str) -> Any:
@@ -248,7 +251,8 @@ def _fault(line: str, name: str, keys: list[str]) -> tuple[str, str]:
 
 def schedule(runner: TaskRunner, found: Mapping[str, Any]) -> Schedule:
     """Return the schedule of a definition that has been checked."""
-    whole = columns.schedule_of(None, {key: found.get(key) for key in WHEN})
+    said = {key: found.get(key) for key in WHEN}
+    whole = columns.schedule_of(None, said, found.get("at_time"))
     assert whole is not None
     if isinstance(whole, kinds.Every):
         anchor = found.get("anchor")
@@ -275,6 +279,6 @@ def save(runner: TaskRunner, old: Old | None, checked: Checked, name: str, who: 
     changed = {k: given.get(k, usual[k]) for k in MORE if found.get(k) != before.get(k)}
     if any(found.get(key) != before.get(key) for key in WORK):
         changed |= work | {key: given[key] for key in ("code",) if key in given}
-    if any(found.get(key) != before.get(key) for key in (*WHEN, "tz", *KEPT)):
+    if any(found.get(key) != before.get(key) for key in (*WHEN, "tz", *DETAILS)):
         changed |= when
     return runner.set(old.task.id, **changed, by=who).name if changed else old.task.name

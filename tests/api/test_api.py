@@ -46,6 +46,7 @@ from taskrunner import (
 from taskrunner.cli import main
 from taskrunner.model.values import End
 from taskrunner.supervise import follow_up
+from taskrunner.tasks import taskfile
 from taskrunner.tasks.options import Options
 from taskrunner.tick import by_hand
 from tests.samples import NOON, ROOT, wait_for
@@ -341,7 +342,7 @@ def test_each_flag_of_add_is_a_keyword():
     )
     flags = {action.dest for action in verbs.choices["add"]._actions}
     flags -= {"help", "home", "verbose", "json", "quiet", "color"}
-    flags -= {"every", "cron", "at", "after", "boot", "manual", "anchor", "from_finish"}
+    flags -= {*taskfile.WHEN, *taskfile.DETAILS}
     known = set(inspect.signature(TaskRunner.add).parameters) - {"self", "given"}
     known |= set(Options.__annotations__)
     assert flags <= known
@@ -590,7 +591,7 @@ def test_words_compare_print_and_format_as_text():
         *("skipped", "missed"),
     ]
     assert list(Trigger) == ["schedule", "catch-up", "retry", "manual", "after"]
-    assert list(Kind) == ["cron", "every", "at", "after", "boot", "manual"]
+    assert list(Kind) == ["cron", "every", "on", "at", "after", "boot", "manual"]
     assert list(CatchUp) == ["last", "all", "none"]
     assert list(Overlap) == ["skip", "queue", "replace", "allow"]
 

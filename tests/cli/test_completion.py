@@ -25,7 +25,7 @@ BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
 CASES = [
     ("li", {"list"}),
     ("list --ki", {"--kind"}),
-    ("list --kind ", {"cron", "every", "at", "after", "boot", "manual"}),
+    ("list --kind ", {"cron", "every", "on", "at", "after", "boot", "manual"}),
     ("show ", {"backup", "bad.one", "quo"}),
     ("rm qu", {"quo"}),
     ("add x --overlap re", {"replace"}),

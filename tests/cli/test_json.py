@@ -20,7 +20,7 @@ TASK = {
 # Of `add`, these are no options of a task, or stand as kind, schedule, command and shell.
 NO_OPTIONS = {
     *("help", "home", "verbose", "color", "name", "json", "quiet", "replace", "now"),
-    *("every", "cron", "at", "after", "boot", "manual"),
+    *("every", "cron", "on", "at_time", "at", "after", "boot", "manual"),
 }
 MORE = {"created", "error", "source"}  # docs/reference/json.md
 RUN = {

@@ -300,7 +300,7 @@ BAD_ADDS = [
     ("'a:b'", ["a:b", *EVERY, *TRUE]),
     ("a" * 101, ["a" * 101, *EVERY, *TRUE]),
     # schedules
-    ("--every --cron --at --after --boot --manual", ["x", *TRUE]),
+    ("--every --cron --on --at --after --boot --manual", ["x", *TRUE]),
     ("--every '1d' and --cron '* * * * *'", ["x", *EVERY, "--cron", "* * * * *", *TRUE]),
     ("--boot and --manual", ["x", "--manual", "--boot", *TRUE]),
     ("'UTC'", ["x", "--manual", "--tz", "UTC", *TRUE]),

@@ -33,7 +33,8 @@ from taskrunner.schedule import (
     instants as instant,
     zones,
 )
-from taskrunner.schedule.kinds import Cron
+from taskrunner.schedule.counting import count, newest
+from taskrunner.schedule.kinds import Cron, On
 from taskrunner.store import open_home
 from taskrunner.supervise import spool
 from taskrunner.tasks import (
@@ -130,6 +131,21 @@ def expressions(data: bytes) -> None:
                 break
             assert slot > last
             last = slot
+
+
+@target
+def month_days(data: bytes) -> None:
+    """Days of the month in words: taken ones have one spelling, fire once a month, and are counted as they fire."""
+    with refusable():
+        day, _, at_time = text(data).partition("\n")
+        chosen = ZONES[len(data) % len(ZONES)]
+        found = On(day, at_time or None, tz=chosen)
+        assert On(found.text, tz=chosen) == found
+        assert found.describe().isprintable()
+        slot = found.next_after(NOW)
+        later = found.next_after(slot)
+        assert NOW < slot < later < slot + timedelta(days=366 + 31)
+        assert newest(found, NOW, later) == later and count(found, NOW, later) == (2, False)
 
 
 @target

@@ -97,6 +97,8 @@ VALUES: dict[str, Sequence[str]] = {
     "NEW": NAMES,
     "RUN": (*NAMES, "3", "4", "5"),
     "EXPR": ("* * * * *", "*/5 * * * *", "0 0 31 2 *", "@daily", "@reboot", "30 2 * * sun", "61 * * * *"),
+    "DAY": ("first monday", "last day of feb", "last workday at 9:00", "fifth monday", "day 15", ""),
+    "TIME": ("09:00", "24:00", "9am", "0:00"),
     "WHEN": ("now", "+30m", "-2h", "2030-12-01 22:00", "2026-03-29T02:30", "7d", "1mo", "2026-02-30", "tomorrow"),
     "NAME[:HOW]": ("a", "b:failed", "a:any", "b:succeeded", "nobody", "a:", ":", "a:b:c"),
     "NAME[:N]": ("g", "g:2", "h:1", "g:0", ":", "g:g"),
@@ -109,7 +111,7 @@ VALUES: dict[str, Sequence[str]] = {
     "SIZE": ("10MB", "64kB", "1", "0", "1e9", "999999999999999", "1 kb"),
     "NAME=VALUE": ("A=1", "API_KEY=secret", "=", "A", "A=\x1b]0;x\x07", "PATH=/nowhere", "A=\udcff", "1A=2"),
     "OCTAL": ("022", "777"),
-    "KIND": ("cron", "every", "at", "after", "boot", "manual", "never"),
+    "KIND": ("cron", "every", "on", "at", "after", "boot", "manual", "never"),
     "STATE": ("failed", "succeeded", "running", "lost", "pending", "done"),
     "FILE": PLACES,
     "DIR": PLACES,
@@ -212,7 +214,8 @@ def line(choice: Bytes) -> list[str]:
             words.append(flag.option_strings[-1])
             words += [] if flag.nargs == 0 else [value(choice, flag)]
     if verb in ("add", "set"):
-        when = ["--manual", "--every=1h", "--cron=* * * * *", "--at=+1h", "--after=a", "--boot", ""]
+        when = ["--manual", "--every=1h", "--cron=* * * * *", "--on=last day", "--at=+1h"]
+        when += ["--after=a", "--boot", ""]
         words += [each for each in [choice.one(when)] if each]
     if choice.number(12) == 11:
         words.insert(choice.number(len(words) + 1), choice.text())

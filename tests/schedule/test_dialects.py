@@ -5,10 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taskrunner import Cron, Every
+from taskrunner import Cron, Every, On
 from taskrunner.errors import DurationError, ScheduleError, ZoneError
 from taskrunner.schedule import dialects, durations, expression
-from taskrunner.schedule.instants import moment
 from taskrunner.schedule.kinds import complete
 from taskrunner.schedule.zones import zone
 
@@ -17,7 +16,8 @@ LENGTH = re.compile(r"\b(?:\d+(?:mo|[ywdhms]))+\b")
 
 # An item that is refused, where it stands, and what stands there once the advice is followed.
 ITEMS = [
-    *((f"0 0 * * {item}", 4) for item in ("5L", "0L", "7L", "friL", "SUNL", "monday", "Tuesday")),
+    *((f"0 0,6 * * {item}", 4) for item in ("5L", "0L", "7L", "friL", "SUNL")),
+    *((f"0 0 * * {item}", 4) for item in ("monday", "Tuesday")),
     *((f"0 0 {item} * *", 2) for item in ("L-1", "L-3", "L-27", "?", "32", "0", "28-3", "*/0")),
     *((f"0 {item} * * *", 1) for item in ("22-2", "20-4/3", "24", "23-0", "?")),
     *((f"0 0 * {item} *", 3) for item in ("nov-feb", "11-2/2", "january", "13", "?")),
@@ -74,13 +74,19 @@ def test_an_expression_that_is_advised_is_one(text):
         ("30 8 L * *", ["05-31", "06-30", "07-31"]),
         ("0 0 L 2 *", ["02-28", "02-29", "02-28"]),
         ("0 0 L feb ?", ["02-28", "02-29", "02-28"]),
+        ("0 0 LW * *", ["05-29", "06-30", "07-31"]),
+        ("0 0 1W 8 *", ["08-03", "08-02", "08-01"]),
+        ("30 8 * * 5L", ["05-29", "06-26", "07-31"]),
+        ("30 8 ? * SUNL", ["05-31", "06-28", "07-26"]),
+        ("0 23 * * fri#2", ["05-08", "06-12", "07-10"]),
+        ("5 0 * 6 7#1", ["06-07", "06-06", "06-04"]),
     ],
 )
-def test_the_last_day_is_advised_as_an_interval_that_has_it(text, days):
+def test_a_day_of_the_month_is_advised_as_a_schedule_that_has_it(text, days):
     with pytest.raises(ScheduleError) as caught:
         Cron(text)
-    length, anchor = re.search(r"--every (\S+) --anchor '([^']+)'", str(caught.value)).groups()
-    value = Every(length, anchor=moment(anchor, tz="UTC", now=NOW), tz="UTC")
+    day, time = re.search(r"--on '([^']+)' --at-time (\S+)$", str(caught.value)).groups()
+    value = On(day, time, tz="UTC")
     slots, at = [], NOW
     for _ in range(3):
         at = value.next_after(at)
@@ -172,7 +178,10 @@ def test_the_nth_weekday_is_advised_as_the_days_it_falls_on(item):
 @pytest.mark.parametrize(
     ("text", "warned"),
     [
-        ("0 9 1-7 * 1", "on days 1-7 of the month and on all Mondays too"),
+        ("0 9 1-7 * 1", "for the first Monday alone use --on 'first monday' --at-time 09:00"),
+        ("0 9 22-28 3,6 7", "use --on 'fourth sunday of march,june' --at-time 09:00"),
+        ("0 9,18 1-7 * 1", "on days 1-7 of the month and on all Mondays too; for those Mondays"),
+        ("0 9 2-8 * 1", "on days 2-8 of the month and on all Mondays too; for those Mondays"),
         ("0 9 13 * fri", "on day 13 of the month and on all Fridays too"),
         ("0 9 */2 * 1", None),
         ("0 9 1-7 * *", None),

@@ -22,6 +22,7 @@ from taskrunner.schedule.kinds import (
     Cron,
     Every,
     Manual,
+    On,
     Schedule,
     complete,
     parse,
@@ -59,6 +60,18 @@ KINDS = [
     (Every("1mo", NOW, "UTC"), "every", "1mo", "every month on day 1 at 12:00 (UTC)"),
     (Every("1y6mo"), "every", "1y6mo", "every 1y6mo"),
     (Every("30m", from_finish=True), "every", "30m", "30 minutes after the end of each run"),
+    (
+        On(" First  MON", "9:00", "Europe/Berlin"),
+        "on",
+        "first monday at 09:00",
+        "on the first Monday of every month at 09:00 (Europe/Berlin)",
+    ),
+    (
+        On("last day of June, mar"),
+        "on",
+        "last day of march,june at 00:00",
+        "on the last day of March and June at 00:00",
+    ),
     (
         At("2026-12-01 22:00", "Europe/Berlin"),
         "at",

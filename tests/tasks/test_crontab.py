@@ -342,6 +342,10 @@ def test_a_task_becomes_a_line_with_what_cron_cannot_express():
         ),
         ({"kind": Kind.EVERY, "schedule": "1h", "anchor": NOON}, "0 * * * *  true"),
         ({"kind": Kind.EVERY, "schedule": "30s", "anchor": NOON}, "# - - - - -  true"),
+        ({"kind": Kind.ON, "schedule": "second day at 09:05"}, "5 9 2 * *  true"),
+        ({"kind": Kind.ON, "schedule": "first day of march,june at 00:00"}, "0 0 1 3,6 *  true"),
+        ({"kind": Kind.ON, "schedule": "last day at 09:00"}, "# - - - - -  true"),
+        ({"kind": Kind.ON, "schedule": "first monday at 09:00"}, "# - - - - -  true"),
         ({"enabled": False}, "# * * * * *  true"),
     ],
 )

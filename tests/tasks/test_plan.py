@@ -491,6 +491,7 @@ SCHEDULES = st.one_of(
     st.sampled_from([{"every": "7h30m"}, {"every": "1mo", "tz": "Europe/Berlin"}]),
     st.just({"every": "5m", "from_finish": True}),
     st.sampled_from([{"cron": "0 2 * * *"}, {"cron": "@daily", "tz": "Asia/Kolkata"}]),
+    st.sampled_from([{"on": "last day of may"}, {"on": "first mon at 9:00", "tz": "Asia/Kolkata"}]),
     st.sampled_from([{"at": "2031-01-01 10:00"}, {"at": "2020-01-01T10:00+05:30", "tz": "UTC"}]),
     st.sampled_from([{"boot": True}, {"manual": True}]),
 )

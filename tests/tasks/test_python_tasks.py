@@ -490,11 +490,13 @@ def test_every_way_to_say_when_is_known(runner, app):
     runner.task(after="a:any")(shop.b)
     runner.task(cron="0 2 * * *", tz="Europe/Berlin")(shop.c)
     runner.task("named", boot=True)(shop.d)
+    runner.task("payday", on="last workday", at_time="09:00")(shop.d)
     runner.task(schedule=Every("1h", from_finish=True))(shop.e)
     kinds = [(task.name, str(task.kind), task.schedule) for task in runner.tasks()]
     assert kinds == [
         *[("a", "manual", ""), ("b", "after", "a:any"), ("c", "cron", "0 2 * * *")],
         *[("e", "every", "1h"), ("named", "boot", "")],
+        ("payday", "on", "last workday at 09:00"),
     ]
 
 
@@ -557,6 +559,8 @@ def test_a_name_that_another_task_has_is_refused(runner, app):
         ({"every": "1d", "manual": True}, "every and manual are several schedules"),
         ({"cron": "@daily", "schedule": Manual()}, "cron and schedule are several schedules"),
         ({"every": "1x"}, "'1x'"),
+        ({"every": "1d", "at_time": "09:00"}, "--at-time '09:00' goes only with --on"),
+        ({"on": "last day", "at_time": "9"}, "'9' is not a time of day"),
         ({"every": "1d", "nosuch": 1}, "'nosuch' is not an option of a task"),
     ],
     ids=str,

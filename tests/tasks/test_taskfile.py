@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from taskrunner import After, At, Boot, Cron, Every, Manual
+from taskrunner import After, At, Boot, Cron, Every, Manual, On
 from taskrunner.tasks import options, places, taskfile_parser, writing
 from taskrunner.tasks.taskfile import KEYS
 from tests.samples import TASK
@@ -42,6 +42,12 @@ def task(body, head="[tasks.a]"):
         ('every = "1h"', Every("1h")),
         ('every = "1h"\nfrom_finish = true', Every("1h", from_finish=True)),
         ('cron = "0 2 * * *"', Cron("0 2 * * *")),
+        ('on = "first monday"\nat_time = "09:00"', On("first monday", "09:00")),
+        (
+            'on = "last day of march, june"\nat_time = 09:00:00',
+            On("last day of march,june", "09:00"),
+        ),
+        ('on = "last day at 18:00"\nat_time = false', On("last day", "18:00")),
         ('at = "2030-12-01 22:00"', At("2030-12-01 22:00")),
         ("at = 2030-12-01T22:00:00+01:00", At("2030-12-01T22:00:00+01:00")),
         ("at = 2030-12-01 22:00:00", At("2030-12-01 22:00")),
@@ -157,6 +163,12 @@ def test_a_profile_may_have_tasks_and_a_command_of_its_own():
         ('manual = true\ntz = "UTC"', 5, "manual has no time zone: leave out 'UTC'"),
         ('every = "1h"\ntz = "Berlin"', 5, "did you mean 'Europe/Berlin'"),
         ('cron = "@daily"\nanchor = "2026-01-01"', 4, "anchor '2026-01-01' goes only with every"),
+        ('cron = "@daily"\nat_time = "09:00"', 4, "at_time '09:00' goes only with on"),
+        ('on = "fifth monday"\nat_time = "09:00"', 4, "write 'last monday'"),
+        ('on = "last day"\nat_time = "9am"', 5, "'9am' is not a time of day"),
+        ('on = "last day at 09:00"\nat_time = "10:00"', 5, "or leave out at_time '10:00'"),
+        ('on = "last day"\nat_time = 9', 5, "'9' is not a time of day"),
+        ("on = true", 4, "on 'True' is not text: put it in quotes"),
         ("manual = true\nfrom_finish = true", 4, "from_finish 'True' goes only with every"),
         ('manual = true\nshell = "x"', 3, "there is a command and a shell text: give one"),
         (

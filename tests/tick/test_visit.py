@@ -16,6 +16,7 @@ from taskrunner import (
     Cron,
     Every,
     Manual,
+    On,
     State,
     TaskRunner,
     Trigger,
@@ -131,6 +132,20 @@ def test_catch_up_all_runs_each_missed_slot_in_order(runner, clock, tmp_path):
         *("2026-11-20T12:01:00Z", "catch-up", "2026-11-20T12:02:00Z", "schedule"),
         *("2026-11-20T12:03:00Z", "schedule", "2026-11-20T12:04:00Z", "schedule"),
     ]
+
+
+def test_a_day_of_the_month_is_caught_up_once_or_each_time(runner, clock):
+    payday = On("last workday", "09:00", "Europe/Berlin")
+    runner.add("one", ["true"], payday)
+    runner.add("each", ["true"], payday, catch_up="all")
+    clock.forward(days=100)  # to 28 February
+    runner.tick()
+    days = ("2026-11-30", "2026-12-31", "2027-01-29", "2027-02-26")
+    slots = [datetime.fromisoformat(f"{day}T08:00Z") for day in days]
+    (run,) = runner.history("one")
+    assert (run.slot, run.first_slot, run.coalesced) == (slots[-1], slots[0], 4)
+    assert [run.slot for run in runner.history("each")] == slots[::-1]
+    assert runner.task("one").next == datetime(2027, 3, 31, 7, tzinfo=UTC)  # summer time
 
 
 def test_catch_up_none_records_what_was_missed(runner, clock):

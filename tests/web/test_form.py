@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from taskrunner import After, At, Cron, Every, Manual, TaskRunner
+from taskrunner import After, At, Cron, Every, Manual, On, TaskRunner
 from tests.web.conftest import form_token
 
 pytest.importorskip("flask")
@@ -59,6 +59,11 @@ def test_a_check_shows_all_faults_each_at_its_field_and_keeps_what_was_typed(ask
         ({"kind": "every", "every": "90", "unit": "m"}, "every 90m"),
         ({"kind": "every", "every": "7h30m", "unit": ""}, "every 7h30m"),
         ({"kind": "cron", "cron": "30 2 * * *", "tz": "Europe/Berlin"}, "cron 30 2 * * *"),
+        (
+            {"kind": "on", "on": "last day of mar", "at_time": "9:00"},
+            "on last day of march at 09:00",
+        ),
+        ({"kind": "on", "on": "first monday"}, "on first monday at 00:00"),
         ({"kind": "at", "date": "2090-12-01", "time": "22:00"}, "at 2090-12-01T22:00:00"),
         ({"kind": "after", "after": "old", "ends": "failed"}, "after old:failed"),
         ({"kind": "boot"}, "boot "),
@@ -99,6 +104,8 @@ def test_every_kind_of_work_can_be_typed(ask, runner, work, typed, is_now):
         ({"work": "code", "text": "if x"}, "text"),
         ({"kind": "cron", "cron": "61 * * * *"}, "cron"),
         ({"kind": "cron", "cron": ""}, "cron"),
+        ({"kind": "on", "on": "fifth monday", "at_time": "09:00"}, "on"),
+        ({"kind": "on", "on": "last day", "at_time": "9am"}, "at_time"),
         ({"kind": "at", "date": "yesterday"}, "date"),
         ({"kind": "at", "date": "1999-01-01", "time": "12:00"}, "date"),
         ({"kind": "after", "after": "nobody"}, "after"),
@@ -126,6 +133,7 @@ def test_options_that_contradict_each_other_are_a_fault_of_the_whole(runner):
         Every("7h30m"),
         Every("1d", from_finish=True),
         Cron("@daily", "Europe/Berlin"),
+        On("last workday", "09:00", "Europe/Berlin"),
         After("old", "any"),
     ],
 )

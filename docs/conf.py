@@ -40,6 +40,7 @@ html_title = f"taskrunner {VERSION}"
 html_extra_path = ["_site"]  # index.html leads to docs/
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(ROOT / "docs/search.js")
 html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sourcelink = False

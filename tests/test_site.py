@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 import pytest
 
@@ -179,12 +179,58 @@ def test_the_search_knows_the_pages_and_their_words(site: Path) -> None:
         assert number in (found if isinstance(found, list) else [found])
 
 
+def results(site: Path, folder: Path, words: str) -> list[str]:
+    """The pages that the site's own search lists for words, in its order."""
+    browser = shutil.which("chromium") or ""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=30000"]
+    address = f"file://{site}/search.html?q={quote_plus(words)}"
+    argv = [browser, *options, f"--user-data-dir={folder}", "--dump-dom", address]
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=100).stdout
+    listed = shown.partition('id="search-results"')[2]
+    return re.findall(r'<li[^>]*><a href="(?:\./)?(\S+?)\.html', listed)
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("retry a failed task", "docs/how-to/failures"),
+        ("mail", "docs/how-to/notifications"),
+        ("overlapping runs", "docs/how-to/tasks"),
+        ("crontab", "docs/how-to/from-cron"),
+        ("task did not run", "docs/how-to/did-not-run"),
+    ],
+)
+def test_the_search_finds_first_the_guide_for_what_people_type(
+    site: Path, tmp_path: Path, needs: Callable[[str, object, str], None], words: str, page: str
+) -> None:
+    needs("chromium", shutil.which("chromium"), "chromium is not here")
+    assert results(site, tmp_path, words)[0] == page
+
+
+def test_the_search_shows_records_of_decisions_last(
+    site: Path, tmp_path: Path, needs: Callable[[str, object, str], None]
+) -> None:
+    needs("chromium", shutil.which("chromium"), "chromium is not here")
+    decided = ["/decisions/0" in page for page in results(site, tmp_path, "cron")]
+    assert any(decided)
+    assert decided == sorted(decided)
+
+
+def test_the_front_page_has_the_first_screen_of_the_readme() -> None:
+    front, readme = (path.read_text() for path in (DOCS / "index.md", ROOT / "README.md"))
+    opening = readme.partition("\n## ")[0].replace("docs/", "")
+    assert all(each in front for each in opening.split("\n\n")), opening
+    ways = re.findall(r"^- \*\*\[([\w -]+)\]", front, re.M)
+    assert ways == ["Tutorial", "How-to guides", "Reference", "Explanation"]
+
+
 def small_checkout(folder: Path, front: str) -> Path:
     """A checkout with no page but the front page and one beside it."""
     (folder / "taskrunner").mkdir(parents=True)
     shutil.copy(ROOT / "taskrunner/__init__.py", folder / "taskrunner/__init__.py")
     (folder / "docs").mkdir()
-    shutil.copy(DOCS / "conf.py", folder / "docs/conf.py")
+    for name in ("conf.py", "search.js"):
+        shutil.copy(DOCS / name, folder / "docs" / name)
     shutil.copytree(DOCS / "_site", folder / "docs/_site")
     shutil.copytree(DOCS / "_static", folder / "docs/_static")
     (folder / "docs/index.md").write_text(front)

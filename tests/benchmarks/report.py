@@ -17,8 +17,14 @@ OPENING = """\
 
 <!-- Written by tests/benchmarks/run. Do not edit: change tests/benchmarks/report.py or tests/benchmarks/reasons.py. -->
 
-What taskrunner costs beside what people would use instead, and beside the least that the machine allows, measured
-in one run. `tests/benchmarks/run` in a checkout makes a page like this one on your machine, in half an hour.
+What taskrunner costs a machine: first in plain words, then beside what people would use instead, and beside the least
+that the machine allows.
+"""
+
+METHOD = """\
+## How it is measured
+
+All in one run: `tests/benchmarks/run` in a checkout makes a page like this one on your machine, in half an hour.
 
 Single times of one machine say little, ratios within one run say enough. Both sides of a ratio are measured in
 turn, in every other round in the other order, and each round gives one ratio. A figure is the **median** of these;
@@ -101,6 +107,7 @@ def page(results: Results, plots: str | None = None) -> str:
         OPENING,
         SMALL if results.quick else "",
         _plainly(results),
+        METHOD,
         _machine(results),
         _aims(results, plots),
         _missed(results),
@@ -139,9 +146,10 @@ def _plainly(results: Results) -> str:
     if idle is not None:
         wrote = _median(results, "written", "idle")
         disk = "" if wrote is None else f" and writes {wrote / 1e3:.0f} kB to the disk"
+        daily = "" if wrote is None else f" and {wrote * MINUTES / 1e6:.0f} MB"
         said.append(
-            f"An idle tick, one with nothing due, takes {short(idle * 1e3)} ms{disk}. That is most of the 1,440 ticks "
-            "of a day."
+            f"An idle tick, one with nothing due, takes {short(idle * 1e3)} ms{disk}. Most of the {MINUTES:,} ticks of a "
+            f"day are idle: together they take {idle * MINUTES:.0f} s{daily} a day."
         )
     due = _median(results, "written", "due")
     if due is not None:

@@ -152,7 +152,7 @@ def test_the_page_begins_with_what_was_measured_in_plain_words():
             first={"500 due": [0.08, 0.08]},
         )
     )
-    start = page.partition("## The machine")[0]
+    start = page.partition("## How it is measured")[0]
     assert "takes 12.0 ms and writes 20 kB to the disk" in start
     assert "one task due writes 350 kB" in start
     assert "With 500 tasks due, the first command starts 80.0 ms after the tick" in start

@@ -64,7 +64,8 @@ cli                 argparse print sys.exit SystemExit exit quit lazy
 __init__            lazy
 __main__            sys.exit SystemExit exit quit os._exit lazy
 carrier
-django              django fcntl lazy os.environ subprocess
+django              django lazy os.environ
+django.management   argparse sys.exit
 launcher            datetime.datetime.now os.environ print sys.exit
 """
 ROWS = {row.split()[0]: frozenset(row.split()[1:]) for row in TABLE.strip().splitlines()}

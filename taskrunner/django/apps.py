@@ -1,6 +1,14 @@
 """The Django application `taskrunner`."""
 
-from django.apps import AppConfig
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.core.management.base import CommandError
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models.signals import post_migrate
+from django.test import utils as of_tests
+
+from taskrunner.errors import TaskRunnerError
 
 
 class TaskRunnerConfig(AppConfig):
@@ -10,3 +18,37 @@ class TaskRunnerConfig(AppConfig):
     label = "taskrunner"
     verbose_name = "taskrunner"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the checks, and the definitions with `migrate`."""
+        from taskrunner.django import checks  # noqa: F401  the checks register themselves
+
+        post_migrate.connect(apply_code, dispatch_uid="taskrunner.apply_code")
+
+
+def apply_code(
+    sender: AppConfig,
+    using: str = DEFAULT_DB_ALIAS,
+    verbosity: int = 1,
+    stdout: Any = None,
+    **_: Any,
+) -> None:
+    """Apply the definitions in the code after `migrate`, once for all applications; not for the database of a test."""
+    last = [each for each in apps.get_app_configs() if each.models_module is not None][-1]
+    if (
+        sender is not last
+        or using != DEFAULT_DB_ALIAS
+        or hasattr(of_tests._TestState, "saved_data")
+    ):
+        return
+    from taskrunner.django import settings
+    from taskrunner.django.applying import ProjectRunner
+
+    try:
+        with ProjectRunner(settings.read()) as runner:
+            plan = runner.apply_code()
+            for line in runner.told(plan) if plan.tasks else ():
+                if verbosity > 0 and stdout is not None:
+                    stdout.write(f"taskrunner: {line}\n")
+    except TaskRunnerError as exc:
+        raise CommandError(f"taskrunner: the tasks stay as they were: {exc}") from exc

@@ -7,18 +7,33 @@ stop an application from importing its module.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from django.conf import settings as of_project
+from django.utils.module_loading import autodiscover_modules
+
+from taskrunner import errors
+from taskrunner.django import environment, project, settings, tasks
+from taskrunner.errors import InputError, shown
+from taskrunner.home import program
 from taskrunner.model.record import record
+from taskrunner.tasks import columns, options, python, readers, taskfile
+from taskrunner.tasks.taskfile import Definition, Fault, Found
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from taskrunner.django.settings import Settings
     from taskrunner.schedule.kinds import Schedule
     from taskrunner.tasks.options import Options
 
 Target = TypeVar("Target")
+
+MODULE = "scheduled"  # of each application
+# The keywords of a definition that are no options.
+OWN = ("name", "schedule", *taskfile.WHEN, "at_time", "tz", "now", "enabled", "enqueue")
+KEYS = (*OWN, *(each for each in options.OPTIONS if each not in settings.OF_ONE), "args")
 
 
 @record
@@ -29,7 +44,11 @@ class Written:
     line: int
     target: Any  # a function, or a Task of Django; None for a management command
     words: tuple[str, ...]  # of a management command
-    said: dict[str, Any]  # its name, its schedule and its options
+    said: Mapping[str, Any]  # its name, its schedule and its options
+
+    def fault(self, text: str) -> Fault:
+        """Return a fault of this definition."""
+        return Fault(self.module, self.line, taskfile.underscored(text))
 
 
 WRITTEN: list[Written] = []
@@ -46,6 +65,8 @@ def scheduled(
     schedule: Schedule | None = None,
     every: str | None = None,
     cron: str | None = None,
+    on: str | None = None,
+    at_time: str | None = None,
     at: str | None = None,
     after: str | None = None,
     boot: bool = False,
@@ -85,6 +106,8 @@ def command(
     schedule: Schedule | None = None,
     every: str | None = None,
     cron: str | None = None,
+    on: str | None = None,
+    at_time: str | None = None,
     at: str | None = None,
     after: str | None = None,
     boot: bool = False,
@@ -99,8 +122,17 @@ def command(
 
     The options, and the time of its addition, are as with `scheduled`.
     """
-    said: dict[str, Any] = {"schedule": schedule, "every": every, "cron": cron, "at": at}
-    said |= {"after": after, "boot": boot, "manual": manual, "tz": tz, "now": now, "name": name}
+    said: dict[str, Any] = {"schedule": schedule, "every": every, "cron": cron, "on": on}
+    said |= {
+        "at_time": at_time,
+        "at": at,
+        "after": after,
+        "boot": boot,
+        "manual": manual,
+        "tz": tz,
+        "now": now,
+        "name": name,
+    }
     place = sys._getframe(1)
     words = (management_command, *arguments)
     _keep(place.f_globals["__name__"], place.f_lineno, None, words, {**said, **given})
@@ -111,3 +143,111 @@ def _keep(
 ) -> None:
     """Keep a definition until all are collected."""
     WRITTEN.append(Written(module, line, target, words, said))
+
+
+# ---- definitions as tasks
+
+
+def collected(wanted: Settings) -> Found:
+    """Import `scheduled.py` of each application, and return the definitions in all of them, with their faults."""
+    autodiscover_modules(MODULE)
+    found, faults = [], []
+    for each in WRITTEN:
+        try:
+            found.append(_definition(each, wanted))
+        except InputError as exc:
+            faults.append(each.fault(str(exc)))
+    names = frozenset(each.name for each in found)
+    return Found(found, faults, names, frozenset({project.source()}))
+
+
+def _definition(given: Written, wanted: Settings) -> Definition:
+    """Return a definition as a task; raises InputError."""
+    for key in given.said:
+        if key not in KEYS:
+            near = errors.advice(key, KEYS, f"known are {', '.join(KEYS)}")
+            raise InputError(f"{shown(key)} is not an option of a task: {near}")
+    chosen = _options(given, wanted)
+    if given.words:
+        if given.said.get("enqueue"):
+            raise InputError("enqueue goes only with a Task of Django, not with a command")
+        name, argv = given.said["name"], _command(given.words, chosen)
+    else:
+        name, argv = _function(given, chosen), None
+        chosen["django"] = project.settings_module()
+    name = readers.name(name)
+    try:
+        whole = _schedule(given.said)
+    except InputError as exc:
+        raise InputError(f"{name}: {exc}") from exc
+    return Definition(
+        name,
+        project.source(),
+        whole,
+        argv,
+        None,
+        given.said.get("tz") or _zone(whole),
+        _flag(given.said, "now", default=False) is True,
+        _flag(given.said, "enabled", default=None),
+        chosen,
+        given.module,
+        {"": given.line},
+    )
+
+
+def _options(given: Written, wanted: Settings) -> dict[str, Any]:
+    """Return the options of a definition: its own, else DEFAULTS, else those of each task of the project."""
+    said = {key: value for key, value in given.said.items() if key not in OWN}
+    file = environment.place(wanted)
+    found = {"cwd": project.folder(), "env_file": file, **wanted.defaults, **said}
+    if found["env_file"] != file:  # another file: the variables come from the daemon alone
+        found.setdefault("pass_env", wanted.pass_env)
+    usual = {**project.variables(), **wanted.defaults.get("env", {})}
+    found["env"] = {**usual, **readers.environment(found.get("env", {}))}
+    return found
+
+
+def _command(words: tuple[str, ...], chosen: dict[str, Any]) -> tuple[str, ...]:
+    """Return the argv of a management command; the options get what it needs."""
+    interpreter = chosen.pop("interpreter", None) or program.interpreter()
+    # Without the second, output is lost with a killed command, and seen late of a running one.
+    known = {"DJANGO_SETTINGS_MODULE": project.settings_module(), "PYTHONUNBUFFERED": "1"}
+    chosen["env"] = {**known, **chosen["env"]}
+    return readers.argv((interpreter, *project.program(), *words))
+
+
+def _function(given: Written, chosen: dict[str, Any]) -> Any:
+    """Return the name of the task for a function or a Task of Django; the options get how to call it."""
+    target, enqueue = given.target, _flag(given.said, "enqueue", default=False) is True
+    function = target.func if tasks.is_task(target) else target
+    spelled = python.spelled(function)
+    # Another decorator may have made something else of it.
+    there = getattr(sys.modules.get(function.__module__), function.__name__, None)
+    if tasks.is_task(there):
+        spelled = tasks.spelled(there, spelled, enqueue=enqueue)
+    elif enqueue:
+        raise InputError(f"enqueue goes only with a Task of Django, which {shown(spelled)} is not")
+    chosen.setdefault("interpreter", program.interpreter())
+    chosen["python"] = spelled
+    return given.said.get("name") or function.__name__
+
+
+def _schedule(said: Mapping[str, Any]) -> Schedule:
+    """Return the schedule of a definition; raises InputError."""
+    when = {key: said.get(key) for key in taskfile.WHEN}
+    found = columns.schedule_of(said.get("schedule"), when, said.get("at_time"))
+    if found is None:
+        raise InputError(f"there is no schedule: give one of {', '.join(taskfile.WHEN)}")
+    return found
+
+
+def _zone(whole: Schedule) -> str | None:
+    """Return the zone of the project for a schedule that needs one."""
+    return of_project.TIME_ZONE if getattr(whole, "tz", "none") is None else None
+
+
+def _flag(said: Mapping[str, Any], key: str, *, default: bool | None) -> bool | None:
+    value = said.get(key, default)
+    if value is not default and not isinstance(value, bool):
+        raise InputError(f"{key} {shown(value)} is neither True nor False")
+    return value

@@ -19,7 +19,7 @@ from taskrunner.tasks import options
 FOREVER = "forever"
 NAME = re.compile(r"[^\W\d]\w*", re.A)
 SHORTEST = timedelta(seconds=1)
-PROJECT = ("python", "code", "code_file", "args", "django")  # each task brings its own
+OF_ONE = (*options.PYTHON, "args", "django")  # a task of the project brings its own
 
 
 @record
@@ -96,7 +96,7 @@ def _defaults(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InputError("it is not a dictionary of options of a task, such as {'timeout': '10m'}")
     for name in value:
-        if name in PROJECT:
+        if name in OF_ONE:
             raise InputError(f"{name} cannot be a default: it belongs to a single task")
         if name not in options.OPTIONS:
             known = f"known are {', '.join(options.OPTIONS)}"

@@ -138,7 +138,11 @@ def spelled(function: Callable[..., Any]) -> str:
 
 def folder(function: Callable[..., Any]) -> str | None:
     """Return the folder that the module of a function is imported from, None when any directory works."""
-    place = function.__module__
+    return folder_of(function.__module__)
+
+
+def folder_of(place: str) -> str | None:
+    """Return the folder that a module, which is imported here, comes from; None when any directory works."""
     file = getattr(sys.modules.get(place), "__file__", None)
     if file is None:
         return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -127,6 +129,14 @@ class Project:
             stdin=subprocess.DEVNULL,
         )
 
+    def run(self, *words: str) -> dict[str, Any]:
+        """Run a verb that succeeds, and return its document."""
+        return json.loads(self.does("taskrunner", *words, "--json"))
+
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """Return the tasks of the home by their names."""
+        return {each["name"]: each for each in self.run("list")["tasks"]}
+
     def does(self, *words: str, **more: str) -> str:
         """Run a management command that succeeds, and return its stdout."""
         ended = self.manage(*words, **more)
@@ -137,6 +147,7 @@ class Project:
 def make(folder: Path, name: str = "crm") -> Project:
     """Write a project with one application, `sales`; it has no database yet, and no task."""
     project = Project(folder, name)
+    folder.mkdir(mode=0o700)
     texts = {"settings": SETTINGS, "urls": URLS, "wsgi": WSGI, "__init__": ""}
     for module, text in texts.items():
         project.write(f"{name}/{module}.py", text.format(name=name))
@@ -145,13 +156,19 @@ def make(folder: Path, name: str = "crm") -> Project:
     return project
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A project of the test's own."""
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a project whose database is there; it has no task, so it has no home. To be copied."""
     pytest.importorskip("django")
-    folder = tmp_path / "site"
-    folder.mkdir(mode=0o700)
-    return make(folder)
+    project = make(tmp_path_factory.mktemp("django") / "site")
+    project.does("migrate", "-v", "0")
+    return project.folder
+
+
+@pytest.fixture
+def project(migrated: Path, tmp_path: Path) -> Project:
+    """A project of the test's own."""
+    return Project(Path(shutil.copytree(migrated, tmp_path / "site")))
 
 
 @pytest.fixture
@@ -159,9 +176,7 @@ def another(tmp_path: Path) -> Callable[..., Project]:
     """Return what makes one more project, in a folder of its own."""
 
     def made(name: str, **env: Any) -> Project:
-        folder = tmp_path / name
-        folder.mkdir(mode=0o700)
-        project = make(folder, name)
+        project = make(tmp_path / name, name)
         project.env = env
         return project
 

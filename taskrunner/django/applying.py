@@ -1,0 +1,48 @@
+"""Apply the definitions in the code of a project: add, change and remove tasks in one transaction."""
+
+from collections.abc import Iterator
+
+from taskrunner import TaskRunner
+from taskrunner.django import environment, project, registry
+from taskrunner.django.settings import Settings
+from taskrunner.model.answers import Plan
+from taskrunner.model.values import untold
+from taskrunner.render import plans
+
+
+class ProjectRunner(TaskRunner):
+    """The taskrunner of a project, whose tasks may be defined in its code."""
+
+    def __init__(self, wanted: Settings) -> None:
+        """Take the setting TASKRUNNER."""
+        super().__init__(wanted.home)
+        self.wanted = wanted
+
+    def apply_code(self, *, dry_run: bool = False) -> Plan:
+        """Create, change and remove tasks to match the code, all or nothing, and return the changes.
+
+        Raises InputError or StateError with all faults, a line each.
+        """
+        found = registry.collected(self.wanted)
+        here = self._here()
+        if here.store.missing and not found.definitions and not found.faults:
+            return Plan([], dry_run)  # a project without definitions needs no database
+        if not dry_run and not found.faults and found.definitions:
+            environment.prepare(self.wanted, project.name())
+        ours = found.sources.__contains__
+        return self._carry_out(here, found, ours, None, dry_run=dry_run, progress=untold)
+
+    def told(self, plan: Plan, *, verbose: bool = False) -> Iterator[str]:
+        """Yield the changes of a plan, a line each, advice about new and changed tasks, and a summary."""
+        fresh = set()
+        for each in plan.tasks:
+            if verbose or plan.dry_run or each.action != "keep":
+                yield f"{each.task} {plans.ACTIONS[each.action]}: {'; '.join(each.told)}".rstrip(
+                    ": "
+                )
+            if each.action in ("add", "change") and not plan.dry_run:
+                fresh.add(each.task)
+        for task in self.tasks() if fresh else ():
+            for advice in self.advice(task) if task.name in fresh else ():
+                yield f"{task.name}: {advice}"
+        yield plans.plan_sentence(plan)

@@ -1,0 +1,50 @@
+"""The Django project as its tasks need it: settings, folders, and the program that its commands are given to."""
+
+import os
+
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from taskrunner.tasks import python
+
+SOURCE = "django"
+
+
+def name() -> str:
+    """Return the name of the project: of the package that its settings are in."""
+    return settings_module().partition(".")[0]
+
+
+def source() -> str:
+    """Return where its tasks come from: two projects with one home keep theirs apart by it."""
+    return f"{SOURCE}:{name()}"
+
+
+def settings_module() -> str:
+    """Return the module of its settings; raises ImproperlyConfigured when no other process can import them."""
+    found = settings.SETTINGS_MODULE
+    if not found:
+        raise ImproperlyConfigured(
+            "settings.configure() makes settings that no task can import: set DJANGO_SETTINGS_MODULE"
+        )
+    return str(found)
+
+
+def folder() -> str | None:
+    """Return the folder that its settings are imported from, None when any directory works."""
+    return python.folder_of(settings_module())
+
+
+def variables() -> dict[str, str]:
+    """Return the variables by which tasks find applications elsewhere, as where manage.py extends the path."""
+    roots = [python.folder_of(each.module.__name__) for each in apps.get_app_configs()]
+    path = [each for each in dict.fromkeys(roots) if each is not None and each != folder()]
+    return {"PYTHONPATH": os.pathsep.join(path)} if path else {}
+
+
+def program() -> tuple[str, ...]:
+    """Return the words between the interpreter and the name of a management command."""
+    own = folder()
+    place = os.path.join(own or os.curdir, "manage.py")
+    return (place,) if own and os.path.isfile(place) else ("-m", "django")

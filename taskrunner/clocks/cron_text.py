@@ -13,6 +13,8 @@ from taskrunner.home.program import Call
 from taskrunner.model.record import like, record
 
 EVERY_MINUTE = "* * * * *"
+# The program of a package of the system; /bin is the same folder as /usr/bin.
+PACKAGED = ("/usr/bin/taskrunner", "/bin/taskrunner", "/usr/lib/taskrunner/bin/taskrunner")
 FIRST = (
     "# >>> taskrunner {} >>> written by `taskrunner install cron`, which writes all of this anew"
 )
@@ -37,8 +39,10 @@ class Line:
 def entry(words: Sequence[str], user: str | None = None) -> str:
     """Return the line that calls a command every minute; with a user for files in /etc/cron.d."""
     who = "" if user is None else f"{user}  "
+    # The package can be removed by somebody who does not know of the line, which would then fail every minute.
+    guard = f"[ -x {words[0]} ] && " if words[0] in PACKAGED else ""
     # For cron an unescaped % is a line break (crontab(5)), also inside quotes.
-    return f"{EVERY_MINUTE}  {who}{shlex.join(words)}".replace("%", "\\%")
+    return f"{EVERY_MINUTE}  {who}{guard}{shlex.join(words)}".replace("%", "\\%")
 
 
 def with_block(text: str, home: str, line: str) -> str:

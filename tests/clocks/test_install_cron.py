@@ -118,6 +118,16 @@ def test_the_line_names_the_user_only_in_a_file_of_the_system():
     assert cron_text.entry(("/bin/x", "tick"), "root") == "* * * * *  root  /bin/x tick"
 
 
+def test_the_line_of_a_packaged_program_does_nothing_once_that_is_removed():
+    words = ("/usr/bin/taskrunner", "--home", "/srv/h", "tick")
+    line = cron_text.entry(words)
+    assert line == "* * * * *  [ -x /usr/bin/taskrunner ] && /usr/bin/taskrunner --home /srv/h tick"
+    (found,) = cron_text.lines_that_call(line)
+    assert (found.call.program, found.call.home, found.call.verb) == (words[0], "/srv/h", "tick")
+    (found,) = cron_text.lines_that_call(cron_text.entry(words, "root"), users=True)
+    assert (found.user, found.call.program, found.call.home) == ("root", words[0], "/srv/h")
+
+
 def test_blanks_quotes_and_percent_signs_of_a_path_come_through_cron_and_the_shell():
     words = ("/opt/a b/taskrunner", "--home", "/srv/50% o'clock", "tick")
     line = cron_text.entry(words)

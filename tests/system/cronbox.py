@@ -35,13 +35,14 @@ SCRIPT = Path(__file__).with_name("cronbox.sh")
 def check_machine(needs: Callable[[str, object, str], None]) -> None:
     """Skips, or fails where they are demanded, without what a box is made of (see conftest.py)."""
     needs("root", os.geteuid() == 0, "only root can make the namespaces of a cron of its own")
-    found = shutil.which("unshare") and _can_unshare()
+    found = shutil.which("unshare") and can_unshare()
     needs("root", found, "this machine lets root make no mount namespace")
     needs("cron", os.path.exists("/usr/sbin/cron") and _has_group(), "there is no Debian cron")
     needs("faketime", shutil.which("faketime"), "faketime is not installed")
 
 
-def _can_unshare() -> bool:
+def can_unshare() -> bool:
+    """Return whether root may make a mount namespace here."""
     return subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"]).returncode == 0
 
 

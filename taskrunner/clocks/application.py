@@ -33,16 +33,16 @@ def keep_clock(
     home: str | os.PathLike[str] | None = None,
     *,
     interval: str | timedelta = "10s",
-    linger: str | timedelta = "15s",
+    linger: str | timedelta | None = "15s",
 ) -> None:
     """Let a daemon tick in a home as long as this process, another one that called this, or a fork of them lives.
 
-    Call it in each process that serves an application, or in the one that forks them; a second call changes nothing.
-    It returns at once: a thread looks every 5 s whether a daemon lives, and starts one, detached, if not; a fork has
-    a thread of its own. The daemon ticks every `interval`, and ends, as on TERM, when none of these processes has
-    lived for `linger`, which may be `forever`; it gets the environment of the process that starts it. Inside a run of
-    a task nothing happens, so that a task may import the application. Creates the home if it is missing. Raises
-    HomeRefused, and InputError for a length.
+    Call it in each process that serves an application, or in the one that forks them; a second call changes
+    nothing. It returns at once: a thread looks every 5 s whether a daemon lives, and starts one, detached, if not;
+    a fork has a thread of its own. The daemon ticks every `interval`, and ends, as on TERM, when none of these
+    processes has lived for `linger`; with None or `forever` it stays. It gets the environment of the process that
+    starts it. Inside a run of a task nothing happens, so that a task may import the application. Creates the home
+    if it is missing. Raises HomeRefused, and InputError for a length.
     """
     if config.inside_run():
         return
@@ -50,7 +50,7 @@ def keep_clock(
     paths.check(folder)
     words = ["daemon", "--only-one", "--while-held", paths.APPLICATION_LOCK]
     words += ["--interval", _length(interval)]
-    words += ["--linger", FOR_EVER if linger == FOR_EVER else _length(linger)]
+    words += ["--linger", FOR_EVER if linger in (None, FOR_EVER) else _length(linger)]
     with _Ours.changing:
         if folder not in _Ours.keepers:
             paths.create(folder)

@@ -56,9 +56,14 @@ def own() -> tuple[str, ...]:
 
 
 def interpreter() -> str:
-    """Return our own Python program; in a web server such as uWSGI `sys.executable` may be the server."""
-    known = os.path.basename(sys.executable or "").startswith(("python", "pypy"))
-    return sys.executable if known else os.path.join(sys.prefix, "bin", "python3")
+    """Return our own Python program.
+
+    In a web server such as uWSGI `sys.executable` may be the server, or the Python below our virtual environment.
+    """
+    given = sys.executable or ""
+    known = os.path.basename(given).startswith(("python", "pypy"))
+    below = sys.prefix != sys.base_prefix and not given.startswith(os.path.join(sys.prefix, ""))
+    return given if known and not below else os.path.join(sys.prefix, "bin", "python3")
 
 
 def _starts(script: str) -> bool:

@@ -236,6 +236,12 @@ def test_a_second_call_changes_nothing(home, started):
     )
 
 
+@pytest.mark.parametrize("linger", [None, "forever"])
+def test_it_may_linger_for_ever(home, started, linger):
+    keep_clock(home, linger=linger)
+    assert started[0][-2:] == ("--linger", "forever")
+
+
 def test_a_run_of_a_task_that_imports_the_application_has_no_clock(home, started, monkeypatch):
     monkeypatch.setenv("TASKRUNNER_RUN", "7")
     keep_clock(home)

@@ -212,11 +212,13 @@ def test_the_script_beside_the_interpreter_is_the_program(monkeypatch, tmp_path)
     script = tmp_path / "taskrunner"
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
     assert program.own() == (str(script),)
 
 
 def test_a_checkout_that_is_not_installed_is_called_by_the_interpreter(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
     words = program.own()
     assert words[0] == "/usr/bin/env"
@@ -224,9 +226,30 @@ def test_a_checkout_that_is_not_installed_is_called_by_the_interpreter(monkeypat
 
 
 def test_an_installed_package_without_a_script_is_called_by_the_interpreter(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
     monkeypatch.setattr("site.getsitepackages", lambda: [program.FOLDER])
     assert program.own() == (str(tmp_path / "python3"), "-P", "-m", "taskrunner")
+
+
+@pytest.mark.parametrize(
+    ("executable", "prefix", "base", "found"),
+    [
+        ("/venv/bin/python", "/venv", "/usr", "/venv/bin/python"),
+        ("/usr/bin/python3.11", "/usr", "/usr", "/usr/bin/python3.11"),
+        ("/usr/bin/pypy3", "/usr", "/usr", "/usr/bin/pypy3"),
+        ("/usr/bin/python3.11", "/venv", "/usr", "/venv/bin/python3"),  # uWSGI in an environment
+        ("/venv/bin/uwsgi", "/venv", "/usr", "/venv/bin/python3"),
+        ("/usr/sbin/apache2", "/usr", "/usr", "/usr/bin/python3"),
+        ("", "/usr", "/usr", "/usr/bin/python3"),
+        (None, "/venv", "/usr", "/venv/bin/python3"),
+    ],
+)
+def test_our_interpreter_is_found_in_a_web_server(monkeypatch, executable, prefix, base, found):
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(sys, "prefix", prefix)
+    monkeypatch.setattr(sys, "base_prefix", base)
+    assert program.interpreter() == found
 
 
 def test_a_program_that_somebody_else_can_change_is_seen(tmp_path):

@@ -186,6 +186,7 @@ def test_a_number_without_a_name_is_its_own_name_and_its_home_is_the_root(monkey
 
 INLINE = ("processes/spawn.py", "processes/children.py")
 SYSTEMD = ("supervise/systemd/transient.py",)
+OF_SUPERVISORS = {"missing"}  # they add it to the reason of the run
 OF_TICKS = {"max_silence"}  # a tick looks how long the output of a unit has been silent
 
 
@@ -202,7 +203,7 @@ def used(modules):
     }
 
 
-@pytest.mark.parametrize(("modules", "others"), [(INLINE, set()), (SYSTEMD, OF_TICKS)])
+@pytest.mark.parametrize(("modules", "others"), [(INLINE, OF_SUPERVISORS), (SYSTEMD, OF_TICKS)])
 def test_each_way_to_start_a_command_uses_all_of_its_fields(modules, others):
     """An option that reaches only one of them would silently do nothing under the other."""
     assert {each.name for each in fields(Command)} - used(modules) == others

@@ -24,14 +24,15 @@ def begin(place: str) -> int:
     fd = os.open(place, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     given = marshal.loads(os.read(fd, LARGEST))  # noqa: S302  a private file, written by ourselves
     os.ftruncate(fd, 0)
-    if given["missing"]:
-        os.pwrite(fd, marshal.dumps({"missing": given["missing"]}), 0)
+    missing = given.get("missing", ())  # an older program did not write it
+    if missing:
+        os.pwrite(fd, marshal.dumps({"missing": missing}), 0)
     try:
         _prepare(given)
         _execute(given["argv"], given["env"])
     except (OSError, ValueError) as exc:
         number, where = getattr(exc, "errno", None), getattr(exc, "filename", None)
-        left = {name: given[name] for name in ("argv", "cwd", "user", "missing")}
+        left = {name: given[name] for name in ("argv", "cwd", "user")} | {"missing": missing}
         left |= {"path": given["env"].get("PATH", ""), "error": (number, where)}
         os.pwrite(fd, marshal.dumps(left), 0)
     return NOT_STARTED

@@ -44,7 +44,7 @@ class UnitEnd:
     at: datetime
     note: str | None
     closing_down: bool
-    missing: tuple[str, ...]  # variables to pass that are set nowhere
+    missing: tuple[str, ...] = ()  # variables to pass that are set nowhere
 
 
 def main(folder: str, unit: str, run_id: int, result: str, code: str, status: str) -> int:

@@ -341,7 +341,7 @@ def test_each_flag_of_add_is_a_keyword():
         if isinstance(action, argparse._SubParsersAction)
     )
     flags = {action.dest for action in verbs.choices["add"]._actions}
-    flags -= {"help", "home", "verbose", "json", "quiet", "color"}
+    flags -= {"help", "h", "home", "verbose", "json", "quiet", "color"}
     flags -= {*taskfile.WHEN, *taskfile.DETAILS}
     known = set(inspect.signature(TaskRunner.add).parameters) - {"self", "given"}
     known |= set(Options.__annotations__)

@@ -19,7 +19,7 @@ TASK = {
 }
 # Of `add`, these are no options of a task, or stand as kind, schedule, command and shell.
 NO_OPTIONS = {
-    *("help", "home", "verbose", "color", "name", "json", "quiet", "replace", "now"),
+    *("help", "h", "home", "verbose", "color", "name", "json", "quiet", "replace", "now"),
     *("every", "cron", "on", "at_time", "at", "after", "boot", "manual"),
 }
 MORE = {"created", "error", "source"}  # docs/reference/json.md

@@ -133,13 +133,13 @@ def test_a_run_is_running_in_a_durable_commit_before_its_process_is_started(home
             told.append(level)
         return execute(self, statement, *values)
 
-    def starting(command, output):
+    def starting(command, output, *more):
         with closing(sqlite3.connect(home / "taskrunner.db")) as other:
             number = command.env["TASKRUNNER_RUN"]
             (row,) = other.execute("SELECT state FROM runs WHERE id = ?", (number,))
         assert row == ("running",)
         assert told[-1] == FULL
-        return spawn(command, output)
+        return spawn(command, output, *more)
 
     with TaskRunner(home) as live_runner:
         for number in range(6):

@@ -348,7 +348,8 @@ def test_compose_starts_the_page_of_the_same_home_and_makes_its_users():
     for key in ("volumes", "read_only", "cap_drop", "security_opt", "tmpfs"):
         assert page[key] == compose()[f"services.scheduler.{key}"], key
     assert page["image"] == compose()["services.scheduler.image"]
-    assert "[page]" in " ".join(rest for word, rest in instructions() if word == "RUN")
+    assert {rest for word, rest in instructions() if word == "ARG"} == {"EXTRAS=page"}
+    assert "[$EXTRAS]" in " ".join(rest for word, rest in instructions() if word == "RUN")
 
 
 def test_the_page_of_compose_is_healthy_with_a_daemon_and_not_without(home, tmp_path):

@@ -111,8 +111,13 @@ DOCUMENTS = (
     "prune --dry-run --json",
     "doctor --json",
     "notify --json",
+    "queue --json",
     "tick --dry-run --at +3d --json",
 )
+
+
+# A queue whose server is not there.
+QUEUE = "[queues.heavy]\nengine = 'rq'\nurl = 'unix:///nowhere/redis'\n"
 
 
 def furnish(home):
@@ -122,6 +127,7 @@ def furnish(home):
     for words in FIRST:
         must(home, *words)
     ask(home, "run", "bad")
+    (home / "taskrunner.toml").write_text(QUEUE)
 
 
 def documents(home):

@@ -102,7 +102,7 @@ BANNED = {"job", "worker", "manager", "handler", "service", "util"}
 SPOKEN_BY_OTHERS = {
     "service": {"clocks"},  # systemd's
     "job": {"engines"},  # RQ's
-    "worker": {"engines"},
+    "worker": {"__init__", "engines", "model", "render"},
 }
 
 

@@ -22,7 +22,7 @@ EVERY_VERB = (
     "report_error schedule schedule.durations schedule.zones "
     "store store.connection store.events store.figures store.history store.keys store.open_home store.outbox store.processes store.pruning "
     "store.rows store.runs store.store store.tasks "
-    "api api.clock api.base api.taskfiles api.forecast api.history api.upkeep api.notices api.runs api.task_runner api.tasks "
+    "api api.clock api.base api.taskfiles api.forecast api.history api.upkeep api.notices api.queues api.runs api.task_runner api.tasks "
     "render render.documents render.page render.spelling render.tables cli cli.common cli.main "
 )
 OWN = {

@@ -112,7 +112,7 @@ STARTS = {
     ("tick",): ("sqlite3 contextlib fcntl", 9),
     ("list",): (
         OF_LIST,
-        48,
+        49,
     ),
 }
 

@@ -14,6 +14,7 @@ from taskrunner.api.clock import Clock
 from taskrunner.api.forecast import Forecast
 from taskrunner.api.history import History
 from taskrunner.api.notices import Notices
+from taskrunner.api.queues import Queues
 from taskrunner.api.runs import Runs
 from taskrunner.api.taskfiles import TaskFiles
 from taskrunner.api.upkeep import Upkeep
@@ -21,7 +22,7 @@ from taskrunner.api.upkeep import Upkeep
 __all__ = ["TaskRunner", "find_home"]
 
 
-class TaskRunner(TaskFiles, Forecast, Runs, History, Clock, Upkeep, Notices):
+class TaskRunner(TaskFiles, Forecast, Runs, History, Clock, Upkeep, Notices, Queues):
     """The taskrunner of one home; a context manager.
 
     `home` is a path; without it $TASKRUNNER_HOME, else the user's default. `clock` returns an aware datetime

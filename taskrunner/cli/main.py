@@ -48,6 +48,7 @@ VERBS = {
     "page": "page",
     "run": "runs",
     "cancel": "runs",
+    "queue": "queue",
     "hold": "clock",
     "resume": "clock",
     "install": "install",

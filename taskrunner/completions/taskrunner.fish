@@ -75,7 +75,7 @@ function _shtab_taskrunner_using
   test "$_shtab_taskrunner_cmdpath" = "$argv"
 end
 
-set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete status history log explain stats page run cancel hold pause resume unpause install uninstall doctor notify env apply export import backup restore prune tick daemon metrics completion
+set -g _shtab_taskrunner_commands add set show list ls next enable disable remove rm delete status history log explain stats page run cancel queue hold pause resume unpause install uninstall doctor notify env apply export import backup restore prune tick daemon metrics completion
 set -g _shtab_taskrunner_opts_with_value --after --anchor --args --at --at-time --before --catch-up --catch-up-limit --code --code-file --color --cron --cwd --deadline --description --django --env --env-file --every --expect --for --from --grace --group --home --host --idle --interpreter --interval --jitter --keep --kill-after --kind --late-after --limit --linger --listen --long-after --max-instances --max-output --max-silence --may --name --nice --noop-codes --notify --ok-codes --on --on-failure --on-lost --overlap --pass-env --priority --profile --python --queue --reason --reject --remove --retries --retry-backoff --retry-codes --retry-delay --shell --since --slot --state --stdin --task --test --textfile --timeout --token --tz --umask --until --user --users --wait-for --wait-limit --watch --while-held --with-secrets --write -n
 
 complete -c taskrunner -e
@@ -378,6 +378,14 @@ complete -c taskrunner -n '_shtab_taskrunner_using cancel' -l color -xka "auto a
 complete -c taskrunner -n '_shtab_taskrunner_using cancel' -s v -l verbose -d 'print more details'
 complete -c taskrunner -n '_shtab_taskrunner_using cancel' -l quiet -d 'print nothing on success'
 complete -c taskrunner -n '_shtab_taskrunner_using cancel; and test $_shtab_taskrunner_npos -ge 0' -ka "(__taskrunner_tasks)" -d 'id of a run; or name or id of a task, to cancel its running and pending runs and coming retries'
+complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a queue -d 'Show the contents of queues to other machines, or empty one.'
+complete -c taskrunner -n '_shtab_taskrunner_using queue' -s h -l help -d 'show this help message and exit'
+complete -c taskrunner -n '_shtab_taskrunner_using queue' -l home -xka "(__fish_complete_directories)" -d 'the home folder to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'
+complete -c taskrunner -n '_shtab_taskrunner_using queue' -l color -xka "auto always never" -d 'auto (default: on a terminal unless NO_COLOR is set, elsewhere if FORCE_COLOR is set), always or never'
+complete -c taskrunner -n '_shtab_taskrunner_using queue' -s v -l verbose -d 'print more details'
+complete -c taskrunner -n '_shtab_taskrunner_using queue' -l empty -d 'cancel our runs that wait in it; on a terminal it asks before'
+complete -c taskrunner -n '_shtab_taskrunner_using queue' -l others -d 'with --empty: also take out everything that is not of this home'
+complete -c taskrunner -n '_shtab_taskrunner_using queue' -l json -d 'print one JSON document'
 complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a hold -d 'Pause all scheduled runs; manual runs still work.'
 complete -c taskrunner -n '_shtab_taskrunner_using hold' -s h -l help -d 'show this help message and exit'
 complete -c taskrunner -n '_shtab_taskrunner_using hold' -l home -xka "(__fish_complete_directories)" -d 'the home folder to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'

@@ -1,25 +1,16 @@
 """The contents of a queue of RQ: ours and others', and the workers of it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from rq.defaults import RQ_KEY_PREFIX
 from rq.utils import utcparse
 
+from taskrunner.model.answers import Worker
 from taskrunner.model.record import record
 
 KIN = ("dependents", "dependencies")  # what RQ keeps beside each of its own
-
-
-@record
-class Machine:
-    """One worker of the queue: `state` as RQ has it, such as busy, idle or suspended."""
-
-    name: str
-    host: str
-    state: str
-    seen: datetime | None  # its last sign of life, by its own clock
 
 
 @record
@@ -30,7 +21,7 @@ class Contents:
     running: Sequence[str]
     others_waiting: int
     others_running: int
-    machines: Sequence[Machine]
+    workers: tuple[Worker, ...]
     oldest: datetime | None  # when the first in the queue was handed over, by its scheduler's clock
 
 
@@ -39,8 +30,8 @@ def theirs(name: str, kind: str = "job") -> str:
     return f"{RQ_KEY_PREFIX}:{kind}:{name}"
 
 
-def contents(server: Any, queue: str, prefix: str) -> Contents:
-    """Return the contents of a queue; ours are the names that begin with `prefix`."""
+def contents(server: Any, queue: str, ours: Collection[str]) -> Contents:
+    """Return the contents of a queue; `ours` are the names of our runs, wherever they are."""
     with server.pipeline(transaction=False) as pipe:
         pipe.lrange(theirs(queue, "queue"), 0, -1)
         pipe.zrange(theirs(queue, "wip"), 0, -1)
@@ -54,27 +45,25 @@ def contents(server: Any, queue: str, prefix: str) -> Contents:
             pipe.hmget(key, "hostname", "state", "last_heartbeat")
         pipe.hget(theirs(names[0] if names else ""), "enqueued_at")
         *machines, oldest = pipe.execute()
-    ours, carried = (
-        [each for each in some if each.startswith(prefix)] for some in (names, running)
-    )
+    waits, carried = ([each for each in some if each in ours] for some in (names, running))
     return Contents(
-        waiting=ours,
+        waiting=waits,
         running=carried,
-        others_waiting=len(names) - len(ours),
+        others_waiting=len(names) - len(waits),
         others_running=len(running) - len(carried),
-        machines=[
-            Machine(key.rpartition(":")[2], told[0].decode(), told[1].decode(), _instant(told[2]))
+        workers=tuple(
+            Worker(key.rpartition(":")[2], told[0].decode(), told[1].decode(), _instant(told[2]))
             for key, told in zip(keys, machines, strict=True)
             if None not in told  # else it has died
-        ],
+        ),
         oldest=_instant(oldest),
     )
 
 
-def drop_others(server: Any, queue: str, prefix: str) -> int:
-    """Take out of a queue all that waits and whose name does not begin with `prefix`; return how many."""
+def drop_others(server: Any, queue: str, ours: Collection[str]) -> int:
+    """Take out of a queue everything that waits and is not one of `ours`; return how many."""
     names = [each.decode() for each in server.lrange(theirs(queue, "queue"), 0, -1)]
-    others = [name for name in names if not name.startswith(prefix)]
+    others = [name for name in names if name not in ours]
     with server.pipeline(transaction=False) as pipe:
         for name in others:
             pipe.lrem(theirs(queue, "queue"), 0, name)

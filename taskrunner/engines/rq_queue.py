@@ -7,7 +7,7 @@ answer has not refused: it may have done as we asked. It must not know the store
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
@@ -304,13 +304,13 @@ class Queue:
 
     # ---- the whole queue
 
-    def survey(self, prefix: str) -> Contents | None:
-        """Return the contents of the queue; ours are the names that begin with `prefix`."""
-        return self._ask(lambda: contents(self._server, self.name, prefix))
+    def survey(self, ours: Collection[str]) -> Contents | None:
+        """Return the contents of the queue; `ours` are the names of our runs, wherever they are."""
+        return self._ask(lambda: contents(self._server, self.name, ours))
 
-    def drop_others(self, prefix: str) -> int | None:
-        """Take out all that waits and whose name does not begin with `prefix`; return how many."""
-        return self._ask(lambda: drop_others(self._server, self.name, prefix))
+    def drop_others(self, ours: Collection[str]) -> int | None:
+        """Take out everything that waits and is not one of `ours`; return how many."""
+        return self._ask(lambda: drop_others(self._server, self.name, ours))
 
 
 def _unpacked(output: bytes | None) -> bytes:

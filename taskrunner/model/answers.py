@@ -310,6 +310,43 @@ class Told:
 
 
 @record
+class Worker:
+    """One worker of a queue: `state` is busy, idle or suspended, `seen` its last sign of life, by its own clock."""
+
+    name: str
+    host: str
+    state: str
+    seen: datetime | None
+
+
+@record
+class QueueState:
+    """A queue to other machines and its contents; with an `error` its server did not answer, and nothing is known.
+
+    `oldest` is when the first one in it was handed over; the runs of others are not of this home.
+    """
+
+    name: str
+    engine: str
+    url: str  # without a password
+    error: str | None = None
+    waiting: int = 0
+    running: int = 0
+    others_waiting: int = 0
+    others_running: int = 0
+    workers: tuple[Worker, ...] = ()
+    oldest: datetime | None = None
+
+
+@record
+class Emptied:
+    """The runs of ours that were cancelled in a queue, and the number of others that were taken out of it."""
+
+    runs: tuple[Run, ...]
+    others: int
+
+
+@record
 class Delivery:
     """The result of sending one message, or several together: `error` is None when the channel accepted it."""
 

@@ -32,7 +32,7 @@ NOT_HERE = (
     "source <(",
 )
 OUTSIDE = re.compile(r"(?<![\w.])/(?:var|mnt|opt|srv|etc|usr)/[\w./-]+")
-MAY_WARN = {"prune": {0, 1}, "status": {0, 1, 2}}
+MAY_WARN = {"prune": {0, 1}, "status": {0, 1, 2}, "queue": {0, 1}}  # there is none
 if os.geteuid() != 0:
     MAY_WARN["import"] = {0, 1}  # a line of root is left alone
 

@@ -63,7 +63,7 @@ def test_a_server_that_is_down_refuses_for_now(own):
     assert isinstance(found, Refused) and found.later
     assert "No such file" in found.why or "refused" in found.why
     assert queue.look([RUN]) is None and queue.run_id() is None
-    assert queue.stop(RUN, TEN) is None and queue.survey("taskrunner-") is None
+    assert queue.stop(RUN, TEN) is None and queue.survey([]) is None
     assert queue.trouble
 
 
@@ -355,19 +355,19 @@ def test_large_outputs_are_fetched_one_after_another(own, monkeypatch):
 
 def test_the_queue_tells_ours_from_others(own):
     queue = own.queue()
-    assert queue.survey("taskrunner-store-").oldest is None
+    assert queue.survey([RUN]).oldest is None
     their = rq_queue.TheirQueue("default", connection=own.redis, serializer=rq_queue.JSONSerializer)
     their.enqueue("time.sleep", 1)
     hand_over(queue, "sleep", "100")
-    found = queue.survey("taskrunner-store-")
-    assert (found.waiting, found.others_waiting, found.machines) == ([RUN], 1, [])
+    found = queue.survey([RUN])
+    assert (found.waiting, found.others_waiting, found.workers) == ([RUN], 1, ())
     assert abs(found.oldest.timestamp() - time.time()) < 120
-    assert queue.drop_others("taskrunner-store-") == 1
+    assert queue.drop_others([RUN]) == 1
     worker = own.worker("one")
     reach(queue, Stage.RUNNING)
-    found = queue.survey("taskrunner-store-")
+    found = queue.survey([RUN])
     assert (found.waiting, found.running, found.others_waiting, found.others_running) == ([], [RUN], 0, 0)  # fmt: skip
-    (machine,) = found.machines
+    (machine,) = found.workers
     assert (machine.name, machine.host, machine.state) == ("one", os.uname().nodename, "busy")
-    assert queue.survey("taskrunner-other-").others_running == 1
+    assert queue.survey([]).others_running == 1
     assert worker.poll() is None

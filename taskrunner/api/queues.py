@@ -1,0 +1,110 @@
+"""Calls for queues to other machines: their contents, and emptying one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskrunner.api.base import Base, author, line
+from taskrunner.errors import StateError, advice, shown
+
+if TYPE_CHECKING:
+    from taskrunner.engines.rq_queue import Queue
+    from taskrunner.home.queues import Queue as Described
+    from taskrunner.model.answers import Emptied, QueueState
+
+
+class Queues(Base):
+    """The requests about queues."""
+
+    def queues(self, name: str | None = None) -> list[QueueState]:
+        """Return the queues of the configuration, or one of them, with their contents.
+
+        One whose server does not answer within 2 seconds has an `error` instead. Raises StateError for an unknown queue
+        and when the engine is not installed.
+        """
+        return [self._state_of(each) for each in self._described(name)]
+
+    def empty_queue(
+        self, name: str, *, others: bool = False, by: str | None = None, reason: str | None = None
+    ) -> Emptied:
+        """Cancel our runs that wait in a queue and return them; with `others` also take out everything else.
+
+        Their reason is `cancelled by NAME: the queue QUEUE was emptied`, with `by` or the user of this process, and
+        `reason` in place of that sentence. Raises StateError when the server of the queue does not answer.
+        """
+        from taskrunner.model.answers import Emptied
+        from taskrunner.processes import account
+        from taskrunner.tick import by_hand
+
+        (described,) = self._described(name)
+        here, theirs, ours = self._here(), _theirs(described), self._ours(name)
+        found = theirs.survey(ours)
+        if found is None:
+            raise StateError(_silent(described, theirs))
+        said = line(reason, "reason", 1000) or f"the queue {name} was emptied"
+        why = f"cancelled by {account.author(author(by))}: {said}"
+        waiting = [ours[each] for each in found.waiting]
+        runs = by_hand.cancel(here, waiting, why) if waiting else []
+        dropped = theirs.drop_others(ours) if others else 0
+        if dropped is None:
+            raise StateError(_silent(described, theirs))
+        theirs.close()
+        return Emptied(tuple(runs), dropped)
+
+    def _described(self, name: str | None) -> list[Described]:
+        """Return the queues of the configuration, or the one of that name."""
+        known = self._here().config.queues
+        if name is not None and name not in known:
+            there = f"known are {', '.join(known)}" if known else "taskrunner.toml has none"
+            told = advice(name, known, there)
+            raise StateError(f"{shown(name)} is not a queue of taskrunner.toml: {told}")
+        found = [known[each] for each in known if name in (None, each)]
+        for each in found:
+            if (missing := each.missing()) is not None:
+                raise StateError(missing)
+        return found
+
+    def _ours(self, name: str) -> dict[str, int]:
+        """Return the names that our runs have in a queue, with their ids."""
+        store = self._here().store
+        if store.missing:
+            return {}
+        found = store.processes.with_runs()
+        return {process.supervisor: run.id for run, process in found if process.queue == name}
+
+    def _state_of(self, described: Described) -> QueueState:
+        from taskrunner.model.answers import QueueState
+
+        theirs = _theirs(described)
+        found = theirs.survey(self._ours(described.name))
+        theirs.close()
+        told = QueueState(described.name, described.engine, _address(described))
+        if found is None:
+            return QueueState(told.name, told.engine, told.url, error=theirs.trouble)
+        return QueueState(
+            *(told.name, told.engine, told.url, None, len(found.waiting), len(found.running)),
+            *(found.others_waiting, found.others_running, found.workers, found.oldest),
+        )
+
+
+def _theirs(described: Described) -> Queue:
+    """Return the queue at its server; raises StateError when the variable of its address is not set."""
+    from taskrunner.engines.rq_queue import Queue
+    from taskrunner.home import config
+
+    url = described.url or config.variable_named(described.url_env or "")
+    if url is None:
+        raise StateError(
+            f"the variable {described.url_env}, which has the address of the queue {described.name}, is not set"
+        )
+    return Queue(url, described.queue)
+
+
+def _address(described: Described) -> str:
+    from taskrunner.home import queues
+
+    return queues.masked(described.url or f"${described.url_env}")
+
+
+def _silent(described: Described, theirs: Queue) -> str:
+    return f"the queue {described.name} does not answer: {theirs.trouble}"

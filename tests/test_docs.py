@@ -15,7 +15,8 @@ What is executed, in README.md and in every page under docs/:
   those texts, by the same rules.
 * ```toml blocks are loaded as taskrunner.toml, ```json blocks parsed.
 
-What cannot be run (crontab -e, systemctl, docker) stands in ```sh or ```text blocks.
+What cannot be run (crontab -e, systemctl, docker) stands in ```sh or ```text blocks; those of the tutorial, and its
+```shell-session blocks, are typed by tests/system/test_tutorial.py.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ DOCS = ROOT / "docs"
 CONTRIB = ROOT / "contrib"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 RUN = {"console", "python", "toml", "json"}
-NOT_RUN = {"text", "sh", "sql", "ini", "dockerfile"}
+NOT_RUN = {"text", "sh", "shell-session", "sql", "ini", "dockerfile"}
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.M | re.S)
 INSTANT = (
     r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?"
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?"

@@ -15,13 +15,15 @@ from taskrunner.web import form as definition
 KINDS = {
     Kind.EVERY: "every …",
     Kind.CRON: "cron expression",
+    Kind.ON: "on a day of the month",
     Kind.AT: "once, at a date and time",
     Kind.AFTER: "after another task",
     Kind.BOOT: "when the machine starts",
     Kind.MANUAL: "only by hand",
 }
 # The field of the page that a fault belongs to, where it is another one here.
-FIELDS = dict.fromkeys(("every", "unit", "cron", "date", "time", "after", "ends"), "when")
+OF_WHEN = ("every", "unit", "cron", "on", "at_time", "date", "time", "after", "ends")
+FIELDS = dict.fromkeys(OF_WHEN, "when")
 FIELDSETS = (
     (None, {"fields": ("name", "kind", "when", "tz", "work", "text")}),
     ("More", {"fields": definition.MORE, "classes": ("collapse",)}),
@@ -49,7 +51,7 @@ class TaskForm(forms.ModelForm):
     when = forms.CharField(
         required=False,
         max_length=200,
-        help_text="1h · 0 3 * * * · 2027-01-31 08:00 · the name of a task, or name:failed or name:any",
+        help_text="1h · 0 3 * * * · last day at 18:00 · 2027-01-31 08:00 · the name of a task, or name:failed or name:any",
     )
     tz = forms.CharField(label="Time zone", required=False, max_length=100)
     work = forms.ChoiceField(label="Runs", choices=list(definition.WORK.items()), initial="shell")
@@ -106,6 +108,8 @@ def _when(fields: dict[str, str]) -> str:
     """Return a schedule as one text."""
     if fields["kind"] == Kind.EVERY:
         return fields["every"] + fields["unit"]
+    if fields["kind"] == Kind.ON:
+        return f"{fields['on']} at {fields['at_time']}"
     if fields["kind"] == Kind.AT:
         return f"{fields['date']} {fields['time']}".strip()
     if fields["kind"] == Kind.AFTER:
@@ -119,6 +123,9 @@ def _parts(kind: str, when: str) -> dict[str, str]:
     if kind == Kind.AT:
         day, _, time = when.replace("T", " ").partition(" ")
         return {"date": day, "time": time}
+    if kind == Kind.ON:
+        day, _, time = when.partition(" at ")
+        return {"on": day, "at_time": time}
     if kind == Kind.AFTER:
         parent, _, ends = when.partition(":")
         return {"after": parent, "ends": ends or "succeeded"}

@@ -85,6 +85,7 @@ def site() -> Site:
     from taskrunner.django import database
 
     settings.configure(
+        SETTINGS_MODULE="site_urls",
         BASE_DIR=folder,
         SECRET_KEY="of a test",
         DEBUG=True,

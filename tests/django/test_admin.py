@@ -325,6 +325,8 @@ def test_a_task_is_added(editing, runner):
         ({"name": "no good"}, "cannot be the name of a task"),
         ({"when": "0 3 * *"}, "has 4 of the five fields"),
         ({"kind": "every", "when": "5"}, "needs a unit"),
+        ({"kind": "on", "when": "fifth monday"}, "for the last Monday write"),
+        ({"kind": "on", "when": "last day at 9am"}, "is not a time of day"),
         ({"kind": "at", "when": "2020-01-01 08:00"}, "is in the past"),
         ({"kind": "after", "when": "nothing"}, "it runs after 'nothing'"),
         ({"tz": "Europe/Nowhere"}, "not a valid time zone"),
@@ -366,7 +368,13 @@ def test_a_task_is_changed_and_what_the_form_does_not_show_stays(editing, runner
 
 @pytest.mark.parametrize(
     ("kind", "when"),
-    [("at", "2099-01-31 08:00"), ("after", "report:any"), ("boot", ""), ("manual", "")],
+    [
+        ("on", "last day at 18:00"),
+        ("at", "2099-01-31 08:00"),
+        ("after", "report:any"),
+        ("boot", ""),
+        ("manual", ""),
+    ],
 )
 def test_each_kind_of_schedule_is_shown_as_it_is_typed(editing, runner, kind, when):
     add = f"{TASKS}add/"

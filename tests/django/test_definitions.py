@@ -96,7 +96,7 @@ def test_migrate_says_a_fault_in_one_sentence_and_changes_nothing(another, text,
 def test_all_faults_are_reported_at_once_each_with_its_line(project):
     faults = {
         'scheduled(print, evry="1h")': "'evry' is not an option of a task: did you mean every?",
-        "scheduled(print)": "there is no schedule: give one of every, cron, at, after, boot",
+        "scheduled(print)": "there is no schedule: give one of every, cron, on, at, after, boot",
         'scheduled(print, every="1h", cron="* * * * *")': "every and cron are several schedules",
         'scheduled(print, every="1h", enqueue=True)': "enqueue goes only with a Task of Django",
         'scheduled(print, every="1h", now=1)': "now '1' is neither True nor False",

@@ -20,10 +20,11 @@ class TaskRunnerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect the checks, and the definitions with `migrate`."""
-        from taskrunner.django import checks  # noqa: F401  the checks register themselves
+        """Connect the checks, the definitions with `migrate`, and the clock with a server."""
+        from taskrunner.django import checks, clock  # noqa: F401  the checks register themselves
 
         post_migrate.connect(apply_code, dispatch_uid="taskrunner.apply_code")
+        clock.start_if_serving()
 
 
 def apply_code(

@@ -1,32 +1,41 @@
 """System checks: faults of the home, of the settings and of the definitions, and a missing clock."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 
-from taskrunner.django import settings
+from taskrunner.django import clock, environment, project, settings
 from taskrunner.django.applying import ProjectRunner
-from taskrunner.errors import HomeRefused, InputError, StoreNewer, TaskRunnerError
+from taskrunner.errors import HomeRefused, InputError, StateError, StoreNewer, TaskRunnerError
+from taskrunner.home import heartbeat, lock, paths
+from taskrunner.model.values import Severity
+from taskrunner.report import status
+from taskrunner.report.doctor import check_callers
 
 TAG = "taskrunner"
 TOLD = 3  # tasks that are named
-# The first applies the definitions right after the checks, the second has a database of its own.
-COMMANDS = ("migrate", "test")
 
 
 @checks.register(TAG)
 def check(**_: Any) -> list[CheckMessage]:
-    """Return the faults of the settings, else of the home and of the definitions."""
+    """Return the faults of the settings, else of the home, of the definitions and of the clock."""
     try:
         wanted = settings.read()
+        environment.check(wanted, project.name())
     except ImproperlyConfigured as exc:
         return [checks.Error(str(exc), id="taskrunner.E004")]
+    except StateError as exc:
+        return [checks.Error(str(exc), id="taskrunner.E006")]
     with ProjectRunner(wanted) as runner:
-        return [*_definitions(runner)]
+        found = [*_definitions(runner)]
+        if sys.argv[1:2] == ["test"] or any(isinstance(each, checks.Error) for each in found):
+            return found
+        return [*found, *_clock(runner), *_environment(wanted)]
 
 
 def _definitions(runner: ProjectRunner) -> Iterator[CheckMessage]:
@@ -41,17 +50,58 @@ def _definitions(runner: ProjectRunner) -> Iterator[CheckMessage]:
     except TaskRunnerError as exc:
         yield checks.Warning(f"the definitions cannot be compared: {exc}", id="taskrunner.W003")
     else:
-        changes = [] if _just_now() else [each.task for each in plan.tasks if each.action != "keep"]
-        if changes:
-            more = f" and {len(changes) - TOLD} more" if len(changes) > TOLD else ""
-            named = ", ".join(changes[:TOLD])
+        changes = [each.task for each in plan.tasks if each.action != "keep"]
+        # `migrate` applies them right after the checks, and tests have a database of their own.
+        if changes and sys.argv[1:2] not in (["migrate"], ["test"]):
             yield checks.Warning(
-                f"the definitions in the code are not applied: {named}{more} differ",
+                f"the definitions in the code are not applied: {_some(changes)} differ",
                 hint="apply them with `manage.py migrate` or `manage.py taskrunner apply`",
                 id="taskrunner.W003",
             )
 
 
-def _just_now() -> bool:
-    """Return whether this is a command after or for which definitions need not be applied."""
-    return sys.argv[1:2] != [] and sys.argv[1] in COMMANDS
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    return f"{', '.join(names[:TOLD])}{more}"
+
+
+def _clock(runner: ProjectRunner) -> Iterator[CheckMessage]:
+    """Yield what the library calls an error, and a missing clock; nothing for a home without a database."""
+    if not os.path.exists(paths.path(runner.home, paths.STORE)):
+        return
+    own = runner.wanted.clock and not clock.switched_off()
+    if not own and not _has_clock(runner):
+        yield checks.Warning(
+            "nothing runs the tasks: the clock inside the application is switched off, and there is no other",
+            hint="let cron call them: `manage.py taskrunner install cron`",
+            id="taskrunner.W002",
+        )
+    elif not own or _is_served(runner.home):
+        worst = runner.check()
+        if worst.severity is Severity.ERROR:
+            yield checks.Warning(worst.what, hint=worst.cure, id="taskrunner.W001")
+
+
+def _is_served(home: str) -> bool:
+    """Return whether the application serves in other processes, so that ticks should arrive."""
+    return not clock.begun() and lock.is_held(paths.path(home, paths.APPLICATION_LOCK), shared=True)
+
+
+def _has_clock(runner: ProjectRunner) -> bool:
+    """Return whether ticks arrive, a daemon lives, or an entry of cron or systemd calls ticks."""
+    beat = heartbeat.read(paths.path(runner.home, paths.HEARTBEAT))
+    if beat is not None and beat.caller != paths.HAND and not status.is_silent(beat, runner.now()):
+        return True
+    if lock.is_held(paths.path(runner.home, paths.DAEMON_LOCK)):
+        return True
+    return any(each.home == runner.home for each in check_callers.entries_of_host())
+
+
+def _environment(wanted: settings.Settings) -> Iterator[CheckMessage]:
+    names = environment.missing(wanted)
+    if names:
+        yield checks.Warning(
+            f"tasks go without {_some(names)}: PASS_ENV names variables that are not set here, or hold a line break",
+            hint="set them for the application, or take them out of TASKRUNNER['PASS_ENV']",
+            id="taskrunner.W004",
+        )

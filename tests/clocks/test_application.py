@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 from taskrunner import DurationError, HomeRefused, keep_clock
 from taskrunner.clocks import application
 from taskrunner.home import lock
+from tests.daemons import begun, daemons, free_port, gone, one
 from tests.samples import ROOT, wait_for
 
 FLASK = """
@@ -30,46 +30,6 @@ app = Flask(__name__)
 def here():
     return str(os.getpid())
 """
-
-
-def commands():
-    """The command lines of all processes, by pid."""
-    found = {}
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found[int(place.parent.name)] = place.read_bytes().decode(errors="replace").split("\0")
-    return found
-
-
-def daemons(home):
-    """The pids of the daemons of a home."""
-    return [
-        pid
-        for pid, words in commands().items()
-        if str(home) in words and "--while-held" in words and "-u" not in words
-    ]
-
-
-def lives(home):
-    return lock.is_held(str(home / "daemon.lock"))
-
-
-def begun(home):
-    """How many daemons have ticked in a home."""
-    with contextlib.suppress(FileNotFoundError):
-        return (home / "taskrunner.log").read_text().count("daemon: ticking every 1 s")
-    return 0
-
-
-def one(home):
-    """Wait until exactly one daemon lives and return its pid."""
-    wait_for(lambda: lives(home) and len(daemons(home)) == 1)
-    return daemons(home)[0]
-
-
-def gone(home):
-    wait_for(lambda: not daemons(home))
-    return not lives(home)
 
 
 @pytest.fixture(autouse=True)
@@ -98,12 +58,6 @@ def run(tmp_path):
     for process in started:
         process.kill()
         process.wait()
-
-
-def free_port():
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        return made.getsockname()[1]
 
 
 class Site:

@@ -3,7 +3,7 @@
     .venv/bin/python -m tests.surface
 
 writes what there is now to tests/data/surface/; tests/test_surface.py holds the program to that. It uses nothing but
-the command line, the names of the package and the store's own schema.
+the command line, the names of the package and of its settings, and the store's own schema.
 """
 
 import enum
@@ -19,11 +19,13 @@ from contextlib import closing
 from pathlib import Path
 
 import taskrunner
+from taskrunner.home import config
 from tests.samples import ROOT, program
 
 RECORDED = ROOT / "tests" / "data" / "surface"
 PLAIN = (bool, int, float, str, type(None))
 VARIES = re.compile(r"[0-9a-f]{6,}|\d+")
+SHELLS = {"PWD", "OLDPWD", "SHLVL", "_"}  # variables that a shell adds
 DYNAMIC = {"env", "variables"}  # objects whose keys are data
 
 
@@ -202,6 +204,22 @@ def files(home):
     return {"": sorted({VARIES.sub("N", name) for name in names if name and name != "."})}
 
 
+# ---- settings and variables
+
+
+def settings(_):
+    """The names in taskrunner.toml; those of a task file are the options of `add`."""
+    return {"taskrunner.toml": sorted(config.READERS)}
+
+
+def variables(home):
+    """The names of the variables that a task is given."""
+    must(home, "add", "report", "--manual", "--now", "--shell", "env")
+    must(home, "tick")
+    names = [line.partition("=")[0] for line in must(home, "log", "report").splitlines()]
+    return {"": sorted({*names} - SHELLS)}
+
+
 # ---- the library
 
 
@@ -258,6 +276,8 @@ PARTS = {
     "schema": schema,
     "files": files,
     "library": library,
+    "settings": settings,
+    "variables": variables,
 }
 
 

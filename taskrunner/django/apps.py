@@ -6,7 +6,6 @@ from django.apps import AppConfig, apps
 from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models.signals import post_migrate
-from django.test import utils as of_tests
 
 from taskrunner.errors import TaskRunnerError
 
@@ -35,16 +34,12 @@ def apply_code(
     **_: Any,
 ) -> None:
     """Apply the definitions in the code after `migrate`, once for all applications; not for the database of a test."""
-    last = [each for each in apps.get_app_configs() if each.models_module is not None][-1]
-    if (
-        sender is not last
-        or using != DEFAULT_DB_ALIAS
-        or hasattr(of_tests._TestState, "saved_data")
-    ):
-        return
-    from taskrunner.django import settings
+    from taskrunner.django import project, settings
     from taskrunner.django.applying import ProjectRunner
 
+    last = [each for each in apps.get_app_configs() if each.models_module is not None][-1]
+    if sender is not last or using != DEFAULT_DB_ALIAS or project.in_tests():
+        return
     try:
         with ProjectRunner(settings.read()) as runner:
             plan = runner.apply_code()

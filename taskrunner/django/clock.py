@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 from django.core.signals import request_started
-from django.test import utils as of_tests
 
 from taskrunner import keep_clock
 from taskrunner.django import environment, project, settings
@@ -92,5 +91,5 @@ def _at_request(sender: Any, **_: Any) -> None:
     if not {each.__name__ for each in sender.__mro__} & {*CLASSES}:
         return
     request_started.disconnect(dispatch_uid=UID)
-    if not hasattr(of_tests._TestState, "saved_data"):  # a live server of a test
+    if not project.in_tests():  # a live server of a test
         start()

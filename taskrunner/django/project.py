@@ -1,6 +1,7 @@
 """The Django project as its tasks need it: settings, folders, and the program that its commands are given to."""
 
 import os
+import sys
 
 from django.apps import apps
 from django.conf import settings
@@ -48,3 +49,10 @@ def program() -> tuple[str, ...]:
     own = folder()
     place = os.path.join(own or os.curdir, "manage.py")
     return (place,) if own and os.path.isfile(place) else ("-m", "django")
+
+
+def in_tests() -> bool:
+    """Return whether tests of the project run, with databases of their own."""
+    # Looked up, as its import takes longer than that of this application.
+    state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
+    return hasattr(state, "saved_data")

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 TWO = """
 from taskrunner.django import command, scheduled
@@ -41,6 +41,7 @@ def test_migrate_applies_them_once_and_each_runs_in_the_project(project):
     assert "returned '0 reminded'" in project.does("taskrunner", "run", "remind")
 
 
+@slow
 def test_a_renamed_and_a_removed_one_go_and_tasks_of_others_stay(project):
     project.write("sales/scheduled.py", TWO)
     project.does("taskrunner", "apply")
@@ -60,6 +61,7 @@ def test_a_renamed_and_a_removed_one_go_and_tasks_of_others_stay(project):
     assert set(project.tasks()) == {"by-hand"}
 
 
+@slow
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -93,6 +95,7 @@ def test_migrate_says_a_fault_in_one_sentence_and_changes_nothing(another, text,
     assert not project.home.exists()
 
 
+@slow
 def test_all_faults_are_reported_at_once_each_with_its_line(project):
     faults = {
         'scheduled(print, evry="1h")': "'evry' is not an option of a task: did you mean every?",
@@ -125,6 +128,7 @@ def test_all_faults_are_reported_at_once_each_with_its_line(project):
     assert not project.home.exists()
 
 
+@slow
 def test_a_function_of_another_decorator_a_class_and_a_local_one(project):
     project.write(
         "sales/scheduled.py",
@@ -167,6 +171,7 @@ def test_a_function_of_another_decorator_a_class_and_a_local_one(project):
     assert "it is defined inside a function" in project.manage("taskrunner", "apply").stderr
 
 
+@slow
 def test_defaults_are_for_those_in_code_and_its_own_options_win(project):
     project.set("TASKRUNNER['DEFAULTS'] = {'timeout': '2m', 'retries': 3, 'env': {'A': '1'}}")
     project.write(
@@ -185,6 +190,7 @@ def test_defaults_are_for_those_in_code_and_its_own_options_win(project):
     assert [tasks[name]["env"]["A"] for name in ("usual", "own")] == ["1", "2"]
 
 
+@slow
 def test_an_application_elsewhere_on_the_path_is_found_by_its_tasks(project, tmp_path):
     place = tmp_path / "apps"
     (place / "support").mkdir(parents=True)
@@ -202,6 +208,7 @@ def test_an_application_elsewhere_on_the_path_is_found_by_its_tasks(project, tmp
     assert "no issues" in project.does("taskrunner", "run", "inspect")
 
 
+@slow
 def test_two_projects_with_one_home_leave_the_tasks_of_the_other_alone(project, another):
     shop = another("shop")
     for each, name in ((project, "remind"), (shop, "restock")):
@@ -215,6 +222,7 @@ def test_two_projects_with_one_home_leave_the_tasks_of_the_other_alone(project, 
     assert "returned '0 restocked'" in shop.does("taskrunner", "run", "restock")
 
 
+@slow
 def test_tests_of_the_project_touch_no_home(project):
     project.write("sales/scheduled.py", TWO)
     project.write(
@@ -232,6 +240,7 @@ def test_tests_of_the_project_touch_no_home(project):
     assert not project.home.exists()
 
 
+@slow
 def test_definitions_that_are_not_applied_are_named_by_a_check(project):
     assert "no issues" in project.does("check")
     project.write("sales/scheduled.py", TWO)
@@ -247,6 +256,7 @@ def test_definitions_that_are_not_applied_are_named_by_a_check(project):
     assert "not applied: remind differ" in project.manage("check").stderr
 
 
+@slow
 def test_wrong_settings_a_refused_home_and_a_newer_store_are_errors_of_the_check(project):
     project.write("sales/scheduled.py", TWO)
     project.does("taskrunner", "apply")
@@ -275,6 +285,7 @@ def test_wrong_settings_a_refused_home_and_a_newer_store_are_errors_of_the_check
     assert "did you mean HOME?" in ended.stderr
 
 
+@slow
 def test_a_live_run_keeps_migrate_from_removing_its_task(project):
     project.write("sales/scheduled.py", TWO)
     project.write("sales/management/commands/wait.py", WAIT)
@@ -300,6 +311,7 @@ class Command(BaseCommand):
 """
 
 
+@slow
 def test_a_command_that_fails_is_a_failed_run_with_its_words(project):
     project.write(
         "sales/management/commands/count.py",

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from taskrunner.django import clock, environment, project, settings
 from taskrunner.django.applying import ProjectRunner
 from taskrunner.errors import HomeRefused, InputError, StateError, StoreNewer, TaskRunnerError
-from taskrunner.home import heartbeat, lock, paths
+from taskrunner.home import config, heartbeat, lock, paths
 from taskrunner.model.values import Severity
 from taskrunner.report import status
 from taskrunner.report.doctor import check_callers
@@ -23,7 +23,12 @@ TOLD = 3  # tasks that are named
 
 @checks.register(TAG)
 def check(**_: Any) -> list[CheckMessage]:
-    """Return the faults of the settings, else of the home, of the definitions and of the clock."""
+    """Return the faults of the settings, else of the home, of the definitions and of the clock.
+
+    None in a run of a task: it has neither the environment of the project's commands nor, maybe, their home.
+    """
+    if config.inside_run():
+        return []
     try:
         wanted = settings.read()
         environment.check(wanted, project.name())

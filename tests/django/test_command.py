@@ -61,3 +61,16 @@ def test_call_command_runs_a_verb_and_raises_what_failed(project):
         "except CommandError as exc:\n    print(exc.returncode, exc)\n"
     )
     assert project.does("shell", "-v", "0", "-c", code).endswith("3 taskrunner run x failed\n")
+
+
+def test_a_management_command_in_a_run_says_nothing_of_another_home(project, tmp_path):
+    """TASKRUNNER_HOME of the shell is not in the environment of a run, which sees the default home."""
+    project.set("TASKRUNNER = {}\n")
+    here = {"TASKRUNNER_HOME": str(tmp_path / "elsewhere")}
+    project.write(
+        "sales/scheduled.py",
+        "from taskrunner.django import command\ncommand('clear', 'clearsessions', manual=True)\n",
+    )
+    project.does("migrate", "-v", "0", **here)
+    ended = project.manage("taskrunner", "run", "clear", **here)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

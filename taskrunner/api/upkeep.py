@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from taskrunner.upkeep.backup import Backup, Repeat, Restored
 
 
+IN_QUEUES = "SELECT 1 FROM processes WHERE queue IS NOT NULL LIMIT 1"  # other machines have runs
+
+
 class Upkeep(Base):
     """The requests about the database as a whole."""
 
@@ -68,6 +71,7 @@ class Upkeep(Base):
         runs that the next tick will repeat. Runs that were running in it are lost. A pause continues. Raises
         StateError, also while runs are active.
         """
+        from taskrunner.store import copies
         from taskrunner.supervise import carriers
         from taskrunner.tick import after_restore
         from taskrunner.upkeep import backup
@@ -76,6 +80,9 @@ class Upkeep(Base):
         # A mistake in the settings must not prevent a restore.
         with suppress(TaskRunnerError):
             settings = config.load(self.home)
+
+        def carried(names: Sequence[str]) -> bool:
+            return carriers.any_lives(names) or bool(copies.rows(replaced, IN_QUEUES))
 
         def settle(copy: str) -> tuple[Sequence[Repeat], int]:
             here = OpenHome(self.home, Store(copy), settings, self._clock or clock.now)
@@ -87,7 +94,7 @@ class Upkeep(Base):
 
         self.close()
         return backup.restore(
-            *(self.home, _path(place) or "", self._wall(), settle, carriers.any_lives), progress
+            *(self.home, _path(place) or "", self._wall(), settle, carried), progress
         )
 
 

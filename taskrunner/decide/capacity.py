@@ -1,4 +1,4 @@
-"""Capacity: the limits on parallel runs of the home, of each group and of each task.
+"""Capacity: the limits on parallel runs of the home, of each queue, of each group and of each task.
 
 Pure: it predicts the result of the query `startable` of the store.
 """
@@ -22,9 +22,10 @@ class Room:
     tasks: Mapping[int, Task]
     max_parallel: int
     groups: Mapping[str, int]
+    queues: Mapping[str, int]
 
     def __post_init__(self) -> None:
-        self._total = len(self.running)
+        self._in_queue = Counter(self.tasks[run.task_id].queue for run in self.running)
         self._of_task = Counter(run.task_id for run in self.running)
         self._of_group = Counter(self.tasks[run.task_id].group for run in self.running)
         self._ahead: dict[int, str | None] = {}  # by task: why the first of its decisions waits
@@ -39,7 +40,7 @@ class Room:
             return self._ahead[task.id]
         why = decision.reason if decision.action is Action.WAIT else self._full(task)
         if why is None:
-            self._total += 1
+            self._in_queue[task.queue] += 1
             self._of_task[task.id] += 1
             self._of_group[task.group] += 1
         self._ahead.setdefault(task.id, why)
@@ -54,10 +55,18 @@ class Room:
             mine = [run for run in self.running if self.tasks[run.task_id].group == task.group]
             full = f"the group {task.group} has room for {self.groups[task.group]}"
             return f"waits for {named(mine)}: {full}" if mine else full
-        if self._total >= self.max_parallel:
-            full = f"max_parallel = {self.max_parallel}"
-            return f"{named(self.running)} hold all of {full}" if self.running else full
-        return None
+        return self._full_there(task.queue)
+
+    def _full_there(self, queue: str | None) -> str | None:
+        """Return why no run may start on this host, or in a queue; None when one may."""
+        most = self.max_parallel if queue is None else self.queues.get(queue)
+        if most is None:
+            return f"there is no queue {queue} in taskrunner.toml"
+        if self._in_queue[queue] < most:
+            return None
+        full = f"max_parallel = {most}" if queue is None else f"limit = {most} of the queue {queue}"
+        mine = [run for run in self.running if self.tasks[run.task_id].queue == queue]
+        return f"{named(mine)} hold all of {full}" if mine else full
 
 
 def _most(task: Task) -> int:
@@ -73,12 +82,13 @@ def with_room(
     tasks: Mapping[int, Task],
     max_parallel: int,
     group_limits: Mapping[str, int],
+    queue_limits: Mapping[str, int],
 ) -> list[Decision]:
     """Turn starts beyond the capacity into waits: by priority, then the oldest slot first.
 
     `tasks` are at least those of `task_ids`, by their ids.
     """
-    room = Room(_running(live), tasks, max_parallel, group_limits)
+    room = Room(_running(live), tasks, max_parallel, group_limits, queue_limits)
     starts = [d for d in decisions if d.action in (Action.RUN, Action.WAIT)]
     starts.sort(key=lambda decision: (-decision.priority, decision.span.slot))
     refused = {id(decision): room.refuses(decision) for decision in starts}

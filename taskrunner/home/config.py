@@ -62,6 +62,11 @@ class Config:
     notify: Mapping[str, Channel] = field(default_factory=dict)  # channels for notifications
     queues: Mapping[str, "Queue"] = field(default_factory=dict)  # queues to other machines
 
+    @property
+    def queue_limits(self) -> dict[str, int]:
+        """The most runs in each queue."""
+        return {name: each.limit for name, each in self.queues.items()}
+
 
 def _text(value: object) -> str:
     if not value or not _plain(value):
@@ -205,7 +210,7 @@ def load(folder: str) -> Config:
     if queues_given is not None:
         from taskrunner.home import queues  # few homes have any
 
-        config = like(config, queues=queues.read(queues_given, place))
+        config = like(config, queues=queues.read(queues_given, place, os.environ))
     for name, value in given.items():
         config = _with(config, name, value, f"{name} in {place}")
     for name in names_of(Config):

@@ -26,10 +26,18 @@ class Queue:
 
     name: str
     engine: str
-    url: str | None = None
+    url: str | None = None  # None when the variable is not set
     url_env: str | None = None
     queue: str = "default"  # its name at the server
     limit: int = 500
+
+    def unusable(self) -> str | None:
+        """Return the sentence for a queue that cannot be used at all on this host, None when it can."""
+        if self.url is None:
+            return (
+                f"the variable {self.url_env} with the address of the queue {self.name} is not set"
+            )
+        return self.missing()
 
     def missing(self) -> str | None:
         """Return the sentence for an engine that is not installed, None when it is."""
@@ -38,14 +46,17 @@ class Queue:
         return f"the queue {self.name} needs RQ: install it with pip install 'taskrunner-tick[rq]'"
 
 
-def read(value: Any, where: str) -> dict[str, Queue]:
-    """Return the queues of a configuration; raises InputError that says where a mistake is."""
+def read(value: Any, where: str, variables: Mapping[str, str]) -> dict[str, Queue]:
+    """Return the queues of a configuration; raises InputError that says where a mistake is.
+
+    `variables` are those of the environment, which may hold addresses.
+    """
     if not isinstance(value, Mapping):
         raise InputError(f"queues in {where} must be tables such as [queues.heavy]")
-    return {name: _queue(name, table, where) for name, table in value.items()}
+    return {name: _queue(name, table, where, variables) for name, table in value.items()}
 
 
-def _queue(name: str, table: Any, where: str) -> Queue:
+def _queue(name: str, table: Any, where: str, variables: Mapping[str, str]) -> Queue:
     place = f"the queue {shown(name)} in {where}"
     if not re.fullmatch(NAME, name):
         raise InputError(f"{place}: use letters, digits and . _ - for its name")
@@ -61,7 +72,17 @@ def _queue(name: str, table: Any, where: str) -> Queue:
         raise InputError(f"{place}: give one of url, url_env")
     found = {key: _setting(place, key, each) for key, each in table.items()}
     found["queue"] = found.pop("name", Queue.queue)
+    if "url_env" in found:
+        found["url"] = _from_variable(place, found["url_env"], variables)
     return Queue(name=name, **found)
+
+
+def _from_variable(place: str, name: str, variables: Mapping[str, str]) -> str | None:
+    text = variables.get(name)
+    try:
+        return _url(text) if text else None
+    except InputError as exc:
+        raise InputError(f"{place}: the variable {name} must be {exc}") from exc
 
 
 def _setting(place: str, key: str, value: Any) -> Any:

@@ -16,6 +16,10 @@ class Stage(StrEnum):
     GONE = "gone"  # the engine does not know it, or has lost it
 
 
+class NoAnswer(Exception):
+    """An engine did not answer in time: it may have done as it was asked."""
+
+
 @record
 class Refused:
     """The reason for which an engine did not take a run; `later` leaves the run pending, as the engine may take it then."""

@@ -120,6 +120,13 @@ def _new_file(place: str) -> tuple[int, str | None]:
         return os.memfd_create(os.path.basename(place), os.MFD_CLOEXEC), fault
 
 
+def write(file: OutputFile, data: bytes) -> None:
+    """Write the output of a command that ran elsewhere into a file."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file.fd, view) :]
+
+
 def full(folder: str) -> bool:
     """Return whether the disk of the outputs has no room left."""
     try:

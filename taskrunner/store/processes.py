@@ -1,11 +1,12 @@
 """The processes of running runs: how each is recognised, and who stops it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from taskrunner.clock import to_ms
 from taskrunner.model.values import Process, Run, State
 from taskrunner.store.connection import Part
-from taskrunner.store.rows import PROCESS, RUN, read_process, read_run
+from taskrunner.store.rows import PROCESS, RUN, marks, read_process, read_run
 
 
 class Processes(Part):
@@ -16,6 +17,31 @@ class Processes(Part):
         known = {found.run_id: found for found in map(read_process, self._db.rows(PROCESS))}
         running = map(read_run, self._db.rows(f"{RUN} WHERE state = 'running' ORDER BY +runs.id"))
         return [(run, known[run.id]) for run in running if run.id in known]
+
+    def in_queue(self, queue: str) -> list[tuple[Run, Process]]:
+        """Return the running runs of a queue with the rows of their processes, oldest first."""
+        found = map(
+            read_process, self._db.rows(f"{PROCESS} WHERE queue = ? ORDER BY run_id", (queue,))
+        )
+        known = {each.run_id: each for each in found}
+        in_it = "state = 'running' AND runs.id IN (SELECT run_id FROM processes WHERE queue = ?)"
+        running = map(read_run, self._db.rows(f"{RUN} WHERE {in_it} ORDER BY +runs.id", (queue,)))
+        return [(run, known[run.id]) for run in running if run.id in known]
+
+    def queues(self) -> dict[str, int]:
+        """Return the number of running runs of each queue that has some."""
+        return dict(
+            self._db.rows(
+                "SELECT queue, count(*) FROM processes WHERE queue IS NOT NULL GROUP BY queue"
+            )
+        )
+
+    def note_handed(self, run_ids: Sequence[int], now: datetime) -> None:
+        """Record that the queue has these runs for certain."""
+        self._db.run(
+            f"UPDATE processes SET handed = ? WHERE run_id IN ({marks(run_ids)}) AND handed IS NULL",
+            (to_ms(now), *run_ids),
+        )
 
     def of(self, run_id: int) -> Process | None:
         """Return the row of the process of a running run, None without one."""

@@ -121,15 +121,48 @@ class Runs(History):
         return self._where("state = 'running'", order=FEW)
 
     def running_count(self) -> int:
-        """Return the number of running runs."""
-        (row,) = self._db.rows("SELECT count(*) FROM runs WHERE state = 'running'")
+        """Return the number of running runs, without those in queues."""
+        (row,) = self._db.rows(
+            "SELECT (SELECT count(*) FROM runs WHERE state = 'running') "
+            "- (SELECT count(*) FROM processes WHERE queue IS NOT NULL)"
+        )
         return int(row[0])
 
     def startable(self, limit: int, now: datetime) -> list[Run]:
-        """Return up to `limit` pending runs that may start alone, by priority, then by slot."""
-        sql = f"{RUN} WHERE {STARTABLE} ORDER BY runs.priority DESC, slot, runs.id LIMIT :limit"
-        rows = self._db.rows(sql, {"now": to_ms(now), "limit": limit})
+        """Return up to `limit` pending runs that may start alone, here or in a queue, by priority, then by slot."""
+        return self._startable(STARTABLE, limit, now)
+
+    def startable_in(self, queue: str | None, limit: int, now: datetime) -> list[Run]:
+        """Return those of them that are for this queue, for this host when it is None."""
+        return self._startable(f"{STARTABLE} AND queue IS :queue", limit, now, queue=queue)
+
+    def _startable(self, where: str, limit: int, now: datetime, **values: Any) -> list[Run]:
+        sql = f"{RUN} WHERE {where} ORDER BY runs.priority DESC, slot, runs.id LIMIT :limit"
+        rows = self._db.rows(sql, {"now": to_ms(now), "limit": limit, **values})
         return [read_run(row) for row in rows]
+
+    def explain(self, run_ids: Sequence[int], reason: str) -> None:
+        """Give live runs a reason for their state."""
+        self._db.run(
+            f"UPDATE runs SET reason = ? WHERE id IN ({marks(run_ids)}) AND reason IS NOT ?",
+            (reason, *run_ids, reason),
+        )
+
+    def note_start(self, run_id: int, started: datetime | None, reason: str | None) -> None:
+        """Record when a run in a queue really started, None for never, and the reason for its state."""
+        self._db.run(
+            "UPDATE runs SET started = ?, reason = ? WHERE id = ? AND state = 'running'",
+            (milliseconds(started), reason, run_id),
+        )
+
+    def put_back(self, run_ids: Sequence[int], reason: str) -> None:
+        """Make running runs pending again that nobody has started, and take back what was to be told of their start."""
+        self._db.run(
+            f"UPDATE runs SET state = 'pending', started = NULL, reason = ? WHERE id IN ({marks(run_ids)})",
+            (reason, *run_ids),
+        )
+        for table, more in (("processes", ""), ("outbox", " AND sent IS NULL")):
+            self._db.run(f"DELETE FROM {table} WHERE run_id IN ({marks(run_ids)}){more}", run_ids)
 
     def may_start(self, run_id: int, now: datetime) -> bool:
         """Return whether a pending run may start."""

@@ -2,20 +2,23 @@
 
     inline       this process, or the supervisor in the row of the run; no engine
     systemd/     systemd on this host, each run in a unit of its own
+    rq_carrier   a queue of RQ, whose workers run on other machines
 
 A new engine is one more implementation of `Carrier`, named here. An engine is imported when a run is its own. It must
 not know how a supervisor works.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from taskrunner.home import lock, paths
 from taskrunner.model.carried import Refused, Standing
-from taskrunner.model.values import Command, Process, Run
-from taskrunner.processes import systemctl
-from taskrunner.processes.output import OutputFile
+from taskrunner.model.values import Process, Run
+from taskrunner.processes import programs, systemctl
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise.outcomes import Watched
 
 INLINE = (
     "inline"  # the value of the setting `carrier` without an engine; another one is never guessed
@@ -35,15 +38,11 @@ class Carrier(Protocol):
     def lost(self) -> str:
         """The reason of a run that it does not know any more."""
 
-    @property
-    def falls_back(self) -> bool:
-        """Whether we carry refused runs ourselves."""
-
     def name(self, run_id: int) -> str:
         """Return the name for a run."""
 
-    def start(self, name: str, run: Run, command: Command, file: OutputFile) -> Refused | None:
-        """Hand a run over; return a refusal, or None. Raises LookupError for an unknown user."""
+    def start(self, watched: Watched, now: datetime) -> Refused | None:
+        """Hand a run over; return a refusal, or None. Raises NoAnswer, and LookupError for an unknown user."""
 
     def look(self, names: Sequence[str]) -> Mapping[str, Standing] | None:
         """Return how the runs of these names stand; None when it does not answer."""
@@ -51,8 +50,27 @@ class Carrier(Protocol):
     def stop(self, name: str, kill_after: timedelta) -> bool:
         """Have a run stopped, with TERM and later KILL; False when there is none of that name."""
 
-    def forget(self, name: str) -> None:
-        """Drop what it keeps of a run whose end is recorded."""
+    def forget(self, names: Sequence[str]) -> None:
+        """Drop its records of runs whose ends are recorded."""
+
+
+class QueueCarrier(Carrier, Protocol):
+    """A queue to other machines, which lasts while its server does."""
+
+    @property
+    def trouble(self) -> str:
+        """The reason for which it does not answer."""
+
+    def server(self) -> str | None:
+        """Return the name of its server since that was started or emptied; None when it does not answer."""
+
+
+class Resident(Carrier, Protocol):
+    """An engine of this host, which also acts for us while no process of ours is there."""
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether we carry refused runs ourselves."""
 
     def wake(self, ready: datetime, seconds: float) -> None:
         """Schedule a tick at `ready`, which is `seconds` away."""
@@ -64,7 +82,7 @@ class Carrier(Protocol):
         """Write the states of runs to its journal."""
 
 
-def chosen(here: OpenHome) -> tuple[Carrier | None, str | None]:
+def chosen(here: OpenHome) -> tuple[Resident | None, str | None]:
     """Return the engine that the settings of a home choose, None for ourselves, and a warning or None.
 
     It is ourselves when a test controls the clock, or the engine does not answer.
@@ -78,21 +96,34 @@ def chosen(here: OpenHome) -> tuple[Carrier | None, str | None]:
 
 def carried(process: Process) -> bool:
     """Return whether an engine carries the run, and no child of ours is recorded for it."""
-    return process.pid is None and process.supervisor.endswith(systemctl.UNIT)
+    by_systemd = process.pid is None and process.supervisor.endswith(systemctl.UNIT)
+    return by_systemd or process.queue is not None
 
 
 def of(here: OpenHome, process: Process) -> Carrier | None:
     """Return the engine that carries the run; None when it is none."""
     if not carried(process):
         return None
+    if process.queue is not None:
+        return of_queue(here, process.queue)
     from taskrunner.supervise.systemd.transient import Transient
 
     return Transient(here)
 
 
+def of_queue(here: OpenHome, name: str) -> QueueCarrier | None:
+    """Return the carrier of a queue; None when the settings have none of that name, or it cannot be used here."""
+    settings = here.config.queues.get(name)
+    if settings is None or settings.unusable() is not None:
+        return None
+    from taskrunner.supervise.rq_carrier import RqCarrier
+
+    return RqCarrier.of(here, settings)
+
+
 def look(here: OpenHome, processes: Sequence[Process]) -> Mapping[str, Standing]:
-    """Return how the carried ones of these runs stand, by their names; without those whose engine does not answer."""
-    found = [process for process in processes if carried(process)]
+    """Return how those of these runs stand that systemd carries, by their names; none when it does not answer."""
+    found = [process for process in processes if carried(process) and process.queue is None]
     if not found:
         return {}
     carrier = of(here, found[0])
@@ -109,3 +140,16 @@ def stop(here: OpenHome, process: Process, kill_after: timedelta) -> bool:
 def any_lives(names: Sequence[str]) -> bool:
     """Return whether an engine of this host has a run of one of these names."""
     return bool(systemctl.units_there([name for name in names if name.endswith(systemctl.UNIT)]))
+
+
+def send_off(here: OpenHome, carrier: Resident | None) -> None:
+    """Start a process that sends messages, unless one is running; after a failure the next tick tries again.
+
+    It inherits our lock as its stdin, so that no second one can start in between.
+    """
+    if carrier is not None:
+        carrier.send_off()
+    elif here.goes_on:
+        with suppress(Exception), lock.held(here.path(paths.SENDER)) as fd:
+            if fd is not None:
+                programs.run_beside(here.folder, "notify", "--send", stdin=fd)

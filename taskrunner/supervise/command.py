@@ -83,20 +83,28 @@ def environment(task: Task, run: Run, settings: config.Config, started: datetime
 
     Later ones win.
     """
+    found = base(task, settings)
+    if task.env_file is not None:
+        found |= env_file.read_env_file(task.env_file, account.owner(task.user))
+    return found | own(task, run) | {"TASKRUNNER_STARTED": clock.iso(started)}
+
+
+def base(task: Task, settings: config.Config) -> dict[str, str]:
+    """Return the variables before those of the task: the base, the config's, our caller's, its virtual environment's."""
     user, folder = account.account(task.user)
     found = config.base_environment(settings, user, folder)
     found |= config.passed(to_pass(task, settings))
-    found |= activation(task, found["PATH"])
-    if task.env_file is not None:
-        found |= env_file.read_env_file(task.env_file, account.owner(task.user))
+    return found | activation(task, found["PATH"])
+
+
+def own(task: Task, run: Run) -> dict[str, str]:
+    """Return the variables of the task, and ours about the run that are known before its start."""
     return (
-        found
-        | dict(task.env)
+        dict(task.env)
         | {
             "TASKRUNNER_TASK": task.name,
             "TASKRUNNER_RUN": str(run.id),
             "TASKRUNNER_SLOT": clock.iso(run.slot),
-            "TASKRUNNER_STARTED": clock.iso(started),
             "TASKRUNNER_ATTEMPT": str(run.attempt),
             "TASKRUNNER_TRIGGER": run.trigger,
             "TASKRUNNER_COALESCED": str(run.coalesced),

@@ -37,7 +37,8 @@ class Survey:
     standings: Mapping[str, Standing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.found = self.here.store.processes.with_runs()
+        rows = self.here.store.processes.with_runs()
+        self.found = [(run, process) for run, process in rows if process.queue is None]
         self.standings = carriers.look(self.here, [process for _, process in self.found])
 
     def reconcile(self) -> list[int]:

@@ -13,27 +13,35 @@ from taskrunner.model.record import field, like, mutable
 from taskrunner.model.values import End, Process, Run, State, Task
 from taskrunner.notify import announce
 from taskrunner.processes import account, alive
-from taskrunner.processes.output import OutputFiles
+from taskrunner.processes.output import OutputFile, OutputFiles
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import follow_up
 from taskrunner.supervise.carriers import Carrier
 from taskrunner.supervise.outcomes import Watched
 
+NO_FILE = OutputFile("", -1, 0)  # of a run whose output is on another machine
+
 
 @mutable
 class Starts:
-    """Marks runs as running, for the supervisor `name` or for a `carrier`, by its names."""
+    """Marks runs as running, for the supervisor `name` or for a `carrier`, by its names.
+
+    It takes the runs of this host, or those of a `queue`, whose server calls itself `engine`.
+    """
 
     here: OpenHome
     name: str
     files: OutputFiles
     carrier: Carrier | None = None  # None is ourselves
+    queue: str | None = None
+    engine: str | None = None
     boot_id: str = field(default_factory=host.boot_id)
     namespace: int | None = field(default_factory=alive.pid_namespace)
 
     def take_next(self, taken: list[Watched], free: int, now: datetime) -> None:
         """Take the next pending runs, at most `free` of them."""
-        while free > 0 and (runs := self.here.store.runs.startable(free, now)):
+        store = self.here.store
+        while free > 0 and (runs := store.runs.startable_in(self.queue, free, now)):
             before = len(taken)
             self._take_first(taken, runs, now)
             free -= len(taken) - before
@@ -72,7 +80,8 @@ class Starts:
             name = self.carrier.name(run.id)
             files = OutputFiles(self.here.output, name)  # a file named after the run, not after us
         started = like(run, state=State.RUNNING, started=now, reason=None)
-        return Watched(started, task, files.take(account.owner(task.user)), name)
+        file = NO_FILE if self.queue is not None else files.take(account.owner(task.user))
+        return Watched(started, task, file, name)
 
     def _make_running_or_end(self, prepared: Sequence[Watched], now: datetime) -> Sequence[Watched]:
         """Mark runs as running and return them; a run whose row cannot be written ends, and is not returned."""
@@ -88,7 +97,7 @@ class Starts:
             if len(prepared) > 1:
                 return [each for one in prepared for each in self._make_running_or_end([one], now)]
             (each,) = prepared
-            self.files.drop(each.file)
+            self._drop(each.file)
             follow_up.finish(self.here, _unstarted(each.run, in_words(exc), now))
             return []
 
@@ -97,6 +106,8 @@ class Starts:
             Process(
                 *(each.run.id, each.name, self.boot_id),
                 *(each.file.name, each.file.inode, self.namespace),
+                queue=self.queue,
+                engine=self.engine,
             )
             for each in prepared
         ]
@@ -118,7 +129,11 @@ class Starts:
             if self.carrier is None:
                 self.files.put_back(each.file)
             else:
-                self.files.drop(each.file)
+                self._drop(each.file)
+
+    def _drop(self, file: OutputFile) -> None:
+        if file is not NO_FILE:
+            self.files.drop(file)
 
 
 def _unstarted(run: Run, why: str, now: datetime) -> End:

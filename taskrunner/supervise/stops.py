@@ -62,6 +62,8 @@ class Stops:
         # Its end is recorded, or its supervisor does not record it.
         if process is None or over > OWNER_SLOW:
             del self.going[run_id]
+        elif process.queue is not None:
+            return  # its queue is told, and tells its end
         elif not reconcile.seen_from_here(process):
             if over > ELSEWHERE or not (stop.told or ask_owner(self.here, process)):
                 del self.going[run_id]

@@ -15,16 +15,17 @@ from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in
 from taskrunner.home import lock, paths
 from taskrunner.model.carried import Refused
 from taskrunner.model.record import field, mutable
-from taskrunner.model.values import Command, Outcome, Run, State
+from taskrunner.model.values import Outcome, Run, State
 from taskrunner.notify import log_lines
-from taskrunner.processes import alive, output, programs
+from taskrunner.processes import alive, output
 from taskrunner.processes.children import Child, Children, room
 from taskrunner.processes.output import OutputFiles
 from taskrunner.schedule import next_day
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import command, starts
-from taskrunner.supervise.carriers import Carrier
+from taskrunner.supervise import carriers, command, starts
+from taskrunner.supervise.carriers import Resident
 from taskrunner.supervise.outcomes import Watched
+from taskrunner.supervise.queues import Queues
 from taskrunner.supervise.starts import Starts
 from taskrunner.supervise.stops import PATIENCE, Stops
 from taskrunner.supervise.watched_runs import WatchedRuns
@@ -48,6 +49,8 @@ class Supervisor:
     starts: Starts
     stops: Stops  # of runs of other supervisors
     runs: WatchedRuns
+    queues: Queues
+    carrier: Resident | None = None  # the program that carries our runs; None is ourselves
     children: Children = field(default_factory=Children)
     closing: bool = False  # start no more runs
     stopped: bool = False  # our children were asked to end
@@ -75,10 +78,9 @@ class Supervisor:
         """The runs that we watch, by their ids."""
         return self.runs.by_id
 
-    @property
-    def carrier(self) -> Carrier | None:
-        """The program that carries our runs; None is ourselves."""
-        return self.starts.carrier
+    def use(self, carrier: Resident | None) -> None:
+        """Have a program carry our runs from now on; None is ourselves."""
+        self.carrier = self.starts.carrier = carrier
 
     @property
     def busy(self) -> bool:
@@ -117,10 +119,14 @@ class Supervisor:
             # Otherwise the database would be locked without need.
             if self.busy or starts.anything_to_start(self.here):
                 self._turn()
+            if self.queues.turn(closing=self.closing):
+                self.finished += self.queues.finished
+                self.stop_some(self.queues.marked)
+                self._turn()
             self._trouble = None
             self.here.log.write()
             if self.here.store.outbox.take_new():
-                send_off(self.here, self.carrier)
+                carriers.send_off(self.here, self.carrier)
         except (StoreBusy, StoreRefused) as exc:
             if isinstance(exc, StoreFull) and disk_reserve.release(self.here.folder):
                 self.turn()
@@ -183,6 +189,9 @@ class Supervisor:
         if self.wake_at is not None and not self.closing:
             left = max(0.0, self.wake_at - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
+        look = self.queues.seconds()
+        if look is not None:
+            timeout = look if timeout is None else min(timeout, look)
         if self.watched and not self._loaded and timeout != 0:
             self._look(QUIET if timeout is None else min(timeout, QUIET))
             self._load()
@@ -238,14 +247,14 @@ class Supervisor:
                 self._look()  # so that ends of the first ones are seen before the last one starts
             try:
                 log_lines.started(self.here.log, run, now)
-                resolved = command.resolve(each.task, run, self.here.config, now)
-                each.missing = resolved.missing
-                if self.carrier is None or not self._handed_over(each, resolved):
-                    self._start(each, resolved, now)
+                if self.carrier is None or not self._handed_over(self.carrier, each, now):
+                    self._start(each, now)
             except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
                 self.runs.collect(each, Outcome(error=f"could not start: {in_words(exc)}"), now)
 
-    def _start(self, watched: Watched, resolved: Command, now: datetime) -> None:
+    def _start(self, watched: Watched, now: datetime) -> None:
+        resolved = command.resolve(watched.task, watched.run, self.here.config, now)
+        watched.missing = resolved.missing
         child = self.children.start(watched.run.id, resolved, watched.file.fd)
         if isinstance(child, Outcome):
             self.runs.collect(watched, child, now)
@@ -254,11 +263,10 @@ class Supervisor:
             self._note_by = time.monotonic() + SOON
         self._unnoted.append(child)
 
-    def _handed_over(self, watched: Watched, resolved: Command) -> bool:
+    def _handed_over(self, carrier: Resident, watched: Watched, now: datetime) -> bool:
         """Hand a run to the carrier; False when we must carry it ourselves."""
-        assert self.carrier is not None
         try:
-            refused = self.carrier.start(watched.name, watched.run, resolved, watched.file)
+            refused = carrier.start(watched, now)
         except LookupError:  # unknown user: our own start reports it
             return False
         except OSError as exc:  # its private file could not be written
@@ -268,9 +276,9 @@ class Supervisor:
             os.close(watched.file.fd)
             return True
         self.refused = (
-            f"{self.carrier.engine} did not take a run, and this process carries it: {refused.why}"
+            f"{carrier.engine} did not take a run, and this process carries it: {refused.why}"
         )
-        if not self.carrier.falls_back:
+        if not carrier.falls_back:
             self.runs.collect(
                 watched, Outcome(error=f"could not start: {refused.why}"), self.here.now()
             )
@@ -362,22 +370,9 @@ class Supervisor:
         self.stops.begin([run_id for run_id in run_ids if run_id not in self.watched])
 
 
-def send_off(here: OpenHome, carrier: Carrier | None) -> None:
-    """Start a process that sends messages, unless one is running; after a failure the next tick tries again.
-
-    It inherits our lock as its stdin, so that no second one can start in between.
-    """
-    if carrier is not None:
-        carrier.send_off()
-    elif here.goes_on:
-        with suppress(Exception), lock.held(here.path(paths.SENDER)) as fd:
-            if fd is not None:
-                programs.run_beside(here.folder, "notify", "--send", stdin=fd)
-
-
 @contextmanager
 def open_supervisor(
-    here: OpenHome, *, name: str | None = None, carrier: Carrier | None = None
+    here: OpenHome, *, name: str | None = None, carrier: Resident | None = None
 ) -> Iterator[Supervisor]:
     """Be a supervisor for the block, identified by a locked file, which is removed afterwards.
 
@@ -387,8 +382,9 @@ def open_supervisor(
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         files = OutputFiles(here.output, name)
-        starts = Starts(here, name, files, carrier)
-        ours = Supervisor(here, starts, Stops(here), WatchedRuns(here, files))
+        starts = Starts(here, name, files)
+        ours = Supervisor(here, starts, Stops(here), WatchedRuns(here, files), Queues(here, files))
+        ours.use(carrier)
         try:
             yield ours
         finally:

@@ -120,7 +120,10 @@ def run(
                 # Read again, inside the transaction: nobody can change or replace it now.
                 task = here.store.tasks.get(task.name)
                 asked, decision = request(here, task, wish, now)
-                mine = ours.starts.adopt(asked, task, now) if decision.action is Action.RUN else []
+                at_once = decision.action is Action.RUN and task.queue is None
+                mine = ours.starts.adopt(asked, task, now) if at_once else []
+            if task.queue is not None:
+                ours.queues.wait_for(asked.id)
             ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
                 ours.stop_some(decision.stops)
@@ -132,7 +135,7 @@ def run(
                 ):
                     if signals:
                         _give_up(ours, asked.id, signals)
-                    if not ours.watched:
+                    if not ours.watched and task.queue is None:
                         _start_if_free(ours, task, asked)
         # While we are a supervisor, nobody restores another database than the one the output is read from.
         if here.goes_on and here.store.runs.startable(1, here.now()):
@@ -212,7 +215,7 @@ def ask_to_end(here: OpenHome, run_ids: Iterable[int]) -> None:
         process = here.store.processes.of(run_id)
         if process is None or stops.ask_owner(here, process):
             continue
-        if not reconcile.seen_from_here(process):
+        if process.queue is None and not reconcile.seen_from_here(process):
             continue
         if carriers.carried(process):
             task = here.store.tasks.of_run(here.store.runs.get(run_id))
@@ -243,6 +246,7 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str, *, wait: bool = 
     elif running:
         with open_supervisor(here) as ours:
             ours.closing = True
+            ours.queues.wait_for()  # no run: only ends are of interest
             ours.stop_some(running)
             for _ in ours.rounds():
                 pass

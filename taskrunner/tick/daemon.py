@@ -22,7 +22,7 @@ from taskrunner.processes import alive, children
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import carriers
-from taskrunner.supervise.carriers import Carrier
+from taskrunner.supervise.carriers import Resident
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.tick import daemon_lock, idle_check, live_output, visit, wait_for
 from taskrunner.tick.daemon_lock import ApplicationLock, DaemonLock
@@ -84,7 +84,7 @@ def daemon(home: str, open_here: Callable[[], OpenHome], wishes: Wishes) -> None
         ):
             signals.extend(early)
             wishes = _logged(ours, wishes)
-            ours.starts.carrier = _carrier(here, wishes.say)
+            ours.use(_carrier(here, wishes.say))
             with _watched(here, wishes):
                 Loop(ours, wishes, alone, notice, signals, hangups, first).run()
         here.store.checkpoint()
@@ -111,7 +111,7 @@ def _watched(here: OpenHome, wishes: Wishes) -> Iterator[None]:
         watcher.finish()
 
 
-def _carrier(here: OpenHome, say: Say) -> Carrier | None:
+def _carrier(here: OpenHome, say: Say) -> Resident | None:
     """Return the carrier of the runs of a home, None for ourselves; reports a wrong one."""
     found, warning = carriers.chosen(here)
     if warning is not None:
@@ -244,7 +244,7 @@ class Loop:
         self.notice.reloading()
         try:
             self.ours.here.reload()
-            self.ours.starts.carrier = _carrier(self.ours.here, self.wishes.say)
+            self.ours.use(_carrier(self.ours.here, self.wishes.say))
         except TaskRunnerError as exc:
             self.unread = f"the settings stay unchanged: {exc}"
             self.wishes.say(self.unread)

@@ -26,7 +26,7 @@ def dry_run(here: OpenHome, at: datetime, only: Sequence[Task] | None = None) ->
     decisions += _would_claim(due, live, at, boot)
     known = {task.id: task for task in due}
     tasks = here.store.tasks.by_id(capacity.task_ids(decisions, live), known)
-    limits = here.config.max_parallel, here.store.tasks.group_limits()
+    limits = here.config.max_parallel, here.store.tasks.group_limits(), here.config.queue_limits
     return capacity.with_room(decisions, live, tasks, *limits)
 
 

@@ -25,8 +25,8 @@ from taskrunner.model.values import Run, State, Task
 from taskrunner.notify import log_lines
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import reconcile, spool, starts, supervisor
-from taskrunner.supervise.carriers import Carrier
+from taskrunner.supervise import carriers, reconcile, spool, starts, supervisor
+from taskrunner.supervise.carriers import Resident
 from taskrunner.supervise.reconcile import Survey
 from taskrunner.supervise.supervisor import Supervisor
 from taskrunner.tick import claim, clock_changes, idle_check, lock_holder
@@ -64,7 +64,7 @@ def tick(
     *,
     caller: str = "library",
     only: Sequence[Task] | None = None,
-    carrier: Carrier | None = None,
+    carrier: Resident | None = None,
     publish: Publish = quietly,
 ) -> Visit:
     """Do one visit and return when all its runs have ended, or a `carrier` has them.
@@ -83,7 +83,7 @@ def full(
     *,
     caller: str,
     only: Sequence[Task] | None = None,
-    carrier: Carrier | None = None,
+    carrier: Resident | None = None,
     publish: Publish = quietly,
 ) -> Visit:
     """Do what `tick` does when the idle check has found that there is something to do; it raises the same errors."""
@@ -103,7 +103,7 @@ class Tick:
     here: OpenHome
     caller: str
     only: Sequence[Task] | None = None
-    carrier: Carrier | None = None
+    carrier: Resident | None = None
     publish: Publish = quietly
     period: timedelta | None = None  # until the next one; None is that of the settings
     clock_agrees: bool = False  # it advanced as far as the time since the boot
@@ -206,7 +206,8 @@ class Tick:
             decisions += self.claims.decisions
         log_lines.decided(self.here.log, decisions, visit.at, self.caller)
         ids = capacity.task_ids(decisions, live)
-        limits = self.here.config.max_parallel, store.tasks.group_limits()
+        settings = self.here.config
+        limits = settings.max_parallel, store.tasks.group_limits(), settings.queue_limits
         known = store.tasks.by_id(ids, tasks)
         visit.decisions = capacity.with_room(decisions, live, known, *limits)
 
@@ -216,11 +217,13 @@ class Tick:
         """Have messages sent if there are any."""
         outbox = self.here.store.outbox
         if outbox.take_new() or outbox.anything_due(self.here.now()):
-            supervisor.send_off(self.here, self.carrier)
+            carriers.send_off(self.here, self.carrier)
 
     def _anything(self) -> bool:
-        """Return whether there is a run to start or to stop."""
-        return bool(self.claims.stops) or starts.anything_to_start(self.here)
+        """Return whether there is a run to start or to stop, or one in a queue, which may have ended."""
+        here = self.here
+        in_queues = here.config.queues and here.store.processes.queues()
+        return bool(self.claims.stops or in_queues) or starts.anything_to_start(here)
 
     def _supervise(self, rest: Iterator[int]) -> None:
         """Supervise until all runs have ended; a signal stops them, a second one kills them."""

@@ -9,12 +9,12 @@ from tests.decide.test_policy import slots
 from tests.samples import MINUTE, NOON, TASK, run
 
 
-def with_room(decisions, running=(), max_parallel=16, groups=None, **tasks):
+def with_room(decisions, running=(), max_parallel=16, groups=None, queues=None, **tasks):
     """Decide about room among TASK and tasks like it; `running` are runs of the tasks 1 to 9, by their ids."""
     known = {number: replace(TASK, id=number) for number in range(1, 10)}
     known |= {task.id: task for task in tasks.values()}
     live = [replace(each, task_id=each.id) for each in running]
-    return capacity.with_room(decisions, live, known, max_parallel, groups or {})
+    return capacity.with_room(decisions, live, known, max_parallel, groups or {}, queues or {})
 
 
 def test_what_has_a_higher_priority_starts_first_when_capacity_is_short():
@@ -69,3 +69,14 @@ def test_what_finds_no_room_waits_oldest_slot_first():
     assert [d.action for d in found] == [Action.WAIT, Action.RUN]
     assert "run 7" in found[0].reason
     assert "max_parallel = 2" in found[0].reason
+
+
+def test_a_queue_has_a_limit_of_its_own_and_does_not_count_for_the_host():
+    tasks = [replace(TASK, id=n, queue="heavy") for n in (1, 2)]
+    far = [d for task in tasks for d in policy.decide(task, *slots(1), [], NOON)]
+    near = policy.decide(replace(TASK, id=3), *slots(1), [], NOON)
+    found = with_room([*far, *near], [], 1, queues={"heavy": 1}, a=tasks[0], b=tasks[1])
+    assert [d.action for d in found] == [Action.RUN, Action.WAIT, Action.RUN]
+    assert found[1].reason == "limit = 1 of the queue heavy"
+    nowhere = with_room(far, a=tasks[0], b=tasks[1])
+    assert {d.reason for d in nowhere} == {"there is no queue heavy in taskrunner.toml"}

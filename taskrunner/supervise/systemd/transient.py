@@ -21,6 +21,8 @@ from taskrunner.processes import output, programs, systemctl
 from taskrunner.processes.output import OutputFile
 from taskrunner.processes.spawn import LIMITS, as_user, bounds
 from taskrunner.store.open_home import OpenHome
+from taskrunner.supervise.command import resolve
+from taskrunner.supervise.outcomes import Watched
 from taskrunner.supervise.systemd import journal
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -52,8 +54,10 @@ class Transient:
             name += f"-{os.urandom(4).hex()}"  # a run of another home has the same number
         return f"{name}.service"
 
-    def start(self, name: str, run: Run, command: Command, file: OutputFile) -> Refused | None:
+    def start(self, watched: Watched, now: datetime) -> Refused | None:
         """Hand a run to systemd; return a refusal, or None. Raises LookupError for an unknown user."""
+        name, run, file = watched.name, watched.run, watched.file
+        command = resolve(watched.task, run, self.here.config, now)
         place = self.here.supervisor(name)
         _write_private(place, plain(command))
         begin = (sys.executable, "-I", "-S", *UTF8, BEGIN, _encoded(place))
@@ -77,8 +81,8 @@ class Transient:
         """Have systemd stop a unit, with TERM and later KILL; False when there is none."""
         return systemctl.stop_unit(name)
 
-    def forget(self, name: str) -> None:
-        """Do nothing: systemd keeps nothing of a unit that has ended."""
+    def forget(self, names: Sequence[str]) -> None:
+        """Do nothing: systemd keeps nothing of units that have ended."""
 
     def _properties(self, unit: str, run: Run, command: Command, file: OutputFile) -> Iterator[str]:
         yield from ("Type=exec", "KillMode=control-group", "IgnoreSIGPIPE=no", "OOMPolicy=continue")

@@ -1,0 +1,369 @@
+"""Runs handed to a queue of RQ and fetched from it, by ticks, manual runs and cancels: a real Redis, real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from taskrunner import After, Manual, TaskRunner
+from taskrunner.model.carried import NoAnswer
+from taskrunner.supervise.rq_carrier import RqCarrier
+from tests.engines.redis_box import Box, until
+
+pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow, pytest.mark.one_python]
+HOST = os.uname().nodename
+
+
+@pytest.fixture
+def make(home):
+    """A function that opens a home with a queue in a box, more settings of the queue, and lines before them."""
+    opened = []
+
+    def make(box: Box, before: str = "", **more: object) -> TaskRunner:
+        home.mkdir(mode=0o700, exist_ok=True)
+        lines = {"engine": "rq", "url": box.url, **more}
+        table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+        (home / "taskrunner.toml").write_text(f"{before}\n[queues.heavy]\n{table}")
+        opened.append(TaskRunner(home))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+def due(runner: TaskRunner, name: str, shell: str, **more: object) -> None:
+    runner.add(name, None, Manual(), shell=shell, queue="heavy", now=True, **more)
+
+
+def newest(runner: TaskRunner, task: str):
+    return next(iter(runner.history(task, limit=1)), None)
+
+
+def ended(runner: TaskRunner, task: str):
+    """Tick until a task has no live run, and return its newest run."""
+
+    def done():
+        runner.tick()
+        found = newest(runner, task)
+        return found if found is not None and found.finished else None
+
+    return until(done, every=0.2)
+
+
+def said(runner: TaskRunner, task: str) -> bytes:
+    return b"".join(runner.log(newest(runner, task)))
+
+
+def process(runner: TaskRunner, task: str):
+    return runner._here().store.processes.of(newest(runner, task).id)
+
+
+# ---- a run from its claim to its end
+
+
+def test_an_end_is_recorded_with_its_consequences_as_that_of_a_local_run(shared, make):
+    runner = make(shared)
+    due(runner, "report", "echo out; echo $TASKRUNNER_TASK; exit 7", env={"A": "1"})
+    runner.add("here", ["true"], After("report", on="failed"))
+    runner.add("there", ["true"], After("here"), queue="heavy")
+    run = ended(runner, "report")
+    assert (run.state, run.exit_code, run.reason) == ("failed", 7, f"exit code 7; on {HOST}")
+    assert said(runner, "report") == b"out\nreport\n"
+    assert ended(runner, "here").reason == "exit code 0"
+    assert ended(runner, "there").reason == f"exit code 0; on {HOST}"
+    assert shared.redis.keys("rq:job:taskrunner-*") == []  # forgotten
+
+
+def test_where_a_run_is_and_since_when_is_told(own, make):
+    runner = make(own)
+    due(runner, "report", "sleep 1; echo done")
+    runner.tick()
+    waits = newest(runner, "report")
+    assert (waits.state, waits.reason) == ("running", "waits in heavy")
+    time.sleep(0.3)
+    own.worker("one")
+    until(lambda: runner.tick() and newest(runner, "report").reason == f"on {HOST}")
+    assert newest(runner, "report").started > waits.started
+    run = ended(runner, "report")
+    assert run.state == "succeeded"
+    assert 0.9 < run.duration < 30
+    assert run.started > waits.started
+
+
+def test_a_large_output_is_kept_as_that_of_a_local_run(shared, make):
+    runner = make(shared)
+    due(runner, "report", "head -c 300000 /dev/zero | tr '\\0' x; echo end", max_output="100kB")
+    run = ended(runner, "report")
+    found = said(runner, "report")
+    assert run.output_size == 300_004
+    assert found.endswith(b"xend\n")
+    assert b"bytes left out]" in found
+    assert 90_000 < len(found) < 110_000
+
+
+def test_a_timeout_is_kept_on_the_worker(shared, make):
+    runner = make(shared)
+    due(runner, "report", "echo begun; sleep 60", timeout="1s", kill_after="1s")
+    run = ended(runner, "report")
+    assert run.state == "timed_out"
+    assert said(runner, "report") == b"begun\n"
+
+
+def test_a_manual_run_waits_for_the_end_and_gives_the_output(shared, make):
+    runner = make(shared)
+    runner.add("report", None, Manual(), shell="echo out; exit 3", queue="heavy", retries=2)
+    heard = list[bytes]()
+    run = runner.run("report", echo=heard.append)
+    assert (run.state, run.exit_code, b"".join(heard)) == ("failed", 3, b"out\n")
+    assert [each.state for each in runner.history("report")] == ["failed"]  # and is not retried
+
+
+def test_a_failed_run_is_retried_by_the_options_of_its_task(shared, make, tmp_path):
+    runner = make(shared)
+    shell = f"test -e {tmp_path}/once || {{ touch {tmp_path}/once; exit 1; }}"
+    due(runner, "report", shell, retries=1, retry_delay="1s")
+    until(lambda: ended(runner, "report").attempt == 2)
+    assert [run.state for run in runner.history("report")] == ["succeeded", "failed"]
+
+
+# ---- limits
+
+
+def test_a_queue_has_its_own_limit_and_does_not_count_for_max_parallel(own, make):
+    runner = make(own, "max_parallel = 1", limit=2)
+    for name in ("a", "b", "c"):
+        due(runner, name, "true")
+    runner.add("here", ["true"], Manual(), now=True)
+    decided = {each.task: each for each in runner.dry_run()[1]}
+    runner.tick()
+    assert newest(runner, "here").state == "succeeded"
+    assert [newest(runner, name).state for name in ("a", "b", "c")] == ["running"] * 2 + ["pending"]
+    assert decided["c"].action == "wait"
+    assert "limit = 2 of the queue heavy" in decided["c"].reason
+    assert decided["here"].action == "run"
+
+
+# ---- cancelling
+
+
+def test_a_waiting_run_is_taken_out_at_once_and_never_starts(own, make):
+    runner = make(own)
+    due(runner, "report", "true")
+    runner.tick()
+    begun = time.monotonic()
+    (run,) = runner.cancel("report", by="ops")
+    assert time.monotonic() - begun < 2
+    assert (run.state, run.reason, run.started) == (
+        "cancelled",
+        "cancelled by ops before it started",
+        None,
+    )
+    assert own.redis.llen("rq:queue:default") == 0
+
+
+def test_a_running_run_is_stopped_with_grace_within_two_seconds(own, make):
+    runner = make(own)
+    own.worker("one")
+    due(
+        runner,
+        "report",
+        "trap 'echo last words; exit 7' TERM; echo up; while sleep 0.05; do :; done",
+    )
+    until(lambda: runner.tick() and newest(runner, "report").reason == f"on {HOST}")
+    begun = time.monotonic()
+    (run,) = runner.cancel("report", by="ops")
+    took = time.monotonic() - begun
+    assert (run.state, run.exit_code) == ("cancelled", 7)
+    assert run.reason.startswith("cancelled by ops")
+    assert said(runner, "report").endswith(b"last words\n")
+    assert took < 4  # 2 s but for a busy machine
+
+
+# ---- when the server does not answer, forgets, refuses
+
+
+def test_without_a_server_a_run_stays_pending_and_says_so(own, make):
+    runner = make(own)
+    own.stop()
+    due(runner, "report", "true")
+    runner.tick()
+    run = newest(runner, "report")
+    assert run.state == "pending"
+    assert run.reason.startswith("the queue heavy does not answer: ")
+    assert own.socket not in run.reason or "refused" in run.reason or "No such file" in run.reason
+    own.start()
+    own.worker("one")
+    time.sleep(1.1)  # a queue that refused at once is asked again after a second
+    assert ended(runner, "report").state == "succeeded"
+
+
+def test_one_time_out_ends_the_attempts_of_a_tick_and_nothing_is_lost(own, make):
+    runner = make(own)
+    own.worker("one")
+    due(runner, "before", "sleep 1")
+    until(lambda: runner.tick() and newest(runner, "before").reason == f"on {HOST}")
+    for number in range(20):
+        due(runner, f"late-{number}", "true")
+    own.redis.execute_command("CLIENT", "PAUSE", 4000, "ALL")
+    begun = time.monotonic()
+    runner.tick()
+    assert time.monotonic() - begun < 5
+    assert newest(runner, "before").state == "running"
+    assert {newest(runner, f"late-{number}").state for number in range(20)} == {"pending"}
+    for number in range(20):
+        assert ended(runner, f"late-{number}").state == "succeeded"
+    assert ended(runner, "before").state == "succeeded"
+
+
+def test_a_run_that_was_not_handed_over_for_certain_is_handed_over_again(
+    own, make, monkeypatch, tmp_path
+):
+    runner = make(own)
+
+    def unheard(*_):
+        raise NoAnswer
+
+    due(runner, "report", f"echo x >> {tmp_path}/ran")
+    with monkeypatch.context() as broken:
+        broken.setattr(RqCarrier, "start", unheard)
+        runner.tick()
+    assert newest(runner, "report").state == "running"
+    assert process(runner, "report").handed is None
+    own.worker("one")
+    assert ended(runner, "report").state == "succeeded"
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_a_run_that_arrived_though_nobody_heard_so_is_not_there_twice(
+    own, make, monkeypatch, tmp_path
+):
+    runner = make(own)
+    real = RqCarrier.start
+
+    def unheard(*args):
+        real(*args)
+        raise NoAnswer
+
+    due(runner, "report", f"echo x >> {tmp_path}/ran")
+    with monkeypatch.context() as broken:
+        broken.setattr(RqCarrier, "start", unheard)
+        runner.tick()
+    assert process(runner, "report").handed is None
+    runner.tick()
+    assert process(runner, "report").handed is not None
+    assert own.redis.llen("rq:queue:default") == 1
+    own.worker("one")
+    assert ended(runner, "report").state == "succeeded"
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_a_run_is_lost_when_its_server_was_emptied_and_retried_by_on_lost(own, make):
+    runner = make(own)
+    due(runner, "report", "true", on_lost="retry", retries=1, retry_delay="1s")
+    runner.tick()
+    own.redis.flushall()
+    runner.tick()
+    lost = next(run for run in runner.history("report") if run.state == "lost")
+    assert lost.reason == "lost in the queue heavy: its server was restarted or emptied"
+    own.worker("one")
+    run = ended(runner, "report")
+    assert (run.state, run.attempt) == ("succeeded", 2)
+
+
+def test_what_was_never_handed_over_is_lost_when_its_server_is_another_one(own, make, monkeypatch):
+    runner = make(own)
+    due(runner, "report", "true")
+
+    def unheard(*_):
+        raise NoAnswer
+
+    with monkeypatch.context() as broken:
+        broken.setattr(RqCarrier, "start", unheard)
+        runner.tick()
+    own.redis.flushall()
+    runner.tick()
+    run = newest(runner, "report")
+    assert run.state == "lost"
+    assert "restarted or emptied before the run was handed over for certain" in run.reason
+
+
+def test_a_full_server_leaves_runs_pending(own, make):
+    runner = make(own)
+    own.redis.config_set("maxmemory-policy", "noeviction")
+    runner._here()
+    due(runner, "report", "true")
+    own.redis.set("taskrunner:engine", "x")
+    own.redis.config_set("maxmemory", 1)
+    runner.tick()
+    run = newest(runner, "report")
+    assert run.state == "pending"
+    assert "heavy" in run.reason
+    assert "maxmemory" in run.reason
+    own.redis.config_set("maxmemory", 0)
+    own.worker("one")
+    time.sleep(1.1)
+    assert ended(runner, "report").state == "succeeded"
+
+
+def test_a_variable_with_the_address_that_is_not_set_is_told(own, make, home):
+    make(own)
+    (home / "taskrunner.toml").write_text(
+        '[queues.heavy]\nengine = "rq"\nurl_env = "NO_SUCH_URL"\n'
+    )
+    with TaskRunner(home) as runner:
+        due(runner, "report", "true")
+        runner.tick()
+        reason = newest(runner, "report").reason
+    assert reason == "the variable NO_SUCH_URL with the address of the queue heavy is not set"
+
+
+# ---- many, and side by side
+
+
+def test_many_runs_are_handed_over_and_collected_once_each(shared, make, tmp_path):
+    runner = make(shared)
+    for number in range(60):
+        due(runner, f"t{number}", f"echo {number} >> {tmp_path}/ran")
+    clones = [TaskRunner(runner.home) for _ in range(3)]
+
+    def tick(each: TaskRunner) -> None:
+        for _ in range(200):
+            each.tick()
+            if not each._here().store.runs.live():
+                break
+            time.sleep(0.1)
+        each.close()
+
+    threads = [threading.Thread(target=tick, args=(each,)) for each in clones]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    states = {newest(runner, f"t{number}").state for number in range(60)}
+    assert states == {"succeeded"}
+    assert sorted(map(int, (tmp_path / "ran").read_text().split())) == [*range(60)]
+
+
+def test_a_restore_is_refused_while_other_machines_have_runs(own, make, tmp_path):
+    runner = make(own)
+    runner.add("other", ["true"], Manual())
+    backup = runner.backup(tmp_path / "copy.db")
+    due(runner, "report", "true")
+    runner.tick()
+    with pytest.raises(Exception, match="runs are active"):
+        runner.restore(backup.place)
+
+
+def test_a_tick_with_a_run_in_a_queue_is_not_idle(own, make):
+    runner = make(own)
+    due(runner, "report", "true")
+    runner.tick()
+    assert not runner.tick().idle
+    runner.cancel("report")
+    runner.tick()
+    until(lambda: runner.tick().idle)

@@ -48,6 +48,7 @@ notify
 upkeep
 supervise
 supervise.carriers  lazy
+supervise.supervisor lazy
 supervise.systemd   signal os.environ sys.exit lazy
 tick
 tick.idle_check     lazy

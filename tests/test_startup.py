@@ -34,6 +34,8 @@ OWN_LIBRARY = {"history": " math"}
 NEVER_IN_A_TICK = {
     *("argparse", "croniter", "dateutil", "difflib", "logging", "tomllib"),
     *("taskrunner.api.task_runner", "taskrunner.cli.main", "taskrunner.render"),
+    # Of queues, which few homes have.
+    *("rq", "redis", "taskrunner.engines", "taskrunner.home.queues", "taskrunner.supervise.queues"),
 }
 
 

@@ -133,11 +133,11 @@ def masked(url: str) -> str:
 
 
 def exposed(url: str) -> list[str]:
-    """Return what an address lacks when others could listen: encryption, a password; nothing for this host."""
+    """Return what an address lacks when others could listen: encryption, password; nothing for this host."""
     found = re.fullmatch(
         r"(rediss?)://(?:[^@/]*?(?P<password>:[^@/]+)?@)?(?P<host>\[[^]]*\]|[^:/?#]*)\S*", url
     )
     if found is None or re.fullmatch(LOCAL, found["host"]):
         return []
     lacks = [] if found[1] == "rediss" else ["encryption"]
-    return lacks if found["password"] else [*lacks, "a password"]
+    return lacks if found["password"] else [*lacks, "password"]

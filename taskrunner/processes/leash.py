@@ -14,11 +14,14 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def leash() -> Callable[[], None]:
     """Return a function for a child of ours that has the kernel kill it when we die, before it executes anything.
 
+    It heeds INT again, which we may ignore.
+
     Its own children are not covered: the kernel forgets the request for each new process.
     """
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def tie() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a process of RQ's worker ignores it
         prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:  # it died just before
             os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,7 @@ not know how a supervisor works.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from taskrunner.home import lock, paths
 from taskrunner.model.carried import Refused, Standing
@@ -20,9 +20,10 @@ from taskrunner.processes import programs, systemctl
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise.outcomes import Watched
 
-INLINE = (
-    "inline"  # the value of the setting `carrier` without an engine; another one is never guessed
-)
+if TYPE_CHECKING:
+    from taskrunner.home.queues import Queue
+
+INLINE = "inline"  # the setting `carrier` without an engine; another one is never guessed
 # An engine knows a run at the latest this long after its row was written.
 SLOW = timedelta(seconds=60)
 
@@ -119,6 +120,13 @@ def of_queue(here: OpenHome, name: str) -> QueueCarrier | None:
     from taskrunner.supervise.rq_carrier import RqCarrier
 
     return RqCarrier.of(here, settings)
+
+
+def trouble_of(settings: "Queue") -> str | None:
+    """Return why a queue with an address does not answer now, None when it does."""
+    from taskrunner.supervise.rq_carrier import RqCarrier
+
+    return RqCarrier.probe(settings)
 
 
 def look(here: OpenHome, processes: Sequence[Process]) -> Mapping[str, Standing]:

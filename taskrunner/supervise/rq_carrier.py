@@ -36,6 +36,15 @@ class RqCarrier:
         assert settings.url is not None
         return cls(here, settings, rq_queue.Queue(settings.url, settings.queue))
 
+    @classmethod
+    def probe(cls, settings: queues.Queue) -> str | None:
+        """Return why a queue does not answer now, None when it does; nothing is written there."""
+        assert settings.url is not None
+        queue = rq_queue.Queue(settings.url, settings.queue)
+        answers = queue.look(()) is not None
+        queue.close()
+        return None if answers else f"the queue {settings.name} does not answer: {queue.trouble}"
+
     @property
     def engine(self) -> str:
         """Its name in messages."""

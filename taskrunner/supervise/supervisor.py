@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
@@ -25,11 +26,13 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import carriers, command, starts
 from taskrunner.supervise.carriers import Resident
 from taskrunner.supervise.outcomes import Watched
-from taskrunner.supervise.queues import Queues
 from taskrunner.supervise.starts import Starts
 from taskrunner.supervise.stops import PATIENCE, Stops
 from taskrunner.supervise.watched_runs import WatchedRuns
 from taskrunner.upkeep import disk_reserve
+
+if TYPE_CHECKING:
+    from taskrunner.supervise.queues import Queues
 
 WAITING = "waiting"  # the lock of the one supervisor that waits for delayed runs
 LOOK = 0.1  # seconds between two looks at a run of another supervisor that we are stopping
@@ -49,8 +52,8 @@ class Supervisor:
     starts: Starts
     stops: Stops  # of runs of other supervisors
     runs: WatchedRuns
-    queues: Queues
     carrier: Resident | None = None  # the program that carries our runs; None is ourselves
+    queues: "Queues | None" = None  # to other machines, if there are any
     children: Children = field(default_factory=Children)
     closing: bool = False  # start no more runs
     stopped: bool = False  # our children were asked to end
@@ -79,8 +82,12 @@ class Supervisor:
         return self.runs.by_id
 
     def use(self, carrier: Resident | None) -> None:
-        """Have a program carry our runs from now on; None is ourselves."""
+        """Have a program carry our runs from now on, None is ourselves; and see to the queues of the settings."""
         self.carrier = self.starts.carrier = carrier
+        if self.here.config.queues and self.queues is None:
+            from taskrunner.supervise.queues import Queues  # few homes have any
+
+            self.queues = Queues(self.here, self.runs.files)
 
     @property
     def busy(self) -> bool:
@@ -119,7 +126,7 @@ class Supervisor:
             # Otherwise the database would be locked without need.
             if self.busy or starts.anything_to_start(self.here):
                 self._turn()
-            if self.queues.turn(closing=self.closing):
+            if self.queues is not None and self.queues.turn(closing=self.closing):
                 self.finished += self.queues.finished
                 self.stop_some(self.queues.marked)
                 self._turn()
@@ -189,7 +196,7 @@ class Supervisor:
         if self.wake_at is not None and not self.closing:
             left = max(0.0, self.wake_at - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
-        look = self.queues.seconds()
+        look = None if self.queues is None else self.queues.seconds()
         if look is not None:
             timeout = look if timeout is None else min(timeout, look)
         if self.watched and not self._loaded and timeout != 0:
@@ -383,7 +390,7 @@ def open_supervisor(
     with lock.held_own(here.supervisor(name)):
         files = OutputFiles(here.output, name)
         starts = Starts(here, name, files)
-        ours = Supervisor(here, starts, Stops(here), WatchedRuns(here, files), Queues(here, files))
+        ours = Supervisor(here, starts, Stops(here), WatchedRuns(here, files))
         ours.use(carrier)
         try:
             yield ours

@@ -122,7 +122,7 @@ def run(
                 asked, decision = request(here, task, wish, now)
                 at_once = decision.action is Action.RUN and task.queue is None
                 mine = ours.starts.adopt(asked, task, now) if at_once else []
-            if task.queue is not None:
+            if ours.queues is not None:
                 ours.queues.wait_for(asked.id)
             ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
@@ -246,7 +246,8 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str, *, wait: bool = 
     elif running:
         with open_supervisor(here) as ours:
             ours.closing = True
-            ours.queues.wait_for()  # no run: only ends are of interest
+            if ours.queues is not None:
+                ours.queues.wait_for()  # no run: only ends are of interest
             ours.stop_some(running)
             for _ in ours.rounds():
                 pass

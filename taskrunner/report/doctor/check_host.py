@@ -23,6 +23,7 @@ FILES = (
     paths.HEARTBEAT,
     paths.IDLE_ANSWER,
     paths.SENDER,
+    paths.QUEUES,
     paths.DISK_RESERVE,
 )
 OURS = (

@@ -9,7 +9,13 @@ from taskrunner import host
 from taskrunner.home import paths, program
 from taskrunner.model.answers import Checkup, Finding
 from taskrunner.model.record import like
-from taskrunner.report.doctor import check_callers, check_host, check_store, check_tasks
+from taskrunner.report.doctor import (
+    check_callers,
+    check_host,
+    check_queues,
+    check_store,
+    check_tasks,
+)
 from taskrunner.report.doctor.snapshot import Snapshot, take
 
 
@@ -34,6 +40,7 @@ def _findings(snapshot: Snapshot) -> Iterator[Finding]:
     yield from check_host.findings(snapshot)
     yield from check_store.findings(snapshot)
     yield from check_callers.findings(snapshot)
+    yield from check_queues.findings(snapshot)
     yield from check_tasks.findings(snapshot)
 
 

@@ -1,0 +1,43 @@
+"""Checks of the queues to other machines: whether they answer, and who could read or change what is in them."""
+
+from collections.abc import Iterator
+
+from taskrunner.home import queues
+from taskrunner.home.queues import Queue
+from taskrunner.model.answers import Finding
+from taskrunner.report.doctor.snapshot import Snapshot, error, ok, warning
+from taskrunner.supervise import carriers
+
+
+def findings(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield the findings about the queues of the settings, and about tasks with a queue that is not there."""
+    for each in snapshot.settings.queues.values():
+        yield from _one(each)
+    for task in snapshot.tasks:
+        if task.queue is not None and task.queue not in snapshot.settings.queues:
+            what = f"{task.name} has the queue {task.queue}, which is not in taskrunner.toml"
+            cure = f"add [queues.{task.queue}], or `taskrunner set {task.name} --queue ''`"
+            yield error(what, cure)
+
+
+def _one(queue: Queue) -> Iterator[Finding]:
+    unusable = queue.unusable()
+    if unusable is not None or queue.url is None:
+        cure = "set it where ticks see it, or give url" if queue.missing() is None else "install it"
+        yield error(str(unusable), cure)
+        return
+    trouble = carriers.trouble_of(queue)
+    if trouble is None:
+        yield ok(f"the queue {queue.name} answers at {queues.masked(queue.url)}")
+    else:
+        cure = f"start its server, or correct {queues.masked(queue.url)}; runs wait until then"
+        yield error(trouble, cure)
+    lacks = queues.exposed(queue.url)
+    if lacks:
+        what = (
+            f"the queue {queue.name} has no {' and no '.join(lacks)}: whoever reaches {queues.masked(queue.url)} "
+            "sees the variables of tasks, and can run commands on the workers"
+        )
+        yield warning(
+            what, "give the server TLS (rediss://) and a password, or a network of its own"
+        )

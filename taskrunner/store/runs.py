@@ -123,8 +123,8 @@ class Runs(History):
     def running_count(self) -> int:
         """Return the number of running runs, without those in queues."""
         (row,) = self._db.rows(
-            "SELECT (SELECT count(*) FROM runs WHERE state = 'running') "
-            "- (SELECT count(*) FROM processes WHERE queue IS NOT NULL)"
+            "SELECT count(*) - (SELECT count(*) FROM processes WHERE queue IS NOT NULL) "
+            "FROM runs WHERE state = 'running'"
         )
         return int(row[0])
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from taskrunner.errors import InputError, advice, shown
+from taskrunner.home import program
 from taskrunner.home.channels import one_of
 from taskrunner.model.record import record
 
@@ -43,7 +44,7 @@ class Queue:
         """Return the sentence for an engine that is not installed, None when it is."""
         if find_spec("rq") is not None and find_spec("redis") is not None:
             return None
-        return f"the queue {self.name} needs RQ: install it with pip install 'taskrunner-tick[rq]'"
+        return f"the queue {self.name} needs RQ: install it with `{program.adding('rq')}`"
 
 
 def read(value: Any, where: str, variables: Mapping[str, str]) -> dict[str, Queue]:

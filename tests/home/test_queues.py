@@ -95,5 +95,5 @@ def test_only_what_can_travel_goes_to_another_machine(runner, configured):
 def test_an_engine_that_is_not_installed_is_told(runner, configured, monkeypatch):
     configured(HEAVY)
     monkeypatch.setattr(queues, "find_spec", lambda _: None)
-    with pytest.raises(StateError, match=r"pip install 'taskrunner-tick\[rq\]'"):
+    with pytest.raises(StateError, match=r"needs RQ: install it with `.*\[rq\]"):
         runner.add("report", ["true"], Manual(), queue="heavy")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from taskrunner.decide import verdict
 from taskrunner.errors import StoreBusy, StoreFull, StoreNewer, StoreRefused, in_words
 from taskrunner.home import lock, paths
-from taskrunner.model.carried import Refused
 from taskrunner.model.record import field, mutable
 from taskrunner.model.values import Outcome, Run, State
 from taskrunner.notify import log_lines
@@ -276,8 +275,6 @@ class Supervisor:
             refused = carrier.start(watched, now)
         except LookupError:  # unknown user: our own start reports it
             return False
-        except OSError as exc:  # its private file could not be written
-            refused = Refused(str(exc.strerror))
         if refused is None:
             del self.watched[watched.run.id]
             os.close(watched.file.fd)
@@ -286,9 +283,7 @@ class Supervisor:
             f"{carrier.engine} did not take a run, and this process carries it: {refused.why}"
         )
         if not carrier.falls_back:
-            self.runs.collect(
-                watched, Outcome(error=f"could not start: {refused.why}"), self.here.now()
-            )
+            self.runs.collect(watched, Outcome(error=f"could not start: {refused.why}"), now)
             return True
         # The row has the carrier's name, so hold a lock of that name while we live.
         self.lasting.enter_context(lock.held_own(self.here.supervisor(watched.name)))

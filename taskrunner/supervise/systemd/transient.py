@@ -59,7 +59,10 @@ class Transient:
         name, run, file = watched.name, watched.run, watched.file
         command = resolve(watched.task, run, self.here.config, now)
         place = self.here.supervisor(name)
-        _write_private(place, plain(command))
+        try:
+            _write_private(place, plain(command))
+        except OSError as exc:
+            return Refused(str(exc.strerror))
         begin = (sys.executable, "-I", "-S", *UTF8, BEGIN, _encoded(place))
         properties = self._properties(name, run, command, file)
         refused = _run_unit(name, f"run {run.id} of {run.task}", begin, *properties)

@@ -156,7 +156,7 @@ class Runs(History):
         )
 
     def put_back(self, run_ids: Sequence[int], reason: str) -> None:
-        """Make running runs pending again that nobody has started, and take back what was to be told of their start."""
+        """Make running runs pending again that nobody has started, and drop the messages about their start."""
         self._db.run(
             f"UPDATE runs SET state = 'pending', started = NULL, reason = ? WHERE id IN ({marks(run_ids)})",
             (reason, *run_ids),

@@ -1,4 +1,4 @@
-"""Checks of the queues to other machines: whether they answer, and who could read or change what is in them."""
+"""Checks of the queues to other machines: answers, encryption, passwords."""
 
 from collections.abc import Iterator
 

@@ -17,18 +17,10 @@ from taskrunner.home import config
 
 LOG = logging.getLogger("taskrunner")
 SWITCH = "TASKRUNNER_DJANGO_CLOCK"
-# Names of programs that serve, and of modules that only exist inside a server.
+# Names of programs that serve, the last one that of Passenger, and of modules that only exist inside a server.
 SERVERS = (
-    "daphne",
-    "granian",
-    "gunicorn",
-    "hypercorn",
-    "mod_wsgi",
-    "passenger",
-    "uvicorn",
-    "uwsgi",
-    "waitress-serve",
-    "waitress",
+    *("daphne", "granian", "gunicorn", "hypercorn", "uvicorn", "uwsgi"),
+    *("waitress-serve", "waitress", "wsgi-loader.py"),
 )
 INSIDE = ("mod_wsgi", "uwsgi")
 CLASSES = ("WSGIHandler", "ASGIHandler")  # of Django, inside a server

@@ -284,6 +284,25 @@ def test_two_projects_with_pass_env_need_a_home_each(project, another):
     assert 'A="1"' in (project.home / "django.env").read_text()
 
 
+@pytest.mark.parametrize(
+    ("program", "serves"),
+    [
+        ("/srv/venv/bin/gunicorn", True),
+        ("/srv/venv/lib/python3.12/site-packages/uvicorn/__main__.py", True),
+        ("/usr/bin/waitress-serve", True),
+        ("/usr/share/passenger/helper-scripts/wsgi-loader.py", True),
+        ("manage.py", False),
+        ("/srv/venv/bin/celery", False),
+        ("/srv/gunicorn/manage.py", False),
+        ("", False),
+    ],
+)
+def test_a_server_is_known_by_the_name_of_its_program(program, serves):
+    from taskrunner.django import clock
+
+    assert clock.is_server(program) is serves
+
+
 def test_a_fault_of_the_home_is_logged_and_the_application_serves(project, serve):
     project.home.mkdir(mode=0o777)
     project.home.chmod(0o777)

@@ -285,6 +285,7 @@ EVERY_VERB = [
         ["export", "--with-secrets", f"/no/{EVIL}"],
     ),
     *(
+        ["queue", EVIL],
         ["page", "--listen", EVIL],
         ["page", "--remove", EVIL],
     ),

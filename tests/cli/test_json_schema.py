@@ -16,6 +16,7 @@ from tests.samples import ROOT
 SCHEMA = json.loads((ROOT / "taskrunner/json.schema.json").read_text())
 PAGE = (ROOT / "docs/reference/json.md").read_text()
 CHANNEL = '[notify.mine]\nkind = "command"\ncommand = "true"\non = ["failure"]\n'
+QUEUE = '[queues.far]\nengine = "rq"\nurl = "redis://127.0.0.1:1/0"\n'  # which does not answer
 
 # What prints a document, the definition of it, and the section of the page.
 LINES = {
@@ -43,6 +44,7 @@ LINES = {
     "notify --json": ("notifications", "Notifications"),
     "notify --test mine --json": ("deliveries", "Notifications"),
     "notify --send --json": ("deliveries", "Notifications"),
+    "queue --json": ("queues", "Queues"),
     "doctor --json": ("doctor", "Doctor"),
 }
 
@@ -69,7 +71,7 @@ def checked(name):
 @pytest.fixture
 def furnished(home, monkeypatch):
     surface.furnish(home)
-    (home / "taskrunner.toml").write_text(CHANNEL)
+    (home / "taskrunner.toml").write_text(CHANNEL + QUEUE)
     monkeypatch.chdir(home.parent)
     return home
 

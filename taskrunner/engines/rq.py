@@ -39,7 +39,8 @@ from taskrunner.processes.signals import stop_signals
 PATIENCE = 2.0  # seconds for an answer of Redis: the command has a timeout to be kept
 BEGIN_WITHIN = 60.0  # seconds in which Redis must let a run begin
 KEEP_WITHIN = 3600.0  # seconds in which Redis must take the end of a run
-PAUSE = 1.0  # seconds between two tries
+PAUSE = 1.0  # seconds between two signs of life, or two tries
+LARGEST_OUTPUT = 100_000_000  # bytes that are kept at most: they go through the memory of this machine and of Redis
 LAUNCHER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launcher.py")
 FIELDS = ("exit_code", "signal", "error", "timed_out", "silent", "cpu_seconds", "peak_memory")
 
@@ -196,31 +197,40 @@ class Performance:
             return Outcome(error=f"could not start: {in_words(exc)}")
         children = Children(nothing_stays=True, prepare=leash())
         children.on_output = lambda _: self._bound(fd)
-        children.on_look = lambda: self._obey(children, self.line.beat())
         with stop_signals(children) as received:
             started = children.start(0, command, fd)
             if isinstance(started, Outcome):
                 return started
-            while not (ended := children.wait(PAUSE)):
+            next_beat = time.monotonic() + PAUSE
+            while not (ended := children.wait(max(0.0, next_beat - time.monotonic()))):
                 if received:
                     self.note = "its worker was stopped"
                     children.stop(0)
+                # Not in `on_look`, which comes seldom after one that took long: a server may be slow to answer.
+                if time.monotonic() >= next_beat:
+                    self._obey(children, self.line.beat())
+                    next_beat = time.monotonic() + PAUSE
         return ended[0][1]
 
     def _obey(self, children: Children, said: str) -> None:
-        if said == "go on" or 0 not in children.running:
+        if said == "go on":
             return
         if said == "forgotten":  # it is lost already, and may be tried again
             self.note = "nobody waited for it any more"
         children.stop(0)
 
+    @property
+    def _limit(self) -> int:
+        asked: int = self.given["max_output"]
+        return min(asked, LARGEST_OUTPUT)
+
     def _bound(self, fd: int) -> None:
-        self.cut = bounded_output.bound(fd, self.given["max_output"], self.cut)
+        self.cut = bounded_output.bound(fd, self._limit, self.cut)
 
     def _output(self, fd: int) -> tuple[dict[str, Any], bytes]:
         """Return the figures of the output and its retained part; a fault in it does not change the outcome."""
         try:
-            kept = bounded_output.excerpt(fd, self.given["max_output"], self.cut)
+            kept = bounded_output.excerpt(fd, self._limit, self.cut)
             output = b"".join(bounded_output.pieces(fd, kept))
         except Exception as exc:  # noqa: BLE001  as for a local run
             self.note = f"its output was lost: {in_words(exc)}"

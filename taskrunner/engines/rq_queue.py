@@ -12,7 +12,6 @@ from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -36,7 +35,7 @@ from taskrunner.engines.rq_standing import (
     running,
     standing,
 )
-from taskrunner.errors import InputError, in_words, shown
+from taskrunner.errors import InputError, in_words
 from taskrunner.model.carried import Refused, Stage, Standing
 from taskrunner.model.record import like, mutable
 
@@ -46,9 +45,10 @@ PATIENCE = 2.0  # seconds for an answer
 SPARE = 60  # seconds between the last moment of a command and RQ's own timeout
 # After the kill-after, until RQ is asked to kill the process of a run.
 STUBBORN = timedelta(seconds=30)
-# Milliseconds for a sign of life after we missed it: Redis itself may have stood still.
-CONFIRMED = 3_000
-LIMBO = 60_000  # milliseconds in which a run that a worker has fetched must begin
+# Milliseconds for a sign of life after we missed it: Redis itself may have stood still, and one takes a few seconds then.
+CONFIRMED = 10_000
+# Milliseconds in which a run that a worker has fetched must begin, and if RQ also missed signs of life of the worker.
+LIMBO, OVERDUE = 60_000, 10_000
 FETCHED = 64_000_000  # bytes of output that are fetched at once; the next look fetches more
 
 
@@ -67,24 +67,11 @@ class Stopped(StrEnum):
     UNKNOWN = "unknown"  # there is none of that name
 
 
-def masked(url: str) -> str:
-    """Return a URL without its password."""
-    try:
-        found = urlsplit(url)
-        if found.password is None:
-            return url
-    except ValueError:
-        return "***"
-    account, _, host = found.netloc.rpartition("@")
-    return found._replace(netloc=f"{account.partition(':')[0]}:***@{host}").geturl()
-
-
 @mutable
 class Queue:
     """The RQ queue `name` of the server at `url`; it connects when it is first used, and can be used for long.
 
-    A method returns None when the server does not answer, within about 2 seconds; `trouble` then says why. Raises
-    InputError for a URL that is not one of Redis.
+    A method returns None when the server does not answer, within about 2 seconds; `trouble` then says why.
     """
 
     url: str
@@ -105,8 +92,7 @@ class Queue:
                 )
             except ValueError as exc:
                 raise InputError(
-                    f"{shown(masked(self.url))} is not the URL of a Redis: write redis://HOST:PORT/NUMBER, "
-                    "rediss:// for TLS, or unix://PATH"
+                    "its address is not that of a Redis: write redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH"
                 ) from exc
             self._their = TheirQueue(self.name, connection=server, serializer=JSONSerializer)
         found: TheirQueue = self._their
@@ -125,7 +111,7 @@ class Queue:
         """Return the answer to a question; None when there is none, and remember why."""
         try:
             found = question()
-        except RedisError as exc:
+        except (RedisError, InputError) as exc:
             self.trouble = self._words(exc)
             return None
         self.trouble = None
@@ -133,6 +119,8 @@ class Queue:
 
     def _words(self, exc: Exception) -> str:
         """Return an error of Redis in words, without the password."""
+        if isinstance(exc, InputError):
+            return str(exc)
         text = in_words(exc).removeprefix(f"{type(exc).__name__}: ")
         password = self._server.connection_pool.connection_kwargs.get("password")
         return text.replace(password, "***") if password else text
@@ -147,10 +135,10 @@ class Queue:
         Refused means that it is not there. None means that it may be there: only handing it over again tells, which is
         safe. Call `run_id` before, once for many runs.
         """
-        pool = self._server.connection_pool
         try:
+            pool = self._server.connection_pool
             pool.release(pool.get_connection())
-        except RedisError as exc:  # nothing was sent yet
+        except (RedisError, InputError) as exc:  # nothing was sent yet
             return self._refused(exc)
         try:
             self._queue.enqueue_call(
@@ -249,7 +237,7 @@ class Queue:
             missed = 0
         if doubt is Doubt.SILENT:
             return died(each) if missed >= CONFIRMED else running(each)
-        if missed >= LIMBO and self._server.eval(
+        if missed >= (LIMBO if each.fetched_until is None else OVERDUE) and self._server.eval(
             rq_keys.FORBID, 1, key, rq_keys.NOBODY, rq_keys.KEPT
         ):
             return gone(FORBIDDEN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from redis import Redis, RedisError
 
 from taskrunner.engines.rq_queue import Queue
 
-SERVER = "/usr/bin/redis-server"
+SERVER = shutil.which("redis-server") or "/usr/bin/redis-server"
 PATIENCE = 60.0  # seconds
 
 

@@ -38,7 +38,8 @@ class Survey:
 
     def __post_init__(self) -> None:
         rows = self.here.store.processes.with_runs()
-        self.found = [(run, process) for run, process in rows if process.queue is None]
+        seen_to = self.here.config.queues  # by `queues`
+        self.found = [(run, process) for run, process in rows if process.queue not in seen_to]
         self.standings = carriers.look(self.here, [process for _, process in self.found])
 
     def reconcile(self) -> list[int]:
@@ -80,6 +81,8 @@ class Survey:
             if not spool.holds(here.folder, run.id):
                 settle(here, run, process, lost, now)
             return False
+        if process.queue is not None:
+            return False  # nobody can reach it
         known = carriers.carried(process) and self._stage(process) is not Stage.GONE
         if known or (carriers.carried(process) and not find_child(here, process)):
             return self._look_after_carried(task, run, process)
@@ -117,6 +120,10 @@ class Survey:
 
     def _why_lost(self, task: Task, run: Run, process: Process) -> str | None:
         """Return why a run is lost, None while its process is alive."""
+        if process.queue is not None:
+            limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
+            gone = process.stop_state is not None or self._age(run) > limit
+            return f"its queue {process.queue} is not in taskrunner.toml any more" if gone else None
         if process.boot_id != host.boot_id():
             return "the machine was restarted while it ran"
         if not seen_from_here(process) and process.supervisor.startswith(FIRST_PROCESS):
@@ -214,7 +221,9 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
     """Record an unobserved end of a run: with the reason of its stop, else as lost; its output is stored."""
     limit = here.store.tasks.of_run(run).max_output
     cut = bounded_output.noted(process.cut_at, process.left_out)
-    found = output.rescue(here.output, process.output, run.id, limit, cut)
+    found = output.Rescued()
+    if process.queue is None:  # else its output is on another machine
+        found = output.rescue(here.output, process.output, run.id, limit, cut)
     state, reason = State.LOST, lost
     if process.stop_state is not None:
         state, reason = process.stop_state, process.stop_reason or lost

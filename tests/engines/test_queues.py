@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,8 +14,10 @@ import pytest
 
 from taskrunner import After, Manual, TaskRunner
 from taskrunner.model.carried import NoAnswer
+from taskrunner.report.doctor import check_queues, snapshot
 from taskrunner.supervise.rq_carrier import RqCarrier
 from tests.engines.redis_box import Box, until
+from tests.samples import NOON, ROOT
 
 pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow, pytest.mark.one_python]
 HOST = os.uname().nodename
@@ -367,3 +372,61 @@ def test_a_tick_with_a_run_in_a_queue_is_not_idle(own, make):
     runner.cancel("report")
     runner.tick()
     until(lambda: runner.tick().idle)
+
+
+def test_the_daemon_sees_an_end_within_seconds_and_starts_what_comes_after(own, make, home):
+    runner = make(own)
+    own.worker("one")
+    runner.add("report", ["true"], Manual(), queue="heavy")
+    runner.add("here", ["true"], After("report"))
+    argv = [sys.executable, "-m", "taskrunner", "--home", str(home), "daemon", "--interval", "1h"]
+    with subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": str(ROOT)}) as daemon:
+        try:
+            until((home / "heartbeat").exists)
+            runner.run("report", detach=True)
+            daemon.send_signal(signal.SIGHUP)
+            until(lambda: (run := newest(runner, "here")) is not None and run.finished)
+        finally:
+            daemon.terminate()
+    report, here = newest(runner, "report"), newest(runner, "here")
+    assert report.state == here.state == "succeeded"
+    assert (here.started - report.finished).total_seconds() < 10  # 2 s but for a busy machine
+
+
+def findings(home) -> str:
+    found = check_queues.findings(snapshot.take(str(home), NOON))
+    return "\n".join(f"{each.severity}: {each.what} => {each.cure}" for each in found)
+
+
+def test_doctor_tells_whether_a_queue_answers_and_who_could_listen(own, make, home):
+    make(own).add("report", ["true"], Manual(), queue="heavy")
+    assert f"ok: the queue heavy answers at {own.url}" in findings(home)
+    own.stop()
+    assert "error: the queue heavy does not answer: " in findings(home)
+    make(own, url="redis://me:geheim@redis.invalid:1/0")
+    far = findings(home)
+    assert "geheim" not in far
+    assert "warning: the queue heavy has no encryption: whoever reaches redis://me:***@" in far
+    (home / "taskrunner.toml").write_text(
+        '[queues.heavy]\nengine = "rq"\nurl_env = "NO_SUCH_URL"\n'
+    )
+    assert "error: the variable NO_SUCH_URL with the address of the queue" in findings(home)
+    (home / "taskrunner.toml").unlink()
+    assert "report has the queue heavy, which is not in taskrunner.toml" in findings(home)
+
+
+def test_a_run_whose_queue_was_removed_from_the_settings_ends_when_it_is_cancelled_or_too_old(
+    own, make, home
+):
+    runner = make(own)
+    due(runner, "old", "true", timeout="1s", kill_after="1s")
+    due(runner, "cancelled", "true")
+    due(runner, "young", "true")
+    runner.tick()
+    (home / "taskrunner.toml").unlink()
+    with TaskRunner(home) as other:
+        other.cancel("cancelled", by="ops", wait=False)
+        until(lambda: other.tick() and newest(other, "old").finished)
+        old, cancelled, young = (newest(other, name) for name in ("old", "cancelled", "young"))
+    assert (old.state, cancelled.state, young.state) == ("lost", "cancelled", "running")
+    assert old.reason == "its queue heavy is not in taskrunner.toml any more"

@@ -43,6 +43,13 @@ class Processes(Part):
             (to_ms(now), *run_ids),
         )
 
+    def count_as_handed(self, now: datetime) -> None:
+        """Record that queues had all their runs: a restored backup must not have one handed over a second time."""
+        self._db.run(
+            "UPDATE processes SET handed = ? WHERE queue IS NOT NULL AND handed IS NULL",
+            (to_ms(now),),
+        )
+
     def of(self, run_id: int) -> Process | None:
         """Return the row of the process of a running run, None without one."""
         for row in self._db.rows(f"{PROCESS} WHERE run_id = ?", (run_id,)):

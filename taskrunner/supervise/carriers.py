@@ -62,6 +62,9 @@ class QueueCarrier(Carrier, Protocol):
     def trouble(self) -> str:
         """The reason for which it does not answer."""
 
+    def close(self) -> None:
+        """Close the connection."""
+
     def server(self) -> str | None:
         """Return the name of its server since that was started or emptied; None when it does not answer."""
 

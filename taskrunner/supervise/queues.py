@@ -100,6 +100,13 @@ class Queues:
         """Hand over no runs but these, and look often, since somebody waits for an end."""
         self.wanted, self.every = run_ids, QUICK
 
+    def close(self) -> None:
+        """Close the connections."""
+        for _, carrier in self._known.values():
+            if carrier is not None:
+                carrier.close()
+        self._known.clear()
+
     # ---- one turn
 
     def turn(self, *, closing: bool) -> bool:

@@ -60,6 +60,10 @@ class RqCarrier:
         """The reason for which it did not answer or take a run last."""
         return f"{self.engine} does not answer: {self.queue.trouble}"
 
+    def close(self) -> None:
+        """Close the connection."""
+        self.queue.close()
+
     def server(self) -> str | None:
         """Return the name of its server since that was started or emptied; None when it does not answer."""
         return self.queue.run_id()

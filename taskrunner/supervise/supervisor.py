@@ -392,5 +392,7 @@ def open_supervisor(
         finally:
             files.close()
             ours.children.close()
+            if ours.queues is not None:
+                ours.queues.close()
             ours.lasting.close()
             ours.here.log.write()

@@ -32,6 +32,8 @@ def settle(here: OpenHome, replaced: str, *, skip: bool) -> tuple[list[Repeat], 
     """
     now, boot = here.now(), host.boot(daemon=False)
     _keep_hold(here.store, replaced, now)
+    with here.store.transaction():
+        here.store.processes.count_as_handed(now)
     if not skip:
         return list(_repeats(here.store, replaced, now)), 0
     with here.store.transaction():

@@ -430,3 +430,21 @@ def test_a_run_whose_queue_was_removed_from_the_settings_ends_when_it_is_cancell
         old, cancelled, young = (newest(other, name) for name in ("old", "cancelled", "young"))
     assert (old.state, cancelled.state, young.state) == ("lost", "cancelled", "running")
     assert old.reason == "its queue heavy is not in taskrunner.toml any more"
+
+
+def test_a_restored_backup_has_no_run_handed_over_a_second_time(own, make, monkeypatch, tmp_path):
+    runner = make(own)
+
+    def unheard(*_):
+        raise NoAnswer
+
+    due(runner, "report", f"echo x >> {tmp_path}/ran")
+    with monkeypatch.context() as broken:
+        broken.setattr(RqCarrier, "start", unheard)
+        runner.tick()
+    backup = runner.backup(tmp_path / "copy.db")
+    own.worker("one")
+    assert ended(runner, "report").state == "succeeded"
+    runner.restore(backup.place)
+    assert ended(runner, "report").state == "lost"
+    assert (tmp_path / "ran").read_text() == "x\n"

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_started
 
 from taskrunner import keep_clock
@@ -61,15 +62,15 @@ def runs_server(words: list[str]) -> bool:
 
 def start() -> None:
     """Keep a daemon of the project's home alive as long as this process lives; a fault goes to the log only."""
-    wanted = settings.read()
-    if not wanted.clock:
-        return
     try:
+        wanted = settings.read()
+        if not wanted.clock:
+            return
         environment.write(wanted, project.name())  # before a daemon starts a task that reads it
         linger = settings.FOREVER if wanted.linger is None else wanted.linger
         keep_clock(wanted.home, interval=wanted.interval, linger=linger)
         BEGUN.append(wanted.home)
-    except (TaskRunnerError, OSError) as exc:
+    except (ImproperlyConfigured, TaskRunnerError, OSError) as exc:
         LOG.warning("the application is no clock of its tasks: %s", exc)
 
 

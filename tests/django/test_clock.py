@@ -303,6 +303,14 @@ def test_a_server_is_known_by_the_name_of_its_program(program, serves):
     assert clock.is_server(program) is serves
 
 
+def test_a_wrong_setting_is_logged_and_the_application_serves(project, serve):
+    project.set("TASKRUNNER['LINGRE'] = '1s'")
+    server = serve(project)
+    assert server.answer() == "hello"
+    said = server.said()
+    assert "no clock of its tasks: TASKRUNNER has the unknown key 'LINGRE': did you mean" in said
+
+
 def test_a_fault_of_the_home_is_logged_and_the_application_serves(project, serve):
     project.home.mkdir(mode=0o777)
     project.home.chmod(0o777)

@@ -67,9 +67,10 @@ class Several(argparse.Action):
 class UsualHelp(argparse.Action):
     """Prints the help with only the usual options, given as `const`."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
-        """Take the arguments of argparse; the option takes no value."""
-        super().__init__(option_strings, dest, nargs=0, **options)
+    def __init__(self, option_strings: Sequence[str], **options: Any) -> None:
+        """Take the arguments of argparse; the option takes no value, and leaves none."""
+        options |= {"dest": "help", "default": argparse.SUPPRESS, "nargs": 0}
+        super().__init__(option_strings, **options)
 
     def __call__(self, parser: Any, *_: Any) -> None:
         """Print it and end."""

@@ -136,7 +136,7 @@ class Parser(argparse.ArgumentParser):
         return f"{text.format_help()}\nThese are the usual options: {self.prog} --help shows all."
 
     def _is_usual(self, option: argparse.Action) -> bool:
-        return not option.option_strings or option.dest in (*self.usual, "h", "help")
+        return not option.option_strings or option.dest in (*self.usual, "help")
 
     def print_help(self, file: Any = None) -> None:  # noqa: ARG002  the signature is argparse's
         """Print the help as data, and report a failed write."""

@@ -19,8 +19,8 @@ class Queues(Base):
     def queues(self, name: str | None = None) -> list[QueueState]:
         """Return the queues of the configuration, or one of them, with their contents.
 
-        One whose server does not answer within 2 seconds has an `error` instead. Raises StateError for an unknown queue
-        and when the engine is not installed.
+        One whose server does not answer within 2 seconds, or that cannot be used here, has an `error` instead. Raises
+        StateError for an unknown queue.
         """
         return [self._state_of(each) for each in self._described(name)]
 
@@ -37,6 +37,8 @@ class Queues(Base):
         from taskrunner.tick import by_hand
 
         (described,) = self._described(name)
+        if (fault := described.unusable()) is not None:
+            raise StateError(fault)
         here, theirs, ours = self._here(), _theirs(described), self._ours(name)
         found = theirs.survey(ours)
         if found is None:
@@ -58,11 +60,7 @@ class Queues(Base):
             there = f"known are {', '.join(known)}" if known else "taskrunner.toml has none"
             told = advice(name, known, there)
             raise StateError(f"{shown(name)} is not a queue of taskrunner.toml: {told}")
-        found = [known[each] for each in known if name in (None, each)]
-        for each in found:
-            if (missing := each.missing()) is not None:
-                raise StateError(missing)
-        return found
+        return [known[each] for each in known if name in (None, each)]
 
     def _ours(self, name: str) -> dict[str, int]:
         """Return the names that our runs have in a queue, with their ids."""
@@ -73,37 +71,29 @@ class Queues(Base):
         return {process.supervisor: run.id for run, process in found if process.queue == name}
 
     def _state_of(self, described: Described) -> QueueState:
+        from taskrunner.home import queues
         from taskrunner.model.answers import QueueState
 
+        known = (described.name, described.engine, queues.masked(described.url or ""))
+        if (fault := described.unusable()) is not None:
+            return QueueState(*known, error=fault)
         theirs = _theirs(described)
         found = theirs.survey(self._ours(described.name))
         theirs.close()
-        told = QueueState(described.name, described.engine, _address(described))
         if found is None:
-            return QueueState(told.name, told.engine, told.url, error=theirs.trouble)
+            return QueueState(*known, error=_silent(described, theirs))
         return QueueState(
-            *(told.name, told.engine, told.url, None, len(found.waiting), len(found.running)),
+            *(*known, None, len(found.waiting), len(found.running)),
             *(found.others_waiting, found.others_running, found.workers, found.oldest),
         )
 
 
 def _theirs(described: Described) -> Queue:
-    """Return the queue at its server; raises StateError when the variable of its address is not set."""
+    """Return the queue at its server."""
     from taskrunner.engines.rq_queue import Queue
-    from taskrunner.home import config
 
-    url = described.url or config.variable_named(described.url_env or "")
-    if url is None:
-        raise StateError(
-            f"the variable {described.url_env}, which has the address of the queue {described.name}, is not set"
-        )
-    return Queue(url, described.queue)
-
-
-def _address(described: Described) -> str:
-    from taskrunner.home import queues
-
-    return queues.masked(described.url or f"${described.url_env}")
+    assert described.url is not None
+    return Queue(described.url, described.queue)
 
 
 def _silent(described: Described, theirs: Queue) -> str:

@@ -59,7 +59,7 @@ def _empty(args: Any) -> int:
     with open_runner(args) as runner:
         (found,) = runner.queues(args.name)
         if found.error is not None:
-            raise StateError(f"the queue {found.name} does not answer: {found.error}")
+            raise StateError(found.error)
         count = found.waiting + (found.others_waiting if args.others else 0)
         if count and not _agreed(f"take {count} out of the queue {found.name}?"):
             say("nothing was taken out")

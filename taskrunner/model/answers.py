@@ -321,7 +321,7 @@ class Worker:
 
 @record
 class QueueState:
-    """A queue to other machines and its contents; with an `error` its server did not answer, and nothing is known.
+    """A queue to other machines and its contents; with an `error`, a sentence, nothing is known.
 
     `oldest` is when the first one in it was handed over; the runs of others are not of this home.
     """

@@ -40,7 +40,7 @@ def _oldest(page: Page, queue: QueueState) -> str:
 
 def _why(queue: QueueState) -> str:
     if queue.error:
-        return f"it does not answer: {queue.error}"
+        return queue.error
     waits = queue.waiting or queue.others_waiting
     return "no worker is there to execute them" if waits and not queue.workers else ""
 

@@ -157,8 +157,8 @@ def agenda() -> str | tuple[str, int]:
 
 @pages.get("/health")
 def health() -> str:
-    """Show obstacles to the running of tasks, each with its cure."""
-    return render_template("health.html", found=runner().doctor())
+    """Show obstacles to the running of tasks, each with its cure, and the queues to other machines."""
+    return render_template("health.html", found=runner().doctor(), queues=runner().queues())
 
 
 # ---- doing

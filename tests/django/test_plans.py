@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("django")
 
 from tests.benchmarks import homes
-from tests.benchmarks.django_admin import LISTED, PAGES, ROWS, RUNS
+from tests.benchmarks.django_admin import PAGES, RUNS, places
 
 pytestmark = [pytest.mark.xdist_group("django"), pytest.mark.one_python]
 SIZES = {"small": (60, 600), "large": (120, 4000)}  # tasks and runs
@@ -25,8 +25,6 @@ def asked(request, site):
     tasks, runs = SIZES[request.param]
     homes.with_history(site.home, runs, tasks=tasks)
     client = site.client(site.superuser())
-    counts = {"tasks": tasks, "runs": runs, "bad": runs // 37}
-    ends = {name: -(-min(count, LISTED) // ROWS) for name, count in counts.items()}
 
     def ask(page):
         from django.db import connections
@@ -39,7 +37,7 @@ def asked(request, site):
 
         with ExitStack() as stack:
             stack.enter_context(connections["taskrunner"].execute_wrapper(seen))
-            answer = client.get(page.format(last=runs, **ends))
+            answer = client.get(page.format(**places(tasks, runs)))
         assert answer.status_code == 200
         with connections["taskrunner"].cursor() as cursor:
             return [(sql, plan(cursor, sql, params)) for sql, params in found]

@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 
 from taskrunner.django import clock, environment, project, settings
+from taskrunner.django.alias_check import check_alias
 from taskrunner.django.applying import ProjectRunner
 from taskrunner.errors import HomeRefused, InputError, StateError, StoreNewer, TaskRunnerError
 from taskrunner.home import config, heartbeat, lock, paths
@@ -37,7 +38,7 @@ def check(**_: Any) -> list[CheckMessage]:
     except StateError as exc:
         return [checks.Error(str(exc), id="taskrunner.E006")]
     with ProjectRunner(wanted) as runner:
-        found = [*_definitions(runner)]
+        found = [*check_alias(wanted.home), *_definitions(runner)]
         if sys.argv[1:2] == ["test"] or any(isinstance(each, checks.Error) for each in found):
             return found
         return [*found, *_clock(runner), *_environment(wanted)]

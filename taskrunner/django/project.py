@@ -24,7 +24,8 @@ def source() -> str:
 
 def settings_module() -> str:
     """Return the module of its settings; raises ImproperlyConfigured when no other process can import them."""
-    found = settings.SETTINGS_MODULE
+    # Below override_settings, as in tests of the project, the settings have no module.
+    found = settings.SETTINGS_MODULE or os.environ.get("DJANGO_SETTINGS_MODULE")
     if not found:
         raise ImproperlyConfigured(
             "settings.configure() makes settings that no task can import: set DJANGO_SETTINGS_MODULE"

@@ -10,6 +10,7 @@ from taskrunner.home import paths
 
 ALIAS = "taskrunner"  # in DATABASES
 LABEL = "taskrunner"  # of the application
+NAME = "taskrunner.django.Router"  # in DATABASE_ROUTERS
 PATIENCE = (
     2  # seconds to wait for a locked database: a page says so rather than keeping a visitor waiting
 )

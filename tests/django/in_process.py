@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import sys
 import tempfile
 import threading
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from tests.django.conftest import make
 
 PASSWORD = "correct horse battery"
 SEES = ("view_task", "view_run")
@@ -22,7 +25,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.home = folder / "home"
+        self.home = folder / "taskrunner"
 
     def use(self, home: Path, **said: Any) -> None:
         """Let the project have a home, and settings of its own; it has no user then."""
@@ -74,50 +77,22 @@ class Site:
 def site() -> Site:
     """Set Django up in this process, and return its project; its folder is removed when the process ends."""
     import django
-    from django.conf import settings
 
     place = tempfile.TemporaryDirectory(prefix="taskrunner-django-")
-    folder = Path(place.name)
-    made = Site(folder)
     atexit.register(place.cleanup)
-    (folder / "site_urls.py").write_text(URLS)
-    sys.path.append(str(folder))
-    from taskrunner.django import database
-
-    settings.configure(
-        SETTINGS_MODULE="site_urls",
-        BASE_DIR=folder,
-        SECRET_KEY="of a test",
-        DEBUG=True,
-        ALLOWED_HOSTS=["testserver", "127.0.0.1"],
-        ROOT_URLCONF="site_urls",
-        INSTALLED_APPS=[
-            *(f"django.contrib.{each}" for each in APPS),
-            "taskrunner.django",
-        ],
-        MIDDLEWARE=MIDDLEWARE,
-        TEMPLATES=TEMPLATES,
-        DATABASES={
-            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": folder / "db.sqlite3"},
-            "taskrunner": database(made.home),
-        },
-        DATABASE_ROUTERS=["taskrunner.django.Router"],
-        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
-        USE_TZ=True,
-        TIME_ZONE="Europe/Berlin",
-        STATIC_URL="static/",
-        TASKRUNNER={"HOME": made.home, "CLOCK": False},
-        LOGGING_CONFIG=None,
-    )
+    project = make(Path(place.name, "site"), "in_process")
+    project.write("in_process/urls.py", URLS)
+    project.set(SETTINGS)
+    sys.path.append(str(project.folder))
+    os.environ["DJANGO_SETTINGS_MODULE"] = "in_process.settings"
     django.setup()
+    del os.environ["DJANGO_SETTINGS_MODULE"]  # children have projects of their own
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
-    return made
+    return Site(project.folder)
 
 
-APPS = ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")
 URLS = """
 from django.contrib import admin
 from django.urls import include, path
@@ -127,28 +102,23 @@ urlpatterns = [
     path("tasks/", include("taskrunner.django.urls")),
 ]
 """
+SETTINGS = """
+import taskrunner.django
+
+ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    *MIDDLEWARE,
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
-    }
-]
+DATABASES["taskrunner"] = taskrunner.django.database(BASE_DIR / "taskrunner")
+DATABASE_ROUTERS = ["taskrunner.django.Router"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+TASKRUNNER["CLOCK"] = False
+SILENCED_SYSTEM_CHECKS = []
+LOGGING_CONFIG = None
+"""
 
 
 @contextlib.contextmanager

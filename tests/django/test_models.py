@@ -126,9 +126,14 @@ def test_the_tests_of_a_project_pass_without_a_database_of_taskrunner(project):
         "sales/tests.py",
         """
         from django.contrib.auth.models import User
-        from django.test import TestCase
+        from django.core.management import call_command
+        from django.test import TestCase, override_settings
 
         class Sales(TestCase):
+            @override_settings(DEBUG=True)
+            def test_checks(self):
+                call_command("check")
+
             def test_users(self):
                 root = User.objects.create_superuser("root")
                 self.client.force_login(root)
@@ -139,7 +144,7 @@ def test_the_tests_of_a_project_pass_without_a_database_of_taskrunner(project):
     assert "No changes" in project.does("makemigrations", "--check")
     ended = project.manage("test")
     assert ended.returncode == 0, ended.stderr
-    assert "Ran 1 test" in ended.stderr
+    assert "Ran 2 tests" in ended.stderr
     assert not project.home.exists()
 
 

@@ -8,14 +8,17 @@ import pytest
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
+from taskrunner import Manual, TaskRunner
 from taskrunner.web import users
 from taskrunner.web.app import create_app
+from taskrunner.web.guard import Visitor
 from taskrunner.web.users import Role
 from tests.web.conftest import TOKEN
 from tests.web.serving import UnixConnection, answer, served
 
 pytestmark = pytest.mark.one_python
 
+HTML = {"Accept": "text/html"}
 PASSWORD = "correct horse battery"
 # What the web server of docs/how-to/serve-the-page.md adds.
 FORWARDED = {
@@ -109,3 +112,52 @@ def test_attempts_to_log_in_are_counted_for_each_address_behind_a_web_server(ann
 
     assert [attempt("192.0.2.1") for _ in range(6)] == [403] * 5 + [429]
     assert attempt("192.0.2.2") == 403
+
+
+# ---- an application that tells who asks
+
+
+def told(environ):
+    role = {"vera": Role.SEE, "ann": Role.OPERATE, "eva": Role.DEFINE}
+    name = environ.get("REMOTE_USER")
+    return Visitor(name, role.get(name, Role.NONE), session=f"{name} 1")
+
+
+@pytest.fixture
+def mounted(home):
+    with TaskRunner(home) as runner:
+        runner.add("backup", ["true"], Manual())
+    return Client(create_app(home, operate=True, visitor=told))
+
+
+def test_an_application_tells_who_asks_and_there_is_no_login(mounted):
+    def get(path, name, code=200):
+        answer = mounted.get(path, environ_overrides={"REMOTE_USER": name}, headers=HTML)
+        assert answer.status_code == code
+        return answer.get_data(as_text=True)
+
+    assert "nora may not see here" in get("/", "nora", 403)
+    assert "vera" in get("/", "vera") and "Log out" not in get("/", "vera")
+    assert "eva may not define here" in get("/tasks/new", "eva", 403)  # as the page does not
+    assert get("/login", "vera", 303)
+
+
+def test_the_token_of_a_form_is_that_of_one_visitor(mounted):
+    def post(name, token):
+        user = {"REMOTE_USER": name}
+        answer = mounted.post("/hold", data={"token": token}, environ_overrides=user)
+        return answer.status_code
+
+    def token(name):
+        user = {"REMOTE_USER": name}
+        page = mounted.get("/tasks/backup", environ_overrides=user).get_data(as_text=True)
+        return TOKEN.search(page)[1]
+
+    assert post("ann", token("eva")) == 403
+    assert post("vera", token("ann")) == 403
+    assert post("ann", token("ann")) == 303
+
+
+def test_the_application_checks_the_name_of_the_host(mounted):
+    answer = mounted.get("/", environ_overrides={"REMOTE_USER": "ann"}, headers={"Host": "a.b"})
+    assert answer.status_code == 200

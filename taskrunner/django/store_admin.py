@@ -169,6 +169,7 @@ class Listed(ChangeList):
         with reading():
             super().get_results(request)
             self.result_list = list(self.result_list)
+        self.bound = LISTED if self.result_count >= LISTED else None
         self.model_admin.complete(request, self.result_list)
 
 

@@ -160,6 +160,23 @@ def test_a_task_is_shown_with_its_next_slots_and_last_runs(viewer, runner):
     assert "copies &lt;all&gt;" in shown and "<all>" not in shown
 
 
+def test_a_list_says_when_it_does_not_list_all(viewer, runner, monkeypatch):
+    from taskrunner.django import store_admin
+
+    store, now = runner._here().store, runner.now()
+    report = runner.task("report").id
+    keys = [
+        ran(store, State.SUCCEEDED, now - timedelta(hours=number), task=report)
+        for number in (3, 2, 1)
+    ]
+    assert "are listed" not in get(viewer, RUNS)
+    monkeypatch.setattr(store_admin, "LISTED", 2)
+    monkeypatch.setattr(store_admin.StoreAdmin, "list_per_page", 1)
+    page = get(viewer, RUNS)
+    assert "Only the first 2 are listed" in page and str(keys[-1]) in page
+    assert "Only the first 2 are listed" in get(viewer, TASKS)
+
+
 def test_what_is_not_there_leads_back_to_the_index(viewer):
     for path in (f"{TASKS}999/change/", f"{RUNS}999/change/", f"{RUNS}{2**63}/change/"):
         assert viewer.get(path).status_code == 302

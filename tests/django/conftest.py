@@ -185,9 +185,11 @@ def another(tmp_path: Path) -> Callable[..., Project]:
 
 
 @pytest.fixture
-def site(home: Path) -> Any:
+def site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The project of this process, over the home of the test."""
     pytest.importorskip("django")
+    # The driver of the browser, once it is started, has an event loop in this thread.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     from tests.django import in_process
 
     made = in_process.site()

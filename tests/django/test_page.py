@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -198,7 +199,8 @@ def test_it_works_under_asgi(site, runner):
         return page, done
 
     ann = site.user("ann", *OPERATES)
-    page, done = asyncio.run(visit())
+    with ThreadPoolExecutor(1) as thread:  # this one may have a loop already
+        page, done = thread.submit(asyncio.run, visit()).result()
     assert page.status_code == 200
     found = links(page.content.decode())
     assert found and all(each.startswith("/tasks/") for each in found)

@@ -18,12 +18,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("django"), pytest.mark.o
 LISTS = ("/admin/taskrunner/task/", "/admin/taskrunner/run/?state=bad")
 
 
-@pytest.fixture(autouse=True)
-def beside_an_event_loop(monkeypatch):
-    """Let Django's ORM be used in this thread, where the driver of the browser has a loop."""
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-
-
 def log_in(page, name):
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill(PASSWORD)

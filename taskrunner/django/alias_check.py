@@ -38,7 +38,7 @@ def check_alias(home: str) -> Iterator[CheckMessage]:
 
 
 def _fault_of_alias(found: Mapping[str, Any], home: str) -> str | None:
-    """Return what is wrong with the settings of the alias; None for those of the home, read-only."""
+    """Return the fault of the settings of the alias; None for those of the home, read-only."""
     name, wanted = str(found.get("NAME", "")), router.database(home)
     place, _, query = name.partition("?")
     if found.get("ENGINE") != wanted["ENGINE"] or not name.startswith("file:"):

@@ -125,7 +125,8 @@ def _standing(case: Case, run: Run) -> str:
     if run.state is State.PENDING:
         return "; ".join(_waits(case, run))
     if run.state is State.RUNNING and run.started is not None:
-        return f"it runs since {words(run.started)}"
+        where = f", {run.reason}" if run.reason else ""  # in a queue, or on another machine
+        return f"it runs since {words(run.started)}{where}"
     return run.reason or str(run.state)
 
 

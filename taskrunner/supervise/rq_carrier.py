@@ -58,7 +58,7 @@ class RqCarrier:
     @property
     def trouble(self) -> str:
         """The reason for which it did not answer or take a run last."""
-        return f"{self.engine} does not answer: {self.queue.trouble}"
+        return f"{self.engine} does not answer: {(self.queue.trouble or '').rstrip('.')}"
 
     def close(self) -> None:
         """Close the connection."""

@@ -90,6 +90,7 @@ def test_where_a_run_is_and_since_when_is_told(own, make):
     runner.tick()
     waits = newest(runner, "report")
     assert (waits.state, waits.reason) == ("running", "waits in heavy")
+    assert runner.explain(waits.id).slots[0].reason.endswith(", waits in heavy")
     time.sleep(0.3)
     own.worker("one")
     until(lambda: runner.tick() and newest(runner, "report").reason == f"on {HOST}")

@@ -40,6 +40,7 @@ home.config         os.environ os.environb os.getenv os.getenvb os.putenv lazy
 processes.rights    lazy
 processes           subprocess multiprocessing pty signal os.kill os.killpg os.fork os.forkpty os.posix_spawn os.posix_spawnp os.system os.popen signal.pidfd_send_signal
 engines             rq redis lazy
+engines.rq          os.environ
 schema              sqlite3
 store               sqlite3
 decide

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +29,7 @@ from taskrunner import clock
 from taskrunner.engines import rq_keys
 from taskrunner.errors import StateError, in_words
 from taskrunner.model.record import like, mutable, record
-from taskrunner.model.values import Command, Outcome
+from taskrunner.model.values import Command, Outcome, not_passed
 from taskrunner.processes import account, bounded_output
 from taskrunner.processes.bounded_output import Cut
 from taskrunner.processes.children import Children
@@ -56,6 +56,7 @@ def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
 
         argv         words of the command
         base         variables of the environment that the next ones override: the scheduler's PATH, SHELL, LANG, its own
+        pass_env     names of variables that it takes from our own environment
         env_file     a file of variables on this machine, or null
         env          variables of the task, which override those
         cwd          directory, null for the home of our account
@@ -176,6 +177,7 @@ class Performance:
     given: Mapping[str, Any]
     since: datetime
     note: str | None = None
+    missing: Sequence[str] = ()
     cut: Cut | None = None
 
     def carry_out(self) -> tuple[dict[str, Any], bytes]:
@@ -186,7 +188,8 @@ class Performance:
             took = round((time.monotonic() - begun) * 1000)
             output = self._output(file.fileno())
         end = {name: getattr(outcome, name) for name in FIELDS}
-        end |= {"host": os.uname().nodename, "note": self.note}
+        note = "; ".join(filter(None, (self.note, not_passed(self.missing)))) or None
+        end |= {"host": os.uname().nodename, "note": note}
         end |= {"since": clock.to_ms(self.since), "at": clock.to_ms(self.since) + took}
         return end | output[0], output[1]
 
@@ -195,6 +198,7 @@ class Performance:
             command = _command(self.given, self.since)
         except (StateError, TypeError, KeyError, ValueError) as exc:
             return Outcome(error=f"could not start: {in_words(exc)}")
+        self.missing = command.missing
         children = Children(nothing_stays=True, prepare=leash())
         children.on_output = lambda _: self._bound(fd)
         with stop_signals(children) as received:
@@ -243,13 +247,15 @@ def _command(given: Mapping[str, Any], since: datetime) -> Command:
     """Return the command as this machine executes it; raises StateError."""
     ours = {given["python"]: sys.executable, given["launcher"]: LAUNCHER}
     _, folder = account.account(None)
+    env = _environment(given, since)
     return like(
         Command(
             argv=tuple(
                 ours.get(word, word) if at < 2 else word for at, word in enumerate(given["argv"])
             ),
-            env=_environment(given, since),
+            env=env,
             cwd=given["cwd"] or folder,
+            missing=tuple(name for name in given["pass_env"] if name not in env),
         ),
         **{
             name: given[name]
@@ -261,6 +267,7 @@ def _command(given: Mapping[str, Any], since: datetime) -> Command:
 def _environment(given: Mapping[str, Any], since: datetime) -> dict[str, str]:
     user, folder = account.account(None)
     found: dict[str, str] = {"HOME": folder, "USER": user, "LOGNAME": user} | given["base"]
+    found |= {name: os.environ[name] for name in given["pass_env"] if name in os.environ}
     if given["env_file"] is not None:
         from taskrunner.processes import env_file  # few need it, and it takes long to import
 

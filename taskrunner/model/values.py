@@ -3,7 +3,7 @@
 Frozen records without behaviour of their own. They know neither the store nor the clock.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -386,3 +386,8 @@ class Posted:
         if self.sent is not None:
             return "sent"
         return "given up" if self.due is None else "waiting"
+
+
+def not_passed(missing: Sequence[str]) -> str | None:
+    """Return a note about the variables of `pass_env` that are not set where a run starts; None when there are none."""
+    return f"not set where it was started: {', '.join(missing)}" if missing else None

@@ -7,7 +7,7 @@ know the store.
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from taskrunner import clock
@@ -83,17 +83,16 @@ def environment(task: Task, run: Run, settings: config.Config, started: datetime
 
     Later ones win.
     """
-    found = base(task, settings)
+    found = base(task, settings, config.passed(to_pass(task, settings)))
     if task.env_file is not None:
         found |= env_file.read_env_file(task.env_file, account.owner(task.user))
     return found | own(task, run) | {"TASKRUNNER_STARTED": clock.iso(started)}
 
 
-def base(task: Task, settings: config.Config) -> dict[str, str]:
+def base(task: Task, settings: config.Config, passed: Mapping[str, str]) -> dict[str, str]:
     """Return the variables before those of the task: the base, the config's, our caller's, its virtual environment's."""
     user, folder = account.account(task.user)
-    found = config.base_environment(settings, user, folder)
-    found |= config.passed(to_pass(task, settings))
+    found = {**config.base_environment(settings, user, folder), **passed}
     return found | activation(task, found["PATH"])
 
 

@@ -1,6 +1,6 @@
 """Outcomes: read the result and the output of an ended command, and store them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
 from taskrunner import clock
@@ -8,7 +8,7 @@ from taskrunner.decide import verdict
 from taskrunner.errors import in_words
 from taskrunner.home import lock
 from taskrunner.model.record import mutable, record
-from taskrunner.model.values import End, Outcome, Process, Run, State, Task
+from taskrunner.model.values import End, Outcome, Process, Run, State, Task, not_passed
 from taskrunner.processes import alive, bounded_output, children, signals
 from taskrunner.processes.bounded_output import Cut
 from taskrunner.processes.output import SMALL, OutputFile, OutputFiles, gather, lost
@@ -104,11 +104,6 @@ def collect(
         left_out,
         small,
     )
-
-
-def not_passed(missing: Sequence[str]) -> str | None:
-    """Return a note about the variables of `pass_env` that nobody had set; None when there are none."""
-    return f"not set where it was started: {', '.join(missing)}" if missing else None
 
 
 def _left_running(watched: Watched, outcome: Outcome) -> str | None:

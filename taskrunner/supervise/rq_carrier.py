@@ -105,11 +105,12 @@ def prefix(store: Store) -> str:
 
 def travelling(task: Task, run: Run, settings: config.Config) -> dict[str, Any]:
     """Return all that another machine needs to perform a run, as JSON has it (see `engines.rq.perform`)."""
-    here = command.base(task, settings)
+    here = command.base(task, settings, {})
     launched = task.shell is None and not task.command
     return {
         "argv": [*command.argv(task)],
         "base": {name: here[name] for name in here if name not in ("HOME", "USER", "LOGNAME")},
+        "pass_env": [*command.to_pass(task, settings)],  # values do not enter Redis
         "env_file": task.env_file,
         "env": command.own(task, run),
         "cwd": task.cwd,

@@ -135,7 +135,7 @@ def box(folder: Path, *options: str) -> Iterator[Box]:
 def given(*argv: str, **values: object) -> dict[str, object]:
     """What a scheduler hands over: a command and its defaults."""
     return {
-        "argv": list(argv), "base": {"PATH": "/usr/bin:/bin"}, "env_file": None, "env": {},
+        "argv": list(argv), "base": {"PATH": "/usr/bin:/bin"}, "pass_env": [], "env_file": None, "env": {},
         "cwd": "/", "stdin": None, "umask": 0o022, "nice": None, "limit": {}, "timeout": None,
         "max_silence": None, "kill_after": 10.0, "max_output": 10_000_000, "python": None, "launcher": None,
     } | values  # fmt: skip

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 
 import pytest
 
@@ -449,3 +450,18 @@ def test_a_restored_backup_has_no_run_handed_over_a_second_time(own, make, monke
     runner.restore(backup.place)
     assert ended(runner, "report").state == "lost"
     assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_variables_are_passed_by_the_worker_and_not_through_redis(make, own, monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "that of the scheduler")
+    runner = make(own)
+    due(runner, "x", 'echo "$SECRET_KEY"', pass_env=["SECRET_KEY", "NOWHERE"])
+    runner.tick()
+    name = runner.written(newest(runner, "x")) and own.redis.lindex("rq:queue:default", 0).decode()
+    job = own.redis.hgetall(f"rq:job:{name}")
+    data = zlib.decompress(job[b"data"])
+    assert b"SECRET_KEY" in data and b"that of the scheduler" not in data
+    own.worker("one", SECRET_KEY="that of the worker")
+    found = ended(runner, "x")
+    assert said(runner, "x") == b"that of the worker\n"
+    assert found.reason == f"exit code 0; not set where it was started: NOWHERE; on {HOST}"

@@ -15,7 +15,7 @@ from taskrunner import clock
 from taskrunner.errors import TaskRunnerError, UnknownRun
 from taskrunner.home import paths
 from taskrunner.model.record import like, record
-from taskrunner.model.values import Command, Outcome, State
+from taskrunner.model.values import Command, Outcome, State, not_passed
 from taskrunner.notify import metrics
 from taskrunner.processes import alive, bounded_output, output, systemctl
 from taskrunner.processes.output import OutputFile
@@ -24,7 +24,7 @@ from taskrunner.processes.spawn import not_started
 from taskrunner.store import open_home
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import spool
-from taskrunner.supervise.outcomes import Ended, Watched, not_passed
+from taskrunner.supervise.outcomes import Ended, Watched
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.supervise.systemd import journal
 from taskrunner.supervise.systemd.transient import Transient

@@ -40,7 +40,7 @@ class Config:
     """The settings, with their defaults."""
 
     tz: str | None = None  # default time zone of tasks; null: the host's
-    max_parallel: int = 16  # the most runs at a time, of all tasks together
+    max_parallel: int = 16  # the most runs at a time on this machine, of all tasks together
     tick_period: timedelta = timedelta(seconds=60)  # expected time between two ticks
     synchronous: str = "full"  # full: claims and outcomes survive a power cut; normal: faster
     carrier: str = "inline"  # inline: the tick or daemon runs tasks itself; systemd: in units

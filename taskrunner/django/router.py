@@ -47,6 +47,9 @@ class Router:
                 "such as TaskRunner(home).disable(name)"
             )
 
-    def allow_migrate(self, db: str, app_label: str, **_: Any) -> bool | None:  # noqa: ARG002
-        """Keep all migrations away from the database of taskrunner."""
-        return False if db == ALIAS else None
+    def allow_migrate(self, db: str, app_label: str, **_: Any) -> bool | None:
+        """Keep all migrations away from the database of taskrunner, and its models out of the others.
+
+        `dumpdata` asks this too: it would look for their tables in the default database.
+        """
+        return False if db == ALIAS or app_label == LABEL else None

@@ -1,5 +1,6 @@
 """The models on the tables of the store: right values by its indexes, and no way to change anything."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -110,6 +111,19 @@ def test_migrate_makes_permissions_in_the_default_database_alone(store, home):
     with connections["taskrunner"].cursor() as cursor:
         cursor.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'django%'")
         assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.slow
+def test_dumpdata_and_loaddata_leave_the_models_alone(project):
+    project.set(ALIASED)
+    project.does("migrate", "-v", "0")
+    project.does("taskrunner", "add", "report", "--manual", "--", "true")
+    dumped = project.does("dumpdata")
+    models = {each["model"] for each in json.loads(dumped)}
+    assert "auth.permission" in models and not any("taskrunner" in each for each in models)
+    assert '"codename": "run_task"' in dumped
+    project.write("all.json", dumped)
+    project.does("loaddata", "-v", "0", "all.json")
 
 
 ALIASED = """

@@ -271,6 +271,12 @@ class StoreAdmin(admin.ModelAdmin):
 
     # ---- actions
 
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the actions of the list, without that of Django which would delete rows by the ORM."""
+        found = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
     def to_each(
         self, request: HttpRequest, rows: Any, done: str, change: Callable[[Any], object]
     ) -> HttpResponseRedirect | None:

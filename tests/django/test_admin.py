@@ -416,6 +416,13 @@ def test_a_task_is_removed_unless_it_runs(editing, runner):
     assert [each.name for each in runner.tasks()] == ["report"]
 
 
+def test_tasks_are_removed_one_by_one_only(editing, runner):
+    page = get(editing, TASKS)
+    assert 'value="run_now"' in page and "delete_selected" not in page
+    assert "No action selected" in act(editing, TASKS, "delete_selected", runner.task("backup"))
+    assert len(runner.tasks()) == 2
+
+
 def test_a_task_defined_elsewhere_says_that_its_definition_comes_back(editing, runner):
     runner.apply(text="[tasks.clean]\nevery = '1d'\nshell = 'true'\n")
     with sqlite3.connect(f"{runner.home}/taskrunner.db") as store:

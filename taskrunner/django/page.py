@@ -18,6 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from taskrunner.django import settings
 from taskrunner.django.router import LABEL
+from taskrunner.django.store_admin import author
 from taskrunner.errors import TaskRunnerError
 
 if find_spec("flask") is None or find_spec("waitress") is None:
@@ -34,7 +35,7 @@ OPERATES = ("run_task", "cancel_run", "change_task")
 VISITOR = "taskrunner.visitor"  # in the WSGI environment, where no header of a request can come
 
 
-# The page has a token of its own in each form, bound to the session, and looks at Origin and Sec-Fetch-Site.
+# The page has a token of its own in each form, bound to the user and their password, and looks at Origin and Sec-Fetch-Site.
 @csrf_exempt
 def page(request: HttpRequest, place: str = "") -> HttpResponse:
     """Answer with a page, if the user may see it."""
@@ -46,8 +47,9 @@ def page(request: HttpRequest, place: str = "") -> HttpResponse:
         application = _application(found.home, found.edit, project.SECRET_KEY)
     except TaskRunnerError as exc:
         return _text(str(exc), 503)
-    whose = f"{request.user.pk} {request.session.session_key or ''}"
-    visitor = Visitor(request.user.get_username(), role, session=whose)
+    # Not the key of the session: with signed cookies it may change with each answer.
+    whose = f"{request.user.pk} {request.user.get_session_auth_hash()}"
+    visitor = Visitor(author(request), role, session=whose)
     return _called(application, _environment(request, place, visitor))
 
 

@@ -97,6 +97,34 @@ def test_an_operator_acts_in_their_own_name_and_defines_nothing(site, runner):
     assert "ann may not define here" in get(client, "/tasks/tasks/new", 403)
 
 
+def test_a_long_or_odd_name_of_a_user_is_recorded_as_in_the_admin(site, runner):
+    for name in ("n" * 150, "a\u200bnn"):
+        user = site.user(name, *OPERATES)
+        recorded = name[:100] if name.isprintable() else f"user {user.pk}"
+        client = site.client(user)
+        for action in ("disable", "enable"):
+            done = client.post(f"/tasks/tasks/backup/{action}", {"token": token(client)})
+            assert done.status_code == 303, done.content.decode()
+            assert runner.explain("backup").changes[-1].by == recorded
+        assert runner.task("backup").enabled
+
+
+def test_forms_work_when_each_answer_changes_the_session(site, runner):
+    from django.test import override_settings
+
+    signed = "django.contrib.sessions.backends.signed_cookies"
+    with override_settings(SESSION_ENGINE=signed, SESSION_SAVE_EVERY_REQUEST=True):
+        client = site.client(site.user("ann", *OPERATES))
+        first, sent = client.cookies["sessionid"].value, token(client)
+
+        def is_another():  # each second, as a signed cookie has the time of its signature
+            return get(client, "/tasks/tasks") and client.cookies["sessionid"].value != first
+
+        wait_for(is_another)
+        done = client.post("/tasks/tasks/backup/disable", {"token": sent})
+        assert done.status_code == 303, done.content.decode()
+
+
 def test_a_forged_form_does_nothing(site, runner):
     ann, eve = (site.client(site.user(name, *OPERATES)) for name in ("ann", "eve"))
     ours, theirs = token(ann), token(eve)

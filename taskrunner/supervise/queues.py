@@ -28,8 +28,8 @@ from taskrunner.supervise.starts import NO_FILE, Starts
 EVERY = 1.0  # seconds between two looks, ...
 QUICK = 0.2  # ... while somebody waits for an end
 LOCK_WAIT = 3.0  # seconds for another process that is at it
-SLOW = 1.0  # seconds after which a server that did not answer was waited for, ...
-REST = 10.0  # ... and seconds until it is asked again
+WAITED = 1.0  # seconds after which a server that did not answer was waited for, ...
+REST = 10.0  # ... and seconds until it is asked again, also after a refusal or a fault
 PATIENCE = 2.0  # seconds to wait for other writers
 WAITS = "waits in {}"  # the reason of a run that has not started
 
@@ -116,15 +116,26 @@ class Queues:
         """
         self.finished, self.marked = [], []
         takes = not closing or self.wanted is not None
-        if not self.here.config.queues or not self._due(takes=takes):
+        if not self.here.config.queues:  # the last one may just have been removed
+            self._live = False
+            self.close()
+            return False
+        if not self._due(takes=takes):
             return False
         with lock.held(self.here.path(paths.QUEUES), LOCK_WAIT) as fd:
             if fd is not None:
                 for settings in self.here.config.queues.values():
                     if time.monotonic() >= self._rests.get(settings.name, 0.0):
-                        self._turn(settings, takes=takes)
-        self._next = time.monotonic() + self.every
+                        rest = REST  # after a fault
+                        with self.here.log.apart(f"the queue {settings.name}"):
+                            rest = self._turn(settings, takes=takes)
+                        self._rests[settings.name] = time.monotonic() + rest
+        self.put_off()
         return bool(self.finished)
+
+    def put_off(self) -> None:
+        """Wait until the next look, also if this one was prevented."""
+        self._next = time.monotonic() + self.every
 
     def _due(self, *, takes: bool) -> bool:
         """Return whether it is time to look, or a run can be handed over at once."""
@@ -142,24 +153,27 @@ class Queues:
         """Return how long until the next look; None when there is nothing to look at."""
         return max(0.0, self._next - time.monotonic()) if self._live else None
 
-    def _turn(self, settings: queues.Queue, *, takes: bool) -> None:
+    def _turn(self, settings: queues.Queue, *, takes: bool) -> float:
+        """See to one queue; return how many seconds it rests."""
         begun = time.monotonic()
         carrier = self._carrier(settings)
         server = None if carrier is None else carrier.server()
         held = None if carrier is None or server is None else self._looked(carrier, settings.name)
         if carrier is None or server is None or held is None:
-            slow = time.monotonic() - begun > SLOW
-            self._rests[settings.name] = time.monotonic() + (REST if slow else self.every)
+            slow = time.monotonic() - begun > WAITED
             self._explain(settings, settings.unusable() if carrier is None else carrier.trouble)
-            return
+            return REST if slow else self.every
         answered = Answered(settings, carrier, server, held)
         batch = self._write(answered, takes=takes)
         again = [Watched(each.run, each.task, NO_FILE, each.name) for each in answered.unheard]
-        self._hand_over(answered, [*again, *batch])
+        return self._hand_over(answered, again, batch)
 
     def _carrier(self, settings: queues.Queue) -> QueueCarrier | None:
         """Return the carrier of a queue, with one connection for all turns; None when it cannot be used here."""
-        if self._known.get(settings.name, (None, None))[0] != settings:
+        known, carrier = self._known.get(settings.name, (None, None))
+        if known != settings:
+            if carrier is not None:
+                carrier.close()
             self._known[settings.name] = settings, carriers.of_queue(self.here, settings.name)
         return self._known[settings.name][1]
 
@@ -190,30 +204,30 @@ class Queues:
     def _write(self, answered: Answered, *, takes: bool) -> list[Watched]:
         """Record all that was seen and mark the next runs as running, in one transaction; return these."""
         here, store, now = self.here, self.here.store, self.here.now()
-        full = output.full(here.output)
-        collected = [self._collected(each, now, full=full) for each in answered.ended]
+        collected = list[tuple[Ended, Watched]]()
         gone = [_gone(each, answered, now) for each in answered.gone]
-        room = answered.settings.limit - len(answered.held) + len(collected) + len(gone)
+        room = answered.settings.limit - len(answered.held) + len(answered.ended) + len(gone)
         batch: list[Watched] = []
         starts = Starts(
             *(here, "", self.files, answered.carrier),
             queue=answered.settings.name,
             engine=answered.server,
         )
+        mark, full, before = here.log.mark(), output.full(here.output), len(self.finished)
         try:
+            for each in answered.ended:
+                collected.append(self._collected(each, now, full=full))
             with store.transaction(patience=PATIENCE):
                 stopped = store.processes.being_stopped()
                 for each in answered.held:
                     self._note(each, answered, now)
-                for end in gone:
-                    if end.run.started is None:  # it was taken out before
-                        store.runs.note_start(end.run.id, None, end.reason)
                 judged = [outcomes.judged(e, w, stopped.get(e.run)) for e, w in collected]
-                self._finish([*judged, *gone])
+                self._end([*judged, *gone])
                 self._take(starts, batch, room if takes else 0, now)
                 self.marked += store.processes.being_stopped().keys() - stopped.keys()
         except BaseException:
-            here.log.forget()
+            here.log.forget(mark)
+            del self.finished[before:]
             raise
         finally:
             for ended, watched in collected:
@@ -222,8 +236,11 @@ class Queues:
         answered.carrier.forget([each.name for each in (*answered.ended, *answered.gone)])
         return batch
 
-    def _finish(self, ends: Sequence[End]) -> None:
+    def _end(self, ends: Sequence[End]) -> None:
         """Record ends with their consequences; the caller of a wanted run sees its result, and it is not retried."""
+        for end in ends:
+            if end.run.started is None:  # it was only marked as running
+                self.here.store.runs.note_start(end.run.id, None, end.reason)
         for retry in (True, False):
             some = [end for end in ends if retry is not (end.run.id in (self.wanted or ()))]
             self.finished += follow_up.finish(self.here, *some, retry=retry) if some else []
@@ -248,6 +265,7 @@ class Queues:
             return
         if held.process.handed is None:
             self.here.store.processes.note_handed([held.run.id], now)
+            log_lines.started(self.here.log, held.run, now)
         started, reason = held.run.started, WAITS.format(answered.settings.name)
         if held.standing.since is not None:
             started, reason = held.standing.since, f"on {held.standing.host}"
@@ -256,15 +274,20 @@ class Queues:
 
     def _collected(self, held: Held, now: datetime, *, full: bool) -> tuple[Ended, Watched]:
         """Take the output of a run that has ended as that of a child of ours."""
-        standing, file = held.standing, self.files.take(os.geteuid())
+        standing = held.standing
         run = like(held.run, started=standing.since or held.run.started)
         cut = bounded_output.noted(standing.cut_at, standing.left_out)
-        watched = Watched(run, held.task, file, held.name, cut)
-        note = "; ".join(filter(None, (standing.note, standing.host and f"on {standing.host}")))
-        output.write(file, standing.output)
+        notes = [standing.note, standing.host and f"on {standing.host}"]
+        watched = Watched(run, held.task, self.files.take(os.geteuid()), held.name, cut)
+        try:
+            output.write(watched.file, standing.output)
+        except OSError as exc:  # its end counts more
+            watched.cut = None
+            os.ftruncate(watched.file.fd, 0)
+            notes.insert(0, output.lost(exc))
         ended = outcomes.collect(
             *(watched, standing.outcome or Outcome(), standing.at or now, self.files),
-            note=note or None,
+            note="; ".join(filter(None, notes)) or None,
             full=full,
             retry=held.run.id not in (self.wanted or ()),
             note_cut=lambda *_: None,  # the queue keeps the end until it is recorded
@@ -273,51 +296,68 @@ class Queues:
 
     # ---- handing over
 
-    def _hand_over(self, answered: Answered, batch: Sequence[Watched]) -> None:
-        """Hand over runs that are marked as running; the first one that gets no answer ends it."""
+    def _hand_over(
+        self, answered: Answered, again: Sequence[Watched], fresh: Sequence[Watched]
+    ) -> float:
+        """Hand over runs that are marked as running, until one gets no answer; return how long the queue rests.
+
+        The `fresh` ones that nobody has tried to hand over are pending again.
+        """
         taken, refused = list[Watched](), list[tuple[Watched, Refused]]()
-        now, carrier, name = self.here.now(), answered.carrier, answered.settings.name
+        now, carrier = self.here.now(), answered.carrier
+        batch = [*again, *fresh]
+        rest, later, why = 0.0, list[Watched](), ""
         for number, each in enumerate(batch):
-            log_lines.started(self.here.log, each.run, now)
             try:
                 said = carrier.start(each, now)
             except NoAnswer:  # it may have been taken: it is handed over again
-                self._rests[name] = time.monotonic() + REST
+                rest, why = REST, carrier.trouble
+                later = batch[max(number + 1, len(again)) :]
                 break
             except Exception as exc:  # noqa: BLE001  a fault of one run must not affect the others
                 said = Refused(in_words(exc))
             if said is None:
                 taken.append(each)
+            elif said.later:
+                rest, why = REST, f"{carrier.engine} does not take it now: {said.why}"
+                later = batch[number:]
+                break
             else:
                 refused.append((each, said))
-                if said.later:
-                    refused += [(other, said) for other in batch[number + 1 :]]
-                    self._rests[name] = time.monotonic() + self.every
-                    break
         if not batch:
-            return
-        store, why = self.here.store, f"{carrier.engine} does not take it now"
+            return rest
+        store, ids = self.here.store, [each.run.id for each in taken]
         with store.transaction(patience=PATIENCE):
-            store.processes.note_handed([each.run.id for each in taken], now)
-            store.runs.explain([each.run.id for each in taken], WAITS.format(name))
-            later = [each.run.id for each, said in refused if said.later]
-            store.runs.put_back(later, f"{why}: {refused[-1][1].why}" if later else "")
-            ends = [
-                End(each.run, State.FAILED, f"could not start: {said.why}", now)
-                for each, said in refused
-                if not said.later
-            ]
-            self._finish(ends)
+            store.processes.note_handed(ids, now)
+            store.runs.explain(ids, WAITS.format(answered.settings.name))
+            self._put_back(later, why, now)
+            self._end(
+                [
+                    End(each.run, State.FAILED, f"could not start: {said.why}", now)
+                    for each, said in refused
+                ]
+            )
+        for each in taken:
+            log_lines.started(self.here.log, each.run, now)
+        return rest
+
+    def _put_back(self, refused: Sequence[Watched], why: str, now: datetime) -> None:
+        """Make runs pending again; those that somebody wants stopped end, in the transaction of the caller."""
+        store = self.here.store
+        stopped = store.processes.being_stopped() if refused else {}
+        store.runs.put_back([each.run.id for each in refused if each.run.id not in stopped], why)
+        for each in refused:
+            if each.run.id in stopped:
+                self._end([_never_started(each.run, stopped[each.run.id], now)])
 
 
 def _gone(held: Held, answered: Answered, now: datetime) -> End:
     """Return the end of a run that the queue does not know any more: as it was to be stopped, else as lost."""
     run, process = held.run, held.process
     if process.stop_state is not None:
-        reason = process.stop_reason or ""
         if run.reason is None or run.reason == WAITS.format(process.queue):
-            run, reason = like(run, started=None), f"{reason} before it started"
-        return End(run, process.stop_state, reason, now)
+            return _never_started(run, process, now)
+        return End(run, process.stop_state, process.stop_reason or "", now)
     if process.handed is None:
         why = "its server was restarted or emptied before the run was handed over for certain"
     elif process.engine != answered.server:
@@ -325,3 +365,10 @@ def _gone(held: Held, answered: Answered, now: datetime) -> End:
     else:
         why = held.standing.note or "its result is unknown"
     return End(run, State.LOST, f"{answered.carrier.lost}: {why}", now)
+
+
+def _never_started(run: Run, process: Process, now: datetime) -> End:
+    """Return the end of a run that was to be stopped before it started."""
+    assert process.stop_state is not None
+    reason = f"{process.stop_reason or ''} before it started"
+    return End(like(run, started=None), process.stop_state, reason, now)

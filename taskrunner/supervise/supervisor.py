@@ -142,6 +142,8 @@ class Supervisor:
     def _bear(self, exc: StoreBusy | StoreRefused) -> None:
         """Put outcomes into the spool while the database cannot be written; end when nothing else is left."""
         self._trouble = self._trouble or time.monotonic()
+        if self.queues is not None:
+            self.queues.put_off()  # else we would not wait between two tries
         newer = isinstance(exc, StoreNewer)
         if newer:  # the new program that upgraded the database continues
             self.closing = True

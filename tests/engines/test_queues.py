@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,9 +15,15 @@ import zlib
 import pytest
 
 from taskrunner import After, Manual, TaskRunner
-from taskrunner.model.carried import NoAnswer
+from taskrunner.errors import StoreBusy
+from taskrunner.home import paths
+from taskrunner.model.carried import NoAnswer, Refused
+from taskrunner.model.values import State
+from taskrunner.processes import output
 from taskrunner.report.doctor import check_queues, snapshot
 from taskrunner.supervise.rq_carrier import RqCarrier
+from taskrunner.supervise.supervisor import open_supervisor
+from taskrunner.tick import by_hand
 from tests.engines.redis_box import Box, until
 from tests.samples import NOON, ROOT
 
@@ -327,6 +334,171 @@ def test_a_variable_with_the_address_that_is_not_set_is_told(own, make, home):
         runner.tick()
         reason = newest(runner, "report").reason
     assert reason == "the variable NO_SUCH_URL with the address of the queue heavy is not set"
+
+
+# ---- faults of one run, one queue, the disk, the database
+
+
+def turns_of(runner: TaskRunner, seconds: float) -> int:
+    """How often a supervisor that waits for nothing looks at its queues within so many seconds."""
+    with open_supervisor(runner._here()) as ours:
+        ours.patient = lambda _: None
+        count, end = 0, time.monotonic() + seconds
+        for _ in ours.rounds(lambda: time.monotonic() < end, lambda: 0.5):
+            count += 1
+    return count
+
+
+def test_an_output_that_cannot_be_written_does_not_prevent_the_end(shared, make, monkeypatch):
+    runner = make(shared)
+    due(runner, "report", "echo out; exit 7")
+
+    def full(file, data):
+        os.write(file.fd, data[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(output, "write", full)
+    run = ended(runner, "report")
+    lost = "its output was lost: No space left on device"
+    assert (run.state, run.reason) == ("failed", f"exit code 7; {lost}; on {HOST}")
+    assert said(runner, "report") == b""
+
+
+def test_a_fault_of_one_queue_is_logged_and_affects_no_other(shared, make, home, monkeypatch):
+    runner = make(shared)
+    settings = (home / "taskrunner.toml").read_text()
+    (home / "taskrunner.toml").write_text(settings.replace("heavy", "bad") + settings)
+    runner = TaskRunner(home)
+    real = RqCarrier.look
+
+    def look(self, names):
+        if self.settings.name == "bad":
+            raise ValueError("garbage")
+        return real(self, names)
+
+    monkeypatch.setattr(RqCarrier, "look", look)
+    runner.add("stuck", ["true"], Manual(), queue="bad", now=True)
+    runner.tick()
+    due(runner, "report", "true")
+    assert ended(runner, "report").state == "succeeded"
+    assert newest(runner, "stuck").state == "running"
+    assert "the queue bad: ValueError: garbage" in (home / paths.LOG).read_text()
+    monkeypatch.undo()
+    assert ended(runner, "stuck").state == "succeeded"
+    runner.close()
+
+
+def test_after_a_time_out_runs_that_nobody_tried_to_hand_over_are_pending(own, make, monkeypatch):
+    runner = make(own)
+    for name in ("a", "b", "c"):
+        due(runner, name, "true")
+
+    def unheard(*_):
+        raise NoAnswer
+
+    with monkeypatch.context() as broken:
+        broken.setattr(RqCarrier, "start", unheard)
+        runner.tick()
+    states = [newest(runner, name).state for name in ("a", "b", "c")]
+    assert states == ["running", "pending", "pending"]
+    assert newest(runner, "b").reason.startswith("the queue heavy does not answer")
+    own.redis.flushall()
+    own.worker("one")
+    assert [ended(runner, name).state for name in ("a", "b", "c")] == ["lost"] + ["succeeded"] * 2
+
+
+def test_a_daemon_rests_after_its_last_queue_was_removed(own, make, home):
+    runner = make(own)
+    due(runner, "report", "true")
+    runner.tick()
+    here = runner._here()
+    with open_supervisor(here) as ours:
+        ours.turn()
+        assert ours.queues.seconds() is not None
+        (home / "taskrunner.toml").unlink()
+        here.reload()
+        ours.turn()
+        assert ours.queues.seconds() is None
+        assert not ours.queues._known
+
+
+def test_changed_settings_of_a_queue_close_its_old_connection(own, make, home, monkeypatch):
+    runner = make(own)
+    due(runner, "report", "true")
+    here = runner._here()
+    with open_supervisor(here) as ours:
+        ours.turn()
+        closed = list[int]()
+        monkeypatch.setattr(RqCarrier, "close", lambda self: closed.append(self.settings.limit))
+        settings = (home / "taskrunner.toml").read_text()
+        (home / "taskrunner.toml").write_text(f"{settings}limit = 7\n")
+        here.reload()
+        time.sleep(1.1)  # until the next look
+        ours.turn()
+        assert closed == [500]
+
+
+def test_no_look_follows_another_at_once_while_the_database_cannot_be_written(
+    own, make, monkeypatch
+):
+    runner = make(own)
+    due(runner, "report", "true")
+    runner.tick()
+    here = runner._here()
+
+    def locked(*_, **__):
+        raise StoreBusy("locked")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(here.store, "transaction", locked)
+        assert turns_of(runner, 2.5) < 20
+    runner.add("here", ["true"], Manual())
+    with here.store.transaction():
+        by_hand.request(here, here.store.tasks.get("here"), by_hand.JUST_NOW, here.now())
+    with monkeypatch.context() as broken:
+        broken.setattr(here.store, "transaction", locked)
+        assert turns_of(runner, 2.5) < 20
+
+
+def test_a_run_that_is_cancelled_while_its_queue_refuses_it_does_not_start_later(
+    own, make, monkeypatch
+):
+    runner = make(own)
+    due(runner, "report", "true")
+
+    def refuse(self, watched, _):
+        store = self.here.store
+        with store.transaction():
+            store.processes.ask_to_stop(watched.run.id, State.CANCELLED, "cancelled by ops", NOON)
+        return Refused("full", later=True)
+
+    monkeypatch.setattr(RqCarrier, "start", refuse)
+    runner.tick()
+    run = newest(runner, "report")
+    assert (run.state, run.reason) == ("cancelled", "cancelled by ops before it started")
+    assert run.started is None
+
+
+def test_a_full_server_is_not_asked_each_second_and_no_start_is_logged(
+    own, make, home, monkeypatch
+):
+    runner = make(own)
+    due(runner, "report", "true")
+    asked = list[int]()
+
+    def refuse(self, watched, _):
+        asked.append(watched.run.id)
+        return Refused("full", later=True)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(RqCarrier, "start", refuse)
+        runner.tick()
+        turns_of(runner, 2.5)
+    assert len(asked) == 2  # once by the tick, once by the other supervisor
+    assert f"run {asked[0]} started" not in (home / paths.LOG).read_text()
+    own.worker("one")
+    ended(runner, "report")
+    assert (home / paths.LOG).read_text().count(f"run {asked[0]} started") == 1
 
 
 # ---- many, and side by side

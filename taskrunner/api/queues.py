@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from taskrunner.api.base import Base, author, line
 from taskrunner.errors import StateError, advice, shown
 
 if TYPE_CHECKING:
-    from taskrunner.engines.rq_queue import Queue
-    from taskrunner.home.queues import Queue as Described
+    from taskrunner.home.queues import Queue
     from taskrunner.model.answers import Emptied, QueueState
 
 
@@ -34,26 +34,29 @@ class Queues(Base):
         """
         from taskrunner.model.answers import Emptied
         from taskrunner.processes import account
+        from taskrunner.supervise.rq_carrier import RqCarrier
         from taskrunner.tick import by_hand
 
         (described,) = self._described(name)
         if (fault := described.unusable()) is not None:
             raise StateError(fault)
-        here, theirs, ours = self._here(), _theirs(described), self._ours(name)
-        found = theirs.survey(ours)
-        if found is None:
-            raise StateError(_silent(described, theirs))
         said = line(reason, "reason", 1000) or f"the queue {name} was emptied"
         why = f"cancelled by {account.author(author(by))}: {said}"
-        waiting = [ours[each] for each in found.waiting]
-        runs = by_hand.cancel(here, waiting, why) if waiting else []
-        dropped = theirs.drop_others(ours) if others else 0
-        if dropped is None:
-            raise StateError(_silent(described, theirs))
-        theirs.close()
+        here = self._here()
+        with closing(RqCarrier.of(here, described)) as carrier:
+            found = carrier.survey()
+            if found is None:
+                raise StateError(carrier.trouble)
+            ours = self._ours(name)
+            waiting = [ours[each] for each in found.waiting if each in ours]
+            runs = by_hand.cancel(here, waiting, why) if waiting else []
+            # Runs of ours that were handed over meanwhile stay.
+            dropped = carrier.drop_others() if others else 0
+            if dropped is None:
+                raise StateError(carrier.trouble)
         return Emptied(tuple(runs), dropped)
 
-    def _described(self, name: str | None) -> list[Described]:
+    def _described(self, name: str | None) -> list[Queue]:
         """Return the queues of the configuration, or the one of that name."""
         known = self._here().config.queues
         if name is not None and name not in known:
@@ -70,31 +73,19 @@ class Queues(Base):
         found = store.processes.with_runs()
         return {process.supervisor: run.id for run, process in found if process.queue == name}
 
-    def _state_of(self, described: Described) -> QueueState:
+    def _state_of(self, described: Queue) -> QueueState:
         from taskrunner.home import queues
         from taskrunner.model.answers import QueueState
+        from taskrunner.supervise.rq_carrier import RqCarrier
 
         known = (described.name, described.engine, queues.masked(described.url or ""))
         if (fault := described.unusable()) is not None:
             return QueueState(*known, error=fault)
-        theirs = _theirs(described)
-        found = theirs.survey(self._ours(described.name))
-        theirs.close()
-        if found is None:
-            return QueueState(*known, error=_silent(described, theirs))
+        with closing(RqCarrier.of(self._here(), described)) as carrier:
+            found = carrier.survey()
+            if found is None:
+                return QueueState(*known, error=carrier.trouble)
         return QueueState(
             *(*known, None, len(found.waiting), len(found.running)),
             *(found.others_waiting, found.others_running, found.workers, found.oldest),
         )
-
-
-def _theirs(described: Described) -> Queue:
-    """Return the queue at its server."""
-    from taskrunner.engines.rq_queue import Queue
-
-    assert described.url is not None
-    return Queue(described.url, described.queue)
-
-
-def _silent(described: Described, theirs: Queue) -> str:
-    return f"the queue {described.name} does not answer: {theirs.trouble}"

@@ -1,6 +1,6 @@
 """The contents of a queue of RQ: ours and others', and the workers of it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,8 +30,8 @@ def theirs(name: str, kind: str = "job") -> str:
     return f"{RQ_KEY_PREFIX}:{kind}:{name}"
 
 
-def contents(server: Any, queue: str, ours: Collection[str]) -> Contents:
-    """Return the contents of a queue; `ours` are the names of our runs, wherever they are."""
+def contents(server: Any, queue: str, ours: str | None) -> Contents:
+    """Return the contents of a queue; the names of our runs begin with `ours`, None when we have none."""
     with server.pipeline(transaction=False) as pipe:
         pipe.lrange(theirs(queue, "queue"), 0, -1)
         pipe.zrange(theirs(queue, "wip"), 0, -1)
@@ -45,7 +45,7 @@ def contents(server: Any, queue: str, ours: Collection[str]) -> Contents:
             pipe.hmget(key, "hostname", "state", "last_heartbeat")
         pipe.hget(theirs(names[0] if names else ""), "enqueued_at")
         *machines, oldest = pipe.execute()
-    waits, carried = ([each for each in some if each in ours] for some in (names, running))
+    waits, carried = ([each for each in some if _is_ours(each, ours)] for some in (names, running))
     return Contents(
         waiting=waits,
         running=carried,
@@ -60,16 +60,20 @@ def contents(server: Any, queue: str, ours: Collection[str]) -> Contents:
     )
 
 
-def drop_others(server: Any, queue: str, ours: Collection[str]) -> int:
-    """Take out of a queue everything that waits and is not one of `ours`; return how many."""
+def drop_others(server: Any, queue: str, ours: str | None) -> int:
+    """Take out of a queue everything that waits and does not begin with `ours`; return how many."""
     names = [each.decode() for each in server.lrange(theirs(queue, "queue"), 0, -1)]
-    others = [name for name in names if name not in ours]
+    others = [name for name in names if not _is_ours(name, ours)]
     with server.pipeline(transaction=False) as pipe:
         for name in others:
             pipe.lrem(theirs(queue, "queue"), 0, name)
             pipe.delete(theirs(name), *(f"{theirs(name)}:{each}" for each in KIN))
         pipe.execute()
     return len(others)
+
+
+def _is_ours(name: str, ours: str | None) -> bool:
+    return ours is not None and name.startswith(ours)
 
 
 def _instant(found: bytes | None) -> datetime | None:

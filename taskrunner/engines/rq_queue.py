@@ -7,7 +7,7 @@ answer has not refused: it may have done as we asked. It must not know the store
 
 import os
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
@@ -292,12 +292,12 @@ class Queue:
 
     # ---- the whole queue
 
-    def survey(self, ours: Collection[str]) -> Contents | None:
-        """Return the contents of the queue; `ours` are the names of our runs, wherever they are."""
+    def survey(self, ours: str | None) -> Contents | None:
+        """Return the contents of the queue; the names of our runs begin with `ours`, None when we have none."""
         return self._ask(lambda: contents(self._server, self.name, ours))
 
-    def drop_others(self, ours: Collection[str]) -> int | None:
-        """Take out everything that waits and is not one of `ours`; return how many."""
+    def drop_others(self, ours: str | None) -> int | None:
+        """Take out everything that waits and does not begin with `ours`; return how many."""
         return self._ask(lambda: drop_others(self._server, self.name, ours))
 
 

@@ -5,10 +5,12 @@ The queue itself is in `engines`. It must not know how a supervisor works.
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
 from taskrunner.engines import rq_queue
+from taskrunner.engines.rq_contents import Contents
 from taskrunner.engines.rq_queue import Stopped
 from taskrunner.home import config, program, queues
 from taskrunner.model.carried import NoAnswer, Refused, Standing
@@ -20,6 +22,7 @@ from taskrunner.supervise import command
 from taskrunner.supervise.outcomes import Watched
 
 STORE_ID = "store_id"  # the fact that tells our runs from those of another home in the same queue
+PREFIX = "taskrunner-{}-"
 
 
 @record
@@ -40,10 +43,8 @@ class RqCarrier:
     def probe(cls, settings: queues.Queue) -> str | None:
         """Return why a queue does not answer now, None when it does; nothing is written there."""
         assert settings.url is not None
-        queue = rq_queue.Queue(settings.url, settings.queue)
-        answers = queue.look(()) is not None
-        queue.close()
-        return None if answers else f"the queue {settings.name} does not answer: {queue.trouble}"
+        with closing(rq_queue.Queue(settings.url, settings.queue)) as queue:
+            return None if queue.look(()) is not None else _silent(settings, queue)
 
     @property
     def engine(self) -> str:
@@ -58,7 +59,7 @@ class RqCarrier:
     @property
     def trouble(self) -> str:
         """The reason for which it did not answer or take a run last."""
-        return f"{self.engine} does not answer: {(self.queue.trouble or '').rstrip('.')}"
+        return _silent(self.settings, self.queue)
 
     def close(self) -> None:
         """Close the connection."""
@@ -93,6 +94,18 @@ class RqCarrier:
         """Drop its records of runs whose ends are recorded; without an answer they expire."""
         self.queue.forget(names)
 
+    def survey(self) -> Contents | None:
+        """Return the contents of the queue, ours and others'; None when it does not answer."""
+        return self.queue.survey(known_prefix(self.here.store))
+
+    def drop_others(self) -> int | None:
+        """Take out everything that waits and is not ours; return how many, None when it does not answer."""
+        return self.queue.drop_others(known_prefix(self.here.store))
+
+
+def _silent(settings: queues.Queue, queue: rq_queue.Queue) -> str:
+    return f"the queue {settings.name} does not answer: {(queue.trouble or '').rstrip('.')}"
+
 
 def prefix(store: Store) -> str:
     """Return the beginning of the names of all runs of a store; in a transaction of the caller."""
@@ -100,7 +113,13 @@ def prefix(store: Store) -> str:
     if found is None:
         found = os.urandom(4).hex()
         store.facts.set(STORE_ID, found)
-    return f"taskrunner-{found}-"
+    return PREFIX.format(found)
+
+
+def known_prefix(store: Store) -> str | None:
+    """Return the beginning of the names of all runs of a store; None when none was ever handed over."""
+    found = None if store.missing else store.facts.get(STORE_ID)
+    return None if found is None else PREFIX.format(found)
 
 
 def travelling(task: Task, run: Run, settings: config.Config) -> dict[str, Any]:

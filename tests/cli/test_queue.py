@@ -14,6 +14,7 @@ import pytest
 
 from taskrunner import Manual, State, TaskRunner
 from taskrunner.errors import StateError
+from taskrunner.tick import by_hand
 from tests.engines import redis_box
 from tests.engines.redis_box import Box, until
 from tests.samples import program
@@ -89,6 +90,27 @@ def test_a_queue_is_emptied_of_our_runs_or_of_all(queued, home, box):
     assert done.stderr == "taskrunner: heavy: 0 waiting runs cancelled, 1 other taken out\n"
     assert not box.redis.llen("rq:queue:default")
     assert queued.history("far")[0].state is State.CANCELLED
+
+
+def test_a_run_that_is_handed_over_meanwhile_is_not_thrown_away_as_one_of_others(
+    queued, box, monkeypatch
+):
+    cancel = by_hand.cancel
+
+    def slow(*given, **more):
+        found = cancel(*given, **more)
+        queued.add("later", ["true"], Manual(), queue="heavy", now=True)
+        queued.tick()
+        assert queued.queues("heavy")[0].waiting == 1
+        return found
+
+    monkeypatch.setattr(by_hand, "cancel", slow)
+    emptied = queued.empty_queue("heavy", others=True)
+    assert ([run.task for run in emptied.runs], emptied.others) == (["far"], 1)
+    (left,) = box.redis.lrange("rq:queue:default", 0, -1)
+    assert left.decode().endswith(f"-{queued.history('later')[0].id}")
+    queued.tick()
+    assert queued.history("later")[0].reason == "waits in heavy"
 
 
 @pytest.mark.parametrize(("answer", "state"), [(b"n\n", "running"), (b"y\n", "cancelled")])

@@ -18,7 +18,8 @@ from tests.engines.redis_box import given, horses, until
 
 pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow]
 
-RUN = "taskrunner-store-1"
+OURS = "taskrunner-store-"
+RUN = f"{OURS}1"
 TEN = timedelta(seconds=10)
 
 
@@ -62,7 +63,7 @@ def test_a_server_that_is_down_refuses_for_now(own):
     assert isinstance(found, Refused) and found.later
     assert "No such file" in found.why or "refused" in found.why
     assert queue.look([RUN]) is None and queue.run_id() is None
-    assert queue.stop(RUN, TEN) is None and queue.survey([]) is None
+    assert queue.stop(RUN, TEN) is None and queue.survey(None) is None
     assert queue.trouble
 
 
@@ -362,19 +363,19 @@ def test_large_outputs_are_fetched_one_after_another(own, monkeypatch):
 
 def test_the_queue_tells_ours_from_others(own):
     queue = own.queue()
-    assert queue.survey([RUN]).oldest is None
+    assert queue.survey(OURS).oldest is None
     their = rq_queue.TheirQueue("default", connection=own.redis, serializer=rq_queue.JSONSerializer)
     their.enqueue("time.sleep", 1)
     hand_over(queue, "sleep", "100")
-    found = queue.survey([RUN])
+    found = queue.survey(OURS)
     assert (found.waiting, found.others_waiting, found.workers) == ([RUN], 1, ())
     assert abs(found.oldest.timestamp() - time.time()) < 120
-    assert queue.drop_others([RUN]) == 1
+    assert queue.drop_others(OURS) == 1
     worker = own.worker("one")
     reach(queue, Stage.RUNNING)
-    found = queue.survey([RUN])
+    found = queue.survey(OURS)
     assert (found.waiting, found.running, found.others_waiting, found.others_running) == ([], [RUN], 0, 0)  # fmt: skip
     (machine,) = found.workers
     assert (machine.name, machine.host, machine.state) == ("one", os.uname().nodename, "busy")
-    assert queue.survey([]).others_running == 1
+    assert queue.survey(None).others_running == 1
     assert worker.poll() is None

@@ -118,12 +118,14 @@ class Queue:
         return found
 
     def _words(self, exc: Exception) -> str:
-        """Return an error of Redis in words, without the password."""
+        """Return an error of Redis in words, without the passwords of the address."""
         if isinstance(exc, InputError):
             return str(exc)
         text = in_words(exc).removeprefix(f"{type(exc).__name__}: ")
-        password = self._server.connection_pool.connection_kwargs.get("password")
-        return text.replace(password, "***") if password else text
+        given = self._server.connection_pool.connection_kwargs
+        for password in filter(None, (given.get("password"), given.get("ssl_password"))):
+            text = text.replace(password, "***")
+        return text
 
     # ---- handing over
 

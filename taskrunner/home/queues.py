@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 from taskrunner.errors import InputError, advice, shown
 from taskrunner.home import program
@@ -17,7 +18,7 @@ from taskrunner.model.record import record
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,49}"
 ENGINES = ("rq",)
 URL = r"(?:rediss?://[^/?#\s]+|unix://(?:[^@/\s]*@)?/[^?#\s]+)\S*"
-LOCAL = r"localhost|127(?:\.[0-9]+){3}|\[::1\]"
+LOCAL = r"localhost|127(?:\.[0-9]+){3}|::1"
 MASK = "***"
 
 
@@ -129,16 +130,25 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def masked(url: str) -> str:
-    """Return an address with *** for its password."""
-    return re.sub(r"^([a-z]+://[^:@/]*):.*@", rf"\1:{MASK}@", url)
+    """Return an address with *** for its passwords, before the host and among the parameters."""
+    shown = re.sub(r"([?&#])([^=&#]*)=[^&]*", _masked_parameter, url)
+    return re.sub(r"^([a-z]+://[^:@/]*):.*@", rf"\1:{MASK}@", shown)
+
+
+def _masked_parameter(found: re.Match[str]) -> str:
+    is_password = unquote_plus(found[2]).lower().endswith("password")
+    return f"{found[1]}{found[2]}={MASK}" if is_password else found[0]
 
 
 def exposed(url: str) -> list[str]:
     """Return what an address lacks when others could listen: encryption, password; nothing for this host."""
-    found = re.fullmatch(
-        r"(rediss?)://(?:[^@/]*?(?P<password>:[^@/]+)?@)?(?P<host>\[[^]]*\]|[^:/?#]*)\S*", url
-    )
-    if found is None or re.fullmatch(LOCAL, found["host"]):
+    try:
+        found = urlsplit(url)
+        host = found.hostname or ""
+    except ValueError:  # it cannot be used
         return []
-    lacks = [] if found[1] == "rediss" else ["encryption"]
-    return lacks if found["password"] else [*lacks, "password"]
+    if found.scheme == "unix" or re.fullmatch(LOCAL, host):
+        return []
+    lacks = [] if found.scheme == "rediss" else ["encryption"]
+    has_password = found.password or "password" in parse_qs(found.query)
+    return lacks if has_password else [*lacks, "password"]

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from redis import RedisError
 
 from taskrunner.engines import rq_keys, rq_queue, rq_standing
 from taskrunner.engines.rq_queue import Handed, Queue, Stopped
@@ -105,10 +106,20 @@ def test_the_end_of_a_run_waits_until_a_full_server_takes_it(own, tmp_path):
     assert reach(queue, Stage.ENDED).output == b"done\n"
 
 
-def test_a_password_is_never_shown():
-    queue = Queue("redis://ann:hunter2@127.0.0.1:1/0", "default")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://ann:hunter2@127.0.0.1:1/0",
+        "redis://127.0.0.1:1/0?password=hunter2",
+        "rediss://127.0.0.1:1/0?ssl_password=hunter2",
+        "unix:///no/such?db=0&password=hunter2",
+    ],
+)
+def test_a_password_is_never_shown(url):
+    queue = Queue(url, "default")
     found = queue.enqueue(RUN, given("true"), 600, 10)
     assert isinstance(found, Refused) and "hunter2" not in found.why
+    assert "hunter2" not in queue._words(RedisError("it does not take hunter2"))
 
 
 def test_an_address_that_is_none_of_redis_is_told_without_what_is_in_it():

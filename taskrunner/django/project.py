@@ -5,16 +5,16 @@ import sys
 
 from django.apps import apps
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 
+from taskrunner.errors import InputError
 from taskrunner.tasks import python
 
 SOURCE = "django"
 
 
 def name() -> str:
-    """Return the name of the project: of the package that its settings are in."""
-    return settings_module().partition(".")[0]
+    """Return the name of the project: of the package that its settings are in, "" when they are in no module."""
+    return _module().partition(".")[0]
 
 
 def source() -> str:
@@ -23,14 +23,18 @@ def source() -> str:
 
 
 def settings_module() -> str:
-    """Return the module of its settings; raises ImproperlyConfigured when no other process can import them."""
-    # Below override_settings, as in tests of the project, the settings have no module.
-    found = settings.SETTINGS_MODULE or os.environ.get("DJANGO_SETTINGS_MODULE")
+    """Return the module of its settings; raises InputError when no other process can import them."""
+    found = _module()
     if not found:
-        raise ImproperlyConfigured(
+        raise InputError(
             "settings.configure() makes settings that no task can import: set DJANGO_SETTINGS_MODULE"
         )
-    return str(found)
+    return found
+
+
+def _module() -> str:
+    # Below override_settings, as in tests of the project, the settings have no module.
+    return str(settings.SETTINGS_MODULE or os.environ.get("DJANGO_SETTINGS_MODULE", ""))
 
 
 def folder() -> str | None:

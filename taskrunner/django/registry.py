@@ -198,9 +198,12 @@ def _definition(given: Written, wanted: Settings) -> Definition:
 def _options(given: Written, wanted: Settings) -> dict[str, Any]:
     """Return the options of a definition: its own, else DEFAULTS, else those of each task of the project."""
     said = {key: value for key, value in given.said.items() if key not in OWN}
+    chosen = {**wanted.defaults, **said}
     file = environment.place(wanted)
-    found = {"cwd": project.folder(), "env_file": file, **wanted.defaults, **said}
-    if found["env_file"] != file:  # another file: the variables come from the daemon alone
+    # A worker of a queue has no file of this host; it has variables of its own.
+    usual_file = None if chosen.get("queue") else file
+    found: dict[str, Any] = {"cwd": project.folder(), "env_file": usual_file, **chosen}
+    if found["env_file"] != file:  # the variables come from whoever starts the run
         found.setdefault("pass_env", wanted.pass_env)
     usual = {**project.variables(), **wanted.defaults.get("env", {})}
     found["env"] = {**usual, **readers.environment(found.get("env", {}))}

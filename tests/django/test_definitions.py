@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -283,6 +285,65 @@ def test_wrong_settings_a_refused_home_and_a_newer_store_are_errors_of_the_check
     ended = project.manage("taskrunner", "list")
     assert ended.returncode == 2
     assert "did you mean HOME?" in ended.stderr
+
+
+@slow
+def test_settings_without_a_module_are_a_fault_of_definitions_only(project):
+    project.write("sales/scheduled.py", TWO)
+    project.write(
+        "alone.py",
+        """
+        import sys
+        from django.conf import settings
+        from django.core.management import execute_from_command_line
+
+        settings.configure(
+            INSTALLED_APPS=["django.contrib.contenttypes", "taskrunner.django", *sys.argv[1:]],
+            DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+            TASKRUNNER={"HOME": "taskrunner", "PASS_ENV": ["APP_SECRET"]},
+        )
+        execute_from_command_line(["alone.py", "migrate", "-v", "0"])
+        """,
+    )
+
+    def migrate(*words):
+        return subprocess.run(
+            [sys.executable, "alone.py", *words],
+            cwd=project.folder,
+            env=project.environment(APP_SECRET="x"),
+            capture_output=True,
+            text=True,
+        )
+
+    ended = migrate()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    ended = migrate("sales")
+    told = "settings.configure() makes settings that no task can import: set DJANGO_SETTINGS_MODULE"
+    assert ended.returncode == 1
+    assert f"(taskrunner.E005) sales.scheduled, line 4: {told}" in ended.stderr
+    assert not project.home.exists()
+
+
+@slow
+def test_a_task_of_a_queue_has_the_variables_of_its_worker(project):
+    project.set("TASKRUNNER['PASS_ENV'] = ['APP_SECRET']")
+    project.home.mkdir(mode=0o700)
+    project.write(
+        "taskrunner/taskrunner.toml", "[queues.far]\nengine = 'rq'\nurl = 'redis://127.0.0.1:1/0'\n"
+    )
+    project.write(
+        "sales/scheduled.py",
+        """
+        from taskrunner.django import command
+        command("here", "check", manual=True)
+        command("there", "check", manual=True, queue="far")
+        """,
+    )
+    project.does("taskrunner", "apply")
+    tasks = project.tasks()
+    found = {name: (each["env_file"], each["pass_env"]) for name, each in tasks.items()}
+    file = str(project.home / "django.env")
+    assert found == {"here": (file, []), "there": (None, ["APP_SECRET"])}
 
 
 @slow

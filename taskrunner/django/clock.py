@@ -18,12 +18,13 @@ from taskrunner.home import config
 
 LOG = logging.getLogger("taskrunner")
 SWITCH = "TASKRUNNER_DJANGO_CLOCK"
-# Names of programs that serve, the last one that of Passenger, and of modules that only exist inside a server.
+# Names of programs that serve, the last one that of Passenger.
 SERVERS = (
     *("daphne", "granian", "gunicorn", "hypercorn", "uvicorn", "uwsgi"),
     *("waitress-serve", "waitress", "wsgi-loader.py"),
 )
-INSIDE = ("mod_wsgi", "uwsgi")
+# Modules, each with a name that it has only inside a server: mod_wsgi can be installed as a package, too.
+INSIDE = (("mod_wsgi", "process_group"), ("uwsgi", "version"))
 CLASSES = ("WSGIHandler", "ASGIHandler")  # of Django, inside a server
 UID = "taskrunner.clock"
 BEGUN: list[str] = []  # the home whose clock this process keeps
@@ -50,7 +51,9 @@ def is_server(program: str) -> bool:
     name = os.path.basename(program)
     if name == "__main__.py":  # python -m gunicorn
         name = os.path.basename(os.path.dirname(program))
-    return name in SERVERS or any(each in sys.modules for each in INSIDE)
+    return name in SERVERS or any(
+        hasattr(sys.modules.get(module), inside) for module, inside in INSIDE
+    )
 
 
 def runs_server(words: list[str]) -> bool:

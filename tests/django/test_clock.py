@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -301,6 +302,21 @@ def test_a_server_is_known_by_the_name_of_its_program(program, serves):
     from taskrunner.django import clock
 
     assert clock.is_server(program) is serves
+
+
+@pytest.mark.parametrize(
+    ("module", "inside"), [("mod_wsgi", "process_group"), ("uwsgi", "version")]
+)
+def test_a_module_is_no_server_unless_a_server_has_filled_it(monkeypatch, module, inside):
+    from taskrunner.django import clock
+
+    made = ModuleType(
+        module
+    )  # mod_wsgi.server in INSTALLED_APPS imports the package in each command
+    monkeypatch.setitem(sys.modules, module, made)
+    assert not clock.is_server("manage.py")
+    setattr(made, inside, "")
+    assert clock.is_server("manage.py")
 
 
 def test_a_wrong_setting_is_logged_and_the_application_serves(project, serve):

@@ -1,6 +1,6 @@
 """The admin of runs: newest first, filtered by state, end and task, each with its reason and its output."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from taskrunner.django.router import LABEL
 from taskrunner.django.store_admin import LISTED, StoreAdmin, author, state, when
 from taskrunner.django.tables import Run, Task
 from taskrunner.errors import StateError
+from taskrunner.model import values
 from taskrunner.model.record import record
 from taskrunner.model.values import FAILING, LIVE, NOT_RUN, State
 from taskrunner.render import page as text_page, spelling
@@ -359,9 +360,16 @@ def _output(runner: TaskRunner, row: Run) -> dict[str, Any]:
 def _whole(runner: TaskRunner, key: int) -> HttpResponse:
     """Return an output as a file; a large one is not read at once."""
     run = runner.run_of(f"run:{key}")
+    runner.written(run, most=1)  # raises for one that was pruned, before the answer begins
     headers = {
         "Content-Disposition": f'attachment; filename="{run.task}-{run.id}.txt"',
         "X-Content-Type-Options": "nosniff",
     }
-    pieces = list(runner.log(run))
+    pieces = _pieces(runner.home, run)
     return StreamingHttpResponse(pieces, content_type="text/plain; charset=utf-8", headers=headers)
+
+
+def _pieces(home: str, run: values.Run) -> Iterator[bytes]:
+    """Yield an output; the library of the request is closed by then."""
+    with TaskRunner(home) as runner:
+        yield from runner.log(run)

@@ -143,6 +143,33 @@ def test_a_run_is_shown_with_its_reason_and_the_end_of_its_output(viewer, runner
     assert "attachment" in whole.headers["Content-Disposition"]
 
 
+def test_an_output_is_read_while_it_is_sent_and_its_library_closed(viewer, runner, monkeypatch):
+    key = ran(runner._here().store, output=b"some")
+    events = []
+    log, close = TaskRunner.log, TaskRunner.close
+
+    def read(self, *args):
+        for piece in log(self, *args):
+            events.append("read")
+            yield piece
+
+    def closed(self):
+        events.append("closed")
+        close(self)
+
+    monkeypatch.setattr(TaskRunner, "log", read)
+    monkeypatch.setattr(TaskRunner, "close", closed)
+    answer = viewer.get(f"{RUNS}{key}/output/")
+    assert events == ["closed"], "that of the request"
+    assert list(answer.streaming_content) == [b"some"]
+    assert events == ["closed", "read", "closed"]
+
+
+def test_an_output_that_was_pruned_is_a_message(viewer, runner):
+    key = ran(runner._here().store, output=None, size=70_000)
+    assert "was pruned" in get(viewer, f"{RUNS}{key}/output/", 503)
+
+
 def test_a_run_of_a_removed_task_is_still_there(viewer, runner):
     key = ran(runner._here().store, task=runner.task("report").id)
     runner.remove("report")

@@ -1,8 +1,7 @@
 """The setting TASKRUNNER of a Django project: its keys, their defaults and their checks."""
 
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +11,12 @@ from django.core.exceptions import ImproperlyConfigured
 from taskrunner import errors
 from taskrunner.api.base import find_home
 from taskrunner.errors import InputError, shown
+from taskrunner.home import config
 from taskrunner.model.record import record
 from taskrunner.schedule import durations
 from taskrunner.tasks import options
 
 FOREVER = "forever"
-NAME = re.compile(r"[^\W\d]\w*", re.A)
 SHORTEST = timedelta(seconds=1)
 OF_ONE = (*options.PYTHON, "args", "django")  # a task of the project brings its own
 
@@ -84,12 +83,10 @@ def _linger(value: Any) -> timedelta | None:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise InputError(f"{shown(value)} is not a list of names of environment variables")
-    for name in value:
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise InputError(f"{shown(name)} is not the name of an environment variable")
-    return tuple(value)
+    try:
+        return config.names_to_pass(value)
+    except InputError as exc:
+        raise InputError(f"{shown(value)}: it must be {exc}") from exc
 
 
 def _defaults(value: Any) -> Mapping[str, Any]:

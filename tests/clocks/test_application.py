@@ -22,7 +22,7 @@ import os
 from flask import Flask
 from taskrunner import keep_clock
 
-keep_clock({home!r}, interval="1s", linger="1s")
+keep_clock({home!r}, interval="1s", linger="10s")  # on a busy machine a new worker needs seconds to begin
 app = Flask(__name__)
 
 

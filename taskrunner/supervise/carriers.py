@@ -49,7 +49,7 @@ class Carrier(Protocol):
         """Return how the runs of these names stand; None when it does not answer."""
 
     def stop(self, name: str, kill_after: timedelta) -> bool:
-        """Have a run stopped, with TERM and later KILL; False when there is none of that name."""
+        """Have a run stopped, with TERM and later KILL; False when there is none of that name, or no answer."""
 
     def forget(self, names: Sequence[str]) -> None:
         """Drop its records of runs whose ends are recorded."""

@@ -161,7 +161,7 @@ class Queues:
         held = None if carrier is None or server is None else self._looked(carrier, settings.name)
         if carrier is None or server is None or held is None:
             slow = time.monotonic() - begun > WAITED
-            self._explain(settings, settings.unusable() if carrier is None else carrier.trouble)
+            self._explain(settings, carrier)
             return REST if slow else self.every
         answered = Answered(settings, carrier, server, held)
         batch = self._write(answered, takes=takes)
@@ -190,11 +190,16 @@ class Queues:
             return None
         return [Held(run, each, tasks[run.task_id], found[each.supervisor]) for run, each in rows]
 
-    def _explain(self, settings: queues.Queue, why: str | None) -> None:
-        """Give the runs that wait for a queue the reason for which they do."""
+    def _explain(self, settings: queues.Queue, carrier: QueueCarrier | None) -> None:
+        """Give the runs that wait for a queue the reason for which they do.
+
+        Where only we cannot reach it, a reason that another process has found stays.
+        """
         store = self.here.store
+        why = settings.unusable() if carrier is None else carrier.trouble
+        known = f"the queue {settings.name} " if carrier is None else why
         waiting = store.runs.startable_in(settings.name, settings.limit, self.here.now())
-        told = [run.id for run in waiting if run.reason != why]
+        told = [run.id for run in waiting if (known or "") not in (run.reason or "")]
         if told and why is not None:
             with store.transaction(patience=PATIENCE):
                 store.runs.explain(told, why)

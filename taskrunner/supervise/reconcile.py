@@ -29,7 +29,10 @@ FIRST_PROCESS = "1-"  # prefix of the name of a supervisor that is process 1 of 
 
 @mutable
 class Survey:
-    """One look at all running runs at an instant, with their processes, and the standings of carried ones by their names."""
+    """One look at the running runs at an instant, with their processes, and the standings of carried ones by their names.
+
+    Runs in a queue of the settings are not among them: `queues.py` sees to these.
+    """
 
     here: OpenHome
     now: datetime
@@ -38,8 +41,8 @@ class Survey:
 
     def __post_init__(self) -> None:
         rows = self.here.store.processes.with_runs()
-        seen_to = self.here.config.queues  # by `queues`
-        self.found = [(run, process) for run, process in rows if process.queue not in seen_to]
+        elsewhere = self.here.config.queues
+        self.found = [(run, process) for run, process in rows if process.queue not in elsewhere]
         self.standings = carriers.look(self.here, [process for _, process in self.found])
 
     def reconcile(self) -> list[int]:

@@ -142,9 +142,15 @@ def _unstarted(run: Run, why: str, now: datetime) -> End:
 
 
 def anything_to_start(here: OpenHome) -> bool:
-    """Return whether a run may start now or before the next tick."""
+    """Return whether a run may start here now, or anywhere before the next tick."""
     now = here.now()
-    return bool(here.store.runs.startable(1, now)) or until_ready(here, now) is not None
+    return bool(here.store.runs.startable_in(None, 1, now)) or until_ready(here, now) is not None
+
+
+def anything_for_queues(here: OpenHome) -> bool:
+    """Return whether a run may be handed to a queue of the settings now."""
+    now, runs = here.now(), here.store.runs
+    return any(runs.startable_in(name, 1, now) for name in here.config.queues)
 
 
 def until_ready(here: OpenHome, now: datetime) -> float | None:

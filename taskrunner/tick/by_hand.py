@@ -20,7 +20,7 @@ from taskrunner.processes import account, alive, programs
 from taskrunner.processes.signals import stop_signals
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
-from taskrunner.supervise import carriers, command, follow_up, reconcile, spool, stops
+from taskrunner.supervise import carriers, command, follow_up, reconcile, spool, starts, stops
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.tick import read_output
 
@@ -138,7 +138,8 @@ def run(
                     if not ours.watched and task.queue is None:
                         _start_if_free(ours, task, asked)
         # While we are a supervisor, nobody restores another database than the one the output is read from.
-        if here.goes_on and here.store.runs.startable(1, here.now()):
+        local = here.store.runs.startable_in(None, 1, here.now())
+        if here.goes_on and (local or starts.anything_for_queues(here)):
             programs.run_beside(here.folder, "tick")  # so that the run need not wait for the clock
         echoing.finish()
         return here.store.runs.get(asked.id)

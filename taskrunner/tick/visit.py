@@ -223,7 +223,8 @@ class Tick:
         """Return whether there is a run to start or to stop, or one in a queue, which may have ended."""
         here = self.here
         in_queues = here.config.queues and here.store.processes.queues()
-        return bool(self.claims.stops or in_queues) or starts.anything_to_start(here)
+        local = bool(self.claims.stops or in_queues) or starts.anything_to_start(here)
+        return local or starts.anything_for_queues(here)
 
     def _supervise(self, rest: Iterator[int]) -> None:
         """Supervise until all runs have ended; a signal stops them, a second one kills them."""

@@ -22,7 +22,7 @@ from taskrunner.model.values import State
 from taskrunner.processes import output
 from taskrunner.report.doctor import check_queues, snapshot
 from taskrunner.supervise.rq_carrier import RqCarrier
-from taskrunner.supervise.supervisor import open_supervisor
+from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.tick import by_hand
 from tests.engines.redis_box import Box, until
 from tests.samples import NOON, ROOT
@@ -425,6 +425,7 @@ def test_a_daemon_rests_after_its_last_queue_was_removed(own, make, home):
 def test_changed_settings_of_a_queue_close_its_old_connection(own, make, home, monkeypatch):
     runner = make(own)
     due(runner, "report", "true")
+    runner.tick()
     here = runner._here()
     with open_supervisor(here) as ours:
         ours.turn()
@@ -499,6 +500,36 @@ def test_a_full_server_is_not_asked_each_second_and_no_start_is_logged(
     own.worker("one")
     ended(runner, "report")
     assert (home / paths.LOG).read_text().count(f"run {asked[0]} started") == 1
+
+
+def test_a_supervisor_does_not_write_for_runs_that_wait_for_a_queue(own, make, monkeypatch):
+    runner = make(own, limit=1)
+    for name in ("a", "b"):
+        due(runner, name, "true")
+    runner.tick()
+    assert newest(runner, "b").state == "pending"
+    turns = list[Supervisor]()
+    monkeypatch.setattr(Supervisor, "_turn", turns.append)
+    runner.tick()
+    turns_of(runner, 1)
+    assert turns == []
+
+
+def test_a_process_without_the_address_does_not_explain_over_the_reason_of_one_with_it(
+    own, make, home
+):
+    runner = make(own)
+    own.stop()
+    due(runner, "report", "true")
+    runner.tick()
+    known = newest(runner, "report").reason
+    assert known.startswith("the queue heavy does not answer")
+    (home / "taskrunner.toml").write_text(
+        '[queues.heavy]\nengine = "rq"\nurl_env = "NO_SUCH_URL"\n'
+    )
+    with TaskRunner(home) as other:
+        other.tick()
+        assert newest(other, "report").reason == known
 
 
 # ---- many, and side by side

@@ -624,13 +624,14 @@ not move it.
 
 These variables are read besides:
 
-| variable           | meaning                                                                                         |
-| ------------------ | ----------------------------------------------------------------------------------------------- |
-| `TASKRUNNER_HOME`  | the home, unless `--home` is given                                                              |
-| `XDG_STATE_HOME`   | where the default home of a user is, `~/.local/state` when not set                              |
-| `TZ`               | the default zone when `tz` is not set: a name such as `Europe/Berlin`, or the path of its file |
-| `TASKRUNNER_CLOCK` | what the tick says it was called by, at most 16 letters and digits; found out when it is not set |
-| `NO_COLOR`         | no colours on a terminal                                                                        |
+| variable                  | meaning                                                                                          |
+| ------------------------- | ------------------------------------------------------------------------------------------------ |
+| `TASKRUNNER_HOME`         | the home, unless `--home` is given                                                               |
+| `XDG_STATE_HOME`          | where the default home of a user is, `~/.local/state` when not set                               |
+| `TZ`                      | the default zone when `tz` is not set: a name such as `Europe/Berlin`, or the path of its file   |
+| `TASKRUNNER_CLOCK`        | what the tick says it was called by, at most 16 letters and digits; found out when it is not set |
+| `TASKRUNNER_DJANGO_CLOCK` | `0`: processes that serve a [Django project](../how-to/django.md#the-clock) keep no clock        |
+| `NO_COLOR`                | no colours on a terminal                                                                         |
 
 What the tasks themselves see is on [The environment of a task](environment.md).
 """

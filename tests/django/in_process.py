@@ -8,10 +8,13 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.django.conftest import make
 
@@ -84,9 +87,13 @@ def site() -> Site:
     project.write("in_process/urls.py", URLS)
     project.set(SETTINGS)
     sys.path.append(str(project.folder))
-    os.environ["DJANGO_SETTINGS_MODULE"] = "in_process.settings"
-    django.setup()
-    del os.environ["DJANGO_SETTINGS_MODULE"]  # children have projects of their own
+    with pytest.MonkeyPatch.context() as patched:  # children have projects and zones of their own
+        patched.setenv("DJANGO_SETTINGS_MODULE", "in_process.settings")
+        patched.setenv(
+            "TZ", os.environ.get("TZ", "UTC")
+        )  # which Django sets to that of the project
+        django.setup()
+    time.tzset()
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)

@@ -58,6 +58,11 @@ def _run(args: Any) -> int:
     if args.detach:
         out(str(run.id))
         return 0
+    if run.state is State.RUNNING:  # two signals came
+        say(
+            f"run {run.id} of {run.task} is marked to be stopped, and its queue has not stopped it yet"
+        )
+        return errors.EXIT_INTERRUPTED
     if run.state is not State.SUCCEEDED:
         say(f"run {run.id} of {run.task} {run.state}: {run.reason}")
     return _passed_through(run)

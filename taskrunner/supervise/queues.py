@@ -9,6 +9,7 @@ may have known it before its server was restarted or emptied.
 import os
 import time
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 
 from taskrunner.errors import in_words
@@ -85,7 +86,7 @@ class Queues:
 
     here: OpenHome
     files: OutputFiles
-    wanted: Collection[int] | None = None  # the only runs to hand over, and not to retry
+    wanted: Collection[int] | None = None  # the only runs to hand over
     every: float = EVERY
     finished: list[Run] = field(default_factory=list)  # in the last turn
     marked: list[int] = field(default_factory=list)  # to be stopped as a consequence of them
@@ -94,14 +95,22 @@ class Queues:
     _rests: dict[str, float] = field(
         default_factory=dict
     )  # queues not to be asked before, monotonic
+    _locks: ExitStack = field(default_factory=ExitStack)  # of runs that somebody waits for
     _known: dict[str, tuple[queues.Queue, QueueCarrier | None]] = field(default_factory=dict)
 
     def wait_for(self, *run_ids: int) -> None:
         """Hand over no runs but these, and look often, since somebody waits for an end."""
         self.wanted, self.every = run_ids, QUICK
+        for run_id in run_ids:
+            self._locks.enter_context(lock.held_own(self._awaited(run_id)))
+
+    def _awaited(self, run_id: int) -> str:
+        """Return the file whose lock is held while somebody waits for the end of a run and sees its result."""
+        return self.here.supervisor(f"run-{run_id}")
 
     def close(self) -> None:
         """Close the connections."""
+        self._locks.close()
         for _, carrier in self._known.values():
             if carrier is not None:
                 carrier.close()
@@ -242,12 +251,13 @@ class Queues:
         return batch
 
     def _end(self, ends: Sequence[End]) -> None:
-        """Record ends with their consequences; the caller of a wanted run sees its result, and it is not retried."""
+        """Record ends with their consequences; a run is not retried while somebody waits for its end."""
         for end in ends:
             if end.run.started is None:  # it was only marked as running
                 self.here.store.runs.note_start(end.run.id, None, end.reason)
+        seen = {end.run.id for end in ends if lock.is_held(self._awaited(end.run.id))}
         for retry in (True, False):
-            some = [end for end in ends if retry is not (end.run.id in (self.wanted or ()))]
+            some = [end for end in ends if retry is not (end.run.id in seen)]
             self.finished += follow_up.finish(self.here, *some, retry=retry) if some else []
 
     def _take(self, starts: Starts, batch: list[Watched], free: int, now: datetime) -> None:
@@ -294,7 +304,7 @@ class Queues:
             *(watched, standing.outcome or Outcome(), standing.at or now, self.files),
             note="; ".join(filter(None, notes)) or None,
             full=full,
-            retry=held.run.id not in (self.wanted or ()),
+            retry=True,  # it is decided when the end is recorded
             note_cut=lambda *_: None,  # the queue keeps the end until it is recorded
         )
         return ended, watched

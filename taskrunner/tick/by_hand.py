@@ -108,8 +108,9 @@ def run(
 ) -> Run:
     """Run a task now in this process, pass its output to `echo` as it arrives, and return the run when it has ended.
 
-    TERM or INT cancels it. Raises TaskBusy, and exceptions of `echo` after the end of the run. `echo` is called in
-    a thread of its own: while it waits for a slow reader, the run is still supervised.
+    TERM or INT cancels it; after a second one a run in a queue is returned as it is, marked to be stopped. Raises
+    TaskBusy, and exceptions of `echo` after the end of the run. `echo` is called in a thread of its own: while it waits
+    for a slow reader, the run is still supervised.
     """
     with open_supervisor(here) as ours:
         ours.closing = True  # start no other run: the caller waits for this one only
@@ -122,8 +123,8 @@ def run(
                 asked, decision = request(here, task, wish, now)
                 at_once = decision.action is Action.RUN and task.queue is None
                 mine = ours.starts.adopt(asked, task, now) if at_once else []
-            if ours.queues is not None:
-                ours.queues.wait_for(asked.id)
+                if ours.queues is not None:  # before another process can see the run
+                    ours.queues.wait_for(asked.id)
             ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
                 ours.stop_some(decision.stops)
@@ -133,8 +134,9 @@ def run(
                     lambda: here.store.runs.get(asked.id).state in LIVE,
                     lambda: None if ours.watched else LOOK,
                 ):
-                    if signals:
-                        _give_up(ours, asked.id, signals)
+                    if signals and _give_up(ours, task, asked.id, signals):
+                        echoing.give_up()
+                        break
                     if not ours.watched and task.queue is None:
                         _start_if_free(ours, task, asked)
         # While we are a supervisor, nobody restores another database than the one the output is read from.
@@ -176,10 +178,14 @@ class Echoing(threading.Thread):
         try:
             yield
         except BaseException:
-            self._given_up = True
+            self.give_up()
             raise
         finally:
             self._over.set()
+
+    def give_up(self) -> None:
+        """Do not wait for the end of the run."""
+        self._given_up = True
 
     def finish(self) -> None:
         """Wait until all output is passed on; raises the exception of `echo`."""
@@ -188,14 +194,20 @@ class Echoing(threading.Thread):
             raise self._fault
 
 
-def _give_up(ours: Supervisor, run_id: int, signals: Sequence[int]) -> None:
-    """Cancel our run: TERM at the first signal, KILL at the second."""
+def _give_up(ours: Supervisor, task: Task, run_id: int, signals: Sequence[int]) -> bool:
+    """Cancel our run: TERM at the first signal, KILL at the second; return whether it is left to its queue then."""
+    if task.queue is not None:
+        if not ours.stopped:
+            ours.stopped = True
+            cancel(ours.here, [run_id], "cancelled from the terminal", wait=False)
+        return len(signals) > 1  # the queue may not answer for hours
     if not ours.watched:
         cancel(ours.here, [run_id], "cancelled from the terminal")
     elif not ours.stopped:
         ours.stop_all("cancelled from the terminal")
     elif len(signals) > 1:
         ours.kill_all()
+    return False
 
 
 def _start_if_free(ours: Supervisor, task: Task, asked: Run) -> None:

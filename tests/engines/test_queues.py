@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 
 from taskrunner import After, Manual, TaskRunner
 from taskrunner.errors import StoreBusy
-from taskrunner.home import paths
+from taskrunner.home import lock, paths
 from taskrunner.model.carried import NoAnswer, Refused
 from taskrunner.model.values import State
 from taskrunner.processes import output
@@ -143,6 +144,60 @@ def test_a_failed_run_is_retried_by_the_options_of_its_task(shared, make, tmp_pa
     due(runner, "report", shell, retries=1, retry_delay="1s")
     until(lambda: ended(runner, "report").attempt == 2)
     assert [run.state for run in runner.history("report")] == ["succeeded", "failed"]
+
+
+@contextlib.contextmanager
+def by_hand_of(home, *words: str):
+    """`run` of a task in a process of its own, whose words can be read."""
+    argv = [sys.executable, "-m", "taskrunner", "--home", str(home), "run", *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def test_a_run_that_somebody_waits_for_is_not_retried_whoever_fetches_its_end(own, make, home):
+    runner = make(own)
+    runner.add("report", None, Manual(), shell="exit 3", queue="heavy", retries=2, retry_delay="1s")
+    with by_hand_of(home, "report") as waiting:
+        until(lambda: newest(runner, "report") and own.redis.llen("rq:queue:default"))
+
+        def stopped() -> bool:
+            waiting.send_signal(signal.SIGSTOP)
+            os.waitpid(waiting.pid, os.WUNTRACED)
+            if lock.is_held(str(home / paths.QUEUES)):  # it was just looking
+                waiting.send_signal(signal.SIGCONT)
+                return False
+            return True
+
+        until(stopped)
+        own.worker("one")
+        assert ended(runner, "report").state == "failed"
+        waiting.send_signal(signal.SIGCONT)
+        assert waiting.wait(60) == 3
+    assert [run.state for run in runner.history("report")] == ["failed"]
+
+
+def test_a_second_signal_leaves_a_run_whose_queue_does_not_answer(own, make, home):
+    runner = make(own)
+    runner.add("report", None, Manual(), shell="true", queue="heavy")
+    with by_hand_of(home, "report") as waiting:
+        until(lambda: newest(runner, "report") and own.redis.llen("rq:queue:default"))
+        own.stop()
+        waiting.send_signal(signal.SIGINT)
+        until(lambda: process(runner, "report").stop_state)
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.wait(30) == 130
+        run = newest(runner, "report")
+        said = (
+            f"run {run.id} of report is marked to be stopped, and its queue has not stopped it yet"
+        )
+        assert said in waiting.stderr.read()
+    assert run.state == "running"
+    own.start()
+    assert ended(runner, "report").reason == "cancelled from the terminal before it started"
 
 
 # ---- limits

@@ -1,11 +1,13 @@
 """The admin of runs: newest first, filtered by state, end and task, each with its reason and its output."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from datetime import timedelta
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path, reverse
@@ -313,7 +315,7 @@ class RunAdmin(StoreAdmin):
         """Answer with all of an output, as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return self.opened(request, lambda: _whole(request.taskrunner, key))
+        return self.opened(request, lambda: _whole(request, key))
 
     # ---- actions
 
@@ -357,8 +359,9 @@ def _output(runner: TaskRunner, row: Run) -> dict[str, Any]:
     return {"output": text, "before": spelling.about(before) if before else "", "gone": None}
 
 
-def _whole(runner: TaskRunner, key: int) -> HttpResponse:
+def _whole(request: HttpRequest, key: int) -> StreamingHttpResponse:
     """Return an output as a file; a large one is not read at once."""
+    runner: TaskRunner = request.taskrunner
     run = runner.run_of(f"run:{key}")
     runner.written(run, most=1)  # raises for one that was pruned, before the answer begins
     headers = {
@@ -366,10 +369,21 @@ def _whole(runner: TaskRunner, key: int) -> HttpResponse:
         "X-Content-Type-Options": "nosniff",
     }
     pieces = _pieces(runner.home, run)
-    return StreamingHttpResponse(pieces, content_type="text/plain; charset=utf-8", headers=headers)
+    sent = _in_turn(pieces) if isinstance(request, ASGIRequest) else pieces
+    return StreamingHttpResponse(sent, content_type="text/plain; charset=utf-8", headers=headers)
 
 
-def _pieces(home: str, run: values.Run) -> Iterator[bytes]:
+def _pieces(home: str, run: values.Run) -> Generator[bytes, None, None]:
     """Yield an output; the library of the request is closed by then."""
     with TaskRunner(home) as runner:
         yield from runner.log(run)
+
+
+async def _in_turn(pieces: Generator[bytes, None, None]) -> AsyncIterator[bytes]:
+    """Yield the pieces for ASGI, where Django would read all of them first."""
+    take = sync_to_async(lambda: next(pieces, None))
+    try:
+        while (piece := await take()) is not None:
+            yield piece
+    finally:
+        await sync_to_async(pieces.close)()

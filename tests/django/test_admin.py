@@ -1,8 +1,10 @@
 """The admin, asked by the client of Django's tests: what it shows, who may do what, and what it says without a store."""
 
+import asyncio
 import html
 import re
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -163,6 +165,23 @@ def test_an_output_is_read_while_it_is_sent_and_its_library_closed(viewer, runne
     assert events == ["closed"], "that of the request"
     assert list(answer.streaming_content) == [b"some"]
     assert events == ["closed", "read", "closed"]
+
+
+def test_under_asgi_an_output_is_read_while_it_is_sent_too(site, runner):
+    from django.test import AsyncClient
+
+    key = ran(runner._here().store, output=b"some")
+    vera = site.user("vera", *SEES)
+
+    async def visit():
+        client = AsyncClient()
+        await client.aforce_login(vera)
+        answer = await client.get(f"{RUNS}{key}/output/")
+        assert answer.is_async  # else Django reads all of it first, and warns
+        return [piece async for piece in answer]
+
+    with ThreadPoolExecutor(1) as thread:  # this one may have a loop already
+        assert thread.submit(asyncio.run, visit()).result() == [b"some"]
 
 
 def test_an_output_that_was_pruned_is_a_message(viewer, runner):

@@ -40,7 +40,6 @@ PATIENCE = 2.0  # seconds for an answer of Redis: the command has a timeout to b
 BEGIN_WITHIN = 60.0  # seconds in which Redis must let a run begin
 KEEP_WITHIN = 3600.0  # seconds in which Redis must take the end of a run
 PAUSE = 1.0  # seconds between two signs of life, or two tries
-LARGEST_OUTPUT = 100_000_000  # bytes that are kept at most: they go through the memory of this machine and of Redis
 LAUNCHER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launcher.py")
 FIELDS = ("exit_code", "signal", "error", "timed_out", "silent", "cpu_seconds", "peak_memory")
 
@@ -77,7 +76,7 @@ def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
     except NotBegun as exc:
         return {"not_begun": str(exc)}
     end, output = Performance(line, given, since).carry_out()
-    line.keep(json.dumps(end), zlib.compress(output, 1))
+    line.keep(json.dumps(end), output)
     return {name: end[name] for name in ("host", "exit_code", "signal", "error")}
 
 
@@ -149,11 +148,12 @@ class Line:
 
     def keep(self, outcome: str, output: bytes) -> None:
         """Leave the end in Redis, even if it is full or restarting for a while."""
+        packed, size = zlib.compress(output, 1), len(output)
         patient_until = time.monotonic() + KEEP_WITHIN
         while True:
             try:
                 self.server.eval(
-                    *(rq_keys.END, 1, self.keys[0], self.mark, rq_keys.KEPT, outcome, output)
+                    *(rq_keys.END, 1, self.keys[0], self.mark, rq_keys.KEPT, outcome, packed, size)
                 )
                 return
             except RedisError:
@@ -226,7 +226,7 @@ class Performance:
     @property
     def _limit(self) -> int:
         asked: int = self.given["max_output"]
-        return min(asked, LARGEST_OUTPUT)
+        return min(asked, rq_keys.LARGEST_OUTPUT)
 
     def _bound(self, fd: int) -> None:
         self.cut = bounded_output.bound(fd, self._limit, self.cut)

@@ -37,9 +37,9 @@ def contents(server: Any, queue: str, ours: str | None) -> Contents:
         pipe.zrange(theirs(queue, "wip"), 0, -1)
         pipe.smembers(theirs(queue, "workers"))
         waiting, fetched, keys = pipe.execute()
-    names = [name.decode() for name in waiting]
-    running = [name.decode().rpartition(":")[0] for name in fetched]
-    keys = sorted(key.decode() for key in keys)
+    names = [_text(name) for name in waiting]
+    running = [_text(name).rpartition(":")[0] for name in fetched]
+    keys = sorted(_text(key) for key in keys)
     with server.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.hmget(key, "hostname", "state", "last_heartbeat")
@@ -52,7 +52,7 @@ def contents(server: Any, queue: str, ours: str | None) -> Contents:
         others_waiting=len(names) - len(waits),
         others_running=len(running) - len(carried),
         workers=tuple(
-            Worker(key.rpartition(":")[2], told[0].decode(), told[1].decode(), _instant(told[2]))
+            Worker(key.rpartition(":")[2], _text(told[0]), _text(told[1]), _instant(told[2]))
             for key, told in zip(keys, machines, strict=True)
             if None not in told  # else it has died
         ),
@@ -62,12 +62,13 @@ def contents(server: Any, queue: str, ours: str | None) -> Contents:
 
 def drop_others(server: Any, queue: str, ours: str | None) -> int:
     """Take out of a queue everything that waits and does not begin with `ours`; return how many."""
-    names = [each.decode() for each in server.lrange(theirs(queue, "queue"), 0, -1)]
-    others = [name for name in names if not _is_ours(name, ours)]
+    names = server.lrange(theirs(queue, "queue"), 0, -1)
+    others = [name for name in names if not _is_ours(_text(name), ours)]
     with server.pipeline(transaction=False) as pipe:
         for name in others:
             pipe.lrem(theirs(queue, "queue"), 0, name)
-            pipe.delete(theirs(name), *(f"{theirs(name)}:{each}" for each in KIN))
+            key = theirs(_text(name))
+            pipe.delete(key, *(f"{key}:{each}" for each in KIN))
         pipe.execute()
     return len(others)
 
@@ -77,4 +78,11 @@ def _is_ours(name: str, ours: str | None) -> bool:
 
 
 def _instant(found: bytes | None) -> datetime | None:
-    return utcparse(found.decode()) if found else None
+    try:
+        return utcparse(_text(found)) if found else None
+    except ValueError:  # others could have written it
+        return None
+
+
+def _text(found: bytes) -> str:
+    return found.decode(errors="replace")

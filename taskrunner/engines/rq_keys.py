@@ -1,7 +1,7 @@
 """Names and scripts of ours in Redis, beside those of RQ.
 
     taskrunner:run:NAME    a hash, from the start of a run until it is forgotten: who began it, where, when, its last
-                           sign of life, and at the end its outcome and its output
+                           sign of life, and at the end its outcome, its packed output, and the bytes of that before
     taskrunner:stop:NAME   since when a run is to stop
     taskrunner:engine      a mark that does not survive a FLUSHALL
 
@@ -10,6 +10,7 @@ clocks of the machines do not matter.
 """
 
 RUN, STOP, MARK = "taskrunner:run:", "taskrunner:stop:", "taskrunner:engine"
+LARGEST_OUTPUT = 100_000_000  # bytes that are kept at most: they go through the memory of both machines and of Redis
 KEPT = 7 * 24 * 3600  # seconds that Redis keeps a run which nobody asks for
 NOBODY = "nobody"  # has begun a run that must not begin any more
 
@@ -41,10 +42,10 @@ if redis.call('EXISTS', KEYS[2]) == 1 then return 'stop' end
 return 'go on'
 """
 
-# Keep an end. KEYS: run. ARGV: the mark, seconds to keep, its outcome, its output.
+# Keep an end. KEYS: run. ARGV: the mark, seconds to keep, its outcome, its packed output, the bytes of that before.
 END = f"""{NOW}
 if redis.call('HGET', KEYS[1], 'began') ~= ARGV[1] then return 'forgotten' end
-redis.call('HSET', KEYS[1], 'ended', now, 'outcome', ARGV[3], 'output', ARGV[4])
+redis.call('HSET', KEYS[1], 'ended', now, 'outcome', ARGV[3], 'output', ARGV[4], 'size', ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 'kept'
 """
@@ -60,5 +61,5 @@ return won
 MISS = f"""{NOW}
 redis.call('HSETNX', KEYS[1], 'missed', now)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
-return now - redis.call('HGET', KEYS[1], 'missed')
+return now - (tonumber(redis.call('HGET', KEYS[1], 'missed')) or 0)
 """

@@ -27,6 +27,8 @@ from taskrunner.engines.rq_contents import Contents, contents, drop_others, thei
 from taskrunner.engines.rq_standing import (
     FIELDS,
     FORBIDDEN,
+    GARBAGE,
+    UNREADABLE,
     Doubt,
     Known,
     died,
@@ -49,7 +51,11 @@ STUBBORN = timedelta(seconds=30)
 CONFIRMED = 10_000
 # Milliseconds in which a run that a worker has fetched must begin, and if RQ also missed signs of life of the worker.
 LIMBO, OVERDUE = 60_000, 10_000
-FETCHED = 64_000_000  # bytes of output that are fetched at once; the next look fetches more
+FETCHED = 64_000_000  # bytes of output that are unpacked at once; the next look fetches more
+MARK = 1000  # bytes that the mark of what was left out takes at most, beyond the limit of an output
+
+
+NO_OUTPUT = "its output in Redis cannot be read"
 
 
 class Handed(StrEnum):
@@ -176,7 +182,9 @@ class Queue:
             if mark is None:
                 self._server.set(rq_keys.MARK, os.urandom(8).hex(), nx=True)
                 mark = self._server.get(rq_keys.MARK)
-            return f"{self._server.info('server')['run_id']}.{(mark or b'').decode()}"
+            return (
+                f"{self._server.info('server')['run_id']}.{(mark or b'').decode(errors='replace')}"
+            )
 
         self.engine = self._ask(ask)
         return self.engine
@@ -192,8 +200,11 @@ class Queue:
 
     def _look(self, names: Sequence[str]) -> dict[str, Standing]:
         now, found_there = self._known(names)
-        found, room, wanted = dict[str, Standing](), FETCHED, list[str]()
-        for each in found_there:
+        found, room, wanted = dict[str, Standing](), FETCHED, list[Known]()
+        for name, each in found_there.items():
+            if each is None:
+                found[name] = gone(UNREADABLE)
+                continue
             stands = standing(each, now)
             if isinstance(stands, Doubt):
                 stands = self._confirmed(each, stands)
@@ -202,14 +213,18 @@ class Queue:
                 if room < 0 and wanted:
                     stands = running(each)
                 else:
-                    wanted.append(each.name)
-            found[each.name] = stands
-        for name, output in zip(wanted, self._outputs(wanted), strict=True):
-            found[name] = like(found[name], output=output)
+                    wanted.append(each)
+            found[name] = stands
+        for each, output in zip(wanted, self._outputs(wanted), strict=True):
+            if output is None:
+                note = "; ".join(filter(None, (found[each.name].note, NO_OUTPUT)))
+                found[each.name] = like(found[each.name], note=note)
+            else:
+                found[each.name] = like(found[each.name], output=output)
         return found
 
-    def _known(self, names: Sequence[str]) -> tuple[int, list[Known]]:
-        """Return Redis' clock, and all that it has of these runs.
+    def _known(self, names: Sequence[str]) -> tuple[int, dict[str, Known | None]]:
+        """Return Redis' clock, and all that it has of these runs, None where that cannot be read.
 
         Not in a transaction, which a full server refuses: then no end could be fetched to make room. So a run may go on
         between two of these questions, and their order matters: whatever RQ says is older than our own record.
@@ -219,15 +234,23 @@ class Queue:
             pipe.zrange(self._queue.started_job_registry.key, 0, -1, withscores=True)
             for name in names:
                 pipe.exists(theirs(name)).xrevrange(theirs(name, "results"), count=1)
-                pipe.hmget(rq_keys.RUN + name, *FIELDS).hstrlen(rq_keys.RUN + name, "output")
-            (seconds, micro), waiting, fetched, *rest = pipe.execute()
-        inside = {name.decode() for name in waiting}
-        until = {name.decode().rpartition(":")[0]: score for name, score in fetched}
-        found = []
+                pipe.hmget(rq_keys.RUN + name, *FIELDS)
+            answers = pipe.execute(raise_on_error=False)
+        for at, each in enumerate(answers):
+            # The first three are about all runs.
+            if isinstance(each, Exception) and (at < 3 or not _is_of_another_kind(each)):
+                raise each
+        (seconds, micro), waiting, fetched, *rest = answers
+        inside = {name.decode(errors="replace") for name in waiting}
+        until = {name.decode(errors="replace").rpartition(":")[0]: score for name, score in fetched}
+        found: dict[str, Known | None] = {}
         for at, name in enumerate(names):
-            there, results, fields, size = rest[4 * at : 4 * at + 4]
+            there, results, fields = rest[3 * at : 3 * at + 3]
             places: Any = {"waits": name in inside, "fetched_until": until.get(name)}
-            found.append(known(name, fields, size, results, there=bool(there), **places))
+            try:
+                found[name] = known(name, fields, results, there=bool(there), **places)
+            except GARBAGE:
+                found[name] = None
         return seconds * 1000 + micro // 1000, found
 
     def _confirmed(self, each: Known, doubt: Doubt) -> Standing:
@@ -245,11 +268,13 @@ class Queue:
             return gone(FORBIDDEN)
         return Standing(Stage.WAITING)
 
-    def _outputs(self, names: Sequence[str]) -> list[bytes]:
+    def _outputs(self, wanted: Sequence[Known]) -> list[bytes | None]:
+        """Return the outputs of runs, None for one that is not as its worker left it."""
         with self._server.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hget(rq_keys.RUN + name, "output")
-            return [_unpacked(each) for each in pipe.execute()]
+            for each in wanted:
+                pipe.hget(rq_keys.RUN + each.name, "output")
+            found = zip(wanted, pipe.execute(), strict=True)
+        return [_unpacked(packed, each.size) for each, packed in found]
 
     # ---- stopping and forgetting
 
@@ -271,8 +296,12 @@ class Queue:
             _, asked, there = pipe.exists(theirs(name)).execute()
         if not there:
             return Stopped.UNKNOWN
-        if timedelta(milliseconds=now - int(asked)) > kill_after + STUBBORN:
-            with suppress(InvalidJobOperation, NoSuchJobError):
+        try:
+            waited = timedelta(milliseconds=now - int(asked))
+        except GARBAGE:  # it stops all the same
+            waited = timedelta(0)
+        if waited > kill_after + STUBBORN:
+            with suppress(InvalidJobOperation, NoSuchJobError, *GARBAGE):
                 send_stop_job_command(self._server, name, serializer=JSONSerializer)
         return Stopped.TOLD
 
@@ -303,8 +332,17 @@ class Queue:
         return self._ask(lambda: drop_others(self._server, self.name, ours))
 
 
-def _unpacked(output: bytes | None) -> bytes:
+def _is_of_another_kind(exc: Exception) -> bool:
+    """Return whether a key has a value of another type than ours or RQ's: somebody else has written it."""
+    return isinstance(exc, ResponseError) and str(exc).startswith("WRONGTYPE")
+
+
+def _unpacked(packed: bytes | None, size: int) -> bytes | None:
+    """Return an output of `size` bytes; None for another one, of which not more is unpacked."""
+    unpacking = zlib.decompressobj()
     try:
-        return zlib.decompress(output or b"")
+        # One byte more, so that the end of a whole one is reached.
+        output = unpacking.decompress(packed or b"", min(size, rq_keys.LARGEST_OUTPUT + MARK) + 1)
     except zlib.error:
-        return b""
+        return None
+    return output if unpacking.eof and len(output) == size else None

@@ -6,6 +6,7 @@ it has begun, and gives none           in doubt: its process, worker or machine 
 RQ has it in its queue                 waiting
 RQ has it nowhere                      in doubt: a worker has just fetched it, or has died with it
 RQ has a result, and it has not begun  it could not start there
+what Redis has of it cannot be read    gone: anybody with access to Redis could have written it
 Redis does not know it                 gone
 """
 
@@ -27,10 +28,15 @@ DONE = (
     3_000  # the same where RQ has a result: RQ has seen its process end, if it was not another one
 )
 SETTLE = 10_000  # milliseconds after an end in which RQ does its own bookkeeping
-OUTCOME = ("exit_code", "signal", "error", "timed_out", "silent", "cpu_seconds", "peak_memory")
 FAILED = 2  # rq.results.Result.Type
 FORBIDDEN = "no worker began it in time"
 UNKNOWN = "the queue does not know it"
+UNREADABLE = "what its queue says of it cannot be read"
+# What may be wrong with values that others could have written; a recursion is that of nested JSON.
+GARBAGE = (ValueError, TypeError, LookupError, OverflowError, RecursionError, zlib.error)
+LARGEST = 2**53  # of a number that any JSON can tell exactly
+LONGEST = 1000  # characters of a text that becomes part of a reason
+TEXT = 1_000_000  # bytes of a result of RQ that are unpacked
 
 
 class Doubt(StrEnum):
@@ -56,25 +62,24 @@ class Known:
     beat: int | None
     ended: int | None
     outcome: bytes | None
-    size: int  # bytes of output, compressed
+    size: int  # bytes of output
     result: Mapping[str, Any] | None  # RQ's: its type, and its text
 
 
-FIELDS = ("began", "host", "since", "beat", "ended", "outcome")  # of our record of a run
+FIELDS = ("began", "host", "since", "beat", "ended", "outcome", "size")  # of our record of a run
 
 
 def known(
     name: str,
     fields: Sequence[bytes | None],
-    size: int,
     results: Sequence[tuple[bytes, Mapping[bytes, bytes]]],
     *,
     there: bool,
     waits: bool,
     fetched_until: float | None,
 ) -> Known:
-    """Return what Redis has of a run from its answers: our record's FIELDS, the size of its output, RQ's results."""
-    began, host, since, beat, ended, outcome = fields
+    """Return what Redis has of a run from its answers: our record's FIELDS, RQ's results; raises one of GARBAGE."""
+    began, host, since, beat, ended, outcome, size = fields
     return Known(
         name=name,
         there=there,
@@ -82,28 +87,46 @@ def known(
         fetched_until=fetched_until,
         began=_text(began),
         host=_text(host),
-        since=_int(since),
-        beat=_int(beat),
-        ended=_int(ended),
+        since=_instant(since),
+        beat=_instant(beat),
+        ended=_instant(ended),
         outcome=outcome,
-        size=size,
+        size=_whole(int(size or 0), least=0) or 0,
         result=_result(results[0][1]) if results else None,
     )
 
 
 def _text(found: bytes | None) -> str | None:
-    return None if found is None else found.decode(errors="replace")
+    return None if found is None else found[:LONGEST].decode(errors="replace")
 
 
-def _int(found: bytes | None) -> int | None:
-    return int(found) if found else None
+def _instant(found: bytes | None) -> int | None:
+    if not found:
+        return None
+    clock.from_ms(int(found))  # it is one
+    return int(found)
+
+
+def _whole(value: object, least: int = -LARGEST) -> int | None:
+    """Return a whole number that a database can keep, or None; raises ValueError."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
+        raise ValueError(value)
+    return value
+
+
+def _clean(value: object) -> str | None:
+    """Return a text without what a database or a file cannot keep, or None."""
+    return None if value is None else str(value)[:LONGEST].encode(errors="replace").decode()
 
 
 def _result(fields: Mapping[bytes, bytes]) -> Mapping[str, Any]:
     """Return the type and the text of a result of RQ; the text of a run that was not begun is the reason."""
     text: object = None
     if b"exc_string" in fields:
-        text = zlib.decompress(b64decode(fields[b"exc_string"])).decode(errors="replace")
+        packed = b64decode(fields[b"exc_string"])
+        text = zlib.decompressobj().decompress(packed, TEXT).decode(errors="replace")
     elif b"return_value" in fields:
         told = json.loads(b64decode(fields[b"return_value"]))
         text = told.get("not_begun") if isinstance(told, dict) else None
@@ -157,26 +180,39 @@ def _ended(known: Known) -> Standing:
         return Standing(
             Stage.ENDED,
             since=clock.from_ms(int(told["since"])),
-            host=str(told["host"]),
+            host=_clean(told["host"]),
             at=clock.from_ms(int(told["at"])),
-            outcome=Outcome(**{name: told[name] for name in OUTCOME}),
-            cut_at=told["cut_at"],
-            left_out=told["left_out"],
-            written=int(told["written"]),
-            note=told["note"],
+            outcome=_outcome(told),
+            cut_at=_whole(told["cut_at"], least=0),
+            left_out=_whole(told["left_out"], least=0),
+            written=_whole(told["written"], least=0) or 0,
+            note=_clean(told["note"]),
         )
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except GARBAGE:
         return gone("its end in Redis cannot be read")
+
+
+def _outcome(told: Mapping[str, Any]) -> Outcome:
+    seconds = told["cpu_seconds"]
+    return Outcome(
+        exit_code=_whole(told["exit_code"]),
+        signal=_whole(told["signal"]),
+        error=_clean(told["error"]),
+        timed_out=bool(told["timed_out"]),
+        silent=bool(told["silent"]),
+        cpu_seconds=None if seconds is None else float(seconds),
+        peak_memory=_whole(told["peak_memory"], least=0),
+    )
 
 
 def _not_begun(result: Mapping[str, Any]) -> Standing:
     """Return the state of a run that RQ is done with although it never began."""
-    text = str(result.get("text") or "")
+    text = str(result["text"] or "")
     if result["type"] == FAILED and text.startswith("Traceback"):
         last = text.strip().splitlines()[-1]
         return Standing(
-            Stage.ENDED, outcome=Outcome(error=f"could not start: on its worker: {last}")
+            Stage.ENDED, outcome=Outcome(error=_clean(f"could not start: on its worker: {last}"))
         )
     if result["type"] == FAILED:
         return gone("its worker died before its start")
-    return gone(f"it was not started: {text}")
+    return gone(f"it was not started: {_clean(text)}")

@@ -6,7 +6,7 @@ but for lengths of time, which are monotonic.
 
 The run begins once, whatever RQ does: whoever begins it leaves a mark in Redis (see `rq_keys`). It ends as it would at
 home, also when its worker is killed meanwhile: then this process goes on until its end is in Redis. When this process
-is killed, the command is killed with it. It must not know the store.
+is killed, the command is killed with it, but not the processes that the command has started. It must not know the store.
 """
 
 import json
@@ -16,6 +16,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +32,7 @@ from taskrunner.errors import StateError, in_words
 from taskrunner.model.record import like, mutable, record
 from taskrunner.model.values import Command, Outcome, not_passed
 from taskrunner.processes import account, bounded_output
-from taskrunner.processes.bounded_output import Cut
+from taskrunner.processes.bounded_output import Cut, Excerpt
 from taskrunner.processes.children import Children
 from taskrunner.processes.leash import leash
 from taskrunner.processes.signals import stop_signals
@@ -54,7 +55,7 @@ def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
     `name` is the run's, `given` the command as its scheduler describes it:
 
         argv         words of the command
-        base         variables of the environment that the next ones override: the scheduler's PATH, SHELL, LANG, its own
+        base         variables of the environment that the next ones override: the scheduler's PATH, SHELL, LANG, and the variables of its `[env]`
         pass_env     names of variables that it takes from our own environment
         env_file     a file of variables on this machine, or null
         env          variables of the task, which override those
@@ -179,27 +180,36 @@ class Performance:
     note: str | None = None
     missing: Sequence[str] = ()
     cut: Cut | None = None
+    took: int = 0  # milliseconds
 
     def carry_out(self) -> tuple[dict[str, Any], bytes]:
         """Execute the command; return its end, as JSON has it, and the retained output."""
-        begun = time.monotonic()
-        with tempfile.TemporaryFile(buffering=0) as file:
-            outcome = self._execute(file.fileno())
-            took = round((time.monotonic() - begun) * 1000)
-            output = self._output(file.fileno())
+        outcome, output = self._with_output()
         end = {name: getattr(outcome, name) for name in FIELDS}
         note = "; ".join(filter(None, (self.note, not_passed(self.missing)))) or None
         end |= {"host": os.uname().nodename, "note": note}
-        end |= {"since": clock.to_ms(self.since), "at": clock.to_ms(self.since) + took}
+        end |= {"since": clock.to_ms(self.since), "at": clock.to_ms(self.since) + self.took}
         return end | output[0], output[1]
+
+    def _with_output(self) -> tuple[Outcome, tuple[dict[str, Any], bytes]]:
+        """Execute the command with a file for its output; return its outcome, and the output as `_output` does."""
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            except OSError as exc:
+                return _not_started(exc), _figures(bounded_output.NONE, b"")
+            begun = time.monotonic()
+            outcome = self._execute(file.fileno())
+            self.took = round((time.monotonic() - begun) * 1000)
+            return outcome, self._output(file.fileno())
 
     def _execute(self, fd: int) -> Outcome:
         try:
             command = _command(self.given, self.since)
-        except (StateError, TypeError, KeyError, ValueError) as exc:
-            return Outcome(error=f"could not start: {in_words(exc)}")
+            children = Children(nothing_stays=True, prepare=leash())
+        except (StateError, OSError, TypeError, KeyError, ValueError) as exc:
+            return _not_started(exc)
         self.missing = command.missing
-        children = Children(nothing_stays=True, prepare=leash())
         children.on_output = lambda _: self._bound(fd)
         with stop_signals(children) as received:
             started = children.start(0, command, fd)
@@ -239,8 +249,16 @@ class Performance:
         except Exception as exc:  # noqa: BLE001  as for a local run
             self.note = f"its output was lost: {in_words(exc)}"
             kept, output = bounded_output.NONE, b""
-        cut_at, left_out = bounded_output.place_of(kept.cut)
-        return {"written": kept.written, "cut_at": cut_at, "left_out": left_out}, output
+        return _figures(kept, output)
+
+
+def _figures(kept: Excerpt, output: bytes) -> tuple[dict[str, Any], bytes]:
+    cut_at, left_out = bounded_output.place_of(kept.cut)
+    return {"written": kept.written, "cut_at": cut_at, "left_out": left_out}, output
+
+
+def _not_started(exc: Exception) -> Outcome:
+    return Outcome(error=f"could not start: {in_words(exc)}")
 
 
 def _command(given: Mapping[str, Any], since: datetime) -> Command:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +21,15 @@ pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow]
 
 LOOP = "while sleep 0.1; do :; done"
 BYTES = "printf '\\377\\000\\303('"
+# A worker that has no room for temporary files; its words follow, with those of its interpreter.
+NO_FILES = """
+import errno, os, runpy, sys, tempfile
+def full(**_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+tempfile.TemporaryFile = full
+sys.argv = sys.argv[3:]
+runpy.run_module("rq.cli", run_name="__main__", alter_sys=True)
+"""
 SPOKEN = ("exit_code", "signal", "error", "timed_out", "silent")
 # Commands with the values that their runs have here and there.
 CASES: dict[str, tuple[list[str], dict[str, object]]] = {
@@ -146,6 +156,17 @@ def test_an_environment_file_that_is_missing_there_is_told_as_here(shared):
         "could not start: the environment file '/no/such' cannot be read: No such file or directory"
     )
     assert found.outcome == Outcome(error=why)
+
+
+def test_a_machine_that_has_no_room_for_an_output_does_not_start_the_command(own, tmp_path):
+    queue, place = own.queue(), tmp_path / "started"
+    queue.run_id()
+    queue.enqueue("taskrunner-full", given("touch", str(place)), 60, 10)
+    own.worker("one", "--burst", prefix=(sys.executable, "-c", NO_FILES)).wait(60)
+    found = finished(queue, "taskrunner-full")
+    assert found.outcome == Outcome(error="could not start: No space left on device")
+    assert (found.output, found.host) == (b"", os.uname().nodename)
+    assert not place.exists()
 
 
 def test_our_interpreter_and_launcher_are_those_of_the_other_machine(shared):

@@ -52,7 +52,7 @@ CONFIRMED = 10_000
 # Milliseconds in which a run that a worker has fetched must begin, and if RQ also missed signs of life of the worker.
 LIMBO, OVERDUE = 60_000, 10_000
 FETCHED = 64_000_000  # bytes of output that are unpacked at once; the next look fetches more
-MARK = 1000  # bytes that the mark of what was left out takes at most, beyond the limit of an output
+MARK = 1000  # bytes, at most, of the mark in place of the omitted ones, beyond the limit
 
 
 NO_OUTPUT = "its output in Redis cannot be read"

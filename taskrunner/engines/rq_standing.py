@@ -32,7 +32,7 @@ FAILED = 2  # rq.results.Result.Type
 FORBIDDEN = "no worker began it in time"
 UNKNOWN = "the queue does not know it"
 UNREADABLE = "what its queue says of it cannot be read"
-# What may be wrong with values that others could have written; a recursion is that of nested JSON.
+# The faults of values that others could have written; a recursion is that of nested JSON.
 GARBAGE = (ValueError, TypeError, LookupError, OverflowError, RecursionError, zlib.error)
 LARGEST = 2**53  # of a number that any JSON can tell exactly
 LONGEST = 1000  # characters of a text that becomes part of a reason

@@ -6,5 +6,6 @@
     rq_standing    tells how a run stands from what Redis has of it
     rq_contents    the contents of a whole queue
 
-Nothing imports them before a run is handed over. They must not know the store.
+Nothing imports them but for a run in a queue, the contents of one, or `doctor` and the health page, when the settings
+have queues. They must not know the store.
 """

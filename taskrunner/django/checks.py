@@ -38,8 +38,10 @@ def check(**_: Any) -> list[CheckMessage]:
     except StateError as exc:
         return [checks.Error(str(exc), id="taskrunner.E006")]
     with ProjectRunner(wanted) as runner:
-        found = [*check_alias(wanted.home), *_definitions(runner)]
-        if sys.argv[1:2] == ["test"] or any(isinstance(each, checks.Error) for each in found):
+        # Tests have a home of their own, and the alias leads to their database.
+        alias = () if project.in_tests() else check_alias(wanted.home)
+        found = [*alias, *_definitions(runner)]
+        if project.in_tests() or any(isinstance(each, checks.Error) for each in found):
             return found
         return [*found, *_clock(runner), *_environment(wanted)]
 
@@ -57,8 +59,8 @@ def _definitions(runner: ProjectRunner) -> Iterator[CheckMessage]:
         yield checks.Warning(f"the definitions cannot be compared: {exc}", id="taskrunner.W003")
     else:
         changes = [each.task for each in plan.tasks if each.action != "keep"]
-        # `migrate` applies them right after the checks, and tests have a database of their own.
-        if changes and sys.argv[1:2] not in (["migrate"], ["test"]):
+        # `migrate` applies them right after the checks, and tests have a home of their own.
+        if changes and sys.argv[1:2] != ["migrate"] and not project.in_tests():
             yield checks.Warning(
                 f"the definitions in the code are not applied: {_some(changes)} differ",
                 hint="apply them with `manage.py migrate` or `manage.py taskrunner apply`",

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import tempfile
+from functools import cache
 
 from django.apps import apps
 from django.conf import settings
@@ -57,7 +59,23 @@ def program() -> tuple[str, ...]:
 
 
 def in_tests() -> bool:
-    """Return whether tests of the project run, with databases of their own."""
+    """Return whether tests of the project run, with databases and a home of their own."""
     # Looked up, as its import takes longer than that of this application.
     state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
     return hasattr(state, "saved_data")
+
+
+def said_by_module(name: str) -> bool:
+    """Return whether a setting is as its module says, or missing: not one of `override_settings`."""
+    module = sys.modules.get(_module())
+    return getattr(settings, name, None) is getattr(module, name, None)
+
+
+def home_of_tests() -> str:
+    """Return the home of the tests of this process: an empty folder, removed when it ends."""
+    return _folder_of_tests().name
+
+
+@cache
+def _folder_of_tests() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="taskrunner-tests-")

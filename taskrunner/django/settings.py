@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from taskrunner import errors
 from taskrunner.api.base import find_home
+from taskrunner.django import project
 from taskrunner.errors import InputError, shown
 from taskrunner.home import config
 from taskrunner.model.record import record
@@ -35,7 +36,10 @@ class Settings:
 
 
 def read() -> Settings:
-    """Return the setting TASKRUNNER of the project; raises ImproperlyConfigured."""
+    """Return the setting TASKRUNNER of the project; raises ImproperlyConfigured.
+
+    Its tests have a home of their own, unless they override the setting.
+    """
     given = getattr(settings, "TASKRUNNER", {})
     if not isinstance(given, Mapping):
         raise ImproperlyConfigured(
@@ -54,6 +58,8 @@ def read() -> Settings:
             found[key.lower()] = check(value)
         except InputError as exc:
             raise ImproperlyConfigured(f"TASKRUNNER[{key!r}]: {exc}") from exc
+    if project.in_tests() and project.said_by_module("TASKRUNNER"):
+        found["home"] = project.home_of_tests()
     return Settings(**found)
 
 

@@ -9,7 +9,8 @@ from django import forms
 
 from taskrunner import TaskRunner
 from taskrunner.errors import TaskRunnerError
-from taskrunner.model.values import Kind
+from taskrunner.model.values import Kind, Task
+from taskrunner.render import page as text_page, spelling
 from taskrunner.web import form as definition
 
 KINDS = {
@@ -78,6 +79,16 @@ class TaskForm(forms.ModelForm):
             self.old = definition.of_task(self.taskrunner, self.instance.name)
             self.fields["name"].disabled = True
             self.initial = {**self.old.fields, "when": _when(self.old.fields)}
+            if not self.old.fields["work"]:
+                self._offer_as_it_is(self.old.task)
+
+    def _offer_as_it_is(self, task: Task) -> None:
+        """Let a task keep what the form cannot show, such as a function."""
+        line = text_page.visible(spelling.command_line(task))
+        work, text = self.fields["work"], self.fields["text"]
+        assert isinstance(work, forms.ChoiceField)
+        work.choices = [("", f"As it is: {line}"), *definition.WORK.items()]
+        work.required = text.required = False
 
     def clean(self) -> dict[str, Any]:
         """Check the whole by the library, and write it if nothing is wrong."""

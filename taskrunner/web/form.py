@@ -60,6 +60,8 @@ EMPTY: dict[str, str] = {
 LINE = re.compile(r"(?:stdin, line ([0-9]+): )?(.*)", re.S)
 FIELDS = {"at": "date", "shell": "text", "command": "text", "code": "text"}  # of keys
 SLOTS = 5
+# The slots are listed, and a form, unlike a task file, leaves a task with its source.
+UNTOLD = ("next slot ", "belongs to ")
 
 
 @record
@@ -139,7 +141,7 @@ def typed(fields: Mapping[str, str], old: Old | None) -> dict[str, Any]:
     if fields["tz"].strip() and kind in ("every", "cron", "on", "at"):
         found["tz"] = fields["tz"].strip()
     if fields["work"] in WORK:
-        for key in options.WORK:
+        for key in (*options.WORK, "args"):
             found.pop(key, None)
         found[fields["work"]] = _work(fields["work"], fields["text"])
     for key in MORE:
@@ -182,7 +184,7 @@ def check(runner: TaskRunner, old: Old | None, fields: Mapping[str, str]) -> Che
     told: tuple[str, ...] = ()
     try:
         plan = runner.apply(text=text, dry_run=True)
-        told = tuple(each for each in plan.tasks[0].told if not each.startswith("next slot "))
+        told = tuple(each for each in plan.tasks[0].told if not each.startswith(UNTOLD))
     except (InputError, StateError) as exc:
         known = set(faults)  # a fault that is told already is not told again in other words
         for line in str(exc).split("\n"):

@@ -146,7 +146,7 @@ class EndedFilter(Shown):
 class TaskFilter(Shown):
     """The task that is asked for, and some that fail; links of tasks lead here."""
 
-    title = "task"
+    title = "failing task"
     parameter_name = "task"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002

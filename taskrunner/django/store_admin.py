@@ -13,9 +13,10 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
 from django.db import DatabaseError, connections
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.decorators import method_decorator
@@ -28,7 +29,7 @@ from taskrunner import TaskRunner
 from taskrunner.django import project, settings
 from taskrunner.django.fields import aware
 from taskrunner.django.router import ALIAS, LABEL
-from taskrunner.errors import StateError, StoreBusy, TaskRunnerError, shown
+from taskrunner.errors import StateError, StoreBusy, TaskRunnerError, UnknownRun, UnknownTask, shown
 from taskrunner.home import paths
 from taskrunner.model.values import State
 from taskrunner.render.page import Page as Layout
@@ -218,6 +219,10 @@ class StoreAdmin(admin.ModelAdmin):
             request, partial(super().history_view, request, object_id, extra_context)
         )
 
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:  # noqa: ARG002
+        """Refuse to remove a row: that of Django would look for it first, in a store that is not open."""
+        raise PermissionDenied
+
     def opened(self, request: HttpRequest, view: Callable[[], Any]) -> Any:
         """Return the answer of a view, for which `request.taskrunner` is open; or the reason there is none."""
         try:
@@ -227,6 +232,8 @@ class StoreAdmin(admin.ModelAdmin):
                 answer = view()
                 # Rows are read by the template, too.
                 return answer.render() if isinstance(answer, TemplateResponse) else answer
+        except (UnknownRun, UnknownTask) as exc:
+            raise Http404(str(exc)) from exc
         except TaskRunnerError as exc:
             return self._unavailable(request, exc)
 

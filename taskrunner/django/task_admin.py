@@ -12,7 +12,6 @@ from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
-from django.views.decorators.http import require_POST
 
 from taskrunner import TaskRunner
 from taskrunner.django import settings, store_admin
@@ -65,7 +64,7 @@ class KindFilter(admin.SimpleListFilter):
 class TaskAdmin(StoreAdmin):
     """The list of tasks, and one task."""
 
-    list_display = ("name", "words", "enabled", "due", "last", "success", "in_a_row")
+    list_display = ("name", "last", "words", "enabled", "due", "success", "in_a_row")
     list_filter = (StandingFilter, KindFilter)
     sortable_by = ("name",)
     search_fields = ("name",)
@@ -231,7 +230,7 @@ class TaskAdmin(StoreAdmin):
         """Return the task: the form has written it, as a refusal of the library is a fault of the form."""
         row = Task.objects.get(name=form.written)
         self.complete(request, [row])
-        for sentence in (row.told, *form.told):
+        for sentence in dict.fromkeys((row.told, *form.told)):
             self.message_user(request, f"{shown(row.name)}: {sentence}", messages.INFO)
         return row
 
@@ -302,7 +301,7 @@ class TaskAdmin(StoreAdmin):
 
     def get_urls(self) -> list[Any]:
         """Return the addresses, with those of the pause."""
-        views = {"hold": self.hold_view, "resume": require_POST(self.resume_view)}
+        views = {"hold": self.hold_view, "resume": self.resume_view}
         own = [
             path(f"{each}/", self.admin_site.admin_view(view), name=f"{LABEL}_task_{each}")
             for each, view in views.items()
@@ -314,7 +313,9 @@ class TaskAdmin(StoreAdmin):
         return self._pause(request, lambda: self._hold(request))
 
     def resume_view(self, request: HttpRequest) -> Any:
-        """End the pause."""
+        """End the pause; the address alone, as after a login, only leads to the list."""
+        if request.method != "POST":
+            return HttpResponseRedirect(self.address("changelist"))
         return self._pause(request, lambda: self._resume(request))
 
     def _pause(self, request: HttpRequest, view: Any) -> Any:

@@ -83,8 +83,8 @@ def test_the_list_of_tasks_tells_schedules_in_words_and_how_the_last_run_ended(v
     task = runner.task("report")
     ran(runner._here().store, State.FAILED, runner.now(), task=task.id)
     text = words(get(viewer, TASKS))
-    assert "backup only by hand" in text
-    assert re.search(r"report every day .* ✗ failed – ✗ 1 failed", text), text
+    assert "backup never ran only by hand" in text
+    assert re.search(r"report ✗ failed every day .* – ✗ 1 failed", text), text
 
 
 def test_tasks_are_filtered_and_found_by_a_part_of_their_name(operator, runner):
@@ -189,6 +189,21 @@ def test_an_output_that_was_pruned_is_a_message(viewer, runner):
     assert "was pruned" in get(viewer, f"{RUNS}{key}/output/", 503)
 
 
+def test_a_run_is_not_removed(root, runner):
+    key = ran(runner._here().store, reason="exit code 0")
+    assert root.get(f"{RUNS}{key}/delete/").status_code == 403
+
+
+def test_lists_tell_their_time_zone_and_a_story_its_states(viewer, runner):
+    key = ran(runner._here().store, reason="started by hand", task=runner.task("report").id)
+    for place in (TASKS, RUNS):
+        assert "Times are in Europe/Berlin." in words(get(viewer, place))
+    heads = re.findall(r'class="[^"]*column-(\w+)', get(viewer, TASKS))
+    assert heads[:2] == ["name", "last"]
+    text = words(get(viewer, f"{RUNS}{key}/change/"))
+    assert "Why ✓ succeeded : started by hand" in text, text
+
+
 def test_a_run_of_a_removed_task_is_still_there(viewer, runner):
     key = ran(runner._here().store, task=runner.task("report").id)
     runner.remove("report")
@@ -226,7 +241,7 @@ def test_a_list_says_when_it_does_not_list_all(viewer, runner, monkeypatch):
 def test_what_is_not_there_leads_back_to_the_index(viewer):
     for path in (f"{TASKS}999/change/", f"{RUNS}999/change/", f"{RUNS}{2**63}/change/"):
         assert viewer.get(path).status_code == 302
-    assert viewer.get(f"{RUNS}999/output/").status_code == 503
+    assert viewer.get(f"{RUNS}999/output/").status_code == 404
 
 
 # ---- who may
@@ -343,7 +358,9 @@ def test_all_scheduled_runs_are_paused_and_resumed(operator, viewer, runner):
     assert "Scheduled runs are paused by ann" in words(get(viewer, TASKS))
     assert "Resumed" in post(operator, f"{TASKS}resume/")
     assert runner.held() is None
-    assert operator.get(f"{TASKS}resume/").status_code == 405
+    assert operator.get(f"{TASKS}resume/").headers["Location"] == TASKS
+    page = get(operator, hold)
+    assert f'<a href="{TASKS}" class="button cancel-link">No, take me back</a>' in page
 
 
 # ---- EDIT
@@ -375,7 +392,7 @@ def test_with_edit_only_superusers_define(site, editing, runner):
 def test_a_task_is_added(editing, runner):
     add = f"{TASKS}add/"
     text = post(editing, add, at=add, **NEW, text="find /tmp -mtime +7", retries="2")
-    assert "'clean': every day at 03:00 (UTC)" in text
+    assert text.count("'clean': every day at 03:00 (UTC)") == 1, text
     made = runner.task("clean")
     assert (made.schedule, made.shell, made.retries) == ("0 3 * * *", "find /tmp -mtime +7", 2)
     assert ("added", "eva") in changes(runner, "clean")
@@ -427,6 +444,30 @@ def test_a_task_is_changed_and_what_the_form_does_not_show_stays(editing, runner
     assert (made.schedule, made.command, made.timeout) == ("2h", ("false",), timedelta(minutes=10))
     assert (made.env, made.priority) == ({"A": "1"}, 7)
     assert ("changed", "eva") in changes(runner, "report")
+
+
+def test_a_task_that_calls_a_function_keeps_it(editing, runner):
+    runner.add("later", python="json:dumps", args={"obj": 1}, schedule=Every("1d"))
+    change = f"{TASKS}{runner.task('later').id}/change/"
+    assert '<option value="" selected>As it is: json:dumps' in get(editing, change)
+    post(editing, change, at=change, kind="every", when="2h", work="", text="")
+    task = runner.task("later")
+    assert (task.schedule, task.python, task.args) == ("2h", "json:dumps", {"obj": 1})
+    given = {"kind": "every", "when": "2h", "work": "shell"}
+    assert "errorlist" in post(editing, change, 200, at=change, **given, text=" ")
+    post(editing, change, at=change, **given, text="true")
+    assert (runner.task("later").python, runner.task("later").shell) == (None, "true")
+
+
+def test_a_change_does_not_say_that_a_task_belongs_elsewhere(editing, runner):
+    runner.apply(text="[tasks.clean]\nevery = '1d'\nshell = 'true'\n")
+    with sqlite3.connect(f"{runner.home}/taskrunner.db") as store:
+        store.execute("UPDATE tasks SET source = 'django:crm' WHERE name = 'clean'")
+    store.close()
+    change = f"{TASKS}{runner.task('clean').id}/change/"
+    text = post(editing, change, at=change, kind="every", when="2h", work="shell", text="true")
+    assert "every 2 hours" in text and "belongs to" not in text, text
+    assert runner.task("clean").source == "django:crm"
 
 
 @pytest.mark.parametrize(

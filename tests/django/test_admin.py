@@ -360,7 +360,7 @@ def test_all_scheduled_runs_are_paused_and_resumed(operator, viewer, runner):
     assert runner.held() is None
     assert operator.get(f"{TASKS}resume/").headers["Location"] == TASKS
     page = get(operator, hold)
-    assert f'<a href="{TASKS}" class="button cancel-link">No, take me back</a>' in page
+    assert f'<a href="{TASKS}" class="closelink">No, take me back</a>' in page
 
 
 # ---- EDIT

@@ -130,6 +130,7 @@ def test_runs_are_filtered_by_state_end_task_and_name_together(operator, runner)
             r'<a href="[^"]*run/(\d+)/change/[^"]*">\1<', get(operator, RUNS + query)
         )
         assert list(map(int, found)) == keys, query
+    assert "By failing task" in words(get(operator, RUNS))
 
 
 def test_a_run_is_shown_with_its_reason_and_the_end_of_its_output(viewer, runner):

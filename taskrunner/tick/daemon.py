@@ -176,8 +176,10 @@ class Loop:
                 self.ours.children.reap_strangers()
             if self.hangups:
                 self._heed_hangup()
+            self._look_for_home()
             self._look_for_application()
-            if time.monotonic() >= self.due:
+            self.ours.closing = bool(self.signals)  # the next round starts nothing either
+            if time.monotonic() >= self.due and not self.signals:
                 self._visit()
             self.ours.finished.clear()
             self.changed = self.changed or bool(self.ours.watched)
@@ -201,6 +203,13 @@ class Loop:
             self._say_once(trouble)
         seconds = interval.total_seconds()
         self.due = time.monotonic() + seconds - here.now().timestamp() % seconds
+
+    def _look_for_home(self) -> None:
+        """End as on TERM when the home was deleted, and perhaps made again for another daemon."""
+        if not self.signals and self.alone.replaced():
+            folder = shown(self.ours.here.folder)
+            self.wishes.say(f"the home {folder} was deleted or made again, so this daemon ends")
+            self.signals.append(signal.SIGTERM)
 
     def _look_for_application(self) -> None:
         """End as on TERM when nobody has held the application's lock for the linger."""

@@ -3,7 +3,8 @@
 It must not know what a daemon does.
 """
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 
 from taskrunner.errors import InputError, shown
@@ -23,6 +24,7 @@ class DaemonLock:
         self.place = place
         self._lasting = ExitStack()
         self._held = False
+        self._known: int | None = None  # descriptor of the file as we first met it
 
     def __enter__(self) -> "DaemonLock":
         return self
@@ -42,11 +44,19 @@ class DaemonLock:
                     lock_holder.sign(fd, now)
                     self._held = True
                     self._lasting.push(tried.pop_all())
+        if self._known is None:
+            with suppress(OSError):  # it was just removed
+                self._known = os.open(self.place, os.O_RDONLY | os.O_CLOEXEC)
+                self._lasting.callback(os.close, self._known)
         return self._held
+
+    def replaced(self) -> bool:
+        """Return whether the file is another one than before, or gone: its home was deleted, or made again."""
+        return self._known is not None and not lock.is_open_as(self.place, self._known)
 
     def release(self) -> None:
         """Let another daemon live here; ours starts nothing any more."""
-        self._held = False
+        self._held, self._known = False, None
         self._lasting.close()
 
     def taken(self) -> str:

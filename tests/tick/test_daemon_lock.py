@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Manual, State, TaskRunner
+from taskrunner import Every, Manual, State, TaskRunner
 from taskrunner.home import lock
 from taskrunner.tick.daemon_lock import ApplicationLock, DaemonLock
 from tests.samples import NOON, call, start, wait_for
@@ -160,6 +161,53 @@ def test_the_lock_is_taken_once_and_again_after_its_release(home):
     assert not lives(home)
 
 
+# ---- a home that is deleted
+
+
+def delete(home):
+    """Delete a home in which a daemon lives and writes, at one stroke."""
+    gone = home.with_name("gone")
+    home.rename(gone)
+    shutil.rmtree(gone)
+
+
+def ended(home, process):
+    sentence = f"the home '{home}' was deleted or made again, so this daemon ends"
+    out, err = process.communicate(timeout=100)
+    assert (out, process.returncode) == ("", 0)
+    assert f"taskrunner: {sentence}\n" in err
+    return sentence
+
+
+def test_a_daemon_ends_when_its_home_is_deleted(daemon, home):
+    process = daemon()
+    wait_for((home / "heartbeat").exists)
+    delete(home)
+    ended(home, process)
+    assert not home.exists()
+
+
+def test_daemons_leave_a_home_that_is_made_again_to_a_new_one(daemon, home, tmp_path):
+    with TaskRunner(home) as runner:
+        runner.add("old", ["touch", str(tmp_path / "old")], Every("1s"))
+    old = [daemon()]
+    wait_for(lambda: lives(home))
+    old.append(daemon())  # has no lock
+    wait_for(lambda: len(os.listdir(home / "supervisors")) == 2)
+    wait_for((tmp_path / "old").exists)
+    delete(home)
+    with TaskRunner(home) as runner:
+        runner.add("new", ["true"], Every("1s"))
+        new = daemon("--only-one")
+        sentences = [ended(home, each) for each in old]
+        (tmp_path / "old").unlink()
+        wait_for(lambda: runner.history("new"))
+        assert not (tmp_path / "old").exists()
+    assert lives(home)
+    assert sentences[0] in (home / "taskrunner.log").read_text()
+    end(new)
+
+
 # ---- an application
 
 
@@ -243,6 +291,43 @@ def test_a_daemon_ends_with_its_application_and_lets_runs_end(
         assert process.communicate() == ("", "")
         assert runner.history("slow")[0].state is State.SUCCEEDED
     assert f"nobody holds '{place}' any more" in (home / "taskrunner.log").read_text()
+
+
+# A daemon that finds its application gone just when a task and a pending run are due.
+GONE = """
+import sys, time
+from datetime import timedelta
+from taskrunner import Manual, TaskRunner
+from taskrunner.tick import by_hand, daemon
+from taskrunner.tick.daemon_lock import ApplicationLock
+
+runner = TaskRunner(sys.argv[1])
+here = runner._here(create=True)
+
+class Gone(ApplicationLock):
+    def left(self, now):
+        runner.add("due", ["true"], Manual(), now=True)
+        task = runner.add("pending", ["true"], Manual())
+        with here.store.transaction():
+            by_hand.request(here, task, by_hand.JUST_NOW, here.now())
+        time.sleep(1.1)
+        return True
+
+second, gone = timedelta(seconds=1), Gone(sys.argv[1] + "/application.lock", None)
+wishes = daemon.Wishes(second, second, print, print, application=gone)
+daemon.daemon(runner.home, lambda: runner._here(create=True), wishes)
+"""
+
+
+def test_nothing_is_started_once_the_application_is_gone(home):
+    done = subprocess.run(
+        [sys.executable, "-c", GONE, str(home)], capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "nobody holds" in done.stdout
+    with TaskRunner(home) as runner:
+        assert [run.state for run in runner.history()] == [State.PENDING]
+        assert runner.history("due") == []
 
 
 def test_a_daemon_that_nobody_ever_held_ends_by_itself(home):

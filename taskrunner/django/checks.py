@@ -100,7 +100,7 @@ def _has_clock(runner: ProjectRunner) -> bool:
     beat = heartbeat.read(paths.path(runner.home, paths.HEARTBEAT))
     if beat is not None and beat.caller != paths.HAND and not status.is_silent(beat, runner.now()):
         return True
-    if lock.is_held(paths.path(runner.home, paths.DAEMON_LOCK)):
+    if status.daemon_lives(runner.home):
         return True
     return any(each.home == runner.home for each in check_callers.entries_of_host())
 

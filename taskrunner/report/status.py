@@ -12,7 +12,7 @@ from itertools import islice
 from taskrunner import clock
 from taskrunner.decide import ledger
 from taskrunner.errors import InputError
-from taskrunner.home import channels, heartbeat, paths
+from taskrunner.home import channels, heartbeat, lock, paths
 from taskrunner.model.answers import Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, Run, State, Task
 from taskrunner.render.spelling import many
@@ -232,6 +232,13 @@ def slowest(home: str) -> float:
     """Return the seconds between two ticks: those of the daemon when it was the last to tick, else a minute."""
     beat = heartbeat.read(paths.path(home, paths.HEARTBEAT))
     return beat.period / 1000 if beat is not None and beat.caller == "daemon" else 60
+
+
+def daemon_lives(home: str) -> bool:
+    """Return whether a daemon lives in a home, whoever called the last tick; also one in another container."""
+    with suppress(OSError):  # a home of somebody else
+        return lock.is_held(paths.path(home, paths.DAEMON_LOCK))
+    return False
 
 
 def is_silent(beat: heartbeat.Beat, now: datetime) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from taskrunner.errors import InputError, StateError, UnknownRun, UnknownTask, shown
 from taskrunner.model.answers import Entry
 from taskrunner.model.values import FAILING, LIVE, NOT_RUN, Kind, State
+from taskrunner.report import status
 from taskrunner.web import plots
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Now(NamedTuple):
 
     status: Status
     silent: bool  # ticks should come, and do not
+    daemon: bool  # one lives, whoever called the last tick
     running: int
     waiting: int
     failures: int
@@ -80,6 +82,7 @@ def now(runner: TaskRunner) -> Now:
     return Now(
         found,
         any(problem.startswith("no tick") for problem in found.problems),
+        status.daemon_lives(runner.home),
         len(found.running),
         len(found.pending),
         len(found.failing),

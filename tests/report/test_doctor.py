@@ -22,7 +22,7 @@ from taskrunner.api.task_runner import TaskRunner
 from taskrunner.cli import main
 from taskrunner.cli.common import Arguments
 from taskrunner.clocks import cron_text, entry, install_cron, install_systemd, systemd_text
-from taskrunner.home import heartbeat, program
+from taskrunner.home import heartbeat, lock, program
 from taskrunner.model.values import Severity
 from taskrunner.processes import alive as processes
 from taskrunner.report.doctor import check_host, check_store
@@ -197,6 +197,13 @@ def test_no_entry_is_reported_when_only_a_person_has_called_a_tick(home, machine
     assert "no crontab and no unit calls a tick" in found(home, "warning")
     ticked(home, caller="supervisord")
     assert "no crontab" not in found(home)
+
+
+def test_a_tick_by_hand_beside_a_daemon_is_nothing_to_tell(home, machine):
+    """`taskrunner run` calls a tick after its run."""
+    ticked(home, caller="hand")
+    with lock.held(str(home / "daemon.lock")):
+        assert "no crontab" not in found(home)
 
 
 def test_a_tick_by_hand_beside_an_entry_is_nothing_to_tell(well):

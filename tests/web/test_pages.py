@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from taskrunner import Every, Manual, TaskRunner
+from taskrunner.home import lock
 from tests.history import ran
 from tests.web.conftest import form_token
 
@@ -52,6 +53,14 @@ def written(runner, output, **more):
 @pytest.mark.parametrize("path", ["/", "/runs", "/tasks", "/agenda"])
 def test_pages_of_a_home_without_anything_say_so(ask, path):
     assert re.search(r"\b[Nn]o(thing)?\b", words(get(ask(), path)))
+
+
+def test_a_daemon_is_told_also_after_a_tick_by_hand(ask, home, runner):
+    runner.tick(caller="hand")
+    assert re.search(r"Last tick [^,]*, by hand", words(get(ask(), "/")))
+    assert "a daemon is at work" not in words(get(ask(), "/"))
+    with lock.held(str(home / "daemon.lock")):
+        assert "by hand; a daemon is at work" in words(get(ask(), "/"))
 
 
 def test_what_a_task_says_is_text_and_never_markup(ask, runner):

@@ -86,6 +86,8 @@ def _entries(
 def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[Finding]:
     """Yield a warning when the caller of the last tick is gone, so that no more ticks will come."""
     cure = f"{INSTALL}, unless another program calls one each minute"
+    if status.daemon_lives(snapshot.folder):
+        return
     if caller == paths.HAND:
         what = f"no crontab and no unit calls a tick of {snapshot.folder}: the last one was called by hand"
         yield warning(what, cure)

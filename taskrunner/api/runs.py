@@ -30,13 +30,14 @@ class Runs(Tasks):
         detach: bool = False,
         by: str | None = None,
         reason: str | None = None,
+        tell: Callable[[str], object] = lambda _: None,
     ) -> Run:
         """Run a task now, also when it is disabled, and return the run.
 
         It returns when the run has ended, after passing its output to `echo`, which is called in a thread of its own;
         with `detach` at once. `slot` reruns an older slot. Obeys the task's overlap unless `force`. `by`
-        and `reason`, a line each, are the author and the reason for the record: `explain` shows them. Raises TaskBusy or
-        InputError.
+        and `reason`, a line each, are the author and the reason for the record: `explain` shows them. `tell` is called once, with the reason, when the run has to
+        wait for its queue. Raises TaskBusy or InputError.
         """
         from taskrunner.notify import metrics
         from taskrunner.processes import programs
@@ -46,7 +47,7 @@ class Runs(Tasks):
         wish = by_hand.Asked(utc(slot), force, author(by), line(reason, "reason"))
         task = here.store.tasks.get(name)
         if not detach:
-            run = by_hand.run(here, task, echo, wish)
+            run = by_hand.run(here, task, echo, wish, tell)
             metrics.publish(here)
             return run
         with here.store.transaction():

@@ -53,7 +53,12 @@ def _run(args: Any) -> int:
         if slot is not None and slot > runner.now():
             raise InputError(f"--slot {args.slot!r} is in the future: give one that has come")
         run = runner.run(
-            args.task, echo=write_or_drop, slot=slot, force=args.force, detach=args.detach
+            args.task,
+            echo=write_or_drop,
+            slot=slot,
+            force=args.force,
+            detach=args.detach,
+            tell=lambda why: say(f"the run waits: {why}"),
         )
     if args.detach:
         out(str(run.id))

@@ -105,12 +105,13 @@ def run(
     task: Task,
     echo: Callable[[bytes], object],
     wish: Asked = JUST_NOW,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Run:
     """Run a task now in this process, pass its output to `echo` as it arrives, and return the run when it has ended.
 
     TERM or INT cancels it; after a second one a run in a queue is returned as it is, marked to be stopped. Raises
     TaskBusy, and exceptions of `echo` after the end of the run. `echo` is called in a thread of its own: while it waits
-    for a slow reader, the run is still supervised.
+    for a slow reader, the run is still supervised. `tell` gets, once, the reason for which a run waits for its queue.
     """
     with open_supervisor(here) as ours:
         ours.closing = True  # start no other run: the caller waits for this one only
@@ -128,7 +129,7 @@ def run(
             ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
                 ours.stop_some(decision.stops)
-            echoing = Echoing(read_output.of(here, asked.id).follow(), echo)
+            echoing, told = Echoing(read_output.of(here, asked.id).follow(), echo), False
             with echoing.unless_given_up():
                 for _ in ours.rounds(
                     lambda: here.store.runs.get(asked.id).state in LIVE,
@@ -139,6 +140,7 @@ def run(
                         break
                     if not ours.watched and task.queue is None:
                         _start_if_free(ours, task, asked)
+                    told = told or task.queue is None or _tells_why(here.store, asked, tell)
         # While we are a supervisor, nobody restores another database than the one the output is read from.
         local = here.store.runs.startable_in(None, 1, here.now())
         if here.goes_on and (local or starts.anything_for_queues(here)):
@@ -208,6 +210,15 @@ def _give_up(ours: Supervisor, task: Task, run_id: int, signals: Sequence[int]) 
     elif len(signals) > 1:
         ours.kill_all()
     return False
+
+
+def _tells_why(store: Store, asked: Run, tell: Callable[[str], object]) -> bool:
+    """Tell why a run still waits for its queue; return whether there was a reason."""
+    found = store.runs.get(asked.id)
+    if found.state is not State.PENDING or found.reason is None or found.reason == asked.reason:
+        return False
+    tell(found.reason)
+    return True
 
 
 def _start_if_free(ours: Supervisor, task: Task, asked: Run) -> None:

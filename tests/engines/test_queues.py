@@ -180,6 +180,21 @@ def test_a_run_that_somebody_waits_for_is_not_retried_whoever_fetches_its_end(ow
     assert [run.state for run in runner.history("report")] == ["failed"]
 
 
+def test_why_a_run_waits_for_its_queue_is_told_to_whoever_waits(own, make, home):
+    runner = make(own)
+    runner.add("report", None, Manual(), shell="true", queue="heavy")
+    own.stop()
+    with by_hand_of(home, "report") as waiting:
+        line = waiting.stderr.readline()
+        assert line.startswith("taskrunner: the run waits: "), line
+        assert "does not answer" in line
+        assert newest(runner, "report").reason in line
+        own.start()
+        own.worker("one")
+        assert waiting.wait(60) == 0
+        assert waiting.stderr.read() == ""
+
+
 def test_a_second_signal_leaves_a_run_whose_queue_does_not_answer(own, make, home):
     runner = make(own)
     runner.add("report", None, Manual(), shell="true", queue="heavy")

@@ -111,8 +111,8 @@ def test_gunicorn_has_one_daemon_whatever_is_killed(project, serve, words):
     project.set("TASKRUNNER['PASS_ENV'] = ['APP_SECRET']")
     server = serve(project, "gunicorn", "-w", "3", *words, APP_SECRET="open sesame")
     first = one(project.home)
+    wait_for(lambda: len(server.children()) == 3)
     before = server.children()
-    assert len(before) == 3
     os.kill(min(before), signal.SIGKILL)
     wait_for(lambda: len(server.children()) == 3 and min(before) not in server.children())
     before = server.children()

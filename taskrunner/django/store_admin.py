@@ -280,9 +280,12 @@ class StoreAdmin(admin.ModelAdmin):
 
     # ---- actions
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Return the actions of the list, without that of Django which would delete rows by the ORM."""
-        found = super().get_actions(request)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """Return the actions of a place, without that of Django which would delete rows by the ORM."""
+        where = (
+            {} if action_location is None else {"action_location": action_location}
+        )  # Django 6.1
+        found = super().get_actions(request, **where)
         found.pop("delete_selected", None)
         return found
 

@@ -152,7 +152,7 @@ def test_the_tests_of_a_project_pass_without_a_database_of_taskrunner(project):
                 root = User.objects.create_superuser("root")
                 self.client.force_login(root)
                 answer = self.client.get("/admin/taskrunner/task/")
-                self.assertContains(answer, "no database", status_code=503)
+                self.assertContains(answer, "shows no tasks and runs", status_code=503)
         """,
     )
     assert "No changes" in project.does("makemigrations", "--check")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+OPEN: list[Any] = []  # the browser of this process
 PATIENCE = 30_000  # ms; the machine may be busy
 SCREENS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
@@ -33,12 +34,19 @@ def chromium(needs: Any) -> Iterator[Any]:
 
 @contextmanager
 def launched() -> Iterator[Any]:
-    """A browser that ends with the block."""
+    """A browser that ends with the block; playwright allows one in a process, so blocks within it share it."""
     from playwright.sync_api import sync_playwright
 
+    if OPEN:
+        yield OPEN[0]
+        return
     with sync_playwright() as playwright:
         # A browser refuses to be root in its sandbox; what it shows here is ours.
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        OPEN.append(playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]))
+        try:
+            yield OPEN[0]
+        finally:
+            OPEN.clear()
 
 
 class Served:

@@ -34,12 +34,13 @@ class Queues(Base):
         """
         from taskrunner.model.answers import Emptied
         from taskrunner.processes import account
-        from taskrunner.supervise.rq_carrier import RqCarrier
         from taskrunner.tick import by_hand
 
         (described,) = self._described(name)
         if (fault := described.unusable()) is not None:
             raise StateError(fault)
+        from taskrunner.supervise.rq_carrier import RqCarrier  # it needs what was just looked for
+
         said = line(reason, "reason", 1000) or f"the queue {name} was emptied"
         why = f"cancelled by {account.author(author(by))}: {said}"
         here = self._here()
@@ -76,11 +77,12 @@ class Queues(Base):
     def _state_of(self, described: Queue) -> QueueState:
         from taskrunner.home import queues
         from taskrunner.model.answers import QueueState
-        from taskrunner.supervise.rq_carrier import RqCarrier
 
         known = (described.name, described.engine, queues.masked(described.url or ""))
         if (fault := described.unusable()) is not None:
             return QueueState(*known, error=fault)
+        from taskrunner.supervise.rq_carrier import RqCarrier
+
         with closing(RqCarrier.of(self._here(), described)) as carrier:
             found = carrier.survey()
             if found is None:

@@ -96,7 +96,8 @@ class Queue:
                     socket_connect_timeout=PATIENCE,
                     retry=Retry(NoBackoff(), 0),
                 )
-            except ValueError as exc:
+                server.connection_pool.make_connection()  # raises for an unknown parameter
+            except (ValueError, TypeError) as exc:
                 raise InputError(
                     "its address is not that of a Redis: write redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH"
                 ) from exc

@@ -7,17 +7,19 @@ import os
 import pty
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from taskrunner import Manual, State, TaskRunner
+from taskrunner.engines import rq_queue
 from taskrunner.errors import StateError
 from taskrunner.tick import by_hand
 from tests.engines import redis_box
 from tests.engines.redis_box import Box, until
-from tests.samples import program
+from tests.samples import ROOT, program
 from tests.web.serving import served
 
 
@@ -172,3 +174,25 @@ def test_without_queues_it_says_how_to_have_one(home):
     done = call(home, "queue")
     assert (done.returncode, done.stdout) == (0, "")
     assert "there are no queues: write [queues.NAME] into taskrunner.toml" in done.stderr
+
+
+def test_without_rq_a_queue_says_how_to_install_it(home):
+    """In a process of its own, which finds no rq and no redis."""
+    home.mkdir(mode=0o700, exist_ok=True)
+    (home / "taskrunner.toml").write_text('[queues.q]\nengine = "rq"\nurl = "redis://h/0"\n')
+    for words in (["queue"], ["queue", "q", "--empty"]):
+        ask = (
+            "import sys, importlib.util as u; f = u.find_spec; "
+            "u.find_spec = lambda n, p=None: None if n in ('rq', 'redis') else f(n, p); "
+            "sys.modules['rq'] = sys.modules['redis'] = None; "
+            f"from taskrunner.cli import main; sys.exit(main.main({['--home', str(home), *words]}))"
+        )
+        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, cwd=ROOT)
+        assert "the queue q needs RQ: install it with" in done.stdout + done.stderr
+        assert "bug" not in done.stdout + done.stderr
+
+
+def test_an_unknown_parameter_of_an_address_is_a_fault_of_the_address():
+    queue = rq_queue.Queue("redis://h/0?foo=bar", "default")
+    assert queue.look([]) is None
+    assert "its address is not that of a Redis" in queue.trouble

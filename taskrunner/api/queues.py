@@ -39,7 +39,7 @@ class Queues(Base):
         (described,) = self._described(name)
         if (fault := described.unusable()) is not None:
             raise StateError(fault)
-        from taskrunner.supervise.rq_carrier import RqCarrier  # it needs what was just looked for
+        from taskrunner.supervise.rq_carrier import RqCarrier  # it imports RQ, which may be missing
 
         said = line(reason, "reason", 1000) or f"the queue {name} was emptied"
         why = f"cancelled by {account.author(author(by))}: {said}"

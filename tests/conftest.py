@@ -33,8 +33,9 @@ from taskrunner import report_error
 # ---------------------------------------------------------------------------- hypothesis
 
 # The same examples on every run and every machine: a failure can be repeated by running again.
-# TASKRUNNER_TEST_PROFILE=long searches further, quick is for the second and third Python.
-for _name, _examples in (("quick", 15), ("default", 100), ("long", 5000)):
+# TASKRUNNER_TEST_PROFILE=long searches further; other_python has few of them and is for the second and third Python.
+PROFILE = os.environ.get("TASKRUNNER_TEST_PROFILE", "default")
+for _name, _examples in (("other_python", 15), ("default", 100), ("long", 5000)):
     settings.register_profile(
         _name,
         max_examples=_examples,
@@ -43,7 +44,7 @@ for _name, _examples in (("quick", 15), ("default", 100), ("long", 5000)):
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
-settings.load_profile(os.environ.get("TASKRUNNER_TEST_PROFILE", "default"))
+settings.load_profile(PROFILE)
 
 
 # ---------------------------------------------------------------------------- the real places
@@ -323,7 +324,7 @@ def needs() -> Callable[[str, object, str], None]:
     return check
 
 
-# ---------------------------------------------------------------------------- each test once
+# ---------------------------------------------------------------------------- fewer tests
 
 
 def _name(nodeid: str) -> str:
@@ -340,13 +341,27 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             file.write(_name(report.nodeid) + "\n")
 
 
+def one_set_each(items: list[pytest.Item], python: str) -> list[pytest.Item]:
+    """Choose one set of parameters for each test: always the same on one Python, another one on another."""
+    sets: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        sets.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return [
+        each[zlib.crc32(f"{python} {test}".encode()) % len(each)] for test, each in sets.items()
+    ]
+
+
+@pytest.hookimpl(trylast=True)  # after the choice of -m and -k
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that the file TASKRUNNER_TEST_EXCEPT names."""
-    if noted := os.environ.get("TASKRUNNER_TEST_EXCEPT"):
-        passed = {*Path(noted).read_text(encoding="utf-8").splitlines()}
-        left_out = [item for item in items if _name(item.nodeid) in passed]
-        items[:] = [item for item in items if _name(item.nodeid) not in passed]
-        config.hook.pytest_deselected(items=left_out)
+    """Leave out the tests that the file TASKRUNNER_TEST_EXCEPT names, and most sets of parameters on another Python."""
+    noted = os.environ.get("TASKRUNNER_TEST_EXCEPT")
+    passed = {*Path(noted).read_text(encoding="utf-8").splitlines()} if noted else set()
+    chosen = [item for item in items if _name(item.nodeid) not in passed]
+    if PROFILE == "other_python":
+        chosen = one_set_each(chosen, "{}.{}".format(*sys.version_info))
+    kept = {id(item) for item in chosen}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
+    items[:] = chosen
 
 
 # ---------------------------------------------------------------------------- what tests are given

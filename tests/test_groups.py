@@ -18,6 +18,7 @@ def test_notes_its_process(number):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.one_python
 def test_tests_of_a_group_are_run_by_one_process(tmp_path):
     (tmp_path / "test_group.py").write_text(TESTS)

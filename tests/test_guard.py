@@ -185,3 +185,28 @@ def test_a_test_that_passed_once_can_be_left_out(pytester, monkeypatch):
     monkeypatch.delenv("TASKRUNNER_TEST_NOTE")
     monkeypatch.setenv("TASKRUNNER_TEST_EXCEPT", passed)
     pytester.runpytest_subprocess(*argv).assert_outcomes(passed=2)
+
+
+def test_another_python_runs_one_set_of_parameters_of_each_test(pytester, monkeypatch):
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("letter", "abcdefghij")
+        def test_one(letter): ...
+
+        @pytest.mark.parametrize("number", range(7))
+        class TestEach:
+            def test_two(self, number): ...
+            def test_three(self, number): ...
+
+        def test_four(): ...
+        """
+    )
+    monkeypatch.setenv("TASKRUNNER_TEST_PROFILE", "other_python")
+    argv = ("-n", "0", "-v", "-p", "no:cacheprovider")
+    once, again = (pytester.runpytest_subprocess(*argv) for _ in range(2))
+    once.assert_outcomes(passed=4, deselected=9 + 6 + 6)
+    ran = [[line for line in each.outlines if "PASSED" in line] for each in (once, again)]
+    assert ran[0] == ran[1]

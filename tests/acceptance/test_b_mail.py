@@ -13,6 +13,8 @@ import pytest
 from taskrunner.home import log_file
 from tests.samples import ROOT, wait_for
 
+pytestmark = pytest.mark.one_python
+
 SENDER = """\
 #!/bin/sh
 # Sends what is in the outbox; the file "mood" says how that goes.

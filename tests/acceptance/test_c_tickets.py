@@ -25,6 +25,8 @@ esac
 """
 MODELS = """
 import sqlite3
+
+pytestmark = pytest.mark.one_python
 class Ticket:
     @staticmethod
     def overdue(days):

@@ -9,6 +9,8 @@ from taskrunner import Manual, State, TaskRunner as Door
 from taskrunner.errors import InputError
 from taskrunner.processes import spawn
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture
 def runner(home):

@@ -24,6 +24,8 @@ from taskrunner.web import users
 from tests.samples import ROOT, program, start, wait_for
 from tests.web.serving import served
 
+pytestmark = pytest.mark.one_python
+
 PLACE = ROOT / "contrib" / "container"
 USER = pwd.getpwnam("daemon").pw_uid  # somebody who is on every Debian
 # Another user may not be let into the folders of this interpreter: it may read all, and write nothing.

@@ -18,6 +18,8 @@ from taskrunner.home import config
 from taskrunner.tick.sd_notify import Readiness
 from tests.samples import ROOT, program, wait_for
 
+pytestmark = pytest.mark.one_python
+
 
 class Listener:
     """A socket that remembers what came, each datagram a list of lines."""

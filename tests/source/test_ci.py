@@ -9,8 +9,6 @@ from tests.samples import ROOT
 
 FILES = [".github/workflows/test.yml", ".gitlab-ci.yml"]
 
-pytestmark = pytest.mark.one_python
-
 
 def test_every_python_that_is_promised_is_tested():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

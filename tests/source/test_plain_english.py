@@ -9,13 +9,12 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.one_python
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "taskrunner"
 GENERATED = "<!-- Written by "
 QUESTION = re.compile(r"(?:What|Who|Whom|Whose|Where|When|Why|How|Which)\b")
@@ -63,6 +62,7 @@ def pages() -> Iterator[str]:
             yield text
 
 
+@cache
 def counts() -> dict[str, int]:
     inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return {

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.one_python
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 STRUCTURE = runpy.run_path(str(ROOT / "docs" / "structure.py"))
 SPACE = "{http://www.w3.org/2000/svg}"
 
@@ -85,12 +83,6 @@ def test_each_folder_of_the_package_has_a_box_and_no_two_overlap():
         for other in beside:
             left, size = found[other][0], found[other][2]
             assert x + wide < left or left + size < x, f"{name} and {other}"
-
-
-@pytest.mark.slow
-def test_the_drawing_is_the_same_each_time():
-    package = ROOT / "taskrunner"
-    assert STRUCTURE["drawing"](package) == STRUCTURE["drawing"](package)
 
 
 def test_the_hooks_before_a_commit_are_the_steps_of_bin_check():

@@ -12,14 +12,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.one_python
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "taskrunner"
 
 # One row a layer, lowest first: a layer imports from those above it in this table, never from those below.
@@ -134,6 +132,7 @@ class Module:
         return f"{self.name}, line {getattr(node, 'lineno', 0)}"
 
 
+@cache
 def modules() -> list[Module]:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -242,7 +241,7 @@ def every_module_is_in_a_layer(module: Module) -> list[str]:
     return [
         (
             f"{module.name}: '{module.layer}' is no layer; decide what it may import and give it a row "
-            "in TABLE in tests/test_architecture.py"
+            "in TABLE in tests/source/test_architecture.py"
         )
     ]
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import shutil
 import sqlite3
 import subprocess
@@ -288,12 +287,6 @@ def test_rows_that_would_share_a_name_are_refused_and_nothing_is_written(tmp_pat
         "these rows would share a name, so nothing is written: 'Other', 'Other', 'Send: mails', 'send mails'\n"
     )
     assert not home.exists()
-
-
-def test_the_generated_pages_are_fresh() -> None:
-    generate = runpy.run_path(str(DOCS / "generate.py"), run_name="generate")
-    stale = [name(page) for page, _ in generate["stale_pages"]()]
-    assert not stale, f"{', '.join(stale)}: run python docs/generate.py"
 
 
 def test_the_terminal_of_the_readme_shows_a_night_with_a_reboot_and_loads_nothing() -> None:

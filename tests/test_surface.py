@@ -18,6 +18,7 @@ from tests import surface
 from tests.samples import ROOT, program
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", surface.PARTS)
 def test_what_was_recorded_of_the_surface_is_there(part, tmp_path):
     gone = surface.missing(surface.recorded(part), surface.seen(part, tmp_path))

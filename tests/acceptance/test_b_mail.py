@@ -13,7 +13,7 @@ import pytest
 from taskrunner.home import log_file
 from tests.samples import ROOT, wait_for
 
-pytestmark = pytest.mark.one_python
+pytestmark = [pytest.mark.slow, pytest.mark.one_python]
 
 SENDER = """\
 #!/bin/sh

@@ -26,7 +26,7 @@ esac
 MODELS = """
 import sqlite3
 
-pytestmark = pytest.mark.one_python
+pytestmark = [pytest.mark.slow, pytest.mark.one_python]
 class Ticket:
     @staticmethod
     def overdue(days):

@@ -144,6 +144,7 @@ def test_bash_offers_verbs_flags_values_and_tasks(needs, places, case, offered):
     assert bash(typed(case, places), places) == offered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "offered"), CASES, ids=[case for case, _ in CASES])
 def test_fish_offers_verbs_flags_values_and_tasks(needs, places, case, offered):
     needs("fish", shutil.which("fish"), "fish is not here")
@@ -152,6 +153,7 @@ def test_fish_offers_verbs_flags_values_and_tasks(needs, places, case, offered):
     assert not offered or not found - offered or case.endswith("-ki")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "offered"), CASES, ids=[case for case, _ in CASES])
 def test_zsh_offers_verbs_flags_values_and_tasks(needs, places, case, offered):
     needs("zsh", shutil.which("zsh"), "zsh is not here")

@@ -68,14 +68,23 @@ def checked(name):
     return jsonschema.Draft202012Validator({"$defs": exact["$defs"], "$ref": f"#/$defs/{name}"})
 
 
-@pytest.fixture
-def furnished(home, monkeypatch):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    home = tmp_path_factory.mktemp("original") / "home"
+    home.mkdir(mode=0o700)
     surface.furnish(home)
     (home / "taskrunner.toml").write_text(CHANNEL + QUEUE)
-    monkeypatch.chdir(home.parent)
     return home
 
 
+@pytest.fixture
+def furnished(original, tmp_path, monkeypatch):
+    shutil.copytree(original.parent, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+@pytest.mark.xdist_group("documents")
 @pytest.mark.parametrize("line", LINES)
 def test_a_document_is_what_its_schema_says(furnished, line):
     _, out, err = surface.ask(furnished, *line.split())

@@ -78,6 +78,7 @@ def tested(project):
     return project
 
 
+@pytest.mark.slow
 def test_tests_of_a_project_run_and_see_nothing_of_its_home(tested, tmp_path):
     place = tmp_path / "tmp"
     place.mkdir()

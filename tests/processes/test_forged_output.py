@@ -82,6 +82,7 @@ def forged(at):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 4000, 4096, 70_000, 200_000, 10_000_000])
 @pytest.mark.parametrize("at", [0, 2000, 35_000, 150_000])
 def test_a_mark_and_a_mode_of_its_own_do_not_count_for_what_was_left_out(home, runner, limit, at):

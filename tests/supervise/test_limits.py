@@ -66,6 +66,7 @@ def test_each_kind_of_sh_sets_the_same_limits(shell, needs):
     assert found["Max processes"] == ["64", "64"]
 
 
+@pytest.mark.slow
 def test_a_program_past_its_cpu_time_is_killed_and_the_reason_says_so(way, runner):
     runner.add("x", ["/bin/sh", "-c", "while :; do :; done"], Manual(), limit="cpu=1s")
     run = runner.run("x")
@@ -73,6 +74,7 @@ def test_a_program_past_its_cpu_time_is_killed_and_the_reason_says_so(way, runne
     assert run.reason == "killed by SIGXCPU, over its limit of 1s of CPU time"
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_heed_the_end_of_its_cpu_time_is_named_too(way, runner):
     runner.add("x", shell="trap '' XCPU; while :; do :; done", schedule=Manual(), limit="cpu=1s")
     run = runner.run("x")

@@ -389,6 +389,7 @@ def test_a_warning_is_healthy_and_nothing_but_0_and_1_comes_out(tmp_path, code, 
     assert subprocess.run(["sh", "-c", health()[0]], env=env).returncode == healthy
 
 
+@pytest.mark.slow
 def test_the_health_check_finds_a_daemon_well_and_a_dead_one_not(home, tmp_path):
     wrapper = tmp_path / "taskrunner"
     wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(program(home))} "$@"\n')

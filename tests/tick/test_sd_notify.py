@@ -167,6 +167,7 @@ def test_the_sign_of_life_comes_from_the_loop_though_it_waits_for_an_hour(daemon
     ends_well(process)
 
 
+@pytest.mark.slow
 def test_the_sign_of_life_goes_on_while_it_stops(runner, daemon, tmp_path, listener):
     runner.add("slow", shell=f"touch {tmp_path}/up; sleep 3", schedule=Manual(), now=True)
     process = daemon("--interval", "1h", WATCHDOG_USEC="400000")

@@ -12,6 +12,8 @@ import pytest
 from taskrunner import Every, TaskRunner
 from tests.samples import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.one_python]
+
 PAGE = ROOT / "docs" / "how-to" / "move-scheduled-code.md"
 CRONTAB = """\
 #!/bin/sh
@@ -26,7 +28,6 @@ esac
 MODELS = """
 import sqlite3
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_python]
 class Ticket:
     @staticmethod
     def overdue(days):

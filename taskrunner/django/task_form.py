@@ -26,7 +26,7 @@ KINDS = {
 OF_WHEN = ("every", "unit", "cron", "on", "at_time", "date", "time", "after", "ends")
 FIELDS = dict.fromkeys(OF_WHEN, "when")
 FIELDSETS = (
-    (None, {"fields": ("name", "kind", "when", "tz", "work", "text")}),
+    (None, {"fields": ("name", "kind", "when", "tz", "work", "text", "seen")}),
     ("More", {"fields": definition.MORE, "classes": ("collapse",)}),
 )
 
@@ -46,6 +46,7 @@ class TaskForm(forms.ModelForm):
 
     taskrunner: TaskRunner  # both are set for each request
     author: str
+    data: Any  # that was sent, as Django has it
 
     name = forms.CharField(max_length=100)
     kind = forms.ChoiceField(label="Schedule", choices=list(KINDS.items()))
@@ -59,6 +60,7 @@ class TaskForm(forms.ModelForm):
     text = forms.CharField(
         label="Command or code", strip=False, widget=forms.Textarea(attrs={"rows": 4, "cols": 80})
     )
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
     timeout = _text("Timeout", "10m")
     retries = _text("Retries", "3")
     retry_delay = _text("Delay of retries", "1m")
@@ -101,6 +103,9 @@ class TaskForm(forms.ModelForm):
             here = FIELDS.get(field, field)
             for fault in faults:
                 self.add_error(here if here in self.fields else None, fault)
+        if self.old is not None:  # whoever was told of another change may save all the same
+            self.data = self.data.copy()
+            self.data["seen"] = self.old.fields["seen"]
         if not checked.faults:
             self.told = checked.told
             try:

@@ -223,14 +223,15 @@ def load(folder: str) -> Config:
 def _read(place: str) -> dict[str, Any]:
     """Return the contents of the file, {} without one: most homes have none."""
     try:
-        with open(place, "rb") as file:
+        with open(place, "rb", opener=paths.without_waiting) as file:
             import tomllib
 
             return tomllib.loads(file.read().decode("utf-8-sig"))  # some editors put a mark first
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as exc:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
-        raise InputError(f"{shown(place)} cannot be read: {exc}") from exc
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise InputError(f"{shown(place)} cannot be read: {why}") from exc
 
 
 def _with(config: Config, name: str, value: object, where: str) -> Config:

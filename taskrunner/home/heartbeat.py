@@ -7,6 +7,7 @@ record: no fsync, and only an idle tick, which leaves nothing else, heeds a fail
 
 import os
 
+# O_NONBLOCK below: nobody waits for the other end of a pipe that is in its place.
 SIZE = 128  # bytes; overwritten in place, so a reader never sees a shorter file
 
 
@@ -29,7 +30,7 @@ class Beat:
 def read(path: str) -> Beat | None:
     """Return the last beat, or None when there is none that can be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
     try:
@@ -47,7 +48,7 @@ def write(path: str, beat: Beat) -> bool:
     stamp = "" if beat.since_boot is None else beat.since_boot
     text = f"{beat.at} {beat.period} {beat.boot_id or '-'} {beat.caller} {stamp}"
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError:
         return False
     try:

@@ -97,7 +97,7 @@ def is_held(path: str, *, shared: bool = False) -> bool:
     False when there is no such file.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe can be locked, too
     except FileNotFoundError:
         return False
     try:

@@ -115,7 +115,7 @@ def _plain(text: str) -> str:
 
 def _append(place: str, data: bytes) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(place, flags, 0o600)
+    fd = os.open(place, flags | os.O_NONBLOCK, 0o600)  # not waiting for the reader of a pipe
     try:
         os.write(fd, data)  # in one call, so that lines of other processes do not mix with it
         large = os.fstat(fd).st_size > LARGEST

@@ -149,6 +149,15 @@ def _make_folders(place: str) -> None:
             raise
 
 
+def without_waiting(place: str, flags: int) -> int:
+    """Open a file for `open`, a pipe in its place without waiting for somebody at its other end; raises OSError."""
+    fd = os.open(place, flags | os.O_NONBLOCK)
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(0, "it is a pipe, not a file")
+    return fd
+
+
 def network_file_system(home: str) -> str | None:
     """Return the type of the network file system that holds the home, or None (proc_pid_mountinfo(5))."""
     try:

@@ -46,7 +46,7 @@ class DaemonLock:
                     self._lasting.push(tried.pop_all())
         if self._known is None:
             with suppress(OSError):  # it was just removed
-                self._known = os.open(self.place, os.O_RDONLY | os.O_CLOEXEC)
+                self._known = os.open(self.place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
                 self._lasting.callback(os.close, self._known)
         return self._held
 

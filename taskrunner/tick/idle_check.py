@@ -123,7 +123,7 @@ def _settled(state: State | None, now: int) -> bool:
 def _holds(place: str, valid_for: str, beat: heartbeat.Beat) -> bool:
     """Return whether an answer is kept that holds at this moment."""
     try:
-        fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return False
     try:
@@ -147,7 +147,7 @@ def _keep(place: str, valid_for: str, beat: heartbeat.Beat, until: int) -> None:
     if len(data) != SIZE:
         return
     try:
-        fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError:
         return
     try:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from taskrunner import clock
 from taskrunner.errors import LockHeld
+from taskrunner.home import paths
 
 LOCK_TOO_LONG = 300.0  # seconds; deciding and claiming never takes that long
 COMPLAIN_AGAIN = timedelta(hours=1)
@@ -25,7 +26,7 @@ def sign(fd: int, now: datetime) -> None:
 def read(place: str) -> int | None:
     """Return the pid that the last holder wrote into a lock file; None when there is none."""
     try:
-        with open(place, "rb", buffering=0) as file:
+        with open(place, "rb", buffering=0, opener=paths.without_waiting) as file:
             return int(file.read(HALF).split()[0])
     except (OSError, ValueError, IndexError):
         return None

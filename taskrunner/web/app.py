@@ -14,20 +14,9 @@ from taskrunner import errors, host
 from taskrunner.api.task_runner import find_home
 from taskrunner.render import documents
 from taskrunner.report_error import is_new, of_the_machine, report
-from taskrunner.web import api, current, guard, machine, pages
+from taskrunner.web import api, codes, current, guard, machine, pages
 from taskrunner.web.users import Role
 
-# The first that fits. 503 is for a state that may end soon without another request.
-CODES: tuple[tuple[type[errors.TaskRunnerError], int], ...] = (
-    (errors.InputError, 400),
-    (errors.UnknownTask, 404),
-    (errors.UnknownRun, 404),
-    (errors.HomeRefused, 503),
-    (errors.StoreRefused, 503),
-    (errors.StoreBusy, 503),
-    (errors.LockHeld, 503),
-    (errors.StateError, 409),
-)
 RETRY_AFTER = "5"  # seconds
 SENTENCES = {
     404: "there is no such page: {path}",
@@ -78,8 +67,7 @@ def create_app(
 
 
 def _known(exc: errors.TaskRunnerError) -> ResponseReturnValue:
-    code = next((code for kind, code in CODES if isinstance(exc, kind)), 500)
-    return _answer(code, str(exc))
+    return _answer(codes.code(exc), str(exc))
 
 
 def _refused(exc: HTTPException) -> ResponseReturnValue:

@@ -6,6 +6,7 @@ field. It must not know Flask.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -55,6 +56,7 @@ EMPTY: dict[str, str] = {
     "tz": "",
     "work": "shell",
     "text": "",
+    "seen": "",  # the definition that the form was filled from, hashed
     **dict.fromkeys(MORE, ""),
 }
 LINE = re.compile(r"(?:stdin, line ([0-9]+): )?(.*)", re.S)
@@ -94,12 +96,14 @@ def of_task(runner: TaskRunner, name: str) -> Old:
     task = runner.task(name)
     text = runner.export(task.id, secrets=True).text
     found: dict[str, Any] = tomllib.loads(text)["tasks"][task.name]
+    seen = json.dumps([task.id, {**found, "enabled": None}], sort_keys=True, default=str)
     work = next((each for each in WORK if each in found), "")
     written = found.get(work, "")
     fields = {
         **EMPTY,
         "name": task.name,
         "kind": str(task.kind),
+        "seen": hashlib.sha256(seen.encode()).hexdigest(),
         "tz": found.get("tz", ""),
         "work": work,
         "text": shlex.join(written) if isinstance(written, list) else written,
@@ -203,6 +207,11 @@ def _own_faults(
     runner: TaskRunner, old: Old | None, name: str, fields: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Give the faults that no task file can have, each with its field."""
+    if old is not None and fields["seen"] not in ("", old.fields["seen"]):
+        yield (
+            "",
+            f"{shown(name)} was changed after this form was opened, and saving it again undoes that: look at the task first",
+        )
     if old is None and not name:
         yield "name", "the task needs a name: such as backup"
     elif old is None and _is_there(runner, name):

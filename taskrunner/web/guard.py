@@ -15,7 +15,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from flask import Flask, abort, current_app, g, redirect, render_template, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface
@@ -247,7 +246,7 @@ def _check_not_forged() -> None:
 
 
 def _ours(origin: str) -> bool:
-    return urlsplit(origin).netloc.lower() == request.host.lower()
+    return origin.lower().partition("://")[2] == request.host.lower()
 
 
 def _check_fields() -> None:

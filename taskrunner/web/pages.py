@@ -23,7 +23,7 @@ from taskrunner import __version__
 from taskrunner.errors import InputError, TaskRunnerError, UnknownTask
 from taskrunner.model.values import FAILING, LIVE, State
 from taskrunner.render import page as text_page, spelling
-from taskrunner.web import form, shown, spelled
+from taskrunner.web import codes, form, shown, spelled
 from taskrunner.web.current import runner
 from taskrunner.web.guard import needs_role, who
 
@@ -108,7 +108,7 @@ def runs() -> str | tuple[str, int]:
     except (InputError, UnknownTask) as exc:
         nothing = shown.Listed([], None, {})
         page = render_template("runs.html", wanted=wanted, found=nothing, fault=str(exc))
-        return page, _code(exc)
+        return page, codes.code(exc)
 
 
 @pages.get("/runs/<int(max=9223372036854775807):key>")
@@ -265,7 +265,7 @@ def _define(name: str | None) -> str | tuple[str, int] | Answer:
         checked.faults[""] = [str(exc)]
         return render_template(
             "form.html", form=form, old=old, typed=typed, checked=checked
-        ), _code(exc)
+        ), codes.code(exc)
     flash(f"{made} is {'added' if old is None else 'changed'}")
     return redirect(url_for("pages.task", name=made), 303)
 
@@ -283,7 +283,3 @@ def _back(told: str) -> Answer:
     place = request.form.get("back", "")
     inside = place.startswith("/") and not place.startswith(("//", "/\\"))
     return redirect(request.script_root + place if inside else url_for("pages.now"), 303)
-
-
-def _code(exc: TaskRunnerError) -> int:
-    return 404 if isinstance(exc, UnknownTask) else 400 if isinstance(exc, InputError) else 409

@@ -18,6 +18,7 @@ from taskrunner.home import lock, paths
 from taskrunner.model.record import record
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+HEX = re.compile(r"(?:[0-9a-f]{2})*")  # whole bytes
 SHORTEST, LONGEST = 8, 1024  # characters of a password
 # 16 MB and about a fifth of a second: as hard as OWASP asks, in memory that a small machine has.
 SCRYPT = {"n": 2**14, "r": 8, "p": 5, "maxmem": 2**26}
@@ -84,7 +85,7 @@ def load(place: str) -> list[User]:
 def _lines(place: str) -> list[str]:
     _check_private(place)
     try:
-        with open(place, encoding="utf-8") as file:
+        with open(place, encoding="utf-8", opener=paths.without_waiting) as file:
             return [line.strip() for line in file]
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not text"
@@ -115,7 +116,7 @@ def _user(place: str, number: int, line: str) -> User:
     if (
         not good
         or not NAME.fullmatch(parts[1])
-        or not re.fullmatch("[0-9a-f]*", parts[3] + parts[4])
+        or not all(HEX.fullmatch(part) for part in parts[3:])
     ):
         raise StateError(
             f"{place}, line {number}: not a user of the page; remove the line and write it with `taskrunner page --user NAME`"
@@ -237,7 +238,7 @@ def key(home: str) -> bytes:
         return new
     _check_private(place)
     try:
-        with open(place, "rb") as file:
+        with open(place, "rb", opener=paths.without_waiting) as file:
             return bytes.fromhex(file.read(100).decode("ascii").strip()) or new
     except (OSError, ValueError):
         return new

@@ -447,6 +447,19 @@ def test_a_task_is_changed_and_what_the_form_does_not_show_stays(editing, runner
     assert ("changed", "eva") in changes(runner, "report")
 
 
+def test_a_form_does_not_undo_unseen_what_another_has_changed_meanwhile(editing, runner):
+    change = f"{TASKS}{runner.task('report').id}/change/"
+    seen = re.compile(r'name="seen" value="(\w+)"')
+    old = seen.search(get(editing, change))[1]
+    runner.set("report", timeout="5m")
+    fields = {"kind": "every", "when": "2h", "work": "command", "text": "false"}
+    page = post(editing, change, 200, at=change, **fields, seen=old)
+    assert "was changed after this form was opened" in page
+    assert runner.task("report").timeout == timedelta(minutes=5)
+    post(editing, change, at=change, **fields, seen=seen.search(page)[1])
+    assert runner.task("report").timeout == timedelta(hours=1)
+
+
 def test_a_task_that_calls_a_function_keeps_it(editing, runner):
     runner.add("later", python="json:dumps", args={"obj": 1}, schedule=Every("1d"))
     change = f"{TASKS}{runner.task('later').id}/change/"

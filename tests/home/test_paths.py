@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from taskrunner import Every, TaskRunner
 from taskrunner.errors import HomeRefused, InputError
 from taskrunner.home import paths as room
+from tests.samples import call
 
 
 def test_the_home_is_the_one_given_then_the_variable_then_the_users_own(monkeypatch, tmp_path):
@@ -132,3 +134,17 @@ def test_cron_is_known_by_the_name_of_the_process_that_started_us(monkeypatch, t
     found = room.caller()
     monkeypatch.undo()
     assert found == "cron"
+
+
+@pytest.mark.parametrize(
+    "name", ["heartbeat", "idle", "taskrunner.log", "taskrunner.toml", "daemon.lock"]
+)
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(home, name):
+    with TaskRunner(home) as runner:
+        runner.add("backup", ["true"], Every("1h"))
+    (home / name).unlink(missing_ok=True)
+    os.mkfifo(home / name, 0o600)
+    for words in (["tick"], ["status"], ["doctor"]):
+        _, err, _ = call(home, *words)
+        if name == "taskrunner.toml" and words != ["doctor"]:
+            assert err == f"taskrunner: '{home}/{name}' cannot be read: it is a pipe, not a file\n"

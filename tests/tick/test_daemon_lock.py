@@ -142,6 +142,12 @@ def test_a_daemon_that_only_lets_its_runs_end_leaves_the_home_to_the_next(daemon
         end(second)
 
 
+def test_a_pipe_as_the_file_of_an_application_keeps_nobody_waiting(home, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    words = ("--while-held", str(tmp_path / "pipe"), "--linger", "1s")
+    assert call(home, "daemon", *words) == ("", "", 0)
+
+
 def test_a_home_whose_lock_cannot_be_made_is_refused(home):
     (home / "daemon.lock").mkdir()
     _, err, code = call(home, "daemon", "--only-one")

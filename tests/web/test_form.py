@@ -2,10 +2,13 @@
 
 import html
 import re
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from taskrunner import After, At, Cron, Every, Manual, On, TaskRunner
+from taskrunner.store import connection
 from tests.web.conftest import form_token
 
 pytest.importorskip("flask")
@@ -183,6 +186,36 @@ def test_a_function_of_python_stays_while_its_schedule_changes(ask, runner):
     assert send(ask, "/tasks/py/edit", **{**fields, "unit": "w"}).status_code == 303
     task = runner.task("py")
     assert (task.schedule, task.python, task.args) == ("1w", "json:dumps", [1])
+
+
+def test_a_form_does_not_undo_unseen_what_another_has_changed_meanwhile(ask, runner):
+    runner.add("same", ["echo"], Every("1d"))
+    fields = form.of_task(runner, "same").fields
+    runner.set("same", timeout="2h")
+    answer = send(ask, "/tasks/same/edit", **{**fields, "retries": "1"})
+    assert answer.status_code == 400 and "was changed after this form was opened" in text(answer)
+    assert (runner.task("same").retries, str(runner.task("same").timeout)) == (0, "2:00:00")
+    seen = re.search(r'name="seen" value="(\w+)"', answer.get_data(as_text=True))[1]
+    answer = send(ask, "/tasks/same/edit", **{**fields, "retries": "1", "seen": seen})
+    assert answer.status_code == 303
+    assert (runner.task("same").retries, str(runner.task("same").timeout)) == (1, "1:00:00")
+
+
+def test_a_form_is_no_bar_to_a_task_that_was_only_disabled_meanwhile(ask, runner):
+    runner.add("same", ["echo"], Every("1d"))
+    fields = form.of_task(runner, "same").fields
+    runner.disable("same")
+    assert send(ask, "/tasks/same/edit", **{**fields, "retries": "1"}).status_code == 303
+
+
+def test_a_form_is_kept_while_the_database_is_locked(ask, runner, home, monkeypatch):
+    runner.add("same", ["echo"], Every("1d"))
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT", 0.1)
+    with closing(sqlite3.connect(home / "taskrunner.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = send(ask, **NEW)
+    assert answer.status_code == 503 and "busy" in text(answer)
+    assert "echo a" in answer.get_data(as_text=True)
 
 
 def test_a_form_with_fields_missing_or_unknown_is_no_bug(ask, runner):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from taskrunner.web import users
@@ -88,6 +90,8 @@ def test_a_form_without_its_token_is_refused(ask):
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://localhost@evil.example"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],
@@ -227,12 +231,23 @@ def test_a_user_who_is_added_closes_a_page_that_was_open(ask, home):
     assert client.get("/").status_code == 401
 
 
-def test_a_line_that_is_not_a_user_is_named(ask, ann):
+@pytest.mark.parametrize(
+    "line", ["user eve root aa bb", "user eve see aaa bb", "user eve see aa b"]
+)
+def test_a_line_that_is_not_a_user_is_named(ask, ann, line):
     with open(ann / "page.users", "a") as file:
-        file.write("user eve root aa bb\n")
+        file.write(f"{line}\n")
     answer = ask().get("/")
     assert "line 2: not a user of the page" in sentence(answer)
     assert answer.status_code == 409
+
+
+def test_a_pipe_as_the_file_of_users_is_refused_at_once(ask, ann):
+    client = ask()
+    (ann / "page.users").unlink()
+    os.mkfifo(ann / "page.users", 0o600)
+    answer = client.get("/")
+    assert answer.status_code == 409 and "it is a pipe, not a file" in sentence(answer)
 
 
 # ---- tokens and roles

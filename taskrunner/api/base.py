@@ -13,7 +13,7 @@ from taskrunner.store.open_home import OpenHome, open_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from types import TracebackType
 
 
@@ -25,10 +25,12 @@ class Base:
         home: str | os.PathLike[str] | None = None,
         *,
         clock: Callable[[], datetime] | None = None,
+        patience: str | timedelta | None = None,
     ) -> None:
         """Take the folder of the home; the first request opens or creates it."""
         self.home = find_home(home)
         self._clock = clock
+        self._patience = None if patience is None else _seconds(patience)
         self._opened: OpenHome | None = None
         self._snapshot: str | None = None
 
@@ -77,6 +79,8 @@ class Base:
             self._opened = None
         if self._opened is None:
             self._opened = open_home(self.home, self._clock, create=create)
+            if self._patience is not None:
+                self._opened.store.connection.patience = self._patience
         return self._opened
 
     def moment(self, text: str, tz: str | None = None) -> datetime:
@@ -93,6 +97,12 @@ class Base:
     def now(self) -> datetime:
         """Return the current time by the clock in use."""
         return self._here().now()
+
+
+def _seconds(length: str | timedelta) -> float:
+    from taskrunner.schedule import durations
+
+    return durations.parse(length).total_seconds()
 
 
 def find_home(given: str | os.PathLike[str] | None) -> str:

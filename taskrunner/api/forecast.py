@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from taskrunner.model.answers import Entry, Upcoming
+    from taskrunner.model.answers import Disabled, Entry, Upcoming
     from taskrunner.schedule.kinds import Schedule
 
 
@@ -37,6 +37,16 @@ class Forecast(Base):
 
         many = count if each and count is None else _count(count, until)
         return status.upcoming(self._here(), several(name), many, utc(until), utc(since), each=each)
+
+    def disabled(self, name: str | int) -> Disabled | None:
+        """Return since when a task is disabled, by whom, and its next slot if it were enabled now; None for others.
+
+        Also None for a task whose only slot is over. Raises UnknownTask.
+        """
+        from taskrunner.report import status
+
+        here = self._here()
+        return status.disabled(here.store, name, here.now())
 
     def agenda(
         self,

@@ -26,5 +26,6 @@ class TaskRunner(TaskFiles, Forecast, Runs, History, Clock, Upkeep, Notices, Que
     """The taskrunner of one home; a context manager.
 
     `home` is a path; without it $TASKRUNNER_HOME, else the user's default. `clock` returns an aware datetime
-    and replaces the wall clock, for tests.
+    and replaces the wall clock, for tests. `patience` is how long to wait for other writers before StoreBusy is raised,
+    by default 30 s; a web application gives less.
     """

@@ -322,10 +322,8 @@ class Tasks(Base):
         if problem is not None:
             return [*found, f"{task.name} cannot be evaluated: {problem}"]
         value = of_task.value_of(task)
-        if isinstance(value, Every) and 0 < value.length.seconds < status.slowest(self.home):
-            found.append(
-                "cron ticks once a minute: an interval under a minute needs `taskrunner daemon`"
-            )
+        if isinstance(value, Every) and (rare := status.too_often(self.home, value.length.seconds)):
+            found.append(rare)
         if isinstance(value, At) and value.note:
             found.append(value.note)
         if isinstance(value, Cron) and (either := describe.either(value.meaning)):

@@ -37,16 +37,18 @@ SECRET = ("env", "stdin")  # changed by name only
 # ---- events into text
 
 
-def gap(since: datetime, at: datetime, *, rebooted: bool) -> Event:
-    """Return the event of a gap that has ended."""
-    return Event(at, "gap", "tick", text=f"no tick since {clock.iso(since)}: {silent(rebooted)}")
+def gap(since: datetime, at: datetime, *, rebooted: bool, caller: str = "") -> Event:
+    """Return the event of a gap that has ended, after a tick by that caller."""
+    why = silent(rebooted, caller)
+    return Event(at, "gap", "tick", text=f"no tick since {clock.iso(since)}: {why}")
 
 
-def silent(rebooted: bool) -> str:
-    """Return why no tick came, as far as the boot id tells."""
+def silent(rebooted: bool, caller: str) -> str:
+    """Return why no tick came, as far as the boot id and the caller of the tick before tell."""
     if rebooted:
         return "reboot"
-    return "the clock entry did not fire, or the machine was suspended"
+    what = "the daemon did not run" if caller == "daemon" else "the clock entry did not fire"
+    return f"{what}, or the machine was suspended"
 
 
 def step_back(since: datetime, at: datetime) -> Event:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from taskrunner import TaskRunner
-from taskrunner.django import environment, project, registry
+from taskrunner.django import clock, environment, project, registry
 from taskrunner.django.settings import Settings
 from taskrunner.model.answers import Plan
 from taskrunner.model.values import untold
@@ -30,7 +30,10 @@ class ProjectRunner(TaskRunner):
         if not dry_run and not found.faults and found.definitions:
             environment.prepare(self.wanted, project.name())
         ours = found.sources.__contains__
-        return self._carry_out(here, found, ours, None, dry_run=dry_run, progress=untold)
+        plan = self._carry_out(here, found, ours, None, dry_run=dry_run, progress=untold)
+        if not dry_run:
+            clock.expect(self.wanted)
+        return plan
 
     def told(self, plan: Plan, *, verbose: bool = False) -> Iterator[str]:
         """Yield the changes of a plan, a line each, advice about new and changed tasks, and a summary."""

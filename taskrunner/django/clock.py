@@ -6,6 +6,7 @@ It must not know how a daemon is kept alive.
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -14,7 +15,7 @@ from django.core.signals import request_started
 from taskrunner import keep_clock
 from taskrunner.django import environment, project, settings
 from taskrunner.errors import TaskRunnerError
-from taskrunner.home import config
+from taskrunner.home import config, lock, paths
 
 LOG = logging.getLogger("taskrunner")
 SWITCH = "TASKRUNNER_DJANGO_CLOCK"
@@ -75,6 +76,13 @@ def start() -> None:
         BEGUN.append(wanted.home)
     except (ImproperlyConfigured, TaskRunnerError, OSError) as exc:
         LOG.warning("the application is no clock of its tasks: %s", exc)
+
+
+def expect(wanted: settings.Settings) -> None:
+    """Leave the lock of the application in the home, so that advice before its first start knows the clock."""
+    if wanted.clock and not switched_off() and not config.inside_run():
+        with suppress(TaskRunnerError):  # somebody has it, or there is no home yet
+            os.close(lock.share(paths.path(wanted.home, paths.APPLICATION_LOCK)))
 
 
 def begun() -> bool:

@@ -4,6 +4,7 @@ It is called as a WSGI application within one view, so it works under WSGI and A
 """
 
 import io
+from collections.abc import Generator, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from django.conf import settings as project
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import NoReverseMatch, reverse
 from django.utils.crypto import salted_hmac
 from django.views.decorators.csrf import csrf_exempt
@@ -19,6 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 from taskrunner.django import settings
 from taskrunner.django.router import LABEL
 from taskrunner.django.store_admin import author
+from taskrunner.django.streams import streamed
 from taskrunner.errors import TaskRunnerError
 
 if find_spec("flask") is None or find_spec("waitress") is None:
@@ -32,12 +34,13 @@ from taskrunner.web.users import Role
 
 SEES = ("view_task", "view_run")  # permissions that each role needs, all of them
 OPERATES = ("run_task", "cancel_run", "change_task")
+AT_ONCE = 1024 * 1024  # bytes of an answer; a larger one is read while it is sent
 VISITOR = "taskrunner.visitor"  # in the WSGI environment, where no header of a request can come
 
 
 # The page has a token of its own in each form, bound to the user and their password, and looks at Origin and Sec-Fetch-Site.
 @csrf_exempt
-def page(request: HttpRequest, place: str = "") -> HttpResponse:
+def page(request: HttpRequest, place: str = "") -> HttpResponseBase:
     """Answer with a page, if the user may see it."""
     role = _role(request.user)
     if not role:
@@ -50,7 +53,7 @@ def page(request: HttpRequest, place: str = "") -> HttpResponse:
     # Not the key of the session: with signed cookies it may change with each answer.
     whose = f"{request.user.pk} {request.user.get_session_auth_hash()}"
     visitor = Visitor(author(request), role, session=whose)
-    return _called(application, _environment(request, place, visitor))
+    return _called(request, application, _environment(request, place, visitor))
 
 
 def _role(user: Any) -> Role:
@@ -132,17 +135,19 @@ def _latin(text: str) -> str:
     return text.encode(errors="surrogateescape").decode("latin-1")
 
 
-def _called(application: Any, environ: dict[str, Any]) -> HttpResponse:
+def _called(request: HttpRequest, application: Any, environ: dict[str, Any]) -> HttpResponseBase:
     """Return the answer of a WSGI application as one of Django."""
     begun: list[Any] = []
     answer = application(environ, lambda status, headers, _=None: begun.append((status, headers)))
-    try:
-        content = b"".join(answer)
-    finally:
-        if hasattr(answer, "close"):
-            answer.close()
+    pieces = _closing(answer)
+    first, whole = _beginning(pieces)
     status, headers = begun[-1]
-    made = HttpResponse(content, status=int(status[:3]))
+    code = int(status[:3])
+    made: HttpResponseBase
+    if whole:
+        made = HttpResponse(b"".join(first), status=code)
+    else:
+        made = streamed(request, _joined(first, pieces), status=code)
     del made.headers["Content-Type"]
     for name, value in headers:
         if name.lower() == "set-cookie":
@@ -150,3 +155,31 @@ def _called(application: Any, environ: dict[str, Any]) -> HttpResponse:
         elif name.lower() != "content-length":  # that of HEAD is for a body which is not there
             made.headers[name] = value
     return made
+
+
+def _closing(answer: Any) -> Generator[bytes, None, None]:
+    """Yield the pieces of an answer, and close it at the end."""
+    try:
+        yield from answer
+    finally:
+        if hasattr(answer, "close"):
+            answer.close()
+
+
+def _beginning(pieces: Iterator[bytes]) -> tuple[list[bytes], bool]:
+    """Return the first pieces of an answer, and whether these are all."""
+    found, size = [], 0
+    for piece in pieces:
+        found.append(piece)
+        size += len(piece)
+        if size > AT_ONCE:
+            return found, False
+    return found, True
+
+
+def _joined(first: list[bytes], rest: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+    try:
+        yield from first
+        yield from rest
+    finally:
+        rest.close()

@@ -1,13 +1,11 @@
 """The admin of runs: newest first, filtered by state, end and task, each with its reason and its output."""
 
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.core.handlers.asgi import ASGIRequest
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path, reverse
@@ -19,6 +17,7 @@ from taskrunner import TaskRunner
 from taskrunner.django import store_admin
 from taskrunner.django.router import LABEL
 from taskrunner.django.store_admin import LISTED, StoreAdmin, author, state, when
+from taskrunner.django.streams import streamed
 from taskrunner.django.tables import Run, Task
 from taskrunner.errors import StateError
 from taskrunner.model import values
@@ -368,22 +367,11 @@ def _whole(request: HttpRequest, key: int) -> StreamingHttpResponse:
         "Content-Disposition": f'attachment; filename="{run.task}-{run.id}.txt"',
         "X-Content-Type-Options": "nosniff",
     }
-    pieces = _pieces(runner.home, run)
-    sent = _in_turn(pieces) if isinstance(request, ASGIRequest) else pieces
-    return StreamingHttpResponse(sent, content_type="text/plain; charset=utf-8", headers=headers)
+    kind = "text/plain; charset=utf-8"
+    return streamed(request, _pieces(runner.home, run), content_type=kind, headers=headers)
 
 
 def _pieces(home: str, run: values.Run) -> Generator[bytes, None, None]:
     """Yield an output; the library of the request is closed by then."""
     with TaskRunner(home) as runner:
         yield from runner.log(run)
-
-
-async def _in_turn(pieces: Generator[bytes, None, None]) -> AsyncIterator[bytes]:
-    """Yield the pieces for ASGI, where Django would read all of them first."""
-    take = sync_to_async(lambda: next(pieces, None))
-    try:
-        while (piece := await take()) is not None:
-            yield piece
-    finally:
-        await sync_to_async(pieces.close)()

@@ -7,6 +7,7 @@ of the library, in the name of the user of Django.
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from django.views.decorators.csrf import csrf_protect
 from taskrunner import TaskRunner
 from taskrunner.django import project, settings
 from taskrunner.django.fields import aware
-from taskrunner.django.router import ALIAS, LABEL
+from taskrunner.django.router import ALIAS, LABEL, PATIENCE
 from taskrunner.errors import StateError, StoreBusy, TaskRunnerError, UnknownRun, UnknownTask, shown
 from taskrunner.home import paths
 from taskrunner.model.values import State
@@ -118,8 +119,8 @@ def check_store(runner: TaskRunner) -> None:
     if not os.path.exists(paths.path(runner.home, paths.STORE)):
         runner.now()  # raises for a home that is refused
         raise StateError(
-            f"there is no database in {shown(runner.home)} yet: `manage.py migrate` makes it from the tasks "
-            "defined in code, and `manage.py taskrunner add` adds one"
+            f"there is no database in {shown(runner.home)}: `manage.py migrate` makes it from the tasks defined in code, "
+            "`manage.py taskrunner add` with a first task, and `manage.py taskrunner restore` from a backup"
         )
     with (
         reading(),
@@ -127,6 +128,18 @@ def check_store(runner: TaskRunner) -> None:
     ):  # waits for a shorter time than the library
         cursor.execute("SELECT 1 FROM tasks LIMIT 1")
     runner.held()  # raises for a home that is refused, and for a newer store
+
+
+def opened() -> TaskRunner:
+    """Return the library over the home of the project; a page does not wait long for a locked database."""
+    return TaskRunner(settings.read().home, patience=timedelta(seconds=PATIENCE))
+
+
+def _is_readable() -> bool:
+    with contextlib.suppress(TaskRunnerError), opened() as runner:
+        check_store(runner)
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -226,7 +239,7 @@ class StoreAdmin(admin.ModelAdmin):
     def opened(self, request: HttpRequest, view: Callable[[], Any]) -> Any:
         """Return the answer of a view, for which `request.taskrunner` is open; or the reason there is none."""
         try:
-            with TaskRunner(settings.read().home) as runner:
+            with opened() as runner:
                 check_store(runner)
                 request.taskrunner = runner
                 answer = view()
@@ -254,6 +267,11 @@ class StoreAdmin(admin.ModelAdmin):
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:  # noqa: ARG002
         """Return the kind of list."""
         return Listed
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the rows; none where a view of Django, such as the search as one types, has not opened the store."""
+        found = super().get_queryset(request)
+        return found if hasattr(request, "taskrunner") or _is_readable() else found.none()
 
     def get_object(self, *args: Any, **named: Any) -> Any:
         """Return a row by its id, None when there is none."""

@@ -165,6 +165,8 @@ class TaskAdmin(StoreAdmin):
                 "last_runs": self._last_runs(runner, obj),
                 "all_runs": f"{self._of_runs('changelist')}?task={obj.id}",
                 "slots": _slots(runner, obj),
+                "disabled": _disabled(runner, obj),
+                "held": _paused(runner),
                 "advice": runner.advice(obj.known),
                 "list": self.address("changelist"),
                 "buttons": self.buttons(request, {"run_now": "Run now", **toggle}),
@@ -356,6 +358,19 @@ def _paused(runner: TaskRunner) -> str:
     until = "" if found.until is None else f", until {layout.time(found.until)}"
     why = "" if found.reason is None else f": {found.reason}"
     return f"by {found.by} since {layout.time(found.since)}{until}{why}"
+
+
+def _disabled(runner: TaskRunner, row: Task) -> str:
+    """Return who disabled a task and when, and its next slot if it were enabled now; "" for others."""
+    found = runner.disabled(row.id)
+    if found is None:
+        return ""
+    by = "" if found.by is None else f" by {found.by}"
+    slot = found.next
+    coming = (
+        "" if slot is None else f" If it is enabled now, its next slot is {row.layout.time(slot)}."
+    )
+    return f"Disabled{by} since {row.layout.time(found.since)}.{coming}"
 
 
 def _slots(runner: TaskRunner, row: Task) -> list[str]:

@@ -21,6 +21,15 @@ class Upcoming:
 
 
 @record
+class Disabled:
+    """A disabled task: since when, by whom, and the slot that it would have next if it were enabled now."""
+
+    since: datetime
+    by: str | None
+    next: datetime | None
+
+
+@record
 class Collision:
     """A possible delay of a slot: `what` is the reason in words; `tasks` are the tasks that cause it.
 

@@ -3,6 +3,7 @@
 It must not write, nor start anything.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -13,11 +14,11 @@ from taskrunner import clock
 from taskrunner.decide import ledger
 from taskrunner.errors import InputError
 from taskrunner.home import channels, heartbeat, lock, paths
-from taskrunner.model.answers import Entry, Status, Upcoming
+from taskrunner.model.answers import Disabled, Entry, Status, Upcoming
 from taskrunner.model.values import FAILING, Hold, Run, State, Task
 from taskrunner.render.spelling import many
 from taskrunner.report import agenda
-from taskrunner.schedule import counting, of_task, zones
+from taskrunner.schedule import counting, durations, of_task, zones
 from taskrunner.schedule.kinds import Schedule
 from taskrunner.store.connection import full
 from taskrunner.store.open_home import OpenHome
@@ -211,10 +212,41 @@ def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str
     if here.store.missing:
         return
     if beat is None:
-        yield "no tick has come yet: call `taskrunner tick` every minute from cron or a systemd timer"
+        yield f"no tick has come yet: {_remedy(here.folder)}"
         return
     if is_silent(beat, here.now()):
-        yield f"no tick has come since {clock.iso(clock.from_ms(beat.at))}: the clock entry does not fire"
+        yield f"no tick has come since {clock.iso(clock.from_ms(beat.at))}: {_cause(here.folder, beat)}"
+
+
+def _remedy(home: str) -> str:
+    if of_application(home):
+        return "start the application whose server is the clock of this home"
+    return "call `taskrunner tick` every minute from cron or a systemd timer"
+
+
+def _cause(home: str, beat: heartbeat.Beat) -> str:
+    if beat.caller not in ("daemon", paths.HAND):
+        return "the clock entry does not fire"
+    if daemon_lives(home):
+        return "the daemon does not tick"
+    if of_application(home):
+        return "the application whose server is the clock does not run"
+    return "the daemon does not run" if beat.caller == "daemon" else "the clock entry does not fire"
+
+
+def disabled(store: Store, key: str | int, now: datetime) -> Disabled | None:
+    """Return since when a task is disabled, None when it is not; raises UnknownTask."""
+    task = store.tasks.get(key)
+    if task.enabled or task.done:
+        return None
+    events = [each for each in store.events.about(task.id) if each.task is not None]
+    # A task may be added disabled, too.
+    last = next((each for each in events[::-1] if each.what in ("disabled", "added")), None)
+    coming = None
+    with suppress(InputError):
+        coming = of_task.value_of(task).next_after(max(now, task.evaluated))
+    since, by = (task.created, None) if last is None else (last.at, last.by)
+    return Disabled(since, by, coming)
 
 
 def boot_of_container(home: str) -> str:
@@ -228,10 +260,26 @@ def boot_of_container(home: str) -> str:
     )
 
 
-def slowest(home: str) -> float:
-    """Return the seconds between two ticks: those of the daemon when it was the last to tick, else a minute."""
+def too_often(home: str, seconds: int) -> str | None:
+    """Return advice about an interval that is shorter than that between two ticks, None when they are frequent enough.
+
+    Until an application that is to be the clock has ticked, nobody knows how often it will.
+    """
+    if seconds == 0:  # it has days or months
+        return None
     beat = heartbeat.read(paths.path(home, paths.HEARTBEAT))
-    return beat.period / 1000 if beat is not None and beat.caller == "daemon" else 60
+    if beat is not None and beat.caller == "daemon":
+        if seconds * 1000 >= beat.period:
+            return None
+        return f"the daemon ticks every {durations.human(beat.period / 1000)}: a shorter interval needs a daemon that ticks more often"
+    if seconds >= 60 or (of_application(home) and (beat is None or beat.caller == paths.HAND)):
+        return None
+    return "cron ticks once a minute: an interval under a minute needs `taskrunner daemon`"
+
+
+def of_application(home: str) -> bool:
+    """Return whether an application has been, or is to be, the clock of a home: it leaves its lock there."""
+    return os.path.exists(paths.path(home, paths.APPLICATION_LOCK))
 
 
 def daemon_lives(home: str) -> bool:

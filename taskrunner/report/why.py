@@ -153,7 +153,8 @@ def _silence(beat: heartbeat.Beat, now: datetime) -> Gap | None:
     """Return the time without ticks that is not over yet."""
     if not status.is_silent(beat, now):
         return None
-    return Gap(clock.from_ms(beat.at), None, ledger.silent(host.boot_id() != beat.boot_id))
+    cause = ledger.silent(host.boot_id() != beat.boot_id, beat.caller)
+    return Gap(clock.from_ms(beat.at), None, cause)
 
 
 def _parent(store: Store, task: Task) -> Task | None:

@@ -22,7 +22,7 @@ from taskrunner.home import paths
 
 MISSING = ":memory:"  # the path of the empty store that stands in for one that does not exist yet
 LOG_PAGES = 4000  # of 4 kB; a working tick makes a checkpoint at its end, and needs none before
-BUSY_TIMEOUT = 30.0  # seconds we wait for other writers
+BUSY_TIMEOUT = 30.0  # seconds we wait for other writers, unless the connection says otherwise
 BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 # Errors that are bugs of this program, not faults of the store.
 BUGS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
@@ -44,10 +44,10 @@ class Held:
     A weak reference does it, not `__del__`: in a reference cycle the connection would be finalised first.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Take a connection."""
+    def __init__(self, connection: sqlite3.Connection, patience: float) -> None:
+        """Take a connection, and its busy timeout in seconds."""
         self.connection = connection
-        self.patience = BUSY_TIMEOUT  # its busy timeout, in seconds
+        self.patience = patience
         OPEN[weakref.ref(self, _close)] = connection
 
 
@@ -64,6 +64,7 @@ class Connection:
     def __init__(self, place: str, synchronous: str = "full") -> None:
         """Take the path of the file, which is not opened before the first query."""
         self.place = place
+        self.patience = BUSY_TIMEOUT  # seconds we wait for other writers
         self.snapshot: str | None = (
             None  # why an old state of it is read; None when it is up to date
         )
@@ -83,7 +84,7 @@ class Connection:
             self._local, self._pid = threading.local(), os.getpid()
         held: Held | None = getattr(self._local, "held", None)
         if held is None:
-            held = self._local.held = Held(self._connect())
+            held = self._local.held = Held(self._connect(), self.patience)
         return held
 
     def _connect(self) -> sqlite3.Connection:
@@ -129,7 +130,7 @@ class Connection:
         missing = self.place == MISSING
         return sqlite3.connect(
             MISSING if missing else f"file:{quoted(self.place)}?{mode}",
-            timeout=BUSY_TIMEOUT,
+            timeout=self.patience,
             isolation_level=None,
             check_same_thread=False,
             uri=not missing,
@@ -249,7 +250,7 @@ class Connection:
     def transaction(self, *, durable: bool = True, patience: float | None = None) -> Iterator[None]:
         """Write all of the block or nothing; without `durable` a power cut may undo it.
 
-        `patience` is how many seconds to wait for other writers, in place of BUSY_TIMEOUT. Raises StoreNewer when
+        `patience` is how many seconds to wait for other writers, in place of the connection's own. Raises StoreNewer when
         another process has upgraded the store since it was opened.
         """
         if not durable:
@@ -274,7 +275,7 @@ class Connection:
     def _begin(self, patience: float | None) -> None:
         if self.snapshot is not None:  # by now the disk may take writes
             self.close()
-        self._wait_for_others(BUSY_TIMEOUT if patience is None else patience)
+        self._wait_for_others(self.patience if patience is None else patience)
         self.run("BEGIN IMMEDIATE")
         found = schema.version(self.raw)
         if found > len(schema.STEPS):
@@ -324,7 +325,7 @@ class Connection:
         try:
             self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
-            self._wait_for_others(BUSY_TIMEOUT)
+            self._wait_for_others(self.patience)
 
 
 class Part:

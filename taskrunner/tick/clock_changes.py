@@ -47,7 +47,8 @@ def _clock_event(last: heartbeat.Beat, beat: heartbeat.Beat) -> Event | None:
     if beat.at < last.at:
         return ledger.step_back(since, at)
     if beat.at - last.at > idle_check.GAP * last.period:
-        return ledger.gap(since, at, rebooted=last.boot_id != beat.boot_id)
+        rebooted = last.boot_id != beat.boot_id
+        return ledger.gap(since, at, rebooted=rebooted, caller=last.caller)
     return None
 
 

@@ -8,11 +8,13 @@ from flask import current_app, g
 
 from taskrunner.api.task_runner import TaskRunner
 
+PATIENCE = "2s"  # for a locked database: a page says so rather than keeping a visitor, and a thread, waiting
+
 
 def runner() -> TaskRunner:
     """Return the taskrunner of this request; nothing is opened before its first call."""
     if "runner" not in g:
-        g.runner = TaskRunner(current_app.config["HOME"])
+        g.runner = TaskRunner(current_app.config["HOME"], patience=PATIENCE)
     made: TaskRunner = g.runner
     return made
 

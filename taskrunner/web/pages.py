@@ -61,6 +61,7 @@ def _for_templates() -> dict[str, Any]:
         "host": HOST,
         "here": request.full_path.rstrip("?"),
         "held": lambda: runner().held(),
+        "no_database": lambda: shown.no_database(runner()),
         "style": _style,
         "to": _to,
     }
@@ -116,6 +117,7 @@ def run(key: int) -> str | Response:
     """Show one run, or with `raw` its output alone."""
     if "raw" in request.args:
         found = runner().run_of(f"run:{key}")
+        runner().written(found, most=1)  # raises for one that was pruned, before the answer begins
         name = f"{found.task}-{found.id}.txt"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(runner().log(found), mimetype="text/plain", headers=headers)

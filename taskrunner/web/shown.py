@@ -5,10 +5,12 @@ It must not know Flask, nor how anything looks.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from taskrunner.errors import InputError, StateError, UnknownRun, UnknownTask, shown
+from taskrunner.home import paths
 from taskrunner.model.answers import Entry
 from taskrunner.model.values import FAILING, LIVE, NOT_RUN, Kind, State
 from taskrunner.report import status
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from taskrunner.api.task_runner import TaskRunner
     from taskrunner.model.answers import (
+        Disabled,
         Explanation,
         Status,
         Trace,
@@ -44,6 +47,12 @@ DAY = timedelta(days=1)
 
 GROUPS: Mapping[str, tuple[State, ...]] = {"live": LIVE, "not_run": NOT_RUN}
 TASK_STATES = ("enabled", "disabled", "failing")
+
+
+def no_database(runner: TaskRunner) -> str | None:
+    """Return the folder of a home that has no database, None when there is one."""
+    there = os.path.exists(paths.path(runner.home, paths.STORE))
+    return None if there else shown(runner.home)
 
 
 # ---- now
@@ -282,6 +291,7 @@ class OneTask(NamedTuple):
 
     task: Task
     schedule: str
+    disabled: Disabled | None
     advice: list[str]
     lately: Lately
     live: list[Run]
@@ -302,6 +312,7 @@ def task(runner: TaskRunner, name: str) -> OneTask:
     return OneTask(
         found,
         runner.describe(found),
+        runner.disabled(found.id),
         runner.advice(found),
         lately(last),
         [run for run in last if run.state in LIVE],

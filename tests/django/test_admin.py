@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import json
 import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -310,6 +311,22 @@ def test_an_operator_enables_and_disables_in_their_own_name(operator, runner):
     assert "disabled" in words(get(operator, f"{TASKS}{task.id}/history/"))
 
 
+def test_a_disabled_task_says_who_disabled_it_and_when_it_would_come_due(operator, viewer, runner):
+    task = runner.task("report")
+    act(operator, TASKS, "disable", task)
+    change = f"{TASKS}{task.id}/change/"
+    told = re.search(
+        r"Disabled by ann since ([^.]+)\. If it is enabled now, its next slot is",
+        words(get(viewer, change)),
+    )
+    assert told
+    runner.hold("2h", reason="a move", by="bob")
+    assert "Scheduled runs are paused" not in words(get(viewer, change)), "it is disabled anyway"
+    runner.enable("report")
+    text = words(get(viewer, change))
+    assert "Disabled by" not in text and "paused by bob since" in text
+
+
 def test_a_task_is_run_now_and_its_run_again(operator, runner):
     told = act(operator, TASKS, "run_now", runner.task("backup"))
     assert "Started: 1 task" in told
@@ -560,6 +577,23 @@ def test_a_store_that_is_not_there_yet_is_a_message(site):
     assert get(client, "/admin/")
 
 
+SEARCH = "/admin/autocomplete/?app_label=taskrunner&model_name=run&field_name=task&term="
+
+
+def test_the_search_of_the_admin_as_one_types_is_empty_without_a_store(viewer, runner, site):
+    def found():
+        return [each["text"] for each in json.loads(get(viewer, f"{SEARCH}port"))["results"]]
+
+    assert found() == ["report"]
+    site.home.chmod(0o777)
+    assert found() == []
+    site.home.chmod(0o700)
+    runner.close()
+    for each in site.home.glob("taskrunner.db*"):
+        each.unlink()
+    assert found() == []
+
+
 def test_a_newer_store_is_a_message(viewer, runner, site):
     runner.close()
     with sqlite3.connect(site.home / "taskrunner.db") as store:
@@ -584,6 +618,7 @@ def test_a_locked_store_is_a_message_soon(viewer, runner, site, monkeypatch):
     store.execute("BEGIN EXCLUSIVE")
     try:
         assert "database is locked" in told(viewer)
+        assert get(viewer, f"{SEARCH}port")
     finally:
         store.close()
 

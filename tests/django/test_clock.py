@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from taskrunner.home import lock
 from tests.daemons import begun, daemons, end_all, free_port, gone, lives, one
 from tests.samples import wait_for
 
@@ -235,7 +236,7 @@ def test_commands_shells_tests_and_scripts_have_no_clock(project):
     env = project.environment(DJANGO_SETTINGS_MODULE="crm.settings")
     words = [sys.executable, "script.py"]
     subprocess.run(words, cwd=project.folder, env=env, check=True, capture_output=True)
-    assert not (project.home / "application.lock").exists()
+    assert not lock.is_held(str(project.home / "application.lock"), shared=True)
     assert not lives(project.home)
 
 

@@ -74,3 +74,18 @@ def test_a_management_command_in_a_run_says_nothing_of_another_home(project, tmp
     project.does("migrate", "-v", "0", **here)
     ended = project.manage("taskrunner", "run", "clear", **here)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_before_the_first_start_nobody_is_sent_to_cron(project):
+    project.write(
+        "sales/scheduled.py",
+        "from taskrunner.django import command\ncommand('look', 'check', every='10s')\n",
+    )
+    applied = project.manage("taskrunner", "apply")
+    told = [applied.stdout + applied.stderr, project.manage("taskrunner", "status").stdout]
+    assert "look added" in told[0] and "start the application" in told[1]
+    assert not [each for each in told if "cron" in each], told
+    project.set("TASKRUNNER['CLOCK'] = False")
+    (project.home / "application.lock").unlink()
+    assert "from cron" in project.does("taskrunner", "status")
+    assert not (project.home / "application.lock").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ pytest.importorskip("flask")
 
 from taskrunner import Manual, TaskRunner
 from tests.django.in_process import OPERATES, PASSWORD, SEES
+from tests.history import ran
 from tests.samples import wait_for
 from tests.web.conftest import TOKEN
 from tests.web.test_mounted import links
@@ -94,6 +96,7 @@ def test_an_operator_acts_in_their_own_name_and_defines_nothing(site, runner):
     assert (done.status_code, done.headers["Location"]) == (303, "/tasks/tasks/backup")
     assert "backup is disabled" in get(client, "/tasks/tasks/backup")
     assert runner.explain("backup").changes[-1].by == "ann"
+    assert "Disabled by ann since" in get(client, "/tasks/tasks/backup")
     assert "ann may not define here" in get(client, "/tasks/tasks/new", 403)
 
 
@@ -240,6 +243,58 @@ def test_it_works_under_asgi(site, runner):
     assert found and all(each.startswith("/tasks/") for each in found)
     assert (done.status_code, done.headers["Location"]) == (303, "/tasks/")
     assert not runner.task("backup").enabled
+
+
+def test_a_large_output_is_read_while_it_is_sent(site, runner):
+    large = b"0123456789abcde\n" * 200_000
+    few = ran(runner._here().store, output=b"some")
+    many = ran(runner._here().store, ended=runner.now(), output=large)
+    client = site.client(site.user("ann", *SEES))
+    assert client.get(f"/tasks/runs/{few}?raw").content == b"some"
+    answer = client.get(f"/tasks/runs/{many}?raw")
+    assert answer.streaming
+    assert "attachment" in answer.headers["Content-Disposition"]
+    assert b"".join(answer.streaming_content) == large
+
+
+def test_an_output_that_was_pruned_is_a_sentence(site, runner):
+    key = ran(runner._here().store, output=None, size=70_000)
+    answer = site.client(site.user("ann", *SEES)).get(f"/tasks/runs/{key}?raw", headers=HTML)
+    assert answer.status_code == 409 and "was pruned" in answer.content.decode()
+
+
+def test_a_locked_store_is_a_sentence_soon(site, runner, monkeypatch):
+    from taskrunner.store import connection
+    from taskrunner.web import current
+
+    client = site.client(site.user("ann", *OPERATES))
+    sent = token(client)
+    runner.close()
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT", 3600.0)
+    monkeypatch.setattr(current, "PATIENCE", "1s")
+    store = sqlite3.connect(site.home / "taskrunner.db", isolation_level=None)
+    try:
+        store.execute("BEGIN IMMEDIATE")
+        done = client.post("/tasks/tasks/backup/disable", {"token": sent})
+        assert done.status_code == 503 and "stayed busy" in done.content.decode()
+        assert "backup" in get(client, "/tasks/tasks"), "others can read"
+        store.execute("ROLLBACK")
+        store.execute("PRAGMA locking_mode = exclusive")
+        store.execute("BEGIN EXCLUSIVE")
+        for path in ("/tasks/", "/tasks/runs", "/tasks/api/tasks"):
+            assert "stayed busy" in get(client, path, 503), path
+    finally:
+        store.close()
+
+
+def test_a_database_that_is_not_there_is_told_on_each_page(site, runner):
+    client = site.client(site.user("ann", *SEES))
+    assert "There is no database" not in get(client, "/tasks/")
+    runner.close()
+    for each in site.home.glob("taskrunner.db*"):
+        each.unlink()
+    for path in ("", "runs", "tasks", "agenda"):
+        assert "There is no database in" in get(client, f"/tasks/{path}"), path
 
 
 def test_a_home_that_is_refused_is_a_sentence(site, runner):

@@ -186,6 +186,14 @@ def test_no_entry_and_no_tick_is_an_error(home, machine):
     assert "nothing calls a tick of" in found(home, "error")
 
 
+def test_a_home_whose_clock_is_an_application_is_not_sent_to_cron_first(well, machine):
+    machine.tab.write_text("")
+    (well / "heartbeat").unlink()
+    (well / "application.lock").touch()
+    cures = [each.cure for each in examined(well).findings if each.severity == "error"]
+    assert cures and all(each.startswith("start the application") for each in cures), cures
+
+
 def test_no_entry_is_not_an_error_while_ticks_come(home, machine):
     ticked(home, caller="daemon")
     assert "nothing calls" not in found(home)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskrunner import Every, InputError, Manual, State
+from taskrunner import Every, InputError, Manual, State, host
 from taskrunner.home import heartbeat
 from taskrunner.notify import metrics
 from taskrunner.store.store import open_store
@@ -105,9 +105,27 @@ def test_under_a_quick_daemon_no_interval_is_too_short(runner, home):
     assert advised
     beat = heartbeat.Beat(0, 2000, "boot", "daemon")
     heartbeat.write(str(home / "heartbeat"), beat)
-    assert not [each for each in runner.advice(task) if "cron ticks" in each]
+    assert not [each for each in runner.advice(task) if "ticks" in each]
     heartbeat.write(str(home / "heartbeat"), heartbeat.Beat(0, 30_000, "boot", "daemon"))
-    assert [each for each in runner.advice(task) if "cron ticks" in each]
+    advised = [each for each in runner.advice(task) if "ticks" in each]
+    assert "the daemon ticks every 30s: a shorter interval" in advised[0]
+
+
+def test_a_home_whose_clock_is_an_application_gets_no_advice_about_cron(runner, home, clock):
+    """The lock of the application is there, from `keep_clock` or from what knows that it will be called."""
+    (home / "application.lock").touch()
+    task = runner.add("x", ["true"], Every("10s"))
+    assert not [each for each in runner.advice(task) if "ticks" in each]
+    (told,) = runner.status().problems
+    assert (
+        told == "no tick has come yet: start the application whose server is the clock of this home"
+    )
+    now = int(clock().timestamp() * 1000)
+    heartbeat.write(str(home / "heartbeat"), heartbeat.Beat(now, 10_000, host.boot_id(), "daemon"))
+    clock.forward(minutes=5)
+    (told,) = runner.status().problems
+    assert told.endswith("the application whose server is the clock does not run")
+    assert "the daemon did not run" in runner.explain("x").gaps[0].cause
 
 
 def test_a_home_with_very_many_tasks_has_metrics_of_all_together(many, home, monkeypatch):
@@ -125,3 +143,21 @@ def test_a_home_with_very_many_tasks_has_metrics_of_all_together(many, home, mon
     }
     ended = [line for line in samples if line.startswith("taskrunner_runs_total")]
     assert sum(float(line.rsplit(" ", 1)[1]) for line in ended) == 2
+
+
+def test_a_disabled_task_tells_since_when_by_whom_and_its_next_slot(runner, clock):
+    task = runner.add("x", ["true"], Every("1h"))
+    assert runner.disabled("x") is None
+    clock.forward(minutes=90)
+    runner.disable("x", by="ann")
+    clock.forward(minutes=90)
+    runner.set("x", timeout="5m")
+    found = runner.disabled(task.id)
+    assert (found.since, found.by) == (clock() - timedelta(minutes=90), "ann")
+    assert found.next == runner.enable("x").next
+
+
+def test_a_task_that_was_added_disabled_tells_since_when(runner, clock):
+    runner.apply(text="[tasks.x]\nmanual = true\nshell = 'true'\nenabled = false\n")
+    found = runner.disabled("x")
+    assert found.since == clock() and found.by and found.next is None

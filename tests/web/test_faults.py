@@ -60,6 +60,7 @@ def test_a_database_that_is_gone_reads_as_an_empty_one(client, home):
         assert client.get(path).status_code == 200, path
     assert "good" in refused(write(client), 404)
     assert client.get("/api/tasks").get_json()["tasks"] == []
+    assert "There is no database in" in client.get("/").get_data(as_text=True)
 
 
 def test_a_home_that_is_gone_reads_as_an_empty_one(client, home):

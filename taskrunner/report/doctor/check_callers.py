@@ -20,11 +20,17 @@ from taskrunner.schedule import durations
 MINUTE = timedelta(minutes=1)
 INSTALL = "`taskrunner install cron` or `taskrunner install systemd`"
 AHEAD = timedelta(minutes=1)
+APPLICATION = "start the application whose server is the clock of this home"
 
 
 def entries_of_host() -> list[Entry]:
     """Return every readable entry on this host that calls taskrunner."""
     return [*install_cron.entries(), *install_systemd.entries()]
+
+
+def _install(folder: str) -> str:
+    """Return how to get a clock for a home."""
+    return f"{APPLICATION}, or {INSTALL}" if status.of_application(folder) else INSTALL
 
 
 def findings(snapshot: Snapshot) -> Iterator[Finding]:
@@ -45,7 +51,7 @@ def _last_tick(snapshot: Snapshot, entries: list[Entry]) -> Iterator[Finding]:
     if snapshot.beat is None:
         if snapshot.health is not None:
             cure = (
-                f"{INSTALL}, then wait a minute"
+                f"{_install(snapshot.folder)}, then wait a minute"
                 if not entries
                 else "wait a minute, then see the findings below"
             )
@@ -57,7 +63,7 @@ def _last_tick(snapshot: Snapshot, entries: list[Entry]) -> Iterator[Finding]:
         cure = "correct the clock of the machine: nothing is due until that time"
         yield warning(f"the last tick was at {clock.iso(last)}, which is in the future", cure)
     elif status.is_silent(snapshot.beat, snapshot.now):
-        cure = "see the findings below" if entries else INSTALL
+        cure = "see the findings below" if entries else _install(snapshot.folder)
         yield error(f"no tick has come for {durations.human(silent)}", cure)
     else:
         yield ok(
@@ -77,7 +83,7 @@ def _entries(
         if ticking and snapshot.beat is not None:
             yield from _unfounded(snapshot, snapshot.beat.caller, daemons)
         elif not daemons:
-            yield error(f"nothing calls a tick of {snapshot.folder}", INSTALL)
+            yield error(f"nothing calls a tick of {snapshot.folder}", _install(snapshot.folder))
         return
     yield from _several(entries)
     yield from _daemon_beside(snapshot, entries, daemons)
@@ -85,7 +91,7 @@ def _entries(
 
 def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[Finding]:
     """Yield a warning when the caller of the last tick is gone, so that no more ticks will come."""
-    cure = f"{INSTALL}, unless another program calls one each minute"
+    cure = f"{_install(snapshot.folder)}, unless another program calls one each minute"
     if status.daemon_lives(snapshot.folder):
         return
     if caller == paths.HAND:
@@ -97,7 +103,8 @@ def _unfounded(snapshot: Snapshot, caller: str, daemons: list[int]) -> Iterator[
         yield warning(f"{what} any more: was it just removed?", cure)
     elif caller == "daemon" and not daemons and not _somebody_lives(snapshot.folder):
         what = f"the last tick was done by a daemon that does not run any more, and nothing else calls a tick of {snapshot.folder}"
-        yield warning(what, f"start it again, or {INSTALL}")
+        again = "" if status.of_application(snapshot.folder) else "start it again, or "
+        yield warning(what, f"{again}{_install(snapshot.folder)}")
 
 
 def _several(entries: list[Entry]) -> Iterator[Finding]:

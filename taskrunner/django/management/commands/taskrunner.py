@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from taskrunner import errors, report_error
 from taskrunner.cli.common import out, say
 from taskrunner.cli.main import main
-from taskrunner.django import settings
+from taskrunner.django import clock, settings
 from taskrunner.django.applying import ProjectRunner
 from taskrunner.errors import TaskRunnerError
 from taskrunner.render import documents
@@ -55,6 +55,7 @@ def run(words: Sequence[str]) -> int:
         return report_error.refuse(str(exc), errors.EXIT_USAGE)
     if words[:1] == ["apply"] and all(each in OF_APPLY for each in words[1:]):
         return _apply(wanted, words[1:])
+    clock.expect(wanted)
     try:
         return main(["--home", wanted.home, *words] if words else [])
     finally:

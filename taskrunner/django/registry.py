@@ -6,12 +6,17 @@ stop an application from importing its module.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from django.apps import apps
 from django.conf import settings as of_project
-from django.utils.module_loading import autodiscover_modules
+from django.core.management import get_commands
+from django.utils.module_loading import module_has_submodule
 
 from taskrunner import errors
 from taskrunner.django import environment, project, settings, tasks
@@ -150,8 +155,8 @@ def _keep(
 
 def collected(wanted: Settings) -> Found:
     """Import `scheduled.py` of each application, and return the definitions in all of them, with their faults."""
-    autodiscover_modules(MODULE)
-    found, faults = [], []
+    faults = list(_imported())
+    found = []
     for each in WRITTEN:
         try:
             found.append(_definition(each, wanted))
@@ -159,6 +164,36 @@ def collected(wanted: Settings) -> Found:
             faults.append(each.fault(str(exc)))
     names = frozenset(each.name for each in found)
     return Found(found, faults, names, frozenset({project.source()}))
+
+
+def _imported() -> Iterator[Fault]:
+    """Import the module of each application that has one, and yield the faults of those that cannot be imported."""
+    for each in apps.get_app_configs():
+        if not module_has_submodule(each.module, MODULE):
+            continue
+        name = f"{each.name}.{MODULE}"
+        try:
+            import_module(name)
+        except Exception as exc:  # noqa: BLE001  a module may raise anything
+            WRITTEN[:] = [
+                other for other in WRITTEN if other.module != name
+            ]  # those before the fault
+            yield _not_imported(exc, name)
+
+
+def _not_imported(exc: Exception, module: str) -> Fault:
+    """Return the fault of a module whose import failed, with the line, and the place where it failed if that is another."""
+    why = " ".join(errors.in_words(exc).split())
+    frames = traceback.extract_tb(exc.__traceback__)
+    here = [each for each in frames if each.name == "<module>" and _is_of(each.filename, module)]
+    last = here[-1].lineno if here else getattr(exc, "lineno", None)
+    if here and frames[-1] is not here[-1]:
+        why += f" ({frames[-1].filename}, line {frames[-1].lineno})"
+    return Fault(module, last or 1, f"it cannot be imported: {why}")
+
+
+def _is_of(file: str, module: str) -> bool:
+    return file.endswith(f"{module.replace('.', os.sep)}.py")
 
 
 def _definition(given: Written, wanted: Settings) -> Definition:
@@ -212,7 +247,11 @@ def _options(given: Written, wanted: Settings) -> dict[str, Any]:
 
 def _command(words: tuple[str, ...], chosen: dict[str, Any]) -> tuple[str, ...]:
     """Return the argv of a management command; the options get what it needs."""
-    interpreter = chosen.pop("interpreter", None) or program.interpreter()
+    own = chosen.pop("interpreter", None)
+    if own is None and words[0] not in get_commands():
+        near = errors.advice(words[0], get_commands(), "see `manage.py help`")
+        raise InputError(f"{shown(words[0])} is not a management command of this project: {near}")
+    interpreter = own or program.interpreter()
     # Without the second, output is lost with a killed command, and seen late of a running one.
     known = {"DJANGO_SETTINGS_MODULE": project.settings_module(), "PYTHONUNBUFFERED": "1"}
     chosen["env"] = {**known, **chosen["env"]}

@@ -30,6 +30,7 @@ TAIL = 64 * 1024  # bytes of an output on the page of its run
 LONGEST_LINE = 200  # characters of the last line of an output
 LOOKED_AT = 200_000  # ids of runs that successes are looked for among
 BOUND = " AND id > (SELECT max(id) FROM runs) - {}"
+LATE = timedelta(seconds=10)  # of a start that is told in the list
 MOST_TASKS = 50  # whose names have the text that is searched
 FAILING_TASKS = 10  # that the filter offers
 GROUPS: dict[str, tuple[str, Sequence[State]]] = {
@@ -134,7 +135,7 @@ class StateFilter(Shown):
 class EndedFilter(Shown):
     """The time since the end of a run."""
 
-    title = "end"
+    title = "time of the end"
     parameter_name = "ended"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
@@ -162,7 +163,7 @@ class TaskFilter(Shown):
 class RunAdmin(StoreAdmin):
     """The list of runs, and one run."""
 
-    list_display = ("id", "task_name", "state_words", "slot_time", "start", "took", "why")
+    list_display = ("id", "task_name", "state_words", "why", "slot_time", "took")
     list_filter = (StateFilter, EndedFilter, TaskFilter)
     sortable_by = ("id",)
     search_fields = ("task__name",)
@@ -222,7 +223,11 @@ class RunAdmin(StoreAdmin):
     @admin.display(description="slot")
     def slot_time(self, row: Run) -> SafeString | str:
         """Return the instant it is for."""
-        return self._when(row, row.slot)
+        late = None if row.whole or row.started is None else row.started - row.slot
+        if late is None or late < LATE:
+            return self._when(row, row.slot)
+        told = spelling.human(late.total_seconds())
+        return format_html("{} <small>{} late</small>", self._when(row, row.slot), told)
 
     @admin.display(description="started")
     def start(self, row: Run) -> SafeString | str:
@@ -252,6 +257,8 @@ class RunAdmin(StoreAdmin):
         if row.trace is not None and row.trace.last_line is not None:
             line = text_page.cut(text_page.visible(row.trace.last_line), LONGEST_LINE)
             told.append(f"last line: {line}")
+        if row.attempt > 1 and not row.whole:
+            told.append(f"attempt {row.attempt}")
         if row.coalesced > 1:
             told.append(f"stands for {row.coalesced} slots")
         return "; ".join(told) or store_admin.NOTHING

@@ -101,6 +101,14 @@ def author(request: HttpRequest) -> str:
     return name if name.strip() and name.isprintable() else f"user {request.user.pk}"
 
 
+def origin(source: str | None) -> str:
+    """Return where a definition comes from, in words."""
+    if source is None:
+        return "this database"
+    kind, _, name = source.partition(":")
+    return f"scheduled.py of the project {name}" if kind == project.SOURCE else source
+
+
 def place_on_page(path: str) -> str | None:
     """Return the address of a page of `taskrunner.django.urls`, None when it is not mounted."""
     try:
@@ -185,6 +193,8 @@ class Listed(ChangeList):
         with reading():
             super().get_results(request)
             self.result_list = list(self.result_list)
+        if not self.query and not self.get_filters_params():
+            self.full_result_count = self.result_count  # else it offers to show all of all
         self.bound = LISTED if self.result_count >= LISTED else None
         self.model_admin.complete(request, self.result_list)
 
@@ -198,6 +208,7 @@ class StoreAdmin(admin.ModelAdmin):
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # each would count all rows
     actions_selection_counter = True
+    empty_value_display = NOTHING
 
     class Media:
         """The signs and colours of states."""

@@ -10,21 +10,22 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
 from taskrunner import TaskRunner
-from taskrunner.django import settings, store_admin
+from taskrunner.django import settings, store_admin, task_parts
+from taskrunner.django.fields import aware
 from taskrunner.django.router import LABEL
 from taskrunner.django.store_admin import StoreAdmin, author, state, when
 from taskrunner.django.tables import Task
-from taskrunner.django.task_form import FIELDSETS, TaskForm
+from taskrunner.django.task_form import FIELDSETS, KINDS, TaskForm
 from taskrunner.errors import TaskRunnerError, UnknownTask, shown
-from taskrunner.model.values import FAILING, Kind, State
+from taskrunner.model.values import FAILING, Kind
 from taskrunner.render import page as text_page, spelling
 
 LAST_RUNS = 10  # on the page of a task
-NEXT_SLOTS = 5
 
 
 class StandingFilter(admin.SimpleListFilter):
@@ -49,12 +50,12 @@ class StandingFilter(admin.SimpleListFilter):
 class KindFilter(admin.SimpleListFilter):
     """The kind of schedule."""
 
-    title = "schedule"
+    title = "kind of schedule"
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
         """Return the kinds."""
-        return [(str(each), str(each)) for each in Kind]
+        return [(str(kind), words) for kind, words in KINDS.items()]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002
         """Return the tasks of that kind."""
@@ -64,7 +65,7 @@ class KindFilter(admin.SimpleListFilter):
 class TaskAdmin(StoreAdmin):
     """The list of tasks, and one task."""
 
-    list_display = ("name", "last", "words", "enabled", "due", "success", "in_a_row")
+    list_display = ("name", "last", "words", "enabled", "due")
     list_filter = (StandingFilter, KindFilter)
     sortable_by = ("name",)
     search_fields = ("name",)
@@ -72,7 +73,7 @@ class TaskAdmin(StoreAdmin):
     change_list_template = "admin/taskrunner/task/change_list.html"
     change_form_template = "admin/taskrunner/task/change_form.html"
     shown = (
-        (None, {"fields": ("name", "words", "enabled", "due", "last", "success", "in_a_row")}),
+        (None, {"fields": ("name", "words", "enabled", "due", "waiting", "last", "success")}),
         ("Definition", {"fields": ("runs", "description", "group", "origin")}),
     )
 
@@ -102,21 +103,26 @@ class TaskAdmin(StoreAdmin):
 
     @admin.display(description="last run")
     def last(self, row: Task) -> SafeString | str:
-        """Return the state of the last run."""
-        return state(row.last_state)
+        """Return the state of the last run, how long ago it was, how many in a row ended alike, and the last success."""
+        moment = aware(row.last_run)
+        if moment is None:
+            return state(row.last_state)
+        many = f"{abs(row.streak)} in a row, " if abs(row.streak) > 1 else ""
+        ago, good = row.layout.distance(moment), aware(row.last_success)
+        if row.last_state in FAILING:
+            before = "" if good is None else f"last success {row.layout.distance(good)}"
+            ago = f"{ago}; {before or 'no success yet'}"
+        return format_html("{} <small>{}{}</small>", state(row.last_state), many, ago)
+
+    @admin.display(description="now")
+    def waiting(self, row: Task) -> str:
+        """Return what it waits for."""
+        return row.waits or store_admin.NOTHING
 
     @admin.display(description="last success")
     def success(self, row: Task) -> SafeString | str:
         """Return when the last run that succeeded ended."""
         return when(row.layout, row.last_success)
-
-    @admin.display(description="streak")
-    def in_a_row(self, row: Any) -> SafeString | str:
-        """Return how many runs in a row ended alike."""
-        if not row.streak:
-            return store_admin.NOTHING
-        ended = State.SUCCEEDED if row.streak > 0 else State.FAILED
-        return state(ended, f"{abs(row.streak)}")
 
     @admin.display(description="runs")
     def runs(self, row: Task) -> str:
@@ -126,13 +132,14 @@ class TaskAdmin(StoreAdmin):
     @admin.display(description="defined in")
     def origin(self, row: Task) -> str:
         """Return where the definition comes from."""
-        return row.source or "this store"
+        return store_admin.origin(row.source)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Show the list, and whether scheduled runs are paused."""
         more = {
             "title": "Tasks",
-            "held": lambda: _paused(request.taskrunner),
+            "none_yet": lambda: not request.taskrunner.tasks(limit=1),
+            "held": lambda: task_parts.paused(request.taskrunner),
             "may_hold": self.has_toggle_permission(request),
             "hold": self.address("hold"),
             "resume": self.address("resume"),
@@ -147,6 +154,8 @@ class TaskAdmin(StoreAdmin):
         row = super().get_object(request, *args, **named)
         if row is not None:
             self.complete(request, [row])
+            row.why = None if row.known is None else request.taskrunner.explain(row.id)
+            row.waits = task_parts.waits(row)
         return row
 
     def render_change_form(
@@ -164,14 +173,16 @@ class TaskAdmin(StoreAdmin):
             context |= {
                 "last_runs": self._last_runs(runner, obj),
                 "all_runs": f"{self._of_runs('changelist')}?task={obj.id}",
-                "slots": _slots(runner, obj),
-                "disabled": _disabled(runner, obj),
-                "held": _paused(runner),
+                "slots": task_parts.slots(runner, obj),
+                "changes": task_parts.changes(obj),
+                "disabled": task_parts.disabled(runner, obj),
+                "held": task_parts.paused(runner),
                 "advice": runner.advice(obj.known),
                 "list": self.address("changelist"),
                 "buttons": self.buttons(request, {"run_now": "Run now", **toggle}),
                 "on_page": store_admin.place_on_page(f"tasks/{obj.name}"),
-                "from_code": obj.source is not None and self.may_define(request),
+                "defined_in": store_admin.origin(obj.source) if obj.source else "",
+                "may_define": self.may_define(request),
             }
         return super().render_change_form(request, context, *args, obj=obj, **named)
 
@@ -255,6 +266,7 @@ class TaskAdmin(StoreAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if request.method != "POST":
             context = {"title": f"Remove {row.name}?", "original": row, "opts": self.opts, **more}
+            context["defined_in"] = store_admin.origin(row.source) if row.source else ""
             return self._page(request, "admin/taskrunner/task/remove.html", context)
         try:
             left = request.taskrunner.remove(row.id, by=author(request))
@@ -349,42 +361,12 @@ class TaskAdmin(StoreAdmin):
         return HttpResponseRedirect(self.address("changelist"))
 
 
-def _paused(runner: TaskRunner) -> str:
-    """Return the author, the time and the reason of the pause of all scheduled runs; "" without one."""
-    found = runner.held()
-    if found is None:
-        return ""
-    layout = store_admin.page(runner)
-    until = "" if found.until is None else f", until {layout.time(found.until)}"
-    why = "" if found.reason is None else f": {found.reason}"
-    return f"by {found.by} since {layout.time(found.since)}{until}{why}"
-
-
-def _disabled(runner: TaskRunner, row: Task) -> str:
-    """Return who disabled a task and when, and its next slot if it were enabled now; "" for others."""
-    found = runner.disabled(row.id)
-    if found is None:
-        return ""
-    by = "" if found.by is None else f" by {found.by}"
-    slot = found.next
-    coming = (
-        "" if slot is None else f" If it is enabled now, its next slot is {row.layout.time(slot)}."
-    )
-    return f"Disabled{by} since {row.layout.time(found.since)}.{coming}"
-
-
-def _slots(runner: TaskRunner, row: Task) -> list[str]:
-    """Return the next slots of a task, with their notes."""
-    found = runner.next(row.id, count=NEXT_SLOTS) if row.enabled else []
-    return [
-        f"{row.layout.time(each.slot)}{f' ({each.note})' if each.note else ''}" for each in found
-    ]
-
-
 class HoldForm(forms.Form):
     """The pause of all scheduled runs."""
 
     length = forms.CharField(
         required=False, max_length=20, help_text="Such as 30m or 2h; empty: until it is resumed."
     )
-    reason = forms.CharField(required=False, max_length=200)
+    reason = forms.CharField(
+        required=False, max_length=200, widget=forms.TextInput(attrs={"class": "vTextField"})
+    )

@@ -116,7 +116,7 @@ def _chain_faults(
         parent = parents[each.given.name]
         if parent is not None and parent not in parents:
             text = (
-                f"it runs after {shown(parent)}, which is neither in the files nor in the database"
+                f"it runs after {shown(parent)}, which is neither defined here nor in the database"
             )
             faults.append(each.given.fault(text, "after", known=False))
         elif circle := _circle(each.given.name, parents):

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("django")
 
-from taskrunner import Every, Manual, State, StoreBusy, TaskRunner
+from taskrunner import After, Every, Manual, State, StoreBusy, TaskRunner
 from tests.django.in_process import OPERATES, SEES
 from tests.history import ran
 from tests.samples import wait_for
@@ -85,7 +85,7 @@ def test_the_list_of_tasks_tells_schedules_in_words_and_how_the_last_run_ended(v
     ran(runner._here().store, State.FAILED, runner.now(), task=task.id)
     text = words(get(viewer, TASKS))
     assert "backup never ran only by hand" in text
-    assert re.search(r"report ✗ failed every day .* – ✗ 1 failed", text), text
+    assert re.search(r"report ✗ failed \S+ ago; no success yet every day ", text), text
 
 
 def test_tasks_are_filtered_and_found_by_a_part_of_their_name(operator, runner):
@@ -544,10 +544,10 @@ def test_tasks_are_removed_one_by_one_only(editing, runner):
 def test_a_task_defined_elsewhere_says_that_its_definition_comes_back(editing, runner):
     runner.apply(text="[tasks.clean]\nevery = '1d'\nshell = 'true'\n")
     with sqlite3.connect(f"{runner.home}/taskrunner.db") as store:
-        store.execute("UPDATE tasks SET source = 'django' WHERE name = 'clean'")
+        store.execute("UPDATE tasks SET source = 'django:crm' WHERE name = 'clean'")
     store.close()
     page = get(editing, f"{TASKS}{runner.task('clean').id}/change/")
-    assert "This task is defined in django" in words(page)
+    assert "This task is defined in scheduled.py of the project crm" in words(page)
 
 
 # ---- a store that cannot be read
@@ -634,3 +634,39 @@ def test_a_damaged_store_is_a_message(viewer, runner, site):
 def test_somebody_without_a_permission_is_told_nothing_of_the_store(site):
     nobody = site.client(site.user("nora"))
     assert "no database" not in nobody.get(TASKS).content.decode()
+
+
+# ---- what was puzzling
+
+
+def test_a_task_tells_what_it_waits_for_and_its_changes(operator, viewer, runner):
+    runner.add("next", ["true"], After("report"), by="eva")
+    task = runner.task("next")
+    runner.disable("next", by="ann")
+    runner.enable("next", by="ann")
+    text = words(get(viewer, f"{TASKS}{task.id}/change/"))
+    assert "Now: it waits for a run of report that succeeds: report has not run yet" in text
+    assert re.search(
+        r"Changes \S+ \S+ by ann: enabled \S+ \S+ by ann: disabled \S+ \S+ by eva: added", text
+    )
+    assert "Times are in Europe/Berlin." in text
+
+
+def test_a_run_tells_its_attempt_and_how_late_it_was(viewer, runner):
+    store, now = runner._here().store, runner.now()
+    ran(store, State.FAILED, now, attempt=2, trigger="retry", late=timedelta(minutes=3))
+    text = words(get(viewer, RUNS))
+    assert "attempt 2" in text and "3m 00s late" in text, text
+
+
+def test_a_list_offers_to_show_all_only_where_a_filter_hides_some(viewer, runner):
+    assert "Show all" not in get(viewer, TASKS)
+    assert "Show all" in get(viewer, f"{TASKS}?q=port")
+
+
+def test_a_project_without_tasks_is_told_how_to_define_one(viewer, runner):
+    assert "There is no task yet" not in get(viewer, TASKS)
+    for name in ("backup", "report"):
+        runner.remove(name)
+    assert "There is no task yet" in get(viewer, TASKS)
+    assert "There is no task yet" not in get(viewer, RUNS)

@@ -402,3 +402,35 @@ def test_a_command_that_fails_is_a_failed_run_with_its_words(project):
     assert ended.returncode == 1
     assert project.run("history", "ten")["runs"][0]["state"] == "failed"
     assert "no more fingers" in project.does("taskrunner", "log", "ten")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("import nothing_here", 6, "ModuleNotFoundError: No module named 'nothing_here'"),
+        ("command('look', every='1h')", 6, "TypeError: command() missing 1 required positional"),
+        ("def broken(:", 6, "SyntaxError: "),
+        ("import json\njson.loads('{')", 7, "JSONDecodeError: "),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_sentence(project, text, line, told):
+    project.write(
+        "sales/scheduled.py",
+        f"from taskrunner.django import command, scheduled\n@scheduled(every='1h')\ndef first():\n    pass\n\n{text}\n",
+    )
+    ended = project.manage("migrate", "-v", "0")
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
+    assert f"sales.scheduled, line {line}: it cannot be imported: {told}" in ended.stderr
+    assert not (project.home / "taskrunner.db").exists()
+
+
+def test_a_command_that_the_project_does_not_have_is_a_fault(project):
+    project.write(
+        "sales/scheduled.py",
+        "from taskrunner.django import command\n"
+        "command('look', 'chek', every='1h')\n"
+        "command('other', 'theirs', every='1h', interpreter='/srv/other/bin/python')\n",
+    )
+    told = project.manage("check").stderr
+    assert "line 2: 'chek' is not a management command of this project: did you mean check?" in told
+    assert "theirs" not in told

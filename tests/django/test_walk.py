@@ -40,7 +40,7 @@ def test_an_operator_walks_from_the_admin_to_the_page(site, visit):  # noqa: F81
             page.goto(f"{address}/admin/taskrunner/run/?state=live")
             page.get_by_role("link", name=str(run.id), exact=True).click()
             page.get_by_label(f"Output of run {run.id}").get_by_text("saved").wait_for()
-            page.get_by_role("link", name="Open on the page").click()
+            page.get_by_role("link", name="Live page").click()
             page.get_by_role("button", name="Cancel").click()
             page.get_by_text("is being cancelled").wait_for()
             page.get_by_text("cancelled by ann").first.wait_for()

@@ -1,0 +1,66 @@
+"""The parts of the page of one task beside its columns: what it waits for, its coming slots, its changes, and the pause."""
+
+from typing import Any
+
+from taskrunner import TaskRunner
+from taskrunner.django import store_admin
+from taskrunner.django.store_admin import when
+from taskrunner.django.tables import Task
+from taskrunner.render import page as text_page
+
+NEXT_SLOTS = 5
+CHANGES = 10
+
+
+def paused(runner: TaskRunner) -> str:
+    """Return the author, the time and the reason of the pause of all scheduled runs; "" without one."""
+    found = runner.held()
+    if found is None:
+        return ""
+    layout = store_admin.page(runner)
+    until = "" if found.until is None else f", until {layout.time(found.until)}"
+    why = "" if found.reason is None else f": {found.reason}"
+    return f"by {found.by} since {layout.time(found.since)}{until}{why}"
+
+
+def disabled(runner: TaskRunner, row: Task) -> str:
+    """Return who disabled a task and when, and its next slot if it were enabled now; "" for others."""
+    found = runner.disabled(row.id)
+    if found is None:
+        return ""
+    by = "" if found.by is None else f" by {found.by}"
+    slot = found.next
+    coming = (
+        "" if slot is None else f" If it is enabled now, its next slot is {row.layout.time(slot)}."
+    )
+    return f"Disabled{by} since {row.layout.time(found.since)}.{coming}"
+
+
+def waits(row: Task) -> str:
+    """Return what a task waits for, as `explain` tells; "" while it runs, or where the next slot or `disabled` tells."""
+    if row.why is None or not row.why.slots or not row.enabled:
+        return ""
+    last = row.why.slots[-1]
+    coming = last.slot is not None and last.slot > row.layout.now
+    return "" if coming or last.run is not None else row.layout.local(last.reason)
+
+
+def changes(row: Task) -> list[dict[str, Any]]:
+    """Return the newest changes of a task, wherever they were made."""
+    found = [] if row.why is None else row.why.changes[::-1][:CHANGES]
+    return [
+        {
+            "at": when(row.layout, each.at, whole=True),
+            "by": each.by or store_admin.NOTHING,
+            "what": text_page.visible(row.layout.local(each.what)),
+        }
+        for each in found
+    ]
+
+
+def slots(runner: TaskRunner, row: Task) -> list[str]:
+    """Return the next slots of a task, with their notes."""
+    found = runner.next(row.id, count=NEXT_SLOTS) if row.enabled else []
+    return [
+        f"{row.layout.time(each.slot)}{f' ({each.note})' if each.note else ''}" for each in found
+    ]

@@ -16,7 +16,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime
 from typing import Any
 
@@ -24,12 +24,11 @@ from redis import ConnectionPool, Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq import get_current_job
-from rq.defaults import RQ_KEY_PREFIX
 
 from taskrunner import clock
 from taskrunner.engines import rq_keys
 from taskrunner.errors import StateError, in_words
-from taskrunner.model.record import like, mutable, record
+from taskrunner.model.record import mutable, record
 from taskrunner.model.values import Command, Outcome, not_passed
 from taskrunner.processes import account, bounded_output
 from taskrunner.processes.bounded_output import Cut, Excerpt
@@ -37,12 +36,16 @@ from taskrunner.processes.children import Children
 from taskrunner.processes.leash import leash
 from taskrunner.processes.signals import stop_signals
 
-PATIENCE = 2.0  # seconds for an answer of Redis: the command has a timeout to be kept
+PATIENCE = (
+    2.0  # seconds for an answer of Redis: meanwhile nobody sees to the timeout of the command
+)
 BEGIN_WITHIN = 60.0  # seconds in which Redis must let a run begin
 KEEP_WITHIN = 3600.0  # seconds in which Redis must take the end of a run
 PAUSE = 1.0  # seconds between two signs of life, or two tries
 LAUNCHER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launcher.py")
 FIELDS = ("exit_code", "signal", "error", "timed_out", "silent", "cpu_seconds", "peak_memory")
+# What is in `given` as it is in `Command`.
+SAME = ("stdin", "umask", "nice", "limit", "timeout", "max_silence", "kill_after")
 
 
 class NotBegun(Exception):
@@ -50,12 +53,12 @@ class NotBegun(Exception):
 
 
 def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Execute the command of a run, once, and leave its outcome and output in Redis; the returned values are for readers of RQ only.
+    """Execute the command of a run, once, and leave its outcome and output in Redis.
 
-    `name` is the run's, `given` the command as its scheduler describes it:
+    What it returns is for readers of RQ only. `name` is the run's, `given` the command as its scheduler describes it:
 
         argv         words of the command
-        base         variables of the environment that the next ones override: the scheduler's PATH, SHELL, LANG, and the variables of its `[env]`
+        base         variables that the next ones override: the scheduler's PATH, SHELL, LANG, and its `[env]`
         pass_env     names of variables that it takes from our own environment
         env_file     a file of variables on this machine, or null
         env          variables of the task, which override those
@@ -64,24 +67,25 @@ def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
         umask, nice, limit, timeout, max_silence, kill_after    as in `Command`; lengths in seconds
         max_output   bytes of output to keep
         python, launcher   words of argv that stand for the interpreter and the launcher of this machine, or null
-        engine       the server's `run_id` when it was handed over
+        server_id    which server it was handed to (see `Queue.ask_server_id`)
 
     Raises StateError when Redis does not let it begin, so RQ reports a failure.
     """
-    found = get_current_job()
-    if found is None:
+    job = get_current_job()
+    if job is None:
         raise StateError("perform is called by an RQ worker only")
-    line = Line(_own_line(found.connection), name, f"{os.uname().nodename}:{os.urandom(8).hex()}")
+    mark = f"{os.uname().nodename}:{os.urandom(8).hex()}"
+    run = RunInRedis(_own_connection(job.connection), name, mark)
     try:
-        since = line.begin(given.get("engine"))
+        since = run.begin(given.get("server_id"))
     except NotBegun as exc:
         return {"not_begun": str(exc)}
-    end, output = Performance(line, given, since).carry_out()
-    line.keep(json.dumps(end), output)
-    return {name: end[name] for name in ("host", "exit_code", "signal", "error")}
+    end, output = Performance(run, given, since).carry_out()
+    run.keep(json.dumps(end), output)
+    return {key: end[key] for key in ("host", "exit_code", "signal", "error")}
 
 
-def _own_line(theirs: Redis) -> Redis:
+def _own_connection(theirs: Redis) -> Redis:
     """Return a connection to the worker's Redis that gives up soon: the worker's own waits for minutes."""
     pool = theirs.connection_pool
     soon = {
@@ -95,8 +99,8 @@ def _own_line(theirs: Redis) -> Redis:
 
 
 @record
-class Line:
-    """A run's connection to Redis; `mark` tells this process from any other that may want to begin the run."""
+class RunInRedis:
+    """The records of a run in Redis; `mark` tells this process from any other that may want to begin the run."""
 
     server: Any
     name: str
@@ -107,16 +111,15 @@ class Line:
         """The run's own keys."""
         return rq_keys.RUN + self.name, rq_keys.STOP + self.name
 
-    def begin(self, engine: str | None) -> datetime:
+    def begin(self, server_id: str | None) -> datetime:
         """Begin the run and return this instant; raises NotBegun, or StateError when Redis does not answer."""
         patient_until = time.monotonic() + BEGIN_WITHIN
         while True:
             try:
-                self._not_from_before(engine)
-                said, now = self.server.eval(
-                    *(rq_keys.BEGIN, 3, f"{RQ_KEY_PREFIX}:job:{self.name}", *self.keys),
-                    *(self.mark, os.uname().nodename, rq_keys.KEPT),
-                )
+                self._check_not_forgotten(server_id)
+                keys = rq_keys.of_rq(self.name), *self.keys
+                values = self.mark, os.uname().nodename, rq_keys.KEPT
+                said, now = self.server.eval(rq_keys.BEGIN, len(keys), *keys, *values)
                 break
             except RedisError as exc:
                 if time.monotonic() > patient_until:
@@ -126,13 +129,13 @@ class Line:
             raise NotBegun(REASONS[said])
         return clock.from_ms(int(now))
 
-    def _not_from_before(self, engine: str | None) -> None:
+    def _check_not_forgotten(self, server_id: str | None) -> None:
         """Refuse a run that was handed to a server which may have forgotten, by a restart, that it ended long ago.
 
         With an append-only file it forgets nothing that a worker has seen.
         """
-        server = self.server.info("server")
-        if engine is None or engine.partition(".")[0] == server["run_id"]:
+        since_its_start = self.server.info("server")["run_id"]
+        if server_id is None or server_id.partition(".")[0] == since_its_start:
             return
         if not self.server.info("persistence").get("aof_enabled"):
             raise NotBegun(
@@ -149,13 +152,11 @@ class Line:
 
     def keep(self, outcome: str, output: bytes) -> None:
         """Leave the end in Redis, even if it is full or restarting for a while."""
-        packed, size = zlib.compress(output, 1), len(output)
+        values = self.mark, rq_keys.KEPT, outcome, zlib.compress(output, 1), len(output)
         patient_until = time.monotonic() + KEEP_WITHIN
         while True:
             try:
-                self.server.eval(
-                    *(rq_keys.END, 1, self.keys[0], self.mark, rq_keys.KEPT, outcome, packed, size)
-                )
+                self.server.eval(rq_keys.END, 1, self.keys[0], *values)
                 return
             except RedisError:
                 if time.monotonic() > patient_until:
@@ -174,7 +175,7 @@ REASONS = {
 class Performance:
     """One command from its start to its end, and the output of it."""
 
-    line: Line
+    in_redis: RunInRedis
     given: Mapping[str, Any]
     since: datetime
     note: str | None = None
@@ -184,12 +185,12 @@ class Performance:
 
     def carry_out(self) -> tuple[dict[str, Any], bytes]:
         """Execute the command; return its end, as JSON has it, and the retained output."""
-        outcome, output = self._with_output()
+        outcome, (figures, output) = self._with_output()
         end = {name: getattr(outcome, name) for name in FIELDS}
         note = "; ".join(filter(None, (self.note, not_passed(self.missing)))) or None
         end |= {"host": os.uname().nodename, "note": note}
         end |= {"since": clock.to_ms(self.since), "at": clock.to_ms(self.since) + self.took}
-        return end | output[0], output[1]
+        return end | figures, output
 
     def _with_output(self) -> tuple[Outcome, tuple[dict[str, Any], bytes]]:
         """Execute the command with a file for its output; return its outcome, and the output as `_output` does."""
@@ -211,7 +212,7 @@ class Performance:
             return _not_started(exc)
         self.missing = command.missing
         children.on_output = lambda _: self._bound(fd)
-        with stop_signals(children) as received:
+        with closing(children), stop_signals(children) as received:
             started = children.start(0, command, fd)
             if isinstance(started, Outcome):
                 return started
@@ -222,7 +223,7 @@ class Performance:
                     children.stop(0)
                 # Not in `on_look`, which comes seldom after one that took long: a server may be slow to answer.
                 if time.monotonic() >= next_beat:
-                    self._obey(children, self.line.beat())
+                    self._obey(children, self.in_redis.beat())
                     next_beat = time.monotonic() + PAUSE
         return ended[0][1]
 
@@ -264,31 +265,28 @@ def _not_started(exc: Exception) -> Outcome:
 def _command(given: Mapping[str, Any], since: datetime) -> Command:
     """Return the command as this machine executes it; raises StateError."""
     ours = {given["python"]: sys.executable, given["launcher"]: LAUNCHER}
+    first, rest = (
+        given["argv"][:2],
+        given["argv"][2:],
+    )  # a later word may just look like one of them
     _, folder = account.account(None)
     env = _environment(given, since)
-    return like(
-        Command(
-            argv=tuple(
-                ours.get(word, word) if at < 2 else word for at, word in enumerate(given["argv"])
-            ),
-            env=env,
-            cwd=given["cwd"] or folder,
-            missing=tuple(name for name in given["pass_env"] if name not in env),
-        ),
-        **{
-            name: given[name]
-            for name in ("stdin", "umask", "nice", "limit", "timeout", "max_silence", "kill_after")
-        },
+    return Command(
+        argv=(*(ours.get(word, word) for word in first), *rest),
+        env=env,
+        cwd=given["cwd"] or folder,
+        missing=tuple(name for name in given["pass_env"] if name not in env),
+        **{key: given[key] for key in SAME},
     )
 
 
 def _environment(given: Mapping[str, Any], since: datetime) -> dict[str, str]:
     user, folder = account.account(None)
-    found: dict[str, str] = {"HOME": folder, "USER": user, "LOGNAME": user} | given["base"]
-    found |= {name: os.environ[name] for name in given["pass_env"] if name in os.environ}
+    env: dict[str, str] = {"HOME": folder, "USER": user, "LOGNAME": user} | given["base"]
+    env |= {name: os.environ[name] for name in given["pass_env"] if name in os.environ}
     if given["env_file"] is not None:
         from taskrunner.processes import env_file  # few need it, and it takes long to import
 
-        found |= env_file.read_env_file(given["env_file"])
-    found |= given["env"]
-    return found | {"TASKRUNNER_STARTED": clock.iso(since)}
+        env |= env_file.read_env_file(given["env_file"])
+    env |= given["env"]
+    return env | {"TASKRUNNER_STARTED": clock.iso(since)}

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from rq.defaults import RQ_KEY_PREFIX
 from rq.utils import utcparse
 
+from taskrunner.engines.rq_keys import of_rq
 from taskrunner.model.answers import Worker
 from taskrunner.model.record import record
 
@@ -25,17 +25,12 @@ class Contents:
     oldest: datetime | None  # when the first in the queue was handed over, by its scheduler's clock
 
 
-def theirs(name: str, kind: str = "job") -> str:
-    """Return the key of something that RQ keeps of a run."""
-    return f"{RQ_KEY_PREFIX}:{kind}:{name}"
-
-
 def contents(server: Any, queue: str, ours: str | None) -> Contents:
     """Return the contents of a queue; the names of our runs begin with `ours`, None when we have none."""
     with server.pipeline(transaction=False) as pipe:
-        pipe.lrange(theirs(queue, "queue"), 0, -1)
-        pipe.zrange(theirs(queue, "wip"), 0, -1)
-        pipe.smembers(theirs(queue, "workers"))
+        pipe.lrange(of_rq(queue, "queue"), 0, -1)
+        pipe.zrange(of_rq(queue, "wip"), 0, -1)
+        pipe.smembers(of_rq(queue, "workers"))
         waiting, fetched, keys = pipe.execute()
     names = [_text(name) for name in waiting]
     running = [_text(name).rpartition(":")[0] for name in fetched]
@@ -43,17 +38,17 @@ def contents(server: Any, queue: str, ours: str | None) -> Contents:
     with server.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.hmget(key, "hostname", "state", "last_heartbeat")
-        pipe.hget(theirs(names[0] if names else ""), "enqueued_at")
-        *machines, oldest = pipe.execute()
-    waits, carried = ([each for each in some if _is_ours(each, ours)] for some in (names, running))
+        pipe.hget(of_rq(names[0] if names else ""), "enqueued_at")
+        *states, oldest = pipe.execute()
+    waits, runs = ([each for each in some if _is_ours(each, ours)] for some in (names, running))
     return Contents(
         waiting=waits,
-        running=carried,
+        running=runs,
         others_waiting=len(names) - len(waits),
-        others_running=len(running) - len(carried),
+        others_running=len(running) - len(runs),
         workers=tuple(
             Worker(key.rpartition(":")[2], _text(told[0]), _text(told[1]), _instant(told[2]))
-            for key, told in zip(keys, machines, strict=True)
+            for key, told in zip(keys, states, strict=True)
             if None not in told  # else it has died
         ),
         oldest=_instant(oldest),
@@ -62,12 +57,12 @@ def contents(server: Any, queue: str, ours: str | None) -> Contents:
 
 def drop_others(server: Any, queue: str, ours: str | None) -> int:
     """Take out of a queue everything that waits and does not begin with `ours`; return how many."""
-    names = server.lrange(theirs(queue, "queue"), 0, -1)
+    names = server.lrange(of_rq(queue, "queue"), 0, -1)
     others = [name for name in names if not _is_ours(_text(name), ours)]
     with server.pipeline(transaction=False) as pipe:
         for name in others:
-            pipe.lrem(theirs(queue, "queue"), 0, name)
-            key = theirs(_text(name))
+            pipe.lrem(of_rq(queue, "queue"), 0, name)
+            key = of_rq(_text(name))
             pipe.delete(key, *(f"{key}:{each}" for each in KIN))
         pipe.execute()
     return len(others)
@@ -77,12 +72,12 @@ def _is_ours(name: str, ours: str | None) -> bool:
     return ours is not None and name.startswith(ours)
 
 
-def _instant(found: bytes | None) -> datetime | None:
+def _instant(written: bytes | None) -> datetime | None:
     try:
-        return utcparse(_text(found)) if found else None
+        return utcparse(_text(written)) if written else None
     except ValueError:  # others could have written it
         return None
 
 
-def _text(found: bytes) -> str:
-    return found.decode(errors="replace")
+def _text(written: bytes) -> str:
+    return written.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Names and scripts of ours in Redis, beside those of RQ.
+"""Names and scripts of ours in Redis, and the names of RQ beside them.
 
     taskrunner:run:NAME    a hash, from the start of a run until it is forgotten: who began it, where, when, its last
                            sign of life, and at the end its outcome, its packed output, and the bytes of that before
@@ -9,7 +9,9 @@ Each script is executed as a whole, between other commands. All times are millis
 clocks of the machines do not matter.
 """
 
-RUN, STOP, MARK = "taskrunner:run:", "taskrunner:stop:", "taskrunner:engine"
+from rq.defaults import RQ_KEY_PREFIX
+
+RUN, STOP, SERVER_MARK = "taskrunner:run:", "taskrunner:stop:", "taskrunner:engine"
 LARGEST_OUTPUT = 100_000_000  # bytes that are kept at most: they go through the memory of both machines and of Redis
 KEPT = 7 * 24 * 3600  # seconds that Redis keeps a run which nobody asks for
 NOBODY = "nobody"  # has begun a run that must not begin any more
@@ -63,3 +65,8 @@ redis.call('HSETNX', KEYS[1], 'missed', now)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return now - (tonumber(redis.call('HGET', KEYS[1], 'missed')) or 0)
 """
+
+
+def of_rq(name: str, kind: str = "job") -> str:
+    """Return the key of something that RQ keeps of a run or of a queue."""
+    return f"{RQ_KEY_PREFIX}:{kind}:{name}"

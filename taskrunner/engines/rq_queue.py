@@ -23,7 +23,8 @@ from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.serializers import JSONSerializer
 
 from taskrunner.engines import rq_keys
-from taskrunner.engines.rq_contents import Contents, contents, drop_others, theirs
+from taskrunner.engines.rq_contents import Contents, contents, drop_others
+from taskrunner.engines.rq_keys import of_rq
 from taskrunner.engines.rq_standing import (
     FIELDS,
     FORBIDDEN,
@@ -41,20 +42,18 @@ from taskrunner.errors import InputError, in_words
 from taskrunner.model.carried import Refused, Stage, Standing
 from taskrunner.model.record import like, mutable
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 PERFORM = "taskrunner.engines.rq.perform"
 PATIENCE = 2.0  # seconds for an answer
 SPARE = 60  # seconds between the last moment of a command and RQ's own timeout
 # After the kill-after, until RQ is asked to kill the process of a run.
 STUBBORN = timedelta(seconds=30)
-# Milliseconds for a sign of life after we missed it: Redis itself may have stood still, and one takes a few seconds then.
+# Milliseconds for a sign of life after we missed it: Redis may have stood still, and then one takes a few seconds.
 CONFIRMED = 10_000
 # Milliseconds in which a run that a worker has fetched must begin, and if RQ also missed signs of life of the worker.
 LIMBO, OVERDUE = 60_000, 10_000
 FETCHED = 64_000_000  # bytes of output that are unpacked at once; the next look fetches more
-MARK = 1000  # bytes, at most, of the mark in place of the omitted ones, beyond the limit
-
-
+CUT_MARK = 1000  # bytes, at most, of the mark in place of the omitted ones, beyond the limit
 NO_OUTPUT = "its output in Redis cannot be read"
 
 
@@ -83,7 +82,7 @@ class Queue:
     url: str
     name: str
     trouble: str | None = None
-    engine: str | None = None  # what `run_id` has returned last
+    server_id: str | None = None  # what `ask_server_id` has returned last
     _their: Any = None
 
     @property
@@ -102,8 +101,8 @@ class Queue:
                     "its address is not that of a Redis: write redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH"
                 ) from exc
             self._their = TheirQueue(self.name, connection=server, serializer=JSONSerializer)
-        found: TheirQueue = self._their
-        return found
+        their: TheirQueue = self._their
+        return their
 
     @property
     def _server(self) -> Any:
@@ -114,23 +113,23 @@ class Queue:
         if self._their is not None:
             self._server.close()
 
-    def _ask(self, question: Callable[[], Found]) -> Found | None:
+    def _ask(self, question: Callable[[], Answer]) -> Answer | None:
         """Return the answer to a question; None when there is none, and remember why."""
         try:
-            found = question()
+            answer = question()
         except (RedisError, InputError) as exc:
             self.trouble = self._words(exc)
             return None
         self.trouble = None
-        return found
+        return answer
 
     def _words(self, exc: Exception) -> str:
         """Return an error of Redis in words, without the passwords of the address."""
         if isinstance(exc, InputError):
             return str(exc)
         text = in_words(exc).removeprefix(f"{type(exc).__name__}: ")
-        given = self._server.connection_pool.connection_kwargs
-        for password in filter(None, (given.get("password"), given.get("ssl_password"))):
+        options = self._server.connection_pool.connection_kwargs
+        for password in filter(None, (options.get("password"), options.get("ssl_password"))):
             text = text.replace(password, "***")
         return text
 
@@ -139,10 +138,10 @@ class Queue:
     def enqueue(
         self, name: str, payload: Mapping[str, Any], timeout: float | None, kill_after: float
     ) -> Handed | Refused | None:
-        """Hand a run over: `payload` is all that `rq.perform` is given but its `engine`; lengths are in seconds.
+        """Hand a run over: `payload` is all that `rq.perform` is given but its `server_id`; lengths are in seconds.
 
         Refused means that it is not there. None means that it may be there: only handing it over again tells, which is
-        safe. Call `run_id` before, once for many runs.
+        safe. Call `ask_server_id` before, once for many runs: by it a worker knows a server that was restarted since.
         """
         try:
             pool = self._server.connection_pool
@@ -152,7 +151,7 @@ class Queue:
         try:
             self._queue.enqueue_call(
                 PERFORM,
-                args=(name, {**payload, "engine": self.engine}),
+                args=(name, {**payload, "server_id": self.server_id}),
                 job_id=name,
                 unique=True,
                 retry=None,
@@ -175,20 +174,20 @@ class Queue:
         self.trouble = self._words(exc)
         return Refused(self.trouble, later=True)
 
-    def run_id(self) -> str | None:
+    def ask_server_id(self) -> str | None:
         """Return what tells this server, since it was started and since it was last flushed, from any other."""
 
         def ask() -> str:
-            mark = self._server.get(rq_keys.MARK)
+            mark = self._server.get(rq_keys.SERVER_MARK)
             if mark is None:
-                self._server.set(rq_keys.MARK, os.urandom(8).hex(), nx=True)
-                mark = self._server.get(rq_keys.MARK)
+                self._server.set(rq_keys.SERVER_MARK, os.urandom(8).hex(), nx=True)
+                mark = self._server.get(rq_keys.SERVER_MARK)
             return (
                 f"{self._server.info('server')['run_id']}.{(mark or b'').decode(errors='replace')}"
             )
 
-        self.engine = self._ask(ask)
-        return self.engine
+        self.server_id = self._ask(ask)
+        return self.server_id
 
     # ---- looking
 
@@ -200,11 +199,11 @@ class Queue:
         return self._ask(lambda: self._look(names))
 
     def _look(self, names: Sequence[str]) -> dict[str, Standing]:
-        now, found_there = self._known(names)
-        found, room, wanted = dict[str, Standing](), FETCHED, list[Known]()
-        for name, each in found_there.items():
+        now, known_runs = self._known(names)
+        standings, room, wanted = dict[str, Standing](), FETCHED, list[Known]()
+        for name, each in known_runs.items():
             if each is None:
-                found[name] = gone(UNREADABLE)
+                standings[name] = gone(UNREADABLE)
                 continue
             stands = standing(each, now)
             if isinstance(stands, Doubt):
@@ -215,14 +214,14 @@ class Queue:
                     stands = running(each)
                 else:
                     wanted.append(each)
-            found[name] = stands
+            standings[name] = stands
         for each, output in zip(wanted, self._outputs(wanted), strict=True):
             if output is None:
-                note = "; ".join(filter(None, (found[each.name].note, NO_OUTPUT)))
-                found[each.name] = like(found[each.name], note=note)
+                note = "; ".join(filter(None, (standings[each.name].note, NO_OUTPUT)))
+                standings[each.name] = like(standings[each.name], note=note)
             else:
-                found[each.name] = like(found[each.name], output=output)
-        return found
+                standings[each.name] = like(standings[each.name], output=output)
+        return standings
 
     def _known(self, names: Sequence[str]) -> tuple[int, dict[str, Known | None]]:
         """Return Redis' clock, and all that it has of these runs, None where that cannot be read.
@@ -234,25 +233,25 @@ class Queue:
             pipe.time().lrange(self._queue.key, 0, -1)
             pipe.zrange(self._queue.started_job_registry.key, 0, -1, withscores=True)
             for name in names:
-                pipe.exists(theirs(name)).xrevrange(theirs(name, "results"), count=1)
+                pipe.exists(of_rq(name)).xrevrange(of_rq(name, "results"), count=1)
                 pipe.hmget(rq_keys.RUN + name, *FIELDS)
             answers = pipe.execute(raise_on_error=False)
         for at, each in enumerate(answers):
             # The first three are about all runs.
             if isinstance(each, Exception) and (at < 3 or not _is_of_another_kind(each)):
                 raise each
-        (seconds, micro), waiting, fetched, *rest = answers
+        clock_time, waiting, fetched, *rest = answers
         inside = {name.decode(errors="replace") for name in waiting}
         until = {name.decode(errors="replace").rpartition(":")[0]: score for name, score in fetched}
-        found: dict[str, Known | None] = {}
+        runs: dict[str, Known | None] = {}
         for at, name in enumerate(names):
             there, results, fields = rest[3 * at : 3 * at + 3]
             places: Any = {"waits": name in inside, "fetched_until": until.get(name)}
             try:
-                found[name] = known(name, fields, results, there=bool(there), **places)
+                runs[name] = known(name, fields, results, there=bool(there), **places)
             except GARBAGE:
-                found[name] = None
-        return seconds * 1000 + micro // 1000, found
+                runs[name] = None
+        return _milliseconds(clock_time), runs
 
     def _confirmed(self, each: Known, doubt: Doubt) -> Standing:
         """Return how a run in doubt stands; until its silence has lasted it goes on."""
@@ -274,8 +273,8 @@ class Queue:
         with self._server.pipeline(transaction=False) as pipe:
             for each in wanted:
                 pipe.hget(rq_keys.RUN + each.name, "output")
-            found = zip(wanted, pipe.execute(), strict=True)
-        return [_unpacked(packed, each.size) for each, packed in found]
+            outputs = zip(wanted, pipe.execute(), strict=True)
+        return [_unpacked(packed, each.size) for each, packed in outputs]
 
     # ---- stopping and forgetting
 
@@ -287,14 +286,13 @@ class Queue:
         return self._ask(lambda: self._stop(name, kill_after))
 
     def _stop(self, name: str, kill_after: timedelta) -> Stopped:
-        seconds, micro = self._server.time()
-        now = seconds * 1000 + micro // 1000
+        now = _milliseconds(self._server.time())
         if self._server.lrem(self._queue.key, 0, name):
             self._forget([name])
             return Stopped.OUT
         with self._server.pipeline() as pipe:
             pipe.set(rq_keys.STOP + name, now, nx=True, ex=rq_keys.KEPT).get(rq_keys.STOP + name)
-            _, asked, there = pipe.exists(theirs(name)).execute()
+            _, asked, there = pipe.exists(of_rq(name)).execute()
         if not there:
             return Stopped.UNKNOWN
         try:
@@ -316,7 +314,7 @@ class Queue:
         with self._server.pipeline(transaction=False) as pipe:
             for name in names:
                 ours = rq_keys.RUN + name, rq_keys.STOP + name
-                pipe.delete(theirs(name), theirs(name, "results"), *ours)
+                pipe.delete(of_rq(name), of_rq(name, "results"), *ours)
             pipe.zrem(self._queue.finished_job_registry.key, *names)
             pipe.zrem(self._queue.failed_job_registry.key, *names)
             pipe.execute()
@@ -333,6 +331,12 @@ class Queue:
         return self._ask(lambda: drop_others(self._server, self.name, ours))
 
 
+def _milliseconds(clock_time: tuple[int, int]) -> int:
+    """Return Redis' clock, which tells seconds and microseconds, in milliseconds."""
+    seconds, micro = clock_time
+    return seconds * 1000 + micro // 1000
+
+
 def _is_of_another_kind(exc: Exception) -> bool:
     """Return whether a key has a value of another type than ours or RQ's: somebody else has written it."""
     return isinstance(exc, ResponseError) and str(exc).startswith("WRONGTYPE")
@@ -343,7 +347,9 @@ def _unpacked(packed: bytes | None, size: int) -> bytes | None:
     unpacking = zlib.decompressobj()
     try:
         # One byte more, so that the end of a whole one is reached.
-        output = unpacking.decompress(packed or b"", min(size, rq_keys.LARGEST_OUTPUT + MARK) + 1)
+        output = unpacking.decompress(
+            packed or b"", min(size, rq_keys.LARGEST_OUTPUT + CUT_MARK) + 1
+        )
     except zlib.error:
         return None
     return output if unpacking.eof and len(output) == size else None

@@ -24,11 +24,10 @@ from taskrunner.model.record import record
 from taskrunner.model.values import Outcome
 
 SILENT = 30_000  # milliseconds without a sign of life, of which there is one each second
-DONE = (
-    3_000  # the same where RQ has a result: RQ has seen its process end, if it was not another one
-)
+# The same where RQ has a result: RQ has seen a process of the run end, which may have been another one.
+DONE = 3_000
 SETTLE = 10_000  # milliseconds after an end in which RQ does its own bookkeeping
-FAILED = 2  # rq.results.Result.Type
+FAILED = 2  # of rq.results.Result.Type
 FORBIDDEN = "no worker began it in time"
 UNKNOWN = "the queue does not know it"
 UNREADABLE = "what its queue says of it cannot be read"
@@ -53,9 +52,8 @@ class Known:
     name: str
     there: bool  # RQ has it
     waits: bool  # in the queue
-    fetched_until: (
-        float | None
-    )  # a worker has it, and is alive until then if its clock is right; seconds
+    # A worker has it, and lives until then if its clock is right; seconds.
+    fetched_until: float | None
     began: str | None  # the mark of the one who began it
     host: str | None
     since: int | None
@@ -96,15 +94,16 @@ def known(
     )
 
 
-def _text(found: bytes | None) -> str | None:
-    return None if found is None else found[:LONGEST].decode(errors="replace")
+def _text(written: bytes | None) -> str | None:
+    return None if written is None else written[:LONGEST].decode(errors="replace")
 
 
-def _instant(found: bytes | None) -> int | None:
-    if not found:
+def _instant(written: bytes | None) -> int | None:
+    """Return an instant as milliseconds, or None; raises one of GARBAGE."""
+    if not written:
         return None
-    clock.from_ms(int(found))  # it is one
-    return int(found)
+    clock.from_ms(int(written))  # raises for one beyond the calendar
+    return int(written)
 
 
 def _whole(value: object, least: int = -LARGEST) -> int | None:

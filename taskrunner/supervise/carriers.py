@@ -32,7 +32,7 @@ class Carrier(Protocol):
     """An engine that carries runs, each under a name of its own, which the row of the run has as its supervisor."""
 
     @property
-    def engine(self) -> str:
+    def title(self) -> str:
         """Its name in messages."""
 
     @property
@@ -65,8 +65,11 @@ class QueueCarrier(Carrier, Protocol):
     def close(self) -> None:
         """Close the connection."""
 
-    def server(self) -> str | None:
-        """Return the name of its server since that was started or emptied; None when it does not answer."""
+    def server_id(self) -> str | None:
+        """Return what tells its server from any other one, and from itself before it was started or emptied.
+
+        None when it does not answer.
+        """
 
 
 class Resident(Carrier, Protocol):

@@ -8,15 +8,15 @@ may have known it before its server was restarted or emptied.
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 
 from taskrunner.errors import in_words
 from taskrunner.home import lock, paths, queues
-from taskrunner.model.carried import NoAnswer, Refused, Stage, Standing
-from taskrunner.model.record import field, like, mutable, record
-from taskrunner.model.values import End, Outcome, Process, Run, State, Task
+from taskrunner.model.carried import NoAnswer, Refused, Stage
+from taskrunner.model.record import field, like, mutable
+from taskrunner.model.values import End, Outcome, Run, State
 from taskrunner.notify import log_lines
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import OutputFiles
@@ -24,6 +24,7 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import carriers, follow_up, outcomes
 from taskrunner.supervise.carriers import QueueCarrier
 from taskrunner.supervise.outcomes import Ended, Watched
+from taskrunner.supervise.queue_answers import WAITS, Answered, Held, never_started
 from taskrunner.supervise.starts import NO_FILE, Starts
 
 EVERY = 1.0  # seconds between two looks, ...
@@ -32,71 +33,24 @@ LOCK_WAIT = 3.0  # seconds for another process that is at it
 WAITED = 1.0  # seconds after which a server that did not answer was waited for, ...
 REST = 10.0  # ... and seconds until it is asked again, also after a refusal or a fault
 PATIENCE = 2.0  # seconds to wait for other writers
-WAITS = "waits in {}"  # the reason of a run that has not started
-
-
-@record
-class Held:
-    """A running run of a queue, with its standing there."""
-
-    run: Run
-    process: Process
-    task: Task
-    standing: Standing
-
-    @property
-    def name(self) -> str:
-        """Its name in the queue."""
-        return self.process.supervisor
-
-
-@record
-class Answered:
-    """A queue that answers, by its server's name for itself, with all runs that it has or should have."""
-
-    settings: queues.Queue
-    carrier: QueueCarrier
-    server: str
-    held: Sequence[Held]
-
-    @property
-    def ended(self) -> list[Held]:
-        """The runs whose ends are to be recorded."""
-        return [each for each in self.held if each.standing.stage is Stage.ENDED]
-
-    @property
-    def unheard(self) -> list[Held]:
-        """The runs that never arrived there, and that nobody has asked to be stopped: they are handed over again."""
-        return [each for each in self.held if self._never_arrived(each)]
-
-    @property
-    def gone(self) -> list[Held]:
-        """The runs that it does not know any more."""
-        away = [each for each in self.held if each.standing.stage is Stage.GONE]
-        return [each for each in away if not self._never_arrived(each)]
-
-    def _never_arrived(self, held: Held) -> bool:
-        same = held.process.handed is None and held.process.engine == self.server
-        return same and held.standing.stage is Stage.GONE and held.process.stop_state is None
 
 
 @mutable
 class Queues:
-    """The queues of one supervisor, in which it hands over runs, of some of them only those that are `wanted`."""
+    """All queues of the settings, as one supervisor sees to them, turn by turn."""
 
     here: OpenHome
     files: OutputFiles
-    wanted: Collection[int] | None = None  # the only runs to hand over
+    wanted: Collection[int] | None = None  # the only runs to hand over; None: all
     every: float = EVERY
     finished: list[Run] = field(default_factory=list)  # in the last turn
     marked: list[int] = field(default_factory=list)  # to be stopped as a consequence of them
     _live: bool = False  # there are runs in queues, or for them
-    _next: float = 0.0  # time of the next look, monotonic
-    _rests: dict[str, float] = field(
-        default_factory=dict
-    )  # queues not to be asked before, monotonic
+    _look_at: float = 0.0  # the next look, monotonic
+    _rest_until: dict[str, float] = field(default_factory=dict)  # by queue, monotonic
     _locks: ExitStack = field(default_factory=ExitStack)  # of runs that somebody waits for
-    _known: dict[str, tuple[queues.Queue, QueueCarrier | None]] = field(default_factory=dict)
+    # By the names of queues: the settings of each, and its carrier, None where it cannot be used.
+    _carriers: dict[str, tuple[queues.Queue, QueueCarrier | None]] = field(default_factory=dict)
 
     def wait_for(self, *run_ids: int) -> None:
         """Hand over no runs but these, and look often, since somebody waits for an end."""
@@ -111,10 +65,10 @@ class Queues:
     def close(self) -> None:
         """Close the connections."""
         self._locks.close()
-        for _, carrier in self._known.values():
+        for _, carrier in self._carriers.values():
             if carrier is not None:
                 carrier.close()
-        self._known.clear()
+        self._carriers.clear()
 
     # ---- one turn
 
@@ -124,80 +78,95 @@ class Queues:
         While we are `closing` no run is handed over but the `wanted` ones.
         """
         self.finished, self.marked = [], []
-        takes = not closing or self.wanted is not None
+        hands_over = not closing or self.wanted is not None
         if not self.here.config.queues:  # the last one may just have been removed
             self._live = False
             self.close()
             return False
-        if not self._due(takes=takes):
+        held = self.here.store.processes.queues()
+        waiting = self._with_waiting() if hands_over else []
+        self._live = bool(held or waiting)
+        free = any(self._is_free(each, held) for each in waiting)
+        if not free and not (self._live and time.monotonic() >= self._look_at):
             return False
         with lock.held(self.here.path(paths.QUEUES), LOCK_WAIT) as fd:
             if fd is not None:
                 for settings in self.here.config.queues.values():
-                    if time.monotonic() >= self._rests.get(settings.name, 0.0):
+                    if not self._rests(settings):
                         rest = REST  # after a fault
                         with self.here.log.apart(f"the queue {settings.name}"):
-                            rest = self._turn(settings, takes=takes)
-                        self._rests[settings.name] = time.monotonic() + rest
+                            rest = self._see_to(settings, hands_over=hands_over)
+                        self._rest_until[settings.name] = time.monotonic() + rest
         self.put_off()
         return bool(self.finished)
 
     def put_off(self) -> None:
         """Wait until the next look, also if this one was prevented."""
-        self._next = time.monotonic() + self.every
+        self._look_at = time.monotonic() + self.every
 
-    def _due(self, *, takes: bool) -> bool:
-        """Return whether it is time to look, or a run can be handed over at once."""
-        store, now = self.here.store, self.here.now()
-        held, free = store.processes.queues(), False
-        self._live = bool(held)
-        for each in self.here.config.queues.values() if takes else ():
-            if store.runs.startable_in(each.name, 1, now):
-                self._live = True
-                rests = time.monotonic() < self._rests.get(each.name, 0.0)
-                free = free or not (rests or held.get(each.name, 0) >= each.limit)
-        return free or (self._live and time.monotonic() >= self._next)
+    def _with_waiting(self) -> list[queues.Queue]:
+        """Return the queues with a run that may be handed over now."""
+        runs, now = self.here.store.runs, self.here.now()
+        known = self.here.config.queues.values()
+        return [each for each in known if runs.startable_in(each.name, 1, now)]
+
+    def _is_free(self, queue: queues.Queue, held: Mapping[str, int]) -> bool:
+        """Return whether a queue can take a run at once; `held` are the numbers of runs in each."""
+        return not self._rests(queue) and held.get(queue.name, 0) < queue.limit
+
+    def _rests(self, queue: queues.Queue) -> bool:
+        return time.monotonic() < self._rest_until.get(queue.name, 0.0)
 
     def seconds(self) -> float | None:
         """Return how long until the next look; None when there is nothing to look at."""
-        return max(0.0, self._next - time.monotonic()) if self._live else None
+        return max(0.0, self._look_at - time.monotonic()) if self._live else None
 
-    def _turn(self, settings: queues.Queue, *, takes: bool) -> float:
+    # ---- one queue
+
+    def _see_to(self, settings: queues.Queue, *, hands_over: bool) -> float:
         """See to one queue; return how many seconds it rests."""
         begun = time.monotonic()
         carrier = self._carrier(settings)
-        server = None if carrier is None else carrier.server()
-        held = None if carrier is None or server is None else self._looked(carrier, settings.name)
-        if carrier is None or server is None or held is None:
+        answered = None if carrier is None else self._asked(settings, carrier)
+        if answered is None:
             slow = time.monotonic() - begun > WAITED
             self._explain(settings, carrier)
             return REST if slow else self.every
-        answered = Answered(settings, carrier, server, held)
-        batch = self._write(answered, takes=takes)
-        again = [Watched(each.run, each.task, NO_FILE, each.name) for each in answered.unheard]
-        return self._hand_over(answered, again, batch)
+        fresh = self._record(answered, hands_over=hands_over)
+        again = [
+            Watched(each.run, each.task, NO_FILE, each.name) for each in answered.never_arrived
+        ]
+        return self._hand_over(answered, again, fresh)
 
     def _carrier(self, settings: queues.Queue) -> QueueCarrier | None:
         """Return the carrier of a queue, with one connection for all turns; None when it cannot be used here."""
-        known, carrier = self._known.get(settings.name, (None, None))
+        known, carrier = self._carriers.get(settings.name, (None, None))
         if known != settings:
             if carrier is not None:
                 carrier.close()
-            self._known[settings.name] = settings, carriers.of_queue(self.here, settings.name)
-        return self._known[settings.name][1]
+            self._carriers[settings.name] = settings, carriers.of_queue(self.here, settings.name)
+        return self._carriers[settings.name][1]
 
-    def _looked(self, carrier: QueueCarrier, queue: str) -> list[Held] | None:
-        """Return the runs of a queue with their standings; None without an answer. Some are asked to stop before."""
-        store = self.here.store
-        rows = store.processes.in_queue(queue)  # under our lock no other process changes them
+    def _asked(self, settings: queues.Queue, carrier: QueueCarrier) -> Answered | None:
+        """Return what a queue tells of its runs, None without an answer; before, have those stopped that are to be."""
+        store, server_id = self.here.store, carrier.server_id()
+        if server_id is None:
+            return None
+        rows = store.processes.in_queue(
+            settings.name
+        )  # under our lock no other process changes them
         tasks = store.tasks.by_id({run.task_id for run, _ in rows})
         for run, process in rows:
             if process.stop_state is not None:
                 carrier.stop(process.supervisor, tasks[run.task_id].kill_after)
-        found = carrier.look([process.supervisor for _, process in rows]) if rows else {}
-        if found is None:
+        standings = carrier.look([process.supervisor for _, process in rows]) if rows else {}
+        if standings is None:
             return None
-        return [Held(run, each, tasks[run.task_id], found[each.supervisor]) for run, each in rows]
+        held = [
+            Held(run, process, tasks[run.task_id], standings[process.supervisor])
+            for run, process in rows
+        ]
+        return Answered(settings, carrier, server_id, held)
 
     def _explain(self, settings: queues.Queue, carrier: QueueCarrier | None) -> None:
         """Give the runs that wait for a queue the reason for which they do.
@@ -206,26 +175,29 @@ class Queues:
         """
         store = self.here.store
         why = settings.unusable() if carrier is None else carrier.trouble
-        known = f"the queue {settings.name} " if carrier is None else why
+        told_already = f"the queue {settings.name} " if carrier is None else why or ""
         waiting = store.runs.startable_in(settings.name, settings.limit, self.here.now())
-        told = [run.id for run in waiting if (known or "") not in (run.reason or "")]
-        if told and why is not None:
+        untold = [run.id for run in waiting if told_already not in (run.reason or "")]
+        if untold and why is not None:
             with store.transaction(patience=PATIENCE):
-                store.runs.explain(told, why)
+                store.runs.explain(untold, why)
 
     # ---- ends and starts
 
-    def _write(self, answered: Answered, *, takes: bool) -> list[Watched]:
+    def _record(self, answered: Answered, *, hands_over: bool) -> list[Watched]:
         """Record all that was seen and mark the next runs as running, in one transaction; return these."""
         here, store, now = self.here, self.here.store, self.here.now()
         collected = list[tuple[Ended, Watched]]()
-        gone = [_gone(each, answered, now) for each in answered.gone]
+        gone = [answered.end_of_gone(each, now) for each in answered.gone]
         room = answered.settings.limit - len(answered.held) + len(answered.ended) + len(gone)
-        batch: list[Watched] = []
+        fresh: list[Watched] = []
         starts = Starts(
-            *(here, "", self.files, answered.carrier),
+            here,
+            "",
+            self.files,
+            answered.carrier,
             queue=answered.settings.name,
-            engine=answered.server,
+            server_id=answered.server_id,
         )
         mark, full, before = here.log.mark(), output.full(here.output), len(self.finished)
         try:
@@ -235,9 +207,12 @@ class Queues:
                 stopped = store.processes.being_stopped()
                 for each in answered.held:
                     self._note(each, answered, now)
-                judged = [outcomes.judged(e, w, stopped.get(e.run)) for e, w in collected]
+                judged = [
+                    outcomes.judged(ended, watched, stopped.get(ended.run))
+                    for ended, watched in collected
+                ]
                 self._end([*judged, *gone])
-                self._take(starts, batch, room if takes else 0, now)
+                self._take(starts, fresh, room if hands_over else 0, now)
                 self.marked += store.processes.being_stopped().keys() - stopped.keys()
         except BaseException:
             here.log.forget(mark)
@@ -248,7 +223,7 @@ class Queues:
                 if not ended.large:  # else the file is now that of the run
                     self.files.put_back(watched.file)
         answered.carrier.forget([each.name for each in (*answered.ended, *answered.gone)])
-        return batch
+        return fresh
 
     def _end(self, ends: Sequence[End]) -> None:
         """Record ends with their consequences; a run is not retried while somebody waits for its end."""
@@ -260,10 +235,10 @@ class Queues:
             some = [end for end in ends if retry is not (end.run.id in seen)]
             self.finished += follow_up.finish(self.here, *some, retry=retry) if some else []
 
-    def _take(self, starts: Starts, batch: list[Watched], free: int, now: datetime) -> None:
-        """Mark pending runs as running, up to the limit of the queue."""
+    def _take(self, starts: Starts, taken: list[Watched], free: int, now: datetime) -> None:
+        """Take pending runs for a queue, at most `free` of them, and mark them as running."""
         if self.wanted is None:
-            starts.take_next(batch, free, now)
+            starts.take_next(taken, free, now)
             return
         store = self.here.store
         for run_id in [
@@ -272,7 +247,7 @@ class Queues:
             run = store.runs.get(run_id)
             task = store.tasks.of_run(run)
             if task.queue == starts.queue:
-                batch += starts.adopt(run, task, now)
+                taken += starts.adopt(run, task, now)
 
     def _note(self, held: Held, answered: Answered, now: datetime) -> None:
         """Record that the queue has a run, and since when and where it really runs."""
@@ -301,7 +276,10 @@ class Queues:
             os.ftruncate(watched.file.fd, 0)
             notes.insert(0, output.lost(exc))
         ended = outcomes.collect(
-            *(watched, standing.outcome or Outcome(), standing.at or now, self.files),
+            watched,
+            standing.outcome or Outcome(),
+            standing.at or now,
+            self.files,
             note="; ".join(filter(None, notes)) or None,
             full=full,
             retry=True,  # it is decided when the end is recorded
@@ -334,7 +312,7 @@ class Queues:
             if said is None:
                 taken.append(each)
             elif said.later:
-                rest, why = REST, f"{carrier.engine} does not take it now: {said.why}"
+                rest, why = REST, f"{carrier.title} does not take it now: {said.why}"
                 later = batch[number:]
                 break
             else:
@@ -363,27 +341,4 @@ class Queues:
         store.runs.put_back([each.run.id for each in refused if each.run.id not in stopped], why)
         for each in refused:
             if each.run.id in stopped:
-                self._end([_never_started(each.run, stopped[each.run.id], now)])
-
-
-def _gone(held: Held, answered: Answered, now: datetime) -> End:
-    """Return the end of a run that the queue does not know any more: as it was to be stopped, else as lost."""
-    run, process = held.run, held.process
-    if process.stop_state is not None:
-        if run.reason is None or run.reason == WAITS.format(process.queue):
-            return _never_started(run, process, now)
-        return End(run, process.stop_state, process.stop_reason or "", now)
-    if process.handed is None:
-        why = "its server was restarted or emptied before the run was handed over for certain"
-    elif process.engine != answered.server:
-        why = "its server was restarted or emptied"
-    else:
-        why = held.standing.note or "its result is unknown"
-    return End(run, State.LOST, f"{answered.carrier.lost}: {why}", now)
-
-
-def _never_started(run: Run, process: Process, now: datetime) -> End:
-    """Return the end of a run that was to be stopped before it started."""
-    assert process.stop_state is not None
-    reason = f"{process.stop_reason or ''} before it started"
-    return End(like(run, started=None), process.stop_state, reason, now)
+                self._end([never_started(each.run, stopped[each.run.id], now)])

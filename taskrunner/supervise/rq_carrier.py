@@ -47,14 +47,14 @@ class RqCarrier:
             return None if queue.look(()) is not None else _silent(settings, queue)
 
     @property
-    def engine(self) -> str:
+    def title(self) -> str:
         """Its name in messages."""
         return f"the queue {self.settings.name}"
 
     @property
     def lost(self) -> str:
         """The reason of a run that it does not know any more."""
-        return f"lost in {self.engine}"
+        return f"lost in {self.title}"
 
     @property
     def trouble(self) -> str:
@@ -65,9 +65,9 @@ class RqCarrier:
         """Close the connection."""
         self.queue.close()
 
-    def server(self) -> str | None:
-        """Return the name of its server since that was started or emptied; None when it does not answer."""
-        return self.queue.run_id()
+    def server_id(self) -> str | None:
+        """Return what tells its server from any other one, and from itself before it was started or emptied."""
+        return self.queue.ask_server_id()
 
     def name(self, run_id: int) -> str:
         """Return the name for a run: `taskrunner-<store>-<run>`; in a transaction of the caller."""

@@ -26,7 +26,7 @@ NO_FILE = OutputFile("", -1, 0)  # of a run whose output is on another machine
 class Starts:
     """Marks runs as running, for the supervisor `name` or for a `carrier`, by its names.
 
-    It takes the runs of this host, or those of a `queue`, whose server calls itself `engine`.
+    It takes the runs of this host, or those of a `queue` on the server of that id.
     """
 
     here: OpenHome
@@ -34,7 +34,7 @@ class Starts:
     files: OutputFiles
     carrier: Carrier | None = None  # None is ourselves
     queue: str | None = None
-    engine: str | None = None
+    server_id: str | None = None
     boot_id: str = field(default_factory=host.boot_id)
     namespace: int | None = field(default_factory=alive.pid_namespace)
 
@@ -107,7 +107,7 @@ class Starts:
                 *(each.run.id, each.name, self.boot_id),
                 *(each.file.name, each.file.inode, self.namespace),
                 queue=self.queue,
-                engine=self.engine,
+                engine=self.server_id,
             )
             for each in prepared
         ]

@@ -282,7 +282,7 @@ class Supervisor:
             os.close(watched.file.fd)
             return True
         self.refused = (
-            f"{carrier.engine} did not take a run, and this process carries it: {refused.why}"
+            f"{carrier.title} did not take a run, and this process carries it: {refused.why}"
         )
         if not carrier.falls_back:
             self.runs.collect(watched, Outcome(error=f"could not start: {refused.why}"), now)

@@ -73,7 +73,7 @@ WRONG = ("run", "results")  # keys of another type
 
 def test_garbage_about_one_run_is_the_end_of_that_run_only(own):
     queue, redis = own.queue(), own.redis
-    assert queue.run_id() is not None
+    assert queue.ask_server_id() is not None
     for name, fields in RECORDS.items():
         redis.hset(f"{rq_keys.RUN}record-{name}", mapping=fields)
     for name, fields in RESULTS.items():
@@ -132,7 +132,7 @@ def test_garbage_in_the_mark_of_a_stop_or_of_a_missed_sign_of_life_does_no_harm(
 def test_an_output_that_is_not_as_its_worker_left_it_does_not_change_the_end(own, packed, size):
     own.redis.hset(f"{rq_keys.RUN}odd", mapping=record(output=packed, size=size))
     queue = own.queue()
-    queue.run_id()
+    queue.ask_server_id()
     tracemalloc.start()
     found = queue.look(["odd"])["odd"]
     _, most = tracemalloc.get_traced_memory()

@@ -489,7 +489,7 @@ def test_a_daemon_rests_after_its_last_queue_was_removed(own, make, home):
         here.reload()
         ours.turn()
         assert ours.queues.seconds() is None
-        assert not ours.queues._known
+        assert not ours.queues._carriers
 
 
 def test_changed_settings_of_a_queue_close_its_old_connection(own, make, home, monkeypatch):

@@ -160,7 +160,7 @@ def test_an_environment_file_that_is_missing_there_is_told_as_here(shared):
 
 def test_a_machine_that_has_no_room_for_an_output_does_not_start_the_command(own, tmp_path):
     queue, place = own.queue(), tmp_path / "started"
-    queue.run_id()
+    queue.ask_server_id()
     queue.enqueue("taskrunner-full", given("touch", str(place)), 60, 10)
     own.worker("one", "--burst", prefix=(sys.executable, "-c", NO_FILES)).wait(60)
     found = finished(queue, "taskrunner-full")

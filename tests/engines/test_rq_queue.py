@@ -25,7 +25,7 @@ TEN = timedelta(seconds=10)
 
 
 def hand_over(queue: Queue, *argv: str, name: str = RUN, **values: object) -> None:
-    assert queue.run_id() is not None
+    assert queue.ask_server_id() is not None
     assert queue.enqueue(name, given(*argv, **values), 600, 10) is Handed.TAKEN
 
 
@@ -63,7 +63,7 @@ def test_a_server_that_is_down_refuses_for_now(own):
     found = queue.enqueue(RUN, given("true"), 600, 10)
     assert isinstance(found, Refused) and found.later
     assert "No such file" in found.why or "refused" in found.why
-    assert queue.look([RUN]) is None and queue.run_id() is None
+    assert queue.look([RUN]) is None and queue.ask_server_id() is None
     assert queue.stop(RUN, TEN) is None and queue.survey(None) is None
     assert queue.trouble
 
@@ -76,14 +76,14 @@ def test_a_server_that_stands_still_has_not_refused(own):
     assert queue.enqueue(RUN, given("true"), 600, 10) is None
     assert queue.look([RUN]) is None
     assert time.monotonic() - started < 7
-    until(queue.run_id)
+    until(queue.ask_server_id)
     assert queue.enqueue(RUN, given("true"), 600, 10) in (Handed.THERE, Handed.TAKEN)
     assert stand(queue).stage is Stage.WAITING
 
 
 def test_a_full_server_refuses_for_now(own):
     queue = own.queue()
-    queue.run_id()
+    queue.ask_server_id()
     own.redis.config_set("maxmemory-policy", "noeviction")
     own.redis.config_set("maxmemory", 1)
     found = queue.enqueue(RUN, given("true"), 600, 10)
@@ -125,7 +125,7 @@ def test_a_password_is_never_shown(url):
 def test_an_address_that_is_none_of_redis_is_told_without_what_is_in_it():
     for url in ("http://ann:hunter2@r", "redis://ann:hunter2#x@r"):
         queue = Queue(url, "default")
-        assert queue.run_id() is None and "not that of a Redis" in queue.trouble
+        assert queue.ask_server_id() is None and "not that of a Redis" in queue.trouble
         assert "hunter2" not in queue.trouble
         found = queue.enqueue(RUN, given("true"), 600, 10)
         assert isinstance(found, Refused) and "hunter2" not in found.why
@@ -254,13 +254,13 @@ def test_a_restart_of_the_server_loses_nothing(own, tmp_path):
     hand_over(queue, "sh", "-c", line)
     hand_over(queue, "true", name="taskrunner-store-2")
     reach(queue, Stage.RUNNING)
-    before = queue.run_id()
+    before = queue.ask_server_id()
     own.stop(signal.SIGKILL)
     place.touch()
     time.sleep(1)
     own.start()
     assert reach(queue, Stage.ENDED, Stage.GONE).output == b"done\n"
-    assert queue.run_id() != before
+    assert queue.ask_server_id() != before
     own.worker("two")
     assert reach(queue, Stage.ENDED, name="taskrunner-store-2").outcome.exit_code == 0
 
@@ -289,11 +289,11 @@ def test_a_flushed_server_has_lost_its_runs_and_their_commands_are_stopped(own, 
     reach(queue, Stage.RUNNING)
     hand_over(queue, "true", name="taskrunner-store-2")
     pid = until(lambda: place.exists() and place.read_text().strip())
-    before = queue.run_id()
+    before = queue.ask_server_id()
     own.redis.flushall()
     for name in (RUN, "taskrunner-store-2"):
         assert stand(queue, name).note == rq_standing.UNKNOWN
-    assert queue.run_id() != before, "as good as another server"
+    assert queue.ask_server_id() != before, "as good as another server"
     until(lambda: not Path(f"/proc/{pid}").exists())
 
 
@@ -318,7 +318,7 @@ def test_a_run_goes_on_when_the_server_has_stood_still(own, monkeypatch, tmp_pat
     reach(queue, Stage.RUNNING)
     own.redis.execute_command("CLIENT", "PAUSE", 5000)
     assert stand(queue) is None
-    until(queue.run_id)
+    until(queue.ask_server_id)
 
     def lives() -> bool:
         """Whether signs of life come again; after 10 s without one it would be lost."""

@@ -44,7 +44,7 @@ class Transient:
 
     here: OpenHome
     falls_back: bool = True
-    engine: str = "systemd"
+    title: str = "systemd"
     lost: str = "its unit of systemd is gone, and its result was not recorded"
 
     def name(self, run_id: int) -> str:

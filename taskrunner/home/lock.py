@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from taskrunner.errors import HomeRefused, shown
 
@@ -46,22 +46,26 @@ def held_own(path: str) -> Iterator[None]:
     while True:
         with held(path, wait=1.0) as fd:
             # Another process may have removed it as a dead file before we had the lock: then nobody sees ours.
-            if fd is not None and _still_there(path, fd):
+            if fd is not None and is_open_as(path, fd):
                 try:
                     yield
                 finally:
-                    with suppress(
-                        OSError
-                    ):  # the folder was removed; else a later tick removes the file
+                    # The folder may have been removed; else a later tick removes the file.
+                    with suppress(OSError):
                         os.unlink(path)
                 return
 
 
-def _still_there(path: str, fd: int) -> bool:
-    try:
-        return os.stat(path).st_ino == os.fstat(fd).st_ino
-    except FileNotFoundError:
-        return False
+def keep(lasting: ExitStack, path: str, wait: float = 0.0) -> int | None:
+    """Hold the lock on `path` until `lasting` is closed, and return its descriptor; None when busy after `wait` seconds.
+
+    Raises HomeRefused as `held` does. A busy one leaves nothing in `lasting`, so it can be tried again and again.
+    """
+    with ExitStack() as tried:
+        fd = tried.enter_context(held(path, wait))
+        if fd is not None:
+            lasting.push(tried.pop_all())
+        return fd
 
 
 def share(path: str) -> int:
@@ -69,14 +73,17 @@ def share(path: str) -> int:
 
     Raises HomeRefused when the file cannot be opened or made, or another program has it for itself.
     """
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if _take(fd, SHARE_WAIT, fcntl.LOCK_SH):
-            return fd
-    except OSError as exc:
-        raise HomeRefused(f"{shown(path)} cannot be locked: {exc.strerror}") from exc
-    os.close(fd)
-    raise HomeRefused(f"{shown(path)} cannot be shared: another program holds it alone")
+    with ExitStack() as unless_shared:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            unless_shared.callback(os.close, fd)
+            shared = _take(fd, SHARE_WAIT, fcntl.LOCK_SH)
+        except OSError as exc:
+            raise HomeRefused(f"{shown(path)} cannot be locked: {exc.strerror}") from exc
+        if not shared:
+            raise HomeRefused(f"{shown(path)} cannot be shared: another program holds it alone")
+        unless_shared.pop_all()
+    return fd
 
 
 def _take(fd: int, wait: float, kind: int = fcntl.LOCK_EX) -> bool:
@@ -101,7 +108,7 @@ def is_held(path: str, *, shared: bool = False) -> bool:
     except FileNotFoundError:
         return False
     try:
-        # Without need not exclusively, so that two processes asking at once do not see each other.
+        # If possible as a shared lock, so that two processes asking at once do not see each other.
         fcntl.flock(fd, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
@@ -115,9 +122,8 @@ def remove_if_free(path: str) -> bool:
 
     Held while it is removed, so that a process that is just taking it sees that it is gone.
     """
-    with suppress(
-        FileNotFoundError, IsADirectoryError
-    ):  # a folder of that name is not a lock of ours
+    # A folder of that name is not a lock of ours.
+    with suppress(FileNotFoundError, IsADirectoryError):
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,7 +136,7 @@ def remove_if_free(path: str) -> bool:
 
 
 def is_open_as(path: str, number: int) -> bool:
-    """Return whether a descriptor of ours is this file: then our parent passed it to us, with its lock."""
+    """Return whether a descriptor of ours is open on the file that has this path now."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(number))
     except OSError:

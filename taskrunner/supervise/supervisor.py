@@ -24,6 +24,7 @@ from taskrunner.schedule import next_day
 from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import carriers, command, starts
 from taskrunner.supervise.carriers import Resident
+from taskrunner.supervise.delayed import DelayedRuns
 from taskrunner.supervise.outcomes import Watched
 from taskrunner.supervise.starts import Starts
 from taskrunner.supervise.stops import PATIENCE, Stops
@@ -33,7 +34,6 @@ from taskrunner.upkeep import disk_reserve
 if TYPE_CHECKING:
     from taskrunner.supervise.queues import Queues
 
-WAITING = "waiting"  # the lock of the one supervisor that waits for delayed runs
 LOOK = 0.1  # seconds between two looks at a run of another supervisor that we are stopping
 MOMENT = 0.005  # seconds that a short command takes: its pid need not be recorded
 SOON = 0.05  # seconds after which children are recorded, even while others keep ending
@@ -51,17 +51,17 @@ class Supervisor:
     starts: Starts
     stops: Stops  # of runs of other supervisors
     runs: WatchedRuns
+    delayed: DelayedRuns
     carrier: Resident | None = None  # the program that carries our runs; None is ourselves
     queues: "Queues | None" = None  # to other machines, if there are any
     children: Children = field(default_factory=Children)
     closing: bool = False  # start no more runs
     stopped: bool = False  # our children were asked to end
     patient: Callable[[str], object] | None = None  # told why the database cannot be written
-    wake_at: float | None = None  # start of the next delayed run, monotonic
     finished: list[Run] = field(default_factory=list)
     refused: str | None = None  # that the carrier refused a run, and why
-    lasting: ExitStack = field(default_factory=ExitStack)  # locks that we hold until we end
-    _waiting: bool = False
+    # The locks of runs that the carrier refused, and that we carry under its names.
+    lasting: ExitStack = field(default_factory=ExitStack)
     _loaded: bool = False
     _unnoted: list[Child] = field(default_factory=list)
     _note_by: float = 0.0  # monotonic
@@ -91,7 +91,7 @@ class Supervisor:
     @property
     def busy(self) -> bool:
         """Whether there is anything left to watch, stop or record."""
-        waits = self.wake_at is not None and not self.closing
+        waits = self.delayed.start_at is not None and not self.closing
         return bool(self.watched or self.stops.going or waits)
 
     def rounds(
@@ -194,12 +194,11 @@ class Supervisor:
         if self.stops.going:
             self.stops.look()
             timeout = LOOK if timeout is None else min(timeout, LOOK)
-        if self.wake_at is not None and not self.closing:
-            left = max(0.0, self.wake_at - time.monotonic())
-            timeout = left if timeout is None else min(timeout, left)
-        look = None if self.queues is None else self.queues.seconds()
-        if look is not None:
-            timeout = look if timeout is None else min(timeout, look)
+        delayed = None if self.closing else self.delayed.seconds()
+        queues = None if self.queues is None else self.queues.seconds()
+        timeout = min(
+            (each for each in (timeout, delayed, queues) if each is not None), default=None
+        )
         if self.watched and not self._loaded and timeout != 0:
             self._look(QUIET if timeout is None else min(timeout, QUIET))
             self._load()
@@ -220,10 +219,10 @@ class Supervisor:
 
     def _look(self, timeout: float | None = 0) -> None:
         """Collect the ends of children within so many seconds."""
-        found = self.children.wait(timeout)
+        ended = self.children.wait(timeout)
         now = self.here.now()
-        full = bool(found) and output.full(self.here.output)
-        for run_id, outcome in found:
+        full = bool(ended) and output.full(self.here.output)
+        for run_id, outcome in ended:
             self.runs.collect(self.watched[run_id], outcome, now, full=full)
 
     def _next(self, taken: list[Watched], now: datetime) -> None:
@@ -232,19 +231,7 @@ class Supervisor:
             return
         free = self.here.config.max_parallel - self.here.store.runs.running_count()
         self.starts.take_next(taken, min(free, room() - len(self.watched)), now)
-        left = starts.until_ready(self.here, now)
-        waits = left is not None and self._waits_for_all()
-        self.wake_at = time.monotonic() + left if left is not None and waits else None
-
-    def _waits_for_all(self) -> bool:
-        """Return whether we are the one supervisor that waits for delayed runs; once we are, until we end."""
-        if not self._waiting:
-            with ExitStack() as locked:
-                fd = locked.enter_context(lock.held(self.here.supervisor(WAITING)))
-                self._waiting = fd is not None
-                if self._waiting:
-                    self.lasting.push(locked.pop_all())
-        return self._waiting
+        self.delayed.plan(now)
 
     def spawn(self, batch: Sequence[Watched], now: datetime) -> None:
         """Start the processes of runs that were marked as running."""
@@ -294,13 +281,13 @@ class Supervisor:
     def _hand_on(self) -> None:
         """Leave to the carrier the stops that it was asked for, and the wait for the next run."""
         self.stops.hand_on()
-        if self.carrier is None or self.wake_at is None:
+        if self.carrier is None or self.delayed.start_at is None:
             return
         now = self.here.now()
         ready = self.here.store.runs.soonest(now)
         if ready is not None:
             self.carrier.wake(ready, (ready - now).total_seconds())
-        self.wake_at = None
+        self.delayed.start_at = None
 
     def _note_children(self) -> None:
         """Record pid and start time of our children that have not ended yet."""
@@ -386,8 +373,13 @@ def open_supervisor(
     name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
     with lock.held_own(here.supervisor(name)):
         files = OutputFiles(here.output, name)
-        starts = Starts(here, name, files)
-        ours = Supervisor(here, starts, Stops(here), WatchedRuns(here, files))
+        ours = Supervisor(
+            here,
+            Starts(here, name, files),
+            Stops(here),
+            WatchedRuns(here, files),
+            DelayedRuns(here),
+        )
         ours.use(carrier)
         try:
             yield ours
@@ -397,4 +389,5 @@ def open_supervisor(
             if ours.queues is not None:
                 ours.queues.close()
             ours.lasting.close()
+            ours.delayed.close()
             ours.here.log.write()

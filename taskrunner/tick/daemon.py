@@ -214,7 +214,11 @@ class Loop:
     def _look_for_application(self) -> None:
         """End as on TERM when nobody has held the application's lock for the linger."""
         application = self.wishes.application
-        if application is not None and not self.signals and application.left(time.monotonic()):
+        if (
+            application is not None
+            and not self.signals
+            and application.is_abandoned(time.monotonic())
+        ):
             self.wishes.tell(f"nobody holds {shown(application.place)} any more")
             self.signals.append(signal.SIGTERM)
 

@@ -38,12 +38,10 @@ class DaemonLock:
         Of daemons side by side one holds it, and when that one ends another one takes it at its next visit.
         """
         if not self._held:
-            with ExitStack() as tried:
-                fd = tried.enter_context(lock.held(self.place, wait))
-                if fd is not None:
-                    lock_holder.sign(fd, now)
-                    self._held = True
-                    self._lasting.push(tried.pop_all())
+            fd = lock.keep(self._lasting, self.place, wait)
+            self._held = fd is not None
+            if fd is not None:
+                lock_holder.sign(fd, now)
         if self._known is None:
             with suppress(OSError):  # it was just removed
                 self._known = os.open(self.place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -83,7 +81,7 @@ class ApplicationLock:
             sentence = f"--while-held {shown(self.place)} cannot be opened: {exc.strerror}"
             raise InputError(sentence) from exc
 
-    def left(self, now: float) -> bool:
+    def is_abandoned(self, now: float) -> bool:
         """Look, every two seconds; return whether nobody has held the file for the linger."""
         if now >= self.look_at:
             self.look_at = now + LOOK

@@ -224,51 +224,51 @@ def application(home):
 
 def test_an_application_is_gone_when_nobody_held_its_lock_for_the_linger(application, hold):
     first, second = hold(application.place), hold(application.place)
-    assert not application.left(100)
+    assert not application.is_abandoned(100)
     first.kill()
-    assert not application.left(200)  # the second one holds it
-    assert not application.left(300)
+    assert not application.is_abandoned(200)  # the second one holds it
+    assert not application.is_abandoned(300)
     second.kill()
-    assert not application.left(400)
-    assert not application.left(414.9)
-    assert application.left(415)
+    assert not application.is_abandoned(400)
+    assert not application.is_abandoned(414.9)
+    assert application.is_abandoned(415)
 
 
 def test_an_application_that_comes_back_within_the_linger_is_not_gone(application, hold):
-    assert not application.left(100)  # the file is not there: nobody holds it
+    assert not application.is_abandoned(100)  # the file is not there: nobody holds it
     held = hold(application.place)
-    assert not application.left(101)  # it is not looked at yet
-    assert not application.left(114)
-    assert not application.left(200)
+    assert not application.is_abandoned(101)  # it is not looked at yet
+    assert not application.is_abandoned(114)
+    assert not application.is_abandoned(200)
     held.kill()
-    assert not application.left(202)
-    assert not application.left(216)
-    assert application.left(217)
+    assert not application.is_abandoned(202)
+    assert not application.is_abandoned(216)
+    assert application.is_abandoned(217)
 
 
 def test_a_forked_child_holds_the_lock_of_its_parent(application, hold):
     held = hold(application.place, "fork")
     assert held.pid != held.process.pid
-    assert not application.left(100)
-    assert not application.left(200)
+    assert not application.is_abandoned(100)
+    assert not application.is_abandoned(200)
     held.kill()
-    assert not application.left(300)
-    assert application.left(315)
+    assert not application.is_abandoned(300)
+    assert application.is_abandoned(315)
 
 
 def test_it_is_looked_at_every_two_seconds(application):
-    assert not application.left(100)
+    assert not application.is_abandoned(100)
     assert application.until_look(100.5) == 1.5
-    assert not application.left(101)
+    assert not application.is_abandoned(101)
     assert application.until_look(101) == 1.0
-    assert not application.left(102)
+    assert not application.is_abandoned(102)
     assert application.until_look(102) == 2.0
 
 
 def test_whose_linger_is_for_ever_is_never_gone(application):
     application.linger = None
-    assert not application.left(100)
-    assert not application.left(1e9)
+    assert not application.is_abandoned(100)
+    assert not application.is_abandoned(1e9)
 
 
 @pytest.mark.parametrize("relative", [False, True])

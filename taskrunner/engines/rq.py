@@ -33,7 +33,7 @@ from taskrunner.model.values import Command, Outcome, not_passed
 from taskrunner.processes import account, bounded_output
 from taskrunner.processes.bounded_output import Cut, Excerpt
 from taskrunner.processes.children import Children
-from taskrunner.processes.leash import leash
+from taskrunner.processes.parent_death import dying_with_us
 from taskrunner.processes.signals import stop_signals
 
 PATIENCE = (
@@ -207,7 +207,7 @@ class Performance:
     def _execute(self, fd: int) -> Outcome:
         try:
             command = _command(self.given, self.since)
-            children = Children(nothing_stays=True, prepare=leash())
+            children = Children(nothing_stays=True, prepare=dying_with_us())
         except (StateError, OSError, TypeError, KeyError, ValueError) as exc:
             return _not_started(exc)
         self.missing = command.missing

@@ -44,7 +44,8 @@ def encoded(text: str) -> bytes:
 def spawn(command: Command, output: int, prepare: Callable[[], None] | None = None) -> int:
     """Start a command with its output going to a descriptor and return its process id; the caller waits for it.
 
-    `prepare` is called in the child; only a process without threads may give one. Raises the errors that `not_started` explains: OSError, LookupError, ValueError or PrivilegesStay.
+    `prepare` is called in the child; only a process without threads may give one. Raises the errors that `not_started`
+    explains: OSError, LookupError, ValueError or PrivilegesStay.
     """
     hopeless = _hopeless(command)
     if hopeless is not None:

@@ -11,19 +11,18 @@ from collections.abc import Callable
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def leash() -> Callable[[], None]:
-    """Return a function for a child of ours that has the kernel kill it when we die, before it executes anything.
+def dying_with_us() -> Callable[[], None]:
+    """Return what a child of ours calls before it executes anything, so that the kernel kills it when we die.
 
-    It heeds INT again, which we may ignore.
-
-    Its own children are not covered: the kernel forgets the request for each new process.
+    It also heeds INT again, which we may ignore. Its own children are not covered: the kernel forgets the request for
+    each new process.
     """
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # here, as a fork must not load a library
 
-    def tie() -> None:
+    def prepare() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a process of RQ's worker ignores it
         prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:  # it died just before
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return tie
+    return prepare

@@ -41,14 +41,14 @@ def import_table(page: Page, lines: Sequence[ImportedLine]) -> str:
             Column("task", [each.task or "-" for each in lines], least=12),
             Column("", [IMPORTED[each.action] for each in lines]),
             Column("schedule", [each.schedule or "-" for each in lines], rank=1),
-            Column("two years", [_proof(each.differing) for each in lines]),
+            Column("two years", [_differing(each.differing) for each in lines]),
             Column("command", [each.command for each in lines], rank=2),
             Column("notes", ["; ".join(each.notes) for each in lines]),
         ],
     )
 
 
-def _proof(differing: int | None) -> str:
+def _differing(differing: int | None) -> str:
     if differing is None:
         return "-"
     return f"{many(differing, 'slot')} differ" if differing else "identical"

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 
 from taskrunner.errors import shown
-from taskrunner.tasks import crontab, proof
+from taskrunner.tasks import crontab, debian_cron
 from taskrunner.tasks.crontab import Line
 
-NAMES = "|".join(["l", "lw", *proof.NAMES[0], *proof.NAMES[1]])
+NAMES = "|".join(["l", "lw", *debian_cron.NAMES[0], *debian_cron.NAMES[1]])
 NUMBER = rf"(?:\d+|{NAMES}|[*?])"
 FIELD = re.compile(rf"{NUMBER}(?:[-,/#]{NUMBER})*[lw]?", re.IGNORECASE)
 EXPANDED = re.compile(r"\$[A-Za-z_{(]|`|(?:^|:)~")
@@ -35,7 +35,7 @@ def of_fields(line: Line) -> Iterator[str]:
 def doubts(line: Line, is_user: Callable[[str], bool]) -> list[str]:
     """Return the doubts about a line, a sentence each; `is_user` recognises names of users."""
     found = [*of_fields(line), *_of_user(line, is_user), *_of_percent(line), *_of_settings(line)]
-    if proof.refuses(line.when):
+    if debian_cron.refuses(line.when):
         found.append(f"Debian's crontab refuses {shown(line.when)}")
     return found
 

@@ -27,10 +27,10 @@ from taskrunner.tasks import (
     crontab,
     crontab_doubts,
     crontab_names,
+    debian_cron,
     obstacles,
     options,
     plan,
-    proof,
     readers,
 )
 from taskrunner.tasks.change import Draft
@@ -246,7 +246,7 @@ class Importing:
         )
         notes += [*obstacles.obstacles(task, self._here.config), *crontab.notes(line)]
         if isinstance(whole, Cron) and whole.tz is not None:
-            differing, first = proof.differences(whole.text, whole.tz, self._moment)
+            differing, first = debian_cron.differences(whole.text, whole.tz, self._moment)
             notes += [f"slots that are not cron's: {', '.join(first)}"] if differing else []
         name = draft.given.name
         return ImportedLine(
@@ -321,7 +321,7 @@ def _is_user(name: str) -> bool:
 
 def _unproved(line: Line) -> list[str]:
     """Return a sentence when the command of a task differs from cron's."""
-    found = proof.work(line.text, users=line.user is not None, halves=install_cron.halves())
+    found = debian_cron.work(line.text, users=line.user is not None, halves=install_cron.halves())
     same = found == (line.command, line.stdin)
     return [] if same else [f"its command is not cron's, which is {shown(found[0])}"]
 

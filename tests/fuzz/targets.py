@@ -40,8 +40,8 @@ from taskrunner.supervise import spool
 from taskrunner.tasks import (
     crontab,
     crontab_names,
+    debian_cron,
     options,
-    proof,
     readers,
     taskfile_parser,
     writing,
@@ -290,8 +290,8 @@ def crontabs(data: bytes) -> None:
 @target
 def imported(data: bytes) -> None:
     """Crontabs made tasks in a store."""
-    # The proof walks through a year of each expression, which is meant to take its time.
-    unproved = mock.patch.object(proof, "differences", return_value=(0, ()))
+    # The comparison with Debian's rules walks through a year of each expression, which is meant to take its time.
+    unproved = mock.patch.object(debian_cron, "differences", return_value=(0, ()))
     with unproved, empty_home() as folder, TaskRunner(folder, clock=lambda: NOW) as runner:
         with refusable(StateError):
             runner.import_crontab("-", text=text(data), system=len(data) % 2 == 1)

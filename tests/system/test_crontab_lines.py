@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from taskrunner.tasks import crontab, crontab_writing, proof
+from taskrunner.tasks import crontab, crontab_writing, debian_cron
 from tests.samples import TASK
 from tests.system import cronbox
 
@@ -84,7 +84,7 @@ def test_a_line_becomes_the_command_that_cron_runs(world, number):
     theirs = (world / f"typed{number}").read_bytes()
     line = "* * * * * " + of(world, f"ours{number}", TYPED[number])
     (found,), _ = crontab.read(f"{line}\n")
-    assert (found.command, found.stdin) == proof.work(line, users=False, halves=True)
+    assert (found.command, found.stdin) == debian_cron.work(line, users=False, halves=True)
     assert ran(found.command, found.stdin, world / f"ours{number}") == theirs
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, strategies as st
 
 from taskrunner import Boot, Cron
 from taskrunner.model.values import Kind
-from taskrunner.tasks import crontab, crontab_names, crontab_writing, proof, readers
+from taskrunner.tasks import crontab, crontab_names, crontab_writing, debian_cron, readers
 from tests.samples import NOON, TASK
 
 FRESH = """\
@@ -175,7 +175,7 @@ def test_commands_are_proved_by_a_second_reading(text, halves, system):
     """It goes sign by sign as the sources of both crons do."""
     whole = f"\t1 2\t*  * * {'root  ' * system}\t x{text}"
     found = line(whole, system=system, halves=halves)
-    assert proof.work(whole, users=system, halves=halves) == (found.command, found.stdin)
+    assert debian_cron.work(whole, users=system, halves=halves) == (found.command, found.stdin)
 
 
 # ---- comments

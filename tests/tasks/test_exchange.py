@@ -1,4 +1,4 @@
-"""Crontabs imported: lines to tasks, once, with proof, and turned into comments with a backup."""
+"""Crontabs imported: lines to tasks, once, compared with Debian's rules, and turned into comments with a backup."""
 
 import os
 

@@ -8,7 +8,7 @@ from cronsim import CronSim
 from hypothesis import given, settings, strategies as st
 
 from taskrunner.schedule.kinds import Cron
-from taskrunner.tasks import proof
+from taskrunner.tasks import debian_cron
 from tests.samples import NOON
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -16,7 +16,7 @@ SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
 
 
 def times(text, day):
-    return [f"{each:%H:%M}" for each in sorted(proof.instants(text, day, BERLIN))]
+    return [f"{each:%H:%M}" for each in sorted(debian_cron.instants(text, day, BERLIN))]
 
 
 def test_a_fixed_time_in_the_gap_of_spring_is_at_its_end():
@@ -43,7 +43,7 @@ def test_a_wildcard_follows_the_clock_in_autumn():
     "text", ["30 2 * * *", "*/30 * * * *", "@daily", "0 0 13 * fri", "5 */2 1-7 * mon"]
 )
 def test_schedules_are_identical(text, tz):
-    assert proof.differences(text, tz, NOON) == (0, ())
+    assert debian_cron.differences(text, tz, NOON) == (0, ())
 
 
 FIELDS = st.tuples(
@@ -67,7 +67,7 @@ def test_the_walk_agrees_with_another_implementation_of_the_rules(text, day):
         theirs.add(moment.astimezone(UTC))
     found = set()
     for number in range(-1, 11):
-        found |= proof.instants(text, day + timedelta(days=number), BERLIN)
+        found |= debian_cron.instants(text, day + timedelta(days=number), BERLIN)
     assert {each for each in found if start < each < end} == theirs
 
 
@@ -79,8 +79,8 @@ def test_differences_are_counted_and_the_first_is_shown(monkeypatch):
             slot = super().next_after(moment)
             return slot + timedelta(hours=1) if slot.weekday() == 0 else slot
 
-    monkeypatch.setattr(proof, "Cron", Other)
-    count, first = proof.differences.__wrapped__("30 2 * * *", "UTC", NOON)
+    monkeypatch.setattr(debian_cron, "Cron", Other)
+    count, first = debian_cron.differences.__wrapped__("30 2 * * *", "UTC", NOON)
     assert count > 200
     assert first[0] == "2026-11-23 02:30 UTC"
     assert len(first) == 3
@@ -88,19 +88,21 @@ def test_differences_are_counted_and_the_first_is_shown(monkeypatch):
 
 @pytest.mark.slow
 def test_what_differs_in_a_dense_schedule_is_seen_by_its_count(monkeypatch):
-    real = proof.counting.count
+    real = debian_cron.counting.count
 
     def count(schedule, after, until):
         found, more = real(schedule, after, until)
         return (found // 2 if after.year == 2028 else found), more
 
-    monkeypatch.setattr(proof.counting, "count", count)
-    found, first = proof.differences.__wrapped__("* * * * *", "UTC", NOON)
+    monkeypatch.setattr(debian_cron.counting, "count", count)
+    found, first = debian_cron.differences.__wrapped__("* * * * *", "UTC", NOON)
     assert found > 100_000
     assert first[0].startswith("720 on 2028-01-0")
 
 
 def test_a_range_to_sunday_is_reported_as_what_debian_s_cron_never_runs():
-    count, told = proof.differences("0 0 * * fri-sun", "UTC", datetime(2026, 11, 21, tzinfo=UTC))
+    count, told = debian_cron.differences(
+        "0 0 * * fri-sun", "UTC", datetime(2026, 11, 21, tzinfo=UTC)
+    )
     assert count > 300  # every Friday, Saturday and Sunday of two years
     assert told

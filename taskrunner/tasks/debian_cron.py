@@ -1,6 +1,11 @@
-"""A second, simple implementation of Debian cron's rules, to check imported lines.
+"""Debian cron's rules written a second time, simply: an imported line must mean the same by both.
 
-It shares no code with `schedule` and `crontab`: it has its own reader of fields, and walks over the days.
+    differences   the instants at which Debian's cron and our schedule disagree
+    work          the command of a line, and its input
+    refuses       whether crontab(1) would not take it
+
+It has its own reader of fields and walks over the days. It shares no code with `schedule` and `crontab`, but for asking
+`schedule` for our instants: so a mistake in either is seen when a line is imported.
 """
 
 from collections.abc import Iterator
@@ -17,6 +22,7 @@ NEAR = timedelta(hours=3)  # a clock change within a day is found by comparing t
 SPAN = timedelta(days=2 * 365 + 1)
 MANY = 20_000  # beyond this, single instants are compared only near clock changes and in the first month
 FIRST = 31  # days
+TOLD = 3  # differences that are named
 NAMES = (
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
     ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
@@ -40,7 +46,7 @@ def differences(text: str, tz: str, start: datetime) -> tuple[int, tuple[str, ..
     """Return how many instants differ in the two years after `start`, and the first of them."""
     ours = Cron(text, tz)
     where, many = ZoneInfo(tz), _is_many(text)
-    found: list[str] = []
+    told: list[str] = []
     count = 0
     first = start.astimezone(where).date() + DAY
     for number in range(SPAN.days):
@@ -49,15 +55,15 @@ def differences(text: str, tz: str, start: datetime) -> tuple[int, tuple[str, ..
         theirs = sorted(instants(text, day, where))
         if many and number >= FIRST and _even(day, where):
             apart = abs(counting.count(ours, before - MINUTE, after - MINUTE)[0] - len(theirs))
-            told = [f"{apart} on {day}"] if apart else []
+            fresh = [f"{apart} on {day}"] if apart else []
         else:
             mine = counting.slots(ours, before - timedelta(seconds=1), after - timedelta(seconds=1))
             apart_instants = sorted({*mine} ^ {*theirs})
             apart = len(apart_instants)
-            told = [f"{each:%Y-%m-%d %H:%M} UTC" for each in apart_instants]
+            fresh = [f"{each:%Y-%m-%d %H:%M} UTC" for each in apart_instants]
         count += apart
-        found += told[: 3 - len(found)] if len(found) < 3 else []
-    return count, tuple(found)
+        told += fresh[: TOLD - len(told)]
+    return count, tuple(told)
 
 
 def work(text: str, *, users: bool, halves: bool) -> tuple[str, str | None]:
@@ -71,24 +77,24 @@ def work(text: str, *, users: bool, halves: bool) -> tuple[str, str | None]:
         number += 2 if pair[0] == "\\" else 1
     if number == len(rest) or rest[number : number + 1] != "%":
         return "".join(command), None
-    given, last, escaped = list[str](), "\n", False
+    stdin, last, escaped = list[str](), "\n", False
     for sign in rest[number + 1 :]:
         put = "\n" if sign == "%" and not escaped else sign
         if escaped and sign == "%":
-            given.pop()
-        given.append(put)
+            stdin.pop()
+        stdin.append(put)
         escaped = sign == "\\"
         last = last if escaped else put
-    return "".join(command), "".join(given) + ("" if last == "\n" else "\n")
+    return "".join(command), "".join(stdin) + ("" if last == "\n" else "\n")
 
 
 def _after(text: str, words: int) -> str:
     """Return the text after some words."""
-    found = text.lstrip(" \t").replace("\t", " ").split(" ")
+    parts = text.lstrip(" \t").replace("\t", " ").split(" ")
     place, typed = 0, len(text) - len(text.lstrip(" \t"))
-    while place < len(found) and words:
-        words -= found[place] != ""
-        typed += len(found[place]) + 1
+    while place < len(parts) and words:
+        words -= parts[place] != ""
+        typed += len(parts[place]) + 1
         place += 1
     return text[typed:].lstrip(" \t")
 
@@ -167,13 +173,13 @@ def _passes(wall: datetime, where: ZoneInfo) -> Iterator[datetime]:
 
 def _once(wall: datetime, where: ZoneInfo) -> Iterator[datetime]:
     """Yield the first instant at which clocks show a wall time, or have passed it."""
-    found = next(_passes(wall, where), None)
-    if found is None:
-        found = wall.replace(tzinfo=where).astimezone(UTC)
-        after = found.astimezone(where).utcoffset()
-        while (found - MINUTE).astimezone(where).utcoffset() == after:
-            found -= MINUTE
-    yield found
+    moment = next(_passes(wall, where), None)
+    if moment is None:
+        moment = wall.replace(tzinfo=where).astimezone(UTC)
+        after = moment.astimezone(where).utcoffset()
+        while (moment - MINUTE).astimezone(where).utcoffset() == after:
+            moment -= MINUTE
+    yield moment
 
 
 @lru_cache(maxsize=64)
@@ -189,7 +195,7 @@ def _fields(text: str) -> tuple[Fields, bool, bool]:
 
 def _numbers(text: str, index: int) -> frozenset[int]:
     low, high = BOUNDS[index]
-    found: set[int] = set()
+    numbers: set[int] = set()
     for item in text.split(","):
         span, _, step = item.partition("/")
         first, dash, last = span.partition("-")
@@ -199,8 +205,8 @@ def _numbers(text: str, index: int) -> frozenset[int]:
             start = _number(first, index)
             end = _number(last, index) if dash else (high if step else start)
         # A range that runs backwards, `fri-sun` too, is empty to Debian's cron.
-        found |= set(range(start, end + 1, int(step or 1)))
-    return frozenset(found)
+        numbers |= set(range(start, end + 1, int(step or 1)))
+    return frozenset(numbers)
 
 
 def _number(text: str, index: int) -> int:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from taskrunner.upkeep.backup import Backup, Repeat, Restored
 
 
-IN_QUEUES = "SELECT 1 FROM processes WHERE queue IS NOT NULL LIMIT 1"  # other machines have runs
-
-
 class Upkeep(Base):
     """The requests about the database as a whole."""
 
@@ -82,7 +79,7 @@ class Upkeep(Base):
             settings = config.load(self.home)
 
         def carried(names: Sequence[str]) -> bool:
-            return carriers.any_lives(names) or bool(copies.rows(replaced, IN_QUEUES))
+            return carriers.any_lives(names) or copies.has_runs_in_queues(replaced)
 
         def settle(copy: str) -> tuple[Sequence[Repeat], int]:
             here = OpenHome(self.home, Store(copy), settings, self._clock or clock.now)
@@ -93,9 +90,8 @@ class Upkeep(Base):
                 here.store.close()
 
         self.close()
-        return backup.restore(
-            *(self.home, _path(place) or "", self._wall(), settle, carried), progress
-        )
+        source, now = _path(place) or "", self._wall()
+        return backup.restore(self.home, source, now, settle, carried, progress)
 
 
 def _path(place: str | os.PathLike[str] | None) -> str | None:

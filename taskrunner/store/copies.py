@@ -177,6 +177,11 @@ def rows(place: str, sql: str, values: Sequence[object] = ()) -> list[tuple[Any,
         return []
 
 
+def has_runs_in_queues(place: str) -> bool:
+    """Return whether a store has runs that other machines carry; False where it cannot be read."""
+    return bool(rows(place, "SELECT 1 FROM processes WHERE queue IS NOT NULL LIMIT 1"))
+
+
 def used(place: str) -> dict[str, int]:
     """Return the last id of each table, none of a damaged or foreign file; raises StoreBusy."""
     try:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 
 from taskrunner.errors import StateError, shown
 from taskrunner.home import lock, paths
@@ -168,6 +169,7 @@ def restore(
     progress: Progress = untold,
 ) -> Restored:
     """Restore the database from a backup and keep the current one; nothing may run meanwhile."""
+    check_alone = partial(_check_alone, folder, carried)
     settled: tuple[Sequence[Repeat], int] = ((), 0)
 
     def prepare(unfinished: str, least: Mapping[str, int]) -> None:
@@ -186,7 +188,7 @@ def restore(
         if fd is None:
             raise StateError(f"a tick is running in {shown(folder)}: try again in a moment")
         try:
-            kept = _replace(folder, store, now, prepare, carried, progress)
+            kept = _replace(folder, store, now, prepare, check_alone, progress)
         except OSError as exc:
             raise StateError(f"{shown(store)} cannot be replaced: {exc.strerror}") from exc
     _note(Store(store), source, kept, now)
@@ -209,23 +211,21 @@ def _replace(
     store: str,
     now: datetime,
     prepare: Prepare,
-    carried: Carried,
+    check_alone: Callable[[], None],
     progress: Progress,
 ) -> str | None:
+    """Replace the database; return the place of the one before, None when there was none."""
     if not os.path.lexists(store):
         prepare(f"{store}.new", {"runs": _newest(folder)})
         os.rename(f"{store}.new", store)
         sync(folder)
         return None
 
-    def check() -> None:
-        _check_alone(folder, carried)
-
     kept = _free(paths.path(folder, paths.BACKUPS), f"before-restore-{_name(now)}")
     for spare in SPARE:
         # A program that only reads the database continues with the restored one.
         with suppress(IdsUsed):
-            _put_back(folder, store, kept, spare, prepare, check, progress)
+            _put_back(folder, store, kept, spare, prepare, check_alone, progress)
             return kept
     raise StateError(
         f"runs keep starting in {shown(folder)}: first stop the program that starts them"

@@ -16,7 +16,7 @@ import zlib
 import pytest
 
 from taskrunner import After, Manual, TaskRunner
-from taskrunner.errors import StoreBusy
+from taskrunner.errors import StateError, StoreBusy
 from taskrunner.home import lock, paths
 from taskrunner.model.carried import NoAnswer, Refused
 from taskrunner.model.values import State
@@ -75,6 +75,18 @@ def said(runner: TaskRunner, task: str) -> bytes:
 
 def process(runner: TaskRunner, task: str):
     return runner._here().store.processes.of(newest(runner, task).id)
+
+
+def tick_without_answers(runner: TaskRunner, monkeypatch, before=lambda *_: None) -> None:
+    """Tick while each hand-over ends without an answer; `before` is done all the same."""
+
+    def unheard(*args):
+        before(*args)
+        raise NoAnswer
+
+    with monkeypatch.context() as broken:
+        broken.setattr(RqCarrier, "start", unheard)
+        runner.tick()
 
 
 # ---- a run from its claim to its end
@@ -279,7 +291,6 @@ def test_without_a_server_a_run_stays_pending_and_says_so(own, make):
     run = newest(runner, "report")
     assert run.state == "pending"
     assert run.reason.startswith("the queue heavy does not answer: ")
-    assert own.socket not in run.reason or "refused" in run.reason or "No such file" in run.reason
     own.start()
     own.worker("one")
     time.sleep(1.1)  # a queue that refused at once is asked again after a second
@@ -309,13 +320,8 @@ def test_a_run_that_was_not_handed_over_for_certain_is_handed_over_again(
 ):
     runner = make(own)
 
-    def unheard(*_):
-        raise NoAnswer
-
     due(runner, "report", f"echo x >> {tmp_path}/ran")
-    with monkeypatch.context() as broken:
-        broken.setattr(RqCarrier, "start", unheard)
-        runner.tick()
+    tick_without_answers(runner, monkeypatch)
     assert newest(runner, "report").state == "running"
     assert process(runner, "report").handed is None
     own.worker("one")
@@ -327,16 +333,8 @@ def test_a_run_that_arrived_though_nobody_heard_so_is_not_there_twice(
     own, make, monkeypatch, tmp_path
 ):
     runner = make(own)
-    real = RqCarrier.start
-
-    def unheard(*args):
-        real(*args)
-        raise NoAnswer
-
     due(runner, "report", f"echo x >> {tmp_path}/ran")
-    with monkeypatch.context() as broken:
-        broken.setattr(RqCarrier, "start", unheard)
-        runner.tick()
+    tick_without_answers(runner, monkeypatch, RqCarrier.start)
     assert process(runner, "report").handed is None
     runner.tick()
     assert process(runner, "report").handed is not None
@@ -363,12 +361,7 @@ def test_what_was_never_handed_over_is_lost_when_its_server_is_another_one(own, 
     runner = make(own)
     due(runner, "report", "true")
 
-    def unheard(*_):
-        raise NoAnswer
-
-    with monkeypatch.context() as broken:
-        broken.setattr(RqCarrier, "start", unheard)
-        runner.tick()
+    tick_without_answers(runner, monkeypatch)
     own.redis.flushall()
     runner.tick()
     run = newest(runner, "report")
@@ -379,7 +372,6 @@ def test_what_was_never_handed_over_is_lost_when_its_server_is_another_one(own, 
 def test_a_full_server_leaves_runs_pending(own, make):
     runner = make(own)
     own.redis.config_set("maxmemory-policy", "noeviction")
-    runner._here()
     due(runner, "report", "true")
     own.redis.set("taskrunner:engine", "x")
     own.redis.config_set("maxmemory", 1)
@@ -463,12 +455,7 @@ def test_after_a_time_out_runs_that_nobody_tried_to_hand_over_are_pending(own, m
     for name in ("a", "b", "c"):
         due(runner, name, "true")
 
-    def unheard(*_):
-        raise NoAnswer
-
-    with monkeypatch.context() as broken:
-        broken.setattr(RqCarrier, "start", unheard)
-        runner.tick()
+    tick_without_answers(runner, monkeypatch)
     states = [newest(runner, name).state for name in ("a", "b", "c")]
     assert states == ["running", "pending", "pending"]
     assert newest(runner, "b").reason.startswith("the queue heavy does not answer")
@@ -635,7 +622,7 @@ def test_a_restore_is_refused_while_other_machines_have_runs(own, make, tmp_path
     backup = runner.backup(tmp_path / "copy.db")
     due(runner, "report", "true")
     runner.tick()
-    with pytest.raises(Exception, match="runs are active"):
+    with pytest.raises(StateError, match="runs are active"):
         runner.restore(backup.place)
 
 
@@ -710,13 +697,8 @@ def test_a_run_whose_queue_was_removed_from_the_settings_ends_when_it_is_cancell
 def test_a_restored_backup_has_no_run_handed_over_a_second_time(own, make, monkeypatch, tmp_path):
     runner = make(own)
 
-    def unheard(*_):
-        raise NoAnswer
-
     due(runner, "report", f"echo x >> {tmp_path}/ran")
-    with monkeypatch.context() as broken:
-        broken.setattr(RqCarrier, "start", unheard)
-        runner.tick()
+    tick_without_answers(runner, monkeypatch)
     backup = runner.backup(tmp_path / "copy.db")
     own.worker("one")
     assert ended(runner, "report").state == "succeeded"

@@ -36,8 +36,8 @@ class Runs(Tasks):
 
         It returns when the run has ended, after passing its output to `echo`, which is called in a thread of its own;
         with `detach` at once. `slot` reruns an older slot. Obeys the task's overlap unless `force`. `by`
-        and `reason`, a line each, are the author and the reason for the record: `explain` shows them. `tell` is called once, with the reason, when the run has to
-        wait for its queue. Raises TaskBusy or InputError.
+        and `reason`, a line each, are the author and the reason for the record: `explain` shows them. `tell` is called
+        once, with the reason, when the run has to wait for its queue. Raises TaskBusy or InputError.
         """
         from taskrunner.notify import metrics
         from taskrunner.processes import programs

@@ -25,12 +25,8 @@ UNITS = {"": 1, "b": 1} | {
     f"{sign}{b}": 1000**power for power, sign in enumerate("kmg", start=1) for b in ("", "b")
 }
 LARGEST_SIZE = 10**15  # bytes
-TABLES = (
-    "env",
-    "defaults",
-    "notify",
-    "queues",
-)  # settings that no single environment variable can hold
+# Settings that no single environment variable can hold.
+TABLES = ("env", "defaults", "notify", "queues")
 APART = ("notify", "queues")  # tables with a reader of their own
 SURROGATE = r"[\ud800-\udfff]"  # what Python makes of bytes that are not UTF-8
 
@@ -55,9 +51,7 @@ class Config:
     log_level: str = "info"  # lowest level to log: error, warning, info or debug
     metrics_textfile: str | None = None  # file for the metrics, for node_exporter
     env: Mapping[str, str] = field(default_factory=dict)  # environment variables of all tasks
-    pass_env: tuple[
-        str, ...
-    ] = ()  # names of variables that all tasks take from whoever starts a run
+    pass_env: tuple[str, ...] = ()  # variables that all tasks take from whoever starts a run
     defaults: Mapping[str, Any] = field(default_factory=dict)  # default options of tasks
     notify: Mapping[str, Channel] = field(default_factory=dict)  # channels for notifications
     queues: Mapping[str, "Queue"] = field(default_factory=dict)  # queues to other machines
@@ -144,20 +138,20 @@ def variables(value: object) -> dict[str, str]:
 
 def names_to_pass(value: object) -> tuple[str, ...]:
     """Return names of variables, given as a list or as a text such as `A,B`; raises InputError."""
-    given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, Sequence):
+    listed = value.split(",") if isinstance(value, str) else value
+    if not isinstance(listed, Sequence):
         raise InputError('a list of names of variables, such as ["DATABASE_URL"]')
-    found = [each.strip() if isinstance(each, str) else each for each in given]
-    for name in found:
+    names = [each.strip() if isinstance(each, str) else each for each in listed]
+    for name in names:
         if not variable(name, ""):
             raise InputError("names of variables, without values, such as DATABASE_URL")
         if name.startswith("TASKRUNNER_"):
             raise InputError(
                 "names of variables that are not taskrunner's own: give DATABASE_URL, say"
             )
-        if found.count(name) > 1:
+        if names.count(name) > 1:
             raise InputError(f"a list that has {name} once")
-    return tuple(found)
+    return tuple(names)
 
 
 def size(value: object) -> int:

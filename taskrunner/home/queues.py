@@ -72,11 +72,11 @@ def _queue(name: str, table: Any, where: str, variables: Mapping[str, str]) -> Q
         raise InputError(f"{place} has no engine: it must be one of {', '.join(ENGINES)}")
     if ("url" in table) == ("url_env" in table):
         raise InputError(f"{place}: give one of url, url_env")
-    found = {key: _setting(place, key, each) for key, each in table.items()}
-    found["queue"] = found.pop("name", Queue.queue)
-    if "url_env" in found:
-        found["url"] = _from_variable(place, found["url_env"], variables)
-    return Queue(name=name, **found)
+    settings = {key: _setting(place, key, each) for key, each in table.items()}
+    settings["queue"] = settings.pop("name", Queue.queue)
+    if "url_env" in settings:
+        settings["url"] = _from_variable(place, settings["url_env"], variables)
+    return Queue(name=name, **settings)
 
 
 def _from_variable(place: str, name: str, variables: Mapping[str, str]) -> str | None:
@@ -131,24 +131,25 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
 
 def masked(url: str) -> str:
     """Return an address with *** for its passwords, before the host and among the parameters."""
-    shown = re.sub(r"([?&#])([^=&#]*)=[^&]*", _masked_parameter, url)
-    return re.sub(r"^([a-z]+://[^:@/]*):.*@", rf"\1:{MASK}@", shown)
+    without = re.sub(r"([?&#])([^=&#]*)=[^&]*", _masked_parameter, url)
+    return re.sub(r"^([a-z]+://[^:@/]*):.*@", rf"\1:{MASK}@", without)
 
 
-def _masked_parameter(found: re.Match[str]) -> str:
-    is_password = unquote_plus(found[2]).lower().endswith("password")
-    return f"{found[1]}{found[2]}={MASK}" if is_password else found[0]
+def _masked_parameter(parameter: re.Match[str]) -> str:
+    whole, sign, name = parameter[0], parameter[1], parameter[2]
+    is_password = unquote_plus(name).lower().endswith("password")
+    return f"{sign}{name}={MASK}" if is_password else whole
 
 
 def exposed(url: str) -> list[str]:
     """Return what an address lacks when others could listen: encryption, password; nothing for this host."""
     try:
-        found = urlsplit(url)
-        host = found.hostname or ""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
     except ValueError:  # it cannot be used
         return []
-    if found.scheme == "unix" or re.fullmatch(LOCAL, host):
+    if parts.scheme == "unix" or re.fullmatch(LOCAL, host):
         return []
-    lacks = [] if found.scheme == "rediss" else ["encryption"]
-    has_password = found.password or "password" in parse_qs(found.query)
+    lacks = [] if parts.scheme == "rediss" else ["encryption"]
+    has_password = parts.password or "password" in parse_qs(parts.query)
     return lacks if has_password else [*lacks, "password"]

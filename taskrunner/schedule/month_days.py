@@ -33,14 +33,14 @@ DAYS |= {"day": (0, 1, 2, 3, 4, 5, 6), "workday": (0, 1, 2, 3, 4)}
 SHORT = {name[:3]: name for name in (*WEEK, *LONG_MONTHS)}
 EVERY_MONTH = tuple(range(1, 13))
 
-OF = r"(?: (?:of|in) (?P<months>[a-z]+(?:,[a-z]+)*))?"
-TEXT = re.compile(rf"(?P<position>[a-z]+) (?P<day>[a-z]+){OF.replace('(?:of|in)', 'of')}")
+MONTHS = r"(?P<months>[a-z]+(?:,[a-z]+)*)"
+TEXT = re.compile(rf"(?P<position>[a-z]+) (?P<day>[a-z]+)(?: of {MONTHS})?")
 CLOCK = re.compile(r"(?a)([0-9]{1,2}):([0-9]{2})(?::00)?")
 
 # Texts that are refused with advice of their own.
 FIFTH = re.compile(r"(?:the )?(?:fifth|5th) (?P<day>[a-z]+).*")
 NUMBER = re.compile(
-    rf"(?a)(?:(?:on|the|every|day) )*(?P<day>0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?{OF}"
+    rf"(?a)(?:(?:on|the|every|day) )*(?P<day>0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?(?: (?:of|in) {MONTHS})?"
 )
 EACH = re.compile(r"(?:(?:on|every|each|all) )*(?P<day>[a-z]+?)s?")
 UNSAID = {"on", "the", "a", "every", "each", "month", "of", "in", "and"}
@@ -90,8 +90,8 @@ class On:
     tz: str | None = None
 
     def __post_init__(self) -> None:
-        found, at_time = _read(self.day, self.at_time)
-        object.__setattr__(self, "day", found.text)
+        meaning, at_time = _read(self.day, self.at_time)
+        object.__setattr__(self, "day", meaning.text)
         object.__setattr__(self, "at_time", at_time)
         check_zone(self.tz)
 
@@ -153,9 +153,9 @@ class On:
 @lru_cache(maxsize=1024)  # many tasks share few days
 def _meaning(text: str) -> MonthDay:
     """Return the meaning of a text in its one spelling."""
-    found = _parsed(text)
-    assert found is not None
-    return found
+    meaning = _parsed(text)
+    assert meaning is not None
+    return meaning
 
 
 def _read(day: object, at_time: object) -> tuple[MonthDay, str]:
@@ -165,44 +165,46 @@ def _read(day: object, at_time: object) -> tuple[MonthDay, str]:
     if len(day) > LONGEST:
         raise ScheduleError(f"{shown(day)} is longer than the {LONGEST} characters of such a day")
     text = re.sub(" ?, ?", ",", " ".join(day.lower().split()))
-    text, _, said = text.partition(" at ")
-    if said and at_time is not None:
+    text, _, time_in_text = text.partition(" at ")
+    if time_in_text and at_time is not None:
         advice = f"leave it out, or leave out --at-time {shown(at_time)}"
         raise ScheduleError(f"{shown(day)} has a time of day already: {advice}")
-    clock_time = _time(said or ("00:00" if at_time is None else at_time))
-    found = _parsed(text)
-    if found is None:
+    clock_time = _time(time_in_text or ("00:00" if at_time is None else at_time))
+    meaning = _parsed(text)
+    if meaning is None:
         raise ScheduleError(f"{shown(day)} {_advice(text, clock_time)}")
-    return found, clock_time
+    return meaning, clock_time
 
 
-def _time(given: object) -> str:
+def _time(value: object) -> str:
     """Return a time of day as HH:MM; raises ScheduleError."""
-    text = given.isoformat() if isinstance(given, time) else given
-    found = CLOCK.fullmatch(text.strip()) if isinstance(text, str) else None
-    if found is None or int(found[1]) > 23 or int(found[2]) > 59:
+    text = value.isoformat() if isinstance(value, time) else value
+    parts = CLOCK.fullmatch(text.strip()) if isinstance(text, str) else None
+    if parts is None or int(parts[1]) > 23 or int(parts[2]) > 59:
         advice = "write hours and minutes from 00:00 to 23:59, such as 09:00"
-        raise ScheduleError(f"{shown(given)} is not a time of day: {advice}")
-    return f"{int(found[1]):02}:{found[2]}"
+        raise ScheduleError(f"{shown(value)} is not a time of day: {advice}")
+    return f"{int(parts[1]):02}:{parts[2]}"
 
 
 def _parsed(text: str) -> MonthDay | None:
     """Return the meaning of a text in small letters, None when it is not in the grammar."""
-    found = TEXT.fullmatch(text)
-    day, months = _known(found["day"], DAYS) if found else None, _months(found)
-    if found is None or found["position"] not in POSITIONS or day is None or not months:
+    parts = TEXT.fullmatch(text)
+    if parts is None:
         return None
-    return MonthDay(found["position"], day, months)
+    day, months = _known(parts["day"], DAYS), _months(parts["months"])
+    if parts["position"] not in POSITIONS or day is None or not months:
+        return None
+    return MonthDay(parts["position"], day, months)
 
 
-def _months(found: re.Match[str] | None) -> tuple[int, ...]:
-    """Return the numbers of the months in a text, all of them when it names none, () for an unknown one."""
-    if found is None or found["months"] is None:
+def _months(text: str | None) -> tuple[int, ...]:
+    """Return the numbers of the months in a text, all of them without one, () for an unknown name."""
+    if text is None:
         return EVERY_MONTH
-    names = [_known(each, LONG_MONTHS) for each in found["months"].split(",")]
-    return tuple(
-        sorted({LONG_MONTHS.index(name) + 1 for name in names if name}) if all(names) else ()
-    )
+    names = [_known(each, LONG_MONTHS) for each in text.split(",")]
+    if None in names:
+        return ()
+    return tuple(sorted({LONG_MONTHS.index(name) + 1 for name in names if name}))
 
 
 def _known(word: str, names: Iterable[str]) -> str | None:
@@ -217,22 +219,58 @@ def _known(word: str, names: Iterable[str]) -> str | None:
 def _advice(text: str, clock_time: str) -> str:
     """Return the fault of a text that is not in the grammar, and what to write instead."""
     hour, minute = map(int, clock_time.split(":"))
-    if (found := FIFTH.fullmatch(text)) and (day := _known(found["day"], WEEK)):
-        return f"is not in every month: for the last {day.title()} write 'last {day}'"
-    if (found := NUMBER.fullmatch(text)) and int(found["day"]) <= _longest(
-        months := _months(found)
-    ):
-        month = "*" if months == EVERY_MONTH else ",".join(map(str, months))
-        return f"is a day by its number: use --cron '{minute} {hour} {int(found['day'])} {month} *'"
-    parts = [part.partition(" ")[0] for part in re.split(" and |,", text)]
-    if sum(SYNONYMS.get(word, word) in POSITIONS for word in parts) > 1:
-        return "has several days: give each a task of its own, such as 'first monday'"
-    if (found := EACH.fullmatch(text)) and (day := _known(_word(found["day"]), DAYS)):
-        week = {"day": "*", "workday": "mon-fri"}.get(day, day[:3])
-        every = f"for every {day.title() if day in WEEK else day} use --cron '{minute} {hour} * * {week}'"
-        return f"does not tell which of a month: write 'first {day}' or 'last {day}'; {every}"
+    told = (
+        _of_fifth(text)
+        or _of_number(text, hour, minute)
+        or _of_several(text)
+        or _of_every_week(text, hour, minute)
+    )
+    if told is not None:
+        return told
     better = _respelled(text)
     return f"{NOT_ONE}: {EXAMPLES if better is None else f'did you mean {better!r}?'}"
+
+
+def _of_fifth(text: str) -> str | None:
+    """Return the advice for `fifth monday`, None for another text."""
+    parts = FIFTH.fullmatch(text)
+    day = None if parts is None else _known(parts["day"], WEEK)
+    if day is None:
+        return None
+    return f"is not in every month: for the last {day.title()} write 'last {day}'"
+
+
+def _of_number(text: str, hour: int, minute: int) -> str | None:
+    """Return the advice for `the 15th of june`, None for another text, or a day that these months do not have."""
+    parts = NUMBER.fullmatch(text)
+    if parts is None:
+        return None
+    day, months = int(parts["day"]), _months(parts["months"])
+    if day > _longest(months):
+        return None
+    month = "*" if months == EVERY_MONTH else ",".join(map(str, months))
+    return f"is a day by its number: use --cron '{minute} {hour} {day} {month} *'"
+
+
+def _of_several(text: str) -> str | None:
+    """Return the advice for `first and third monday`, None for another text."""
+    firsts = [part.partition(" ")[0] for part in re.split(" and |,", text)]
+    if sum(SYNONYMS.get(word, word) in POSITIONS for word in firsts) < 2:
+        return None
+    return "has several days: give each a task of its own, such as 'first monday'"
+
+
+def _of_every_week(text: str, hour: int, minute: int) -> str | None:
+    """Return the advice for `every monday`, None for another text."""
+    parts = EACH.fullmatch(text)
+    day = None if parts is None else _known(_word(parts["day"]), DAYS)
+    if day is None:
+        return None
+    week = {"day": "*", "workday": "mon-fri"}.get(day, day[:3])
+    every = (
+        f"for every {day.title() if day in WEEK else day} use --cron '{minute} {hour} * * {week}'"
+    )
+    return f"does not tell which of a month: write 'first {day}' or 'last {day}'; {every}"
 
 
 def _longest(months: tuple[int, ...]) -> int:
@@ -243,11 +281,11 @@ def _longest(months: tuple[int, ...]) -> int:
 def _respelled(text: str) -> str | None:
     """Return the likely text that is in the grammar: without filling words and with known words for similar ones."""
     plain = re.sub("(?:business|working|work) day", "workday", text)
-    said = [_word(word) for word in re.findall(r"[a-z0-9]+", plain)]
-    words = [word for word in said if word not in UNSAID]
+    respelled = [_word(word) for word in re.findall(r"[a-z0-9]+", plain)]
+    words = [word for word in respelled if word not in UNSAID]
     months = f" of {','.join(words[2:])}" if words[2:] else ""
-    found = _parsed(f"{' '.join(words[:2])}{months}")
-    return None if found is None else found.text
+    meaning = _parsed(f"{' '.join(words[:2])}{months}")
+    return None if meaning is None else meaning.text
 
 
 def _word(word: str) -> str:

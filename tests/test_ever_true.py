@@ -109,7 +109,7 @@ class Whatever(RuleBasedStateMachine):
     def supervisor_dies(self):
         here = self.runner._here()
         with here.store.transaction():
-            for run in here.store.runs.startable(2, self.now)[:1]:
+            for run in here.store.runs.startable_in(None, 2, self.now)[:1]:
                 process = Process(run.id, "dead", host.boot_id(), "none", 1, pid_namespace())
                 here.store.runs.start([process], self.now)
 

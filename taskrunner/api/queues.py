@@ -36,20 +36,20 @@ class Queues(Base):
         from taskrunner.processes import account
         from taskrunner.tick import by_hand
 
-        (described,) = self._described(name)
-        if (fault := described.unusable()) is not None:
+        (queue,) = self._described(name)
+        if (fault := queue.unusable()) is not None:
             raise StateError(fault)
         from taskrunner.supervise.rq_carrier import RqCarrier  # it imports RQ, which may be missing
 
-        said = line(reason, "reason", 1000) or f"the queue {name} was emptied"
-        why = f"cancelled by {account.author(author(by))}: {said}"
+        because = line(reason, "reason", 1000) or f"the queue {name} was emptied"
+        why = f"cancelled by {account.author(author(by))}: {because}"
         here = self._here()
-        with closing(RqCarrier.of(here, described)) as carrier:
-            found = carrier.survey()
-            if found is None:
+        with closing(RqCarrier.of(here, queue)) as carrier:
+            contents = carrier.survey()
+            if contents is None:
                 raise StateError(carrier.trouble)
             ours = self._ours(name)
-            waiting = [ours[each] for each in found.waiting if each in ours]
+            waiting = [ours[each] for each in contents.waiting if each in ours]
             runs = by_hand.cancel(here, waiting, why) if waiting else []
             # Runs of ours that were handed over meanwhile stay.
             dropped = carrier.drop_others() if others else 0
@@ -71,23 +71,27 @@ class Queues(Base):
         store = self._here().store
         if store.missing:
             return {}
-        found = store.processes.with_runs()
-        return {process.supervisor: run.id for run, process in found if process.queue == name}
+        return {process.supervisor: run.id for run, process in store.processes.in_queue(name)}
 
-    def _state_of(self, described: Queue) -> QueueState:
+    def _state_of(self, queue: Queue) -> QueueState:
         from taskrunner.home import queues
         from taskrunner.model.answers import QueueState
 
-        known = (described.name, described.engine, queues.masked(described.url or ""))
-        if (fault := described.unusable()) is not None:
+        known = (queue.name, queue.engine, queues.masked(queue.url or ""))
+        if (fault := queue.unusable()) is not None:
             return QueueState(*known, error=fault)
         from taskrunner.supervise.rq_carrier import RqCarrier
 
-        with closing(RqCarrier.of(self._here(), described)) as carrier:
-            found = carrier.survey()
-            if found is None:
+        with closing(RqCarrier.of(self._here(), queue)) as carrier:
+            contents = carrier.survey()
+            if contents is None:
                 return QueueState(*known, error=carrier.trouble)
         return QueueState(
-            *(*known, None, len(found.waiting), len(found.running)),
-            *(found.others_waiting, found.others_running, found.workers, found.oldest),
+            *known,
+            waiting=len(contents.waiting),
+            running=len(contents.running),
+            others_waiting=contents.others_waiting,
+            others_running=contents.others_running,
+            workers=contents.workers,
+            oldest=contents.oldest,
         )

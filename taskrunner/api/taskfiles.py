@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from taskrunner.model.answers import Exported, Import, Plan
     from taskrunner.store.open_home import OpenHome
-    from taskrunner.tasks.taskfile import Found
+    from taskrunner.tasks.taskfile import Defined
 
 
 class TaskFiles(Tasks):
@@ -41,14 +41,14 @@ class TaskFiles(Tasks):
 
         here = self._here()
         places = files or ((exchange.STDIN,) if text is not None else ())
-        found = exchange.read(places, text, self.default_zone(), profile)
+        defined = exchange.read(places, text, self.default_zone(), profile)
         owned = exchange.owner(places) if prune else None
-        return self._carry_out(here, found, owned, author(by), dry_run=dry_run, progress=progress)
+        return self._carry_out(here, defined, owned, author(by), dry_run=dry_run, progress=progress)
 
     def _carry_out(
         self,
         here: OpenHome,
-        found: Found,
+        defined: Defined,
         owned: Callable[[str], bool] | None,
         by: str | None,
         *,
@@ -58,15 +58,15 @@ class TaskFiles(Tasks):
         from taskrunner.tasks import plan
 
         moment = here.now()
-        made, found = plan.drafts(here.config, found, moment, progress)
-        if dry_run or found.faults or here.store.missing:  # a refused call creates no database
-            compared = plan.compare(here.store, made, owned, found)
+        made, defined = plan.drafts(here.config, defined, moment, progress)
+        if dry_run or defined.faults or here.store.missing:  # a refused call creates no database
+            compared = plan.compare(here.store, made, owned, defined)
             if dry_run:
                 steps = plan.steps(here.store, made, compared, moment, progress)
                 return plan.told(steps, dry_run=True)
         here = self._here(create=True)
         with here.store.transaction():
-            compared = plan.compare(here.store, made, owned, found)
+            compared = plan.compare(here.store, made, owned, defined)
             steps = plan.steps(here.store, made, compared, moment, progress)
             plan.carry_out(here, steps, moment, progress, by)
         return plan.told(steps, dry_run=False)
@@ -117,23 +117,23 @@ class TaskFiles(Tasks):
                 f"--comment-out goes only with your own crontab: leave out {shown(file or '--system')}"
             )
         by = author(by)
-        here, found = self._here(), exchange.tab(file, text, system=system)
+        here, tab = self._here(), exchange.tab(file, text, system=system)
         moment = here.now()
-        reading = crontab_lines.Importing(here, found, moment)
+        reading = crontab_lines.Importing(here, tab, moment)
         reading.take_all(progress)
         if not dry_run and (reading.made or reading.known):
             here = self._here(create=True)
             with here.store.transaction():
                 compared = plan.compare(
-                    here.store, reading.made, reading.owner(prune), reading.found()
+                    here.store, reading.made, reading.owner(prune), reading.defined()
                 )
                 steps = plan.steps(here.store, reading.made, compared, moment)
                 plan.carry_out(here, steps, moment, progress, by)
                 reading.keep(here, prune=prune)
         lines = reading.told
         done = comment_out and not dry_run
-        told = exchange.remarks(found)
-        told += exchange.comment_out(found, lines, self.home, moment) if done else []
+        told = exchange.remarks(tab)
+        told += exchange.comment_out(tab, lines, self.home, moment) if done else []
         told += [] if dry_run else exchange.advice(lines, commented=done)
         if prune:
             lines = sorted(
@@ -141,10 +141,10 @@ class TaskFiles(Tasks):
             )
         else:
             told += map(crontab_lines.still_there, reading.gone)
-        return Import(found.source, lines, tuple(told), dry_run)
+        return Import(tab.source, lines, tuple(told), dry_run)
 
     def _chosen(self, names: Sequence[str | int]) -> list[Task]:
         """Return tasks by name or id, in the order of their names; all tasks when none is given."""
         store = self._here().store
-        found = {task.id: task for task in map(store.tasks.get, names)} if names else {}
-        return sorted(found.values(), key=lambda each: each.name) if names else store.tasks.all()
+        named = {task.id: task for task in map(store.tasks.get, names)} if names else {}
+        return sorted(named.values(), key=lambda each: each.name) if names else store.tasks.all()

@@ -23,14 +23,14 @@ class ProjectRunner(TaskRunner):
 
         Raises InputError or StateError with all faults, a line each.
         """
-        found = registry.collected(self.wanted)
+        defined = registry.collected(self.wanted)
         here = self._here()
-        if here.store.missing and not found.definitions and not found.faults:
+        if here.store.missing and not defined.definitions and not defined.faults:
             return Plan([], dry_run)  # a project without definitions needs no database
-        if not dry_run and not found.faults and found.definitions:
+        if not dry_run and not defined.faults and defined.definitions:
             environment.prepare(self.wanted, project.name())
-        ours = found.sources.__contains__
-        plan = self._carry_out(here, found, ours, None, dry_run=dry_run, progress=untold)
+        ours = defined.sources.__contains__
+        plan = self._carry_out(here, defined, ours, None, dry_run=dry_run, progress=untold)
         if not dry_run:
             clock.expect(self.wanted)
         return plan

@@ -24,7 +24,7 @@ from taskrunner.errors import InputError, shown
 from taskrunner.home import program
 from taskrunner.model.record import record
 from taskrunner.tasks import columns, options, python, readers, taskfile
-from taskrunner.tasks.taskfile import Definition, Fault, Found
+from taskrunner.tasks.taskfile import Defined, Definition, Fault
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -153,7 +153,7 @@ def _keep(
 # ---- definitions as tasks
 
 
-def collected(wanted: Settings) -> Found:
+def collected(wanted: Settings) -> Defined:
     """Import `scheduled.py` of each application, and return the definitions in all of them, with their faults."""
     faults = list(_imported())
     found = []
@@ -163,7 +163,7 @@ def collected(wanted: Settings) -> Found:
         except InputError as exc:
             faults.append(each.fault(str(exc)))
     names = frozenset(each.name for each in found)
-    return Found(found, faults, names, frozenset({project.source()}))
+    return Defined(found, faults, names, frozenset({project.source()}))
 
 
 def _imported() -> Iterator[Fault]:

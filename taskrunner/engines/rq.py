@@ -44,7 +44,7 @@ KEEP_WITHIN = 3600.0  # seconds in which Redis must take the end of a run
 PAUSE = 1.0  # seconds between two signs of life, or two tries
 LAUNCHER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launcher.py")
 FIELDS = ("exit_code", "signal", "error", "timed_out", "silent", "cpu_seconds", "peak_memory")
-# What is in `given` as it is in `Command`.
+# Keys of the command in JSON that are fields of `Command`, too.
 SAME = ("stdin", "umask", "nice", "limit", "timeout", "max_silence", "kill_after")
 
 
@@ -55,7 +55,7 @@ class NotBegun(Exception):
 def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """Execute the command of a run, once, and leave its outcome and output in Redis.
 
-    What it returns is for readers of RQ only. `name` is the run's, `given` the command as its scheduler describes it:
+    The returned values are for readers of RQ only. `name` is the run's, `given` the command as its scheduler describes it:
 
         argv         words of the command
         base         variables that the next ones override: the scheduler's PATH, SHELL, LANG, and its `[env]`
@@ -67,7 +67,7 @@ def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
         umask, nice, limit, timeout, max_silence, kill_after    as in `Command`; lengths in seconds
         max_output   bytes of output to keep
         python, launcher   words of argv that stand for the interpreter and the launcher of this machine, or null
-        server_id    which server it was handed to (see `Queue.ask_server_id`)
+        server_id    the identity of the server that it was handed to (see `Queue.ask_server_id`)
 
     Raises StateError when Redis does not let it begin, so RQ reports a failure.
     """

@@ -175,7 +175,7 @@ class Queue:
         return Refused(self.trouble, later=True)
 
     def ask_server_id(self) -> str | None:
-        """Return what tells this server, since it was started and since it was last flushed, from any other."""
+        """Return the identity of the server, a new one after each start and FLUSHALL."""
 
         def ask() -> str:
             mark = self._server.get(rq_keys.SERVER_MARK)

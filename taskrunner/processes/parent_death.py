@@ -12,9 +12,9 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def dying_with_us() -> Callable[[], None]:
-    """Return what a child of ours calls before it executes anything, so that the kernel kills it when we die.
+    """Return a function for a child of ours to call before it executes anything: then the kernel kills it when we die.
 
-    It also heeds INT again, which we may ignore. Its own children are not covered: the kernel forgets the request for
+    The child also heeds INT again, which we may ignore. Its own children are not covered: the kernel forgets the request for
     each new process.
     """
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # here, as a fork must not load a library

@@ -128,18 +128,11 @@ class Runs(History):
         )
         return int(row[0])
 
-    def startable(self, limit: int, now: datetime) -> list[Run]:
-        """Return up to `limit` pending runs that may start alone, here or in a queue, by priority, then by slot."""
-        return self._startable(STARTABLE, limit, now)
-
     def startable_in(self, queue: str | None, limit: int, now: datetime) -> list[Run]:
-        """Return those of them that are for this queue, for this host when it is None."""
-        return self._startable(f"{STARTABLE} AND queue IS :queue", limit, now, queue=queue)
-
-    def _startable(self, where: str, limit: int, now: datetime, **values: Any) -> list[Run]:
-        sql = f"{RUN} WHERE {where} ORDER BY runs.priority DESC, slot, runs.id LIMIT :limit"
-        rows = self._db.rows(sql, {"now": to_ms(now), "limit": limit, **values})
-        return [read_run(row) for row in rows]
+        """Return up to `limit` pending runs that may start alone in a queue, or here for None, by priority, then by slot."""
+        sql = f"{RUN} WHERE {STARTABLE} AND queue IS :queue ORDER BY runs.priority DESC, slot, runs.id LIMIT :limit"
+        values = {"now": to_ms(now), "limit": limit, "queue": queue}
+        return [read_run(row) for row in self._db.rows(sql, values)]
 
     def explain(self, run_ids: Sequence[int], reason: str) -> None:
         """Give live runs a reason for their state."""

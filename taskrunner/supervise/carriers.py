@@ -66,10 +66,7 @@ class QueueCarrier(Carrier, Protocol):
         """Close the connection."""
 
     def server_id(self) -> str | None:
-        """Return what tells its server from any other one, and from itself before it was started or emptied.
-
-        None when it does not answer.
-        """
+        """Return the identity of its server, a new one when that is started or emptied; None when it does not answer."""
 
 
 class Resident(Carrier, Protocol):
@@ -137,12 +134,12 @@ def trouble_of(settings: "Queue") -> str | None:
 
 def look(here: OpenHome, processes: Sequence[Process]) -> Mapping[str, Standing]:
     """Return how those of these runs stand that systemd carries, by their names; none when it does not answer."""
-    found = [process for process in processes if carried(process) and process.queue is None]
-    if not found:
+    by_systemd = [process for process in processes if carried(process) and process.queue is None]
+    if not by_systemd:
         return {}
-    carrier = of(here, found[0])
+    carrier = of(here, by_systemd[0])
     assert carrier is not None
-    return carrier.look([process.supervisor for process in found]) or {}
+    return carrier.look([process.supervisor for process in by_systemd]) or {}
 
 
 def stop(here: OpenHome, process: Process, kill_after: timedelta) -> bool:

@@ -148,7 +148,7 @@ class Queues:
         return self._carriers[settings.name][1]
 
     def _asked(self, settings: queues.Queue, carrier: QueueCarrier) -> Answered | None:
-        """Return what a queue tells of its runs, None without an answer; before, have those stopped that are to be."""
+        """Return the answer of a queue about its runs, or None; before, it is asked to stop those that are marked so."""
         store, server_id = self.here.store, carrier.server_id()
         if server_id is None:
             return None

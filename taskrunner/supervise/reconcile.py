@@ -31,24 +31,24 @@ FIRST_PROCESS = "1-"  # prefix of the name of a supervisor that is process 1 of 
 class Survey:
     """One look at the running runs at an instant, with their processes, and the standings of carried ones by their names.
 
-    Runs in a queue of the settings are not among them: `queues.py` sees to these.
+    Runs in a queue of the settings are not among them: `supervise/queues.py` sees to these.
     """
 
     here: OpenHome
     now: datetime
-    found: Sequence[tuple[Run, Process]] = ()
+    running: Sequence[tuple[Run, Process]] = ()
     standings: Mapping[str, Standing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = self.here.store.processes.with_runs()
         elsewhere = self.here.config.queues
-        self.found = [(run, process) for run, process in rows if process.queue not in elsewhere]
-        self.standings = carriers.look(self.here, [process for _, process in self.found])
+        self.running = [(run, process) for run, process in rows if process.queue not in elsewhere]
+        self.standings = carriers.look(self.here, [process for _, process in self.running])
 
     def reconcile(self) -> list[int]:
         """Settle the runs left behind and return those that must be stopped, marked so in their rows."""
         stops, log = [], self.here.log
-        for run, process in self.found:
+        for run, process in self.running:
             try:
                 with self.here.store.savepoint():
                     if self._look_after(run, process):
@@ -64,7 +64,7 @@ class Survey:
     def gone(self) -> set[int]:
         """Return the runs that are to be settled as gone; changes nothing."""
         gone = set()
-        for run, process in self.found:
+        for run, process in self.running:
             with self.here.log.apart(f"{run.task}: run {run.id} could not be looked at"):
                 if lock.is_held(self.here.supervisor(process.supervisor)):
                     continue
@@ -124,8 +124,7 @@ class Survey:
     def _why_lost(self, task: Task, run: Run, process: Process) -> str | None:
         """Return why a run is lost, None while its process is alive."""
         if process.queue is not None:
-            limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
-            gone = process.stop_state is not None or self._age(run) > limit
+            gone = process.stop_state is not None or self._is_too_old(task, run)
             return f"its queue {process.queue} is not in taskrunner.toml any more" if gone else None
         if process.boot_id != host.boot_id():
             return "the machine was restarted while it ran"
@@ -133,15 +132,20 @@ class Survey:
             return "its container ended while it ran"  # when process 1 ends, the kernel ends all others
         carried = carriers.carried(process)
         if not seen_from_here(process) or (carried and self._stage(process) is None):
-            limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
-            gone = self._age(run) > limit
-            return "its supervisor died, and its process is not visible from here" if gone else None
+            if not self._is_too_old(task, run):
+                return None
+            return "its supervisor died, and its process is not visible from here"
         if carried:
             return self._why_carried_lost(run, process)
         if process.pid is None:
             child = _child_of(self.here.output, process)
             return "its supervisor died just before the start" if child is None else None
         return None if lives(process) else "its supervisor died, so its result is unknown"
+
+    def _is_too_old(self, task: Task, run: Run) -> bool:
+        """Return whether a run that nobody can see must have ended."""
+        limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
+        return self._age(run) > limit
 
     def _why_carried_lost(self, run: Run, process: Process) -> str | None:
         """Return why a carried run is lost, by the answer of its carrier."""
@@ -201,11 +205,11 @@ def find_child(here: OpenHome, process: Process) -> bool:
 def _child_of(folder: str, process: Process) -> int | None:
     """Return a child that is not recorded: it is recognised by the output file it has open."""
     try:
-        found = os.stat(os.path.join(folder, process.output))
+        file = os.stat(os.path.join(folder, process.output))
     except OSError:
         return None
     mark = f"TASKRUNNER_RUN={process.run_id}".encode()
-    return alive.session_that_has_open(process.inode, found.st_dev, mark, found.st_uid)
+    return alive.session_that_has_open(process.inode, file.st_dev, mark, file.st_uid)
 
 
 def seen_from_here(process: Process) -> bool:
@@ -224,16 +228,16 @@ def settle(here: OpenHome, run: Run, process: Process, lost: str, now: datetime)
     """Record an unobserved end of a run: with the reason of its stop, else as lost; its output is stored."""
     limit = here.store.tasks.of_run(run).max_output
     cut = bounded_output.noted(process.cut_at, process.left_out)
-    found = output.Rescued()
+    rescued = output.Rescued()
     if process.queue is None:  # else its output is on another machine
-        found = output.rescue(here.output, process.output, run.id, limit, cut)
+        rescued = output.rescue(here.output, process.output, run.id, limit, cut)
     state, reason = State.LOST, lost
     if process.stop_state is not None:
         state, reason = process.stop_state, process.stop_reason or lost
         if not seen_from_here(process):
             reason = f"{reason}; {lost}"
-    why = verdict.with_note(reason, found.note)
-    size = (found.small, found.size, *bounded_output.place_of(found.cut))
+    why = verdict.with_note(reason, rescued.note)
+    size = (rescued.small, rescued.size, *bounded_output.place_of(rescued.cut))
     follow_up.finish(here, End(run, state, why, now, NOTHING, *size))
 
 

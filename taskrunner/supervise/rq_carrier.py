@@ -66,7 +66,7 @@ class RqCarrier:
         self.queue.close()
 
     def server_id(self) -> str | None:
-        """Return what tells its server from any other one, and from itself before it was started or emptied."""
+        """Return the identity of its server, a new one after each start and FLUSHALL; None when it does not answer."""
         return self.queue.ask_server_id()
 
     def name(self, run_id: int) -> str:
@@ -109,26 +109,26 @@ def _silent(settings: queues.Queue, queue: rq_queue.Queue) -> str:
 
 def prefix(store: Store) -> str:
     """Return the beginning of the names of all runs of a store; in a transaction of the caller."""
-    found = store.facts.get(STORE_ID)
-    if found is None:
-        found = os.urandom(4).hex()
-        store.facts.set(STORE_ID, found)
-    return PREFIX.format(found)
+    store_id = store.facts.get(STORE_ID)
+    if store_id is None:
+        store_id = os.urandom(4).hex()
+        store.facts.set(STORE_ID, store_id)
+    return PREFIX.format(store_id)
 
 
 def known_prefix(store: Store) -> str | None:
     """Return the beginning of the names of all runs of a store; None when none was ever handed over."""
-    found = None if store.missing else store.facts.get(STORE_ID)
-    return None if found is None else PREFIX.format(found)
+    store_id = None if store.missing else store.facts.get(STORE_ID)
+    return None if store_id is None else PREFIX.format(store_id)
 
 
 def travelling(task: Task, run: Run, settings: config.Config) -> dict[str, Any]:
     """Return all that another machine needs to perform a run, as JSON has it (see `engines.rq.perform`)."""
-    here = command.base(task, settings, {})
+    base = command.base(task, settings, {})
     launched = task.shell is None and not task.command
     return {
         "argv": [*command.argv(task)],
-        "base": {name: here[name] for name in here if name not in ("HOME", "USER", "LOGNAME")},
+        "base": {name: base[name] for name in base if name not in ("HOME", "USER", "LOGNAME")},
         "pass_env": [*command.to_pass(task, settings)],  # values do not enter Redis
         "env_file": task.env_file,
         "env": command.own(task, run),

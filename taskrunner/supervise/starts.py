@@ -30,7 +30,7 @@ class Starts:
     """
 
     here: OpenHome
-    name: str
+    name: str  # "" when all runs are for a carrier
     files: OutputFiles
     carrier: Carrier | None = None  # None is ourselves
     queue: str | None = None
@@ -104,8 +104,12 @@ class Starts:
     def _make_running(self, prepared: Sequence[Watched], now: datetime) -> None:
         processes = [
             Process(
-                *(each.run.id, each.name, self.boot_id),
-                *(each.file.name, each.file.inode, self.namespace),
+                each.run.id,
+                each.name,
+                self.boot_id,
+                each.file.name,
+                each.file.inode,
+                self.namespace,
                 queue=self.queue,
                 engine=self.server_id,
             )

@@ -62,7 +62,10 @@ class WatchedRuns:
         """Take the output of an ended run; `note` is a remark for its reason, `full` tells whether its disk is full."""
         self.unbounded.discard(watched.run.id)
         ended = outcomes.collect(
-            *(watched, outcome, at, self.files),
+            watched,
+            outcome,
+            at,
+            self.files,
             note=note,
             full=full,
             retry=self.retries,

@@ -35,7 +35,7 @@ from taskrunner.tasks import (
 )
 from taskrunner.tasks.change import Draft
 from taskrunner.tasks.crontab import Line
-from taskrunner.tasks.taskfile import Definition, Found
+from taskrunner.tasks.taskfile import Defined, Definition
 
 GONE = "its line is gone"
 AS_IT_WAS = "{} stays as it was"
@@ -110,15 +110,15 @@ def _fact(source: str) -> str:
     return f"imported {source}"
 
 
-def _known(store: Store, found: Tab) -> list[Known]:
+def _known(store: Store, tab: Tab) -> list[Known]:
     """Return the tasks of a source with their lines."""
     kept = {
-        key: Line(**said) for key, said in json.loads(store.facts.get(_fact(found.source)) or "[]")
+        key: Line(**said) for key, said in json.loads(store.facts.get(_fact(tab.source)) or "[]")
     }
     return [
         Known(task, kept.get(task.id) or _guessed(task))
         for task in store.tasks.all()
-        if task.source == found.source
+        if task.source == tab.source
     ]
 
 
@@ -153,20 +153,18 @@ def _given(settings: Config, line: Line) -> dict[str, Any]:
 class Importing:
     """One crontab being imported: the result for each line, the tasks to write, and the tasks whose line is gone."""
 
-    def __init__(self, here: OpenHome, found: Tab, moment: datetime) -> None:
+    def __init__(self, here: OpenHome, tab: Tab, moment: datetime) -> None:
         """Read the crontab, and which tasks came from it before."""
-        self._here, self._tab, self._moment = here, found, moment
+        self._here, self._tab, self._moment = here, tab, moment
         self._usual = options.usual(here.config.defaults)
         self._taken = {task.name for task in here.store.tasks.all()}
-        lines, left = crontab.read(found.text, system=found.system, halves=install_cron.halves())
-        called = cron_text.lines_that_call(
-            found.text.removeprefix(crontab.MARK), users=found.system
-        )
+        lines, left = crontab.read(tab.text, system=tab.system, halves=install_cron.halves())
+        called = cron_text.lines_that_call(tab.text.removeprefix(crontab.MARK), users=tab.system)
         own = {each.number for each in called}
         self._lines = [each for each in lines if each.number not in own]
-        self.known = _known(here.store, found)
+        self.known = _known(here.store, tab)
         self._pairs, rest = _pairs(self._lines, self.known)
-        moved = crontab.moved(found.text)
+        moved = crontab.moved(tab.text)
         self.gone = [each for each in rest if not _is_moved(each, moved)]
         self._rest = rest
         self._stay: dict[str, Line] = {}  # by the names of tasks
@@ -253,10 +251,10 @@ class Importing:
             line.number, action, name, whole.describe(), line.command, differing, tuple(notes)
         )
 
-    def found(self) -> Found:
+    def defined(self) -> Defined:
         """Return the names of the tasks that stay."""
         moved = [each.task.name for each in self._rest if each not in self.gone]
-        return Found((), names=frozenset((*self._stay, *moved)))
+        return Defined((), names=frozenset((*self._stay, *moved)))
 
     def owner(self, prune: bool) -> Callable[[str], bool] | None:
         """Return a test whether a source is this crontab, None when no task is to be removed."""
@@ -321,9 +319,9 @@ def _is_user(name: str) -> bool:
 
 def _unproved(line: Line) -> list[str]:
     """Return a sentence when the command of a task differs from cron's."""
-    found = debian_cron.work(line.text, users=line.user is not None, halves=install_cron.halves())
-    same = found == (line.command, line.stdin)
-    return [] if same else [f"its command is not cron's, which is {shown(found[0])}"]
+    theirs = debian_cron.work(line.text, users=line.user is not None, halves=install_cron.halves())
+    same = theirs == (line.command, line.stdin)
+    return [] if same else [f"its command is not cron's, which is {shown(theirs[0])}"]
 
 
 def _left(number: int, text: str, *why: str) -> ImportedLine:

@@ -17,7 +17,7 @@ from taskrunner.model.answers import Exported, ImportedLine
 from taskrunner.model.values import Task
 from taskrunner.tasks import crontab, options, taskfile_parser, writing
 from taskrunner.tasks.crontab_lines import Tab
-from taskrunner.tasks.taskfile import Found
+from taskrunner.tasks.taskfile import Defined
 from taskrunner.tasks.taskfile_parser import LARGEST, Reading
 
 STDIN = "-"
@@ -33,7 +33,7 @@ Place = str | os.PathLike[str]
 Opener = Callable[[str, int], int]
 
 
-def read(files: Sequence[Place], text: str | None, zone: str, profile: str | None) -> Found:
+def read(files: Sequence[Place], text: str | None, zone: str, profile: str | None) -> Defined:
     """Return the definitions in task files, and all faults; raises InputError or StateError."""
     if not files:
         raise InputError("there is no task file: name one, a folder, or - for stdin")
@@ -44,8 +44,8 @@ def read(files: Sequence[Place], text: str | None, zone: str, profile: str | Non
     faults = [fault for reading in readings for fault in reading.faults]
     if not faults and profile is not None:
         _check_profile(readings, profile)
-    return Found(
-        [each for reading in readings for each in reading.found],
+    return Defined(
+        [each for reading in readings for each in reading.definitions],
         faults,
         frozenset(name for reading in readings for name in reading.names),
         frozenset(reading.source for reading in readings),
@@ -54,22 +54,22 @@ def read(files: Sequence[Place], text: str | None, zone: str, profile: str | Non
 
 def _contents(files: Sequence[Place], text: str | None) -> list[tuple[str, str, str]]:
     """Return the given name, the real path and the text of each file."""
-    found: dict[str, tuple[str, str, str]] = {}
+    texts: dict[str, tuple[str, str, str]] = {}
     for each in [os.fspath(file) for file in files]:
         if each == STDIN:
-            found[STDIN] = ("stdin", STDIN, (text or "").removeprefix(crontab.MARK))
+            texts[STDIN] = ("stdin", STDIN, (text or "").removeprefix(crontab.MARK))
             continue
         in_folder = os.path.isdir(each)
         for place in _listed(each) if in_folder else [each]:
             source = os.path.realpath(place)
-            found[source] = (place, source, contents(place, _plain if in_folder else None))
-    return list(found.values())
+            texts[source] = (place, source, contents(place, _plain if in_folder else None))
+    return list(texts.values())
 
 
 def _listed(folder: str) -> list[str]:
     names = sorted(os.listdir(folder))
-    found = [name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
-    return [os.path.join(folder, name) for name in found]
+    files = [name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
+    return [os.path.join(folder, name) for name in files]
 
 
 def contents(place: str, opener: Opener | None = None) -> str:
@@ -150,25 +150,25 @@ def tab_text(data: bytes) -> str:
 
 
 def comment_out(
-    found: Tab, lines: Sequence[ImportedLine], folder: str, moment: datetime
+    tab: Tab, lines: Sequence[ImportedLine], folder: str, moment: datetime
 ) -> list[str]:
     """Comment out the imported lines in our own crontab, and return a report."""
     moved = {each.line: each.task for each in lines if each.task and each.action != "remove"}
     if not moved:
         return []
-    new = crontab.commented_out(found.text, moved)
-    kept = install_cron.replace_user_crontab(folder, found.text, new, moment)
+    new = crontab.commented_out(tab.text, moved)
+    kept = install_cron.replace_user_crontab(folder, tab.text, new, moment)
     return [
-        f"{len(moved)} line{'s' * (len(moved) != 1)} of the {found.source} commented out",
+        f"{len(moved)} line{'s' * (len(moved) != 1)} of the {tab.source} commented out",
         *kept,
     ]
 
 
-def remarks(found: Tab) -> list[str]:
+def remarks(tab: Tab) -> list[str]:
     """Return remarks about a crontab as a whole."""
-    told = [WINDOWS] if "\r\n" in found.text else []
-    place = found.source.removeprefix("crontab ")
-    if not found.system and (
+    told = [WINDOWS] if "\r\n" in tab.text else []
+    place = tab.source.removeprefix("crontab ")
+    if not tab.system and (
         place == install_cron.CRONTAB or os.path.dirname(place) == install_cron.CRON_FOLDER
     ):
         told.append(f"{place} is a crontab of the system, whose lines have a user: give --system")

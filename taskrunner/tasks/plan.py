@@ -21,7 +21,7 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 from taskrunner.tasks import change, options
 from taskrunner.tasks.change import Draft
-from taskrunner.tasks.taskfile import DASHED, Definition, Fault, Found
+from taskrunner.tasks.taskfile import DASHED, Defined, Definition, Fault
 
 # The fields that a run takes from its task when it starts, and keeps.
 AT_START = (
@@ -30,7 +30,7 @@ AT_START = (
     *("timeout", "max_silence", "kill_after"),
     *options.OF_PYTHON,
 )
-NOTHING = Found(())
+NOTHING = Defined(())
 
 
 @record
@@ -55,21 +55,21 @@ class Comparison:
 
 
 def drafts(
-    settings: Config, found: Found, moment: datetime, progress: Progress = untold
-) -> tuple[list[Draft], Found]:
+    settings: Config, defined: Defined, moment: datetime, progress: Progress = untold
+) -> tuple[list[Draft], Defined]:
     """Return drafts of the definitions, and the faults of unusable ones."""
     # Once: else a fault of the config would be repeated for each task.
     usual = {after: options.usual(settings.defaults, after=after) for after in (False, True)}
-    made, faults = [], [*found.faults, *_twice(found.definitions)]
-    for number, each in enumerate(found.definitions):
-        progress("definitions read", number, len(found.definitions))
+    made, faults = [], [*defined.faults, *_twice(defined.definitions)]
+    for number, each in enumerate(defined.definitions):
+        progress("definitions read", number, len(defined.definitions))
         try:
             made.append(
                 change.draft(settings, each, usual[isinstance(each.schedule, After)], moment)
             )
         except TaskRunnerError as exc:
             faults.append(each.fault(str(exc), _key(str(exc)), known=isinstance(exc, InputError)))
-    return made, like(found, faults=faults)
+    return made, like(defined, faults=faults)
 
 
 def _key(sentence: str) -> str:
@@ -78,11 +78,11 @@ def _key(sentence: str) -> str:
     return flag[1].replace("-", "_") if flag else "user" * (" user " in sentence)
 
 
-def _twice(found: Sequence[Definition]) -> list[Fault]:
+def _twice(definitions: Sequence[Definition]) -> list[Fault]:
     """Return a fault for each task that is defined a second time."""
     first: dict[str, Definition] = {}
     faults = []
-    for each in found:
+    for each in definitions:
         before = first.setdefault(each.name, each)
         if before is not each:
             where = f"{before.place}, line {before.lines.get('', 0)}"
@@ -294,19 +294,19 @@ def compare(
     store: Store,
     made: Sequence[Draft],
     owned: Callable[[str], bool] | None = None,
-    found: Found = NOTHING,
+    defined: Defined = NOTHING,
 ) -> Comparison:
     """Compare drafts with the existing tasks; `owned` tasks without a draft are to be removed.
 
     Raises InputError or StateError with all faults.
     """
     old = {task.name: task for task in store.tasks.all()}
-    names = {each.given.name for each in made} | found.names
+    names = {each.given.name for each in made} | defined.names
     gone = [task for name, task in old.items() if name not in names and _owns(owned, task)]
     others = {name: old[name] for name in old.keys() - names - {task.name for task in gone}}
     against = [*_chain_faults(made, others, names), *_group_faults(made, others)]
-    against += _owner_faults(made, old, found.sources)
-    refuse([*found.faults, *against, *(fault for task in gone for fault in _busy(store, task))])
+    against += _owner_faults(made, old, defined.sources)
+    refuse([*defined.faults, *against, *(fault for task in gone for fault in _busy(store, task))])
     return Comparison(old, gone, others.keys() | names)
 
 
@@ -323,11 +323,11 @@ def steps(
     progress: Progress = untold,
 ) -> list[Step]:
     """Return the steps that create, change and remove tasks."""
-    found = []
+    steps = []
     for number, each in enumerate(made):
         progress("tasks compared", number, len(made))
-        found.append(_step(store, each, compared.old.get(each.given.name), moment))
-    return [*found, *(_removed(store, task, compared.staying) for task in compared.gone)]
+        steps.append(_step(store, each, compared.old.get(each.given.name), moment))
+    return [*steps, *(_removed(store, task, compared.staying) for task in compared.gone)]
 
 
 def _owns(owned: Callable[[str], bool] | None, task: Task) -> bool:

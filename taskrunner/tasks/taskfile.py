@@ -58,7 +58,7 @@ class Definition:
 
 
 @record
-class Found:
+class Defined:
     """The definitions in the files of these `sources`, their faults, and the names of all tasks, also faulty ones."""
 
     definitions: Sequence[Definition]
@@ -69,4 +69,4 @@ class Found:
 
 def underscored(text: str) -> str:
     """Return a message about flags as one about keys."""
-    return DASHED.sub(lambda found: found[1].replace("-", "_"), text)
+    return DASHED.sub(lambda flag: flag[1].replace("-", "_"), text)

@@ -41,7 +41,7 @@ class Reading:
     place: str
     source: str
     zone: str
-    found: list[Definition] = field(default_factory=list)
+    definitions: list[Definition] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     profiles: tuple[str, ...] = ()
     names: set[str] = field(default_factory=set)
@@ -93,8 +93,8 @@ def _parsed(reading: Reading) -> dict[str, Any]:
     try:
         return tomllib.loads(reading.text)
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        found = re.search(r"\(at line (\d+), column (\d+)\)", str(exc))
-        line = int(found[1]) if found else max(1, reading.text.count("\n"))
+        place = re.search(r"\(at line (\d+), column (\d+)\)", str(exc))
+        line = int(place[1]) if place else max(1, reading.text.count("\n"))
         why = re.sub(r" \(at [^()]*\)$", "", str(exc))
         reading.faults.append(Fault(reading.place, line, f"this is not valid TOML: {why}"))
         return {}
@@ -179,9 +179,9 @@ def _read_task(
         isinstance(values[key], dict) for key in values.keys() - {*KEYS}
     ):
         return  # it is another task, whose name lacks quotes
-    found = _definition(reading, name, values, places)
-    if found is not None and len(reading.faults) == before:
-        reading.found.append(found)
+    definition = _definition(reading, name, values, places)
+    if definition is not None and len(reading.faults) == before:
+        reading.definitions.append(definition)
 
 
 def _check_keys(reading: Reading, name: str, path: Path, table: dict[str, Any]) -> None:

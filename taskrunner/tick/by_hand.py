@@ -25,7 +25,6 @@ from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.tick import read_output
 
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or belongs to another supervisor
-NOT_STARTED = "cancelled before it started"
 UNSEEN = "its supervisor died, and its process is not visible from here"
 
 
@@ -70,19 +69,19 @@ def surroundings(here: OpenHome, task: Task) -> Environment:
     now, trigger = here.now(), Trigger.MANUAL
     number = here.store.connection.next_id()
     asked = Run(number, task.name, now, now, State.PENDING, None, 1, trigger, 1, False)
-    found = command.resolve(task, asked, here.config, now)
-    files = command.places(found.argv[0], found.env["PATH"], found.cwd)
+    resolved = command.resolve(task, asked, here.config, now)
+    files = command.places(resolved.argv[0], resolved.env["PATH"], resolved.cwd)
     files = [file for file in files if os.access(file, os.X_OK)]
     return Environment(
         task.name,
-        found.argv,
+        resolved.argv,
         files[0] if files else None,
-        found.cwd,
+        resolved.cwd,
         account.account(task.user)[0],
-        found.umask,
-        found.env,
-        command.to_pass(task, here.config),
-        found.missing,
+        resolved.umask,
+        resolved.env,
+        passed=command.to_pass(task, here.config),
+        missing=resolved.missing,
     )
 
 
@@ -214,10 +213,10 @@ def _give_up(ours: Supervisor, task: Task, run_id: int, signals: Sequence[int]) 
 
 def _tells_why(store: Store, asked: Run, tell: Callable[[str], object]) -> bool:
     """Tell why a run still waits for its queue; return whether there was a reason."""
-    found = store.runs.get(asked.id)
-    if found.state is not State.PENDING or found.reason is None or found.reason == asked.reason:
+    run = store.runs.get(asked.id)
+    if run.state is not State.PENDING or run.reason is None or run.reason == asked.reason:
         return False
-    tell(found.reason)
+    tell(run.reason)
     return True
 
 
@@ -257,12 +256,12 @@ def cancel(here: OpenHome, run_ids: Sequence[int], reason: str, *, wait: bool = 
     now, running = here.now(), []
     with here.store.transaction():
         for run_id in run_ids:
-            found = here.store.runs.get(run_id)
-            if found.state is State.PENDING:
+            run = here.store.runs.get(run_id)
+            if run.state is State.PENDING:
                 follow_up.finish(
-                    here, End(found, State.CANCELLED, f"{reason} before it started", now)
+                    here, End(run, State.CANCELLED, f"{reason} before it started", now)
                 )
-            elif found.state is State.RUNNING:
+            elif run.state is State.RUNNING:
                 here.store.processes.ask_to_stop(run_id, State.CANCELLED, reason, now)
                 running.append(run_id)
     if not wait:
@@ -289,9 +288,9 @@ def _end_unseen(here: OpenHome, run_ids: Sequence[int]) -> None:
         if not lock.is_held(here.supervisor(process.supervisor)):
             spool.take_up(here)
             with here.store.transaction():
-                found = here.store.runs.get(run_id)
-                if found.state is State.RUNNING and not spool.holds(here.folder, run_id):
-                    reconcile.settle(here, found, process, UNSEEN, here.now())
+                run = here.store.runs.get(run_id)
+                if run.state is State.RUNNING and not spool.holds(here.folder, run_id):
+                    reconcile.settle(here, run, process, UNSEEN, here.now())
 
 
 def call_off(here: OpenHome, task: Task, reason: str) -> list[Run]:

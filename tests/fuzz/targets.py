@@ -240,7 +240,7 @@ def task_files(data: bytes) -> None:
         assert str(fault).isprintable() and fault.line >= 0, str(fault)
     if found.faults:
         return
-    for each in found.found:
+    for each in found.definitions:
         readers.name(each.name)
         with refusable():
             options.read(dict(each.given))
@@ -321,7 +321,7 @@ def a_running_run(here: open_home.OpenHome) -> int:
     """Make a run that a supervisor of the name someone-1 is said to watch."""
     later = dataclasses.replace(here, clock=lambda: NOW + timedelta(minutes=1))
     visit.Tick(later, "test").claim_under_lock()
-    run = later.store.runs.startable(1, later.now())[0]
+    run = later.store.runs.startable_in(None, 1, later.now())[0]
     process = Process(run.id, "someone-1", host.boot_id(), "someone-1.1", 1, None)
     with here.store.transaction():
         here.store.runs.start([process], NOW)

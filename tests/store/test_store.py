@@ -144,9 +144,9 @@ def test_who_first_says_why_a_run_is_stopped_stands(store):
 def test_runs_start_oldest_slot_first_one_at_a_time_per_task(store):
     add_run(store, NOON)
     early = add_run(store, NOON - timedelta(hours=1))
-    assert [run.id for run in store.runs.startable(10, NOON)] == [early]
+    assert [run.id for run in store.runs.startable_in(None, 10, NOON)] == [early]
     started(store, early)
-    assert store.runs.startable(10, NOON) == []
+    assert store.runs.startable_in(None, 10, NOON) == []
 
 
 def test_a_task_that_allows_it_has_several_running(store):
@@ -154,9 +154,9 @@ def test_a_task_that_allows_it_has_several_running(store):
         store.tasks.change(1, overlap="allow", max_instances=2)
     ids = [add_run(store, NOON + timedelta(minutes=n)) for n in range(3)]
     started(store, ids[0])
-    assert [run.id for run in store.runs.startable(10, NOON)] == ids[1:]
+    assert [run.id for run in store.runs.startable_in(None, 10, NOON)] == ids[1:]
     started(store, ids[1])
-    assert store.runs.startable(10, NOON) == []
+    assert store.runs.startable_in(None, 10, NOON) == []
 
 
 def test_a_transaction_is_all_or_nothing(store):
@@ -341,7 +341,7 @@ def test_what_is_asked_all_the_time_is_answered_from_an_index(store, monkeypatch
     store.runs.live(1)
     store.runs.running()
     store.runs.running_count()
-    store.runs.startable(16, NOON)
+    store.runs.startable_in(None, 16, NOON)
     store.runs.startable_in(None, 16, NOON)
     store.runs.startable_in("heavy", 16, NOON)
     store.processes.in_queue("heavy")

@@ -21,7 +21,7 @@ def one(text, profile=None, zone="UTC"):
     """The one task of a text without faults."""
     found = read(text, profile, zone)
     assert found.faults == []
-    (task,) = found.found
+    (task,) = found.definitions
     return task
 
 
@@ -140,8 +140,8 @@ def test_a_profile_may_have_tasks_and_a_command_of_its_own():
     text = '[tasks.a]\nmanual = true\ncommand = ["a"]\n[profiles.p.tasks.a]\nshell = "b"\n'
     assert (one(text, "p").command, one(text, "p").shell) == (None, "b")
     extra = text + '[profiles.p.tasks.z]\nmanual = true\nshell = "z"\n'
-    assert [each.name for each in read(extra, "p").found] == ["a", "z"]
-    assert [each.name for each in read(extra).found] == ["a"]
+    assert [each.name for each in read(extra, "p").definitions] == ["a", "z"]
+    assert [each.name for each in read(extra).definitions] == ["a"]
 
 
 # ---- faults
@@ -222,7 +222,7 @@ def test_all_faults_are_reported_and_the_good_tasks_are_read():
     text = '[tasks.a]\nevery = "1x"\nnice = 99\n[tasks.b]\nmanual = true\nshell = "x"\n[tasks.c]\n'
     found = read(text)
     assert [fault.line for fault in found.faults] == [3, 1, 2, 7, 7]
-    assert [each.name for each in found.found] == ["b"]
+    assert [each.name for each in found.definitions] == ["b"]
     assert found.names == {"a", "b", "c"}
 
 
@@ -265,7 +265,7 @@ def test_whatever_a_key_is_given_is_a_task_or_a_fault(values):
     body = "".join(f"{key} = {value}\n" for key, value in values.items())
     for head in ("[defaults]\n", "[tasks.a]\n", "[profiles.p.tasks.a]\n", ""):
         found = read(f"{head}{body}[tasks.b]\nmanual = true\nshell = 'x'\n", "p")
-        assert found.found or found.faults
+        assert found.definitions or found.faults
         assert all(fault.line for fault in found.faults)
 
 

@@ -22,10 +22,11 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _one(queue: Queue) -> Iterator[Finding]:
     unusable = queue.unusable()
-    if unusable is not None or queue.url is None:
-        cure = "set it where ticks see it, or give url" if queue.missing() is None else "install it"
-        yield error(str(unusable), cure)
+    if unusable is not None:
+        cure = "set it where ticks see it, or give url" if queue.url is None else "install it"
+        yield error(unusable, cure)
         return
+    assert queue.url is not None  # else it would be unusable
     trouble = carriers.trouble_of(queue)
     if trouble is None:
         yield ok(f"the queue {queue.name} answers at {queues.masked(queue.url)}")

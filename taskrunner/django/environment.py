@@ -46,9 +46,13 @@ def write(wanted: Settings, project: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(fresh)  # of a process with our number that was killed here
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with open(fd, "w", encoding="utf-8") as out:
-        out.write(f"{HEAD}{project}\n{''.join(lines)}")
-    os.replace(fresh, file)
+    try:
+        with open(fd, "w", encoding="utf-8") as out:
+            out.write(f"{HEAD}{project}\n{''.join(lines)}")
+        os.replace(fresh, file)
+    except OSError:  # the disk is full, say: half a file of secrets must not stay
+        os.unlink(fresh)
+        raise
 
 
 def prepare(wanted: Settings, project: str) -> None:

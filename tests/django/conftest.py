@@ -120,8 +120,18 @@ class Project:
 
     def manage(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a management command to its end; its exit code is not looked at."""
+        return self.ended(self.words(*words), **more)
+
+    def python(self, text: str) -> subprocess.CompletedProcess[str]:
+        """Execute a text of Python with the settings of the project; its exit code is not looked at."""
+        settings = f"{self.name}.settings"
+        words = [sys.executable, "-c", textwrap.dedent(text)]
+        return self.ended(words, DJANGO_SETTINGS_MODULE=settings)
+
+    def ended(self, words: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a command line in the folder of the project to its end."""
         return subprocess.run(
-            self.words(*words),
+            words,
             cwd=self.folder,
             env=self.environment(**more),
             capture_output=True,

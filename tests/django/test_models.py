@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -164,8 +162,8 @@ def test_the_tests_of_a_project_pass_without_a_database_of_taskrunner(project):
 
 @pytest.mark.slow
 def test_without_the_alias_there_is_no_admin_and_the_rest_works(project):
-    project.write(
-        "look.py",
+    project.does("migrate", "-v", "0")
+    told = project.python(
         """
         import django
         from django.apps import apps
@@ -174,14 +172,6 @@ def test_without_the_alias_there_is_no_admin_and_the_rest_works(project):
         django.setup()
         print(len(list(apps.get_app_config("taskrunner").get_models())))
         print([model for model in admin.site._registry if model._meta.app_label == "taskrunner"])
-        """,
-    )
-    project.does("migrate", "-v", "0")
-    told = subprocess.run(
-        [sys.executable, "look.py"],
-        cwd=project.folder,
-        env=project.environment(DJANGO_SETTINGS_MODULE="crm.settings"),
-        capture_output=True,
-        text=True,
+        """
     )
     assert told.stdout.split("\n")[:2] == ["0", "[]"], told.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -321,8 +319,7 @@ def test_without_flask_the_project_is_told_what_to_install(project):
         urlpatterns = [path("tasks/", include("taskrunner.django.urls"))]
         """,
     )
-    project.write(
-        "without.py",
+    told = project.python(
         """
         import sys
         from importlib import machinery, util
@@ -331,14 +328,7 @@ def test_without_flask_the_project_is_told_what_to_install(project):
         util.find_spec = lambda name, *more: None if name == "flask" else found(name, *more)
         from django.core.management import execute_from_command_line
         execute_from_command_line(["manage.py", "check"])
-        """,
-    )
-    told = subprocess.run(
-        [sys.executable, "without.py"],
-        cwd=project.folder,
-        env=project.environment(DJANGO_SETTINGS_MODULE="crm.settings"),
-        capture_output=True,
-        text=True,
+        """
     )
     assert told.returncode != 0
     assert "pip install 'taskrunner-tick[django,page]'" in told.stderr

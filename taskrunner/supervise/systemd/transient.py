@@ -134,13 +134,11 @@ def _run_unit(
     name: str, what: str, argv: Sequence[str], *properties: str, options: Sequence[str] = ()
 ) -> str | None:
     """Have systemd execute a command in a unit of its own; return the reason of a refusal, or None."""
-    said = programs.tool(
-        *systemctl.reached("systemd-run"),
-        *("--quiet", "--collect", "--no-block", f"--unit={name}"),
-        *(f"--description=taskrunner: {what}", *options),
-        *(word for each in properties for word in ("-p", each)),
-        *("--", *map(_unexpanded, argv)),
-    )
+    words = ["--quiet", "--collect", "--no-block", f"--unit={name}"]
+    words += [f"--description=taskrunner: {what}", *options]
+    words += [word for each in properties for word in ("-p", each)]
+    words += ["--", *map(_unexpanded, argv)]
+    said = programs.tool(*systemctl.reached("systemd-run"), *words)
     if said is None:
         return "systemd-run is not installed"
     return None if said.code == 0 else said.err or f"systemd-run ended with exit code {said.code}"

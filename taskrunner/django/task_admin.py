@@ -154,7 +154,7 @@ class TaskAdmin(StoreAdmin):
         row = super().get_object(request, *args, **named)
         if row is not None:
             self.complete(request, [row])
-            row.why = None if row.known is None else request.taskrunner.explain(row.id)
+            row.why = None if row.known is None else request.taskrunner.explain(row.name)
             row.waits = task_parts.waits(row)
         return row
 

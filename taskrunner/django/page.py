@@ -19,7 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from taskrunner.django import settings
 from taskrunner.django.router import LABEL
-from taskrunner.django.store_admin import author
+from taskrunner.django.store_admin import SEES, author, has
 from taskrunner.django.streams import streamed
 from taskrunner.errors import TaskRunnerError
 
@@ -32,7 +32,6 @@ from taskrunner.web.app import create_app
 from taskrunner.web.guard import Visitor
 from taskrunner.web.users import Role
 
-SEES = ("view_task", "view_run")  # permissions that each role needs, all of them
 OPERATES = ("run_task", "cancel_run", "change_task")
 AT_ONCE = 1024 * 1024  # bytes of an answer; a larger one is read while it is sent
 VISITOR = "taskrunner.visitor"  # in the WSGI environment, where no header of a request can come
@@ -58,15 +57,11 @@ def page(request: HttpRequest, place: str = "") -> HttpResponseBase:
 
 def _role(user: Any) -> Role:
     """Return what a user may do, by permissions of Django; only superusers define, as that is a shell."""
-    if not (user.is_active and user.is_staff) or not _has(user, SEES):
+    if not (user.is_active and user.is_staff) or not has(user, SEES):
         return Role.NONE
     if user.is_superuser and settings.read().edit:
         return Role.DEFINE
-    return Role.OPERATE if _has(user, OPERATES) else Role.SEE
-
-
-def _has(user: Any, names: tuple[str, ...]) -> bool:
-    return bool(user.has_perms([f"{LABEL}.{name}" for name in names]))
+    return Role.OPERATE if has(user, OPERATES) else Role.SEE
 
 
 def _refused(request: HttpRequest) -> HttpResponse:

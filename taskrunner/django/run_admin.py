@@ -202,16 +202,20 @@ class RunAdmin(StoreAdmin):
         """Add how times are told, and the last lines of failed runs."""
         runner: TaskRunner = request.taskrunner
         layout = store_admin.page(runner)
+        sees_tasks = store_admin.has(request.user, ["view_task"])
         failed = [row.id for row in rows if row.state in FAILING]
         traces = runner.traces([runner.run_of(f"run:{key}") for key in failed])
         for row in rows:
             row.layout, row.trace, row.whole = layout, traces.get(row.id), whole
+            row.sees_task = sees_tasks
 
     @admin.display(description="task")
     def task_name(self, row: Run) -> SafeString | str:
-        """Return the task, with a link unless it was removed."""
+        """Return the task, with a link unless it was removed, or is not for the user."""
         if row.task.removed is not None:
             return f"{row.task.name} (removed)"
+        if not row.sees_task:
+            return row.task.name
         place = reverse(f"{self.admin_site.name}:{LABEL}_task_change", args=[row.task_id])
         return format_html('<a href="{}">{}</a>', place, row.task.name)
 
@@ -307,7 +311,7 @@ class RunAdmin(StoreAdmin):
             "list": self.address("changelist"),
             "download": self.address("output", obj.id),
             "buttons": self.buttons(request, names if obj.task.removed is None else {}),
-            "on_page": store_admin.place_on_page(f"runs/{obj.id}"),
+            "on_page": store_admin.place_on_page(request, f"runs/{obj.id}"),
         }
         return super().render_change_form(request, context, *args, obj=obj, **named)
 

@@ -6,7 +6,7 @@ of the library, in the name of the user of Django.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any
@@ -39,6 +39,7 @@ ROWS = 50  # on a page of a list
 LISTED = 10_000  # rows that a list counts and shows at most
 AT_ONCE = 100  # rows that an action may change
 TOLD = 5  # refusals that are told one by one
+SEES = ("view_task", "view_run")  # permissions that the mounted page needs
 LONGEST_NAME = 100  # characters of an author
 NOTHING = "–"  # in a cell
 SIGNS = {
@@ -95,6 +96,11 @@ def state(given: str | None, instead: str | None = None) -> SafeString | str:
     )
 
 
+def has(user: Any, names: Sequence[str]) -> bool:
+    """Return whether a user has some permissions of taskrunner, all of them."""
+    return bool(user.has_perms([f"{LABEL}.{name}" for name in names]))
+
+
 def author(request: HttpRequest) -> str:
     """Return the name of the user, for the record."""
     name = str(request.user.get_username())[:LONGEST_NAME]
@@ -109,8 +115,10 @@ def origin(source: str | None) -> str:
     return f"scheduled.py of the project {name}" if kind == project.SOURCE else source
 
 
-def place_on_page(path: str) -> str | None:
-    """Return the address of a page of `taskrunner.django.urls`, None when it is not mounted."""
+def place_on_page(request: HttpRequest, path: str) -> str | None:
+    """Return the address of a page of `taskrunner.django.urls`, None when it is not mounted, or not for the user."""
+    if not has(request.user, SEES):
+        return None
     try:
         return reverse("taskrunner:page", args=[path])
     except NoReverseMatch:

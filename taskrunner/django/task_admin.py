@@ -143,7 +143,7 @@ class TaskAdmin(StoreAdmin):
             "may_hold": self.has_toggle_permission(request),
             "hold": self.address("hold"),
             "resume": self.address("resume"),
-            "on_page": store_admin.place_on_page(""),
+            "on_page": store_admin.place_on_page(request, ""),
         }
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
@@ -171,6 +171,7 @@ class TaskAdmin(StoreAdmin):
             runner: TaskRunner = request.taskrunner
             toggle = {"disable": "Disable"} if obj.enabled else {"enable": "Enable"}
             context |= {
+                "sees_runs": store_admin.has(request.user, ["view_run"]),
                 "last_runs": self._last_runs(runner, obj),
                 "all_runs": f"{self._of_runs('changelist')}?task={obj.id}",
                 "slots": task_parts.slots(runner, obj),
@@ -180,7 +181,7 @@ class TaskAdmin(StoreAdmin):
                 "advice": runner.advice(obj.known),
                 "list": self.address("changelist"),
                 "buttons": self.buttons(request, {"run_now": "Run now", **toggle}),
-                "on_page": store_admin.place_on_page(f"tasks/{obj.name}"),
+                "on_page": store_admin.place_on_page(request, f"tasks/{obj.name}"),
                 "defined_in": store_admin.origin(obj.source) if obj.source else "",
                 "may_define": self.may_define(request),
             }

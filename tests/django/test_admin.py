@@ -301,6 +301,23 @@ def test_each_permission_is_for_its_own_action(site, runner):
     assert nobody.get(f"{RUNS}1/output/").status_code == 403
 
 
+def test_who_sees_only_tasks_or_only_runs_is_shown_nothing_of_the_others(site, runner):
+    pytest.importorskip("flask")
+    task = runner.task("report")
+    key = ran(runner._here().store, State.FAILED, runner.now(), task=task.id, reason="secret why")
+    change = f"{TASKS}{task.id}/change/"
+    tom, rob = site.client(site.user("tom", "view_task")), site.client(site.user("rob", "view_run"))
+    page = get(tom, change)
+    assert "secret why" not in page and "/run/" not in page and 'href="/tasks/' not in page
+    for path in (RUNS, f"{RUNS}{key}/change/"):
+        page = get(rob, path)
+        assert "secret why" in page and "report" in page
+        assert f"/task/{task.id}/" not in page and 'href="/tasks/' not in page
+    vera = site.client(site.user("vera", *SEES))
+    page = get(vera, change)
+    assert "secret why" in page and 'href="/tasks/' in page
+
+
 def test_an_operator_enables_and_disables_in_their_own_name(operator, runner):
     task = runner.task("report")
     assert "Disabled: 1 task" in act(operator, TASKS, "disable", task)

@@ -1,0 +1,150 @@
+"""The package as an index shows it: with the address of the project all links lead there, without one there are none."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from email.parser import Parser
+
+import pytest
+
+import taskrunner
+from tests.samples import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.one_python, pytest.mark.xdist_group("package")]
+
+GITHUB = "https://github.com/example/taskrunner"
+GITLAB = "https://git.example.org/group/taskrunner"
+GIVEN = "TASKRUNNER_PROJECT_URL", "GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "CI_PROJECT_URL"
+PYTHON = ROOT / ".venv-package/bin/python"
+TAG = f"v{taskrunner.__version__}"
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@pytest.fixture(scope="module")
+def package(needs, tmp_path_factory):
+    """A function that makes the package, with these variables, and returns the folder: whole, or only the sdist."""
+
+    def make(*, whole=True, **variables):
+        folder = tmp_path_factory.mktemp("package")
+        sdist = [PYTHON, "-m", "build", "--sdist", "--outdir"]
+        run(*(["bin/package"] if whole else sdist), folder, **variables)
+        return folder
+
+    run("sh", "-c", "root=$PWD; . bin/_python; need_venv .venv-package package", needs=needs)
+    return make
+
+
+def run(*words, needs=None, **variables):
+    env = {name: value for name, value in os.environ.items() if name not in GIVEN}
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        env=env | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=350,
+    )
+    if needs:
+        needs("index", "could not reach the package index" not in done.stdout, "no package index")
+    assert done.returncode == 0, done.stdout
+
+
+def metadata(folder):
+    """The metadata of the sdist and of the wheel, if there is one: both say the same."""
+    (sdist,) = folder.glob("*.tar.gz")
+    with tarfile.open(sdist) as files:
+        place = sdist.name.removesuffix(".tar.gz")
+        text = files.extractfile(f"{place}/PKG-INFO").read().decode()
+        readme = files.extractfile(f"{place}/README.md").read()
+    assert readme == (ROOT / "README.md").read_bytes(), "the README of the sdist is not ours"
+    assert {of_wheel(wheel) for wheel in folder.glob("*.whl")} <= {text}
+    found = Parser().parsestr(text)
+    assert found["Description-Content-Type"] == "text/markdown"
+    links = dict(link.split(", ") for link in found.get_all("Project-URL", []))
+    return links, found.get_payload(), text
+
+
+def of_wheel(wheel):
+    with zipfile.ZipFile(wheel) as files:
+        (name,) = [name for name in files.namelist() if name.endswith(".dist-info/METADATA")]
+        return files.read(name).decode()
+
+
+def test_with_an_address_each_link_of_the_package_leads_to_a_file_of_the_tag(package, tmp_path):
+    folder = package(GITHUB_SERVER_URL="https://github.com", GITHUB_REPOSITORY="example/taskrunner")
+    links, text, whole = metadata(folder)
+    assert links == {
+        "Homepage": GITHUB,
+        "Documentation": f"{GITHUB}/blob/{TAG}/docs/index.md",
+        "Source": GITHUB,
+        "Changelog": f"{GITHUB}/blob/{TAG}/CHANGELOG.md",
+        "Issues": f"{GITHUB}/issues",
+    }
+    for link in [*LINK.findall(text), *links.values()]:
+        kind, _, path = link.removeprefix(GITHUB).strip("/").partition(f"/{TAG}/")
+        assert link.startswith(GITHUB) and kind in {"blob", "raw", "issues", ""}, link
+        assert (kind == "raw") == path.endswith((".svg", ".png")), link
+        assert (ROOT / path.partition("#")[0]).exists(), link
+    assert len(LINK.findall(text)) == len(LINK.findall((ROOT / "README.md").read_text()))
+
+    # Whoever builds from the sdist knows no address, and gets the same.
+    (sdist,) = folder.glob("*.tar.gz")
+    run(
+        PYTHON,
+        *shlex.split("-m pip wheel -q --no-deps -w"),
+        tmp_path,
+        sdist,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    assert of_wheel(wheel) == whole
+
+
+def test_the_addresses_of_gitlab_are_its_own_and_a_given_address_wins(package):
+    links, text, _ = metadata(package(CI_PROJECT_URL=GITLAB))
+    assert links["Changelog"] == f"{GITLAB}/-/blob/{TAG}/CHANGELOG.md"
+    assert links["Issues"] == f"{GITLAB}/-/issues"
+    assert f"({GITLAB}/-/raw/{TAG}/docs/_static/terminal.svg)" in text
+    links, _, _ = metadata(
+        package(whole=False, CI_PROJECT_URL=GITLAB, TASKRUNNER_PROJECT_URL=f"{GITHUB}.git/")
+    )
+    assert links["Issues"] == f"{GITHUB}/issues"
+
+
+def test_without_an_address_the_package_has_no_link_that_leads_nowhere(package):
+    links, text, _ = metadata(package(whole=False))
+    assert links == {}
+    assert LINK.findall(text) == []
+    assert "*taskrunner explain says: started 6h 10m late;" in text
+    assert "Runs can be handed to other machines." in text
+
+
+def test_an_address_that_is_none_is_refused(package):
+    with pytest.raises(AssertionError, match="'example' must be the address of the repository"):
+        package(whole=False, TASKRUNNER_PROJECT_URL="example")
+
+
+def test_the_files_that_the_image_is_built_from_are_enough(package, tmp_path):
+    copied = re.findall(
+        r"^COPY (?!--)(.+) (/src/\S*)$", (ROOT / "contrib/container/Dockerfile").read_text(), re.M
+    )
+    assert copied
+    for names, place in copied:
+        into = tmp_path / place.removeprefix("/")
+        for name in names.split():
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, into, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                into.mkdir(exist_ok=True)
+                shutil.copy(ROOT / name, into)
+    run(
+        PYTHON,
+        *shlex.split("-m pip wheel -q --no-deps -w"),
+        tmp_path,
+        tmp_path / "src",
+    )
+    assert [*tmp_path.glob("*.whl")]

@@ -1,10 +1,11 @@
-// The order of search results: a heading with the words as typed, then guides before reference pages, and records of
-// decisions last. Sphinx loads it.
+// The order of search results: a heading with the words as typed, then guides (those for moving from another tool after
+// the others), reference pages, explanations, and records of decisions last. Sphinx loads it.
 var Scorer = {
   score: ([page, title, , , score]) => {
     const typed = (new URLSearchParams(window.location.search).get("q") || "").trim().toLowerCase();
     const found = score + (typed && title.toLowerCase().includes(typed) ? 10 : 0);
     if (page.startsWith("docs/explanation/decisions/")) return found - 100;
+    if (page.startsWith("docs/how-to/move-")) return found + 7;
     if (page.startsWith("docs/how-to/") || page === "docs/tutorial") return found + 10;
     if (page.startsWith("docs/reference/")) return found + 4;
     if (page.startsWith("docs/explanation/")) return found;

@@ -198,6 +198,13 @@ def results(site: Path, folder: Path, words: str) -> list[str]:
         ("overlapping runs", "docs/how-to/tasks"),
         ("crontab", "docs/how-to/from-cron"),
         ("task did not run", "docs/how-to/did-not-run"),
+        ("delete a task", "docs/how-to/tasks"),
+        ("every 5 minutes", "docs/how-to/tasks"),
+        ("last day of the month", "docs/how-to/tasks"),
+        ("timezone", "docs/how-to/tasks"),
+        ("daylight saving", "docs/how-to/tasks"),
+        ("slack", "docs/how-to/notifications"),
+        ("django", "docs/how-to/django"),
     ],
 )
 def test_the_search_finds_first_the_guide_for_what_people_type(

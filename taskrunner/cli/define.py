@@ -17,6 +17,7 @@ from taskrunner.cli.common import (
 )
 from taskrunner.errors import InputError, shown
 from taskrunner.home import config
+from taskrunner.model.values import Kind
 from taskrunner.processes import env_file
 from taskrunner.render import documents, spelling
 from taskrunner.schedule.kinds import (
@@ -60,9 +61,9 @@ USUAL = (
 )
 
 
-def with_schedule(parser: argparse.ArgumentParser) -> None:
+def with_schedule(parser: argparse.ArgumentParser, title: str) -> None:
     """Add the flags of schedules to a verb."""
-    group = parser.add_argument_group("schedule (exactly one)")
+    group = parser.add_argument_group(title)
     group.add_argument(
         "--every", metavar="LENGTH", help="an interval: 30m, 7h30m, 1d, 2w, 1mo, 1y6mo"
     )
@@ -237,7 +238,7 @@ taskrunner add NAME SCHEDULE [options]
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing on success")
     with_json(parser)
-    with_schedule(parser)
+    with_schedule(parser, "schedule (exactly one)")
     _with_options(parser)
     parser.set_defaults(takes_command=True)
 
@@ -277,13 +278,28 @@ def _declare_set(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NEW", help="rename the task")
     parser.add_argument("--quiet", action="store_true", help="print nothing on success")
     with_json(parser)
-    with_schedule(parser)
+    with_schedule(parser, "new schedule (at most one)")
     _with_options(parser)
     parser.set_defaults(takes_command=True)
 
 
+def _keep_day_or_time(runner: TaskRunner, args: Any) -> None:
+    """Let a task with a day of the month keep that, or its time of day, when only the other is given."""
+    if any(getattr(args, flag) for flag in taskfile.WHEN if flag != "on"):
+        return
+    task = runner.task(args.task) if (args.on is None) != (args.at_time is None) else None
+    if task is None or task.kind is not Kind.ON:
+        return
+    day, _, at_time = task.schedule.partition(" at ")
+    if args.on is None:
+        args.on = day
+    elif " at " not in args.on.lower():
+        args.at_time = at_time
+
+
 def _set(args: Any) -> int:
     with open_runner(args) as runner:
+        _keep_day_or_time(runner, args)
         task = runner.set(
             args.task,
             rename=args.name,

@@ -204,7 +204,7 @@ def _declare_next(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--from",
         metavar="WHEN",
         dest="since",
-        help="start at this time, which may be past: yesterday, '2026-12-01 18:00' (default: now)",
+        help="start at this time, which may be past: yesterday, '2030-12-01 18:00' (default: now)",
     )
     by_hand = parser.add_argument_group("a schedule instead of tasks")
     by_hand.add_argument("--cron", metavar="EXPR", help="a cron expression: '30 2 * * *'")

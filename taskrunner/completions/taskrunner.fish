@@ -245,7 +245,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using next' -l color -xka "auto alw
 complete -c taskrunner -n '_shtab_taskrunner_using next' -s v -l verbose -d 'print more details'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -s n -l limit -x -d 'number of slots to show (default: 5; without a name the next slot of each task)'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l until -x -d 'show all slots up to this time; for several tasks as an agenda that marks collisions with !'
-complete -c taskrunner -n '_shtab_taskrunner_using next' -l from -x -d 'start at this time, which may be past: yesterday, '"'"'2026-12-01 18:00'"'"' (default: now)'
+complete -c taskrunner -n '_shtab_taskrunner_using next' -l from -x -d 'start at this time, which may be past: yesterday, '"'"'2030-12-01 18:00'"'"' (default: now)'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l cron -x -d 'a cron expression: '"'"'30 2 * * *'"'"''
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l every -x -d 'an interval: 30m, 1d, 1mo'
 complete -c taskrunner -n '_shtab_taskrunner_using next' -l on -x -d 'a day of the month: '"'"'first monday'"'"', '"'"'last day'"'"''

@@ -42,6 +42,7 @@ FIFTH = re.compile(r"(?:the )?(?:fifth|5th) (?P<day>[a-z]+).*")
 NUMBER = re.compile(
     rf"(?a)(?:(?:on|the|every|day) )*(?P<day>0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?(?: (?:of|in) {MONTHS})?"
 )
+RANGE = re.compile(r" (?:of|in) .*-")  # of months: cron has such, this has not
 EACH = re.compile(r"(?:(?:on|every|each|all) )*(?P<day>[a-z]+?)s?")
 UNSAID = {"on", "the", "a", "every", "each", "month", "of", "in", "and"}
 SYNONYMS = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "final": "last"}
@@ -227,7 +228,9 @@ def _advice(text: str, clock_time: str) -> str:
     )
     if told is not None:
         return told
-    better = _respelled(text)
+    better = None if RANGE.search(text) else _respelled(text)
+    if better is None and (unknown := _unknown_month(text)):
+        return f"has no month {unknown!r}: write one such as 'january' or 'jan'"
     return f"{NOT_ONE}: {EXAMPLES if better is None else f'did you mean {better!r}?'}"
 
 
@@ -276,6 +279,14 @@ def _of_every_week(text: str, hour: int, minute: int) -> str | None:
 def _longest(months: tuple[int, ...]) -> int:
     """Return the number of days of the longest of some months."""
     return max((calendar.monthrange(2000, month)[1] for month in months), default=0)
+
+
+def _unknown_month(text: str) -> str | None:
+    """Return the first name that no month has in a text that is in the grammar but for its months."""
+    found = TEXT.fullmatch(text)
+    if not found or not found["months"] or not _parsed(f"{found['position']} {found['day']}"):
+        return None
+    return next(each for each in found["months"].split(",") if not _known(each, LONG_MONTHS))
 
 
 def _respelled(text: str) -> str | None:

@@ -529,6 +529,20 @@ def test_a_bad_set_changes_nothing(tell, refuses, runner, value, words):
     assert runner._here().store.events.all() == events
 
 
+def test_set_keeps_the_day_of_the_month_or_the_time_of_day_that_is_not_given(tell, refuses, runner):
+    tell("add", "review", "--on", "first monday", "--at-time", "09:00", "--", "true")
+    tell("set", "review", "--on", "last friday")
+    assert runner.task("review").schedule == "last friday at 09:00"
+    tell("set", "review", "--at-time", "10:30")
+    assert runner.task("review").schedule == "last friday at 10:30"
+    tell("set", "review", "--on", "last day at 11:00")
+    assert runner.task("review").schedule == "last day at 11:00"
+    tell("set", "review", "--cron", "0 9 * * *")
+    refuses(USAGE, "--at-time '10:30' goes only with --on", "set", "review", "--at-time", "10:30")
+    tell("set", "review", "--on", "last day")
+    assert runner.task("review").schedule == "last day at 00:00"
+
+
 def test_set_renames_and_followers_keep_following(tell, runner):
     tell("add", "x", "--manual", "--", "true")
     tell("add", "y", "--after", "x:any", "--", "true")

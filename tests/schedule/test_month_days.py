@@ -219,6 +219,9 @@ REFUSED = [
     ("last day of every month", "did you mean 'last day'?"),
     ("final business day in march and june", "did you mean 'last workday of march,june'?"),
     ("last weekday", "did you mean 'last workday'?"),
+    ("last day of foo", "has no month 'foo': write one such as"),
+    ("last day of mar,foo", "has no month 'foo': write one such as"),
+    ("first mon of jan-mar", "write one such as 'first monday'"),
     *((text, "write one such as 'first monday'") for text in ("", "L", "31 of april", "last", "é")),
     *((text, "write one such as") for text in ("second last friday", "last day of 3", "of of", "\x1b")),
     ("x" * 300, "longer than the 256 characters"),
@@ -235,7 +238,7 @@ def test_what_is_refused_is_told_what_to_write_instead(day, advice):
     for cron in re.findall(r"--cron '([^']+)'", message):
         Cron(cron)
     for each in re.findall(r"(?:write|write one such as|mean|or) '([^']+)'", message):
-        On(each)
+        On(f"last day of {each}" if "has no month" in message else each)
 
 
 @pytest.mark.parametrize("wrong", ["9am", "24:00", "9", "09:60", "09:00:30", "", "٠٩:٠٠", 9])

@@ -183,9 +183,9 @@ def verb_section(name: str, verb: argparse.ArgumentParser, common: list[argparse
 
 
 def usage(name: str, verb: argparse.ArgumentParser) -> str:
-    """Return the usage of a verb on one line."""
+    """Return the usage of a verb, as its help has it or on one line."""
     if verb.usage:
-        return " ".join(verb.usage.split())
+        return verb.usage
     words = [f"taskrunner {name}"]
     if any(a.option_strings and a.dest != "help" for a in verb._actions):
         words.append("[options]")
@@ -701,7 +701,12 @@ def program_manual() -> str:
     helps = {each.dest.partition(" ")[0]: each.help or "" for each in verbs._choices_actions}
     names = [name for name in verbs.choices if name not in ALIASES]
     common = [a for a in whole._actions if a is not verbs]
-    listed = "\n".join(f"- `{name}`: {escaped(helps[name] + short(name))}" for name in names)
+    groups: list[str] = []
+    for title, group in GROUPS.items():
+        groups.append(f"### {title.capitalize()}")
+        groups.append(
+            "\n".join(f"- `{each}`: {escaped(helps[each] + short(each))}" for each in group)
+        )
     sections = [verb_section(name, verbs.choices[name], common) for name in names]
     exits = (REFERENCE / "exit-codes.md").read_text(encoding="utf-8")
     return "\n\n".join(
@@ -710,8 +715,10 @@ def program_manual() -> str:
             "**taskrunner** [**--home** *DIR*] [**-v**] *VERB* ...",
             "## Description",
             MANUAL_HEAD,
+            "## Examples",
+            fenced(textwrap.dedent(cli.EXAMPLES)),
             "## Verbs",
-            listed,
+            *groups,
             "## Options of every verb",
             option_list(common),
             "## The verbs in detail",

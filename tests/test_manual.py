@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from taskrunner.cli import main
+from taskrunner.cli.common import GROUPS
 from taskrunner.home import config
 from tests.samples import ROOT
 
@@ -61,6 +62,9 @@ def test_the_page_of_the_program_has_each_verb_and_flag(needs):
     text = shown(ROOT / "contrib/man/taskrunner.1")
     for verb in main.VERBS:
         assert re.search(rf"^   {verb}$", text, re.M), verb
+    for title in GROUPS:
+        assert re.search(rf"^   {title.capitalize()}$", text, re.M), title
+    assert "taskrunner explain backup" in text.partition("VERBS")[0]
     for flag in ("--catch-up WHAT", "--max-silence LENGTH", "--textfile FILE", "--home DIR"):
         assert flag in text
 

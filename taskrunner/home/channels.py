@@ -306,6 +306,6 @@ def local_mailer() -> str | None:
 def no_mailer(to: tuple[str, ...]) -> str:
     """Return the advice for mail to addresses on a host that cannot send it."""
     return (
-        f"this host cannot send mail to {', '.join(to)}: install a sendmail program, or write into "
-        f'taskrunner.toml: [notify.mail] kind = "mail", to = "{bare(to[0])}", smtp = "mail.example.org:587"'
+        f"this host cannot send mail to {', '.join(to)}: install a sendmail program, or write into taskrunner.toml "
+        f'the lines [notify.mail] and kind = "mail" and to = "{bare(to[0])}" and smtp = "mail.example.org:587"'
     )

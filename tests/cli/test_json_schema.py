@@ -101,6 +101,8 @@ def test_every_verb_with_json_is_among_those_tried():
         verb.split()[0] for verb, flags in surface.recorded("help").items() if "--json" in flags
     }
     assert verbs == {line.split()[0] for line in LINES}
+    opening = PAGE.partition(" take `--json`")[0]
+    assert verbs == {*re.findall(r"`(\w+)[ `]", opening)}
 
 
 def names(name):

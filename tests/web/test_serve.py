@@ -336,6 +336,11 @@ def test_without_its_libraries_the_page_says_how_to_install_them_into_a_checkout
 def test_an_installed_program_gets_its_libraries_from_the_index(monkeypatch, tmp_path):
     monkeypatch.setattr(installed, "FOLDER", str(tmp_path))
     assert installed.adding("page") == "pip install 'taskrunner-tick[page]'"
+    monkeypatch.setattr(installed.sys, "prefix", str(tmp_path))
+    (tmp_path / "uv-receipt.toml").touch()
+    assert installed.adding("page") == "uv tool install 'taskrunner-tick[page]'"
+    (tmp_path / "pipx_metadata.json").touch()
+    assert installed.adding("page") == "pipx install --force 'taskrunner-tick[page]'"
 
 
 def test_a_password_is_hashed_as_slowly_as_owasp_advises():

@@ -268,9 +268,46 @@ def parameter(given):
     return f"{text}={given.default!r}" if isinstance(given.default, PLAIN) else f"{text}=..."
 
 
+# ---- the Django application
+
+DJANGO = """
+import json, sys
+import django
+import taskrunner.django
+from django.apps import apps
+from django.conf import settings
+
+settings.configure(
+    DATABASES={"default": {}, "taskrunner": taskrunner.django.database(sys.argv[1])},
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "taskrunner.django"],
+    TASKRUNNER={"HOME": sys.argv[1], "CLOCK": False},
+)
+django.setup()
+from taskrunner.django.settings import KEYS
+
+found = {"TASKRUNNER": sorted(KEYS), "taskrunner.django": sorted(taskrunner.django.__all__)}
+for model in apps.get_app_config("taskrunner").get_models():
+    found[model.__name__] = sorted(
+        [f"field {each.name}" for each in model._meta.get_fields()]
+        + [f"may {word}" for word, _ in model._meta.permissions]
+        + [f"may {word}_{model._meta.model_name}" for word in model._meta.default_permissions]
+    )
+print(json.dumps(found))
+"""
+
+
+def django(home):
+    """The keys of the setting, the names to import, and the models with fields and permissions."""
+    words = [sys.executable, "-c", DJANGO, str(home)]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(home.parent), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 # ---- all of it
 
 PARTS = {
+    "django": django,
     "help": helps,
     "json": documents,
     "schema": schema,

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.one_python
 PAGE = ROOT / "docs/reference/stability.md"
 # The parts of the recorded surface, with their rows on the page.
 ROWS = {
+    "django": "Django application",
     "help": "command line",
     "json": "JSON",
     "schema": "database",

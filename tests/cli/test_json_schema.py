@@ -10,6 +10,7 @@ import subprocess
 import jsonschema
 import pytest
 
+from taskrunner.model.values import CatchUp, Kind, OnLost, Overlap, Severity, State
 from tests import surface
 from tests.samples import ROOT
 
@@ -103,6 +104,24 @@ def test_every_verb_with_json_is_among_those_tried():
     assert verbs == {line.split()[0] for line in LINES}
     opening = PAGE.partition(" take `--json`")[0]
     assert verbs == {*re.findall(r"`(\w+)[ `]", opening)}
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (State, "state"),
+        (Kind, "task/properties/kind"),
+        (Overlap, "task/properties/overlap"),
+        (CatchUp, "task/properties/catch_up"),
+        (OnLost, "task/properties/on_lost"),
+        (Severity, "doctor/properties/findings/items/properties/severity"),
+    ],
+)
+def test_the_schema_knows_each_constant(words, place):
+    part = SCHEMA["$defs"]
+    for each in place.split("/"):
+        part = part[each]
+    assert {*part["enum"]} == {*words}
 
 
 def names(name):

@@ -240,7 +240,7 @@ def schema_page() -> str:
     version = len(schema.STEPS)
     kinds = ", ".join(f"`{kind}`" for kind in Kind)
     return page(
-        "The store",
+        "Database schema",
         "a store made by `taskrunner/schema.py`",
         SCHEMA_HEAD.format(version=version, kinds=kinds),
         *parts,
@@ -248,9 +248,9 @@ def schema_page() -> str:
 
 
 SCHEMA_HEAD = """\
-The store is one SQLite file, `taskrunner.db` in the home, in WAL mode. `PRAGMA user_version` is the number of
-schema steps it has seen; this page shows step {version}. A program that is older than the store refuses it
-and leaves it untouched.
+The database, also called the store, is one SQLite file, `taskrunner.db` in the home, in WAL mode. `PRAGMA
+user_version` is the number of schema steps it has seen; this page shows step {version}. A program that is older than
+the store refuses it and leaves it untouched.
 
 Read it with any SQLite tool, also while ticks are at work. Use the views `v_tasks` and `v_runs`: they have
 names instead of ids, ISO 8601 text in UTC instead of numbers, and seconds instead of milliseconds. In the
@@ -398,7 +398,7 @@ def library_page() -> str:
         "## keep_clock",
         fenced(signature(clock, clock.name), "text"),
         docstring(clock),
-        "[The clock inside an application](../how-to/application.md) shows it at work.",
+        "[Run tasks from inside an application](../how-to/application.md) shows it at work.",
         "## Schedules",
         "A schedule is a value. `add` fills in a missing zone and anchor. Each has `describe()`, which returns\n"
         "it in words, and `next_after(moment)`, which returns the first slot after an aware datetime, in UTC,\n"

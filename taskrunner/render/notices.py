@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from taskrunner.home.notify_rules import addressed
 from taskrunner.model.answers import Delivery, Told
 from taskrunner.model.values import Posted
 from taskrunner.render.documents import document, instant
 from taskrunner.render.page import Column, Page
 from taskrunner.render.spelling import many
 
-OWN = "(its command)"
+OWN = "(its own)"  # a command or addresses that no channel has
 
 
 def channels_table(page: Page, channels: Sequence[Told]) -> str:
@@ -43,12 +44,18 @@ def messages_table(page: Page, messages: Sequence[Posted]) -> str:
             Column("task", [each.task for each in messages], least=12),
             Column("event", [each.event for each in messages]),
             Column("run", [str(each.run_id) for each in messages], rank=2),
-            Column("channel", [each.channel or OWN for each in messages]),
+            Column("channel", [_channel(each) for each in messages]),
             Column("state", [each.state for each in messages]),
             Column("tried", [str(each.attempts) for each in messages], rank=1),
             Column("why", [_note(page, each) for each in messages]),
         ]
     )
+
+
+def _channel(message: Posted) -> str:
+    """Return the name of the channel; of a message without one its addresses, or that it has a command."""
+    addresses = addressed(message.command or "")
+    return message.channel or ", ".join(addresses) or "(its command)"
 
 
 def _note(page: Page, message: Posted) -> str:

@@ -13,6 +13,8 @@ import pytest
 from taskrunner import Every, InputError, Manual, StateError, TaskRunner, TaskRunnerError
 from taskrunner.home import channels, notify_rules
 from taskrunner.processes.alive import started_ticks
+from taskrunner.render import notices
+from taskrunner.render.page import Page
 from taskrunner.report.doctor import check_tasks
 from taskrunner.report.doctor.snapshot import take
 from tests import servers
@@ -286,6 +288,8 @@ def test_an_address_is_a_mail_to_it_by_the_mailer_of_this_host(
     assert (tmp_path / "words").read_text().split()[4:] == to
     assert "x failed: exit code 3" in mailed((tmp_path / "mail").read_bytes())["Subject"]
     assert runner.advice(runner.task("x")) == []
+    shown = notices.messages_table(Page("UTC", runner.now()), runner.outbox())
+    assert all(each in shown for each in to) and "its command" not in shown
 
 
 def test_an_address_is_mailed_as_the_configured_mailer_does(

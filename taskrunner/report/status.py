@@ -221,7 +221,7 @@ def _clock_problems(here: OpenHome, beat: heartbeat.Beat | None) -> Iterator[str
 def _remedy(home: str) -> str:
     if of_application(home):
         return "start the application whose server is the clock of this home"
-    return "call `taskrunner tick` every minute from cron or a systemd timer"
+    return "set up a clock with `taskrunner install cron` or `taskrunner install systemd`"
 
 
 def _cause(home: str, beat: heartbeat.Beat) -> str:

@@ -99,6 +99,12 @@ def test_the_clock_alone_is_an_error_without_ticks(many):
     assert many.check(clock_only=True).severity == "error"
 
 
+def test_without_a_clock_the_status_names_the_command_that_sets_one_up(runner):
+    runner.add("x", ["true"], Every("1h"))
+    (told,) = runner.status().problems
+    assert told.startswith("no tick has come yet: set up a clock with `taskrunner install cron`")
+
+
 def test_under_a_quick_daemon_no_interval_is_too_short(runner, home):
     task = runner.add("x", ["true"], Every("10s"))
     advised = [each for each in runner.advice(task) if "cron ticks once a minute" in each]

@@ -252,7 +252,7 @@ The database, also called the store, is one SQLite file, `taskrunner.db` in the 
 user_version` is the number of schema steps it has seen; this page shows step {version}. A program that is older than
 the store refuses it and leaves it untouched.
 
-Read it with any SQLite tool, also while ticks are at work. Use the views `v_tasks` and `v_runs`: they have
+Read it with SQL in any SQLite tool, also while ticks are at work. Use the views `v_tasks` and `v_runs`: they have
 names instead of ids, ISO 8601 text in UTC instead of numbers, and seconds instead of milliseconds. In the
 tables an instant is the number of milliseconds since 1970-01-01 UTC, and a length is in milliseconds.
 The `kind` of a task is one of {kinds}.

@@ -5,6 +5,7 @@ var Scorer = {
     const typed = (new URLSearchParams(window.location.search).get("q") || "").trim().toLowerCase();
     const found = score + (typed && title.toLowerCase().includes(typed) ? 10 : 0);
     if (page.startsWith("docs/explanation/decisions/")) return found - 100;
+    if (page.endsWith("/index")) return found; // lists of pages
     if (page.startsWith("docs/how-to/move-")) return found + 7;
     if (page.startsWith("docs/how-to/") || page === "docs/tutorial") return found + 10;
     if (page.startsWith("docs/reference/")) return found + 4;

@@ -204,6 +204,9 @@ def results(site: Path, folder: Path, words: str) -> list[str]:
         ("timezone", "docs/how-to/tasks"),
         ("daylight saving", "docs/how-to/tasks"),
         ("slack", "docs/how-to/notifications"),
+        ("email", "docs/how-to/notifications"),
+        ("flask", "docs/how-to/application"),
+        ("sql", "docs/reference/schema"),
         ("django", "docs/how-to/django"),
     ],
 )

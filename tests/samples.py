@@ -159,3 +159,25 @@ def statuses():
         except OSError:
             continue
         yield {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+CRONTAB = """\
+#!/bin/sh
+[ ! -f "$1" ] || exec "$0" - <"$1"
+tab={folder}/tab
+case $1 in
+-l) if [ -e "$tab" ]; then cat "$tab"; else echo "no crontab for $(id -un)" >&2; exit 1; fi ;;
+-) cat >"$tab.new"
+   [ -z "$(tail -c 1 "$tab.new")" ] || {{ echo "missing newline before EOF" >&2; exit 1; }}
+   mv "$tab.new" "$tab" ;;
+-r) rm "$tab" ;;
+esac
+"""
+
+
+def fake_crontab(folder):
+    """Make a crontab(1) in a folder, and return the file in which it keeps the user's crontab."""
+    made = folder / "crontab"
+    made.write_text(CRONTAB.format(folder=folder))
+    made.chmod(0o755)
+    return folder / "tab"

@@ -28,14 +28,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from taskrunner.cli import main
 from taskrunner.home import config
+from tests.samples import fake_crontab
 
 pytestmark = pytest.mark.one_python
 
@@ -43,10 +46,17 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 CONTRIB = ROOT / "contrib"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+# Their examples run in tests/django/test_moves.py, where the scheduler that they leave runs, too.
+MOVES = [
+    DOCS / "how-to" / f"move-{name}.md"
+    for name in ("django-apscheduler", "django-crontab", "celery-beat")
+]
 RUN = {"console", "python", "toml", "json"}
 NOT_RUN = {"text", "sh", "shell-session", "sql", "ini", "dockerfile"}
 
 FENCE = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.M | re.S)
+PART = re.compile(rf"{FENCE.pattern}|^##+ ([^\n]*)$", re.M | re.S)  # a fence, or a heading
+END = "the end of the page"
 INSTANT = (
     r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?"
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?"
@@ -72,11 +82,15 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return FENCE.findall(page.read_text(encoding="utf-8"))
 
 
-def steps(page: Path, folder: Path) -> list[Step]:
-    """Everything of a page that runs, in order."""
+def steps(page: Path, folder: Path, before: Mapping[str, str]) -> list[Step]:
+    """Everything of a page that runs, in order, and other commands before some headings."""
     found: list[Step] = []
-    for number, (language, text) in enumerate(blocks(page)):
-        if language == "console":
+    parts = [*PART.findall(page.read_text(encoding="utf-8")), ("", "", END)]
+    assert before.keys() <= {heading for *_, heading in parts}
+    for number, (language, text, heading) in enumerate(parts):
+        if heading in before:
+            found.append(Step(before[heading], "...", may_fail=False))
+        elif language == "console":
             found += console_steps(text)
         elif language == "python":
             place = folder / f"block{number}.py"
@@ -103,10 +117,10 @@ def console_steps(text: str) -> list[Step]:
     ]
 
 
-def set_clock(folder: Path, start: time) -> None:
-    """Let each Python that has this folder on its path begin at a time of this day."""
+def set_clock(folder: Path, start: time, later: timedelta = timedelta()) -> None:
+    """Let each Python that has this folder on its path begin at a time of this day, or days later."""
     now = datetime.now(UTC)
-    ahead = datetime.combine(now.date(), start, UTC) - now
+    ahead = datetime.combine(now.date(), start, UTC) + later - now
     (folder / "sitecustomize.py").write_text(
         "import time\n"
         f"nanoseconds, ahead = time.time_ns, {round(ahead.total_seconds() + 1) * 10**9}\n"
@@ -115,7 +129,9 @@ def set_clock(folder: Path, start: time) -> None:
     )
 
 
-def perform(page: Path, folder: Path, start: time) -> list[tuple[Step, int, str]]:
+def perform(
+    page: Path, folder: Path, start: time, before: Mapping[str, str] = MappingProxyType({})
+) -> list[tuple[Step, int, str]]:
     """Run a page in a shell of its own; gives each step with its exit code and what it printed."""
     tools = folder / "bin"
     home = folder / "reader"
@@ -126,7 +142,8 @@ def perform(page: Path, folder: Path, start: time) -> list[tuple[Step, int, str]
     wrapper = tools / "taskrunner"
     wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m taskrunner "$@"\n')
     wrapper.chmod(0o755)
-    todo = steps(page, folder)
+    fake_crontab(tools)
+    todo = steps(page, folder, before)
     script = "exec 2>&1\n" + "\n".join(
         f"{step.command}\ncode=$?; printf '\\036%s\\036\\n' \"$code\"; (exit $code)"
         for step in todo
@@ -202,7 +219,20 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-EXAMPLES = [page for page in PAGES if {"console", "python"} & {kind for kind, _ in blocks(page)}]
+EXAMPLES = [
+    page
+    for page in PAGES
+    if page not in MOVES and {"console", "python"} & {kind for kind, _ in blocks(page)}
+]
+
+
+def check_examples(performed: list[tuple[Step, int, str]]) -> None:
+    """Compare what a page printed with what it shows."""
+    for step, code, printed in performed:
+        assert code == 0 or step.may_fail, f"{step.command}\nfailed with {code}:\n{printed}"
+        assert agrees(step.shown, printed), (
+            f"{step.command}\nprinted\n{printed}\n\nbut the page shows\n{step.shown}"
+        )
 
 
 @pytest.mark.slow
@@ -211,11 +241,7 @@ EXAMPLES = [page for page in PAGES if {"console", "python"} & {kind for kind, _ 
 def test_every_example_of_a_page_runs_and_prints_what_the_page_shows(
     page: Path, start: time, tmp_path: Path
 ) -> None:
-    for step, code, printed in perform(page, tmp_path, start):
-        assert code == 0 or step.may_fail, f"{step.command}\nfailed with {code}:\n{printed}"
-        assert agrees(step.shown, printed), (
-            f"{step.command}\nprinted\n{printed}\n\nbut the page shows\n{step.shown}"
-        )
+    check_examples(perform(page, tmp_path, start))
 
 
 @pytest.mark.parametrize("start", [time(2, 29, 50), time(6, 30), time(9, 0, 10), time(23, 59, 55)])

@@ -13,6 +13,7 @@ from taskrunner import errors
 from taskrunner.cli import main
 from taskrunner.clocks import cron_text, entry, install_cron
 from taskrunner.home import program
+from tests.samples import fake_crontab
 
 HOME = "/srv/tasks"
 LINE = "* * * * *  /usr/local/bin/taskrunner --home /srv/tasks tick"
@@ -266,29 +267,15 @@ def test_a_program_that_somebody_else_can_change_is_seen(tmp_path):
 
 # ---- the verbs, with a crontab(1) that keeps its text in a file
 
-CRONTAB = """\
-#!/bin/sh
-tab={folder}/tab
-case $1 in
--l) if [ -e "$tab" ]; then cat "$tab"; else echo "no crontab for $(id -un)" >&2; exit 1; fi ;;
--) cat >"$tab.new"
-   [ -z "$(tail -c 1 "$tab.new")" ] || {{ echo "missing newline before EOF" >&2; exit 1; }}
-   mv "$tab.new" "$tab" ;;
--r) rm "$tab" ;;
-esac
-"""
-
 
 @pytest.fixture
 def tab(tmp_path, monkeypatch):
     """The file of the user's crontab, as a fake crontab(1) keeps it."""
     folder = tmp_path / "fake"
     folder.mkdir()
-    (folder / "crontab").write_text(CRONTAB.format(folder=folder))
-    (folder / "crontab").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setattr("taskrunner.processes.alive.process_named", lambda *_: True)
-    return folder / "tab"
+    return fake_crontab(folder)
 
 
 def verb(*words) -> int:

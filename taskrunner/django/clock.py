@@ -71,8 +71,7 @@ def start() -> None:
         if not wanted.clock:
             return
         environment.write(wanted, project.name())  # before a daemon starts a task that reads it
-        linger = settings.FOREVER if wanted.linger is None else wanted.linger
-        keep_clock(wanted.home, interval=wanted.interval, linger=linger)
+        keep_clock(wanted.home, interval=wanted.interval, linger=wanted.linger)
         BEGUN.append(wanted.home)
     except (ImproperlyConfigured, TaskRunnerError, OSError) as exc:
         LOG.warning("the application is no clock of its tasks: %s", exc)

@@ -17,9 +17,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.crypto import salted_hmac
 from django.views.decorators.csrf import csrf_exempt
 
-from taskrunner.django import settings
+from taskrunner.django import settings, users
 from taskrunner.django.router import LABEL
-from taskrunner.django.store_admin import SEES, author, has
 from taskrunner.django.streams import streamed
 from taskrunner.errors import TaskRunnerError
 
@@ -44,30 +43,30 @@ def page(request: HttpRequest, place: str = "") -> HttpResponseBase:
     role = _role(request.user)
     if not role:
         return _refused(request)
-    found = settings.read()
+    wanted = settings.read()
     try:
-        application = _application(found.home, found.edit, project.SECRET_KEY)
+        application = _application(wanted.home, wanted.edit, project.SECRET_KEY)
     except TaskRunnerError as exc:
         return _text(str(exc), 503)
     # Not the key of the session: with signed cookies it may change with each answer.
     whose = f"{request.user.pk} {request.user.get_session_auth_hash()}"
-    visitor = Visitor(author(request), role, session=whose)
+    visitor = Visitor(users.author(request), role, session=whose)
     return _called(request, application, _environment(request, place, visitor))
 
 
 def _role(user: Any) -> Role:
-    """Return what a user may do, by permissions of Django; only superusers define, as that is a shell."""
-    if not (user.is_active and user.is_staff) or not has(user, SEES):
+    """Return what a user may do, by permissions of Django."""
+    if not (user.is_active and user.is_staff) or not users.has(user, users.SEES):
         return Role.NONE
-    if user.is_superuser and settings.read().edit:
+    if users.may_define(user):
         return Role.DEFINE
-    return Role.OPERATE if has(user, OPERATES) else Role.SEE
+    return Role.OPERATE if users.has(user, OPERATES) else Role.SEE
 
 
 def _refused(request: HttpRequest) -> HttpResponse:
     """Send a browser to the login; refuse a program, and whoever is logged in already."""
     if request.user.is_authenticated:
-        needed = " and ".join(f"{LABEL}.{name}" for name in SEES)
+        needed = " and ".join(f"{LABEL}.{name}" for name in users.SEES)
         name = request.user.get_username()
         return _text(f"{name} may not see this page: it needs staff with {needed}", 403)
     if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get(

@@ -33,6 +33,29 @@ if TYPE_CHECKING:
     from taskrunner.schedule.kinds import Schedule
     from taskrunner.tasks.options import Options
 
+    class Keywords(Options, total=False):
+        """The keywords of a definition, for type checkers: its schedule, and the options of its task."""
+
+        schedule: Schedule | None
+        every: str | None
+        cron: str | None
+        on: str | None
+        at_time: str | None
+        at: str | None
+        after: str | None
+        boot: bool
+        manual: bool
+        tz: str | None
+        now: bool
+        enabled: bool
+
+    class KeywordsOfFunction(Keywords, total=False):
+        """Those of a function or a Task of Django."""
+
+        name: str | None
+        enqueue: bool
+
+
 Target = TypeVar("Target")
 
 MODULE = "scheduled"  # of each application
@@ -42,48 +65,32 @@ KEYS = (*OWN, *(each for each in options.OPTIONS if each not in settings.OF_ONE)
 
 
 @record
-class Written:
-    """One definition as written: its place in the code, what it runs and its keywords, unchecked."""
+class InCode:
+    """One definition in the code: its place, what it runs and its keywords, unchecked."""
 
     module: str
     line: int
     target: Any  # a function, or a Task of Django; None for a management command
     words: tuple[str, ...]  # of a management command
-    said: Mapping[str, Any]  # its name, its schedule and its options
+    keywords: Mapping[str, Any]  # its name, its schedule and its options
 
     def fault(self, text: str) -> Fault:
         """Return a fault of this definition."""
         return Fault(self.module, self.line, taskfile.underscored(text))
 
 
-WRITTEN: list[Written] = []
+KEPT: list[InCode] = []
 
 
 @overload
-def scheduled(target: Target, **said: Any) -> Target: ...
+def scheduled(target: Target, **keywords: Unpack[KeywordsOfFunction]) -> Target: ...
 
 
 @overload
-def scheduled(
-    *,
-    name: str | None = None,
-    schedule: Schedule | None = None,
-    every: str | None = None,
-    cron: str | None = None,
-    on: str | None = None,
-    at_time: str | None = None,
-    at: str | None = None,
-    after: str | None = None,
-    boot: bool = False,
-    manual: bool = False,
-    tz: str | None = None,
-    now: bool = False,
-    enqueue: bool = False,
-    **given: Unpack[Options],
-) -> Callable[[Target], Target]: ...
+def scheduled(**keywords: Unpack[KeywordsOfFunction]) -> Callable[[Target], Target]: ...
 
 
-def scheduled(target: Any = None, **said: Any) -> Any:
+def scheduled(target: Any = None, **keywords: Any) -> Any:
     """Make a function, or a Task of Django, a task; as a decorator, or called with it.
 
         @scheduled(every="1h", timeout="10m")
@@ -95,31 +102,18 @@ def scheduled(target: Any = None, **said: Any) -> Any:
     in the run; with `enqueue` it is handed to its backend instead. The task is added or changed by `migrate`, and by
     `manage.py taskrunner apply`, which also report faults.
     """
+    # Of the module that calls; it stands at the line of the decorator when `define` is called.
     place = sys._getframe(1)
 
-    def written(target: Target) -> Target:
-        _keep(place.f_globals["__name__"], place.f_lineno, target, (), said)
+    def define(target: Target) -> Target:
+        _keep(place.f_globals["__name__"], place.f_lineno, target, (), keywords)
         return target
 
-    return written if target is None else written(target)
+    return define if target is None else define(target)
 
 
 def command(
-    name: str,
-    management_command: str,
-    *arguments: str,
-    schedule: Schedule | None = None,
-    every: str | None = None,
-    cron: str | None = None,
-    on: str | None = None,
-    at_time: str | None = None,
-    at: str | None = None,
-    after: str | None = None,
-    boot: bool = False,
-    manual: bool = False,
-    tz: str | None = None,
-    now: bool = False,
-    **given: Unpack[Options],
+    name: str, management_command: str, *arguments: str, **keywords: Unpack[Keywords]
 ) -> None:
     """Make a management command of the project a task, with its arguments as on the command line.
 
@@ -127,27 +121,16 @@ def command(
 
     The options, and the time of its addition, are as with `scheduled`.
     """
-    said: dict[str, Any] = {"schedule": schedule, "every": every, "cron": cron, "on": on}
-    said |= {
-        "at_time": at_time,
-        "at": at,
-        "after": after,
-        "boot": boot,
-        "manual": manual,
-        "tz": tz,
-        "now": now,
-        "name": name,
-    }
-    place = sys._getframe(1)
+    place = sys._getframe(1)  # of the module that calls
     words = (management_command, *arguments)
-    _keep(place.f_globals["__name__"], place.f_lineno, None, words, {**said, **given})
+    _keep(place.f_globals["__name__"], place.f_lineno, None, words, {"name": name, **keywords})
 
 
 def _keep(
-    module: str, line: int, target: Any, words: tuple[str, ...], said: dict[str, Any]
+    module: str, line: int, target: Any, words: tuple[str, ...], keywords: Mapping[str, Any]
 ) -> None:
     """Keep a definition until all are collected."""
-    WRITTEN.append(Written(module, line, target, words, said))
+    KEPT.append(InCode(module, line, target, words, keywords))
 
 
 # ---- definitions as tasks
@@ -156,14 +139,14 @@ def _keep(
 def collected(wanted: Settings) -> Defined:
     """Import `scheduled.py` of each application, and return the definitions in all of them, with their faults."""
     faults = list(_imported())
-    found = []
-    for each in WRITTEN:
+    definitions = []
+    for each in KEPT:
         try:
-            found.append(_definition(each, wanted))
+            definitions.append(_definition(each, wanted))
         except InputError as exc:
             faults.append(each.fault(str(exc)))
-    names = frozenset(each.name for each in found)
-    return Defined(found, faults, names, frozenset({project.source()}))
+    names = frozenset(each.name for each in definitions)
+    return Defined(definitions, faults, names, frozenset({project.source()}))
 
 
 def _imported() -> Iterator[Fault]:
@@ -175,9 +158,7 @@ def _imported() -> Iterator[Fault]:
         try:
             import_module(name)
         except Exception as exc:  # noqa: BLE001  a module may raise anything
-            WRITTEN[:] = [
-                other for other in WRITTEN if other.module != name
-            ]  # those before the fault
+            KEPT[:] = [other for other in KEPT if other.module != name]  # those before the fault
             yield _not_imported(exc, name)
 
 
@@ -196,53 +177,53 @@ def _is_of(file: str, module: str) -> bool:
     return file.endswith(f"{module.replace('.', os.sep)}.py")
 
 
-def _definition(given: Written, wanted: Settings) -> Definition:
+def _definition(given: InCode, wanted: Settings) -> Definition:
     """Return a definition as a task; raises InputError."""
-    for key in given.said:
+    for key in given.keywords:
         if key not in KEYS:
             near = errors.advice(key, KEYS, f"known are {', '.join(KEYS)}")
             raise InputError(f"{shown(key)} is not an option of a task: {near}")
     chosen = _options(given, wanted)
     if given.words:
-        if given.said.get("enqueue"):
+        if given.keywords.get("enqueue"):
             raise InputError("enqueue goes only with a Task of Django, not with a command")
-        name, argv = given.said["name"], _command(given.words, chosen)
+        name, argv = given.keywords["name"], _command(given.words, chosen)
     else:
         name, argv = _function(given, chosen), None
         chosen["django"] = project.settings_module()
     name = readers.name(name)
     try:
-        whole = _schedule(given.said)
+        schedule = _schedule(given.keywords)
     except InputError as exc:
         raise InputError(f"{name}: {exc}") from exc
     return Definition(
         name,
         project.source(),
-        whole,
+        schedule,
         argv,
         None,
-        given.said.get("tz") or _zone(whole),
-        _flag(given.said, "now", default=False) is True,
-        _flag(given.said, "enabled", default=None),
+        given.keywords.get("tz") or _zone(schedule),
+        _flag(given.keywords, "now", default=False) is True,
+        _flag(given.keywords, "enabled", default=None),
         chosen,
         given.module,
         {"": given.line},
     )
 
 
-def _options(given: Written, wanted: Settings) -> dict[str, Any]:
+def _options(given: InCode, wanted: Settings) -> dict[str, Any]:
     """Return the options of a definition: its own, else DEFAULTS, else those of each task of the project."""
-    said = {key: value for key, value in given.said.items() if key not in OWN}
-    chosen = {**wanted.defaults, **said}
+    own = {key: value for key, value in given.keywords.items() if key not in OWN}
+    chosen = {**wanted.defaults, **own}
     file = environment.place(wanted)
     # A worker of a queue has no file of this host; it has variables of its own.
     usual_file = None if chosen.get("queue") else file
-    found: dict[str, Any] = {"cwd": project.folder(), "env_file": usual_file, **chosen}
-    if found["env_file"] != file:  # the variables come from whoever starts the run
-        found.setdefault("pass_env", wanted.pass_env)
+    whole: dict[str, Any] = {"cwd": project.folder(), "env_file": usual_file, **chosen}
+    if whole["env_file"] != file:  # the variables come from whoever starts the run
+        whole.setdefault("pass_env", wanted.pass_env)
     usual = {**project.variables(), **wanted.defaults.get("env", {})}
-    found["env"] = {**usual, **readers.environment(found.get("env", {}))}
-    return found
+    whole["env"] = {**usual, **readers.environment(whole.get("env", {}))}
+    return whole
 
 
 def _command(words: tuple[str, ...], chosen: dict[str, Any]) -> tuple[str, ...]:
@@ -252,15 +233,17 @@ def _command(words: tuple[str, ...], chosen: dict[str, Any]) -> tuple[str, ...]:
         near = errors.advice(words[0], get_commands(), "see `manage.py help`")
         raise InputError(f"{shown(words[0])} is not a management command of this project: {near}")
     interpreter = own or program.interpreter()
-    # Without the second, output is lost with a killed command, and seen late of a running one.
-    known = {"DJANGO_SETTINGS_MODULE": project.settings_module(), "PYTHONUNBUFFERED": "1"}
-    chosen["env"] = {**known, **chosen["env"]}
+    usual = {"DJANGO_SETTINGS_MODULE": project.settings_module()}
+    usual["PYTHONUNBUFFERED"] = (
+        "1"  # else output is lost with a killed command, and seen late of a running one
+    )
+    chosen["env"] = {**usual, **chosen["env"]}
     return readers.argv((interpreter, *project.program(), *words))
 
 
-def _function(given: Written, chosen: dict[str, Any]) -> Any:
+def _function(given: InCode, chosen: dict[str, Any]) -> Any:
     """Return the name of the task for a function or a Task of Django; the options get how to call it."""
-    target, enqueue = given.target, _flag(given.said, "enqueue", default=False) is True
+    target, enqueue = given.target, _flag(given.keywords, "enqueue", default=False) is True
     function = target.func if tasks.is_task(target) else target
     spelled = python.spelled(function)
     # Another decorator may have made something else of it.
@@ -271,25 +254,25 @@ def _function(given: Written, chosen: dict[str, Any]) -> Any:
         raise InputError(f"enqueue goes only with a Task of Django, which {shown(spelled)} is not")
     chosen.setdefault("interpreter", program.interpreter())
     chosen["python"] = spelled
-    return given.said.get("name") or function.__name__
+    return given.keywords.get("name") or function.__name__
 
 
-def _schedule(said: Mapping[str, Any]) -> Schedule:
+def _schedule(keywords: Mapping[str, Any]) -> Schedule:
     """Return the schedule of a definition; raises InputError."""
-    when = {key: said.get(key) for key in taskfile.WHEN}
-    found = columns.schedule_of(said.get("schedule"), when, said.get("at_time"))
-    if found is None:
+    when = {key: keywords.get(key) for key in taskfile.WHEN}
+    schedule = columns.schedule_of(keywords.get("schedule"), when, keywords.get("at_time"))
+    if schedule is None:
         raise InputError(f"there is no schedule: give one of {', '.join(taskfile.WHEN)}")
-    return found
+    return schedule
 
 
-def _zone(whole: Schedule) -> str | None:
-    """Return the zone of the project for a schedule that needs one."""
-    return of_project.TIME_ZONE if getattr(whole, "tz", "none") is None else None
+def _zone(schedule: Schedule) -> str | None:
+    """Return the zone of the project for a schedule that has none though it could."""
+    return of_project.TIME_ZONE if getattr(schedule, "tz", "none") is None else None
 
 
-def _flag(said: Mapping[str, Any], key: str, *, default: bool | None) -> bool | None:
-    value = said.get(key, default)
+def _flag(keywords: Mapping[str, Any], key: str, *, default: bool | None) -> bool | None:
+    value = keywords.get(key, default)
     if value is not default and not isinstance(value, bool):
         raise InputError(f"{key} {shown(value)} is neither True nor False")
     return value

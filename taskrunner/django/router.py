@@ -11,9 +11,8 @@ from taskrunner.home import paths
 ALIAS = "taskrunner"  # in DATABASES
 LABEL = "taskrunner"  # of the application
 NAME = "taskrunner.django.Router"  # in DATABASE_ROUTERS
-PATIENCE = (
-    2  # seconds to wait for a locked database: a page says so rather than keeping a visitor waiting
-)
+# Seconds to wait for a locked database: a page says so rather than keep a visitor waiting.
+PATIENCE = 2
 
 
 def database(home: str | os.PathLike[str] | None = None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path, reverse
 from django.utils import timezone
@@ -14,150 +13,22 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskrunner import TaskRunner
-from taskrunner.django import store_admin
+from taskrunner.django import store_admin, users
+from taskrunner.django.cells import NOTHING, layout_of, state, when
 from taskrunner.django.router import LABEL
-from taskrunner.django.store_admin import LISTED, StoreAdmin, author, state, when
+from taskrunner.django.run_filters import EndedFilter, RunFilter, StateFilter, TaskFilter
+from taskrunner.django.store_admin import StoreAdmin
 from taskrunner.django.streams import streamed
-from taskrunner.django.tables import Run, Task
+from taskrunner.django.tables import Run
+from taskrunner.django.users import author
 from taskrunner.errors import StateError
 from taskrunner.model import values
-from taskrunner.model.record import record
-from taskrunner.model.values import FAILING, LIVE, NOT_RUN, State
+from taskrunner.model.values import FAILING, LIVE
 from taskrunner.render import page as text_page, spelling
-from taskrunner.store import history
 
 TAIL = 64 * 1024  # bytes of an output on the page of its run
 LONGEST_LINE = 200  # characters of the last line of an output
-LOOKED_AT = 200_000  # ids of runs that successes are looked for among
-BOUND = " AND id > (SELECT max(id) FROM runs) - {}"
 LATE = timedelta(seconds=10)  # of a start that is told in the list
-MOST_TASKS = 50  # whose names have the text that is searched
-FAILING_TASKS = 10  # that the filter offers
-GROUPS: dict[str, tuple[str, Sequence[State]]] = {
-    "bad": ("failed, timed out or lost", FAILING),
-    "live": ("running or pending", LIVE),
-    "not_run": ("skipped or missed", NOT_RUN),
-}
-ENDED = {
-    "1h": ("the past hour", timedelta(hours=1)),
-    "1d": ("the past 24 hours", timedelta(days=1)),
-    "7d": ("the past 7 days", timedelta(days=7)),
-    "30d": ("the past 30 days", timedelta(days=30)),
-}
-
-
-@record
-class Asked:
-    """The filter of the list as one question: an index has its rows in order only when all parts are known."""
-
-    states: Sequence[State] | None
-    tasks: Sequence[int] | None
-    runs: Sequence[int]
-    ended: timedelta | None
-
-    @classmethod
-    def of(cls, request: Any) -> "Asked":
-        """Return the filter of an address, read once; a value that nobody offers asks for nothing."""
-        if not hasattr(request, "asked_runs"):
-            request.asked_runs = cls._read(request)
-        found: Asked = request.asked_runs
-        return found
-
-    @classmethod
-    def _read(cls, request: HttpRequest) -> "Asked":
-        given = request.GET.get("state", "")
-        states = (
-            GROUPS[given][1]
-            if given in GROUPS
-            else [State(given)]
-            if given in list(State)
-            else None
-        )
-        task = _number(request.GET.get("task", ""))
-        tasks: Sequence[int] | None = None if task is None else [task]
-        runs: Sequence[int] = ()
-        text = request.GET.get("q", "").strip()
-        if text:
-            key = _number(text)
-            found = _tasks_named(text)
-            tasks = found if tasks is None else [each for each in found if each in tasks]
-            runs = () if key is None else (key,)
-        ended = ENDED.get(request.GET.get("ended", ""))
-        return cls(states, tasks, runs, None if ended is None else ended[1])
-
-    def restrict(self, rows: Any) -> Any:
-        """Return the rows that are asked for, of states and tasks the newest `LISTED`."""
-        if self.ended is not None:
-            rows = rows.filter(finished__gte=timezone.now() - self.ended)
-        if self.states is None and self.tasks is None:
-            return rows
-        walks = list(history.walks(self.tasks, self.runs, self.states))
-        if not walks:
-            return rows.none()
-        # No index has successes: without a bound all runs would be read where few are there.
-        bound = BOUND.format(LOOKED_AT) if State.SUCCEEDED in (self.states or ()) else ""
-        found = " UNION ".join(f"SELECT id FROM runs {walk}{bound}" for walk in walks)  # noqa: S608  ids and states only
-        newest = f"SELECT id FROM ({found} ORDER BY id DESC LIMIT {LISTED})"  # noqa: S608  the same
-        return rows.filter(id__in=RawSQL(newest, ()))  # noqa: S611  it has no text of a visitor
-
-
-def _number(text: str) -> int | None:
-    """Return an id that was typed, None for another text."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
-def _tasks_named(text: str) -> list[int]:
-    """Return the ids of the tasks of a name, also of removed ones, else of those with the text in their name."""
-    known = Task._base_manager.order_by("name", "id").values_list("id", flat=True)
-    return list(known.filter(name=text)) or list(known.filter(name__icontains=text)[:MOST_TASKS])
-
-
-class Shown(admin.SimpleListFilter):
-    """A filter that is only shown here: `Asked` applies all of them together."""
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002  the signature is Django's
-        """Return the rows as they are."""
-        return queryset
-
-
-class StateFilter(Shown):
-    """The states of runs, alone and in groups."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
-        """Return groups first."""
-        groups = [(key, words) for key, (words, _) in GROUPS.items()]
-        return groups + [(str(each), str(each).replace("_", " ")) for each in State]
-
-
-class EndedFilter(Shown):
-    """The time since the end of a run."""
-
-    title = "time of the end"
-    parameter_name = "ended"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
-        """Return some lengths of time."""
-        return [(key, words) for key, (words, _) in ENDED.items()]
-
-
-class TaskFilter(Shown):
-    """The task that is asked for, and some that fail; links of tasks lead here."""
-
-    title = "failing task"
-    parameter_name = "task"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
-        """Return few of ten thousand tasks."""
-        failing = request.taskrunner.tasks(failing=True, limit=FAILING_TASKS)
-        found = {str(task.id): task.name for task in failing}
-        asked = _number(self.value() or "")
-        if asked is not None and str(asked) not in found:
-            names = Task._base_manager.filter(id=asked).values_list("name", flat=True)
-            found = {str(asked): next(iter(names), "unknown"), **found}
-        return list(found.items())
 
 
 class RunAdmin(StoreAdmin):
@@ -186,7 +57,7 @@ class RunAdmin(StoreAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Return the runs that the address asks for."""
-        return Asked.of(request).restrict(super().get_queryset(request))
+        return RunFilter.of(request).restrict(super().get_queryset(request))
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:  # noqa: ARG002
         """Return the rows as they are: `get_queryset` has searched."""
@@ -194,15 +65,15 @@ class RunAdmin(StoreAdmin):
 
     def get_ordering(self, request: HttpRequest) -> Sequence[str]:
         """Return the order that an index has: by end where that is the filter, else by id."""
-        asked = Asked.of(request)
+        asked = RunFilter.of(request)
         by_end = asked.ended is not None and asked.states is None and asked.tasks is None
         return ("-finished", "-id") if by_end else ("-id",)
 
     def complete(self, request: HttpRequest, rows: list[Run], *, whole: bool = False) -> None:
         """Add how times are told, and the last lines of failed runs."""
         runner: TaskRunner = request.taskrunner
-        layout = store_admin.page(runner)
-        sees_tasks = store_admin.has(request.user, ["view_task"])
+        layout = layout_of(runner)
+        sees_tasks = users.has(request.user, ["view_task"])
         failed = [row.id for row in rows if row.state in FAILING]
         traces = runner.traces([runner.run_of(f"run:{key}") for key in failed])
         for row in rows:
@@ -250,7 +121,7 @@ class RunAdmin(StoreAdmin):
     def took(self, row: Any) -> str:
         """Return how long it ran, or has run."""
         if row.started is None:
-            return store_admin.NOTHING
+            return NOTHING
         end = row.finished or timezone.now()
         return spelling.human(max(0.0, (end - row.started).total_seconds()))
 
@@ -265,7 +136,7 @@ class RunAdmin(StoreAdmin):
             told.append(f"attempt {row.attempt}")
         if row.coalesced > 1:
             told.append(f"stands for {row.coalesced} slots")
-        return "; ".join(told) or store_admin.NOTHING
+        return "; ".join(told) or NOTHING
 
     @admin.display(description="slots")
     def counted(self, row: Run) -> str:
@@ -276,7 +147,7 @@ class RunAdmin(StoreAdmin):
     @admin.display(description="output")
     def size(self, row: Run) -> str:
         """Return how much it wrote."""
-        return store_admin.NOTHING if row.output_size is None else spelling.about(row.output_size)
+        return NOTHING if row.output_size is None else spelling.about(row.output_size)
 
     # ---- one run
 

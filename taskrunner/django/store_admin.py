@@ -6,7 +6,7 @@ of the library, in the name of the user of Django.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any
@@ -21,103 +21,24 @@ from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-from django.utils.timezone import get_current_timezone_name
 from django.views.decorators.csrf import csrf_protect
 
 from taskrunner import TaskRunner
-from taskrunner.django import project, settings
-from taskrunner.django.fields import aware
+from taskrunner.django import project, settings, users
+from taskrunner.django.cells import NOTHING
 from taskrunner.django.router import ALIAS, LABEL, PATIENCE
 from taskrunner.errors import StateError, StoreBusy, TaskRunnerError, UnknownRun, UnknownTask, shown
 from taskrunner.home import paths
-from taskrunner.model.values import State
-from taskrunner.render.page import Page as Layout
 
 ROWS = 50  # on a page of a list
 LISTED = 10_000  # rows that a list counts and shows at most
 AT_ONCE = 100  # rows that an action may change
 TOLD = 5  # refusals that are told one by one
-SEES = ("view_task", "view_run")  # permissions that the mounted page needs
-LONGEST_NAME = 100  # characters of an author
-NOTHING = "–"  # in a cell
-SIGNS = {
-    State.PENDING: "○",
-    State.RUNNING: "▸",
-    State.SUCCEEDED: "✓",
-    State.FAILED: "✗",
-    State.TIMED_OUT: "◷",
-    State.CANCELLED: "⊘",
-    State.LOST: "?",
-    State.SKIPPED: "»",
-    State.MISSED: "−",
-}
-
-
-# ---- for the cells
-
-
-def page(runner: TaskRunner) -> Layout:
-    """Return how instants are written: in the time zone of the request."""
-    return Layout(get_current_timezone_name(), runner.now())
-
-
-def when(
-    layout: Layout, moment: Any, *, far: bool = False, whole: bool = False
-) -> SafeString | str:
-    """Return an instant for a cell, with its distance from now if `far`, and with all its parts if `whole`."""
-    instant = aware(moment)
-    if instant is None:
-        return NOTHING
-    distance = format_html(" <small>{}</small>", layout.distance(instant)) if far else ""
-    return format_html(
-        '<time datetime="{}" title="{} {}">{}</time>{}',
-        instant.isoformat(),
-        layout.time(instant),
-        layout.tz,
-        layout.time(instant) if whole else layout.shortly(instant),
-        distance,
-    )
-
-
-def state(given: str | None, instead: str | None = None) -> SafeString | str:
-    """Return a state as a sign and a word, or a text `instead` of it that is read with it."""
-    if given is None:
-        return "never ran"
-    word = given.replace("_", " ")
-    if instead is not None:
-        word = format_html('{} <span class="visually-hidden">{}</span>', instead, word)
-    return format_html(
-        '<span class="taskrunner-state {}"><span aria-hidden="true">{}</span> {}</span>',
-        given,
-        SIGNS[State(given)],
-        word,
-    )
-
-
-def has(user: Any, names: Sequence[str]) -> bool:
-    """Return whether a user has some permissions of taskrunner, all of them."""
-    return bool(user.has_perms([f"{LABEL}.{name}" for name in names]))
-
-
-def author(request: HttpRequest) -> str:
-    """Return the name of the user, for the record."""
-    name = str(request.user.get_username())[:LONGEST_NAME]
-    return name if name.strip() and name.isprintable() else f"user {request.user.pk}"
-
-
-def origin(source: str | None) -> str:
-    """Return where a definition comes from, in words."""
-    if source is None:
-        return "this database"
-    kind, _, name = source.partition(":")
-    return f"scheduled.py of the project {name}" if kind == project.SOURCE else source
 
 
 def place_on_page(request: HttpRequest, path: str) -> str | None:
     """Return the address of a page of `taskrunner.django.urls`, None when it is not mounted, or not for the user."""
-    if not has(request.user, SEES):
+    if not users.has(request.user, users.SEES):
         return None
     try:
         return reverse("taskrunner:page", args=[path])
@@ -138,10 +59,8 @@ def check_store(runner: TaskRunner) -> None:
             f"there is no database in {shown(runner.home)}: `manage.py migrate` makes it from the tasks defined in code, "
             "`manage.py taskrunner add` with a first task, and `manage.py taskrunner restore` from a backup"
         )
-    with (
-        reading(),
-        connections[ALIAS].cursor() as cursor,
-    ):  # waits for a shorter time than the library
+    # By this connection first, as it waits for a shorter time than the library.
+    with reading(), connections[ALIAS].cursor() as cursor:
         cursor.execute("SELECT 1 FROM tasks LIMIT 1")
     runner.held()  # raises for a home that is refused, and for a newer store
 
@@ -187,8 +106,8 @@ class Bounded(Paginator):
         number = self.validate_number(number)
         first = (number - 1) * self.per_page
         keys = self.keys[first : first + self.per_page]
-        found = self.object_list.model.objects.in_bulk(keys)
-        return self._get_page([found[key] for key in keys if key in found], number, self)
+        rows = self.object_list.model.objects.in_bulk(keys)
+        return self._get_page([rows[key] for key in keys if key in rows], number, self)
 
 
 class Listed(ChangeList):
@@ -319,12 +238,11 @@ class StoreAdmin(admin.ModelAdmin):
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """Return the actions of a place, without that of Django which would delete rows by the ORM."""
-        where = (
-            {} if action_location is None else {"action_location": action_location}
-        )  # Django 6.1
-        found = super().get_actions(request, **where)
-        found.pop("delete_selected", None)
-        return found
+        # Only Django 6.1 and later know places.
+        where = {} if action_location is None else {"action_location": action_location}
+        actions = super().get_actions(request, **where)
+        actions.pop("delete_selected", None)
+        return actions
 
     def to_each(
         self, request: HttpRequest, rows: Any, done: str, change: Callable[[Any], object]

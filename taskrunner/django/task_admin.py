@@ -15,12 +15,14 @@ from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
 from taskrunner import TaskRunner
-from taskrunner.django import settings, store_admin, task_parts
+from taskrunner.django import cells, store_admin, task_parts, users
+from taskrunner.django.cells import NOTHING, layout_of, state, when
 from taskrunner.django.fields import aware
 from taskrunner.django.router import LABEL
-from taskrunner.django.store_admin import StoreAdmin, author, state, when
+from taskrunner.django.store_admin import StoreAdmin
 from taskrunner.django.tables import Task
 from taskrunner.django.task_form import FIELDSETS, KINDS, TaskForm
+from taskrunner.django.users import author
 from taskrunner.errors import TaskRunnerError, UnknownTask, shown
 from taskrunner.model.values import FAILING, Kind
 from taskrunner.render import page as text_page, spelling
@@ -62,6 +64,17 @@ class KindFilter(admin.SimpleListFilter):
         return queryset.filter(kind=self.value()) if self.value() in list(Kind) else queryset
 
 
+class HoldForm(forms.Form):
+    """The pause of all scheduled runs."""
+
+    length = forms.CharField(
+        required=False, max_length=20, help_text="Such as 30m or 2h; empty: until it is resumed."
+    )
+    reason = forms.CharField(
+        required=False, max_length=200, widget=forms.TextInput(attrs={"class": "vTextField"})
+    )
+
+
 class TaskAdmin(StoreAdmin):
     """The list of tasks, and one task."""
 
@@ -72,7 +85,7 @@ class TaskAdmin(StoreAdmin):
     actions = ("run_now", "enable", "disable")
     change_list_template = "admin/taskrunner/task/change_list.html"
     change_form_template = "admin/taskrunner/task/change_form.html"
-    shown = (
+    fieldsets_without_form = (
         (None, {"fields": ("name", "words", "enabled", "due", "waiting", "last", "success")}),
         ("Definition", {"fields": ("runs", "description", "group", "origin")}),
     )
@@ -82,7 +95,7 @@ class TaskAdmin(StoreAdmin):
     def complete(self, request: HttpRequest, rows: list[Task]) -> None:
         """Add the schedules in words, and what each task is to the library."""
         runner: TaskRunner = request.taskrunner
-        layout = store_admin.page(runner)
+        layout = layout_of(runner)
         for row in rows:
             row.layout = layout
             try:
@@ -99,7 +112,7 @@ class TaskAdmin(StoreAdmin):
     @admin.display(description="next")
     def due(self, row: Task) -> SafeString | str:
         """Return the next slot."""
-        return when(row.layout, row.next, far=True) if row.enabled else store_admin.NOTHING
+        return when(row.layout, row.next, far=True) if row.enabled else NOTHING
 
     @admin.display(description="last run")
     def last(self, row: Task) -> SafeString | str:
@@ -117,7 +130,7 @@ class TaskAdmin(StoreAdmin):
     @admin.display(description="now")
     def waiting(self, row: Task) -> str:
         """Return what it waits for."""
-        return row.waits or store_admin.NOTHING
+        return row.waits or NOTHING
 
     @admin.display(description="last success")
     def success(self, row: Task) -> SafeString | str:
@@ -132,7 +145,7 @@ class TaskAdmin(StoreAdmin):
     @admin.display(description="defined in")
     def origin(self, row: Task) -> str:
         """Return where the definition comes from."""
-        return store_admin.origin(row.source)
+        return cells.origin(row.source)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Show the list, and whether scheduled runs are paused."""
@@ -171,7 +184,7 @@ class TaskAdmin(StoreAdmin):
             runner: TaskRunner = request.taskrunner
             toggle = {"disable": "Disable"} if obj.enabled else {"enable": "Enable"}
             context |= {
-                "sees_runs": store_admin.has(request.user, ["view_run"]),
+                "sees_runs": users.has(request.user, ["view_run"]),
                 "last_runs": self._last_runs(runner, obj),
                 "all_runs": f"{self._of_runs('changelist')}?task={obj.id}",
                 "slots": task_parts.slots(runner, obj),
@@ -182,7 +195,7 @@ class TaskAdmin(StoreAdmin):
                 "list": self.address("changelist"),
                 "buttons": self.buttons(request, {"run_now": "Run now", **toggle}),
                 "on_page": store_admin.place_on_page(request, f"tasks/{obj.name}"),
-                "defined_in": store_admin.origin(obj.source) if obj.source else "",
+                "defined_in": cells.origin(obj.source) if obj.source else "",
                 "may_define": self.may_define(request),
             }
         return super().render_change_form(request, context, *args, obj=obj, **named)
@@ -206,9 +219,8 @@ class TaskAdmin(StoreAdmin):
     # ---- definitions
 
     def may_define(self, request: HttpRequest) -> bool:
-        """Return whether the user may define tasks: whoever does runs any command, so only superusers."""
-        user = request.user
-        return settings.read().edit and bool(user.is_active and user.is_staff and user.is_superuser)
+        """Return whether the user may define tasks."""
+        return users.may_define(request.user)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Return whether a task may be added."""
@@ -228,7 +240,7 @@ class TaskAdmin(StoreAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002
         """Return the fields of the form, or of a page without one."""
-        return FIELDSETS if self.may_define(request) else self.shown
+        return FIELDSETS if self.may_define(request) else self.fieldsets_without_form
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **named: Any
@@ -267,7 +279,7 @@ class TaskAdmin(StoreAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if request.method != "POST":
             context = {"title": f"Remove {row.name}?", "original": row, "opts": self.opts, **more}
-            context["defined_in"] = store_admin.origin(row.source) if row.source else ""
+            context["defined_in"] = cells.origin(row.source) if row.source else ""
             return self._page(request, "admin/taskrunner/task/remove.html", context)
         try:
             left = request.taskrunner.remove(row.id, by=author(request))
@@ -360,14 +372,3 @@ class TaskAdmin(StoreAdmin):
         text = "resumed; runs missed during the pause follow each task's catch-up rule"
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self.address("changelist"))
-
-
-class HoldForm(forms.Form):
-    """The pause of all scheduled runs."""
-
-    length = forms.CharField(
-        required=False, max_length=20, help_text="Such as 30m or 2h; empty: until it is resumed."
-    )
-    reason = forms.CharField(
-        required=False, max_length=200, widget=forms.TextInput(attrs={"class": "vTextField"})
-    )

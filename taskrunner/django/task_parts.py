@@ -3,8 +3,7 @@
 from typing import Any
 
 from taskrunner import TaskRunner
-from taskrunner.django import store_admin
-from taskrunner.django.store_admin import when
+from taskrunner.django.cells import NOTHING, layout_of, when
 from taskrunner.django.tables import Task
 from taskrunner.render import page as text_page
 
@@ -17,7 +16,7 @@ def paused(runner: TaskRunner) -> str:
     found = runner.held()
     if found is None:
         return ""
-    layout = store_admin.page(runner)
+    layout = layout_of(runner)
     until = "" if found.until is None else f", until {layout.time(found.until)}"
     why = "" if found.reason is None else f": {found.reason}"
     return f"by {found.by} since {layout.time(found.since)}{until}{why}"
@@ -51,7 +50,7 @@ def changes(row: Task) -> list[dict[str, Any]]:
     return [
         {
             "at": when(row.layout, each.at, whole=True),
-            "by": each.by or store_admin.NOTHING,
+            "by": each.by or NOTHING,
             "what": text_page.visible(row.layout.local(each.what)),
         }
         for each in found

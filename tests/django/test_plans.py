@@ -64,9 +64,9 @@ def test_each_page_asks_little_and_along_an_index(asked):
 
 
 def test_a_store_with_no_success_for_long_is_not_read_to_its_beginning(site, monkeypatch):
-    from taskrunner.django import run_admin
+    from taskrunner.django import run_filters
 
-    monkeypatch.setattr(run_admin, "LOOKED_AT", 100)
+    monkeypatch.setattr(run_filters, "LOOKED_AT", 100)
     homes.with_history(site.home, 600, tasks=60)
     client = site.client(site.superuser())
     for query, most in (("?state=succeeded", 98), ("?state=succeeded&task=1", 5)):

@@ -58,7 +58,7 @@ def run(words: Sequence[str]) -> int:
     clock.expect(wanted)
     try:
         return main(["--home", wanted.home, *words] if words else [])
-    finally:
+    finally:  # argparse ends the program after it has printed help
         if words[:1] == ["apply"] and {*words} & {"-h", "--help"}:
             out(APPLY)
 

@@ -75,8 +75,13 @@ def test_a_daemon_goes_on_when_nobody_reads_its_output(runner, home):
     ("words", "names"), [([], {"slow", "quick"}), (["slow"], {"slow"}), (["slow,bad"], {"slow"})]
 )
 def test_a_log_follows_across_runs_of_some_tasks_or_of_all(runner, home, words, names):
+    go_on = home.parent / "go-on"
+    runner.set("slow", shell=f"echo begin; until [ -e {go_on} ]; do sleep 0.05; done; echo end")
     with start(home, "log", "-f", "--all", "-v", *words) as process:
-        told = [process.stderr.readline()] if runner.run("slow") else []
+        first = runner.run("slow", detach=True)
+        told = [process.stderr.readline()]  # it follows, however long its start takes
+        go_on.touch()
+        wait_for(lambda: runner.run_of(first.id).state is State.SUCCEEDED)
         runner.run("quick")
         runner.run("slow")
         text = ""

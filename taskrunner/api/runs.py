@@ -37,7 +37,8 @@ class Runs(Tasks):
         It returns when the run has ended, after passing its output to `echo`, which is called in a thread of its own;
         with `detach` at once. `slot` reruns an older slot. Obeys the task's overlap unless `force`. `by`
         and `reason`, a line each, are the author and the reason for the record: `explain` shows them. `tell` is called
-        once, with the reason, when the run has to wait for its queue. Raises TaskBusy or InputError.
+        with a sentence for each reason for which the run waits for its queue, and with one when it starts after that.
+        Raises TaskBusy or InputError.
         """
         from taskrunner.notify import metrics
         from taskrunner.processes import programs

@@ -58,7 +58,7 @@ def _run(args: Any) -> int:
             slot=slot,
             force=args.force,
             detach=args.detach,
-            tell=lambda why: say(f"the run waits: {why}"),
+            tell=say,
         )
     if args.detach:
         out(str(run.id))

@@ -319,7 +319,12 @@ def _env(args: Any) -> int:
         out(text)
     if not args.quiet:
         say(surroundings.environment_sentence(found))
-        if found.missing:
+        if found.queue is not None:
+            say(
+                f"its runs go to the queue {found.queue}: account, HOME, programs and the values of --pass-env are "
+                "those of its workers"
+            )
+        elif found.missing:
             say(f"to be passed, and not set here: {', '.join(found.missing)}")
         missing = surroundings.missing_places(found.variables, caller) if args.diff else []
         if missing:

@@ -6,7 +6,7 @@ but for lengths of time, which are monotonic.
 
 The run begins once, whatever RQ does: whoever begins it leaves a mark in Redis (see `rq_keys`). It ends as it would at
 home, also when its worker is killed meanwhile: then this process goes on until its end is in Redis. When this process
-is killed, the command is killed with it, but not the processes that the command has started. It must not know the store.
+is killed, the command and its process group are killed with it. It must not know the store.
 """
 
 import json
@@ -25,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq import get_current_job
 
+import taskrunner
 from taskrunner import clock
 from taskrunner.engines import rq_keys
 from taskrunner.errors import StateError, in_words
@@ -33,7 +34,7 @@ from taskrunner.model.values import Command, Outcome, not_passed
 from taskrunner.processes import account, bounded_output
 from taskrunner.processes.bounded_output import Cut, Excerpt
 from taskrunner.processes.children import Children
-from taskrunner.processes.parent_death import dying_with_us
+from taskrunner.processes.parent_death import dying_with_us, group_dying_with_us
 from taskrunner.processes.signals import stop_signals
 
 PATIENCE = (
@@ -68,6 +69,8 @@ def perform(name: str, given: dict[str, Any]) -> dict[str, Any]:
         max_output   bytes of output to keep
         python, launcher   words of argv that stand for the interpreter and the launcher of this machine, or null
         server_id    the identity of the server that it was handed to (see `Queue.ask_server_id`)
+        format       of this description
+        version      of the scheduler's taskrunner
 
     Raises StateError when Redis does not let it begin, so RQ reports a failure.
     """
@@ -130,9 +133,10 @@ class RunInRedis:
         return clock.from_ms(int(now))
 
     def _check_not_forgotten(self, server_id: str | None) -> None:
-        """Refuse a run that was handed to a server which may have forgotten, by a restart, that it ended long ago.
+        """Refuse a run that was handed to another server, which may have had its beginning and its end.
 
-        With an append-only file it forgets nothing that a worker has seen.
+        After a restart with an append-only file it is the same one, which forgets nothing that a worker has seen. A
+        replica that took its place may lack the newest records.
         """
         since_its_start = self.server.info("server")["run_id"]
         if server_id is None or server_id.partition(".")[0] == since_its_start:
@@ -140,6 +144,10 @@ class RunInRedis:
         if not self.server.info("persistence").get("aof_enabled"):
             raise NotBegun(
                 "Redis was restarted without appendonly after it was handed over, so it may have ended before"
+            )
+        if str(self.server.info("replication").get("master_replid2", "")).strip("0"):
+            raise NotBegun(
+                "a replica took the place of Redis after it was handed over, so it may have begun before"
             )
 
     def beat(self) -> str:
@@ -216,15 +224,20 @@ class Performance:
             started = children.start(0, command, fd)
             if isinstance(started, Outcome):
                 return started
-            next_beat = time.monotonic() + PAUSE
-            while not (ended := children.wait(max(0.0, next_beat - time.monotonic()))):
-                if received:
-                    self.note = "its worker was stopped"
-                    children.stop(0)
-                # Not in `on_look`, which comes seldom after one that took long: a server may be slow to answer.
-                if time.monotonic() >= next_beat:
-                    self._obey(children, self.in_redis.beat())
-                    next_beat = time.monotonic() + PAUSE
+            with group_dying_with_us(started.pid):
+                return self._supervise(children, received)
+
+    def _supervise(self, children: Children, received: Sequence[int]) -> Outcome:
+        """Wait for the end of the command, and stop it when we are told to."""
+        next_beat = time.monotonic() + PAUSE
+        while not (ended := children.wait(max(0.0, next_beat - time.monotonic()))):
+            if received:
+                self.note = "its worker was stopped"
+                children.stop(0)
+            # Not in `on_look`, which comes seldom after one that took long: a server may be slow to answer.
+            if time.monotonic() >= next_beat:
+                self._obey(children, self.in_redis.beat())
+                next_beat = time.monotonic() + PAUSE
         return ended[0][1]
 
     def _obey(self, children: Children, said: str) -> None:
@@ -264,6 +277,11 @@ def _not_started(exc: Exception) -> Outcome:
 
 def _command(given: Mapping[str, Any], since: datetime) -> Command:
     """Return the command as this machine executes it; raises StateError."""
+    if given.get("format") != rq_keys.FORMAT:
+        raise StateError(
+            f"its worker has taskrunner {taskrunner.__version__}, which cannot run tasks of taskrunner "
+            f"{given.get('version', 'before 0.1')}: install the same on both"
+        )
     ours = {given["python"]: sys.executable, given["launcher"]: LAUNCHER}
     first, rest = (
         given["argv"][:2],

@@ -12,6 +12,7 @@ clocks of the machines do not matter.
 from rq.defaults import RQ_KEY_PREFIX
 
 RUN, STOP, SERVER_MARK = "taskrunner:run:", "taskrunner:stop:", "taskrunner:engine"
+FORMAT = 1  # of the description of a run: it changes where an older worker would get one wrong
 LARGEST_OUTPUT = 100_000_000  # bytes that are kept at most: they go through the memory of both machines and of Redis
 KEPT = 7 * 24 * 3600  # seconds that Redis keeps a run which nobody asks for
 NOBODY = "nobody"  # has begun a run that must not begin any more

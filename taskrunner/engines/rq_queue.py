@@ -54,6 +54,7 @@ CONFIRMED = 10_000
 LIMBO, OVERDUE = 60_000, 10_000
 FETCHED = 64_000_000  # bytes of output that are unpacked at once; the next look fetches more
 CUT_MARK = 1000  # bytes, at most, of the mark in place of the omitted ones, beyond the limit
+FILES_OF_TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 NO_OUTPUT = "its output in Redis cannot be read"
 
 
@@ -100,6 +101,10 @@ class Queue:
                 raise InputError(
                     "its address is not that of a Redis: write redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH"
                 ) from exc
+            for name in FILES_OF_TLS:
+                place = server.connection_pool.connection_kwargs.get(name)
+                if place is not None and not os.path.exists(place):
+                    raise InputError(f"there is no file {place}, which its address has as {name}")
             self._their = TheirQueue(self.name, connection=server, serializer=JSONSerializer)
         their: TheirQueue = self._their
         return their
@@ -128,6 +133,8 @@ class Queue:
         if isinstance(exc, InputError):
             return str(exc)
         text = in_words(exc).removeprefix(f"{type(exc).__name__}: ")
+        if "HELLO AUTH" in text or "NOAUTH" in text:
+            return "it asks for a password, and its address has none"
         options = self._server.connection_pool.connection_kwargs
         for password in filter(None, (options.get("password"), options.get("ssl_password"))):
             text = text.replace(password, "***")

@@ -28,6 +28,11 @@ SILENT = 30_000  # milliseconds without a sign of life, of which there is one ea
 DONE = 3_000
 SETTLE = 10_000  # milliseconds after an end in which RQ does its own bookkeeping
 FAILED = 2  # of rq.results.Result.Type
+# What RQ says of a worker that was not set up as it must be, and our words for that.
+FAULTS = {
+    "DeserializationError": "its worker was started without `--serializer json`",
+    "Invalid attribute name: ": "its worker has no taskrunner: install 'taskrunner-tick[rq]' where its `rq` is",
+}
 FORBIDDEN = "no worker began it in time"
 UNKNOWN = "the queue does not know it"
 UNREADABLE = "what its queue says of it cannot be read"
@@ -209,9 +214,9 @@ def _not_begun(result: Mapping[str, Any]) -> Standing:
     text = str(result["text"] or "")
     if result["type"] == FAILED and text.startswith("Traceback"):
         last = text.strip().splitlines()[-1]
-        return Standing(
-            Stage.ENDED, outcome=Outcome(error=_clean(f"could not start: on its worker: {last}"))
-        )
+        why = next((said for known, said in FAULTS.items() if known in last), None)
+        why = why or f"on its worker: {last}"
+        return Standing(Stage.ENDED, outcome=Outcome(error=_clean(f"could not start: {why}")))
     if result["type"] == FAILED:
         return gone("its worker died before its start")
     return gone(f"it was not started: {_clean(text)}")

@@ -18,6 +18,14 @@ from taskrunner.model.record import record
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,49}"
 ENGINES = ("rq",)
 URL = r"(?:rediss?://[^/?#\s]+|unix://(?:[^@/\s]*@)?/[^?#\s]+)\S*"
+SENTINEL = r"(?i)[^:/?#]*sentinel[^:/?#]*://.*|rediss?://[^/?#]*,.*"
+DATABASE = r"(?:/[0-9]*)?"
+PARAMETERS = (
+    *("db", "username", "password", "client_name", "protocol", "health_check_interval"),
+    *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "retry_on_timeout"),
+    *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
+    *("ssl_ca_path", "ssl_password", "ssl_cert_reqs", "ssl_check_hostname", "ssl_ciphers"),
+)
 LOCAL = r"localhost|127(?:\.[0-9]+){3}|::1"
 MASK = "***"
 
@@ -95,11 +103,32 @@ def _setting(place: str, key: str, value: Any) -> Any:
 
 
 def _url(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(SENTINEL, value):
+        raise InputError(
+            "the address of one Redis: Sentinel is not supported, as a failover can forget which runs have begun"
+        )
     if not isinstance(value, str) or not re.fullmatch(URL, value):
         raise InputError(
             "an address such as redis://HOST:PORT/NUMBER, rediss://... or unix:///PATH"
         )
+    _check_parts(value)
     return value
+
+
+def _check_parts(url: str) -> None:
+    """Refuse a database and parameters that would be overlooked; the message has nothing of them, as they may be of a password."""
+    try:
+        found = urlsplit(url)
+    except ValueError:  # of a host such as [::1, which is told when it is used
+        return
+    if found.scheme != "unix" and not re.fullmatch(DATABASE, found.path):
+        raise InputError(
+            "an address that ends with the number of a database, as redis://HOST:PORT/0; write / in a password as %2F"
+        )
+    for name in parse_qs(found.query, keep_blank_values=True):
+        if name not in PARAMETERS:
+            told = advice(name, PARAMETERS, f"known are {', '.join(PARAMETERS)}")
+            raise InputError(f"an address with known parameters only: {told}")
 
 
 def _variable(value: Any) -> str:
@@ -142,7 +171,7 @@ def _masked_parameter(parameter: re.Match[str]) -> str:
 
 
 def exposed(url: str) -> list[str]:
-    """Return what an address lacks when others could listen: encryption, password; nothing for this host."""
+    """Return what an address lacks when others could listen, such as encryption; nothing for this host."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -150,6 +179,9 @@ def exposed(url: str) -> list[str]:
         return []
     if parts.scheme == "unix" or re.fullmatch(LOCAL, host):
         return []
+    asked = parse_qs(parts.query)
     lacks = [] if parts.scheme == "rediss" else ["encryption"]
-    has_password = parts.password or "password" in parse_qs(parts.query)
+    if "none" in asked.get("ssl_cert_reqs", []):
+        lacks.append("check of its certificate")
+    has_password = parts.password or "password" in asked
     return lacks if has_password else [*lacks, "password"]

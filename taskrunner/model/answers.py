@@ -295,6 +295,9 @@ class Environment:
     variables: Mapping[str, str]
     passed: tuple[str, ...] = ()  # names of those that a run takes from whoever starts it
     missing: tuple[str, ...] = ()  # names of those that are set nowhere
+    queue: str | None = (
+        None  # whose workers run it: their account, programs and values of `passed` are others
+    )
 
 
 @record

@@ -49,7 +49,7 @@ class Announcement:
         if run.attempt == 1:
             self._post_each("start")
         if task.late_after is not None and run.attempt == 1 and run.trigger is not Trigger.MANUAL:
-            if self.now - run.slot > task.late_after:
+            if (run.started or self.now) - run.slot > task.late_after:
                 self._post_once("late")
             else:
                 self.store.outbox.end_notified(task.id, ["late"])
@@ -129,7 +129,8 @@ class Announcement:
         usual = self.store.figures.usual_time(self.task.id) if asked else None
         if usual is None:
             return
-        since = self.now + max(SHORTEST, timedelta(seconds=usual * long_after))
+        begun = self.run.started or self.now  # another machine has begun it before we saw that
+        since = begun + max(SHORTEST, timedelta(seconds=usual * long_after))
         for target in targets:
             self._post("long", target, since)
 

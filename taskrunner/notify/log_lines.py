@@ -41,8 +41,12 @@ def decided(log: Log, decisions: Sequence[Decision], now: datetime, caller: str)
 
 def start_of(run: Run) -> str:
     """Return the sentence for the start of a run."""
+    return f"{run.task}: run {run.id} started for {_what(run)}"
+
+
+def _what(run: Run) -> str:
     attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
-    return f"{run.task}: run {run.id} started for {clock.iso(run.slot)} ({run.trigger}{attempt})"
+    return f"{clock.iso(run.slot)} ({run.trigger}{attempt})"
 
 
 def end_of(run: Run) -> str:
@@ -51,9 +55,16 @@ def end_of(run: Run) -> str:
     return f"{run.task}: run {run.id} {run.state}: {run.reason}{took}"
 
 
-def started(log: Log, run: Run, now: datetime) -> None:
-    """Log the start of a run."""
-    log.say(INFO, now, start_of(run), **_fields(run, State.RUNNING))
+def started(log: Log, run: Run, now: datetime, where: str | None = None) -> None:
+    """Log the start of a run, on another host when `where` names it."""
+    there = "" if where is None else f" on {where}"
+    log.say(INFO, now, f"{start_of(run)}{there}", **_fields(run, State.RUNNING))
+
+
+def handed(log: Log, run: Run, queue: str | None, now: datetime) -> None:
+    """Log that a queue has a run."""
+    text = f"{run.task}: run {run.id} handed over to the queue {queue} for {_what(run)}"
+    log.say(INFO, now, text, **_fields(run, State.RUNNING))
 
 
 def ended(log: Log, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""The death of a parent (prctl(2), PR_SET_PDEATHSIG): its child is killed with it.
+"""The death of a parent: its child is killed with it (prctl(2), PR_SET_PDEATHSIG), and the group of that child.
 
 It must not know commands.
 """
@@ -6,16 +6,20 @@ It must not know commands.
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Its input ends when we do, as nobody else can write to it.
+KEEPER = ("/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$1"', "sh")
 
 
 def dying_with_us() -> Callable[[], None]:
     """Return a function for a child of ours to call before it executes anything: then the kernel kills it when we die.
 
     The child also heeds INT again, which we may ignore. Its own children are not covered: the kernel forgets the request for
-    each new process.
+    each new process. See `group_dying_with_us`.
     """
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # here, as a fork must not load a library
 
@@ -26,3 +30,28 @@ def dying_with_us() -> Callable[[], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return prepare
+
+
+@contextmanager
+def group_dying_with_us(pgid: int) -> Iterator[None]:
+    """Have a process group killed if we die during the block; without a shell or another process it goes on.
+
+    The keeper is in a session of its own, so that whoever kills our group does not end it.
+    """
+    keeper = None
+    with suppress(OSError):
+        keeper = subprocess.Popen(
+            [*KEEPER, str(pgid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+            start_new_session=True,
+        )
+    try:
+        yield
+    finally:
+        if keeper is not None:
+            keeper.kill()  # before its input ends
+            keeper.communicate()

@@ -42,7 +42,7 @@ def _why(queue: QueueState) -> str:
     if queue.error:
         return queue.error
     waits = queue.waiting or queue.others_waiting
-    return "no worker is there to execute them" if waits and not queue.workers else ""
+    return "no worker listens to it" if waits and not queue.workers else ""
 
 
 def workers_table(page: Page, queue: QueueState) -> str:

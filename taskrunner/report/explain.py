@@ -125,8 +125,10 @@ def _standing(case: Case, run: Run) -> str:
     if run.state is State.PENDING:
         return "; ".join(_waits(case, run))
     if run.state is State.RUNNING and run.started is not None:
-        where = f", {run.reason}" if run.reason else ""  # in a queue, or on another machine
+        where = f", {run.reason}" if run.reason else ""  # on another machine
         return f"it runs since {words(run.started)}{where}"
+    if run.state is State.RUNNING:
+        return f"it {run.reason or 'is being handed over'}, and no worker has started it yet"
     return run.reason or str(run.state)
 
 
@@ -144,6 +146,8 @@ def _waits(case: Case, run: Run) -> Iterator[str]:
             if decision.reason[:6] == "waits "
             else f"it is waiting: {decision.reason}"
         )
+    elif case.silence is None and f"the queue {case.task.queue} " in (run.reason or ""):
+        yield f"it is waiting: {run.reason}"
     else:
         yield f"it is waiting for the next tick to start it{_no_tick(case)}"
     limit = case.task.deadline

@@ -4,7 +4,9 @@ It must not write, nor start anything.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from heapq import merge
@@ -26,6 +28,7 @@ from taskrunner.store.store import Store
 
 DAY = timedelta(days=1)
 UNDELIVERED = timedelta(days=7)  # undelivered messages older than this are not reported
+SILENT_QUEUE = r"the queue \S+ (?:does not answer|does not take it now|needs)\b.*|the variable \S+ with the address .*"
 SILENT_TICKS = 2.5  # tick periods without a tick that are reported
 
 
@@ -48,6 +51,7 @@ def status(here: OpenHome) -> Status:
             *_disk_problems(here.folder),
             *_clock_problems(here, beat),
             *_task_problems(here.store),
+            *_queue_problems(here.store, here.config.queues, live),
             *_message_problems(here),
         ],
         failures=list(_failures(here.store, failing)),
@@ -310,6 +314,22 @@ def _unknown(tz: str) -> bool:
     except InputError:
         return True
     return False
+
+
+def _queue_problems(store: Store, known: Container[str], live: Sequence[Run]) -> Iterator[str]:
+    """Yield the queues that do not answer or are not there any more, as far as live runs are affected."""
+    silent, gone = Counter[str](), Counter[str]()
+    tasks = store.tasks.by_id({run.task_id for run in live})
+    for run in live:
+        queue = tasks[run.task_id].queue
+        if queue is not None and queue not in known:
+            gone[queue] += 1
+        elif queue is not None and (found := re.search(SILENT_QUEUE, run.reason or "")):
+            silent[found[0]] += 1
+    for queue, count in gone.items():
+        yield f"{many(count, 'run')} of the queue {queue}, which is not in taskrunner.toml"
+    for why, count in silent.items():
+        yield f"{why}; {many(count, 'run')} affected"
 
 
 def _message_problems(here: OpenHome) -> Iterator[str]:

@@ -142,20 +142,19 @@ class Runs(History):
         )
 
     def note_start(self, run_id: int, started: datetime | None, reason: str | None) -> None:
-        """Record when a run in a queue really started, None for never, and the reason for its state."""
+        """Record when a run in a queue really started, None for not yet or never, and the reason for its state."""
         self._db.run(
             "UPDATE runs SET started = ?, reason = ? WHERE id = ? AND state = 'running'",
             (milliseconds(started), reason, run_id),
         )
 
     def put_back(self, run_ids: Sequence[int], reason: str) -> None:
-        """Make running runs pending again that nobody has started, and drop the messages about their start."""
+        """Make runs pending again that were marked as running for a queue, which did not take them."""
         self._db.run(
             f"UPDATE runs SET state = 'pending', started = NULL, reason = ? WHERE id IN ({marks(run_ids)})",
             (reason, *run_ids),
         )
-        for table, more in (("processes", ""), ("outbox", " AND sent IS NULL")):
-            self._db.run(f"DELETE FROM {table} WHERE run_id IN ({marks(run_ids)}){more}", run_ids)
+        self._db.run(f"DELETE FROM processes WHERE run_id IN ({marks(run_ids)})", run_ids)
 
     def may_start(self, run_id: int, now: datetime) -> bool:
         """Return whether a pending run may start."""
@@ -172,12 +171,13 @@ class Runs(History):
         return None if row[0] is None else from_ms(row[0])
 
     def start(self, processes: Sequence[Process], now: datetime) -> None:
-        """Mark pending runs as running, just before their processes start."""
+        """Mark pending runs as running, just before their processes start; one for a queue has not started yet."""
         ids = [process.run_id for process in processes]
+        local = all(process.queue is None for process in processes)
         changed = self._db.run(
             "UPDATE runs SET state = 'running', started = ?, reason = NULL "
             f"WHERE id IN ({marks(ids)}) AND state = 'pending'",
-            (to_ms(now), *ids),
+            (to_ms(now) if local else None, *ids),
         )
         assert changed.rowcount == len(ids)  # they were found to be so in this transaction
         self._db.many(

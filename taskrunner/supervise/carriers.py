@@ -125,8 +125,8 @@ def of_queue(here: OpenHome, name: str) -> QueueCarrier | None:
     return RqCarrier.of(here, settings)
 
 
-def trouble_of(settings: "Queue") -> str | None:
-    """Return why a queue with an address does not answer now, None when it does."""
+def probe(settings: "Queue") -> tuple[str | None, int]:
+    """Return why a queue with an address does not answer now, None when it does, and how many workers it has."""
     from taskrunner.supervise.rq_carrier import RqCarrier
 
     return RqCarrier.probe(settings)

@@ -10,9 +10,8 @@ from taskrunner.home import queues
 from taskrunner.model.carried import Stage, Standing
 from taskrunner.model.record import like, record
 from taskrunner.model.values import End, Process, Run, State, Task
+from taskrunner.supervise import queue_reasons
 from taskrunner.supervise.carriers import QueueCarrier
-
-WAITS = "waits in {}"  # the reason of a run that has not started
 
 
 @record
@@ -28,6 +27,17 @@ class Held:
     def name(self) -> str:
         """Its name in the queue."""
         return self.process.supervisor
+
+    def begun(self, now: datetime) -> Run:
+        """Return the run with its start; where that is not known, it is taken to be that of its hand-over."""
+        known = self.standing.since or self.run.started
+        return like(self.run, started=known or self.process.handed or now)
+
+    def why(self, now: datetime) -> str:
+        """Return the reason of a run that the queue has: since when it waits, or where it runs."""
+        if self.standing.since is not None:
+            return f"on {self.standing.host}"
+        return queue_reasons.waits(self.process.queue or "", self.process.handed or now)
 
 
 @record
@@ -64,10 +74,11 @@ class Answered:
         """Return the end of a run that it does not know any more: as it was to be stopped, else as lost."""
         run, process = held.run, held.process
         if process.stop_state is not None:
-            if run.reason is None or run.reason == WAITS.format(process.queue):
+            if run.started is None:
                 return never_started(run, process, now)
             return End(run, process.stop_state, process.stop_reason or "", now)
-        return End(run, State.LOST, f"{self.carrier.lost}: {self._why_lost(held)}", now)
+        why = f"{self.carrier.lost}: {self._why_lost(held)}"
+        return End(held.begun(now), State.LOST, why, now)
 
     def _why_lost(self, held: Held) -> str:
         if held.process.handed is None:

@@ -14,17 +14,18 @@ from datetime import datetime
 
 from taskrunner.errors import in_words
 from taskrunner.home import lock, paths, queues
+from taskrunner.home.syslog import WARNING
 from taskrunner.model.carried import NoAnswer, Refused, Stage
 from taskrunner.model.record import field, like, mutable
 from taskrunner.model.values import End, Outcome, Run, State
-from taskrunner.notify import log_lines
+from taskrunner.notify import announce, log_lines
 from taskrunner.processes import bounded_output, output
 from taskrunner.processes.output import OutputFiles
 from taskrunner.store.open_home import OpenHome
-from taskrunner.supervise import carriers, follow_up, outcomes
+from taskrunner.supervise import carriers, follow_up, outcomes, queue_reasons
 from taskrunner.supervise.carriers import QueueCarrier
 from taskrunner.supervise.outcomes import Ended, Watched
-from taskrunner.supervise.queue_answers import WAITS, Answered, Held, never_started
+from taskrunner.supervise.queue_answers import Answered, Held, never_started
 from taskrunner.supervise.starts import NO_FILE, Starts
 
 EVERY = 1.0  # seconds between two looks, ...
@@ -32,7 +33,6 @@ QUICK = 0.2  # ... while somebody waits for an end
 LOCK_WAIT = 3.0  # seconds for another process that is at it
 WAITED = 1.0  # seconds after which a server that did not answer was waited for, ...
 REST = 10.0  # ... and seconds until it is asked again, also after a refusal or a fault
-PATIENCE = 2.0  # seconds to wait for other writers
 
 
 @mutable
@@ -169,18 +169,14 @@ class Queues:
         return Answered(settings, carrier, server_id, held)
 
     def _explain(self, settings: queues.Queue, carrier: QueueCarrier | None) -> None:
-        """Give the runs that wait for a queue the reason for which they do.
-
-        Where only we cannot reach it, a reason that another process has found stays.
-        """
-        store = self.here.store
-        why = settings.unusable() if carrier is None else carrier.trouble
-        told_already = f"the queue {settings.name} " if carrier is None else why or ""
-        waiting = store.runs.startable_in(settings.name, settings.limit, self.here.now())
-        untold = [run.id for run in waiting if told_already not in (run.reason or "")]
-        if untold and why is not None:
-            with store.transaction(patience=PATIENCE):
-                store.runs.explain(untold, why)
+        """Give the runs of a queue the reason for which it does not answer."""
+        store, now, unusable = self.here.store, self.here.now(), settings.unusable()
+        if carrier is not None:
+            new = queue_reasons.explain_silence(store, settings, carrier.trouble, now)
+            if new is not None:
+                self.here.log.say(WARNING, now, new)
+        elif unusable is not None:
+            queue_reasons.explain_unusable(store, settings, unusable, now)
 
     # ---- ends and starts
 
@@ -203,10 +199,10 @@ class Queues:
         try:
             for each in answered.ended:
                 collected.append(self._collected(each, now, full=full))
-            with store.transaction(patience=PATIENCE):
+            with store.transaction(patience=queue_reasons.PATIENCE):
                 stopped = store.processes.being_stopped()
                 for each in answered.held:
-                    self._note(each, answered, now)
+                    self._note(each, now)
                 judged = [
                     outcomes.judged(ended, watched, stopped.get(ended.run))
                     for ended, watched in collected
@@ -228,8 +224,7 @@ class Queues:
     def _end(self, ends: Sequence[End]) -> None:
         """Record ends with their consequences; a run is not retried while somebody waits for its end."""
         for end in ends:
-            if end.run.started is None:  # it was only marked as running
-                self.here.store.runs.note_start(end.run.id, None, end.reason)
+            self.here.store.runs.note_start(end.run.id, end.run.started, end.reason)
         seen = {end.run.id for end in ends if lock.is_held(self._awaited(end.run.id))}
         for retry in (True, False):
             some = [end for end in ends if retry is not (end.run.id in seen)]
@@ -249,23 +244,26 @@ class Queues:
             if task.queue == starts.queue:
                 taken += starts.adopt(run, task, now)
 
-    def _note(self, held: Held, answered: Answered, now: datetime) -> None:
+    def _note(self, held: Held, now: datetime) -> None:
         """Record that the queue has a run, and since when and where it really runs."""
+        run, log = held.run, self.here.log
         if held.standing.stage is Stage.GONE:
             return
         if held.process.handed is None:
-            self.here.store.processes.note_handed([held.run.id], now)
-            log_lines.started(self.here.log, held.run, now)
-        started, reason = held.run.started, WAITS.format(answered.settings.name)
-        if held.standing.since is not None:
-            started, reason = held.standing.since, f"on {held.standing.host}"
-        if (started, reason) != (held.run.started, held.run.reason):
-            self.here.store.runs.note_start(held.run.id, started, reason)
+            self.here.store.processes.note_handed([run.id], now)
+            log_lines.handed(log, run, held.process.queue, now)
+        begun, reason = like(run, started=held.standing.since or run.started), held.why(now)
+        if run.started is None and begun.started is not None:
+            log_lines.started(log, begun, begun.started, held.standing.host)
+            announce.started(self.here, held.task, begun, now)
+        known = run.started, run.reason
+        if held.standing.stage is not Stage.ENDED and known != (begun.started, reason):
+            self.here.store.runs.note_start(run.id, begun.started, reason)
 
     def _collected(self, held: Held, now: datetime, *, full: bool) -> tuple[Ended, Watched]:
         """Take the output of a run that has ended as that of a child of ours."""
         standing = held.standing
-        run = like(held.run, started=standing.since or held.run.started)
+        run = held.begun(now)
         cut = bounded_output.noted(standing.cut_at, standing.left_out)
         notes = [standing.note, standing.host and f"on {standing.host}"]
         watched = Watched(run, held.task, self.files.take(os.geteuid()), held.name, cut)
@@ -320,18 +318,23 @@ class Queues:
         if not batch:
             return rest
         store, ids = self.here.store, [each.run.id for each in taken]
-        with store.transaction(patience=PATIENCE):
+        with store.transaction(patience=queue_reasons.PATIENCE):
             store.processes.note_handed(ids, now)
-            store.runs.explain(ids, WAITS.format(answered.settings.name))
+            store.runs.explain(ids, queue_reasons.waits(answered.settings.name, now))
             self._put_back(later, why, now)
             self._end(
                 [
-                    End(each.run, State.FAILED, f"could not start: {said.why}", now)
+                    End(
+                        like(each.run, started=now),
+                        State.FAILED,
+                        f"could not start: {said.why}",
+                        now,
+                    )
                     for each, said in refused
                 ]
             )
         for each in taken:
-            log_lines.started(self.here.log, each.run, now)
+            log_lines.handed(self.here.log, each.run, answered.settings.name, now)
         return rest
 
     def _put_back(self, refused: Sequence[Watched], why: str, now: datetime) -> None:

@@ -124,7 +124,8 @@ class Survey:
     def _why_lost(self, task: Task, run: Run, process: Process) -> str | None:
         """Return why a run is lost, None while its process is alive."""
         if process.queue is not None:
-            gone = process.stop_state is not None or self._is_too_old(task, run)
+            since = run.started or process.handed or run.slot
+            gone = process.stop_state is not None or self._is_too_old(task, since)
             return f"its queue {process.queue} is not in taskrunner.toml any more" if gone else None
         if process.boot_id != host.boot_id():
             return "the machine was restarted while it ran"
@@ -132,7 +133,7 @@ class Survey:
             return "its container ended while it ran"  # when process 1 ends, the kernel ends all others
         carried = carriers.carried(process)
         if not seen_from_here(process) or (carried and self._stage(process) is None):
-            if not self._is_too_old(task, run):
+            if not self._is_too_old(task, run.started or run.slot):
                 return None
             return "its supervisor died, and its process is not visible from here"
         if carried:
@@ -142,10 +143,10 @@ class Survey:
             return "its supervisor died just before the start" if child is None else None
         return None if lives(process) else "its supervisor died, so its result is unknown"
 
-    def _is_too_old(self, task: Task, run: Run) -> bool:
-        """Return whether a run that nobody can see must have ended."""
+    def _is_too_old(self, task: Task, since: datetime) -> bool:
+        """Return whether a run since then that nobody can see must have ended."""
         limit = UNSEEN if task.timeout is None else task.timeout + task.kill_after
-        return self._age(run) > limit
+        return self.now - since > limit
 
     def _why_carried_lost(self, run: Run, process: Process) -> str | None:
         """Return why a carried run is lost, by the answer of its carrier."""

@@ -9,7 +9,8 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskrunner.engines import rq_queue
+import taskrunner
+from taskrunner.engines import rq_keys, rq_queue
 from taskrunner.engines.rq_contents import Contents
 from taskrunner.engines.rq_queue import Stopped
 from taskrunner.home import config, program, queues
@@ -40,11 +41,12 @@ class RqCarrier:
         return cls(here, settings, rq_queue.Queue(settings.url, settings.queue))
 
     @classmethod
-    def probe(cls, settings: queues.Queue) -> str | None:
-        """Return why a queue does not answer now, None when it does; nothing is written there."""
+    def probe(cls, settings: queues.Queue) -> tuple[str | None, int]:
+        """Return why a queue does not answer now, None when it does, and how many workers it has; nothing is written."""
         assert settings.url is not None
         with closing(rq_queue.Queue(settings.url, settings.queue)) as queue:
-            return None if queue.look(()) is not None else _silent(settings, queue)
+            found = queue.survey(None)
+            return (_silent(settings, queue), 0) if found is None else (None, len(found.workers))
 
     @property
     def title(self) -> str:
@@ -127,6 +129,8 @@ def travelling(task: Task, run: Run, settings: config.Config) -> dict[str, Any]:
     base = command.base(task, settings, {})
     launched = task.shell is None and not task.command
     return {
+        "format": rq_keys.FORMAT,
+        "version": taskrunner.__version__,
         "argv": [*command.argv(task)],
         "base": {name: base[name] for name in base if name not in ("HOME", "USER", "LOGNAME")},
         "pass_env": [*command.to_pass(task, settings)],  # values do not enter Redis

@@ -79,7 +79,8 @@ class Starts:
         if self.carrier is not None:
             name = self.carrier.name(run.id)
             files = OutputFiles(self.here.output, name)  # a file named after the run, not after us
-        started = like(run, state=State.RUNNING, started=now, reason=None)
+        begun = now if self.queue is None else None
+        started = like(run, state=State.RUNNING, started=begun, reason=None)
         file = NO_FILE if self.queue is not None else files.take(account.owner(task.user))
         return Watched(started, task, file, name)
 
@@ -116,7 +117,7 @@ class Starts:
             for each in prepared
         ]
         self.here.store.runs.start(processes, now)
-        for each in prepared:
+        for each in prepared if self.queue is None else ():  # else it starts later, elsewhere
             announce.started(self.here, each.task, each.run, now)
 
     def adopt(self, run: Run, task: Task, now: datetime) -> list[Watched]:

@@ -5,6 +5,7 @@ Like a tick it uses both the store and processes, through a supervisor of its ow
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,7 +15,7 @@ from taskrunner.errors import TaskBusy
 from taskrunner.home import lock
 from taskrunner.model.answers import Environment
 from taskrunner.model.decisions import Action, Decision
-from taskrunner.model.record import record
+from taskrunner.model.record import field, mutable, record
 from taskrunner.model.values import LIVE, End, Kind, Run, State, Task, Trigger
 from taskrunner.processes import account, alive, programs
 from taskrunner.processes.signals import stop_signals
@@ -24,6 +25,7 @@ from taskrunner.supervise import carriers, command, follow_up, reconcile, spool,
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.tick import read_output
 
+PATIENT = 2.0  # seconds in which a worker usually starts a run
 LOOK = 0.1  # seconds between two looks at a run that is quiet, or belongs to another supervisor
 UNSEEN = "its supervisor died, and its process is not visible from here"
 
@@ -82,6 +84,7 @@ def surroundings(here: OpenHome, task: Task) -> Environment:
         resolved.env,
         passed=command.to_pass(task, here.config),
         missing=resolved.missing,
+        queue=task.queue,
     )
 
 
@@ -110,7 +113,8 @@ def run(
 
     TERM or INT cancels it; after a second one a run in a queue is returned as it is, marked to be stopped. Raises
     TaskBusy, and exceptions of `echo` after the end of the run. `echo` is called in a thread of its own: while it waits
-    for a slow reader, the run is still supervised. `tell` gets, once, the reason for which a run waits for its queue.
+    for a slow reader, the run is still supervised. `tell` gets a sentence for each reason for which a run waits for its
+    queue, and one when it starts after that.
     """
     with open_supervisor(here) as ours:
         ours.closing = True  # start no other run: the caller waits for this one only
@@ -128,7 +132,8 @@ def run(
             ours.spawn(mine, now)
             if decision.action is Action.REPLACE:
                 ours.stop_some(decision.stops)
-            echoing, told = Echoing(read_output.of(here, asked.id).follow(), echo), False
+            echoing = Echoing(read_output.of(here, asked.id).follow(), echo)
+            progress = Progress(here.store, asked, tell)
             with echoing.unless_given_up():
                 for _ in ours.rounds(
                     lambda: here.store.runs.get(asked.id).state in LIVE,
@@ -139,7 +144,8 @@ def run(
                         break
                     if not ours.watched and task.queue is None:
                         _start_if_free(ours, task, asked)
-                    told = told or task.queue is None or _tells_why(here.store, asked, tell)
+                    if task.queue is not None:
+                        progress.look()
         # While we are a supervisor, nobody restores another database than the one the output is read from.
         local = here.store.runs.startable_in(None, 1, here.now())
         if here.goes_on and (local or starts.anything_for_queues(here)):
@@ -211,13 +217,35 @@ def _give_up(ours: Supervisor, task: Task, run_id: int, signals: Sequence[int]) 
     return False
 
 
-def _tells_why(store: Store, asked: Run, tell: Callable[[str], object]) -> bool:
-    """Tell why a run still waits for its queue; return whether there was a reason."""
-    run = store.runs.get(asked.id)
-    if run.state is not State.PENDING or run.reason is None or run.reason == asked.reason:
-        return False
-    tell(run.reason)
-    return True
+@mutable
+class Progress:
+    """Tells why a run in a queue does not start, each reason once, and then that it has started."""
+
+    store: Store
+    asked: Run
+    tell: Callable[[str], object]
+    patient_until: float = field(default_factory=lambda: time.monotonic() + PATIENT)
+    told: str | None = None
+    started: bool = False
+
+    def look(self) -> None:
+        """Tell the reason if it is a new one."""
+        run = self.store.runs.get(self.asked.id)
+        if run.reason in (None, self.asked.reason, self.told):
+            return
+        if run.state is State.PENDING:
+            said = f"the run waits: {run.reason}"
+        elif run.state is not State.RUNNING:
+            return
+        elif run.started is None and time.monotonic() > self.patient_until:
+            said = f"the run {run.reason}"
+        elif run.started is not None and self.told is not None and not self.started:
+            where = (run.reason or "").partition(";")[0]
+            said, self.started = f"the run started {where} at {policy.words(run.started)}", True
+        else:
+            return
+        self.told = run.reason
+        self.tell(said)
 
 
 def _start_if_free(ours: Supervisor, task: Task, asked: Run) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from taskrunner import TaskRunner
 from tests.engines import redis_box
 from tests.engines.redis_box import Box
 
@@ -32,3 +34,21 @@ def own(redis_there, tmp_path: Path) -> Iterator[Box]:
     """A Redis for one test, without workers."""
     with redis_box.box(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def make(home):
+    """A function that opens a home with a queue in a box, more settings of the queue, and lines before them."""
+    opened = []
+
+    def make(box: Box, before: str = "", **more: object) -> TaskRunner:
+        home.mkdir(mode=0o700, exist_ok=True)
+        lines = {"engine": "rq", "url": box.url, **more}
+        table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+        (home / "taskrunner.toml").write_text(f"{before}\n[queues.heavy]\n{table}")
+        opened.append(TaskRunner(home))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()

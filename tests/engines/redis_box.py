@@ -15,6 +15,7 @@ from pathlib import Path
 
 from redis import Redis, RedisError
 
+from taskrunner.engines import rq_keys
 from taskrunner.engines.rq_queue import Queue
 
 SERVER = shutil.which("redis-server") or "/usr/bin/redis-server"
@@ -39,6 +40,7 @@ class Box:
         self._short = tempfile.TemporaryDirectory(prefix="redis-")
         self.socket = f"{self._short.name}/redis"
         self.url = f"unix://{self.socket}"
+        self.port: int | None = None  # of a server that also listens to the network
         self.processes: list[subprocess.Popen[bytes]] = []
         self.server: subprocess.Popen[bytes] | None = None
         self.redis = Redis.from_url(self.url, socket_timeout=20)
@@ -70,6 +72,7 @@ class Box:
         name: str,
         *words: str,
         queue: str = "default",
+        url: str | None = None,
         prefix: tuple[str, ...] = (),
         **env: str,
     ) -> subprocess.Popen[bytes]:
@@ -80,8 +83,6 @@ class Box:
             "-m",
             "rq.cli",
             "worker",
-            "--url",
-            self.url,
             "--serializer",
             "json",
         ]
@@ -92,7 +93,13 @@ class Box:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **env},
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(self.folder),
+                    "RQ_REDIS_URL": url
+                    or self.url,  # it would be seen among the words of the command
+                    **env,
+                },
             )
         self.processes.append(started)
         return started
@@ -135,7 +142,7 @@ def box(folder: Path, *options: str) -> Iterator[Box]:
 def given(*argv: str, **values: object) -> dict[str, object]:
     """What a scheduler hands over: a command and its defaults."""
     return {
-        "argv": list(argv), "base": {"PATH": "/usr/bin:/bin"}, "pass_env": [], "env_file": None, "env": {},
+        "format": rq_keys.FORMAT, "version": "0.1", "argv": list(argv), "base": {"PATH": "/usr/bin:/bin"}, "pass_env": [], "env_file": None, "env": {},
         "cwd": "/", "stdin": None, "umask": 0o022, "nice": None, "limit": {}, "timeout": None,
         "max_silence": None, "kill_after": 10.0, "max_output": 10_000_000, "python": None, "launcher": None,
     } | values  # fmt: skip

@@ -45,6 +45,7 @@ class Chaos:
         self.killed: Counter[str] = Counter()
         self.done: Counter[str] = Counter()
         self.made = 0
+        self.pace = 1.0  # of a second that schedulers live; more where they get nothing done in it
         self.workers: list[subprocess.Popen[bytes]] = []
         self.man_workers()
 
@@ -99,10 +100,11 @@ class Chaos:
     def round(self) -> None:
         """Start schedulers and kill them after a while, and maybe something on the other side."""
         self.man_workers()
+        before = self.started()
         some = [
             start(self.home, *self.dice.choice(SCHEDULERS)) for _ in range(self.dice.randint(1, 2))
         ]
-        time.sleep(0.2 + self.dice.random())
+        time.sleep((0.2 + self.dice.random()) * self.pace)
         side = self.dice.random()
         if side < 0.08:
             self.kill_worker()
@@ -113,6 +115,9 @@ class Chaos:
             process.kill()
         for process in some:
             process.communicate()
+        self.pace = (
+            max(1.0, self.pace / 1.1) if self.started() > before else min(10.0, self.pace * 1.1)
+        )
 
     @property
     def kills(self) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,29 +25,11 @@ from taskrunner.report.doctor import check_queues, snapshot
 from taskrunner.supervise.rq_carrier import RqCarrier
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.tick import by_hand
-from tests.engines.redis_box import Box, until
+from tests.engines.redis_box import until
 from tests.samples import NOON, ROOT
 
 pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow, pytest.mark.one_python]
 HOST = os.uname().nodename
-
-
-@pytest.fixture
-def make(home):
-    """A function that opens a home with a queue in a box, more settings of the queue, and lines before them."""
-    opened = []
-
-    def make(box: Box, before: str = "", **more: object) -> TaskRunner:
-        home.mkdir(mode=0o700, exist_ok=True)
-        lines = {"engine": "rq", "url": box.url, **more}
-        table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
-        (home / "taskrunner.toml").write_text(f"{before}\n[queues.heavy]\n{table}")
-        opened.append(TaskRunner(home))
-        return opened[-1]
-
-    yield make
-    for each in opened:
-        each.close()
 
 
 def due(runner: TaskRunner, name: str, shell: str, **more: object) -> None:
@@ -110,16 +92,17 @@ def test_where_a_run_is_and_since_when_is_told(own, make):
     due(runner, "report", "sleep 1; echo done")
     runner.tick()
     waits = newest(runner, "report")
-    assert (waits.state, waits.reason) == ("running", "waits in heavy")
-    assert runner.explain(waits.id).slots[0].reason.endswith(", waits in heavy")
+    assert (waits.state, waits.started, waits.late) == ("running", None, None)
+    assert re.fullmatch(r"waits in heavy since \S+ \S+ UTC", waits.reason)
+    told = f"it {waits.reason}, and no worker has started it yet"
+    assert runner.explain(waits.id).slots[0].reason.endswith(told)
     time.sleep(0.3)
     own.worker("one")
     until(lambda: runner.tick() and newest(runner, "report").reason == f"on {HOST}")
-    assert newest(runner, "report").started > waits.started
+    assert newest(runner, "report").started > process(runner, "report").handed
     run = ended(runner, "report")
     assert run.state == "succeeded"
     assert 0.9 < run.duration < 30
-    assert run.started > waits.started
 
 
 def test_a_large_output_is_kept_as_that_of_a_local_run(shared, make):
@@ -194,15 +177,18 @@ def test_a_run_that_somebody_waits_for_is_not_retried_whoever_fetches_its_end(ow
 
 def test_why_a_run_waits_for_its_queue_is_told_to_whoever_waits(own, make, home):
     runner = make(own)
-    runner.add("report", None, Manual(), shell="true", queue="heavy")
+    runner.add("report", None, Manual(), shell="sleep 2", queue="heavy")
     own.stop()
     with by_hand_of(home, "report") as waiting:
         line = waiting.stderr.readline()
-        assert line.startswith("taskrunner: the run waits: "), line
-        assert "does not answer" in line
+        assert line.startswith("taskrunner: the run waits: the queue heavy does not answer since ")
         assert newest(runner, "report").reason in line
         own.start()
+        line = waiting.stderr.readline()
+        assert line.startswith("taskrunner: the run waits in heavy since "), line
         own.worker("one")
+        line = waiting.stderr.readline()
+        assert line.startswith(f"taskrunner: the run started on {HOST} at "), line
         assert waiting.wait(60) == 0
         assert waiting.stderr.read() == ""
 
@@ -290,7 +276,7 @@ def test_without_a_server_a_run_stays_pending_and_says_so(own, make):
     runner.tick()
     run = newest(runner, "report")
     assert run.state == "pending"
-    assert run.reason.startswith("the queue heavy does not answer: ")
+    assert re.match(r"the queue heavy does not answer since \S+ \S+ UTC: ", run.reason)
     own.start()
     own.worker("one")
     time.sleep(1.1)  # a queue that refused at once is asked again after a second
@@ -660,8 +646,11 @@ def findings(home) -> str:
 
 
 def test_doctor_tells_whether_a_queue_answers_and_who_could_listen(own, make, home):
-    make(own).add("report", ["true"], Manual(), queue="heavy")
-    assert f"ok: the queue heavy answers at {own.url}" in findings(home)
+    make(own, name="big").add("report", ["true"], Manual(), queue="heavy")
+    told = "warning: the queue heavy answers, and no worker listens to it: its runs wait => start one: "
+    assert told + "`rq worker --serializer json big`" in findings(home)
+    own.worker("one", queue="big")
+    until(lambda: f"ok: the queue heavy answers at {own.url}, and has 1 worker" in findings(home))
     own.stop()
     assert "error: the queue heavy does not answer: " in findings(home)
     make(own, url="redis://me:geheim@redis.invalid:1/0")
@@ -674,6 +663,15 @@ def test_doctor_tells_whether_a_queue_answers_and_who_could_listen(own, make, ho
     assert "error: the variable NO_SUCH_URL with the address of the queue" in findings(home)
     (home / "taskrunner.toml").unlink()
     assert "report has the queue heavy, which is not in taskrunner.toml" in findings(home)
+
+
+def test_the_environment_of_a_task_with_a_queue_is_that_of_its_workers(shared, make, home):
+    make(shared).add("report", ["env"], Manual(), queue="heavy", pass_env=["SECRET"])
+    argv = [sys.executable, "-m", "taskrunner", "--home", str(home), "env", "report"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=True)
+    assert "its runs go to the queue heavy: account, HOME, programs and the values" in done.stderr
+    assert "not set here" not in done.stderr
 
 
 def test_a_run_whose_queue_was_removed_from_the_settings_ends_when_it_is_cancelled_or_too_old(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from redis import RedisError
 from taskrunner.engines import rq_keys, rq_queue, rq_standing
 from taskrunner.engines.rq_queue import Handed, Queue, Stopped
 from taskrunner.model.carried import Refused, Stage, Standing
+from taskrunner.processes import alive
 from tests.engines.redis_box import given, horses, until
 
 pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow]
@@ -211,6 +213,35 @@ def test_a_run_is_lost_with_its_worker_and_its_process(own, monkeypatch):
     assert not own.redis.keys("taskrunner:run:*")
 
 
+def test_the_processes_that_a_command_has_started_are_killed_with_it(own, tmp_path):
+    queue = own.queue()
+    worker = own.worker("one")
+    place = tmp_path / "pid"
+    shell = f"for i in 1 2; do sh -c 'sleep 100; :' & done; echo $$ > {place}; wait"
+    hand_over(queue, "sh", "-c", shell)
+    group = int(until(lambda: place.exists() and place.read_text()))
+    reach(queue, Stage.RUNNING)
+    (horse,) = until(lambda: horses(worker))
+    time.sleep(1.5)  # the keeper has started
+    os.kill(horse, signal.SIGKILL)
+    until(lambda: not alive.group_lives(group))
+    assert reach(queue, Stage.GONE).note == f"its process on {os.uname().nodename} was killed"
+
+
+def test_the_keeper_of_a_command_ends_with_it(own):
+    queue = own.queue()
+    own.worker("one")
+
+    def keepers(pid: str) -> list[str]:
+        found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+        return [line for line in found.stdout.splitlines() if line.endswith(f" sh {pid}")]
+
+    hand_over(queue, "sh", "-c", "echo $$; sleep 2")
+    reach(queue, Stage.RUNNING)
+    pid = reach(queue, Stage.ENDED).output.decode().strip()
+    until(lambda: not keepers(pid))
+
+
 def test_a_run_that_a_dying_worker_has_fetched_never_starts(own, monkeypatch, tmp_path):
     queue = own.queue()
     hand_over(queue, "sh", "-c", counted(tmp_path / "starts"))
@@ -235,13 +266,32 @@ def test_whoever_has_rq_repeat_a_run_does_not_start_it_twice(own, tmp_path):
     assert stand(queue).outcome.exit_code == 0
 
 
-def test_a_worker_that_cannot_perform_a_run_says_why(own):
+def test_a_worker_without_the_serializer_says_so(own):
     queue = own.queue()
     hand_over(queue, "true")
     own.worker("one", "--burst", "--serializer", "pickle").wait(60)
     found = reach(queue, Stage.ENDED, Stage.GONE)
-    assert found.stage is Stage.ENDED
-    assert found.outcome.error.startswith("could not start: on its worker: "), found
+    said = "could not start: its worker was started without `--serializer json`"
+    assert (found.stage, found.outcome.error) == (Stage.ENDED, said)
+
+
+def test_a_worker_without_the_package_says_so(own, monkeypatch):
+    monkeypatch.setattr(rq_queue, "PERFORM", "taskrunner.not_there.perform")
+    queue = own.queue()
+    hand_over(queue, "true")
+    own.worker("one", "--burst").wait(60)
+    said = reach(queue, Stage.ENDED).outcome.error
+    assert said.startswith("could not start: its worker has no taskrunner: install "), said
+
+
+def test_a_worker_of_another_version_says_so_and_starts_nothing(own, tmp_path):
+    queue, place = own.queue(), tmp_path / "starts"
+    payload = {**given("sh", "-c", counted(place)), "format": 7, "version": "9.9"}
+    assert queue.ask_server_id() and queue.enqueue(RUN, payload, 600, 10) is Handed.TAKEN
+    own.worker("one", "--burst").wait(60)
+    said = reach(queue, Stage.ENDED).outcome.error
+    assert "which cannot run tasks of taskrunner 9.9: install the same on both" in said
+    assert not place.exists()
 
 
 # ---- servers that restart or forget

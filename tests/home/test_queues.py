@@ -39,6 +39,17 @@ def test_a_queue_has_an_engine_an_address_and_defaults(runner, configured):
             '[queues.heavy]\nengine = "rq"\nurl = "http://:geheim@h"',
             "url must be an address such as",
         ),
+        *(
+            (f'[queues.heavy]\nengine = "rq"\nurl = "{url}"', said)
+            for url, said in (
+                ("redis+sentinel://:geheim@h/master", "one Redis: Sentinel is not supported"),
+                ("redis://h:26379,:geheim@i:26379/0", "one Redis: Sentinel is not supported"),
+                ("redis://h/geheim", "ends with the number of a database"),
+                ("redis://:a/geheim@h/0", "write / in a password as %2F"),
+                ("rediss://h/0?ssl_ca_cert=/geheim", "did you mean ssl_ca_certs?"),
+                ("rediss://h/0?geheim=3", "known are db, username, password"),
+            )
+        ),
         ('[queues.heavy]\nengine = "rq"\nurl_env = "A-B"', "the name of an environment variable"),
         ('[queues."a b"]\nengine = "rq"\nurl = "redis://h"', "use letters, digits and . _ -"),
         ("queues = 3", "must be tables such as [queues.heavy]"),
@@ -71,6 +82,11 @@ def test_a_mistake_is_one_sentence_without_the_address(runner, configured, text,
         ("rediss://r?password=ge%40heim&db=1", "rediss://r?password=***&db=1", []),
         ("rediss://r?ssl_password=geheim", "rediss://r?ssl_password=***", ["password"]),
         ("redis://r?p%61ssword=ge@heim", "redis://r?p%61ssword=***", ["encryption"]),
+        (
+            "rediss://:x@r?ssl_cert_reqs=none",
+            "rediss://:***@r?ssl_cert_reqs=none",
+            ["check of its certificate"],
+        ),
         ("redis://r?password=", "redis://r?password=***", ["encryption", "password"]),
         ("redis://:a/b?c@redis/0", "redis://:***@redis/0", ["encryption", "password"]),
         ("redis://redis?password=x@localhost", "redis://redis?password=***", ["encryption"]),

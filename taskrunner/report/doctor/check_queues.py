@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from taskrunner.home import queues
 from taskrunner.home.queues import Queue
 from taskrunner.model.answers import Finding
+from taskrunner.render.spelling import many
 from taskrunner.report.doctor.snapshot import Snapshot, error, ok, warning
 from taskrunner.supervise import carriers
 
@@ -27,12 +28,16 @@ def _one(queue: Queue) -> Iterator[Finding]:
         yield error(unusable, cure)
         return
     assert queue.url is not None  # else it would be unusable
-    trouble = carriers.trouble_of(queue)
-    if trouble is None:
-        yield ok(f"the queue {queue.name} answers at {queues.masked(queue.url)}")
-    else:
+    trouble, listeners = carriers.probe(queue)
+    if trouble is not None:
         cure = f"start its server, or correct {queues.masked(queue.url)}; runs wait until then"
         yield error(trouble, cure)
+    elif not listeners:
+        what = f"the queue {queue.name} answers, and no worker listens to it: its runs wait"
+        yield warning(what, f"start one: `rq worker --serializer json {queue.queue}`")
+    else:
+        told = f"the queue {queue.name} answers at {queues.masked(queue.url)}"
+        yield ok(f"{told}, and has {many(listeners, 'worker')}")
     lacks = queues.exposed(queue.url)
     if lacks:
         what = (

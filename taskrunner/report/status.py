@@ -327,7 +327,7 @@ def _queue_problems(store: Store, known: Container[str], live: Sequence[Run]) ->
         elif queue is not None and (found := re.search(SILENT_QUEUE, run.reason or "")):
             silent[found[0]] += 1
     for queue, count in gone.items():
-        yield f"{many(count, 'run')} of the queue {queue}, which is not in taskrunner.toml"
+        yield f"{many(count, 'run')} of the queue {queue}, which is not in taskrunner.toml: put it back, or cancel them"
     for why, count in silent.items():
         yield f"{why}; {many(count, 'run')} affected"
 

@@ -119,4 +119,7 @@ def test_runs_of_a_queue_that_was_removed_are_a_problem(own, make, home):
     (home / "taskrunner.toml").write_text("")
     runner.close()
     problems = runner.status().problems
-    assert problems[-1] == "1 run of the queue heavy, which is not in taskrunner.toml"
+    assert (
+        problems[-1]
+        == "1 run of the queue heavy, which is not in taskrunner.toml: put it back, or cancel them"
+    )

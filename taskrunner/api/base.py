@@ -107,7 +107,7 @@ def _seconds(length: str | timedelta) -> float:
 
 def find_home(given: str | os.PathLike[str] | None) -> str:
     """Return the path of the home."""
-    return paths.find(None if given is None else os.fspath(given))
+    return paths.find(None if given is None else os.fsdecode(given))
 
 
 def several(

@@ -64,7 +64,7 @@ def read() -> Settings:
 
 
 def _home(value: Any) -> str:
-    if value is not None and (not isinstance(value, str | os.PathLike) or not os.fspath(value)):
+    if value is not None and (not isinstance(value, str | os.PathLike) or not os.fsdecode(value)):
         raise InputError(f"{shown(value)} is not the path of a folder")
     return os.path.abspath(find_home(value))
 

@@ -52,12 +52,14 @@ NETWORK_FILE_SYSTEMS = frozenset(
 def find(given: str | None = None) -> str:
     """Return the absolute path of the home: `given`, else $TASKRUNNER_HOME, else the user's default.
 
-    An empty `given` is an InputError: a variable that a script forgot to set must not mean the real home.
+    An empty `given` is an InputError: a variable that a script forgot to set must not mean the real home. So is one
+    that can be no path.
     """
-    if given == "":
-        from taskrunner.errors import InputError
+    if given is not None and not _can_be_path(given):
+        from taskrunner.errors import InputError, shown
 
-        raise InputError("the home '' is empty: give a folder, or leave --home out")
+        what = "can be no path" if given else "is empty"
+        raise InputError(f"the home {shown(given)} {what}: give a folder, or leave --home out")
     chosen = given or os.environ.get("TASKRUNNER_HOME")
     if chosen:
         return os.path.abspath(os.path.expanduser(chosen))
@@ -67,6 +69,13 @@ def find(given: str | None = None) -> str:
     if not os.path.isabs(state):  # the XDG base directory specification: relative paths are ignored
         state = os.path.expanduser("~/.local/state")
     return os.path.join(state, "taskrunner")
+
+
+def _can_be_path(text: str) -> bool:
+    try:
+        return text != "" and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def of_user(name: str, folder: str) -> str:
@@ -108,6 +117,8 @@ def check(home: str) -> None:
             raise _refused(place, f"cannot be used: {exc.strerror}") from exc
         if place == home and not stat.S_ISDIR(found.st_mode):
             raise _refused(home, "is not a folder: give a folder of your own", "the home ")
+        if place != home and stat.S_ISFIFO(found.st_mode):  # who opens it would wait
+            raise _refused(place, "is a pipe, not a file: remove it")
         _check_one(place, found)
 
 

@@ -59,6 +59,7 @@ def test_each_key_is_read(read, tmp_path):
         ({7: 1}, "TASKRUNNER has the unknown key '7': known are HOME, CLOCK, INTERVAL"),
         ({"HOME": 7}, "TASKRUNNER['HOME']: '7' is not the path of a folder"),
         ({"HOME": ""}, "TASKRUNNER['HOME']: '' is not the path of a folder"),
+        ({"HOME": "a\0b"}, "TASKRUNNER['HOME']: the home 'a\\x00b' can be no path"),
         ({"CLOCK": "no"}, "TASKRUNNER['CLOCK']: 'no' is neither True nor False"),
         ({"EDIT": 1}, "TASKRUNNER['EDIT']: '1' is neither True nor False"),
         ({"INTERVAL": 10}, "TASKRUNNER['INTERVAL']: '10' is not a length of time, such as '10s'"),

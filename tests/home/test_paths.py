@@ -137,7 +137,8 @@ def test_cron_is_known_by_the_name_of_the_process_that_started_us(monkeypatch, t
 
 
 @pytest.mark.parametrize(
-    "name", ["heartbeat", "idle", "taskrunner.log", "taskrunner.toml", "daemon.lock"]
+    "name",
+    ["heartbeat", "idle", "taskrunner.log", "taskrunner.toml", "taskrunner.db", "daemon.lock"],
 )
 def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(home, name):
     with TaskRunner(home) as runner:
@@ -146,5 +147,11 @@ def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(home, name):
     os.mkfifo(home / name, 0o600)
     for words in (["tick"], ["status"], ["doctor"]):
         _, err, _ = call(home, *words)
-        if name == "taskrunner.toml" and words != ["doctor"]:
-            assert err == f"taskrunner: '{home}/{name}' cannot be read: it is a pipe, not a file\n"
+        if name in ("taskrunner.toml", "taskrunner.db") and words != ["doctor"]:
+            assert err == f"taskrunner: '{home}/{name}' is a pipe, not a file: remove it\n"
+
+
+@pytest.mark.parametrize("given", ["", "a\0b", "\ud800", b"a\0b"])
+def test_a_home_that_can_be_no_path_is_a_wrong_value(given):
+    with pytest.raises(InputError, match="give a folder"):
+        TaskRunner(given)

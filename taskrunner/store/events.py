@@ -11,6 +11,7 @@ from taskrunner.store.rows import EVENT, read_event
 
 # One fact each, so that the idle check can read `held_until` (milliseconds as text) in SQL alone.
 HELD = ("held_since", "held_until", "held_by", "held_reason")
+STORE_ID = "store_id"  # tells our runs from those of another home in the same queue
 NO_END = 2**63 - 1  # `held_until` of a hold that somebody has to end
 
 
@@ -29,6 +30,10 @@ class Facts(Part):
             "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
             (name, value),
         )
+
+    def forget(self, name: str) -> None:
+        """Remove a fact."""
+        self._db.run("DELETE FROM facts WHERE name = ?", (name,))
 
     def boot(self) -> str | None:
         """Return the newest boot that a tick has seen, as `host.boot` names it."""

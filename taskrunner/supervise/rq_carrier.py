@@ -17,12 +17,12 @@ from taskrunner.home import config, program, queues
 from taskrunner.model.carried import NoAnswer, Refused, Standing
 from taskrunner.model.record import record
 from taskrunner.model.values import Run, Task
+from taskrunner.store.events import STORE_ID
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 from taskrunner.supervise import command
 from taskrunner.supervise.outcomes import Watched
 
-STORE_ID = "store_id"  # the fact that tells our runs from those of another home in the same queue
 PREFIX = "taskrunner-{}-"
 
 

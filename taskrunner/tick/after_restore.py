@@ -13,6 +13,7 @@ from taskrunner.errors import InputError
 from taskrunner.model.decisions import Action, Decision, Span
 from taskrunner.model.values import End, Kind, State, Task, Trigger
 from taskrunner.store import copies
+from taskrunner.store.events import STORE_ID
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
 from taskrunner.supervise import follow_up
@@ -34,6 +35,8 @@ def settle(here: OpenHome, replaced: str, *, skip: bool) -> tuple[list[Repeat], 
     _keep_hold(here.store, replaced, now)
     with here.store.transaction():
         here.store.processes.count_as_handed(now)
+        # Numbers of runs are given again, here or in another home: queues must not take these for those.
+        here.store.facts.forget(STORE_ID)
     if not skip:
         return list(_repeats(here.store, replaced, now)), 0
     with here.store.transaction():

@@ -703,6 +703,27 @@ def test_a_restored_backup_has_no_run_handed_over_a_second_time(own, make, monke
     assert (tmp_path / "ran").read_text() == "x\n"
 
 
+def test_a_restored_backup_takes_no_run_of_the_replaced_database_for_its_own(
+    own, make, home, tmp_path
+):
+    runner = make(own)
+    due(runner, "before", "true")
+    own.worker("one")
+    assert ended(runner, "before").state == "succeeded"
+    backup = runner.backup(tmp_path / "copy.db")
+    own.end(own.processes[0])
+    due(runner, "old", "echo old")
+    runner.tick()
+    number = newest(runner, "old").id
+    (home / "taskrunner.db").write_bytes(b"damaged" * 1000)
+    runner.restore(backup.place)
+    due(runner, "new", "echo new; exit 3")
+    runner.tick()
+    assert newest(runner, "new").id == number
+    own.worker("two")
+    assert (ended(runner, "new").exit_code, said(runner, "new")) == (3, b"new\n")
+
+
 def test_variables_are_passed_by_the_worker_and_not_through_redis(make, own, monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "that of the scheduler")
     runner = make(own)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from django.apps import apps
 from django.conf import settings as of_project
-from django.core.management import get_commands
 from django.utils.module_loading import module_has_submodule
 
 from taskrunner import errors
@@ -228,6 +227,10 @@ def _options(given: InCode, wanted: Settings) -> dict[str, Any]:
 
 def _command(words: tuple[str, ...], chosen: dict[str, Any]) -> tuple[str, ...]:
     """Return the argv of a management command; the options get what it needs."""
+    from django.core.management import (
+        get_commands,
+    )  # it imports django.db, which waits for the settings
+
     own = chosen.pop("interpreter", None)
     if own is None and words[0] not in get_commands():
         near = errors.advice(words[0], get_commands(), "see `manage.py help`")

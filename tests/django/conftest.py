@@ -83,6 +83,13 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{name}.settings")
 application = get_wsgi_application()
 """
+ASGI = """
+import os
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{name}.settings")
+application = get_asgi_application()
+"""
 PATIENCE = 120  # seconds for a command; the machine may be busy
 
 
@@ -159,7 +166,7 @@ def make(folder: Path, name: str = "crm") -> Project:
     """Write a project with one application, `sales`; it has no database yet, and no task."""
     project = Project(folder, name)
     folder.mkdir(mode=0o700)
-    texts = {"settings": SETTINGS, "urls": URLS, "wsgi": WSGI, "__init__": ""}
+    texts = {"settings": SETTINGS, "urls": URLS, "wsgi": WSGI, "asgi": ASGI, "__init__": ""}
     for module, text in texts.items():
         project.write(f"{name}/{module}.py", text.format(name=name))
     project.write("manage.py", MANAGE.format(name=name))

@@ -70,20 +70,15 @@ def serve(tmp_path) -> Iterator[Any]:
 
     def begin(project, kind="gunicorn", *words, **env):
         port = free_port()
-        python = sys.executable
+        asgi = f"{project.name}.asgi:application"
         said = {
-            "gunicorn": [
-                python,
-                "-m",
-                "gunicorn",
-                "-b",
-                f"127.0.0.1:{port}",
-                f"{project.name}.wsgi",
-            ],
-            "runserver": [python, "manage.py", "runserver", f"127.0.0.1:{port}"],
-            "script": [python, "serve.py", str(port)],
+            "gunicorn": f"-m gunicorn -b 127.0.0.1:{port} {project.name}.wsgi",
+            "hypercorn": f"-m hypercorn -b 127.0.0.1:{port} {asgi}",
+            "runserver": f"manage.py runserver 127.0.0.1:{port}",
+            "script": f"serve.py {port}",
+            "uvicorn": f"-m uvicorn --port {port} {asgi}",
         }[kind]
-        started.append(Server(project, [*said, *words], port, **env))
+        started.append(Server(project, [sys.executable, *said.split(), *words], port, **env))
         wait_for(started[-1].answer)
         return started[-1]
 
@@ -136,6 +131,26 @@ def test_gunicorn_has_one_daemon_whatever_is_killed(project, serve, words):
     assert (project.home / "django.env").stat().st_mode & 0o777 == 0o600
     stored = b"".join(each.read_bytes() for each in project.home.glob("taskrunner.*"))
     assert b"open sesame" not in stored
+
+
+@pytest.mark.one_python
+@pytest.mark.parametrize(("kind", "option"), [("uvicorn", "--workers"), ("hypercorn", "-w")])
+def test_a_server_of_asgi_has_one_daemon_over_a_reload_and_none_afterwards(
+    project, serve, kind, option
+):
+    with_a_task(project)
+    server = serve(project, kind, option, "2")
+    first = one(project.home)
+    before = server.children()
+    os.kill(server.process.pid, signal.SIGHUP)
+    wait_for(lambda: len(server.children() - before) == 2 and server.answer() == "hello")
+    assert (one(project.home), begun(project.home)) == (first, 1)
+    count = len(slots(project))
+    wait_for(lambda: len(slots(project)) > count + 1)
+    server.end()
+    assert gone(project.home)
+    ran = slots(project)
+    assert len(ran) == len(set(ran))
 
 
 def test_runserver_keeps_its_daemon_over_reloads_and_a_second_server(project, serve, another):

@@ -52,6 +52,7 @@ def run(*words, needs=None, **variables):
     if needs:
         needs("index", "could not reach the package index" not in done.stdout, "no package index")
     assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def metadata(folder):
@@ -104,15 +105,26 @@ def test_with_an_address_each_link_of_the_package_leads_to_a_file_of_the_tag(pac
     assert of_wheel(wheel) == whole
 
 
-def test_the_addresses_of_gitlab_are_its_own_and_a_given_address_wins(package):
-    links, text, _ = metadata(package(CI_PROJECT_URL=GITLAB))
+def test_the_addresses_of_gitlab_are_its_own(package):
+    known = {"CI_PROJECT_URL": GITLAB, "TASKRUNNER_PROJECT_URL": f"{GITLAB}.git/"}
+    links, text, _ = metadata(package(whole=False, **known))
     assert links["Changelog"] == f"{GITLAB}/-/blob/{TAG}/CHANGELOG.md"
     assert links["Issues"] == f"{GITLAB}/-/issues"
     assert f"({GITLAB}/-/raw/{TAG}/docs/_static/terminal.svg)" in text
-    links, _, _ = metadata(
-        package(whole=False, CI_PROJECT_URL=GITLAB, TASKRUNNER_PROJECT_URL=f"{GITHUB}.git/")
-    )
-    assert links["Issues"] == f"{GITHUB}/issues"
+
+
+def test_the_address_is_known_on_gitlab_and_github_and_a_given_one_wins():
+    hub = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "example/taskrunner"}
+    for variables, address in (
+        ({}, ""),
+        (hub, GITHUB),
+        ({"CI_PROJECT_URL": GITLAB}, GITLAB),
+        (
+            {**hub, "CI_PROJECT_URL": GITLAB, "TASKRUNNER_PROJECT_URL": "https://x.org/a"},
+            "https://x.org/a",
+        ),
+    ):
+        assert run("bin/package", "--address", **variables) == f"{address}\n"
 
 
 @pytest.mark.skipif((ROOT / "PKG-INFO").exists(), reason="an sdist knows its address")

@@ -4,14 +4,17 @@ Nothing is asked or written here.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from taskrunner.home import queues
 from taskrunner.model.carried import Stage, Standing
 from taskrunner.model.record import like, record
 from taskrunner.model.values import End, Process, Run, State, Task
+from taskrunner.schedule import durations
 from taskrunner.supervise import queue_reasons
 from taskrunner.supervise.carriers import QueueCarrier
+
+LONG = timedelta(minutes=1)  # a shorter wait in a queue is not told at the end
 
 
 @record
@@ -38,6 +41,14 @@ class Held:
         if self.standing.since is not None:
             return f"on {self.standing.host}"
         return queue_reasons.waits(self.process.queue or "", self.process.handed or now)
+
+    def place(self) -> str | None:
+        """Return where it ran, and how long it had waited in the queue when that was long."""
+        started, handed = self.standing.since, self.process.handed
+        if started is None or handed is None or started - handed < LONG:
+            return self.standing.host and f"on {self.standing.host}"
+        waited = durations.human((started - handed).total_seconds())
+        return f"on {self.standing.host} after {waited} in {self.process.queue}"
 
 
 @record

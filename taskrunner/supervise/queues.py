@@ -265,7 +265,7 @@ class Queues:
         standing = held.standing
         run = held.begun(now)
         cut = bounded_output.noted(standing.cut_at, standing.left_out)
-        notes = [standing.note, standing.host and f"on {standing.host}"]
+        notes = [standing.note, held.place()]
         watched = Watched(run, held.task, self.files.take(os.geteuid()), held.name, cut)
         try:
             output.write(watched.file, standing.output)

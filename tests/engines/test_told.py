@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from datetime import timedelta
 
 import pytest
 
 from taskrunner import Manual
+from taskrunner.supervise import queue_answers
 from tests.engines.redis_box import until
 from tests.engines.test_queues import due, ended, newest, process
 
@@ -109,6 +112,17 @@ def test_a_run_that_is_lost_before_anybody_saw_it_start_counts_as_a_failure(own,
     run = ended(runner, "report")
     assert (run.state, run.started) == ("lost", handed)
     assert runner.task("report").streak == -1
+
+
+def test_a_long_wait_in_the_queue_is_told_at_the_end(own, make, monkeypatch):
+    monkeypatch.setattr(queue_answers, "LONG", timedelta(seconds=1))
+    runner = make(own)
+    due(runner, "report", "true")
+    runner.tick()
+    time.sleep(1.5)
+    own.worker("one")
+    reason = ended(runner, "report").reason
+    assert re.fullmatch(rf"exit code 0; on {HOST} after .+ in heavy", reason), reason
 
 
 def test_runs_of_a_queue_that_was_removed_are_a_problem(own, make, home):

@@ -23,6 +23,7 @@ HOLD_EVENTS = ("held", "resumed")
 SINCE = r"no tick since (\S+): (.*)"
 BACK = r"(the clock went back by \S+ s), from (\S+)"
 UNTIL = r"until (\S+Z)(?:: (.*))?|until `taskrunner resume`(?:: (.*))?"
+END_OF_PAUSE = r"^until (\d{4}-\d\d-\d\d)T([\d:]{8})(?:\.\d+)?Z"
 OTHER_SCHEDULE = r"schedule (.+?) -> (.+?)(?:, |$)"
 TIMING = ("kind", "schedule", "tz", "anchor", "from_finish")
 # Fields that no person changes, or that are shown with another.
@@ -212,4 +213,11 @@ def changes(events: Sequence[Event], since: datetime, until: datetime) -> list[C
     ]
     before = [event for event in made if event.at < since and event.task is not None][-1:]
     meant = [*before, *(event for event in made if since <= event.at <= until)]
-    return [Change(e.at, f"{e.what}: {e.text}" if e.text else e.what, e.by) for e in meant]
+    return [
+        Change(e.at, f"{e.what}: {_in_words(e.text)}" if e.text else e.what, e.by) for e in meant
+    ]
+
+
+def _in_words(text: str) -> str:
+    """Return the text of a change with the end of a pause as other instants are told, so that a zone can take it."""
+    return re.sub(END_OF_PAUSE, r"until \1 \2 UTC", text)

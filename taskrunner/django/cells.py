@@ -29,9 +29,17 @@ SIGNS = {
 }
 
 
+class Told(Layout):
+    """A page whose sentences name the verbs as `manage.py` has them."""
+
+    def local(self, text: str) -> str:
+        """Return a sentence with its instants in the zone of the page."""
+        return project.by_manage(super().local(text))
+
+
 def layout_of(runner: TaskRunner) -> Layout:
     """Return how instants are written: in the time zone of the request."""
-    return Layout(get_current_timezone_name(), runner.now())
+    return Told(get_current_timezone_name(), runner.now())
 
 
 def when(

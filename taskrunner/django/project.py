@@ -58,6 +58,11 @@ def program() -> tuple[str, ...]:
     return (place,) if own and os.path.isfile(place) else ("-m", "django")
 
 
+def by_manage(text: str) -> str:
+    """Return a sentence whose `taskrunner VERB` is that of `manage.py`: only there it has the home of the project."""
+    return text.replace("`taskrunner ", "`manage.py taskrunner ")
+
+
 def in_tests() -> bool:
     """Return whether tests of the project run, with databases and a home of their own."""
     # Looked up, as its import takes longer than that of this application.

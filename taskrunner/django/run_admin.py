@@ -63,6 +63,10 @@ class RunAdmin(StoreAdmin):
         """Return the rows as they are: `get_queryset` has searched."""
         return queryset, False
 
+    def get_search_fields(self, request: HttpRequest) -> Sequence[str]:
+        """Return the fields of the search of the list; none as one types, where Django fails at fields that lead here."""
+        return self.search_fields if hasattr(request, "taskrunner") else ()
+
     def get_ordering(self, request: HttpRequest) -> Sequence[str]:
         """Return the order that an index has: by end where that is the filter, else by id."""
         asked = RunFilter.of(request)
@@ -222,9 +226,9 @@ class RunAdmin(StoreAdmin):
         runner: TaskRunner = request.taskrunner
         who = author(request)
 
-        def start(row: Run) -> None:
+        def start(row: Run) -> values.Run:
             old = runner.run_of(f"run:{row.id}")
-            runner.run(old.task_id, slot=old.slot, detach=True, by=who)
+            return runner.run(old.task_id, slot=old.slot, detach=True, by=who)
 
         return self.to_each(request, rows, "started again", start)
 

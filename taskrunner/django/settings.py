@@ -85,7 +85,10 @@ def _interval(value: Any) -> timedelta:
 
 
 def _linger(value: Any) -> timedelta | None:
-    return None if value == FOREVER else _interval(value)
+    try:
+        return None if value == FOREVER else _interval(value)
+    except InputError as exc:
+        raise InputError(f"{exc}; {FOREVER!r} means that it never ends") from exc
 
 
 def _names(value: Any) -> tuple[str, ...]:

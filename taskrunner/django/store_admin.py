@@ -21,6 +21,8 @@ from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
 from taskrunner import TaskRunner
@@ -29,10 +31,12 @@ from taskrunner.django.cells import NOTHING
 from taskrunner.django.router import ALIAS, LABEL, PATIENCE
 from taskrunner.errors import StateError, StoreBusy, TaskRunnerError, UnknownRun, UnknownTask, shown
 from taskrunner.home import paths
+from taskrunner.model.values import Run
 
 ROWS = 50  # on a page of a list
 LISTED = 10_000  # rows that a list counts and shows at most
 AT_ONCE = 100  # rows that an action may change
+LINKS = 10  # to the runs that an action has started
 TOLD = 5  # refusals that are told one by one
 
 
@@ -192,7 +196,7 @@ class StoreAdmin(admin.ModelAdmin):
         if not self.has_view_or_change_permission(request):
             sentence = "tasks and runs cannot be shown now"
         else:
-            sentence = str(exc)
+            sentence = project.by_manage(str(exc))
         context = {
             **self.admin_site.each_context(request),
             "title": "taskrunner",
@@ -258,17 +262,17 @@ class StoreAdmin(admin.ModelAdmin):
                 request, f"select at most {AT_ONCE} at a time: nothing was done", messages.ERROR
             )
             return None
-        count, refused = 0, list[str]()
+        made, refused = list[object](), list[str]()
         for row in chosen:
             try:
-                change(row)
+                made.append(change(row))
             except TaskRunnerError as exc:
-                refused.append(f"{shown(str(row))}: {exc}")
+                refused.append(project.by_manage(f"{shown(str(row))}: {exc}"))
                 continue
             self.log_change(request, row, done)
-            count += 1
-        if count:
-            self.message_user(request, f"{done}: {_counted(count, self.opts)}", messages.SUCCESS)
+        if made:
+            told = format_html("{}: {}", done, _counted(len(made), self.opts))
+            self.message_user(request, told + self._links(request, made), messages.SUCCESS)
         for text in refused[:TOLD]:
             self.message_user(request, text, messages.ERROR)
         if len(refused) > TOLD:
@@ -277,6 +281,15 @@ class StoreAdmin(admin.ModelAdmin):
         if "_one" in request.POST and len(chosen) == 1:
             return HttpResponseRedirect(self.address("change", chosen[0].pk))
         return None
+
+    def _links(self, request: HttpRequest, made: list[object]) -> SafeString:
+        """Return links to the runs that an action has started; nothing for users without `view_run`."""
+        runs = [each for each in made if isinstance(each, Run)]
+        if not runs or not users.has(request.user, ["view_run"]):
+            return SafeString()
+        name = f"{self.admin_site.name}:{LABEL}_run_change"
+        links = [(reverse(name, args=[run.id]), run.id) for run in runs[:LINKS]]
+        return format_html(" ({})", format_html_join(", ", '<a href="{}">run {}</a>', links))
 
     def buttons(self, request: HttpRequest, names: Mapping[str, str]) -> list[tuple[str, str]]:
         """Return the actions among some that the user may do, with their labels."""

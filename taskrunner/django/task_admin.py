@@ -191,7 +191,7 @@ class TaskAdmin(StoreAdmin):
                 "changes": task_parts.changes(obj),
                 "disabled": task_parts.disabled(runner, obj),
                 "held": task_parts.paused(runner),
-                "advice": runner.advice(obj.known),
+                "advice": [obj.layout.local(each) for each in runner.advice(obj.known)],
                 "list": self.address("changelist"),
                 "buttons": self.buttons(request, {"run_now": "Run now", **toggle}),
                 "on_page": store_admin.place_on_page(request, f"tasks/{obj.name}"),

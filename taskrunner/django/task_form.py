@@ -80,6 +80,8 @@ class TaskForm(forms.ModelForm):
         if self.instance.pk is not None:
             self.old = definition.of_task(self.taskrunner, self.instance.name)
             self.fields["name"].disabled = True
+            renames = f"manage.py taskrunner set {self.instance.name} --name NEW"
+            self.fields["name"].help_text = f"`{renames}` gives it another one."
             self.initial = {**self.old.fields, "when": _when(self.old.fields)}
             if not self.old.fields["work"]:
                 self._offer_as_it_is(self.old.task)

@@ -69,6 +69,7 @@ class Now(NamedTuple):
     """The present: the status, the runs under way or just over, the failing tasks, and the ends before."""
 
     status: Status
+    empty: bool  # the database has no task
     silent: bool  # ticks should come, and do not
     daemon: bool  # one lives, whoever called the last tick
     running: int
@@ -90,6 +91,7 @@ def now(runner: TaskRunner) -> Now:
     failing = [(task, failures.get(task.id)) for task in found.failing[:ROWS]]
     return Now(
         found,
+        no_database(runner) is None and not runner.tasks(limit=1),
         any(problem.startswith("no tick") for problem in found.problems),
         status.daemon_lives(runner.home),
         len(found.running),

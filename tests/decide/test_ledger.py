@@ -798,7 +798,7 @@ def test_events_of_the_store_that_no_person_made_are_not_changes(runner):
         store.events.add(Event(NOON, "something", "tick", text="else"))
         store.events.add(ledger.step_back(NOON + MINUTE, NOON))
     found = [change.what for change in runner.explain("report").changes]
-    assert found == ["added: cron 0 * * * * (UTC)", "held: until 2026-11-20T13:00:00Z"]
+    assert found == ["added: cron 0 * * * * (UTC)", "held: until 2026-11-20 13:00:00 UTC"]
 
 
 def test_changes_in_a_time_are_reported_with_the_last_one_before(runner, clock):

@@ -346,7 +346,8 @@ def test_a_disabled_task_says_who_disabled_it_and_when_it_would_come_due(operato
 
 def test_a_task_is_run_now_and_its_run_again(operator, runner):
     told = act(operator, TASKS, "run_now", runner.task("backup"))
-    assert "Started: 1 task" in told
+    (key,) = re.findall(r"Started: 1 task \( run (\d+) \)", told)
+    assert get(operator, f"{RUNS}{key}/change/")
     run = wait_for(lambda: runner.history("backup", state="succeeded"))[0]
     assert "by ann" in runner.explain(f"run:{run.id}").slots[0].reason
     assert "saved" in get(operator, f"{RUNS}{run.id}/change/")
@@ -602,6 +603,8 @@ def test_the_search_of_the_admin_as_one_types_is_empty_without_a_store(viewer, r
         return [each["text"] for each in json.loads(get(viewer, f"{SEARCH}port"))["results"]]
 
     assert found() == ["report"]
+    reverse = SEARCH.replace("model_name=run&field_name=task", "model_name=task&field_name=run")
+    assert viewer.get(reverse).status_code == 404  # no field of a form leads to runs
     site.home.chmod(0o777)
     assert found() == []
     site.home.chmod(0o700)

@@ -76,6 +76,17 @@ def test_a_management_command_in_a_run_says_nothing_of_another_home(project, tmp
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+def test_messages_and_advice_name_the_verbs_of_manage(project):
+    shell = "echo `taskrunner list`"
+    project.does("taskrunner", "add", "off", "--every", "1d", "--shell", shell)
+    project.does("taskrunner", "disable", "off")
+    assert "until `manage.py taskrunner enable off`" in project.does("taskrunner", "explain", "off")
+    assert "`manage.py taskrunner" in project.manage("taskrunner", "doctor").stdout
+    assert "`manage.py taskrunner list` shows" in project.manage("taskrunner", "tasks").stderr
+    assert shell in project.does("taskrunner", "export"), "the command of a task stays"
+    assert "manage.py" not in project.does("taskrunner", "explain", "off", "--json")
+
+
 def test_before_the_first_start_nobody_is_sent_to_cron(project):
     project.write(
         "sales/scheduled.py",
@@ -87,5 +98,5 @@ def test_before_the_first_start_nobody_is_sent_to_cron(project):
     assert not [each for each in told if "cron" in each], told
     project.set("TASKRUNNER['CLOCK'] = False")
     (project.home / "application.lock").unlink()
-    assert "from cron" in project.does("taskrunner", "status")
+    assert "install cron" in project.does("taskrunner", "status")
     assert not (project.home / "application.lock").exists()

@@ -241,3 +241,10 @@ def test_one_file_of_a_database_that_is_refused_is_not_written(client, home, tmp
     with pytest.raises(StoreNewer):
         one_file.write(str(home), str(tmp_path / "page.html"))
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_database_without_a_task_says_so(client, home):
+    assert "There is no task yet" not in client.get("/").get_data(as_text=True)
+    with TaskRunner(home) as runner:
+        runner.remove("good")
+    assert "There is no task yet" in client.get("/").get_data(as_text=True)

@@ -1,8 +1,9 @@
 """`manage.py taskrunner VERB ...`: the command line of taskrunner with the home of the project."""
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -11,13 +12,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from taskrunner import errors, report_error
 from taskrunner.cli.common import out, say
 from taskrunner.cli.main import main
-from taskrunner.django import clock, settings
+from taskrunner.django import clock, project, settings
 from taskrunner.django.applying import ProjectRunner
 from taskrunner.errors import TaskRunnerError
 from taskrunner.render import documents
 
 OF_DJANGO = ("--settings", "--pythonpath")  # each with a value; `manage.py` has heeded them
 OF_APPLY = ("--dry-run", "--json", "--quiet", "-v", "--verbose")
+ADVISING = (["status"], ["explain"], ["doctor"])
 APPLY = """
 With the project, `manage.py taskrunner apply` without FILE applies the definitions in scheduled.py of all installed
 applications, with --prune and one or more of: --dry-run --json --quiet --verbose."""
@@ -57,10 +59,37 @@ def run(words: Sequence[str]) -> int:
         return _apply(wanted, words[1:])
     clock.expect(wanted)
     try:
-        return main(["--home", wanted.home, *words] if words else [])
+        with _named(words):
+            return main(["--home", wanted.home, *words] if words else [])
     finally:  # argparse ends the program after it has printed help
         if words[:1] == ["apply"] and {*words} & {"-h", "--help"}:
             out(APPLY)
+
+
+class Named:
+    """A stream whose sentences name the verbs as `manage.py` has them."""
+
+    def __init__(self, stream: Any) -> None:
+        """Take the stream."""
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        return int(self._stream.write(project.by_manage(text)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _named(words: Sequence[str]) -> Iterator[None]:
+    """Let messages, and the answers that advise, name `manage.py`; other answers are data, such as commands of tasks."""
+    with contextlib.ExitStack() as stack:
+        if sys.stderr is not None:
+            stack.enter_context(contextlib.redirect_stderr(Named(sys.stderr)))
+        if sys.stdout is not None and words[:1] in ADVISING and "--json" not in words:
+            stack.enter_context(contextlib.redirect_stdout(Named(sys.stdout)))
+        yield
 
 
 def _apply(wanted: settings.Settings, words: Sequence[str]) -> int:

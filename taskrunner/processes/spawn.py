@@ -194,6 +194,8 @@ def not_started(command: Command, exc: Exception) -> Outcome:
         )
     if isinstance(exc, OSError) and _is_about(exc, command.cwd) and command.cwd != command.argv[0]:
         return Outcome(error=f"could not start: the directory {command.cwd!r}: {exc.strerror}")
+    if isinstance(exc, OSError) and _is_about(exc, os.devnull):  # a broken chroot or container
+        return Outcome(error=f"could not start: {os.devnull}: {exc.strerror}")
     name = command.argv[0]
     why = _why_not(command) if isinstance(exc, OSError) else None
     if isinstance(exc, FileNotFoundError):

@@ -13,7 +13,7 @@ import pytest
 
 from taskrunner.home import lock
 from taskrunner.model.values import Command, Outcome
-from taskrunner.processes import alive, programs, signals
+from taskrunner.processes import alive, programs, signals, spawn
 from taskrunner.processes.children import Children, in_words
 
 ENV = {"PATH": "/usr/bin:/bin"}
@@ -156,6 +156,16 @@ def test_what_cannot_be_started_is_an_outcome_that_says_why(children, out, argv,
     assert outcome.exit_code == code
     assert said in outcome.error
     assert not children.running
+
+
+def test_a_missing_null_device_is_not_taken_for_the_program(children, out, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "devnull", f"{tmp_path}/null")
+    spawn._null.cache_clear()
+    try:
+        outcome = children.start(1, Command(argv=("true",), env=ENV, cwd="/"), out.fd)
+    finally:
+        spawn._null.cache_clear()
+    assert outcome.error == f"could not start: {tmp_path}/null: No such file or directory"
 
 
 def test_a_script_without_interpreter_line_cannot_be_executed(children, out, tmp_path):

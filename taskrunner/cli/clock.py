@@ -206,7 +206,7 @@ def _daemon(args: Any) -> int:
             watch=_watch(args) if args.verbose or args.output else None,
             only_one=args.only_one,
             while_held=args.while_held,
-            linger=None if linger == "forever" else durations.parse(linger),
+            linger=None if linger == durations.FOREVER else durations.parse(linger),
         )
     return 0
 

@@ -17,10 +17,10 @@ from taskrunner.home import config, lock, paths, program
 from taskrunner.model.record import mutable
 from taskrunner.processes import programs
 from taskrunner.schedule import durations
+from taskrunner.schedule.durations import FOREVER
 
 LOOK = 5.0  # seconds between two looks whether a daemon lives
 LONGEST_PAUSE = 300.0  # seconds between two starts of a daemon that does not stay
-FOR_EVER = "forever"
 # Variables that mean the application itself: its service manager, its sockets, and a name of its clock.
 NOT_OURS = (
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
@@ -50,7 +50,7 @@ def keep_clock(
     paths.check(folder)
     words = ["daemon", "--only-one", "--while-held", paths.APPLICATION_LOCK]
     words += ["--interval", _length(interval)]
-    words += ["--linger", FOR_EVER if linger in (None, FOR_EVER) else _length(linger)]
+    words += ["--linger", FOREVER if linger is None or linger == FOREVER else _length(linger)]
     with _Ours.changing:
         if folder not in _Ours.keepers:
             paths.create(folder)

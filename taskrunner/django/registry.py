@@ -227,19 +227,16 @@ def _options(given: InCode, wanted: Settings) -> dict[str, Any]:
 
 def _command(words: tuple[str, ...], chosen: dict[str, Any]) -> tuple[str, ...]:
     """Return the argv of a management command; the options get what it needs."""
-    from django.core.management import (
-        get_commands,
-    )  # it imports django.db, which waits for the settings
+    # With django.db, which waits for the settings.
+    from django.core.management import get_commands
 
-    own = chosen.pop("interpreter", None)
-    if own is None and words[0] not in get_commands():
-        near = errors.advice(words[0], get_commands(), "see `manage.py help`")
+    own, known = chosen.pop("interpreter", None), get_commands()
+    if own is None and words[0] not in known:
+        near = errors.advice(words[0], known, "see `manage.py help`")
         raise InputError(f"{shown(words[0])} is not a management command of this project: {near}")
     interpreter = own or program.interpreter()
-    usual = {"DJANGO_SETTINGS_MODULE": project.settings_module()}
-    usual["PYTHONUNBUFFERED"] = (
-        "1"  # else output is lost with a killed command, and seen late of a running one
-    )
+    # Without the second, output is lost with a killed command, and seen late of a running one.
+    usual = {"DJANGO_SETTINGS_MODULE": project.settings_module(), "PYTHONUNBUFFERED": "1"}
     chosen["env"] = {**usual, **chosen["env"]}
     return readers.argv((interpreter, *project.program(), *words))
 

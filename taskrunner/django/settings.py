@@ -17,7 +17,6 @@ from taskrunner.model.record import record
 from taskrunner.schedule import durations
 from taskrunner.tasks import options
 
-FOREVER = "forever"
 SHORTEST = timedelta(seconds=1)
 OF_ONE = (*options.PYTHON, "args", "django")  # a task of the project brings its own
 
@@ -86,9 +85,9 @@ def _interval(value: Any) -> timedelta:
 
 def _linger(value: Any) -> timedelta | None:
     try:
-        return None if value == FOREVER else _interval(value)
+        return None if value == durations.FOREVER else _interval(value)
     except InputError as exc:
-        raise InputError(f"{exc}; {FOREVER!r} means that it never ends") from exc
+        raise InputError(f"{exc}; {durations.FOREVER!r} means that it never ends") from exc
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ UNITS = (*MONTHS, *SECONDS)  # largest first, as they must be written
 LONGEST = timedelta(days=36_525)  # a hundred years: anything longer is a typing error
 LONGEST_MONTHS = 1_200
 LONGEST_TEXT = 64
+FOREVER = "forever"  # in place of a length, where one without an end makes sense
 
 PART = re.compile(r"([0-9]{1,6})(mo|[ywdhms])")
 BARE = re.compile(r"(?!0+$)[0-9]{1,6}")  # a number that only lacks its unit

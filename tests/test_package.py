@@ -26,12 +26,14 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 @pytest.fixture(scope="module")
 def package(needs, tmp_path_factory):
-    """A function that makes the package, with these variables, and returns the folder: whole, or only the sdist."""
+    """A function that makes the sdist as bin/package does, with these variables, and the wheel if asked; the folder."""
 
-    def make(*, whole=True, **variables):
+    def make(*, wheel=False, **variables):
         folder = tmp_path_factory.mktemp("package")
-        sdist = [PYTHON, "-m", "build", "--sdist", "--outdir"]
-        run(*(["bin/package"] if whole else sdist), folder, **variables)
+        address = run("bin/package", "--address", **variables).strip()
+        only = [] if wheel else ["--sdist"]
+        known = {**variables, "TASKRUNNER_PROJECT_URL": address}
+        run(PYTHON, "-m", "build", *only, "--outdir", folder, **known)
         return folder
 
     run("sh", "-c", "root=$PWD; . bin/_python; need_venv .venv-package package", needs=needs)
@@ -77,7 +79,9 @@ def of_wheel(wheel):
 
 
 def test_with_an_address_each_link_of_the_package_leads_to_a_file_of_the_tag(package, tmp_path):
-    folder = package(GITHUB_SERVER_URL="https://github.com", GITHUB_REPOSITORY="example/taskrunner")
+    known = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "example/taskrunner"}
+    folder = package(wheel=True, **known)
+    run(PYTHON, "-m", "twine", "check", "--strict", *folder.iterdir())
     links, text, whole = metadata(folder)
     assert links == {
         "Homepage": GITHUB,
@@ -107,7 +111,7 @@ def test_with_an_address_each_link_of_the_package_leads_to_a_file_of_the_tag(pac
 
 def test_the_addresses_of_gitlab_are_its_own(package):
     known = {"CI_PROJECT_URL": GITLAB, "TASKRUNNER_PROJECT_URL": f"{GITLAB}.git/"}
-    links, text, _ = metadata(package(whole=False, **known))
+    links, text, _ = metadata(package(**known))
     assert links["Changelog"] == f"{GITLAB}/-/blob/{TAG}/CHANGELOG.md"
     assert links["Issues"] == f"{GITLAB}/-/issues"
     assert f"({GITLAB}/-/raw/{TAG}/docs/_static/terminal.svg)" in text
@@ -129,7 +133,7 @@ def test_the_address_is_known_on_gitlab_and_github_and_a_given_one_wins():
 
 @pytest.mark.skipif((ROOT / "PKG-INFO").exists(), reason="an sdist knows its address")
 def test_without_an_address_the_package_has_no_link_that_leads_nowhere(package):
-    links, text, _ = metadata(package(whole=False))
+    links, text, _ = metadata(package())
     assert links == {}
     assert LINK.findall(text) == []
     assert "*taskrunner explain says: started 6h 10m late;" in text
@@ -138,7 +142,7 @@ def test_without_an_address_the_package_has_no_link_that_leads_nowhere(package):
 
 def test_an_address_that_is_none_is_refused(package):
     with pytest.raises(AssertionError, match="'example' must be the address of the repository"):
-        package(whole=False, TASKRUNNER_PROJECT_URL="example")
+        package(TASKRUNNER_PROJECT_URL="example")
 
 
 def test_the_files_that_the_image_is_built_from_are_enough(package, tmp_path):

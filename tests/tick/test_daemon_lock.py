@@ -311,7 +311,7 @@ runner = TaskRunner(sys.argv[1])
 here = runner._here(create=True)
 
 class Gone(ApplicationLock):
-    def left(self, now):
+    def is_abandoned(self, now):
         runner.add("due", ["true"], Manual(), now=True)
         task = runner.add("pending", ["true"], Manual())
         with here.store.transaction():

@@ -140,11 +140,14 @@ def test_what_is_cut_without_holes_is_remembered_in_the_row(runner, home, tmp_pa
         raise OSError(errno.EOPNOTSUPP, "no holes here")
 
     monkeypatch.setattr(bounded_output.lock, "punch_hole", no_hole)
-    shell = f"head -c 2000000 /dev/zero; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
+    wait = "while [ ! -e {} ]; do sleep 0.05; done"
+    begin, go = wait.format(tmp_path / "begin"), wait.format(tmp_path / "go")
+    shell = f"{begin}; head -c 2000000 /dev/zero; {go}"
     runner.add("x", shell=shell, schedule=Manual(), now=True, max_output=LIMIT, cwd="/")
     with start(home, "tick") as supervisor:
         wait_for(lambda: any(found.pid for _, found in runner._here().store.processes.with_runs()))
         supervisor.kill()
+    (tmp_path / "begin").touch()  # now nobody cuts it
     (run,) = runner.history("x")
     wait_for(lambda: sum(map(len, runner.log(run))) >= 2_000_000)
     runner.tick()  # this cuts it

@@ -341,13 +341,19 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             file.write(_name(report.nodeid) + "\n")
 
 
-def one_set_each(items: list[pytest.Item], python: str) -> list[pytest.Item]:
-    """Choose one set of parameters for each test: always the same on one Python, another one on another."""
+def one_set_each(items: list[pytest.Item], python: str, share: str) -> list[pytest.Item]:
+    """Choose one set of parameters for each test: always the same on one Python, another one on another.
+
+    A share "1/3" has a third of the tests, and the three shares have all.
+    """
+    number, of = map(int, share.split("/"))
     sets: dict[str, list[pytest.Item]] = {}
     for item in items:
         sets.setdefault(item.nodeid.partition("[")[0], []).append(item)
     return [
-        each[zlib.crc32(f"{python} {test}".encode()) % len(each)] for test, each in sets.items()
+        each[zlib.crc32(f"{python} {test}".encode()) % len(each)]
+        for test, each in sets.items()
+        if zlib.crc32(test.encode()) % of == number - 1
     ]
 
 
@@ -358,7 +364,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     passed = {*Path(noted).read_text(encoding="utf-8").splitlines()} if noted else set()
     chosen = [item for item in items if _name(item.nodeid) not in passed]
     if PROFILE == "other_python":
-        chosen = one_set_each(chosen, "{}.{}".format(*sys.version_info))
+        share = os.environ.get("TASKRUNNER_TEST_SHARE", "1/1")
+        chosen = one_set_each(chosen, "{}.{}".format(*sys.version_info), share)
     kept = {id(item) for item in chosen}
     config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
     items[:] = chosen

@@ -208,5 +208,15 @@ def test_another_python_runs_one_set_of_parameters_of_each_test(pytester, monkey
     argv = ("-n", "0", "-v", "-p", "no:cacheprovider")
     once, again = (pytester.runpytest_subprocess(*argv) for _ in range(2))
     once.assert_outcomes(passed=4, deselected=9 + 6 + 6)
-    ran = [[line for line in each.outlines if "PASSED" in line] for each in (once, again)]
-    assert ran[0] == ran[1]
+    assert passed(once) == passed(again)
+
+    shares = []
+    for share in ("1/2", "2/2"):
+        monkeypatch.setenv("TASKRUNNER_TEST_SHARE", share)
+        shares += [passed(pytester.runpytest_subprocess(*argv))]
+    assert not shares[0] & shares[1]
+    assert shares[0] | shares[1] == passed(once)
+
+
+def passed(result: pytest.RunResult) -> set[str]:
+    return {line.split()[0] for line in result.outlines if "PASSED" in line}

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,13 @@ TEXT = (PLACE / "queue.yaml").read_text()
 FILE = yaml.safe_load(TEXT)
 SERVICES = FILE["services"]
 ADDRESS = "redis:6379"
+
+
+def accepts(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with suppress(OSError), socket.create_connection((host, int(port)), timeout=10):
+        return True
+    return False
 
 
 def advised() -> list[list[str]]:
@@ -86,7 +93,9 @@ def test_its_commands_work_together(redis_there, home, tmp_path: Path):
             stack.callback(started.terminate)
             return started
 
+        stack.callback(lambda: print((tmp_path / "log").read_text()))
         begin(redis)
+        until(lambda: accepts(address))  # a worker without it ends, and its container is restarted
         begin(program(home, *daemon))
         subprocess.run([lines[0][0], *lines[0][1:]], check=True, env=env, capture_output=True)
         with TaskRunner(home) as runner:

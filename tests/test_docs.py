@@ -244,6 +244,7 @@ def test_every_example_of_a_page_runs_and_prints_what_the_page_shows(
     check_examples(perform(page, tmp_path, start))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [time(2, 29, 50), time(6, 30), time(9, 0, 10), time(23, 59, 55)])
 def test_the_page_on_laptops_is_true_at_any_hour(start: time, tmp_path: Path) -> None:
     for step, _, printed in perform(DOCS / "how-to/laptops.md", tmp_path, start):

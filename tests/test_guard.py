@@ -135,6 +135,7 @@ def test_a_test_whose_child_made_a_real_place_fails_by_name(pytester, tmp_path):
     assert result.ret == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "child.kill()"], ids=["alive", "dead but not reaped"])
 def test_a_test_that_leaves_a_child_fails_by_name(pytester, end):
     result = run_alone(

@@ -63,6 +63,7 @@ def furnished(tmp_path_factory):
 REFUSALS = surface.recorded("refusals")
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("refusals")
 @pytest.mark.parametrize("case", REFUSALS, ids=lambda case: case["line"])
 def test_bad_input_gets_a_sentence_that_names_it_and_its_exit_code(furnished, case):

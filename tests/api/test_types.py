@@ -109,6 +109,7 @@ def strictly(tmp_path_factory):
     return check
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("mypy")
 def test_a_project_that_uses_the_library_passes_mypy_strict(strictly):
     assert strictly(CONSUMER).startswith("Success")

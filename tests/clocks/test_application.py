@@ -128,6 +128,7 @@ def test_when_the_one_that_forks_is_killed_its_forks_still_have_the_clock(run, t
     assert gone(home)
 
 
+@pytest.mark.slow
 def test_it_ends_with_a_program_and_is_no_child_of_it(run, tmp_path, home):
     program = run("-c", f"{IMPORTED}keep_clock({str(home)!r}, linger='1s'); time.sleep(1000)")
     pid = one(home)
@@ -144,6 +145,7 @@ def test_it_ends_with_a_program_and_is_no_child_of_it(run, tmp_path, home):
 IMPORTED = "import time; from taskrunner import keep_clock; "
 
 
+@pytest.mark.slow
 def test_the_service_of_the_application_is_not_that_of_the_daemon(run, home):
     env = {"NOTIFY_SOCKET": "/no/such", "WATCHDOG_USEC": "1", "LISTEN_FDS": "1", "APP_SECRET": "x"}
     program = run(

@@ -22,6 +22,7 @@ command("clear-sessions", "clearsessions", cron="0 3 * * *")
 """
 
 
+@pytest.mark.slow
 def test_migrate_applies_them_once_and_each_runs_in_the_project(project):
     project.write("sales/scheduled.py", TWO)
     told = project.does("migrate")
@@ -404,6 +405,7 @@ def test_a_command_that_fails_is_a_failed_run_with_its_words(project):
     assert "no more fingers" in project.does("taskrunner", "log", "ten")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "line", "told"),
     [

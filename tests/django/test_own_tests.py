@@ -89,6 +89,7 @@ def test_tests_of_a_project_run_and_see_nothing_of_its_home(tested, tmp_path):
     assert set(tested.tasks()) == {"report"}
 
 
+@pytest.mark.slow
 def test_tests_without_a_database_run_too(tested):
     ended = tested.manage("test", "sales.tests.CommandTest")
     assert ended.returncode == 0 and "Ran 1 test" in ended.stderr, ended.stderr

@@ -50,6 +50,7 @@ def plan(cursor, sql, params):
     return [row[3] for row in cursor.fetchall()]
 
 
+@pytest.mark.slow
 def test_each_page_asks_little_and_along_an_index(asked):
     for page in PAGES:
         queries = asked(page)

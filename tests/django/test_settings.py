@@ -99,6 +99,7 @@ def test_the_names_are_there_before_applications_are_ready():
     subprocess.run([sys.executable, "-c", script], cwd=root, check=True)
 
 
+@pytest.mark.slow
 def test_a_project_starts_with_the_application_and_nothing_else(project):
     assert "no issues" in project.does("check")
     project.does("migrate", "-v", "0")

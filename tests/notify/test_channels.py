@@ -507,6 +507,7 @@ def test_a_server_in_trouble_gets_the_message_later(teller, clock):
     assert [(each.state, each.attempts) for each in runner.outbox()] == [("sent", 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["hang", "drip"])
 def test_a_server_that_never_ends_is_left(teller, answer):
     with servers.web() as server:

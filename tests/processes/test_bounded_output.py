@@ -274,6 +274,7 @@ def test_a_run_that_writes_nothing_for_too_long_is_stopped(runner, home):
     assert run.duration >= 1
 
 
+@pytest.mark.slow
 def test_why_it_is_stopped_is_on_the_row_before_the_signal_is_sent(runner, home, tmp_path):
     shell = f"trap 'touch {tmp_path}/told' TERM; while :; do sleep 0.1; done"
     add(runner, shell, max_silence="1s", kill_after="5s", now=True)
@@ -286,6 +287,7 @@ def test_why_it_is_stopped_is_on_the_row_before_the_signal_is_sent(runner, home,
     assert run.reason == "stopped after 1s of silence (killed by SIGKILL)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [">&1", "> /dev/stdout"])
 def test_a_run_that_writes_now_and_then_is_not_stopped(runner, way):
     # Written anew by name, the output never grows.

@@ -369,6 +369,7 @@ time.sleep(300)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["F_RDLCK", "F_WRLCK"])
 def test_a_lease_that_a_task_holds_on_its_own_output_holds_up_no_tick(home, runner, tmp_path, kind):
     for place in (tmp_path, *tmp_path.parents):

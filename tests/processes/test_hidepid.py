@@ -49,6 +49,7 @@ def runner(home):
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["sleep 100", STUBBORN], ids=["polite", "stubborn"])
 def test_a_run_whose_process_is_hidden_is_stopped_at_its_timeout(runner, hidden, shell):
     options = {"timeout": "1s", "kill_after": "1s", "user": "games", "cwd": "/"}

@@ -182,6 +182,7 @@ def test_imported_tasks_go_to_a_task_file_and_are_not_pruned_by_another(runner, 
 # ---- lines that do not do what their owner thinks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -635,6 +635,7 @@ def manage(folder, *words):
     return subprocess.run(argv, cwd=folder, env=env, check=True, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_text_has_the_models_and_the_zone_of_the_project(crm, ended, tell):
     text = (
         "Contact.objects.create(name='Ann'); Ticket.objects.create()\n"
@@ -649,6 +650,7 @@ def test_a_text_has_the_models_and_the_zone_of_the_project(crm, ended, tell):
     ]
 
 
+@pytest.mark.slow
 def test_models_of_one_name_are_decided_as_the_shell_does(crm, ended, tell):
     text = "print(Contact._meta.app_label)"
     ended("--cwd", str(crm), "--django", "crm.settings", "--code", text)
@@ -678,6 +680,7 @@ def test_the_shell_of_the_project_itself_decides_where_it_has_one(crm, ended, te
     assert tell("log", "x")[0] == "support.models <class 'decimal.Decimal'>\n"
 
 
+@pytest.mark.slow
 def test_a_function_runs_with_django_set_up_and_a_command_of_it_is_one(crm, ended, tell):
     (crm / "sales" / "tasks.py").write_text(
         "from sales.models import Contact\ndef count():\n    return Contact.objects.count()\n"

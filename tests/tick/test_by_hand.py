@@ -287,6 +287,7 @@ def test_a_child_of_a_chain_that_replaces_is_stopped_at_once(runner, tmp_path):
     wait_for(lambda: runner.history("child")[0].state is State.SUCCEEDED)
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_heeds_the_limit_of_its_group(runner, home, tmp_path):
     add(
         runner,

@@ -120,6 +120,7 @@ def test_the_start_of_the_daemon_as_process_1_is_the_boot(namespace, runner, hom
     assert len(ended(runner, "warm")) == 2
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_started_again_in_its_container_makes_no_boot(namespace, runner, home):
     runner.add("warm", ["true"], Boot())
     once = f"timeout 4 {shlex.join(daemon(home))}"

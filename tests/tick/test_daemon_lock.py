@@ -271,6 +271,7 @@ def test_whose_linger_is_for_ever_is_never_gone(application):
     assert not application.is_abandoned(1e9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relative", [False, True])
 def test_a_daemon_ends_with_its_application_and_lets_runs_end(
     daemon, home, hold, tmp_path, relative

@@ -255,6 +255,7 @@ def test_hup_disturbs_no_run(runner, daemon, home, tmp_path, listener):
     ends_well(process)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -27,8 +27,13 @@ def run_alone(pytester: pytest.Pytester, test: str) -> pytest.RunResult:
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
-    """conftest.py imports the package, which need not be installed, from a temporary folder too."""
+    """conftest.py imports the package, which need not be installed, from a temporary folder too.
+
+    What is chosen of our own tests is not meant for those that a test makes.
+    """
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for variable in [name for name in os.environ if name.startswith("TASKRUNNER_TEST_")]:
+        monkeypatch.delenv(variable)
 
 
 def places(guard) -> list[str]:

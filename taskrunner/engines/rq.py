@@ -37,9 +37,8 @@ from taskrunner.processes.children import Children
 from taskrunner.processes.parent_death import dying_with_us, group_dying_with_us
 from taskrunner.processes.signals import stop_signals
 
-PATIENCE = (
-    2.0  # seconds for an answer of Redis: meanwhile nobody sees to the timeout of the command
-)
+# Seconds for an answer of Redis: meanwhile nobody sees to the timeout of the command.
+PATIENCE = 2.0
 BEGIN_WITHIN = 60.0  # seconds in which Redis must let a run begin
 KEEP_WITHIN = 3600.0  # seconds in which Redis must take the end of a run
 PAUSE = 1.0  # seconds between two signs of life, or two tries
@@ -283,10 +282,7 @@ def _command(given: Mapping[str, Any], since: datetime) -> Command:
             f"{given.get('version', 'before 0.1')}: install the same on both"
         )
     ours = {given["python"]: sys.executable, given["launcher"]: LAUNCHER}
-    first, rest = (
-        given["argv"][:2],
-        given["argv"][2:],
-    )  # a later word may just look like one of them
+    first, rest = given["argv"][:2], given["argv"][2:]  # a later word may just look like ours
     _, folder = account.account(None)
     env = _environment(given, since)
     return Command(

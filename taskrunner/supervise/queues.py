@@ -152,9 +152,8 @@ class Queues:
         store, server_id = self.here.store, carrier.server_id()
         if server_id is None:
             return None
-        rows = store.processes.in_queue(
-            settings.name
-        )  # under our lock no other process changes them
+        # Under our lock no other process changes them.
+        rows = store.processes.in_queue(settings.name)
         tasks = store.tasks.by_id({run.task_id for run, _ in rows})
         for run, process in rows:
             if process.stop_state is not None:

@@ -69,10 +69,15 @@ def test_a_run_in_a_queue_that_stops_answering_says_so_beside_its_place(own, mak
     assert ended(runner, "later").reason == f"exit code 0; on {HOST}"
 
 
+def noting(folder):
+    """A command for `notify` that writes the events of a run into a file, which is there and empty."""
+    (folder / "told").touch()
+    return f"echo $TASKRUNNER_EVENT >> {folder}/told"
+
+
 def test_the_start_is_announced_when_a_worker_starts_it(own, make, home, tmp_path):
     runner = make(own)
-    (tmp_path / "told").touch()
-    note = f"echo $TASKRUNNER_EVENT >> {tmp_path}/told"
+    note = noting(tmp_path)
     due(runner, "report", "sleep 1", notify={"start": note, "success": note})
     runner.tick()
     runner.tick()
@@ -92,8 +97,7 @@ def test_the_start_is_announced_when_a_worker_starts_it(own, make, home, tmp_pat
 
 def test_a_start_that_nobody_saw_is_announced_before_the_end(own, make, home, tmp_path):
     runner = make(own)
-    (tmp_path / "told").touch()
-    note = f"echo $TASKRUNNER_EVENT >> {tmp_path}/told"
+    note = noting(tmp_path)
     due(runner, "report", "true", notify={"start": note, "success": note})
     runner.tick()
     own.worker("one", "--burst").wait(60)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rq.utils import utcparse
 
-from taskrunner.engines.rq_keys import of_rq
+from taskrunner.engines.rq_keys import fetched, of_rq
 from taskrunner.model.answers import Worker
 from taskrunner.model.record import record
 
@@ -28,12 +28,16 @@ class Contents:
 def contents(server: Any, queue: str, ours: str | None) -> Contents:
     """Return the contents of a queue; the names of our runs begin with `ours`, None when we have none."""
     with server.pipeline(transaction=False) as pipe:
+        # In the order in which a run goes through them, so that none is missed on its way.
         pipe.lrange(of_rq(queue, "queue"), 0, -1)
+        pipe.lrange(fetched(queue), 0, -1)
         pipe.zrange(of_rq(queue, "wip"), 0, -1)
         pipe.smembers(of_rq(queue, "workers"))
-        waiting, fetched, keys = pipe.execute()
-    names = [_text(name) for name in waiting]
-    running = [_text(name).rpartition(":")[0] for name in fetched]
+        *waiting, begun, keys = pipe.execute()
+    running = [_text(name).rpartition(":")[0] for name in begun]
+    queued, taken = ([_text(name) for name in some] for some in waiting)
+    # What a worker has fetched and not begun waits all the same: a worker may have died just there.
+    names = [*(each for each in taken if each not in {*queued, *running}), *queued]
     keys = sorted(_text(key) for key in keys)
     with server.pipeline(transaction=False) as pipe:
         for key in keys:

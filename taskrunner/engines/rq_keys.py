@@ -10,6 +10,7 @@ clocks of the machines do not matter.
 """
 
 from rq.defaults import RQ_KEY_PREFIX
+from rq.intermediate_queue import IntermediateQueue
 
 RUN, STOP, SERVER_MARK = "taskrunner:run:", "taskrunner:stop:", "taskrunner:engine"
 FORMAT = 1  # of the description of a run: it changes where an older worker would get one wrong
@@ -60,6 +61,17 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 return won
 """
 
+# Let a run wait again that a worker has fetched and not begun. KEYS: run, the fetched ones, queue, RQ's note about it.
+# ARGV: its name. Answers 1 when it worked. A worker that was only slow may still begin it: whoever is first does.
+PUT_BACK = """
+if redis.call('HEXISTS', KEYS[1], 'began') == 1 then return 0 end
+if redis.call('LREM', KEYS[2], 0, ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', KEYS[3], ARGV[1])
+redis.call('HDEL', KEYS[1], 'missed')
+redis.call('DEL', KEYS[4])
+return 1
+"""
+
 # Note that a run gives no sign of life. KEYS: run. ARGV: seconds to keep. Answers for how long, in milliseconds.
 MISS = f"""{NOW}
 redis.call('HSETNX', KEYS[1], 'missed', now)
@@ -71,3 +83,8 @@ return now - (tonumber(redis.call('HGET', KEYS[1], 'missed')) or 0)
 def of_rq(name: str, kind: str = "job") -> str:
     """Return the key of something that RQ keeps of a run or of a queue."""
     return f"{RQ_KEY_PREFIX}:{kind}:{name}"
+
+
+def fetched(queue: str) -> str:
+    """Return the key of the names that a worker has fetched from a queue and not begun."""
+    return IntermediateQueue.get_intermediate_queue_key(of_rq(queue, "queue"))

@@ -269,11 +269,19 @@ class Queue:
             missed = 0
         if doubt is Doubt.SILENT:
             return died(each) if missed >= CONFIRMED else running(each)
+        if missed >= LIMBO and each.fetched_until is None and self._put_back(each.name):
+            return Standing(Stage.WAITING)
         if missed >= (LIMBO if each.fetched_until is None else OVERDUE) and self._server.eval(
             rq_keys.FORBID, 1, key, rq_keys.NOBODY, rq_keys.KEPT
         ):
             return gone(FORBIDDEN)
         return Standing(Stage.WAITING)
+
+    def _put_back(self, name: str) -> bool:
+        """Let a run wait again whose worker died just after it had fetched it; False where RQ does not tell that."""
+        theirs = self._queue.intermediate_queue
+        keys = rq_keys.RUN + name, theirs.key, self._queue.key, theirs.get_first_seen_key(name)
+        return bool(self._server.eval(rq_keys.PUT_BACK, len(keys), *keys, name))
 
     def _outputs(self, wanted: Sequence[Known]) -> list[bytes | None]:
         """Return the outputs of runs, None for one that is not as its worker left it."""
@@ -322,6 +330,7 @@ class Queue:
             for name in names:
                 ours = rq_keys.RUN + name, rq_keys.STOP + name
                 pipe.delete(of_rq(name), of_rq(name, "results"), *ours)
+                pipe.lrem(self._queue.intermediate_queue_key, 0, name)
             pipe.zrem(self._queue.finished_job_registry.key, *names)
             pipe.zrem(self._queue.failed_job_registry.key, *names)
             pipe.execute()

@@ -4,7 +4,7 @@ its end is kept                        ended
 it has begun, and gives signs of life  running
 it has begun, and gives none           in doubt: its process, worker or machine may have died
 RQ has it in its queue                 waiting
-RQ has it nowhere                      in doubt: a worker has just fetched it, or has died with it
+a worker has fetched it, or nobody     in doubt: it begins now, or that worker has died
 RQ has a result, and it has not begun  it could not start there
 what Redis has of it cannot be read    gone: anybody with access to Redis could have written it
 Redis does not know it                 gone

@@ -17,12 +17,14 @@ from taskrunner.engines import rq_keys, rq_queue, rq_standing
 from taskrunner.engines.rq_queue import Handed, Queue, Stopped
 from taskrunner.model.carried import Refused, Stage, Standing
 from taskrunner.processes import alive
-from tests.engines.redis_box import given, horses, until
+from tests.engines.redis_box import Box, given, horses, until
 
 pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow]
 
 OURS = "taskrunner-store-"
 RUN = f"{OURS}1"
+# RQ's lists: a queue, and the names that a worker has fetched from it and not begun.
+WAITING, FETCHED = "rq:queue:default", "rq:queue:default:intermediate"
 TEN = timedelta(seconds=10)
 
 
@@ -242,14 +244,47 @@ def test_the_keeper_of_a_command_ends_with_it(own):
     until(lambda: not keepers(pid))
 
 
-def test_a_run_that_a_dying_worker_has_fetched_never_starts(own, monkeypatch, tmp_path):
+def fetch(own: Box) -> None:
+    """Fetch the next run as a worker does, and do nothing more with it."""
+    assert own.redis.lmove(WAITING, FETCHED, "LEFT", "RIGHT")
+
+
+def test_a_run_that_a_dying_worker_has_fetched_waits_again(own, monkeypatch, tmp_path):
+    queue, place = own.queue(), tmp_path / "starts"
+    hand_over(queue, "sh", "-c", counted(place))
+    hand_over(queue, "true", name="taskrunner-store-2")
+    fetch(own)
+    assert stand(queue).stage is Stage.WAITING
+    assert own.redis.lrange(FETCHED, 0, -1) == [RUN.encode()], "a worker may be about to begin it"
+    monkeypatch.setattr(rq_queue, "LIMBO", 200)
+    until(lambda: stand(queue).stage is Stage.WAITING and not own.redis.exists(FETCHED))
+    assert own.redis.lrange(WAITING, 0, -1) == [RUN.encode(), b"taskrunner-store-2"], "first"
+    own.redis.rpush(WAITING, RUN)  # the worker was slow, and not dead
+    own.worker("one", "--burst").wait(60)
+    assert reach(queue, Stage.ENDED).outcome.exit_code == 0
+    assert len(place.read_text().split()) == 1
+
+
+def test_a_run_that_a_dying_worker_has_begun_does_not_wait_again(own, monkeypatch, tmp_path):
     queue = own.queue()
     hand_over(queue, "sh", "-c", counted(tmp_path / "starts"))
-    own.redis.lmove("rq:queue:default", "rq:queue:default:intermediate", "LEFT", "RIGHT")
+    fetch(own)
+    own.redis.hset(rq_keys.RUN + RUN, mapping={"began": "me", "host": "web", "beat": 1})
+    for limit in ("LIMBO", "CONFIRMED"):
+        monkeypatch.setattr(rq_queue, limit, 200)
+    assert reach(queue, Stage.GONE).note == "its worker on web died"
+    assert queue.forget([RUN])
+    assert not own.redis.exists(WAITING, FETCHED), "else it would count as waiting"
+
+
+def test_a_run_that_is_nowhere_never_starts(own, monkeypatch, tmp_path):
+    queue = own.queue()
+    hand_over(queue, "sh", "-c", counted(tmp_path / "starts"))
+    own.redis.lpop(WAITING)  # as a worker of several queues does
     assert stand(queue).stage is Stage.WAITING, "a worker may be about to begin it"
     monkeypatch.setattr(rq_queue, "LIMBO", 200)
     assert reach(queue, Stage.GONE).note == rq_standing.FORBIDDEN
-    own.redis.lmove("rq:queue:default:intermediate", "rq:queue:default", "LEFT", "RIGHT")
+    own.redis.rpush(WAITING, RUN)
     own.worker("one", "--burst").wait(60)
     assert not (tmp_path / "starts").exists(), "the worker was slow, and not dead"
     assert stand(queue).stage is Stage.GONE
@@ -431,6 +466,13 @@ def test_the_queue_tells_ours_from_others(own):
     found = queue.survey(OURS)
     assert (found.waiting, found.others_waiting, found.workers) == ([RUN], 1, ())
     assert abs(found.oldest.timestamp() - time.time()) < 120
+    fetch(own)
+    fetch(own)
+    found = queue.survey(OURS)
+    assert (found.waiting, found.others_waiting) == ([RUN], 1), "fetched, and not begun"
+    assert found.oldest is not None
+    for _ in range(2):
+        own.redis.lmove(FETCHED, WAITING, "LEFT", "RIGHT")
     assert queue.drop_others(OURS) == 1
     worker = own.worker("one")
     reach(queue, Stage.RUNNING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 from pathlib import Path
@@ -43,19 +44,24 @@ def begun(home):
 
 def one(home):
     """Wait until exactly one daemon lives and return its pid."""
-    wait_for(lambda: lives(home) and len(daemons(home)) == 1)
-    return daemons(home)[0]
+    (pid,) = wait_for(lambda: lives(home) and len(found := daemons(home)) == 1 and found)
+    return pid
 
 
 def gone(home):
-    wait_for(lambda: not daemons(home))
-    return not lives(home)
+    """Wait until no daemon is there; a process that ends has no words a moment before it leaves its lock."""
+    return wait_for(lambda: not daemons(home) and not lives(home))
 
 
 def free_port():
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        return made.getsockname()[1]
+    """A port for a server that cannot choose one itself.
+
+    It is below those that the kernel gives away (ip_local_port_range), so nobody gets it before the server listens.
+    """
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as made:
+            made.bind(("127.0.0.1", 12_000 + secrets.randbelow(20_000)))
+            return made.getsockname()[1]
 
 
 def end_all(home: Path) -> None:

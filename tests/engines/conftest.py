@@ -10,8 +10,23 @@ from pathlib import Path
 import pytest
 
 from taskrunner import TaskRunner
+from taskrunner.engines import rq_queue
 from tests.engines import redis_box
 from tests.engines.redis_box import Box
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient() -> Iterator[None]:
+    """Wait longer for an answer of Redis than users do: on a busy machine it is late, and answers all the same."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rq_queue, "PATIENCE", 30.0)
+        yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait no longer than users do: the test is about a server that does not answer."""
+    monkeypatch.setattr(rq_queue, "PATIENCE", 2.0)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from taskrunner.engines import rq_keys
 from taskrunner.engines.rq_queue import Queue
 
 SERVER = shutil.which("redis-server") or "/usr/bin/redis-server"
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds; the machine may be busy
 
 
 def until(true: Callable[[], object], patience: float = PATIENCE, every: float = 0.05) -> object:
@@ -29,6 +29,11 @@ def until(true: Callable[[], object], patience: float = PATIENCE, every: float =
         assert time.monotonic() < end, f"not within {patience:g} s: {true}"
         time.sleep(every)
     return found
+
+
+def until_there(place: Path) -> str:
+    """A line of shell that waits until a file is there: its run lasts as long as a test wants."""
+    return f"until test -e {place}; do sleep 0.05; done"
 
 
 class Box:
@@ -61,8 +66,18 @@ class Box:
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.server is not None:
             self.server.send_signal(number)
-            self.server.wait(30)
+            self.server.wait(PATIENCE)
             self.server = None
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the server stand still for the block, however long that takes."""
+        assert self.server is not None
+        self.server.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.server.send_signal(signal.SIGCONT)
 
     def queue(self, name: str = "default") -> Queue:
         return Queue(self.url, name)
@@ -107,7 +122,7 @@ class Box:
     def end(self, worker: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
         """End a worker; a killed one leaves its horse behind."""
         worker.send_signal(number)
-        worker.wait(60)
+        worker.wait(PATIENCE)
         self.processes.remove(worker)
 
     def close(self) -> None:

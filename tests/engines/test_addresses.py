@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -12,16 +11,11 @@ import pytest
 from taskrunner import Manual
 from taskrunner.engines.rq_queue import Queue
 from taskrunner.report.doctor import check_queues, snapshot
+from tests.daemons import free_port
 from tests.engines.redis_box import Box, until
 
 pytestmark = [pytest.mark.xdist_group("rq-tls"), pytest.mark.slow, pytest.mark.one_python]
 OPENSSL = shutil.which("openssl")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def certificates(folder: Path) -> None:

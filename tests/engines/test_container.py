@@ -8,7 +8,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from taskrunner import State, TaskRunner
 from taskrunner.cli import main
 from taskrunner.home import config
 from taskrunner.schedule import durations
-from tests.engines.redis_box import SERVER, until
+from tests.daemons import free_port
+from tests.engines.redis_box import PATIENCE, SERVER, until
 from tests.samples import ROOT, program
 
 PLACE = ROOT / "contrib" / "container"
@@ -74,9 +74,7 @@ def test_the_scheduler_and_the_workers_speak_of_the_same_queue(tmp_path):
 @pytest.mark.slow
 @pytest.mark.xdist_group("rq")
 def test_its_commands_work_together(redis_there, home, tmp_path: Path):
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{one.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     (home / "taskrunner.toml").write_text((PLACE / "queue.toml").read_text().replace(ADDRESS, address))  # fmt: skip
     redis = [SERVER, *SERVICES["redis"]["command"][1:], "--dir", str(tmp_path)]
     redis += ["--bind", "127.0.0.1", "--port", address.rpartition(":")[2]]
@@ -99,19 +97,23 @@ def test_its_commands_work_together(redis_there, home, tmp_path: Path):
         begin(program(home, *daemon))
         subprocess.run([lines[0][0], *lines[0][1:]], check=True, env=env, capture_output=True)
         with TaskRunner(home) as runner:
-            runner.run("hello", detach=True)
-            time.sleep(0.1)
+            # Beside a run of its own slots, which come at the turn of a minute.
+            runner.run("hello", detach=True, force=True)
             workers = [begin([sys.executable, "-m", "rq.cli", *worker]) for _ in range(2)]
             # The task's own slots come beside it: one of them may be skipped, and is the newest.
             until(lambda: runner.history("hello", state=State.SUCCEEDED))
             run = runner.history("hello", state=State.SUCCEEDED)[0]
             assert f"on {os.uname().nodename}" in run.reason
-            done = subprocess.run(lines[1], env=env, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            assert len(re.findall(r"^\S+ +\S+ +(?:idle|busy)", done.stdout, re.M)) == 2
+
+            def workers_there() -> bool:
+                done = subprocess.run(lines[1], env=env, capture_output=True, text=True)
+                assert done.returncode == 0, done.stderr
+                return len(re.findall(r"^\S+ +\S+ +(?:idle|busy)", done.stdout, re.M)) == 2
+
+            until(workers_there)  # one of them may still be starting
             check = SERVICES["worker"]["healthcheck"]["test"][1:]
             words = [word.replace(ADDRESS, address) for word in check[1:]]
             assert subprocess.run([sys.executable, "-m", "rq.cli", *words], env=env, capture_output=True).returncode == 0  # fmt: skip
         for each in workers:
             each.terminate()
-            each.wait(60)
+            each.wait(PATIENCE)

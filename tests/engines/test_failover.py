@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 
 import pytest
 
-from tests.engines.redis_box import Box, box, until
+from tests.daemons import free_port
+from tests.engines.redis_box import PATIENCE, Box, box, until, until_there
 from tests.engines.test_queues import due, ended, newest
 
 pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow, pytest.mark.one_python]
@@ -17,9 +17,7 @@ pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow, pytest.mark.one_p
 @pytest.fixture
 def pair(redis_there, tmp_path):
     """A Redis and its replica, which has all of it."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
+    port = str(free_port())
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     listening = ("--port", port, "--repl-diskless-sync-delay", "0")
@@ -44,7 +42,7 @@ def test_a_run_that_began_before_a_failover_is_lost_and_does_not_begin_again(pai
     runner.tick()
     until(lambda: second.redis.llen("rq:queue:default"))
     second.redis.replicaof("NO", "ONE")  # what happens at the first from now on never gets there
-    first.worker("one", "--burst").wait(60)
+    first.worker("one", "--burst").wait(PATIENCE)
     fail_over(first, second)
     first.worker("two")
     run = ended(runner, "report")
@@ -57,7 +55,7 @@ def test_a_run_that_goes_on_during_a_failover_ends_as_any_other(pair, make, tmp_
     first, second = pair
     runner = make(first)
     first.worker("one")
-    due(runner, "report", f"until test -e {tmp_path}/go; do sleep 0.05; done; echo done")
+    due(runner, "report", f"{until_there(tmp_path / 'go')}; echo done")
     until(lambda: runner.tick() and newest(runner, "report").started)
     until(lambda: second.redis.keys("taskrunner:run:*"))
     second.redis.replicaof("NO", "ONE")

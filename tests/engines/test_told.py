@@ -11,7 +11,7 @@ import pytest
 
 from taskrunner import Manual
 from taskrunner.supervise import queue_answers
-from tests.engines.redis_box import until
+from tests.engines.redis_box import PATIENCE, until, until_there
 from tests.engines.test_queues import due, ended, newest, process
 
 pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow, pytest.mark.one_python]
@@ -50,9 +50,9 @@ def test_a_pending_run_waits_for_its_queue_and_not_for_a_tick(own, make, home):
     assert not [each for each in runner.status().problems if "heavy" in each]
 
 
-def test_a_run_in_a_queue_that_stops_answering_says_so_beside_its_place(own, make):
-    runner = make(own)
-    due(runner, "report", "sleep 3")
+def test_a_run_in_a_queue_that_stops_answering_says_so_beside_its_place(own, make, tmp_path):
+    runner, go = make(own), tmp_path / "go"
+    due(runner, "report", until_there(go))
     due(runner, "later", "true")
     own.worker("one")
     until(lambda: runner.tick() and newest(runner, "report").reason == f"on {HOST}")
@@ -64,6 +64,7 @@ def test_a_run_in_a_queue_that_stops_answering_says_so_beside_its_place(own, mak
     assert runner.status().problems[-1].endswith("; 2 runs affected")
     own.start()
     until(lambda: runner.tick() and "does not" not in newest(runner, "report").reason)
+    go.touch()
     own.worker("two")
     assert ended(runner, "report").reason == f"exit code 0; on {HOST}"
     assert ended(runner, "later").reason == f"exit code 0; on {HOST}"
@@ -76,9 +77,9 @@ def noting(folder):
 
 
 def test_the_start_is_announced_when_a_worker_starts_it(own, make, home, tmp_path):
-    runner = make(own)
+    runner, go = make(own), tmp_path / "go"
     note = noting(tmp_path)
-    due(runner, "report", "sleep 1", notify={"start": note, "success": note})
+    due(runner, "report", until_there(go), notify={"start": note, "success": note})
     runner.tick()
     runner.tick()
     assert (tmp_path / "told").read_text() == ""
@@ -90,6 +91,7 @@ def test_the_start_is_announced_when_a_worker_starts_it(own, make, home, tmp_pat
     until(lambda: runner.tick() and newest(runner, "report").started)
     (line,) = lines(home, f"report: run {run.id} started for")
     assert line.endswith(f" on {HOST}")
+    go.touch()
     ended(runner, "report")
     until(lambda: runner.tick() and len((tmp_path / "told").read_text().split()) == 2)
     assert (tmp_path / "told").read_text().split() == ["start", "success"]
@@ -100,7 +102,7 @@ def test_a_start_that_nobody_saw_is_announced_before_the_end(own, make, home, tm
     note = noting(tmp_path)
     due(runner, "report", "true", notify={"start": note, "success": note})
     runner.tick()
-    own.worker("one", "--burst").wait(60)
+    own.worker("one", "--burst").wait(PATIENCE)
     assert ended(runner, "report").state == "succeeded"
     until(lambda: runner.tick() and len((tmp_path / "told").read_text().split()) == 2)
     assert (tmp_path / "told").read_text().split() == ["start", "success"]

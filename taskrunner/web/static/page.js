@@ -65,7 +65,7 @@
       if (!paused && main.hasAttribute("data-live")) {
         const changed = await hasChanged();
         if (changed || Date.now() - drawn >= LATEST) await redraw();
-        tell("Live");
+        tell(paused ? "Paused" : "Live"); // it may have been paused meanwhile
       }
     } catch {
       tell(paused ? "Paused" : "No answer", !paused);
@@ -85,12 +85,13 @@
   }
 
   async function redraw() {
+    if (paused) return;
     const answer = await fetch(location.href, { cache: "no-store", headers: { Accept: "text/html" } });
     if (answer.redirected) return location.reload(); // to the login
     if (!answer.ok) throw new Error(String(answer.status));
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = fresh.getElementById("main");
-    if (!next || document.hidden) return;
+    if (!next || document.hidden || paused) return;
     drawn = Date.now();
     document.title = fresh.title;
     become(main, next);

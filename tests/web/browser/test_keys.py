@@ -36,7 +36,8 @@ def test_by_keyboard_alone_a_failed_run_is_found_read_and_run_again(home, serve,
     page.get_by_role("link", name="Failed, timed out, lost").focus()
     page.keyboard.press("Enter")
     expect(page.locator("tbody tr")).to_have_count(9)
-    for _ in range(15):  # the first may come before the script is there
+    expect(page.locator("#show-keys")).to_be_visible()  # of the new page: its script takes keys
+    for _ in range(15):
         page.keyboard.press("j")
         if page.evaluate("document.activeElement.closest('tr')?.textContent.includes('import')"):
             break

@@ -142,7 +142,8 @@ def test_a_test_whose_child_made_a_real_place_fails_by_name(pytester, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "child.kill()"], ids=["alive", "dead but not reaped"])
-def test_a_test_that_leaves_a_child_fails_by_name(pytester, end):
+def test_a_test_that_leaves_a_child_fails_by_name(pytester, monkeypatch, end):
+    monkeypatch.setenv("TASKRUNNER_TEST_PATIENCE", "1")
     result = run_alone(
         pytester,
         f"""

@@ -119,6 +119,22 @@ def test_a_paused_page_stays_as_it_is_until_it_is_resumed(home, tasks, serve, vi
     expect(page.locator("tbody tr")).to_have_count(1)
 
 
+def test_a_page_that_is_paused_during_a_look_stays_paused(home, tasks, serve, visit):
+    tasks(one="print(1)")
+    page = visit(f"{serve()}/runs")
+    held = []
+    page.route("**/changes", lambda route: held.append(route))  # noqa: PLW0108  it takes no builtin
+    call(home, "run", "one")
+    while not held:
+        page.wait_for_timeout(100)
+    page.get_by_role("button", name="Live").click()
+    with page.expect_response("**/changes"):
+        held[0].continue_()
+    page.wait_for_timeout(1000)
+    expect(page.locator("#live")).to_have_text("Paused")
+    assert page.locator("tbody tr").count() == 0
+
+
 def test_a_hidden_tab_asks_nothing(home, tasks, serve, visit):
     tasks(one="print(1)")
     page = visit(serve())

@@ -8,13 +8,14 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ STEP = """\
 echo "$1 for $TASKRUNNER_SLOT"
 case "$(cat {folder}/mood/$1 2>/dev/null)" in
 bad) echo "switch-7: no route to host" >&2; exit 1 ;;
-slow) sleep 60 ;;
+slow) sleep 300 ;;
 esac
 echo "$1" >> {folder}/done
 """
@@ -39,7 +40,7 @@ tz = "UTC"
 group = "network"
 
 [tasks.discover]
-cron = "0 * * * *"
+cron = "0 {hours} * * *"
 command = ["{folder}/step", "discover"]
 
 [tasks.plan]
@@ -57,7 +58,8 @@ command = ["{folder}/step", "verify"]
 CHAIN = ["discover", "plan", "provision", "verify"]
 LISTEN = """\
 import socket, sys
-with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+with socket.socket(fileno=int(sys.argv[1])) as server:
+    server.listen()
     print("ready", flush=True)
     while True:
         server.accept()[0].close()
@@ -91,16 +93,17 @@ class Site:
     def ask(self, *words):
         return json.loads(self.type(*words, "--json"))
 
-    def begin(self, *argv):
+    def begin(self, *argv, **more):
         """Start a process that the end of the test ends."""
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(argv, env=self.env, cwd=self.folder, **streams)
+        process = subprocess.Popen(argv, env=self.env, cwd=self.folder, **streams, **more)
         self.started.append(process)
         return process
 
     def listen(self, port):
         """Start what the scheduler waits for: a database, a queue."""
-        process = self.begin(sys.executable, "-c", LISTEN, str(port))
+        number = port.fileno()
+        process = self.begin(sys.executable, "-c", LISTEN, str(number), pass_fds=(number,))
         assert process.stdout.readline() == "ready\n"
 
     def container(self, *words):
@@ -134,9 +137,21 @@ def children(pid):
         return []
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+@pytest.fixture
+def port():
+    """Gives sockets with a port each, that nobody else gets and that do not answer before somebody listens."""
+    with contextlib.ExitStack() as made:
+
+        def bound():
+            one = made.enter_context(socket.socket())
+            one.bind(("127.0.0.1", 0))
+            return one
+
+        yield bound
+
+
+def address(port):
+    return f"tcp://127.0.0.1:{port.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -148,7 +163,10 @@ def site(tmp_path, needs):
     folder.mkdir()
     (folder / "step").write_text(STEP.format(folder=folder))
     (folder / "step").chmod(0o755)
-    (folder / "tasks.toml").write_text(TASKS.format(folder=folder))
+    far = (
+        datetime.now(UTC) + timedelta(hours=12)
+    ).hour  # no slot of its own comes in the middle of a test
+    (folder / "tasks.toml").write_text(TASKS.format(folder=folder, hours=far))
     found = Site(folder)
     found.type("apply", "tasks.toml", "--quiet")
     yield found
@@ -160,10 +178,9 @@ def site(tmp_path, needs):
         process.communicate()
 
 
-def test_it_starts_by_itself_when_its_database_and_its_queue_answer(site):
-    database, queue = free_port(), free_port()
-    awaited = [f"tcp://127.0.0.1:{port}" for port in (database, queue)]
-    words = [word for each in awaited for word in ("--wait-for", each)]
+def test_it_starts_by_itself_when_its_database_and_its_queue_answer(site, port):
+    database, queue = port(), port()
+    words = [word for each in (database, queue) for word in ("--wait-for", address(each))]
     site.type("set", "discover", "--now", "--quiet")
     engine, _ = site.container(*words)
     site.listen(database)
@@ -173,11 +190,11 @@ def test_it_starts_by_itself_when_its_database_and_its_queue_answer(site):
     wait_for(lambda: site.runs("succeeded") == CHAIN)
 
 
-def test_it_ends_with_an_error_when_they_never_answer_so_that_it_is_started_again(site):
-    port = free_port()
-    engine, _ = site.container("--wait-for", f"tcp://127.0.0.1:{port}", "--wait-limit", "1s")
+def test_it_ends_with_an_error_when_they_never_answer_so_that_it_is_started_again(site, port):
+    database = port()
+    engine, _ = site.container("--wait-for", address(database), "--wait-limit", "1s")
     code, said = site.gone(engine)
-    assert code == 1 and f"tcp://127.0.0.1:{port}" in said
+    assert code == 1 and address(database) in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -194,6 +211,8 @@ def test_it_ends_well_on_the_signals_of_a_container_engine(site, number):
 def test_the_chain_starts_at_minute_0_of_every_hour_and_each_step_when_the_one_before_has_succeeded(
     site,
 ):
+    (site.folder / "tasks.toml").write_text(TASKS.format(folder=site.folder, hours="*"))
+    site.type("apply", "tasks.toml", "--quiet")
     slots = [datetime.fromisoformat(each["slot"]) for each in site.ask("next", "-n", "3")["next"]]
     assert [slot.minute for slot in slots] == [0, 0, 0]
     assert {(b - a).seconds for a, b in itertools.pairwise(slots)} == {3600}
@@ -203,12 +222,16 @@ def test_the_chain_starts_at_minute_0_of_every_hour_and_each_step_when_the_one_b
     site.type("set", "discover", "--every", "2s", "--quiet")
     site.container()
     wait_for(lambda: site.runs("succeeded").count("verify") >= 2)
-    done = (site.folder / "done").read_text().split()
-    assert done[:8] == CHAIN * 2
-    slots = {run["task"]: run["slot"] for run in site.ask("history", "-n", "100")["runs"][-4:]}
-    assert (
-        len(slots) == 4 and len(set(slots.values())) == 1
-    )  # all four know which hour they are for
+    # All four know which hour they are for; that of the next hour may begin before the last step of this one.
+    runs = sorted(
+        site.ask("history", "-n", "100", "--state", "succeeded")["runs"],
+        key=lambda run: run["started"],
+    )
+    chains = {run["slot"]: [] for run in runs}
+    for run in runs:
+        chains[run["slot"]].append(run["task"])
+    whole = [steps for steps in chains.values() if "verify" in steps]
+    assert len(whole) >= 2 and whole == [CHAIN] * len(whole)
 
 
 def test_a_step_that_fails_ends_the_chain_and_the_next_hour_has_its_own(site):
@@ -253,7 +276,6 @@ def test_the_queue_is_counted_looked_at_and_emptied(site):
 
 
 def test_its_state_is_read_at_an_http_address(site):
-    port = free_port()
     place = site.folder / "public"
     place.mkdir()
     site.type(
@@ -263,21 +285,21 @@ def test_its_state_is_read_at_an_http_address(site):
         " > new && mv new status.json",
     )
     site.container()
-    site.begin(
-        *(sys.executable, "-m", "http.server", "--bind", "127.0.0.1"),
-        *("--directory", str(place), str(port)),
+    server = site.begin(
+        *(sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1"),
+        *("--directory", str(place), "0"),
     )
+    (port,) = re.findall(r" port (\d+) ", server.stdout.readline())
 
     def read():
         with contextlib.suppress(OSError):
-            address = f"http://127.0.0.1:{port}/status.json"
-            with urllib.request.urlopen(address, timeout=5) as answer:
+            page = f"http://127.0.0.1:{port}/status.json"
+            with urllib.request.urlopen(page, timeout=100) as answer:
                 return json.load(answer)
 
-    wait_for(read)
-    before = read()["last_tick"]
-    wait_for(lambda: read()["last_tick"] > before)
-    assert read()["failing"] == []
+    before = wait_for(lambda: (found := read()) and found["last_tick"])
+    after = wait_for(lambda: (found := read()) and found["last_tick"] > before and found)
+    assert after["failing"] == []
     assert site.type("status", "--check").startswith(
         "OK"
     )  # what the health check of the image asks
@@ -299,16 +321,16 @@ def test_nothing_is_forgotten_when_the_container_is_killed_and_another_takes_its
     site.type("run", "discover")
     wait_for(lambda: site.runs("succeeded") == CHAIN)
     site.mood("discover", "slow")
-    site.type("set", "discover", "--timeout", "4s", "--kill-after", "1s", "--now", "--quiet")
+    site.type("set", "discover", "--now", "--quiet")
     wait_for(lambda: site.runs("running") == ["discover"])
     wait_for(lambda: site.type("log", "discover").startswith("discover for "))
     os.kill(pid, signal.SIGKILL)
     site.gone(engine)
     site.mood("discover", "good")
+    site.type("set", "discover", "--timeout", "4s", "--kill-after", "1s", "--quiet")
     site.container()
-    wait_for(
-        lambda: site.runs("running") == [], 30
-    )  # nobody can see it any more; its timeout tells
+    # Nobody can see it any more; its timeout tells.
+    wait_for(lambda: site.runs("running") == [])
     assert site.runs("lost") == ["discover"]
     assert site.runs()[:4] == CHAIN and site.type("log", "discover").startswith("discover for ")
     site.type("set", "discover", "--now", "--quiet")

@@ -270,6 +270,7 @@ def test_at_most_one_instance_of_a_task_runs(site):
 
 def test_old_executions_are_deleted_by_themselves(site):
     site.manage("check")
+    site.type("set", "remind", "--manual")  # else it has a run more at the turn of an hour
     for _ in range(3):
         site.type("run", "remind")
     (site.folder / "state" / "taskrunner.toml").write_text(
@@ -305,10 +306,8 @@ def test_functions_and_the_backups_of_cron_live_side_by_side(site):
     site.type("set", name, "--env", f"HOME={site.folder}", "--now")
     site.type("set", "remind", "--now")
     site.type("tick")
-    assert {run["task"]: run["state"] for run in site.runs()} == {
-        name: "succeeded",
-        "remind": "succeeded",
-    }
+    states = {run["task"]: run["state"] for run in site.runs()}
+    assert states[name] == states["remind"] == "succeeded"
     assert any(each.startswith("kept-") for each in os.listdir(site.folder))
     slot = datetime.fromisoformat(site.ask("next", name, "-n", "1")["next"][0]["slot"])
     assert slot - datetime.now(slot.tzinfo) < timedelta(days=1)

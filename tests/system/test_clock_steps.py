@@ -129,7 +129,7 @@ def test_steps_while_runs_are_in_progress_run_nothing_twice_and_end_nothing(
     print(Counter(events), len(log.read_text().splitlines()), "runs over", len(steps), "steps")
     assert events.count("step back") >= 3 and events.count("gap") >= 3
     for task in runner.tasks():
-        assert abs(task.next - clock.now()) < timedelta(seconds=20), "parked"
+        assert abs(task.next - clock.now()) < timedelta(minutes=5), "parked"
 
 
 def test_a_machine_that_slept_makes_up_once_and_stops_nobody_for_it(runner, daemon, clock, log):
@@ -161,7 +161,7 @@ def test_one_tick_years_ahead_leaves_nothing_pruned_and_nothing_parked(runner, h
         with start(home, "tick", env=clock.env) as process:
             assert process.communicate(timeout=100) == ("", "")
     assert before == [run.id for run in runner.history(limit=None)][-len(before) :]
-    assert abs(runner.task("often").next - clock.now()) < timedelta(seconds=5)
+    assert abs(runner.task("often").next - clock.now()) < timedelta(minutes=5)
     goes_on_by_hand(runner, clock)
     out, _, _ = call(home, "doctor")
     assert "which is in the future" not in out

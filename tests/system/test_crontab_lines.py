@@ -65,7 +65,7 @@ def world(needs, tmp_path_factory):
     ]
     lines = [f"* * * * * {text}" for text in typed] + written
     with cronbox.running(lines, START) as box:
-        box.pass_minutes(1)
+        box.until_fired(len(lines))
     assert (box.mail, box.left) == ("", "")
     return folder
 

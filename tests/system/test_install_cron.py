@@ -43,7 +43,7 @@ def in_namespace(script: str) -> str:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=60,
+        timeout=100,
     )
     return done.stdout
 
@@ -104,9 +104,10 @@ def test_the_real_cron_runs_the_line_as_it_was_written_whatever_the_home_is_call
     tab = in_namespace(f"""$T --home "{odd}" install cron --quiet; crontab -l""")
     assert "50\\% " in tab
     with cronbox.running(tab.splitlines(), START) as box:
-        box.pass_minutes(3)
+        box.until_fired(3)
     assert box.mail == ""
-    assert {run["state"] for run in history(odd)} == {"succeeded"}
+    # A tick that comes before the last one has ended finds its run going on.
+    assert {run["state"] for run in history(odd)} - {"skipped"} == {"succeeded"}
     # On the box's clock, which is another year's: so it was this line that ticked.
     beat = (odd / "heartbeat").read_text().split()
     assert abs(int(beat[0]) / 1000 - START.timestamp()) < timedelta(hours=1).total_seconds()
@@ -123,9 +124,16 @@ def test_the_real_cron_runs_the_file_of_the_system_and_nothing_after_uninstall(h
         f"7 12 10 3 *  cp {home}/heartbeat {tmp_path}/before",
         f"10 12 10 3 * cp {home}/heartbeat {tmp_path}/after",
     ]
-    with cronbox.running(lines, START) as box:
-        box.pass_minutes(12)
-    assert len(history(home)) >= 2
-    assert "can be changed by" in box.mail or "taskrunner" not in box.mail
-    assert (tmp_path / "left").read_text() == ""
-    assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+
+    def check(speed):
+        for name in ("left", "before", "after"):
+            (tmp_path / name).unlink(missing_ok=True)
+        with cronbox.running(lines, START, speed=speed) as box:
+            box.pass_minutes(12)
+        assert len(history(home)) >= 2
+        assert "can be changed by" in box.mail or "taskrunner" not in box.mail
+        assert (tmp_path / "after").exists()
+        assert (tmp_path / "left").read_text() == ""
+        assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+
+    cronbox.at_some_speed(check)

@@ -68,5 +68,9 @@ def test_a_message_of_a_run_that_systemd_carries_is_sent_by_a_unit_of_its_own(bo
     side.say("tick")
     side.until(lambda: side.ended("x"))
     box.until(lambda: "told" in box.run("ls", side.home).split())
-    (message,) = json.loads(side.say("notify", "--json"))["outbox"]
-    assert (message["event"], message["state"]) == ("failure", "sent")
+
+    def outbox():
+        messages = json.loads(side.say("notify", "--json"))["outbox"]
+        return [(message["event"], message["state"]) for message in messages]
+
+    box.until(lambda: outbox() == [("failure", "sent")])

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,23 +52,28 @@ def journal(box, *matches: str) -> list[dict]:
 
 
 def test_the_timer_ticks_while_a_long_run_goes_on_and_a_failing_one_disturbs_nobody(box):
-    home = "/srv/elapses"
-    taskrunner(box, home, "add", "long", "--manual", "--now", "--", "sleep", "8")
+    home, go = "/srv/elapses", "/srv/elapses.go"
+    wait = f"until [ -e {go} ]; do sleep 0.1; done"
+    taskrunner(box, home, "add", "long", "--manual", "--now", "--shell", wait)
     taskrunner(box, home, "add", "often", "--every", "1s", "--", "true")
     taskrunner(box, home, "add", "bad", "--every", "1s", "--", "false")
     taskrunner(box, home, "install", "systemd")
     drop_in(box, "taskrunner.timer", FAST)
     box.run("systemctl", "restart", "taskrunner.timer")
     box.until(lambda: history(box, home, "long") and history(box, home, "long")[0]["started"])
+    (long,) = history(box, home, "long")
+
+    def beside():
+        return [r for r in history(box, home, "often") if long["started"] < (r["started"] or "")]
+
+    box.until(
+        lambda: len(beside()) >= 2
+    )  # else the long run has swallowed the elapses of the timer
+    assert history(box, home, "long") == [long]
+    box.path(go).touch()
     box.until(lambda: history(box, home, "long")[0]["finished"])
     (long,) = history(box, home, "long")
-    beside = [
-        run
-        for run in history(box, home, "often")
-        if long["started"] < (run["started"] or "") < long["finished"]
-    ]
     assert (long["state"], long["reason"]) == ("succeeded", "exit code 0")
-    assert len(beside) >= 2, "the long run has swallowed the elapses of the timer"
     bad = [run for run in history(box, home, "bad") if run["started"] and run["finished"]]
     assert {run["state"] for run in bad} == {"failed"}
     box.run("systemctl", "stop", "taskrunner.timer")
@@ -286,28 +293,42 @@ def test_each_change_of_a_run_is_a_line_in_the_journal_with_fields(box, side):
     assert found["SYSLOG_IDENTIFIER"] == "taskrunner"
 
 
+# Keeps others from writing to a store for as long as there is a file; it is made once that is so.
 HOLDS = """
-import sqlite3, sys, time
-connection = sqlite3.connect(sys.argv[1] + "/taskrunner.db", isolation_level=None)
+import os, sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1] + "/taskrunner.db", isolation_level=None, timeout=60)
 connection.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-time.sleep(float(sys.argv[2]))
+open(sys.argv[2], "w").close()
+while os.path.exists(sys.argv[2]):
+    time.sleep(0.05)
+connection.execute("ROLLBACK")
+open(sys.argv[2] + ".over", "w").close()
 """
+BEHIND = """
+import subprocess, sys
+nowhere = subprocess.DEVNULL
+subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], stdin=nowhere, stdout=nowhere, stderr=nowhere)
+"""
+
+
+@contextmanager
+def held(side: Side) -> Iterator[None]:
+    """Keep everybody from writing to the store of a home."""
+    place = side.path(f"{side.home}.held")
+    side.program("-c", BEHIND, HOLDS, side.home, f"{side.home}.held")
+    side.until(place.exists)
+    yield
+    place.unlink()
+    side.until(side.path(f"{side.home}.held.over").exists)
 
 
 def test_an_end_that_the_store_does_not_take_waits_in_the_spool(box, side):
     up(side, "waits", "while [ ! -e /srv/go ]; do sleep 0.05; done; echo last", "--expect", "last")
-    side.program(
-        "-c",
-        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {HOLDS!r}, {side.home!r}, '25'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)",
-    )
-    box.run("sleep", "1")
-    box.path("/srv/go").write_text("")
-    spool = side.path(side.home) / "spool"
-    side.until(lambda: list(spool.glob("*.json")))
-    name = unit(side, "waits")
-    side.until(lambda: state(box, name) == "inactive")  # the recorder leaves it there
-    box.run("sleep", "5")
+    spool, name = side.path(side.home) / "spool", unit(side, "waits")
+    with held(side):
+        box.path("/srv/go").write_text("")
+        side.until(lambda: list(spool.glob("*.json")))
+        side.until(lambda: state(box, name) == "inactive")  # the recorder leaves it there
     side.until(lambda: side.say("tick") == "" and side.ended("waits"))
     (run,) = side.runs("waits")
     assert (run["state"], run["reason"]) == ("succeeded", "exit code 0")
@@ -327,18 +348,14 @@ def sql(side: Side, text: str) -> None:
 def test_a_run_whose_recorder_was_killed_is_lost_and_not_before_its_time(box, side):
     name = up(side, "silenced")
     # So that there is time to kill whoever records the end: the store is kept from it.
-    side.program(
-        "-c",
-        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {HOLDS!r}, {side.home!r}, '4'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)",
-    )
-    box.run("sleep", "0.5")
-    box.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", name)
-    box.until(lambda: "SubState=stop-post" in box.run("systemctl", "show", "-p", "SubState", name))
-    side.until((side.path(side.home) / "supervisors" / name).exists)
-    box.run("sleep", "0.5")
-    box.run("systemctl", "kill", "--kill-who=control", "--signal=KILL", name)
-    box.until(lambda: state(box, name) in ("inactive", "failed"))
-    box.run("sleep", "4")
+    with held(side):
+        box.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", name)
+        shown = ("systemctl", "show", "-p", "SubState", name)
+        box.until(lambda: "SubState=stop-post" in box.run(*shown))
+        side.until((side.path(side.home) / "supervisors" / name).exists)
+        box.run("sleep", "0.5")
+        box.run("systemctl", "kill", "--kill-who=control", "--signal=KILL", name)
+        box.until(lambda: state(box, name) in ("inactive", "failed"))
     for each in (side.path(side.home) / "spool").iterdir():
         each.unlink()  # it may have come as far as that
     side.say("tick")

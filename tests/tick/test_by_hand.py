@@ -111,7 +111,8 @@ def test_with_queue_a_run_waits_for_its_turn(runner, home, tmp_path):
 
 
 def test_with_replace_the_one_that_runs_is_stopped_first(runner, home, tmp_path):
-    shell = f"echo $TASKRUNNER_RUN >> {tmp_path}/log; [ -e {tmp_path}/quick ] || sleep 300"
+    note = f"echo $TASKRUNNER_RUN >> {tmp_path}/log"
+    shell = f"[ -e {tmp_path}/quick ] || {{ {note}; exec sleep 300; }}; {note}"
     add(runner, shell=shell, overlap="replace")
     thread, found = in_background(home, "x")
     (old,) = running(runner)
@@ -134,9 +135,11 @@ def test_a_detached_run_is_carried_by_a_tick_of_its_own(runner):
 
 
 def test_a_detached_run_that_replaces_another_stops_it_at_once(runner, home, tmp_path):
-    add(runner, shell=f"[ -e {tmp_path}/quick ] || sleep 300", overlap="replace")
+    shell = f"[ -e {tmp_path}/quick ] || {{ echo waiting; exec sleep 300; }}"
+    add(runner, shell=shell, overlap="replace")
     thread, found = in_background(home, "x")
     (old,) = running(runner)
+    wait_for(lambda: runner.output(old))  # it has got past its question for the file
     wait_for(lambda: runner._here().store.processes.of(old.id).pid)
     (tmp_path / "quick").touch()
     asked = runner.run("x", detach=True)
@@ -145,15 +148,16 @@ def test_a_detached_run_that_replaces_another_stops_it_at_once(runner, home, tmp
     assert (found[0].id, found[0].state) == (old.id, State.CANCELLED)
 
 
-def test_what_waited_for_capacity_is_started_when_a_run_by_hand_ends(home, monkeypatch):
+def test_what_waited_for_capacity_is_started_when_a_run_by_hand_ends(home, tmp_path, monkeypatch):
     monkeypatch.setenv("TASKRUNNER_MAX_PARALLEL", "1")
     with TaskRunner(home) as runner:
-        add(runner, "first", "sleep 0.7")
+        add(runner, "first", f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done")
         add(runner, "second", now=True)
         thread, _ = in_background(home, "first")
         running(runner, "first")
         runner.tick()
         assert runner.history("second")[0].state is State.PENDING
+        (tmp_path / "go").touch()
         thread.join()
         wait_for(lambda: runner.history("second")[0].state is State.SUCCEEDED)
 
@@ -218,14 +222,18 @@ def test_a_tick_that_is_interrupted_cancels_what_it_runs_and_says_so(runner, hom
     assert (out, process.returncode) == ("", 130)
 
 
-def test_following_ends_with_the_run_and_misses_nothing(runner, home):
-    add(runner, shell="for i in 1 2 3 4 5; do echo line $i; sleep 0.15; done")
+def test_following_ends_with_the_run_and_misses_nothing(runner, home, tmp_path):
+    wait = f"while [ ! -e {tmp_path}/heard ]; do sleep 0.05; done"
+    add(runner, shell=f"for i in 1 2 3 4 5; do echo line $i; {wait}; done")
     thread, _ = in_background(home, "x")
     (run,) = running(runner)
     heard = []
     for block in runner.log(run, follow=True):
         heard.append(block)
-        time.sleep(0 if block else 0.02)
+        if block:
+            (tmp_path / "heard").touch()
+        else:
+            time.sleep(0.02)
     thread.join()
     assert b"".join(heard) == b"".join(b"line %d\n" % number for number in range(1, 6))
     assert len([block for block in heard if block]) > 1  # it came while the run went on

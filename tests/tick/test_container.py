@@ -83,9 +83,10 @@ def ends_well(process, pid):
 
 
 def orphan(place):
-    """A shell text that leaves a process behind; it writes who its parent is then, and ends with 5."""
-    left = f"sleep 0.5; read a b c d rest </proc/$$/stat; echo $d >{place}; exit 5"
-    return f"setsid sh -c {shlex.quote(left)} & exit 3"
+    """A shell text that leaves a process behind; it writes who its new parent is, and ends with 5."""
+    look = "read a b c d rest </proc/$$/stat"
+    left = f"{look}; while [ $d = $1 ]; do sleep 0.05; {look}; done; echo $d >{place}; exit 5"
+    return f"setsid sh -c {shlex.quote(left)} sh $$ & exit 3"
 
 
 def daemon(home, *words):
@@ -122,9 +123,11 @@ def test_the_start_of_the_daemon_as_process_1_is_the_boot(namespace, runner, hom
 
 @pytest.mark.slow
 def test_a_daemon_that_is_started_again_in_its_container_makes_no_boot(namespace, runner, home):
+    beat = home.parent / "beat"
     runner.add("warm", ["true"], Boot())
-    once = f"timeout 4 {shlex.join(daemon(home))}"
-    process, _ = namespace("sh", "-c", f"{once}; {once}; exit 3")
+    runner.add("beat", ["touch", str(beat)], Every("1s"))
+    once = f"{shlex.join(daemon(home))} & until [ -e {beat} ]; do sleep 0.1; done; kill $!; wait $!"
+    process, _ = namespace("sh", "-c", f"{once}; rm {beat}; {once}; exit 3")
     process.communicate(timeout=100)
     assert process.returncode == 3
     assert len(ended(runner, "warm")) == 1
@@ -278,7 +281,7 @@ def test_a_user_without_rights_does_with_a_disk_that_only_the_home_can_be_writte
 
     def tell(*words):
         argv = ["nsenter", "-t", str(pid), "-m", "-p", "--", *AS_USER, *program(home, *words)]
-        done = subprocess.run(argv, env=ENV, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, env=ENV, capture_output=True, text=True, timeout=100)
         return done.stdout + done.stderr
 
     tell("add", "who", "--every", "1s", "--shell", f"id -u; touch {tmp_path}/no")
@@ -446,13 +449,14 @@ def test_it_is_started_again_but_not_when_it_was_stopped():
 def test_a_cancel_from_outside_ends_a_run_in_a_container(namespace, runner, home):
     runner.add(
         "slow",
-        shell="trap 'echo told; exit 3' TERM; while :; do sleep 0.1; done",
+        shell="trap 'echo told; exit 3' TERM; echo up; while :; do sleep 0.1; done",
         schedule=Manual(),
         now=True,
     )
     process, pid = namespace(*daemon(home))
     (run,) = wait_for(lambda: runner.history("slow", state="running"))
     wait_for(lambda: runner._here().store.processes.of(run.id).pid)
+    wait_for(lambda: runner.output(run))
     (run,) = runner.cancel("slow", reason="enough")
     assert (run.state, run.reason) == (State.CANCELLED, "enough (exit code 3)")
     assert runner.output(run).count(b"told") == 1
@@ -464,10 +468,10 @@ def test_a_cancel_from_a_container_ends_a_run_outside(namespace, runner, home):
     outside = start(home, "tick")
     (run,) = wait_for(lambda: runner.history("slow", state="running"))
     process, _ = namespace(*program(home, "cancel", "slow"))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=100)
     assert process.returncode == 0
     assert f"run {run.id} of slow cancelled: cancelled by" in err
-    outside.communicate(timeout=60)
+    outside.communicate(timeout=100)
 
 
 def test_a_replacement_from_outside_ends_a_run_in_a_container(namespace, runner, home):
@@ -486,6 +490,7 @@ def test_a_run_whose_container_is_gone_can_be_cancelled(namespace, runner, home)
         "sh", "-c", f"{shlex.join(daemon(home))}; exit 0"
     )  # it is not process 1
     (run,) = wait_for(lambda: runner.history("slow", state="running"))
+    wait_for(lambda: runner._here().store.processes.of(run.id).pid)
     os.kill(pid, signal.SIGKILL)
     process.wait()
     runner.tick()

@@ -1,5 +1,6 @@
 """The tick in a loop, as a real process with real signals."""
 
+import os
 import signal
 import time
 
@@ -36,6 +37,11 @@ def states(runner, name):
     return [run.state for run in runner.history(name)]
 
 
+def is_stopping(home):
+    """Whether the daemon has heeded a first signal: two of one number that come at once are one."""
+    return "daemon: stopping" in (home / "taskrunner.log").read_text()
+
+
 def test_it_makes_the_store_and_ticks_at_its_interval(runner, daemon, home):
     process = daemon()
     assert (home / "taskrunner.db").exists()
@@ -59,38 +65,44 @@ def test_a_run_that_ends_within_the_grace_is_left_to_end(runner, daemon, tmp_pat
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_run_is_stopped_after_the_grace_or_at_a_second_signal(runner, daemon, tmp_path, signals):
+def test_a_run_is_stopped_after_the_grace_or_at_a_second_signal(
+    runner, daemon, home, tmp_path, signals
+):
     runner.add("slow", shell=f"touch {tmp_path}/up; sleep 300", schedule=Manual(), now=True)
     process = daemon("--grace", "1s" if signals == 1 else "1h")
     wait_for((tmp_path / "up").exists)
     for _ in range(signals):
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        wait_for(lambda: is_stopping(home))
     assert process.wait(100) == 0
     (run,) = runner.history("slow")
     assert run.state is State.CANCELLED
     assert "the daemon was stopped" in run.reason
 
 
-def test_a_third_signal_kills(runner, daemon, tmp_path):
-    shell = f'trap "" TERM; touch {tmp_path}/up; while :; do sleep 0.1; done'
+def test_a_third_signal_kills(runner, daemon, home, tmp_path):
+    told = tmp_path / "told"
+    shell = f"trap 'touch {told}' TERM; touch {tmp_path}/up; while :; do sleep 0.1; done"
     runner.add("hard", shell=shell, schedule=Manual(), now=True, kill_after="1h")
     process = daemon("--grace", "1h")
     wait_for((tmp_path / "up").exists)
-    for _ in range(3):
+    for heeded in (lambda: is_stopping(home), told.exists, lambda: True):
         process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        wait_for(heeded)
     assert process.wait(100) == 0
     assert runner.history("hard")[0].signal == signal.SIGKILL
 
 
-def test_nothing_new_is_started_once_it_is_stopping(runner, daemon, tmp_path):
-    runner.add("slow", shell=f"touch {tmp_path}/up; sleep 2", schedule=Manual(), now=True)
-    process = daemon("--grace", "20s")
+def test_nothing_new_is_started_once_it_is_stopping(runner, daemon, home, tmp_path):
+    shell = f"touch {tmp_path}/up; while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
+    runner.add("slow", shell=shell, schedule=Manual(), now=True)
+    process = daemon("--grace", "5m")
     wait_for((tmp_path / "up").exists)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.2)
+    wait_for(lambda: is_stopping(home))
     runner.add("late", ["true"], Manual(), now=True)
+    time.sleep(1.5)  # longer than its interval
+    (tmp_path / "go").touch()
     assert process.wait(100) == 0
     assert states(runner, "late") == []
 
@@ -109,18 +121,20 @@ def test_it_survives_a_store_that_cannot_be_used_for_a_while(runner, daemon, hom
     runner.add("often", ["true"], Every("1s"))
     process = daemon()
     home.chmod(0o777)
-    time.sleep(1.5)
+    said = process.stderr.readline()
+    time.sleep(1.5)  # longer than its interval
     home.chmod(0o700)
     before = len(states(runner, "often"))
     wait_for(lambda: len(states(runner, "often")) > before)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=100)
-    assert said.count("can be written by others") == 1
+    assert process.wait(100) == 0
+    assert (said + process.stderr.read()).count("can be written by others") == 1
 
 
-def test_two_daemons_side_by_side_run_each_slot_once(runner, daemon):
+def test_two_daemons_side_by_side_run_each_slot_once(runner, daemon, home):
     runner.add("often", ["true"], Every("1s"), overlap="allow")  # a run may take a second here
     processes = [daemon(), daemon()]
+    wait_for(lambda: len(os.listdir(home / "supervisors")) == 2)
     wait_for(lambda: len(states(runner, "often")) >= 4)
     for process in processes:
         process.send_signal(signal.SIGTERM)

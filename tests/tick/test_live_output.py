@@ -17,9 +17,10 @@ from tests.samples import NOON, call, run, start, wait_for
 
 @pytest.fixture
 def runner(home):
-    """A home with a task that writes slowly, one that writes at once, and one that fails."""
+    """A home with a task whose second line comes when it may, one that writes at once, and one that fails."""
     with TaskRunner(home) as made:
-        made.add("slow", shell="echo begin; sleep 1; echo end", schedule=Manual())
+        wait = f"until [ -e {home.parent}/go-on ]; do sleep 0.05; done"
+        made.add("slow", shell=f"echo begin; {wait}; echo end", schedule=Manual())
         made.add("quick", ["echo", "now"], Manual())
         made.add("bad", shell="printf 'no newline'; exit 3", schedule=Manual())
         yield made
@@ -29,12 +30,16 @@ def test_a_verbose_daemon_reports_each_start_and_end_and_output_interleaves(runn
     with start(home, "--verbose", "daemon", "--interval", "1s", "--output") as process:
         wait_for(lambda: runner.status().last_tick)
         slow = runner.run("slow", detach=True)
-        wait_for(lambda: runner.history("slow", state="running"))
+        out = process.stdout.readline()
         runner.run("quick")
         runner.run("bad")
+        while "now" not in out:
+            out += process.stdout.readline()
+        (home.parent / "go-on").touch()
         wait_for(lambda: runner.history("slow")[0].state is State.SUCCEEDED)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out += process.stdout.read()
+        err = process.stderr.read()
     assert process.returncode == 0
     lines = [line.split(" | ") for line in out.splitlines()]
     assert sorted((name.strip(), text) for name, text in lines) == [
@@ -55,7 +60,7 @@ def test_a_daemon_that_is_not_asked_prints_nothing_of_runs(runner, home):
         wait_for(lambda: runner.status().last_tick)
         runner.run("quick")
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60) == ("", "")
+        assert process.communicate(timeout=100) == ("", "")
 
 
 def test_a_daemon_goes_on_when_nobody_reads_its_output(runner, home):
@@ -75,12 +80,10 @@ def test_a_daemon_goes_on_when_nobody_reads_its_output(runner, home):
     ("words", "names"), [([], {"slow", "quick"}), (["slow"], {"slow"}), (["slow,bad"], {"slow"})]
 )
 def test_a_log_follows_across_runs_of_some_tasks_or_of_all(runner, home, words, names):
-    go_on = home.parent / "go-on"
-    runner.set("slow", shell=f"echo begin; until [ -e {go_on} ]; do sleep 0.05; done; echo end")
     with start(home, "log", "-f", "--all", "-v", *words) as process:
         first = runner.run("slow", detach=True)
         told = [process.stderr.readline()]  # it follows, however long its start takes
-        go_on.touch()
+        (home.parent / "go-on").touch()
         wait_for(lambda: runner.run_of(first.id).state is State.SUCCEEDED)
         runner.run("quick")
         runner.run("slow")
@@ -88,7 +91,7 @@ def test_a_log_follows_across_runs_of_some_tasks_or_of_all(runner, home, words, 
         while text.count("slow") < 4:
             text += process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=60)
+        rest, err = process.communicate(timeout=100)
     assert process.returncode == 130
     assert told[0].startswith("taskrunner: slow: run 4 started for ")
     found = {line.split()[0] for line in (text + rest).splitlines()}
@@ -97,7 +100,7 @@ def test_a_log_follows_across_runs_of_some_tasks_or_of_all(runner, home, words, 
     assert "slow: run 6 succeeded" in err or "slow: run 6 started" in err
 
 
-def test_following_gives_what_goes_on_and_what_is_to_come(runner):
+def test_following_gives_what_goes_on_and_what_is_to_come(runner, home):
     """From the beginning of what runs, with the starts and ends of all, also of what never started."""
     slow = runner.run("slow", detach=True)
     wait_for(lambda: runner.history("slow", state="running"))
@@ -106,6 +109,7 @@ def test_following_gives_what_goes_on_and_what_is_to_come(runner):
         piece = next(pieces)
         found += [] if piece is None else [piece]
         if piece is None and not runner.history("quick"):
+            (home.parent / "go-on").touch()
             wait_for(lambda: runner.history("slow")[0].state is State.SUCCEEDED)
             runner.run("quick")
     of_slow = [each for each in found if each.run.id == slow.id]

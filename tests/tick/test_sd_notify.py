@@ -169,13 +169,15 @@ def test_the_sign_of_life_comes_from_the_loop_though_it_waits_for_an_hour(daemon
 
 @pytest.mark.slow
 def test_the_sign_of_life_goes_on_while_it_stops(runner, daemon, tmp_path, listener):
-    runner.add("slow", shell=f"touch {tmp_path}/up; sleep 3", schedule=Manual(), now=True)
-    process = daemon("--interval", "1h", WATCHDOG_USEC="400000")
+    shell = f"touch {tmp_path}/up; while ! test -e {tmp_path}/go; do sleep 0.1; done"
+    runner.add("slow", shell=shell, schedule=Manual(), now=True)
+    process = daemon("--interval", "1h", "--grace", "5m", WATCHDOG_USEC="400000")
     wait_for((tmp_path / "up").exists)
     process.send_signal(signal.SIGTERM)
     listener.until("STOPPING=1")
     so_far = listener.lines().count("WATCHDOG=1")
     listener.until("WATCHDOG=1", times=so_far + 3)
+    (tmp_path / "go").touch()
     assert process.wait(100) == 0
 
 
@@ -330,11 +332,14 @@ def test_who_is_not_watched_need_not_wake():
 def test_a_status_that_changes_all_the_time_is_reported_once_in_a_while(place, listener):
     notice = Readiness(place)
     notice.ready()
+    began = time.monotonic()
     for number in range(100):
         left = notice.go_on(f"{number} running")
-    assert 0 < left <= 1
-    assert listener.lines() == ["READY=1", "STATUS=0 running"]
-    time.sleep(left)
+        assert left == math.inf or 0 <= left <= 1
+    took = time.monotonic() - began
+    assert listener.lines()[:2] == ["READY=1", "STATUS=0 running"]
+    assert len(listener.lines()) <= 2 + took
+    time.sleep(1)
     assert notice.go_on("99 running") == math.inf
     assert listener.lines()[-1] == "STATUS=99 running"
     notice.close()
@@ -355,6 +360,6 @@ def test_a_long_start_asks_for_more_time(place, listener):
     assert listener.lines() == ["EXTEND_TIMEOUT_USEC=30000000", "STATUS=waiting"]
     assert 10 < left <= 15
     notice.ready()
-    assert notice.go_on("waiting") == pytest.approx(5, abs=1)
+    assert 0 < notice.go_on("waiting") <= 5
     assert listener.lines()[-1] == "WATCHDOG=1"
     notice.close()

@@ -269,8 +269,8 @@ def test_a_slot_that_replaces_waits_until_a_run_that_ignores_term_is_killed(
 ):
     log, quick = tmp_path / "log", tmp_path / "quick"
     shell = (
-        f"echo start >> {log}; test -e {quick} && exit; trap 'echo term >> {log}' TERM; "
-        "while :; do sleep 0.05; done"
+        f"test -e {quick} && {{ echo start >> {log}; exit; }}; trap 'echo term >> {log}' TERM; "
+        f"echo start >> {log}; while :; do sleep 0.05; done"
     )
     live_runner.add("x", shell=shell, schedule=Every("1s"), overlap="replace", kill_after="1s")
     due(live_runner, "x")
@@ -298,8 +298,8 @@ def test_an_orphan_whose_task_says_so_is_tried_again_once_it_is_gone(live_runner
         "x", shell=shell, schedule=Manual(), now=True, on_lost="retry", retry_delay="1s"
     )
     with start(home, "tick") as supervisor:
-        wait_for(log.exists)
-        wait_for(lambda: live_runner.status().running)
+        wait_for(lambda: log.exists() and log.read_text())
+        wait_for(lambda: live_runner._here().store.processes.with_runs()[0][1].pid)
         supervisor.kill()
     live_runner.tick()
     assert [run.state for run in live_runner.history("x")] == [State.RUNNING]  # it lives on

@@ -104,6 +104,16 @@ def wait_for(what, limit=100.0):
     return found
 
 
+def rests(pid, seconds=1.5):
+    """Whether a process only waits for so long; one that others keep from the CPU is no such process."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def old_store(home, file):
     """Make a home with a store of an older schema, from one of STORES."""
     home.mkdir(mode=0o700, exist_ok=True)

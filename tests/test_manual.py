@@ -22,7 +22,7 @@ def shown(page):
     """A page as man(1) shows it, without overstriking."""
     env = {**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80", "MAN_KEEP_FORMATTING": ""}
     argv = ["man", "--warnings", "-P", "cat", "-l", str(page)]
-    done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
     return re.sub(r".\x08|\x1b\[[0-9;]*m", "", done.stdout)
 
@@ -43,7 +43,7 @@ def test_the_pages_are_those_of_this_program():
 def test_mandoc_finds_nothing_to_warn_of(needs, page):
     needs("mandoc", shutil.which("mandoc"), "mandoc is not here")
     argv = ["mandoc", "-T", "lint", "-W", "warning", str(page)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -79,7 +79,7 @@ def test_the_page_of_the_settings_has_each_setting(needs):
 def test_a_page_can_be_found_by_what_it_is_about(needs):
     needs("man", shutil.which("lexgrog"), "lexgrog of man-db is not here")
     argv = ["lexgrog", *map(str, PAGES)]
-    out = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+    out = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=100).stdout
     assert '"taskrunner - cron with a memory"' in out
     assert len(out.splitlines()) == len(PAGES) == 3
 

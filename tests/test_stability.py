@@ -74,7 +74,7 @@ def test_no_public_name_and_no_verb_warns(home: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     every = "import taskrunner; [getattr(taskrunner, name) for name in taskrunner.__all__]"
     for argv in ([sys.executable, "-c", every], *(program(home, *words) for words in WORDS)):
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, f"{argv}: {done.stderr}"
         assert "Warning" not in done.stderr
 

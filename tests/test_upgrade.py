@@ -16,7 +16,7 @@ from contextlib import closing
 import pytest
 
 from tests import surface
-from tests.samples import ROOT, wait_for
+from tests.samples import ROOT, rests, wait_for
 
 PACKAGE = ROOT / "taskrunner"
 SUPERVISOR = "4711-0badc0de"
@@ -129,7 +129,7 @@ def test_a_supervisor_goes_on_when_its_program_is_no_longer_there(home, tmp_path
     """All modules are gone under it, which is the worst that an upgrade can do to their names."""
     old = tmp_path / "old"
     shutil.copytree(PACKAGE, old / "taskrunner", ignore=shutil.ignore_patterns("__pycache__"))
-    more = ("--timeout", "50s", "--retries", "1", "--retry-delay", "1s", "--on-failure", "true")
+    more = ("--timeout", "5m", "--retries", "1", "--retry-delay", "1s", "--on-failure", "true")
     wait = f'while [ ! -e "{tmp_path}/go" ]; do sleep 0.05; done; yes | head -c 200000; exit 7'
     surface.must(home, "add", "report", "--every", "1d", "--now", *more, "--shell", wait)
     surface.must(home, "add", "then", "--after", "report:failed", "--", "echo", "later")
@@ -137,9 +137,10 @@ def test_a_supervisor_goes_on_when_its_program_is_no_longer_there(home, tmp_path
     argv = [sys.executable, "-P", "-m", "taskrunner", "--home", home, "tick"]
     with subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: any(run["state"] == "running" for run in runs(home)))
+        wait_for(lambda: rests(process.pid))  # it has all that it may need
         shutil.rmtree(old)
         (tmp_path / "go").touch()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=100)
     assert (process.returncode, err) == (0, "")
     ends = [(run["task"], run["attempt"], run["state"]) for run in reversed(runs(home))]
     assert ends[:2] == [("report", 1, "failed"), ("report", 2, "failed")]

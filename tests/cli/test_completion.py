@@ -67,7 +67,7 @@ def places(home, tmp_path):
 
 
 def run(argv, env, text=None):
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, input=text, timeout=60)
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, input=text, timeout=100)
     assert done.stderr == "", done.stderr
     return done.stdout
 

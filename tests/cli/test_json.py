@@ -218,7 +218,7 @@ def test_lengths_are_numbers_of_seconds(tell, ask):
     (run,) = ask("history", "--json")["runs"]
     assert isinstance(run["duration"], float)
     assert isinstance(run["cpu_seconds"], int | float)
-    assert 0.2 <= run["duration"] < 5
+    assert 0.2 <= run["duration"] < 60
     started, finished = (datetime.fromisoformat(run[key]) for key in ("started", "finished"))
     assert run["duration"] == pytest.approx((finished - started).total_seconds())
     assert run["late"] is None  # nobody waits for a run by hand

@@ -894,12 +894,12 @@ def test_run_is_refused_while_another_run_is_live_unless_forced(tell, refuses, r
 
 
 def test_a_forced_run_is_started_side_by_side_also_when_detached(tell, runner):
-    tell("add", "x", "--manual", "--", "sleep", "30")
+    tell("add", "x", "--manual", "--", "sleep", "300")
     runner.run("x", detach=True)
     running(runner)
     tell("run", "x", "--force", "--detach")
     try:
-        wait_for(lambda: len(runner.history("x", state="running")) == 2, limit=20)
+        wait_for(lambda: len(runner.history("x", state="running")) == 2)
     finally:
         tell("cancel", "x")
 
@@ -1391,7 +1391,7 @@ def on_terminal(home, *words, **env):
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "60", **env},
-        timeout=30,
+        timeout=100,
     )
     return done.stdout.replace("\r\n", "\n")
 

@@ -102,11 +102,11 @@ def test_a_command_that_fails_says_why_and_is_tried_again_later_and_later(teller
 def test_a_command_that_hangs_is_ended_with_all_that_it_started(teller, tmp_path):
     pids = tmp_path / "pids"
     runner = teller(
-        f'kind = "command"\nshell = "sleep 61 & echo $! > {pids}; wait"\ntime_limit = "1s"'
+        f'kind = "command"\nshell = "sleep 300 & echo $! > {pids}; wait"\ntime_limit = "2s"'
     )
     start = time.monotonic()
-    assert only(runner.deliver()).error == "it did not end within 1 s"
-    assert time.monotonic() - start < 5
+    assert only(runner.deliver()).error == "it did not end within 2 s"
+    assert time.monotonic() - start < 60
     assert started_ticks(int(pids.read_text())) is None
 
 
@@ -232,11 +232,11 @@ def test_a_mail_goes_by_the_sendmail_of_this_host(teller, sendmail, tmp_path):
 
 
 def test_a_sendmail_that_hangs_is_ended(teller, sendmail):
-    sendmail.write_text("#!/bin/sh\nsleep 61 & wait\n")
+    sendmail.write_text("#!/bin/sh\nsleep 300 & wait\n")
     runner = teller(f'kind = "mail"\nto = "ops"\nsendmail = "{sendmail}"\ntime_limit = "1s"')
     start = time.monotonic()
     assert only(runner.deliver()).error == "it did not end within 1 s"
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 60
 
 
 def test_a_sender_and_a_recipient_may_have_a_name(teller, sendmail, tmp_path):
@@ -515,7 +515,7 @@ def test_a_server_that_never_ends_is_left(teller, answer):
         runner = teller(f'kind = "webhook"\nurl = "{server.url}/hook"\ntime_limit = "1s"')
         start = time.monotonic()
         error = only(runner.deliver()).error
-        assert time.monotonic() - start < 8
+        assert time.monotonic() - start < 60
     assert error in (
         "there was no answer in time",
         "the message was not accepted: it did not end within 3 s",

@@ -55,14 +55,14 @@ def test_a_tick_that_sees_a_failure_has_it_told(living, home, tmp_path):
 
 
 def test_a_channel_that_hangs_keeps_no_tick_and_no_run(living, home, tmp_path):
-    channel(home, f"echo >> {tmp_path}/begun; exec sleep 62", time_limit="30s")
+    channel(home, f"echo >> {tmp_path}/begun; exec sleep 300", time_limit="5m")
     living.add("x", ["false"], Manual(), notify="@c")
     began = time.monotonic()
     for _ in range(4):
         living.run("x")
         living.add("y", ["false"], Every("1d"), now=True, notify="@c", replace=True)
         assert call(home, "tick")[2] == 0
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 120
     wait_for((tmp_path / "begun").exists)
     assert len(senders(home)) == 1
     assert len((tmp_path / "begun").read_text()) == 1  # the others wait, and so does nobody else
@@ -93,7 +93,7 @@ def test_what_is_posted_while_the_sender_is_at_work_is_sent_by_it(living, home, 
 
 
 def test_a_sender_that_is_killed_is_followed_by_another(living, home, tmp_path):
-    channel(home, f"echo >> {tmp_path}/begun; test -e {tmp_path}/go || exec sleep 63")
+    channel(home, f"echo >> {tmp_path}/begun; test -e {tmp_path}/go || exec sleep 300")
     living.add("x", ["false"], Manual(), notify="@c")
     living.run("x")
     wait_for((tmp_path / "begun").exists)

@@ -327,7 +327,7 @@ def lease(place, kind):
 def quick():
     begun = time.monotonic()
     yield
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 40  # the kernel itself breaks a lease after 45 s
 
 
 def test_nobody_waits_for_a_lease_on_an_output(folder):

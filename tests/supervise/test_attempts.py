@@ -252,9 +252,10 @@ def test_what_does_not_go_together_is_refused_with_the_reason(runner, options, s
     assert runner.tasks() == []
 
 
+@pytest.mark.slow
 def test_of_several_ticks_one_waits_for_an_attempt_and_the_others_leave(home):
     with TaskRunner(home) as runner:
-        runner.add("bad", ["false"], Every("1d"), now=True, retries=1, retry_delay="4s")
+        runner.add("bad", ["false"], Every("1d"), now=True, retries=1, retry_delay="12s")
         with start(home, "tick") as first:
             wait_for(lambda: runner.history(state="pending"))
             assert call(home, "tick")[2] == 0

@@ -7,9 +7,11 @@ import pytest
 
 from taskrunner import Manual, State, TaskRunner
 from taskrunner.processes import alive
+from tests.samples import wait_for
 
-AWAY = "setsid sleep 300 <&- >&- 2>&- & echo $! >{0}/pid{1}; "
-HOLDS = "setsid sleep 300 & echo $! >{0}/pid{1}; "
+# Each notes its number once it has a session of its own, and its parent goes on only then.
+LEAVES = "setsid sh -c 'echo $$ >{{0}}/pid{{1}}; exec sleep 300' {} & until [ -s {{0}}/pid{{1}} ]; do sleep 0.05; done; "
+AWAY, HOLDS = LEAVES.format("<&- >&- 2>&-"), LEAVES.format("")
 
 
 @pytest.fixture
@@ -23,11 +25,15 @@ def runner(home):
 def tidy(tmp_path):
     """Where the processes write their ids, to be ended."""
     yield tmp_path
-    for place in tmp_path.glob("pid*"):
-        for number in (int(place.read_text()),):
-            alive.kill(number)
-            while alive.started_ticks(number) is not None:
-                pass
+    end_all(tmp_path)
+
+
+def end_all(folder):
+    for place in folder.glob("pid*"):
+        number = int(place.read_text())
+        alive.kill(number)
+        wait_for(lambda number=number: alive.started_ticks(number) is None)
+        place.unlink()
 
 
 @pytest.mark.parametrize(
@@ -50,8 +56,13 @@ def tidy(tmp_path):
     ids=["timeout", "two", "end", "none-at-timeout", "none"],
 )
 def test_processes_left_behind_by_a_run_are_reported(runner, tidy, shell, state, words):
-    runner.add("a", shell=shell.format(tidy), schedule=Manual(), timeout="1s")
-    run = runner.run("a")
+    shell = shell.format(tidy)
+    for timeout in ("1s", "10s", "60s"):  # a machine that stalls gets more
+        end_all(tidy)
+        runner.add("a", shell=shell, schedule=Manual(), timeout=timeout, replace=True)
+        run = runner.run("a")
+        if len(list(tidy.glob("pid*"))) == shell.count("setsid"):
+            break
     assert run.state is state
     assert ("left" in run.reason) == (words is not None)
     assert words is None or run.reason.endswith(words)

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +16,7 @@ from taskrunner.model.values import Outcome
 from taskrunner.store.tasks import Tasks
 from taskrunner.supervise import outcomes, spool
 from taskrunner.supervise.systemd import record_end
-from tests.samples import NOON, ROOT, start, wait_for
+from tests.samples import NOON, ROOT, rests, start, wait_for
 
 WAITS = "touch {0}/up; while [ -e {0}/up ]; do sleep 0.02; done; echo done; exit 3"
 
@@ -260,7 +259,7 @@ def test_a_supervisor_needs_none_of_its_files_any_more(home, tmp_path):
     argv = [sys.executable, "-I", "-S", "-c", program_, str(copy), "--home", str(home), "tick"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         wait_for((tmp_path / "up").exists)
-        time.sleep(1.5)
+        wait_for(lambda: rests(process.pid))  # it has all that it may need
         copy.rename(tmp_path / "gone")
         (tmp_path / "up").unlink()
         out, err = process.communicate(timeout=100)

@@ -276,7 +276,9 @@ def test_what_writers_do_beside_a_restore_is_in_the_store_or_in_what_is_kept(hom
         thread = threading.Thread(target=write)
         thread.start()
         try:
-            kept = [live_runner.restore(made.place).kept for _ in range(15)]
+            kept = []
+            while len(kept) < 15 or len(added) <= 15:
+                kept.append(live_runner.restore(made.place).kept)
         finally:
             over.set()
             thread.join()
@@ -285,7 +287,7 @@ def test_what_writers_do_beside_a_restore_is_in_the_store_or_in_what_is_kept(hom
             with closing(sqlite3.connect(place)) as old:
                 assert old.execute("PRAGMA integrity_check").fetchone() == ("ok",)
                 known |= {name for (name,) in old.execute("SELECT name FROM tasks")}
-        assert len(added) > 15 and known >= {*added, "x"}
+        assert known >= {*added, "x"}
 
 
 def test_a_run_by_hand_is_over_when_its_output_has_been_read(home, tmp_path):

@@ -142,10 +142,12 @@ def test_a_failure_is_logged_and_the_schedule_goes_on(sender):
     sender.type("add", "mailer", "--every", "1s", "--", str(sender.folder / "send-mails"))
     sender.foreground()
     wait_for(lambda: "failed" in sender.states())
-    assert re.search(r"warning mailer: run 2 failed: exit code 75, after", sender.log())
+    bad = r"warning mailer: run 2 failed: exit code 75, after"
+    wait_for(lambda: re.search(bad, sender.log()))  # it is logged once it is recorded
     sender.mood("good")
     wait_for(lambda: "succeeded" in sender.states())
-    assert re.search(r"info +mailer: run \d+ succeeded: exit code 0, after", sender.log())
+    good = r"info +mailer: run \d+ succeeded: exit code 0, after"
+    wait_for(lambda: re.search(good, sender.log()))
 
 
 def test_the_time_of_the_last_success_is_read_at_a_glance(sender):

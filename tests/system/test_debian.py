@@ -13,6 +13,7 @@ from tests.system import cronbox
 pytestmark = [
     *(pytest.mark.system, pytest.mark.slow, pytest.mark.one_python),
     pytest.mark.xdist_group("debian"),
+    pytest.mark.timeout(1500),  # lintian takes its time on a busy machine
 ]
 
 UNREACHABLE = 75
@@ -40,7 +41,7 @@ def found(needs, tmp_path_factory):
 def run(words):
     env = {**os.environ, "PATH": f"/usr/sbin:/usr/bin:/sbin:/bin:{os.environ['PATH']}"}
     return subprocess.run(
-        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
+        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 from taskrunner import State, TaskRunner
 from tests.samples import ROOT, call, program
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]  # hundreds of ticks, on a busy machine
 LONG = bool(os.environ.get("TASKRUNNER_TEST_LONG"))
 # The files that calls are about, by their names in the home; those without are told by the path in the call.
 FILES = {

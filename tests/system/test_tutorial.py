@@ -23,7 +23,7 @@ from tests.samples import ROOT
 from tests.system import cronbox
 from tests.test_docs import Step, agrees, blocks, console_steps
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 BOX = Path(__file__).with_name("tutorial_box.sh")
 LEFT_OUT = (

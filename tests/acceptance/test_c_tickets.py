@@ -36,7 +36,7 @@ class Ticket:
 """
 TASKS = [
     ("Close overdue", 5, "minutes", "for n in Ticket.overdue(days=2):\n    logger.info('closed %s', n)", 1),
-    ("Failing sync", 1, "minutes", "print('syncing')\nraise ConnectionError('no route to host')", 1),
+    ("Failing sync", 30, "minutes", "print('syncing')\nraise ConnectionError('no route to host')", 1),
     ("Digest", 2, "hours", "print(date.today() - timedelta(days=1), task)", 1),
     ("Backup tickets", 1, "days", "print('saved', slot.date())", 1),
     ("Monthly report", 1, "months", "print((slot - relativedelta(months=1)).month)", 1),
@@ -116,7 +116,7 @@ def test_the_table_becomes_tasks_and_twice_is_once(moved):
     tasks = {task["name"]: task for task in moved.ask("list")["tasks"]}
     assert {name: task["schedule"] for name, task in tasks.items()} == {
         "close-overdue": "5m",
-        "failing-sync": "1m",
+        "failing-sync": "30m",
         "digest": "2h",
         "backup-tickets": "1d",
         "monthly-report": "1mo",

@@ -114,6 +114,23 @@ class Bounded(Paginator):
         return self._get_page([rows[key] for key in keys if key in rows], number, self)
 
 
+class Searched(Bounded):
+    """Pages of the search as one types, whose answer has no place for a message: none of a store that cannot be read."""
+
+    @cached_property
+    def keys(self) -> list[int]:
+        """The ids of the rows in their order."""
+        with contextlib.suppress(DatabaseError):
+            return super().keys
+        return []
+
+    def page(self, number: int) -> Page:
+        """Return the rows of a page."""
+        with contextlib.suppress(DatabaseError):
+            return super().page(number)
+        return self._get_page([], number, self)
+
+
 class Listed(ChangeList):
     """A list whose rows are read at once, and completed by the library."""
 
@@ -133,7 +150,6 @@ class Listed(ChangeList):
 class StoreAdmin(admin.ModelAdmin):
     """The admin of one table of the store."""
 
-    paginator = Bounded
     list_per_page = ROWS
     list_max_show_all = ROWS
     show_full_result_count = False
@@ -214,6 +230,11 @@ class StoreAdmin(admin.ModelAdmin):
         """Return the rows; none where a view of Django, such as the search as one types, has not opened the store."""
         found = super().get_queryset(request)
         return found if hasattr(request, "taskrunner") or _is_readable() else found.none()
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **named: Any) -> Paginator:
+        """Return the pages of some rows; those of a list tell why the store cannot be read."""
+        kind = Bounded if hasattr(request, "taskrunner") else Searched
+        return kind(*args, **named)
 
     def get_object(self, *args: Any, **named: Any) -> Any:
         """Return a row by its id, None when there is none."""

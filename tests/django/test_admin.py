@@ -595,6 +595,19 @@ def test_a_store_that_is_not_there_yet_is_a_message(site):
     assert get(client, "/admin/")
 
 
+def damage(store, table):
+    """Damage the first page of a table; its indexes can still be read."""
+    with sqlite3.connect(store) as opened:
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = opened.execute("PRAGMA page_size").fetchone()
+        named = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = opened.execute(named, (table,)).fetchone()
+    opened.close()
+    with store.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+
 SEARCH = "/admin/autocomplete/?app_label=taskrunner&model_name=run&field_name=task&term="
 
 
@@ -609,6 +622,8 @@ def test_the_search_of_the_admin_as_one_types_is_empty_without_a_store(viewer, r
     assert found() == []
     site.home.chmod(0o700)
     runner.close()
+    damage(site.home / "taskrunner.db", "tasks")
+    assert found() == []
     for each in site.home.glob("taskrunner.db*"):
         each.unlink()
     assert found() == []

@@ -254,7 +254,8 @@ class Clock(Base):
 
         With `only_one` it tells `say` and returns at once when another daemon of this home lives. With `while_held` it
         ends, as on TERM, when nobody has held a lock (flock, shared or not) on that file for `linger`, None for ever: a
-        path, relative to the home; a file that does not exist is not held. Raises InputError for one that cannot be opened.
+        path, relative to the home; a file that does not exist is not held. Raises InputError for one that cannot be opened,
+        and for a lock of the daemon itself.
         """
         from taskrunner.tick import daemon
         from taskrunner.tick.daemon_lock import ApplicationLock

@@ -61,7 +61,7 @@ def daemon(home: str, open_here: Callable[[], OpenHome], wishes: Wishes) -> None
             wishes.say(alone.taken())
             return
     if wishes.application is not None:
-        wishes.application.check()
+        wishes.application.check(home)
         _heed_interrupts()
     notice = Readiness(config.notify_socket(), config.watchdog())
     gate = children.Children()  # without children: only to wait for signals before the home is open

@@ -8,13 +8,14 @@ from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 
 from taskrunner.errors import InputError, shown
-from taskrunner.home import lock
+from taskrunner.home import lock, paths
 from taskrunner.model.record import mutable
 from taskrunner.tick import lock_holder
 
 LOOK = 2.0  # seconds between two looks at the lock of an application
 # Whoever only looks holds the lock for a moment, which must not pass for a daemon.
 WAIT = 0.2  # seconds
+OWN = (paths.DAEMON_LOCK, paths.LOCK, paths.SENDER, paths.QUEUES)  # a daemon holds each of these at times
 
 
 class DaemonLock:
@@ -73,8 +74,14 @@ class ApplicationLock:
     free_since: float | None = None
     look_at: float = 0.0
 
-    def check(self) -> None:
-        """Raise InputError when the file is there and cannot be opened."""
+    def check(self, home: str) -> None:
+        """Raise InputError for a lock that the daemon of this home takes, and for a file that cannot be opened."""
+        real = os.path.realpath(self.place)
+        if real in (os.path.realpath(paths.path(home, name)) for name in OWN):
+            raise InputError(
+                f"--while-held {shown(self.place)} is a lock of the daemon, which would wait for itself: "
+                f"give a file that the application locks, such as {paths.APPLICATION_LOCK}"
+            )
         try:
             lock.is_held(self.place)
         except OSError as exc:

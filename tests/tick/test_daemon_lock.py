@@ -347,3 +347,12 @@ def test_a_file_that_cannot_be_opened_is_refused(home):
     assert code == 2
     assert err.startswith(f"taskrunner: --while-held '{home}/loop/x' cannot be opened: Too many")
     assert not (home / "taskrunner.db").exists()
+
+
+@pytest.mark.parametrize("name", ["daemon.lock", "tick.lock", "notify.lock", "queues.lock", "link"])
+def test_a_daemon_does_not_wait_for_itself(home, name):
+    (home / "link").symlink_to(home / "daemon.lock")
+    _, err, code = call(home, "daemon", "--while-held", name, "--linger", "1s")
+    assert code == 2
+    assert "is a lock of the daemon, which would wait for itself: give a file that" in err
+    assert not (home / "taskrunner.db").exists()

@@ -13,6 +13,9 @@ from taskrunner.schedule.zones import change, local, place, readings, zone
 
 LONGEST_TEXT = 64
 YEARS = range(1970, 10_000)
+# On the last day of the calendar some zones have left it already, so an instant then could not be shown there.
+END = datetime(9999, 12, 31, tzinfo=UTC)
+TOO_LATE = "it is after 9999-12-30 in UTC, the last day that all time zones can show"
 
 ISO = (
     r"(?a)(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
@@ -59,10 +62,8 @@ def place_text(text: str, tz: str) -> datetime:
     try:
         found = place(typed, zone(tz)) if typed.tzinfo is None else typed.astimezone(UTC)
     except OverflowError as exc:
-        raise _refused(text, "it is after the last date of the calendar in UTC") from exc
-    if found.year not in YEARS:
-        raise _refused(text, "years run from 1970 to 9999")
-    return found
+        raise _refused(text, TOO_LATE) from exc
+    return _shown_anywhere(text, found)
 
 
 def read(text: str) -> datetime:
@@ -126,8 +127,15 @@ def _apart(text: str, now: datetime) -> datetime:
         found = now.astimezone(UTC) + (length if text[0] == "+" else -length)
     except OverflowError as exc:
         raise _refused(text, "years run from 1970 to 9999") from exc
+    return _shown_anywhere(text, found)
+
+
+def _shown_anywhere(text: str, found: datetime) -> datetime:
+    """Return an instant that all time zones can show; raises MomentError."""
     if found.year not in YEARS:
         raise _refused(text, "years run from 1970 to 9999")
+    if found >= END:
+        raise _refused(text, TOO_LATE)
     return found
 
 

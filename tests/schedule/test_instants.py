@@ -76,7 +76,9 @@ def test_other_times_need_no_note(text):
         ("1970-01-01T00:00+14:00", "1970 to 9999"),
         ("0001-01-01", "1970 to 9999"),
         ("10000-01-01", "ISO 8601"),
-        ("9999-12-31T23:59-10:00", "date of the calendar"),
+        ("9999-12-31T23:59-10:00", "after 9999-12-30 in UTC"),
+        ("9999-12-31T00:00Z", "after 9999-12-30 in UTC"),
+        ("9999-12-31 01:00", "after 9999-12-30 in UTC"),
         ("-99y", "fixed length"),
         ("-57y", "fixed length"),
         ("-5217w", "1970 to 9999"),
@@ -100,6 +102,14 @@ def test_a_distance_past_the_end_of_the_calendar_is_refused():
     late = datetime(9999, 12, 31, tzinfo=UTC)
     with pytest.raises(MomentError, match="1970 to 9999"):
         moment("+2d", tz="UTC", now=late)
+
+
+@pytest.mark.parametrize("name", ["Pacific/Kiritimati", "America/New_York", "Europe/Berlin", "UTC"])
+def test_the_last_instant_is_shown_in_every_zone(name):
+    last = moment("9999-12-30T23:59:59.999Z", tz="UTC", now=NOW)
+    wall = local(last, zone(name))
+    assert readings(wall, zone(name)) == (last,)
+    assert note(wall, name) is None
 
 
 def test_a_bad_zone_is_named_even_so():

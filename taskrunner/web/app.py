@@ -14,7 +14,7 @@ from taskrunner import errors, host
 from taskrunner.api.task_runner import find_home
 from taskrunner.render import documents
 from taskrunner.report_error import is_new, of_the_machine, report
-from taskrunner.web import api, codes, current, guard, machine, pages
+from taskrunner.web import addresses, api, codes, current, guard, machine, pages
 from taskrunner.web.users import Role
 
 RETRY_AFTER = "5"  # seconds
@@ -62,7 +62,9 @@ def create_app(
     app.register_error_handler(Exception, _unexpected)
     app.teardown_appcontext(current.close)
     if proxied:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_host=1, x_prefix=1)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            addresses.only_safe_prefixes(app.wsgi_app), x_host=1, x_prefix=1
+        )
     return app
 
 

@@ -6,8 +6,6 @@ needs the role `see`, and changing something needs a form token and the role `op
 
 import functools
 import hmac
-import ipaddress
-import re
 import secrets
 import threading
 import time
@@ -23,27 +21,11 @@ from werkzeug.wrappers import Response
 
 from taskrunner.errors import InputError, shown
 from taskrunner.model.record import like, record
-from taskrunner.web import users
+from taskrunner.web import addresses, users
 from taskrunner.web.users import Role, User
 
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-EVERY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104  compared only, nothing listens on them
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.I | re.A)
 SAFE = ("GET", "HEAD", "OPTIONS")
 OPEN = ("static", "login", "logout", "machine.status")  # each of these looks at the visitor itself
-POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    # Not "no-referrer": with that, browsers send "Origin: null" also for our own forms.
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 LASTING = timedelta(hours=12)  # a session
 LARGEST_BODY = 256 * 1024  # bytes
 LONGEST_FIELD = 64 * 1024  # characters of one field of a form
@@ -103,7 +85,7 @@ def install(
         lambda: {"may": may, "who": who, "form_token": form_token, "logs_out": outside is None}
     )
     if outside is None:
-        app.wsgi_app = _only_known_hosts(app.wsgi_app, hosts)  # type: ignore[method-assign]
+        app.wsgi_app = addresses.only_known_hosts(app.wsgi_app, hosts)  # type: ignore[method-assign]
 
 
 # ---- for routes and templates
@@ -258,60 +240,11 @@ def _check_fields() -> None:
 
 
 def _with_headers(response: Response) -> Response:
-    for name, value in HEADERS.items():
+    for name, value in addresses.HEADERS.items():
         response.headers.setdefault(name, value)
     if "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store"
     return response
-
-
-# ---- the Host header
-
-
-def _only_known_hosts(application: Any, hosts: Iterable[str]) -> Any:
-    """Return a WSGI application that answers to its own names alone, by plain text to others.
-
-    Else a page of another site whose name leads to our address (DNS rebinding) could read ours. No template: links in
-    it would need the very name that is refused.
-    """
-    known = {*LOOPBACK, *map(_checked, hosts)}
-
-    def checked(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        given = environ.get("HTTP_HOST", "")
-        name = _host(given)
-        if name in known or (not known.isdisjoint(EVERY_ADDRESS) and _is_address(name)):
-            answer: Iterable[bytes] = application(environ, start_response)
-            return answer
-        text = f"{shown(given)} is not a name of this page: start it with --host NAME\n".encode()
-        kind = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
-        headers = [*HEADERS.items(), ("Cache-Control", "no-store")]
-        start_response("400 Bad Request", kind + headers)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [text]
-
-    return checked
-
-
-def _host(given: str) -> str | None:
-    """Return the name in a Host header, without the port."""
-    found = HOST.fullmatch(given)
-    return None if found is None else found[1].lower()
-
-
-def _checked(given: str) -> str:
-    name = _host(given)
-    if name is None or name != given.lower():
-        raise InputError(
-            f"{shown(given)} is not a name of a host: give one such as tasks.example.org, without a port"
-        )
-    return name
-
-
-def _is_address(name: str | None) -> bool:
-    """Whether a name is an address in digits: no other site can have that for its name."""
-    try:
-        return name is not None and bool(ipaddress.ip_address(name.strip("[]")))
-    except ValueError:
-        return False
 
 
 # ---- sessions and login

@@ -101,6 +101,40 @@ def test_a_forwarded_host_has_to_be_known_too(ann, ask):
     )
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "//evil.example",
+        "///evil",
+        "/\\evil",
+        "https://evil.example",
+        "evil",
+        "/a/../b",
+        "/a//b",
+        "/a?b",
+        "/a b",
+        "/<",
+    ],
+)
+def test_a_forwarded_prefix_leads_to_no_other_host(ask, prefix):
+    client = ask(proxied=True)
+    headers = {"X-Forwarded-Prefix": prefix}
+    answer = client.get("/", headers=headers)
+    assert (answer.status_code, answer.mimetype) == (400, "text/plain")
+    assert "is not the path of a page: send one such as /tasks" in answer.get_data(as_text=True)
+    assert client.head("/", headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("prefix", "base"), [("/tasks/", "/tasks"), ("/a.b/~c-d_1", "/a.b/~c-d_1"), ("/", "")]
+)
+def test_a_forwarded_prefix_is_where_links_begin(ask, prefix, base):
+    page = ask(proxied=True).get("/", headers={"X-Forwarded-Prefix": prefix})
+    found = links(page.get_data(as_text=True))
+    assert f"{base}/runs" in found
+    assert all(each.startswith(f"{base}/") and not each.startswith("//") for each in found), found
+
+
 def test_attempts_to_log_in_are_counted_for_each_address_behind_a_web_server(ann, ask):
     client = ask(proxied=True, hosts=["tasks.example.org"])
 

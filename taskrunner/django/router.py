@@ -5,7 +5,8 @@ from typing import Any
 from urllib.parse import quote
 
 from taskrunner.api.base import find_home
-from taskrunner.errors import StateError
+from taskrunner.django.lazy import plain
+from taskrunner.errors import InputError, StateError, shown
 from taskrunner.home import paths
 
 ALIAS = "taskrunner"  # in DATABASES
@@ -22,7 +23,10 @@ def database(home: str | os.PathLike[str] | None = None) -> dict[str, Any]:
 
     Without `home` it is the default home. The database need not exist yet.
     """
-    place = paths.path(os.path.abspath(find_home(home)), paths.STORE)
+    home = plain(home)
+    if home is not None and not isinstance(home, str | os.PathLike):
+        raise InputError(f"the home {shown(home)} is not the path of a folder")
+    place = os.fsencode(paths.path(os.path.abspath(find_home(home)), paths.STORE))
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": f"file:{quote(place)}?mode=ro",

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from taskrunner import errors
 from taskrunner.api.base import find_home
 from taskrunner.django import project
+from taskrunner.django.lazy import plain
 from taskrunner.errors import InputError, shown
 from taskrunner.home import config
 from taskrunner.model.record import record
@@ -39,7 +40,7 @@ def read() -> Settings:
 
     Its tests have a home of their own, unless they override the setting.
     """
-    given = getattr(settings, "TASKRUNNER", {})
+    given = plain(getattr(settings, "TASKRUNNER", {}))
     if not isinstance(given, Mapping):
         raise ImproperlyConfigured(
             f"TASKRUNNER is {shown(given)}: it must be a dictionary, such as {{'INTERVAL': '10s'}}"
@@ -63,9 +64,18 @@ def read() -> Settings:
 
 
 def _home(value: Any) -> str:
-    if value is not None and (not isinstance(value, str | os.PathLike) or not os.fsdecode(value)):
+    path = None if value is None else _path(value)
+    if path == "":
         raise InputError(f"{shown(value)} is not the path of a folder")
-    return os.path.abspath(find_home(value))
+    return os.path.abspath(find_home(path))
+
+
+def _path(value: Any) -> str:
+    """Return a path as text, "" for what is none, also for a class of paths that gives something else."""
+    try:
+        return os.fsdecode(value) if isinstance(value, str | os.PathLike) else ""
+    except TypeError:
+        return ""
 
 
 def _yes_or_no(value: Any) -> bool:

@@ -14,7 +14,10 @@ pytest.importorskip("django")
 
 from django.core.exceptions import ImproperlyConfigured
 
-from taskrunner.django import settings
+from django.utils.functional import SimpleLazyObject, lazystr
+
+from taskrunner.django import database, settings
+from taskrunner.errors import InputError
 
 
 @pytest.fixture
@@ -51,6 +54,37 @@ def test_each_key_is_read(read, tmp_path):
     assert found.defaults == {"timeout": "10m", "on_failure": "@mail"}
 
 
+def test_lazy_values_are_those_that_they_stand_for(read, tmp_path):
+    lazy = SimpleLazyObject
+    found = read(
+        TASKRUNNER={
+            "HOME": lazy(lambda: tmp_path / "tasks"),
+            "CLOCK": lazy(lambda: False),
+            "INTERVAL": lazy(lambda: "1m30s"),
+            "LINGER": lazystr("30s"),
+            "PASS_ENV": [lazy(lambda: "DATABASE_URL")],
+            "DEFAULTS": {"timeout": lazy(lambda: "10m"), "env": {"A": lazystr("b")}},
+        }
+    )
+    assert found.home == str(tmp_path / "tasks")
+    assert found.clock is False
+    assert (found.interval, found.linger) == (timedelta(seconds=90), timedelta(seconds=30))
+    assert found.pass_env == ("DATABASE_URL",)
+    assert found.defaults == {"timeout": "10m", "env": {"A": "b"}}
+    assert read(TASKRUNNER=lazy(lambda: {"HOME": lazystr("/srv/tasks")})).home == "/srv/tasks"
+    assert database(lazy(lambda: tmp_path))["NAME"] == f"file:{tmp_path}/taskrunner.db?mode=ro"
+
+
+class NoPath:
+    """A class of paths that gives something else."""
+
+    def __fspath__(self):
+        return 7
+
+    def __str__(self):
+        return "no path"
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -58,6 +92,9 @@ def test_each_key_is_read(read, tmp_path):
         ({"HOEM": "/srv"}, "TASKRUNNER has the unknown key 'HOEM': did you mean HOME?"),
         ({7: 1}, "TASKRUNNER has the unknown key '7': known are HOME, CLOCK, INTERVAL"),
         ({"HOME": 7}, "TASKRUNNER['HOME']: '7' is not the path of a folder"),
+        ({"HOME": NoPath()}, "TASKRUNNER['HOME']: 'no path' is not the path of a folder"),
+        ({"HOME": SimpleLazyObject(lambda: 7)}, "TASKRUNNER['HOME']: '7' is not the path"),
+        ({"INTERVAL": SimpleLazyObject(lambda: 10)}, "'10' is not a length of time"),
         ({"HOME": ""}, "TASKRUNNER['HOME']: '' is not the path of a folder"),
         ({"HOME": "a\0b"}, "TASKRUNNER['HOME']: the home 'a\\x00b' can be no path"),
         ({"CLOCK": "no"}, "TASKRUNNER['CLOCK']: 'no' is neither True nor False"),
@@ -85,6 +122,12 @@ def test_a_wrong_setting_is_refused_in_one_sentence(read, given, told):
         read(TASKRUNNER=given)
     assert told in str(found.value)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("wrong", [7, [], True, SimpleLazyObject(lambda: 7)])
+def test_a_home_of_the_alias_that_is_no_path_is_refused(wrong):
+    with pytest.raises(InputError, match="is not the path of a folder"):
+        database(wrong)
 
 
 def test_the_names_are_there_before_applications_are_ready():

@@ -24,6 +24,9 @@ FIRST_GIVEN = 3  # the first descriptor that a service manager hands over, sd_li
 THREADS = 4  # an answer may wait for others who write, half a minute at most
 GRACE = 5.0  # seconds that answers have to end in
 LOOK = 1.0  # seconds between two looks whether it is time to end
+# Seconds after which a connection is closed on which nothing arrives and no answer goes on, and between two sweeps of
+# such: else some hundred that were opened and left alone keep others out for two minutes.
+SILENCE, SWEEP = 20, 5
 TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -210,6 +213,8 @@ def _server(application: Any, sockets: Iterable[socket.socket], servers: dict[in
         max_request_header_size=64 * 1024,
         clear_untrusted_proxy_headers=False,  # create_app decides whether they are believed
         connection_limit=500,
+        channel_timeout=SILENCE,
+        cleanup_interval=SWEEP,
     )
 
 

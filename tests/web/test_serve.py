@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shlex
 import signal
@@ -19,7 +20,15 @@ from taskrunner.home import program as installed
 from taskrunner.web import serve, users
 from taskrunner.web.users import Role
 from tests.samples import ROOT, program
-from tests.web.serving import PATIENCE, UnixConnection, answer, environment, handed_over, served
+from tests.web.serving import (
+    PATIENCE,
+    UnixConnection,
+    answer,
+    environment,
+    handed_over,
+    served,
+    started,
+)
 
 pytestmark = pytest.mark.one_python
 
@@ -193,6 +202,41 @@ def test_a_client_that_says_nothing_keeps_nobody_waiting(home):
         assert page.ask()[0] == 200
         for one in silent:
             one.close()
+
+
+SLOW_ANSWER = """
+import socket, sys, time
+from taskrunner.web import serve
+
+def answers(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"first "
+    time.sleep(serve.SILENCE + 2 * serve.SWEEP)
+    yield b"last"
+
+one = socket.socket()
+one.bind(("127.0.0.1", 0))
+one.listen()
+serve.serve(answers, [one], ready=lambda: print("the page is at", serve.address(one), file=sys.stderr, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_connections_on_which_nothing_happens_are_closed_and_answers_go_on(home):
+    """More than may be open at once: without that others would wait for two minutes."""
+    with started([sys.executable, "-c", SLOW_ANSWER]) as page, contextlib.ExitStack() as open_ones:
+        slow = http.client.HTTPConnection("127.0.0.1", page.port, timeout=120)
+        open_ones.callback(slow.close)
+        slow.request("GET", "/")
+        for at in range(520):
+            one = open_ones.enter_context(socket.create_connection(("127.0.0.1", page.port), 60))
+            if at % 2:
+                one.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+        assert slow.getresponse().read() == b"first last"
+        other = http.client.HTTPConnection("127.0.0.1", page.port, timeout=90)
+        open_ones.callback(other.close)
+        other.request("GET", "/")
+        assert other.getresponse().status == 200
 
 
 @pytest.mark.parametrize(

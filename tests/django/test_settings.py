@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("django")
 
 from django.core.exceptions import ImproperlyConfigured
-
 from django.utils.functional import SimpleLazyObject, lazystr
 
 from taskrunner.django import database, settings

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from taskrunner.errors import DurationError, InputError, MomentError, ZoneError
-from taskrunner.schedule.instants import moment, moment_note
+from taskrunner.schedule.instants import moment, moment_note, note
+from taskrunner.schedule.zones import local, readings, zone
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

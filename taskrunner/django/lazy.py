@@ -1,4 +1,4 @@
-"""Lazy values of Django as what they stand for: functions written in C take only the real ones."""
+"""Lazy values of Django, evaluated: functions written in C take only the real ones."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -71,7 +71,7 @@ def _home(value: Any) -> str:
 
 
 def _path(value: Any) -> str:
-    """Return a path as text, "" for what is none, also for a class of paths that gives something else."""
+    """Return a path as text, "" for another value, also of a class of paths that gives something else."""
     try:
         return os.fsdecode(value) if isinstance(value, str | os.PathLike) else ""
     except TypeError:

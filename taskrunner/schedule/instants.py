@@ -15,7 +15,7 @@ LONGEST_TEXT = 64
 YEARS = range(1970, 10_000)
 # On the last day of the calendar some zones have left it already, so an instant then could not be shown there.
 END = datetime(9999, 12, 31, tzinfo=UTC)
-TOO_LATE = "it is after 9999-12-30 in UTC, the last day that all time zones can show"
+TOO_LATE = "it is after 9999-12-30, the last day that all time zones can show"
 
 ISO = (
     r"(?a)(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
@@ -78,6 +78,8 @@ def read(text: str) -> datetime:
         raise _refused(text, f"the date, time or offset does not exist ({exc})") from exc
     if typed.year not in YEARS:
         raise _refused(text, "years run from 1970 to 9999")
+    if typed.date() == END.date():
+        raise _refused(text, TOO_LATE)
     return cut(typed).replace(tzinfo=where)
 
 

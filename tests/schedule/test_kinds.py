@@ -563,7 +563,7 @@ def test_a_distance_is_told_to_be_resolved_first():
 
 
 def test_a_wall_time_past_the_end_of_the_calendar_is_refused():
-    with pytest.raises(MomentError, match="after 9999-12-30 in UTC"):
+    with pytest.raises(MomentError, match="after 9999-12-30, the last"):
         At("9999-12-31 23:59", "America/New_York")
 
 

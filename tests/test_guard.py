@@ -194,6 +194,7 @@ def test_a_test_that_passed_once_can_be_left_out(pytester, monkeypatch):
     pytester.runpytest_subprocess(*argv).assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_another_python_runs_one_set_of_parameters_of_each_test(pytester, monkeypatch):
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(

@@ -207,6 +207,7 @@ def test_with_no_umask_at_all_nothing_is_open_to_others(home, tmp_path):
         assert mode == (0o700 if each.is_dir() else 0o600), f"{each}: {mode:o}"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_files_are_made_with_their_mode_and_not_changed_later(home, tmp_path):
     """What the system was asked for, call by call, with no umask."""
@@ -533,6 +534,7 @@ def test_every_exception_from_the_security_rules_says_why():
     assert [place for place, why in exceptions() if len(why.split()) < 2] == []
 
 
+@pytest.mark.slow
 def test_nothing_is_unpickled_and_no_document_is_yaml_or_xml():
     for place in (ROOT / "taskrunner").rglob("*.py"):
         for node in ast.walk(ast.parse(place.read_text())):

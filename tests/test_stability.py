@@ -42,6 +42,7 @@ def warned_of(text: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_page_names_each_deprecated_name() -> None:
     found = [
         str(path.relative_to(ROOT))
@@ -69,6 +70,7 @@ def test_the_page_names_each_alias_of_a_verb() -> None:
     assert all(f"`{alias}`" in text for alias in ALIASES)
 
 
+@pytest.mark.slow
 def test_no_public_name_and_no_verb_warns(home: Path) -> None:
     """Python shows no such warning by default; here each would be an error."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}

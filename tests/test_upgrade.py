@@ -125,6 +125,7 @@ def test_a_unit_made_before_the_upgrade_has_the_end_of_its_run_recorded(home, ru
 # ---- a supervisor that lives through the upgrade
 
 
+@pytest.mark.slow
 def test_a_supervisor_goes_on_when_its_program_is_no_longer_there(home, tmp_path):
     """All modules are gone under it, which is the worst that an upgrade can do to their names."""
     old = tmp_path / "old"

@@ -69,6 +69,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_whatever_is_fed_to_a_parser_is_taken_or_refused_in_one_sentence(name):
     few = settings().max_examples // (4 if name in COSTLY else 1)
@@ -148,6 +149,7 @@ def test_an_input_that_takes_too_long_is_reported(monkeypatch):
 # ---- the program itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_the_program_answers_what_the_function_does(home, tmp_path, seed):
     """The same command lines, typed to a process of its own each."""

@@ -161,6 +161,7 @@ def test_an_unknown_key_would_be_noticed():
     assert [each.message for each in checked("next").iter_errors(document)]
 
 
+@pytest.mark.slow
 def test_the_lines_for_jq_print_what_they_should(furnished, needs):
     needs("jq", shutil.which("jq"), "jq is not installed")
     lines = PAGE.partition("## Use it with jq")[2].split("```")[1].splitlines()[1:]

@@ -321,6 +321,7 @@ def test_a_line_of_progress():
     assert progress.line("tasks", 12, 10).endswith("100%  10 of 10")
 
 
+@pytest.mark.slow
 def test_progress_of_a_long_apply_is_seen_and_gone_at_the_end(terminal, home, tmp_path):
     file = tmp_path / "tasks.toml"
     text = '[tasks.t{0}]\ncron = "{1} 2 * * *"\ncommand = ["true"]\n'
@@ -338,6 +339,7 @@ def test_where_stderr_is_not_a_terminal_nothing_is_said_of_progress(home, capsys
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["prune", "backup", "restore", "import"])
 def test_long_work_shows_its_progress(home, runner, tmp_path, verb):
     told = []

@@ -426,6 +426,7 @@ def test_a_module_that_cannot_be_imported_is_one_sentence(project, text, line, t
     assert not (project.home / "taskrunner.db").exists()
 
 
+@pytest.mark.slow
 def test_a_command_that_the_project_does_not_have_is_a_fault(project):
     project.write(
         "sales/scheduled.py",

@@ -601,6 +601,7 @@ def test_no_secret_is_in_an_error(teller):
 # ---- pings
 
 
+@pytest.mark.slow
 def test_a_ping_reports_start_success_failure_and_exit_code_with_one_rid(teller, clock):
     with servers.web() as server:
         runner = teller(f'kind = "ping"\nurl = "{server.url}/uuid"')
@@ -640,6 +641,7 @@ def test_a_ping_that_is_not_known_there_is_an_error_although_the_answer_is_200(t
         assert runner.deliver()[0].error == "the server said OK (not found)"
 
 
+@pytest.mark.slow
 def test_a_start_that_could_not_be_told_in_time_is_given_up_early(teller, clock):
     runner = teller('kind = "ping"\nurl = "http://127.0.0.1:9/"', shell="true")
     for _ in range(12):
@@ -665,6 +667,7 @@ def fail_many(runner, count):
         runner.run(f"t{number}")
 
 
+@pytest.mark.slow
 def test_many_failures_at_once_are_one_message(teller):
     with servers.web() as server:
         runner = teller(f'kind = "webhook"\nurl = "{server.url}/"\ndigest = 3', shell=None)

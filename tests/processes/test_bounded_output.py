@@ -56,6 +56,7 @@ def disk(place):
 # ---- how much is kept
 
 
+@pytest.mark.slow
 def test_a_command_that_floods_takes_little_of_the_disk_while_it_runs(runner, home, tmp_path):
     shell = (
         f"yes | head -c 300MB; touch {tmp_path}/up; while [ -e {tmp_path}/up ]; do sleep 0.1; done"
@@ -128,6 +129,7 @@ def test_a_command_that_opens_its_output_by_name_is_bounded_too(runner, way):
     assert runner.output(run) == numbers(0, 5000) + middle + numbers(195_000, 200_000)
 
 
+@pytest.mark.slow
 def test_who_follows_too_slowly_is_told_how_much_he_missed(runner, home, tmp_path):
     shell = f"{NUMBERS.format(999_999)}; while [ -e {tmp_path}/up ]; do sleep 0.1; done"
     (tmp_path / "up").touch()

@@ -98,6 +98,7 @@ def test_a_file_that_grew_by_a_little_is_not_worth_a_cut(file):
     assert kept(file) == expected(LIMIT + 5000)
 
 
+@pytest.mark.slow
 @given(
     steps=some.lists(some.tuples(some.sampled_from("wbr"), some.integers(1, 90_000)), max_size=30)
 )
@@ -205,6 +206,7 @@ def test_only_the_newest_is_searched_of_what_is_very_large(file):
     assert bounded_output.newest(file, whole, 1000) == stream(399_000, 400_000)
 
 
+@pytest.mark.slow
 def test_a_cut_in_the_midst_of_reading_spoils_nothing(file, tmp_path, monkeypatch):
     monkeypatch.setattr(bounded_output, "SLACK", 0)
     command = ["seq", "-f", "%07.0f", "0", "4999999"]

@@ -266,6 +266,7 @@ def test_a_stamp_that_a_file_system_makes_up_is_within_bounds(seconds):
 # ---- modes and links
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.parametrize("how", ["as it is", "a mode", "a link"])
 def test_what_is_kept_belongs_to_us_alone(home, runner, tmp_path, how):

@@ -47,6 +47,7 @@ def days_of_dateutil(position: str, day: str, first: date, last: date) -> list[d
 # ------------------------------------------------------------------ days
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("position", "day"), [*product(NUMBERS, DAYS)])
 def test_the_days_of_130_years_are_those_of_dateutil(position, day):
     found = slots(On(f"{position} {day}", tz="UTC"), at("1969-12-31T23:59"), at("2100-01-01"))

@@ -397,6 +397,7 @@ def test_a_command_that_is_too_long_for_debians_cron_is_a_comment():
     assert "a command of more than 998 bytes, so the line is a comment" in longer
 
 
+@pytest.mark.slow
 @given(TEXTS)
 def test_what_a_task_reads_is_read_back(text):
     for given_ in (text, f"{text}\n"):

@@ -658,6 +658,7 @@ def test_models_of_one_name_are_decided_as_the_shell_does(crm, ended, tell):
     assert tell("log", "x")[0] == shell
 
 
+@pytest.mark.slow
 def test_the_shell_of_the_project_itself_decides_where_it_has_one(crm, ended, tell):
     place = crm / "sales" / "management" / "commands"
     place.mkdir(parents=True)
@@ -692,11 +693,13 @@ def test_a_function_runs_with_django_set_up_and_a_command_of_it_is_one(crm, ende
     assert run["state"] == "succeeded" and "System check" in tell("log", "x")[0]
 
 
+@pytest.mark.slow
 def test_settings_that_are_not_there_are_reported_by_the_run(crm, ended):
     run = ended("--cwd", str(crm), "--django", "crm.nosuch", "--code", "pass")
     assert run["reason"] == "exit code 1; ModuleNotFoundError: No module named 'crm.nosuch'"
 
 
+@pytest.mark.slow
 def test_a_task_sees_which_settings(crm, tell):
     tell("add", "x", "--manual", "--cwd", str(crm), "--django", "crm.settings", "--code", "pass")
     found = json.loads(tell("env", "x", "--json")[0])

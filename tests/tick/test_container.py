@@ -258,6 +258,7 @@ def caught(pid, sent):
     return int(mask[1], 16) >> (sent - 1) & 1
 
 
+@pytest.mark.slow
 def test_a_user_without_rights_does_with_a_disk_that_only_the_home_can_be_written_on(
     namespace, home, tmp_path
 ):
@@ -358,6 +359,7 @@ def test_compose_starts_the_page_of_the_same_home_and_makes_its_users():
     assert "[$EXTRAS]" in " ".join(rest for word, rest in instructions() if word == "RUN")
 
 
+@pytest.mark.slow
 def test_the_page_of_compose_is_healthy_with_a_daemon_and_not_without(home, tmp_path):
     users.keep(str(home), None, users.with_password("ann", users.Role.OPERATE, "correct horse"))
     with TaskRunner(home) as runner:

@@ -320,6 +320,7 @@ class World:
         self.beat(heartbeat.read(str(self.home / paths.HEARTBEAT)).period)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_kept_answer_is_never_wrong(runner, home, monkeypatch, seed):
     runner.add("report", ["true"], Cron("0 18 * * *", tz="UTC"))

@@ -82,6 +82,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_nothing_is_half_written(disk):
     assert whole(disk.home)
 
 
+@pytest.mark.slow
 def test_a_full_disk_can_be_read(disk):
     with TaskRunner(disk.home) as live_runner:
         live_runner.add("x", ["true"], Manual())
@@ -231,6 +232,7 @@ STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_disk_that_is_full_at_any_stage_is_named_and_all_goes_on_once_there_is_room(
     disk, tmp_path, stage
@@ -277,6 +279,7 @@ def test_a_run_whose_output_fills_the_disk_ends_and_says_so(disk):
 # ---- read-only
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["full", "reading only"])
 def test_the_doctor_blames_the_disk_and_not_the_store_on_it(disk, how):
     with TaskRunner(disk.home) as live_runner:
@@ -296,6 +299,7 @@ def test_the_doctor_blames_the_disk_and_not_the_store_on_it(disk, how):
         assert f"the disk of {disk.home} is full" in " ".join(status.split())
 
 
+@pytest.mark.slow
 def test_a_read_only_home_is_read_and_not_written(disk):
     with TaskRunner(disk.home) as live_runner:
         live_runner.add("x", shell="echo hello", schedule=Cron("0 2 * * *", tz="UTC"))
@@ -461,6 +465,7 @@ def _version(place, number):
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WRONG)
 def test_doctor_names_what_is_wrong_with_a_store_and_a_copy_put_back_mends_it(
     store, home, tmp_path, what, needs
@@ -556,6 +561,7 @@ def test_a_hundred_tasks_run_where_no_temporary_file_can_be_made(home, namespace
         assert [run.state for run in live_runner.history(limit=200)] == [State.SUCCEEDED] * 100
 
 
+@pytest.mark.slow
 def test_ten_thousand_runs_are_pruned_where_no_temporary_file_can_be_made(home, namespace):
     with TaskRunner(home) as live_runner:
         task, store = live_runner.add("x", ["true"], Manual()), live_runner._here().store

@@ -198,6 +198,7 @@ def lasting(found):
     return {name: getattr(found, name) for name in names}
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(PAST)
 @example(

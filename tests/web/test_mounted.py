@@ -135,6 +135,7 @@ def test_a_forwarded_prefix_is_where_links_begin(ask, prefix, base):
     assert all(each.startswith(f"{base}/") and not each.startswith("//") for each in found), found
 
 
+@pytest.mark.slow
 def test_attempts_to_log_in_are_counted_for_each_address_behind_a_web_server(ann, ask):
     client = ask(proxied=True, hosts=["tasks.example.org"])
 

@@ -239,6 +239,7 @@ def test_connections_on_which_nothing_happens_are_closed_and_answers_go_on(home)
         assert other.getresponse().status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent",
     [
@@ -355,6 +356,7 @@ def test_a_token_is_printed_once_and_lets_in(home):
         assert there.ask("/api/status", Authorization=f"Bearer {token}")[0] == 200
 
 
+@pytest.mark.slow
 def test_a_file_of_users_elsewhere_is_used(home, tmp_path):
     place = str(tmp_path / "users")
     assert page(home, "--users", place, "--user", "ann", input="correct horse\n")[0] == 0

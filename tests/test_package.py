@@ -1,10 +1,12 @@
 """The package as an index shows it: with the address of the project all links lead there, without one there are none."""
 
+import importlib.util
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from email.parser import Parser
@@ -19,7 +21,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.one_python, pytest.mark.xdist_group(
 GITHUB = "https://github.com/example/taskrunner"
 GITLAB = "https://git.example.org/group/taskrunner"
 GIVEN = "TASKRUNNER_PROJECT_URL", "GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "CI_PROJECT_URL"
-PYTHON = ROOT / ".venv-package/bin/python"
 TAG = f"v{taskrunner.__version__}"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -33,14 +34,15 @@ def package(needs, tmp_path_factory):
         address = run("bin/package", "--address", **variables).strip()
         only = [] if wheel else ["--sdist"]
         known = {**variables, "TASKRUNNER_PROJECT_URL": address}
-        run(PYTHON, "-m", "build", *only, "--outdir", folder, **known)
+        run(sys.executable, "-m", "build", *only, "--outdir", folder, **known)
         return folder
 
-    run("sh", "-c", "root=$PWD; . bin/_python; need_venv .venv-package package", needs=needs)
+    tools = all(importlib.util.find_spec(name) for name in ("build", "twine"))
+    needs("package", tools, "build and twine are not here: bin/package installs them")
     return make
 
 
-def run(*words, needs=None, **variables):
+def run(*words, **variables):
     env = {name: value for name, value in os.environ.items() if name not in GIVEN}
     done = subprocess.run(
         words,
@@ -51,8 +53,6 @@ def run(*words, needs=None, **variables):
         text=True,
         timeout=350,
     )
-    if needs:
-        needs("index", "could not reach the package index" not in done.stdout, "no package index")
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -81,7 +81,7 @@ def of_wheel(wheel):
 def test_with_an_address_each_link_of_the_package_leads_to_a_file_of_the_tag(package, tmp_path):
     known = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "example/taskrunner"}
     folder = package(wheel=True, **known)
-    run(PYTHON, "-m", "twine", "check", "--strict", *folder.iterdir())
+    run(sys.executable, "-m", "twine", "check", "--strict", *folder.iterdir())
     links, text, whole = metadata(folder)
     assert links == {
         "Homepage": GITHUB,
@@ -100,7 +100,7 @@ def test_with_an_address_each_link_of_the_package_leads_to_a_file_of_the_tag(pac
     # Whoever builds from the sdist knows no address, and gets the same.
     (sdist,) = folder.glob("*.tar.gz")
     run(
-        PYTHON,
+        sys.executable,
         *shlex.split("-m pip wheel -q --no-deps -w"),
         tmp_path,
         sdist,
@@ -159,7 +159,7 @@ def test_the_files_that_the_image_is_built_from_are_enough(package, tmp_path):
                 into.mkdir(exist_ok=True)
                 shutil.copy(ROOT / name, into)
     run(
-        PYTHON,
+        sys.executable,
         *shlex.split("-m pip wheel -q --no-deps -w"),
         tmp_path,
         tmp_path / "src",

@@ -1,8 +1,10 @@
 """The tick in a loop, as a real process with real signals."""
 
 import os
+import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,13 @@ def runner(home):
         yield made
 
 
+def catches_term(pid):
+    """Whether a process has a handler for SIGTERM: proc(5), SigCgt."""
+    status = Path("/proc", str(pid), "status").read_text()
+    caught = int(re.search(r"^SigCgt:\s*(\w+)", status, re.M)[1], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
 @pytest.fixture
 def daemon(home):
     """Starts daemons, and ends those that a test leaves running."""
@@ -24,7 +33,8 @@ def daemon(home):
     def begin(*words):
         process = start(home, "daemon", "--interval", "1s", *words)
         started.append(process)
-        wait_for((home / "heartbeat").exists)
+        # A signal that comes earlier ends it, as any program that has not begun.
+        wait_for(lambda: catches_term(process.pid) and (home / "heartbeat").exists())
         return process
 
     yield begin

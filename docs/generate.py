@@ -619,6 +619,8 @@ url = "redis://redis.example.org:6379/0"
 | `name`    | the queue of RQ, `default` when not given                                                      |
 | `limit`   | how many runs may be in the queue at a time (default: 500); `max_parallel` does not count them |
 
+A mistake in such a table stops only the runs of that queue, which stay `pending`. `status` and `doctor` show it.
+
 `tz` counts when a task is added. A task stores the name of its zone, so a later change of the setting does
 not move it.
 

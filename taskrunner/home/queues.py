@@ -40,9 +40,12 @@ class Queue:
     url_env: str | None = None
     queue: str = "default"  # its name at the server
     limit: int = 500
+    mistake: str | None = None  # in its settings, as a sentence
 
     def unusable(self) -> str | None:
         """Return the sentence for a queue that cannot be used at all on this host, None when it can."""
+        if self.mistake is not None:
+            return self.mistake
         if self.url is None:
             return (
                 f"the variable {self.url_env} with the address of the queue {self.name} is not set"
@@ -57,19 +60,27 @@ class Queue:
 
 
 def read(value: Any, where: str, variables: Mapping[str, str]) -> dict[str, Queue]:
-    """Return the queues of a configuration; raises InputError that says where a mistake is.
+    """Return the queues of a configuration, each with the sentence for a mistake in it, which affects its runs only.
 
-    `variables` are those of the environment, which may hold addresses.
+    `variables` are those of the environment, which may hold addresses. Raises InputError for another value than tables.
     """
     if not isinstance(value, Mapping):
         raise InputError(f"queues in {where} must be tables such as [queues.heavy]")
-    return {name: _queue(name, table, where, variables) for name, table in value.items()}
+    found: dict[str, Queue] = {}
+    for name, table in value.items():
+        try:
+            found[name] = _queue(name, table, where, variables)
+        except InputError as exc:
+            found[name] = Queue(name, ENGINES[0], mistake=str(exc))
+    return found
 
 
 def _queue(name: str, table: Any, where: str, variables: Mapping[str, str]) -> Queue:
-    place = f"the queue {shown(name)} in {where}"
     if not re.fullmatch(NAME, name):
-        raise InputError(f"{place}: use letters, digits and . _ - for its name")
+        raise InputError(
+            f"the queue {shown(name)} in {where}: use letters, digits and . _ - for its name"
+        )
+    place = f"the queue {name} in {where}"
     if not isinstance(table, Mapping):
         raise InputError(f"{place} must be a table: [queues.{name}]")
     for key in table:

@@ -6,11 +6,12 @@ It must not write, nor start anything.
 import os
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from heapq import merge
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from taskrunner import clock
 from taskrunner.decide import ledger
@@ -25,6 +26,9 @@ from taskrunner.schedule.kinds import Schedule
 from taskrunner.store.connection import full
 from taskrunner.store.open_home import OpenHome
 from taskrunner.store.store import Store
+
+if TYPE_CHECKING:
+    from taskrunner.home.queues import Queue
 
 DAY = timedelta(days=1)
 UNDELIVERED = timedelta(days=7)  # undelivered messages older than this are not reported
@@ -316,16 +320,24 @@ def _unknown(tz: str) -> bool:
     return False
 
 
-def _queue_problems(store: Store, known: Container[str], live: Sequence[Run]) -> Iterator[str]:
-    """Yield the queues that do not answer or are not there any more, as far as live runs are affected."""
-    silent, gone = Counter[str](), Counter[str]()
+def _queue_problems(
+    store: Store, known: Mapping[str, "Queue"], live: Sequence[Run]
+) -> Iterator[str]:
+    """Yield the queues with mistakes, and those that do not answer or are gone, as far as live runs are affected."""
+    silent, gone, wrong = Counter[str](), Counter[str](), Counter[str]()
     tasks = store.tasks.by_id({run.task_id for run in live})
     for run in live:
         queue = tasks[run.task_id].queue
         if queue is not None and queue not in known:
             gone[queue] += 1
+        elif queue is not None and known[queue].mistake is not None:
+            wrong[queue] += 1
         elif queue is not None and (found := re.search(SILENT_QUEUE, run.reason or "")):
             silent[found[0]] += 1
+    for queue, settings in known.items():
+        if settings.mistake is not None:
+            affected = f"; {many(wrong[queue], 'run')} affected" if wrong[queue] else ""
+            yield f"a queue with a mistake in its settings takes no runs: {settings.mistake}{affected}"
     for queue, count in gone.items():
         yield f"{many(count, 'run')} of the queue {queue}, which is not in taskrunner.toml: put it back, or cancel them"
     for why, count in silent.items():

@@ -227,13 +227,16 @@ def check_account(user: str | None) -> None:
 
 
 def check_queue(settings: Config, queue: str | None) -> None:
-    """Raise StateError for a queue that is not in the settings, or whose engine is not installed."""
+    """Raise StateError for a queue that is not in the settings, or whose engine is not installed; InputError for a mistake."""
     if queue is None:
         return
     if queue not in settings.queues:
         known = f"known are {', '.join(settings.queues)}" if settings.queues else "there is none"
         told = advice(queue, settings.queues, f"{known}; add [queues.{queue}]")
         raise StateError(f"--queue {shown(queue)} is not a queue of taskrunner.toml: {told}")
+    mistake = settings.queues[queue].mistake
+    if mistake is not None:
+        raise InputError(mistake)
     missing = settings.queues[queue].missing()
     if missing is not None:
         raise StateError(missing)

@@ -1,10 +1,15 @@
 """Queues to other machines, as taskrunner.toml describes them."""
 
+import re
+
 import pytest
 
-from taskrunner import Manual
+from taskrunner import Cron, Manual, TaskRunner
 from taskrunner.errors import InputError, StateError
 from taskrunner.home import queues
+from taskrunner.model.values import Severity
+from taskrunner.report.doctor import check_queues, snapshot
+from tests.samples import call
 
 HEAVY = '[queues.heavy]\nengine = "rq"\nurl = "redis://:geheim@redis:6379/0"\n'
 
@@ -52,16 +57,68 @@ def test_a_queue_has_an_engine_an_address_and_defaults(runner, configured):
         ),
         ('[queues.heavy]\nengine = "rq"\nurl_env = "A-B"', "the name of an environment variable"),
         ('[queues."a b"]\nengine = "rq"\nurl = "redis://h"', "use letters, digits and . _ -"),
-        ("queues = 3", "must be tables such as [queues.heavy]"),
-        ('queus = "x"', "did you mean queues?"),
     ],
 )
 def test_a_mistake_is_one_sentence_without_the_address(runner, configured, text, said):
     configured(text)
+    (found,) = runner.queues()
+    assert said in found.error and "geheim" not in found.error
+    assert runner.status().problems == [
+        f"a queue with a mistake in its settings takes no runs: {found.error}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("queues = 3", "must be tables such as [queues.heavy]"),
+        ('queus = "x"', "did you mean queues?"),
+    ],
+)
+def test_queues_that_are_none_at_all_are_refused(runner, configured, text, said):
+    configured(text)
     with pytest.raises(InputError) as refused:
         runner.add("report", ["true"], Manual())
     assert said in str(refused.value)
-    assert "geheim" not in str(refused.value)
+
+
+def test_a_mistake_in_a_queue_affects_its_runs_only(runner, home, configured):
+    configured(HEAVY)
+    for name, queue in (("far", "heavy"), ("near", None)):
+        runner.add(name, ["true"], Manual(), queue=queue, now=True)
+    configured(HEAVY.replace("redis:/", "http:/"))
+    runner.tick()
+    assert runner.history("near")[0].state == "succeeded"
+    (run,) = runner.history("far")
+    assert run.state == "pending"
+    wrong = f"the queue heavy in {home / 'taskrunner.toml'}: url must be an address such as"
+    assert run.reason.startswith(wrong)
+    with pytest.raises(InputError, match=re.escape(wrong)):
+        runner.add("other", ["true"], Manual(), queue="heavy")
+    (found,) = check_queues.findings(snapshot.take(str(home), runner.now()))
+    assert found.severity is Severity.ERROR and wrong in found.what
+    assert "geheim" not in f"{run} {found} {runner.status()}"
+    configured("")
+    assert (
+        "1 run of the queue heavy, which is not in taskrunner.toml" in runner.status().problems[-1]
+    )
+
+
+@pytest.mark.slow
+def test_the_status_shows_everything_beside_a_mistake_in_a_queue(home, configured):
+    configured(HEAVY)
+    with TaskRunner(home) as runner:
+        runner.add("far", ["true"], Manual(), queue="heavy", now=True)
+        runner.add("near", ["true"], Cron("0 3 * * *"))
+    configured(HEAVY.replace("redis:/", "http:/"))
+    assert call(home, "tick") == ("", "", 0)
+    out, err, code = call(home, "status")
+    assert (err, code) == ("", 0)
+    assert re.search(r"^ +near +\S", out, re.M)
+    assert re.search(r"^ +\d+ +far .* pending .*the queue heavy in ", out, re.M)
+    assert re.search(r"^problem .* takes no runs: .*; 1 run affected$", out, re.M)
+    out, err, code = call(home, "status", "--check")
+    assert (err, code) == ("", 1) and out.startswith("WARNING - a queue with a mistake")
 
 
 @pytest.mark.parametrize(

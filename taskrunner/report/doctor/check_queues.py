@@ -23,6 +23,9 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _one(queue: Queue) -> Iterator[Finding]:
     unusable = queue.unusable()
+    if queue.mistake is not None:
+        yield error(queue.mistake, "correct it in taskrunner.toml: its runs wait until then")
+        return
     if unusable is not None:
         cure = "set it where ticks see it, or give url" if queue.url is None else "install it"
         yield error(unusable, cure)

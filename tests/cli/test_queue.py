@@ -87,6 +87,16 @@ def test_the_page_about_the_present_shows_where_a_run_is(queued, home):
     assert re.search(r"far</a><div[^>]*>waits in heavy since ", text)
 
 
+def test_the_page_about_the_present_shows_why_a_run_is_pending(queued, home, box):
+    box.stop()
+    queued.add("later", ["true"], Manual(), queue="heavy", now=True)
+    queued.tick()
+    with served(home) as page:
+        _, _, body = page.ask("/")
+    text = body.decode() if isinstance(body, bytes) else body
+    assert re.search(r"later</a><div[^>]*>the queue heavy does not answer since ", text)
+
+
 def test_a_queue_is_emptied_of_our_runs_or_of_all(queued, home, box):
     done = call(home, "queue", "heavy", "--empty", "--json")
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ answer has not refused: it may have done as we asked. It must not know the store
 """
 
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -135,6 +136,7 @@ class Queue:
         text = in_words(exc).removeprefix(f"{type(exc).__name__}: ")
         if "HELLO AUTH" in text or "NOAUTH" in text:
             return "it asks for a password, and its address has none"
+        text = re.sub(r"^Error -?[0-9]+ connecting to (\S+)\. (.+?)\.?$", r"\1: \2", text)
         options = self._server.connection_pool.connection_kwargs
         for password in filter(None, (options.get("password"), options.get("ssl_password"))):
             text = text.replace(password, "***")

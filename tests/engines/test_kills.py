@@ -24,10 +24,14 @@ from taskrunner.engines import rq_queue, rq_standing
 from tests.engines.redis_box import Box, horses, until
 from tests.samples import start
 
-pytestmark = [pytest.mark.xdist_group("rq-kills"), pytest.mark.slow]
 LONG = bool(os.environ.get("TASKRUNNER_TEST_LONG"))
 KILLS, RUNS = (1000, 5000) if LONG else (60, 40)
 LIMIT = 3600 if LONG else 300  # seconds
+pytestmark = [
+    pytest.mark.xdist_group("rq-kills"),
+    pytest.mark.slow,
+    pytest.mark.timeout(2 * LIMIT + 60),  # the kills, and until all has ended
+]
 SEED = os.environ.get("TASKRUNNER_TEST_SEED", "2026")
 # A line of this length is written at once, also beside others (write(2) with O_APPEND).
 NOTE = 'echo "$TASKRUNNER_RUN $TASKRUNNER_TASK $TASKRUNNER_SLOT $TASKRUNNER_ATTEMPT" >> "$LOG"'

@@ -34,6 +34,7 @@ from taskrunner.model.values import Command, Outcome, not_passed
 from taskrunner.processes import account, bounded_output
 from taskrunner.processes.bounded_output import Cut, Excerpt
 from taskrunner.processes.children import Children
+from taskrunner.processes.left_running import left_running
 from taskrunner.processes.parent_death import dying_with_us, group_dying_with_us
 from taskrunner.processes.signals import stop_signals
 
@@ -189,12 +190,14 @@ class Performance:
     missing: Sequence[str] = ()
     cut: Cut | None = None
     took: int = 0  # milliseconds
+    left: str | None = None  # processes
 
     def carry_out(self) -> tuple[dict[str, Any], bytes]:
         """Execute the command; return its end, as JSON has it, and the retained output."""
         outcome, (figures, output) = self._with_output()
         end = {name: getattr(outcome, name) for name in FIELDS}
-        note = "; ".join(filter(None, (self.note, not_passed(self.missing)))) or None
+        notes = self.note, self.left, not_passed(self.missing)
+        note = "; ".join(filter(None, notes)) or None
         end |= {"host": os.uname().nodename, "note": note}
         end |= {"since": clock.to_ms(self.since), "at": clock.to_ms(self.since) + self.took}
         return end | figures, output
@@ -209,6 +212,7 @@ class Performance:
             begun = time.monotonic()
             outcome = self._execute(file.fileno())
             self.took = round((time.monotonic() - begun) * 1000)
+            self.left = self._left_running(outcome, file.fileno())
             return outcome, self._output(file.fileno())
 
     def _execute(self, fd: int) -> Outcome:
@@ -238,6 +242,10 @@ class Performance:
                 self._obey(children, self.in_redis.beat())
                 next_beat = time.monotonic() + PAUSE
         return ended[0][1]
+
+    def _left_running(self, outcome: Outcome, fd: int) -> str | None:
+        run = self.given["env"].get("TASKRUNNER_RUN")
+        return None if run is None else left_running(run, self.since, outcome, fd)
 
     def _obey(self, children: Children, said: str) -> None:
         if said == "go on":

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from taskrunner import clock
 from taskrunner.decide import verdict
 from taskrunner.errors import in_words
-from taskrunner.home import lock
 from taskrunner.model.record import mutable, record
 from taskrunner.model.values import End, Outcome, Process, Run, State, Task, not_passed
-from taskrunner.processes import alive, bounded_output, children, signals
+from taskrunner.processes import bounded_output, children, signals
 from taskrunner.processes.bounded_output import Cut
+from taskrunner.processes.left_running import left_running
 from taskrunner.processes.output import SMALL, OutputFile, OutputFiles, gather, lost
 
 SEARCHED = 20_000_000  # bytes of an output, the newest, that are searched for the patterns of its task, ...
@@ -66,6 +65,7 @@ def collect(
     full: bool,
     retry: bool,
     note_cut: Callable[[Watched, Cut | None], None],
+    on_this_machine: bool = True,
 ) -> Ended:
     """Store the output of an ended run: a large one keeps its file, under a name of its own.
 
@@ -74,7 +74,8 @@ def collect(
     """
     left = None
     try:
-        left = _left_running(watched, outcome)
+        if on_this_machine and watched.run.started is not None:
+            left = left_running(watched.run.id, watched.run.started, outcome, watched.file.fd)
         kept, small = gather(watched.file.fd, watched.task.max_output, watched.cut)
         fault = _fault(watched, outcome, kept)
         told = _told(watched, outcome, kept)
@@ -104,21 +105,6 @@ def collect(
         left_out,
         small,
     )
-
-
-def _left_running(watched: Watched, outcome: Outcome) -> str | None:
-    """Return a note about processes that a run has left behind, found by their variables; None when there are none.
-
-    Each look goes through all processes: it is taken only where there may be some.
-    """
-    run = watched.run
-    stopped = outcome.timed_out or outcome.silent or outcome.stopped or outcome.signal is not None
-    hint = stopped or not lock.nobody_else_has_open(watched.file.fd)
-    if outcome.error or run.started is None or not hint:
-        return None
-    started = f"TASKRUNNER_STARTED={clock.iso(run.started)}"
-    count = alive.marked(f"TASKRUNNER_RUN={run.id}".encode(), started.encode())
-    return f"left {count} process{'es' if count > 1 else ''} running" if count else None
 
 
 def judged(each: Ended, watched: Watched, stopped: Process | None) -> End:

@@ -281,6 +281,7 @@ class Queues:
             full=full,
             retry=True,  # it is decided when the end is recorded
             note_cut=lambda *_: None,  # the queue keeps the end until it is recorded
+            on_this_machine=False,
         )
         return ended, watched
 

@@ -20,14 +20,14 @@ from taskrunner.errors import StateError, StoreBusy
 from taskrunner.home import lock, paths
 from taskrunner.model.carried import NoAnswer, Refused
 from taskrunner.model.values import State
-from taskrunner.processes import output
+from taskrunner.processes import alive, output
 from taskrunner.report.doctor import check_queues, snapshot
 from taskrunner.supervise import queues
 from taskrunner.supervise.rq_carrier import RqCarrier
 from taskrunner.supervise.supervisor import Supervisor, open_supervisor
 from taskrunner.tick import by_hand
 from tests.engines.redis_box import PATIENCE, until, until_there
-from tests.samples import NOON, ROOT
+from tests.samples import NOON, ROOT, call
 
 pytestmark = [pytest.mark.xdist_group("rq"), pytest.mark.slow, pytest.mark.one_python]
 HOST = os.uname().nodename
@@ -124,6 +124,25 @@ def test_a_timeout_is_kept_on_the_worker(shared, make):
     run = ended(runner, "report")
     assert run.state == "timed_out"
     assert said(runner, "report") == b"begun\n"
+
+
+@pytest.mark.parametrize(
+    ("then", "state"),
+    [
+        ("sleep 60", "timed_out: stopped at its timeout of 1s (killed by SIGTERM)"),
+        ("sleep 0.2", "succeeded: exit code 0"),
+    ],
+)
+def test_processes_that_a_run_leaves_behind_on_the_worker_are_reported(
+    shared, make, tmp_path, then, state
+):
+    runner, place = make(shared), tmp_path / "pid"
+    due(runner, "report", f"setsid sleep 300 & echo $! > {place}; {then}", timeout="1s")
+    try:
+        run = ended(runner, "report")
+        assert f"{run.state}: {run.reason}" == f"{state}; left 1 process running; on {HOST}"
+    finally:
+        alive.kill(int(place.read_text()))
 
 
 def test_a_manual_run_waits_for_the_end_and_gives_the_output(shared, make):

@@ -120,8 +120,8 @@ def _cancel_one(runs: Iterable[Run], *, quiet: bool) -> None:
     for run in runs:
         if run.state is State.RUNNING:
             raise StateError(
-                f"run {run.id} of {run.task} is still running: its cancellation is recorded, and its "
-                "supervisor, which looks every second, has not stopped it yet"
+                f"run {run.id} of {run.task} is still running ({run.reason or 'its supervisor looks each second'}): "
+                "its cancellation is recorded, and it has not stopped yet"
             )
         if not quiet:
             say(f"run {run.id} of {run.task} {run.state}: {run.reason}")

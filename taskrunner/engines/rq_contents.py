@@ -36,7 +36,7 @@ def contents(server: Any, queue: str, ours: str | None) -> Contents:
         *waiting, begun, keys = pipe.execute()
     running = [_text(name).rpartition(":")[0] for name in begun]
     queued, taken = ([_text(name) for name in some] for some in waiting)
-    # What a worker has fetched and not begun waits all the same: a worker may have died just there.
+    # A fetched one that has not begun still waits: its worker may have died just there.
     names = [*(each for each in taken if each not in {*queued, *running}), *queued]
     keys = sorted(_text(key) for key in keys)
     with server.pipeline(transaction=False) as pipe:

@@ -125,6 +125,14 @@ def of_queue(here: OpenHome, name: str) -> QueueCarrier | None:
     return RqCarrier.of(here, settings)
 
 
+def is_silent(known: Mapping[str, "Queue"], name: str, run: Run) -> bool:
+    """Return whether the queue of a run cannot be used here, or did not answer when it was asked last."""
+    settings = known.get(name)
+    if settings is None or settings.unusable() is not None:
+        return True
+    return f"the queue {name} does not answer" in (run.reason or "")
+
+
 def probe(settings: "Queue") -> tuple[str | None, int]:
     """Return why a queue with an address does not answer now, None when it does, and how many workers it has."""
     from taskrunner.supervise.rq_carrier import RqCarrier

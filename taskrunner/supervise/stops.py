@@ -14,6 +14,7 @@ from taskrunner.store.open_home import OpenHome
 from taskrunner.supervise import carriers, reconcile, spool
 
 OWNER_SLOW = 60.0  # seconds to wait for the supervisor of a stopped run to record its end
+SILENCE = 5.0  # the same where its queue does not answer
 ELSEWHERE = 5.0  # the same in another pid namespace, where the program may be older
 PATIENCE = 2.0  # seconds to wait for other writers, as runs must be watched meanwhile
 
@@ -63,7 +64,11 @@ class Stops:
         if process is None or over > OWNER_SLOW:
             del self.going[run_id]
         elif process.queue is not None:
-            return  # its queue is told, and tells its end
+            # Its queue is told, and tells its end; one that does not answer is told as soon as it does.
+            waited, run = over + stop.kill_after.total_seconds(), self.here.store.runs.get(run_id)
+            known = self.here.config.queues
+            if waited > SILENCE and carriers.is_silent(known, process.queue, run):
+                del self.going[run_id]
         elif not reconcile.seen_from_here(process):
             if over > ELSEWHERE or not (stop.told or ask_owner(self.here, process)):
                 del self.going[run_id]

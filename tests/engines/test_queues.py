@@ -286,6 +286,22 @@ def test_a_running_run_is_stopped_with_grace(own, make, tmp_path):
 # ---- when the server does not answer, forgets, refuses
 
 
+def test_nobody_waits_long_for_the_end_of_a_run_in_a_queue_that_does_not_answer(own, make, home):
+    runner = make(own)
+    due(runner, "report", "true", kill_after="1m")
+    runner.tick()
+    own.stop()
+    begun = time.monotonic()
+    _, said, code = call(home, "cancel", "report")
+    assert time.monotonic() - begun < 60  # 5 s but for a busy machine; else kill-after and a minute
+    assert code == 1
+    assert "is still running (waits in heavy since " in said
+    assert "the queue heavy does not answer since " in said
+    assert "its cancellation is recorded" in said
+    own.start()
+    assert ended(runner, "report").reason.endswith(" before it started")
+
+
 def test_without_a_server_a_run_stays_pending_and_says_so(own, make):
     runner = make(own)
     own.stop()

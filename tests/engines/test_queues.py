@@ -77,6 +77,7 @@ def tick_without_answers(runner: TaskRunner, monkeypatch, before=lambda *_: None
 
 def test_an_end_is_recorded_with_its_consequences_as_that_of_a_local_run(shared, make):
     runner = make(shared)
+    before = set(shared.redis.keys("rq:job:taskrunner-*"))  # of other tests
     due(runner, "report", "echo out; echo $TASKRUNNER_TASK; exit 7", env={"A": "1"})
     runner.add("here", ["true"], After("report", on="failed"))
     runner.add("there", ["true"], After("here"), queue="heavy")
@@ -85,7 +86,7 @@ def test_an_end_is_recorded_with_its_consequences_as_that_of_a_local_run(shared,
     assert said(runner, "report") == b"out\nreport\n"
     assert ended(runner, "here").reason == "exit code 0"
     assert ended(runner, "there").reason == f"exit code 0; on {HOST}"
-    assert shared.redis.keys("rq:job:taskrunner-*") == []  # forgotten
+    assert set(shared.redis.keys("rq:job:taskrunner-*")) <= before  # ours are forgotten
 
 
 def test_where_a_run_is_and_since_when_is_told(own, make, tmp_path):
@@ -204,15 +205,15 @@ def test_why_a_run_waits_for_its_queue_is_told_to_whoever_waits(own, make, home,
         line = waiting.stderr.readline()
         assert line.startswith("taskrunner: the run waits: the queue heavy does not answer since ")
         assert newest(runner, "report").reason in line
+        # On a busy machine the server may not answer again for a while, which is told, too.
+        rest = (line for line in waiting.stderr if "does not answer" not in line)
         own.start()
-        line = waiting.stderr.readline()
-        assert line.startswith("taskrunner: the run waits in heavy since "), line
+        assert next(rest).startswith("taskrunner: the run waits in heavy since ")
         own.worker("one")
-        line = waiting.stderr.readline()
-        assert line.startswith(f"taskrunner: the run started on {HOST} at "), line
+        assert next(rest).startswith(f"taskrunner: the run started on {HOST} at ")
         go.touch()
         assert waiting.wait(PATIENCE) == 0
-        assert waiting.stderr.read() == ""
+        assert list(rest) == []
 
 
 def test_a_second_signal_leaves_a_run_whose_queue_does_not_answer(own, make, home):

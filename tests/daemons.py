@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from taskrunner.home import lock
@@ -46,6 +48,27 @@ def one(home):
     """Wait until exactly one daemon lives and return its pid."""
     (pid,) = wait_for(lambda: lives(home) and len(found := daemons(home)) == 1 and found)
     return pid
+
+
+@contextlib.contextmanager
+def application_lives(home: Path) -> Iterator[None]:
+    """Be one more process of an application with a clock during the block.
+
+    While its servers are reloaded none may be there for a while, which on a busy machine is longer than daemons linger.
+    """
+    with open(home / "application.lock", "rb") as place:
+        fcntl.flock(place, fcntl.LOCK_SH)
+        yield
+
+
+def applications(home: Path) -> set[int]:
+    """The pids of the processes of an application that keep a clock alive, or will in a moment."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == str(home / "application.lock"):
+                found.add(int(link.parts[2]))
+    return found
 
 
 def gone(home):

@@ -17,14 +17,22 @@ from typing import Any
 import pytest
 
 from taskrunner.home import lock
-from tests.daemons import begun, daemons, end_all, free_port, gone, lives, one
+from tests.daemons import (
+    application_lives,
+    applications,
+    begun,
+    daemons,
+    end_all,
+    free_port,
+    gone,
+    lives,
+    one,
+)
 from tests.samples import wait_for
 
 pytestmark = pytest.mark.slow
 
 QUICK = "TASKRUNNER |= {'INTERVAL': '1s', 'LINGER': '1s'}"
-# Of servers that are reloaded: on a busy machine a new process needs seconds to begin.
-PATIENT = "TASKRUNNER['LINGER'] = '10s'"
 
 
 class Server:
@@ -95,9 +103,16 @@ def slots(project):
     return written.read_text().split() if written.exists() else []
 
 
+def lives_on(project, first):
+    """Check that a daemon is the first one, for longer than it lingers without an application."""
+    count = len(slots(project))
+    wait_for(lambda: len(slots(project)) > count + 2)
+    assert (one(project.home), begun(project.home)) == (first, 1)
+
+
 def with_a_task(project):
     """Define a task that runs each second, and a quick clock."""
-    project.set(f"{QUICK}\n{PATIENT}")
+    project.set(QUICK)
     shell = f"echo $TASKRUNNER_SLOT >> {project.folder}/slots"
     project.does("taskrunner", "add", "second", "--every", "1s", "--shell", shell)
 
@@ -108,15 +123,16 @@ def test_gunicorn_has_one_daemon_whatever_is_killed(project, serve, words):
     project.set("TASKRUNNER['PASS_ENV'] = ['APP_SECRET']")
     server = serve(project, "gunicorn", "-w", "3", *words, APP_SECRET="open sesame")
     first = one(project.home)
-    wait_for(lambda: len(server.children()) == 3)
-    before = server.children()
-    os.kill(min(before), signal.SIGKILL)
-    wait_for(lambda: len(server.children()) == 3 and min(before) not in server.children())
-    before = server.children()
-    os.kill(server.process.pid, signal.SIGHUP)
-    wait_for(lambda: len(server.children()) == 3 and not before & server.children())
-    wait_for(server.answer)
-    assert (one(project.home), begun(project.home)) == (first, 1)
+    with application_lives(project.home):
+        wait_for(lambda: len(server.children()) == 3)
+        before = server.children()
+        os.kill(min(before), signal.SIGKILL)
+        wait_for(lambda: len(server.children()) == 3 and min(before) not in server.children())
+        before = server.children()
+        os.kill(server.process.pid, signal.SIGHUP)
+        wait_for(lambda: len(server.children()) == 3 and not before & server.children())
+        wait_for(server.answer)
+    lives_on(project, first)
 
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: first not in daemons(project.home))
@@ -142,12 +158,12 @@ def test_a_server_of_asgi_has_one_daemon_over_a_reload_and_none_afterwards(
     with_a_task(project)
     server = serve(project, kind, option, "2")
     first = one(project.home)
-    before = server.children()
-    os.kill(server.process.pid, signal.SIGHUP)
-    wait_for(lambda: len(server.children() - before) == 2 and server.answer() == "hello")
-    assert (one(project.home), begun(project.home)) == (first, 1)
-    count = len(slots(project))
-    wait_for(lambda: len(slots(project)) > count + 1)
+    with application_lives(project.home):
+        before = server.children()
+        os.kill(server.process.pid, signal.SIGHUP)
+        wait_for(lambda: len(server.children() - before) == 2 and server.answer() == "hello")
+        wait_for(lambda: (server.children() - before) & applications(project.home))
+    lives_on(project, first)
     server.end()
     assert gone(project.home)
     ran = slots(project)
@@ -160,29 +176,28 @@ def test_runserver_keeps_its_daemon_over_reloads_and_a_second_server(project, se
     first = one(project.home)
     place = project.folder / "crm" / "urls.py"
     assert "W001" not in server.said(), "no tick can have come when it begins"
-    for word in ("one", "two", "three"):
-        place.write_text(place.read_text().replace("hello", f"hello {word}"))
 
-        def is_reloaded(word=word):
-            place.touch()  # a change before the first look of the reloader is not seen by it
-            for _ in range(10):  # another one at once could reload it again before it answers
-                time.sleep(1)
-                if f"hello {word}" in server.answer():
-                    return True
-            return False
+    def is_reloaded(word):
+        place.touch()  # a change before the first look of the reloader is not seen by it
+        for _ in range(10):  # another one at once could reload it again before it answers
+            time.sleep(1)
+            if f"hello {word}" in server.answer():
+                return True
+        return False
 
-        wait_for(is_reloaded)
-    assert (one(project.home), begun(project.home)) == (first, 1)
+    with application_lives(project.home):
+        for word in ("one", "two", "three"):
+            place.write_text(place.read_text().replace("hello", f"hello {word}"))
+            wait_for(lambda word=word: is_reloaded(word))
+    lives_on(project, first)
 
     shop = another("shop")  # another project with the same home
-    shop.set(f"TASKRUNNER['HOME'] = {str(project.home)!r}\n{QUICK}\n{PATIENT}")
+    shop.set(f"TASKRUNNER['HOME'] = {str(project.home)!r}\n{QUICK}")
     others = [serve(shop, "gunicorn"), serve(project, "runserver", "--noreload")]
     assert (one(project.home), begun(project.home)) == (first, 1)
     server.end(signal.SIGINT)
     others[0].end()
-    count = len(slots(project))
-    wait_for(lambda: len(slots(project)) > count + 12)  # longer than the linger
-    assert (one(project.home), begun(project.home)) == (first, 1)
+    lives_on(project, first)
     others[1].end(signal.SIGINT)
     assert gone(project.home)
     ran = slots(project)

@@ -88,7 +88,11 @@ class DuplicateTask(StateError):
 
 
 class TaskBusy(StateError):
-    """A live run of the task prevents the request."""
+    """A live run of the task prevents the request; `force` says what the option or argument of that name would do."""
+
+    def __init__(self, sentence: str, *, force: str) -> None:
+        super().__init__(sentence)
+        self.force = force
 
 
 class HomeRefused(StateError):

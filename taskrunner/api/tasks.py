@@ -346,7 +346,8 @@ class Tasks(Base):
             value = of_task.value_of(task)
             if isinstance(value, At) and value.instant <= here.now():
                 raise StateError(
-                    f"the one slot of {task.name}, {task.schedule}, has passed: set a new one with set --at"
+                    f"the one slot of {task.name}, {task.schedule}, has passed: "
+                    f"`taskrunner set {task.name} --at WHEN` gives it another time"
                 )
             timing = columns.timing(here.store, value, here.now(), task.evaluated)
             change.change(here, task, {**timing, "enabled": True}, here.now(), who)
@@ -382,7 +383,8 @@ class Tasks(Base):
         with here.store.transaction():
             if not force and (live := here.store.runs.live(task.id)):
                 raise TaskBusy(
-                    f"{task.name} is not removed: {named(live)} has not ended; wait, cancel it, or use --force"
+                    f"{task.name} is not removed: {named(live)} has not ended; wait for its end, or cancel it",
+                    force="removes the task and cancels that run",
                 )
             change.remove(here, task, here.now(), who)
             return [follower.name for follower in here.store.tasks.followers(task.name)]

@@ -279,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flush()
         return code
     except errors.TaskRunnerError as exc:
-        return refuse(fitted(str(exc)), _code(args, exc.exit_code))
+        return refuse(fitted(_said(exc)), _code(args, exc.exit_code))
     except KeyboardInterrupt:
         return refuse("interrupted", errors.EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has closed the pipe
@@ -287,6 +287,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return errors.EXIT_DONE
     except Exception:  # noqa: BLE001  a bug of ours: keep a report for its fix, show one sentence
         return _code(args, report(partial(_due, args)))
+
+
+def _said(exc: errors.TaskRunnerError) -> str:
+    """Return the sentence of an error, with the option of the command line that gets around it."""
+    return f"{exc}; --force {exc.force}" if isinstance(exc, errors.TaskBusy) else str(exc)
 
 
 def _due(args: Arguments, text: str) -> bool:

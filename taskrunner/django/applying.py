@@ -47,5 +47,5 @@ class ProjectRunner(TaskRunner):
                 fresh.add(each.task)
         for task in self.tasks() if fresh else ():
             for advice in self.advice(task) if task.name in fresh else ():
-                yield f"{task.name}: {advice}"
+                yield f"{task.name}: {project.by_manage(advice)}"
         yield plans.plan_sentence(plan)

@@ -47,4 +47,5 @@ def apply_code(
                 if verbosity > 0 and stdout is not None:
                     stdout.write(f"taskrunner: {line}\n")
     except TaskRunnerError as exc:
-        raise CommandError(f"taskrunner: the tasks stay as they were: {exc}") from exc
+        told = project.by_manage(str(exc))
+        raise CommandError(f"taskrunner: the tasks stay as they were: {told}") from exc

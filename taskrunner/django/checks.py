@@ -24,6 +24,15 @@ TOLD = 3  # tasks that are named
 
 @checks.register(TAG)
 def check(**_: Any) -> list[CheckMessage]:
+    """Return the faults of a project; commands in them are those of `manage.py`."""
+    found = _found()
+    for each in found:
+        each.msg = project.by_manage(each.msg)
+        each.hint = each.hint and project.by_manage(each.hint)
+    return found
+
+
+def _found() -> list[CheckMessage]:
     """Return the faults of the settings, else of the home, of the definitions and of the clock.
 
     None in a run of a task: it has neither the environment of the project's commands nor, maybe, their home.

@@ -18,6 +18,7 @@ from django.utils.crypto import salted_hmac
 from django.views.decorators.csrf import csrf_exempt
 
 from taskrunner.django import settings, users
+from taskrunner.django.project import COMMAND, by_manage
 from taskrunner.django.router import LABEL
 from taskrunner.django.streams import streamed
 from taskrunner.errors import TaskRunnerError
@@ -47,7 +48,7 @@ def page(request: HttpRequest, place: str = "") -> HttpResponseBase:
     try:
         application = _application(wanted.home, wanted.edit, project.SECRET_KEY)
     except TaskRunnerError as exc:
-        return _text(str(exc), 503)
+        return _text(by_manage(str(exc)), 503)
     # Not the key of the session: with signed cookies it may change with each answer.
     whose = f"{request.user.pk} {request.user.get_session_auth_hash()}"
     visitor = Visitor(users.author(request), role, session=whose)
@@ -87,7 +88,13 @@ def _text(sentence: str, code: int) -> HttpResponse:
 @lru_cache(maxsize=8)
 def _application(home: str, edit: bool, secret: str) -> Any:
     """Return the page of a home; its cookies and tokens are signed by a key that all processes of the project share."""
-    made = create_app(home, operate=True, define=edit, visitor=lambda environ: environ[VISITOR])
+    made = create_app(
+        home,
+        operate=True,
+        define=edit,
+        visitor=lambda environ: environ[VISITOR],
+        program=COMMAND,
+    )
     made.secret_key = salted_hmac(
         "taskrunner.django.page", home, secret, algorithm="sha256"
     ).digest()

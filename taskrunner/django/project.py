@@ -58,9 +58,12 @@ def program() -> tuple[str, ...]:
     return (place,) if own and os.path.isfile(place) else ("-m", "django")
 
 
+COMMAND = "manage.py taskrunner"
+
+
 def by_manage(text: str) -> str:
     """Return a sentence whose `taskrunner VERB` is that of `manage.py`: only there it has the home of the project."""
-    return text.replace("`taskrunner ", "`manage.py taskrunner ")
+    return text.replace("`taskrunner ", f"`{COMMAND} ")
 
 
 def in_tests() -> bool:

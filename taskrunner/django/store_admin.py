@@ -241,6 +241,11 @@ class StoreAdmin(admin.ModelAdmin):
         with reading():
             return super().get_object(*args, **named)
 
+    def message_user(self, request: HttpRequest, message: str, *args: Any, **named: Any) -> None:
+        """Tell the user a sentence; commands in it are those of `manage.py`."""
+        said = message if isinstance(message, SafeString) else project.by_manage(message)
+        super().message_user(request, said, *args, **named)
+
     # ---- permissions: some are custom ones of the models
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
@@ -288,7 +293,7 @@ class StoreAdmin(admin.ModelAdmin):
             try:
                 made.append(change(row))
             except TaskRunnerError as exc:
-                refused.append(project.by_manage(f"{shown(str(row))}: {exc}"))
+                refused.append(f"{shown(str(row))}: {exc}")
                 continue
             self.log_change(request, row, done)
         if made:

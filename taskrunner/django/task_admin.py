@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
 from taskrunner import TaskRunner
-from taskrunner.django import cells, store_admin, task_parts, users
+from taskrunner.django import cells, project, store_admin, task_parts, users
 from taskrunner.django.cells import NOTHING, layout_of, state, when
 from taskrunner.django.fields import aware
 from taskrunner.django.router import LABEL
@@ -359,7 +359,7 @@ class TaskAdmin(StoreAdmin):
                     given["length"] or None, reason=given["reason"] or None, by=author(request)
                 )
             except TaskRunnerError as exc:
-                form.add_error("length" if given["length"] else None, str(exc))
+                form.add_error("length" if given["length"] else None, project.by_manage(str(exc)))
             else:
                 text = "scheduled runs are paused; runs by hand still work"
                 self.message_user(request, text, messages.SUCCESS)

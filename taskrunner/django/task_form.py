@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 
 from taskrunner import TaskRunner
+from taskrunner.django import project
 from taskrunner.errors import TaskRunnerError
 from taskrunner.model.values import Kind, Task
 from taskrunner.render import page as text_page, spelling
@@ -80,7 +81,7 @@ class TaskForm(forms.ModelForm):
         if self.instance.pk is not None:
             self.old = definition.of_task(self.taskrunner, self.instance.name)
             self.fields["name"].disabled = True
-            renames = f"manage.py taskrunner set {self.instance.name} --name NEW"
+            renames = f"{project.COMMAND} set {self.instance.name} --name NEW"
             self.fields["name"].help_text = f"`{renames}` gives it another one."
             self.initial = {**self.old.fields, "when": _when(self.old.fields)}
             if not self.old.fields["work"]:
@@ -104,7 +105,7 @@ class TaskForm(forms.ModelForm):
         for field, faults in checked.faults.items():
             here = FIELDS.get(field, field)
             for fault in faults:
-                self.add_error(here if here in self.fields else None, fault)
+                self.add_error(here if here in self.fields else None, project.by_manage(fault))
         if self.old is not None:  # whoever was told of another change may save all the same
             self.data = self.data.copy()
             self.data["seen"] = self.old.fields["seen"]
@@ -115,7 +116,7 @@ class TaskForm(forms.ModelForm):
                     self.taskrunner, self.old, checked, typed["name"].strip(), self.author
                 )
             except TaskRunnerError as exc:
-                self.add_error(None, str(exc))
+                self.add_error(None, project.by_manage(str(exc)))
         return self.cleaned_data
 
     def _post_clean(self) -> None:

@@ -49,7 +49,7 @@ def request(here: OpenHome, task: Task, asked: Asked, now: datetime) -> tuple[Ru
     decision = policy.requested(task, now, live)
     if not decision.claims:
         raise TaskBusy(
-            f"{task.name} is not run: {decision.reason}; --force starts it beside that run"
+            f"{task.name} is not run: {decision.reason}", force="starts it beside that run"
         )
     if decision.action is Action.RUN and not asked.force:
         _check_group(here.store, task)
@@ -98,7 +98,8 @@ def _check_group(store: Store, task: Task) -> None:
     if len(running) >= limit:
         raise TaskBusy(
             f"{task.name} is not run: its group {task.group} has room for {limit}, and {policy.named(running)} "
-            "had not ended; --force starts it anyway"
+            "had not ended",
+            force="starts it anyway",
         )
 
 

@@ -34,6 +34,7 @@ def create_app(
     users: str | os.PathLike[str] | None = None,
     proxied: bool = False,
     visitor: Callable[[dict[str, Any]], guard.Visitor] | None = None,
+    program: str = "taskrunner",
 ) -> Flask:
     """Return the page of a home as a WSGI application: for `taskrunner page`, another server, or to be mounted.
 
@@ -42,10 +43,10 @@ def create_app(
     the file of users, by default `page.users` in the home when it is there. `proxied` believes the
     X-Forwarded-For, -Proto, -Host and -Prefix of the one proxy in front. `visitor` is for an application that the page
     is mounted in: it tells from the WSGI environment who asks. Then the page has no login, and the application checks
-    the Host header. Raises InputError or HomeRefused.
+    the Host header. `program` is what advice calls the command line, such as `manage.py taskrunner`. Raises InputError or HomeRefused.
     """
     app = Flask("taskrunner.web")
-    app.config["HOME"] = find_home(home)
+    app.config |= {"HOME": find_home(home), "PROGRAM": program}
     most = Role.DEFINE if define else Role.OPERATE if operate else Role.SEE
     guard.install(
         app,
@@ -98,6 +99,7 @@ def _due(home: str, text: str) -> bool:
 
 def _answer(code: int, text: str) -> ResponseReturnValue:
     """Return a refusal: as JSON for a program, as a page for a browser."""
+    text = current.advised(text)
     headers = {"Retry-After": RETRY_AFTER} if code == 503 else {}
     if code == 401:
         headers["WWW-Authenticate"] = "Bearer"

@@ -26,6 +26,12 @@ def close(_: BaseException | None = None) -> None:
         made.close()
 
 
+def advised(text: str) -> str:
+    """Return a sentence whose advice names the command line as it is called here."""
+    program: str = current_app.config["PROGRAM"]
+    return text.replace("`taskrunner ", f"`{program} ")
+
+
 def home() -> str:
     """Return the path of the home."""
     path: str = current_app.config["HOME"]

@@ -216,7 +216,9 @@ def _own_faults(
         yield "name", "the task needs a name: such as backup"
     elif old is None and _is_there(runner, name):
         yield "name", f"there is already a task {shown(name)}: give this one another name"
-    if fields["work"] == "command":
+    if fields["work"] == "command" and not fields["text"].strip():
+        yield "text", "there is no command: write a program and its words"
+    elif fields["work"] == "command":
         try:
             shlex.split(fields["text"])
         except ValueError as exc:

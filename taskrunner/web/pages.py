@@ -23,7 +23,7 @@ from taskrunner import __version__
 from taskrunner.errors import InputError, TaskRunnerError, UnknownTask
 from taskrunner.model.values import FAILING, LIVE, State
 from taskrunner.render import page as text_page, spelling
-from taskrunner.web import codes, form, shown, spelled
+from taskrunner.web import codes, current, form, shown, spelled
 from taskrunner.web.current import runner
 from taskrunner.web.guard import needs_role, who
 
@@ -60,6 +60,7 @@ def _for_templates() -> dict[str, Any]:
         "at": g.get("at"),
         "host": HOST,
         "here": request.full_path.rstrip("?"),
+        "program": current_app.config["PROGRAM"],
         "held": lambda: runner().held(),
         "no_database": lambda: shown.no_database(runner()),
         "style": _style,
@@ -83,7 +84,8 @@ def _style() -> Markup:
 @pages.app_template_filter()
 def coded(text: str) -> Markup:
     """Return a sentence with its `commands` set as such; all else in it is escaped."""
-    return Markup(CODED.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  it is escaped first
+    told = str(escape(current.advised(text)))
+    return Markup(CODED.sub(r"<code>\1</code>", told))  # noqa: S704  it is escaped first
 
 
 @pages.before_request

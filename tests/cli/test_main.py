@@ -740,7 +740,7 @@ def test_remove_is_refused_while_a_run_is_live_unless_forced(tell, refuses, runn
     tell("add", "x", "--manual", "--", "sleep", "30")
     runner.run("x", detach=True)
     (run,) = running(runner)
-    refuses(FAILED, "x", "remove", "x")
+    refuses(FAILED, "; --force removes the task and cancels that run", "remove", "x")
     assert runner.task("x").enabled
     assert tell("remove", "x", "--force")[2] == DONE
     assert runner.history("x")[0].id == run.id
@@ -888,7 +888,7 @@ def test_run_is_refused_while_another_run_is_live_unless_forced(tell, refuses, r
     runner.run("x", detach=True)
     running(runner)
     tell("set", "x", "--env", "A=forced")
-    refuses(REFUSED, "--force", "run", "x")
+    refuses(REFUSED, "; --force starts it beside that run", "run", "x")
     assert tell("run", "x", "--force")[0] == "forced\n"
     tell("cancel", "x")
 

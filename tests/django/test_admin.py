@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("django")
 
-from taskrunner import After, Every, Manual, State, StoreBusy, TaskRunner
+from taskrunner import After, At, Every, Manual, State, StoreBusy, TaskRunner
 from tests.django.in_process import OPERATES, SEES
 from tests.history import ran
 from tests.samples import wait_for
@@ -372,6 +372,24 @@ def test_runs_are_cancelled_and_refusals_are_told(operator, runner):
     assert "Cancelled: 1 run" in text
     assert "there is nothing to cancel" in text
     assert runner.run_of(f"run:{key}").reason.startswith("cancelled by ann")
+
+
+def test_refusals_name_no_option_of_the_command_line(editing, runner):
+    store, task = runner._here().store, runner.task("backup")
+    ran(store, State.RUNNING, runner.now(), task=task.id)
+    delete = f"{TASKS}{task.id}/delete/"
+    told = [act(editing, TASKS, "run_now", task), post(editing, delete, at=delete)]
+    assert "backup is not run: " in told[0] and "backup is not removed: " in told[1]
+    assert not [each for each in told if "--force" in each], told
+
+
+def test_commands_in_refusals_are_those_of_manage(editing, runner):
+    once = runner.add("once", ["true"], At(runner.now() + timedelta(hours=1)))
+    runner.disable("once")
+    with runner._here().store.transaction():
+        runner._here().store.tasks.change(once.id, schedule="2026-01-01T00:00:00+00:00")
+    told = act(editing, TASKS, "enable", once)
+    assert "`manage.py taskrunner set once --at WHEN` gives it another time" in told
 
 
 def test_very_many_rows_at_once_are_refused(operator, runner, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("django")
 pytest.importorskip("flask")
 
-from taskrunner import Manual, TaskRunner
+from taskrunner import Manual, State, TaskRunner
 from tests.django.in_process import OPERATES, PASSWORD, SEES
 from tests.history import ran
 from tests.samples import wait_for
@@ -293,6 +293,35 @@ def test_a_database_that_is_not_there_is_told_on_each_page(site, runner):
         each.unlink()
     for path in ("", "runs", "tasks", "agenda"):
         assert "There is no database in" in get(client, f"/tasks/{path}"), path
+
+
+def test_commands_on_the_page_are_those_of_manage_and_refusals_name_no_option(site, runner):
+    site.use(site.home, EDIT=True)
+    client = site.client(site.superuser("root"))
+    sent = token(client)
+    task = runner.task("backup")
+    ran(runner._here().store, State.RUNNING, runner.now(), task=task.id)
+    for action in ("run", "remove"):
+        done = client.post(f"/tasks/tasks/backup/{action}", {"token": sent})
+        told = done.content.decode()
+        assert (done.status_code, "--force" in told) == (409, False), told
+    assert "<code>manage.py taskrunner list</code> shows all" in get(client, "/tasks/tasks/x", 404)
+    asked = {"task": "x"}
+    assert "`manage.py taskrunner list` shows all" in get(client, "/tasks/api/tasks/x", 404)
+    assert (
+        "<code>manage.py taskrunner list</code>"
+        in client.get("/tasks/runs", asked).content.decode()
+    )
+    runner.disable("backup")
+    assert "<code>manage.py taskrunner enable backup</code>" in get(client, "/tasks/tasks/backup")
+    empty = {"token": sent, "name": "x", "kind": "every", "work": "command", "text": " "}
+    refused = client.post("/tasks/tasks/new", empty)
+    assert "write a program and its words" in refused.content.decode()
+    assert "after --" not in refused.content.decode()
+    runner.close()
+    for each in site.home.glob("taskrunner.db*"):
+        each.unlink()
+    assert "<code>manage.py taskrunner restore FILE</code>" in get(client, "/tasks/")
 
 
 def test_a_home_that_is_refused_is_a_sentence(site, runner):

@@ -103,7 +103,7 @@ def _apply(wanted: settings.Settings, words: Sequence[str]) -> int:
                 for line in runner.told(plan, verbose={"-v", "--verbose"} & {*words} != set()):
                     say(line)
     except TaskRunnerError as exc:
-        return report_error.refuse(str(exc), exc.exit_code)
+        return report_error.refuse(project.by_manage(str(exc)), exc.exit_code)
     return errors.EXIT_DONE
 
 

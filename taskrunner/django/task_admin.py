@@ -95,9 +95,9 @@ class TaskAdmin(StoreAdmin):
     def complete(self, request: HttpRequest, rows: list[Task]) -> None:
         """Add the schedules in words, and what each task is to the library."""
         runner: TaskRunner = request.taskrunner
-        layout = layout_of(runner)
+        layout, live = layout_of(runner), task_parts.live(runner)
         for row in rows:
-            row.layout = layout
+            row.layout, row.live = layout, live.get(row.id)
             try:
                 row.known = runner.task(row.id)
                 row.told = runner.describe(row.known)
@@ -116,7 +116,15 @@ class TaskAdmin(StoreAdmin):
 
     @admin.display(description="last run")
     def last(self, row: Task) -> SafeString | str:
-        """Return the state of the last run, how long ago it was, how many in a row ended alike, and the last success."""
+        """Return the run that goes on, or the last one that ended: how long ago, how many alike, and the last success."""
+        if row.live is None:
+            return self._ended(row)
+        begun = row.live.started
+        lasts = "" if begun is None else row.layout.distance(begun).replace(" ago", "")
+        before = "" if row.last_run is None else format_html("before: {}", self._ended(row))
+        return format_html("{} <small>{}</small>{}", state(row.live.state), lasts, before)
+
+    def _ended(self, row: Task) -> SafeString | str:
         moment = aware(row.last_run)
         if moment is None:
             return state(row.last_state)

@@ -6,6 +6,7 @@ The schedule is one text beside its kind, so that the form needs no script.
 from typing import Any
 
 from django import forms
+from django.utils.html import format_html
 
 from taskrunner import TaskRunner
 from taskrunner.django import project
@@ -82,7 +83,8 @@ class TaskForm(forms.ModelForm):
             self.old = definition.of_task(self.taskrunner, self.instance.name)
             self.fields["name"].disabled = True
             renames = f"{project.COMMAND} set {self.instance.name} --name NEW"
-            self.fields["name"].help_text = f"`{renames}` gives it another one."
+            told = format_html("<code>{}</code> gives it another one.", renames)
+            self.fields["name"].help_text = told
             self.initial = {**self.old.fields, "when": _when(self.old.fields)}
             if not self.old.fields["work"]:
                 self._offer_as_it_is(self.old.task)

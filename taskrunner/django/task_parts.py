@@ -5,10 +5,18 @@ from typing import Any
 from taskrunner import TaskRunner
 from taskrunner.django.cells import NOTHING, layout_of, when
 from taskrunner.django.tables import Task
+from taskrunner.model.values import LIVE, Run, State
 from taskrunner.render import page as text_page
 
 NEXT_SLOTS = 5
 CHANGES = 10
+MOST_LIVE = 1_000  # runs that go on, and are looked at for a list of tasks
+
+
+def live(runner: TaskRunner) -> dict[int, Run]:
+    """Return the runs that go on by their tasks, of several of one task a running one before a pending one."""
+    found = runner.history(state=LIVE, limit=MOST_LIVE)
+    return {run.task_id: run for run in sorted(found, key=lambda run: run.state is State.RUNNING)}
 
 
 def paused(runner: TaskRunner) -> str:

@@ -88,6 +88,20 @@ def test_the_list_of_tasks_tells_schedules_in_words_and_how_the_last_run_ended(v
     assert re.search(r"report ✗ failed \S+ ago; no success yet every day ", text), text
 
 
+def test_a_task_that_runs_says_so_before_it_has_ever_ended(viewer, runner):
+    store, task = runner._here().store, runner.task("backup")
+    ran(store, State.PENDING, runner.now(), task=task.id)
+    assert "backup ○ pending only by hand" in words(get(viewer, TASKS))
+    since = runner.now() - timedelta(hours=2)
+    ran(store, State.RUNNING, since, task=task.id)
+    text = words(get(viewer, TASKS))
+    assert re.search(r"backup ▸ running 2h\S* (\S+ )*only by hand", text), text
+    ran(store, State.FAILED, runner.now(), task=runner.task("report").id)
+    ran(store, State.RUNNING, since, task=runner.task("report").id)
+    text = words(get(viewer, f"{TASKS}{runner.task('report').id}/change/"))
+    assert re.search(r"▸ running 2h.* before: ✗ failed \S+ ago; no success yet", text), text
+
+
 def test_tasks_are_filtered_and_found_by_a_part_of_their_name(operator, runner):
     runner.disable("backup")
     ran(runner._here().store, State.FAILED, runner.now(), task=runner.task("report").id)

@@ -293,7 +293,7 @@ class StoreAdmin(admin.ModelAdmin):
             try:
                 made.append(change(row))
             except TaskRunnerError as exc:
-                refused.append(f"{shown(str(row))}: {exc}")
+                refused.append(refusal(row, exc))
                 continue
             self.log_change(request, row, done)
         if made:
@@ -326,6 +326,13 @@ class StoreAdmin(admin.ModelAdmin):
         """Return the address of a view of this admin."""
         name = f"{self.admin_site.name}:{LABEL}_{self.opts.model_name}_{view}"
         return reverse(name, args=args)
+
+
+def refusal(row: Any, exc: TaskRunnerError) -> str:
+    """Return a refusal that begins with its row, once, and in quotes: messages of the admin begin with a capital."""
+    said, named = str(exc), str(row)
+    rest = said.removeprefix(f"{named} ")
+    return f"{shown(named)}: {said}" if rest == said else f"{shown(named)} {rest}"
 
 
 def _counted(count: int, opts: Any) -> str:

@@ -121,7 +121,11 @@ class TaskAdmin(StoreAdmin):
             return self._ended(row)
         begun = row.live.started
         lasts = "" if begun is None else row.layout.distance(begun).replace(" ago", "")
-        before = "" if row.last_run is None else format_html("before: {}", self._ended(row))
+        before = (
+            ""
+            if aware(row.last_run) is None
+            else format_html("<small>before: {}</small>", self._ended(row))
+        )
         return format_html("{} <small>{}</small>{}", state(row.live.state), lasts, before)
 
     def _ended(self, row: Task) -> SafeString | str:
@@ -292,7 +296,7 @@ class TaskAdmin(StoreAdmin):
         try:
             left = request.taskrunner.remove(row.id, by=author(request))
         except TaskRunnerError as exc:
-            self.message_user(request, f"{shown(row.name)}: {exc}", messages.ERROR)
+            self.message_user(request, store_admin.refusal(row, exc), messages.ERROR)
             return HttpResponseRedirect(self.address("change", row.id))
         self.log_change(request, row, "removed")
         never = f"; {', '.join(left)} came after it and will not run any more" if left else ""

@@ -58,6 +58,7 @@ def _for_templates() -> dict[str, Any]:
     return {
         **TEMPLATE_VALUES,
         "at": g.get("at"),
+        "came_from": _came_from,
         "host": HOST,
         "here": request.full_path.rstrip("?"),
         "program": current_app.config["PROGRAM"],
@@ -73,6 +74,13 @@ def _to(endpoint: str, **values: Any) -> Markup:
     if g.get("one_file"):
         return Markup()
     return Markup('href="{}"').format(url_for(f"pages.{endpoint}", **values))
+
+
+def _came_from() -> str | None:
+    """Return the page of ours whose form was sent, None for another origin, or where the browser tells none."""
+    place = request.referrer or ""
+    ours = request.method == "POST" and place.startswith(request.url_root)
+    return place if ours else None
 
 
 def _style() -> Markup:

@@ -393,7 +393,7 @@ def test_refusals_name_no_option_of_the_command_line(editing, runner):
     ran(store, State.RUNNING, runner.now(), task=task.id)
     delete = f"{TASKS}{task.id}/delete/"
     told = [act(editing, TASKS, "run_now", task), post(editing, delete, at=delete)]
-    assert "backup is not run: " in told[0] and "backup is not removed: " in told[1]
+    assert "'backup' is not run: " in told[0] and "'backup' is not removed: " in told[1]
     assert not [each for each in told if "--force" in each], told
 
 
@@ -578,7 +578,7 @@ def test_a_task_is_removed_unless_it_runs(editing, runner):
     delete = f"{TASKS}{task.id}/delete/"
     assert "Its history stays" in words(get(editing, delete))
     run = ran(runner._here().store, State.PENDING, runner.now(), task=task.id)
-    assert "backup is not removed" in post(editing, delete, at=delete)
+    assert "'backup' is not removed" in post(editing, delete, at=delete)
     runner.cancel(f"run:{run}")
     assert "'backup' is removed; its history stays" in post(editing, delete, at=delete)
     assert [each.name for each in runner.tasks()] == ["report"]

@@ -264,6 +264,25 @@ def test_a_click_never_leads_to_another_site(ask, runner, back):
     assert post(ask(operate=True), "/tasks/idle/disable", back=back).location == "/"
 
 
+@pytest.mark.parametrize(
+    ("came", "back"),
+    [
+        ("http://localhost/tasks/backup", True),
+        ("http://localhost.evil/", False),
+        ("javascript:x", False),
+        (None, False),
+    ],
+)
+def test_a_refused_click_leads_back_to_its_page(ask, came, back):
+    client = ask(operate=True)
+    data = {"token": form_token(client, "/")}
+    headers = {} if came is None else {"Referer": came}
+    answer = client.post("/tasks/nobody/run", data=data, headers=headers)
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 404
+    assert (f'<a href="{came}">Go back</a>' in page, "Go back" in page) == (back, back)
+
+
 def test_below_a_prefix_every_address_has_it(ask, runner):
     client = ask(operate=True)
     page = client.get("/tasks/backup", base_url="http://localhost/cron/").get_data(as_text=True)

@@ -63,9 +63,10 @@ def test_a_channel_that_hangs_keeps_no_tick_and_no_run(living, home, tmp_path):
         living.add("y", ["false"], Every("1d"), now=True, notify="@c", replace=True)
         assert call(home, "tick")[2] == 0
     assert time.monotonic() - began < 120
-    wait_for((tmp_path / "begun").exists)
+    begun = tmp_path / "begun"
+    wait_for(lambda: begun.exists() and begun.read_text())
     wait_for(lambda: len(senders(home)) == 1)  # those that came later leave
-    assert len((tmp_path / "begun").read_text()) == 1  # the others wait, and so does nobody else
+    assert len(begun.read_text()) == 1  # the others wait, and so does nobody else
 
 
 def test_there_is_one_sender_however_many_are_started(living, home, tmp_path):

@@ -96,11 +96,9 @@ def test_a_watched_status_shows_a_run_that_was_over_between_two_looks(terminal, 
     watched.enter(home, "status", "--watch", "60")
     assert "ended      nothing" in watched.shows("every 1m 00s; q ends")
     runner.run("quick")
-    text = watched.shows(
-        "quick"
-    )  # long before the 60 seconds are over: it was seen that something changed
-    assert "succeeded" in text
-    assert "exit code 0" in text
+    # Long before the 60 seconds are over: it was seen that something changed, perhaps also in between.
+    text = watched.shows("exit code 0")
+    assert "quick" in text and "succeeded" in text
 
 
 def test_a_watched_status_shows_what_runs_and_that_it_ended(terminal, home, runner, tmp_path):

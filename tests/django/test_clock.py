@@ -156,7 +156,8 @@ def test_a_server_of_asgi_has_one_daemon_over_a_reload_and_none_afterwards(
     project, serve, kind, option
 ):
     with_a_task(project)
-    server = serve(project, kind, option, "2")
+    # Otherwise uvicorn gives a reload up when a new process is not there within 5 s.
+    server = serve(project, kind, option, "2", UVICORN_TIMEOUT_WORKER_HEALTHCHECK="100")
     first = one(project.home)
     with application_lives(project.home):
         before = server.children()

@@ -10,7 +10,8 @@ from tests.django.conftest import Project
 from tests.samples import ROOT, wait_for
 from tests.test_docs import DOCS, END, MOVES, check_examples, perform, set_clock
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_python]
+# A page has some thirty commands, each a new process.
+pytestmark = [pytest.mark.slow, pytest.mark.one_python, pytest.mark.timeout(1000)]
 
 # For each page: the packages of the old scheduler, steps before some of its headings, tasks that come due.
 CASES = {

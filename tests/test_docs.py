@@ -29,6 +29,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -297,7 +298,7 @@ def test_rows_that_would_share_a_name_are_refused_and_nothing_is_written(tmp_pat
         if kind == "python"
     ]
     rows = [("Send: mails", 1), ("send mails", 1), ("Other", 1), ("Other", 2)]
-    with sqlite3.connect(tmp_path / "tickets.db") as db:
+    with closing(sqlite3.connect(tmp_path / "tickets.db")) as db, db:
         db.execute("CREATE TABLE scheduled_tasks (name, number, unit, code, active)")
         db.executemany("INSERT INTO scheduled_tasks VALUES (?, ?, 'days', 'pass', 1)", rows)
     home = tmp_path / "home"

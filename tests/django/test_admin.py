@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -542,7 +543,7 @@ def test_a_task_that_calls_a_function_keeps_it(editing, runner):
 
 def test_a_change_does_not_say_that_a_task_belongs_elsewhere(editing, runner):
     runner.apply(text="[tasks.clean]\nevery = '1d'\nshell = 'true'\n")
-    with sqlite3.connect(f"{runner.home}/taskrunner.db") as store:
+    with closing(sqlite3.connect(f"{runner.home}/taskrunner.db")) as store, store:
         store.execute("UPDATE tasks SET source = 'django:crm' WHERE name = 'clean'")
     store.close()
     change = f"{TASKS}{runner.task('clean').id}/change/"
@@ -593,7 +594,7 @@ def test_tasks_are_removed_one_by_one_only(editing, runner):
 
 def test_a_task_defined_elsewhere_says_that_its_definition_comes_back(editing, runner):
     runner.apply(text="[tasks.clean]\nevery = '1d'\nshell = 'true'\n")
-    with sqlite3.connect(f"{runner.home}/taskrunner.db") as store:
+    with closing(sqlite3.connect(f"{runner.home}/taskrunner.db")) as store, store:
         store.execute("UPDATE tasks SET source = 'django:crm' WHERE name = 'clean'")
     store.close()
     page = get(editing, f"{TASKS}{runner.task('clean').id}/change/")
@@ -663,7 +664,7 @@ def test_the_search_of_the_admin_as_one_types_is_empty_without_a_store(viewer, r
 
 def test_a_newer_store_is_a_message(viewer, runner, site):
     runner.close()
-    with sqlite3.connect(site.home / "taskrunner.db") as store:
+    with closing(sqlite3.connect(site.home / "taskrunner.db")) as store, store:
         store.execute("PRAGMA user_version = 99")
     store.close()
     assert "has schema 99, newer than" in told(viewer)

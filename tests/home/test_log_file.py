@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -74,7 +75,7 @@ def test_changes_by_people_are_reported(runner, home):
 def test_a_task_that_cannot_be_evaluated_is_an_error(runner, home, clock):
     runner.add("x", ["true"], Cron("1 12 * * *", tz="Europe/Berlin"))
     runner.close()
-    with sqlite3.connect(home / "taskrunner.db") as store:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as store, store:
         store.execute("UPDATE tasks SET tz = 'No/Where', following = NULL, next = 0")
     store.close()
     clock.forward(minutes=1)

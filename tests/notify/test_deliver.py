@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -216,7 +216,7 @@ def with_usual_time(told, clock, seconds, **options):
         clock.forward(hours=1)
         told.runner.tick()
     told.runner.close()
-    with sqlite3.connect(told.runner.home + "/taskrunner.db") as store:
+    with closing(sqlite3.connect(told.runner.home + "/taskrunner.db")) as store, store:
         store.execute("UPDATE runs SET finished = started + ?", (seconds * 1000,))
     store.close()
     return task.id
@@ -323,7 +323,7 @@ def test_a_lost_run_is_a_failure_and_is_reported_as_lost(told, clock, home):
     told.runner.add("x", ["true"], Manual(), notify={"lost": "@pager", "failure": "@ops"})
     told.runner.run("x")
     told.runner.close()
-    with sqlite3.connect(home / "taskrunner.db") as store:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as store, store:
         store.execute("UPDATE runs SET state = 'running', finished = NULL")
         store.execute(
             "INSERT INTO processes (run_id, supervisor, boot_id, output, inode) "
@@ -394,7 +394,7 @@ def test_a_task_that_is_gone_takes_its_messages_along(told, clock, home):
     told.runner.add("x", ["false"], Manual(), notify="@ops")
     told.runner.run("x")
     told.runner.close()
-    with sqlite3.connect(home / "taskrunner.db") as store:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as store, store:
         store.execute("PRAGMA foreign_keys = ON")
         store.execute("DELETE FROM outputs")
         store.execute("DELETE FROM runs")

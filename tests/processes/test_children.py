@@ -5,7 +5,9 @@ import os
 import pwd
 import re
 import resource
+import shlex
 import signal
+import sys
 import threading
 import time
 
@@ -185,7 +187,7 @@ def test_cpu_time_is_reported(children, out):
 
 def test_peak_memory_is_reported_only_when_it_is_the_childs_own(children, out):
     size = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + 100_000_000
-    large = f'python3 -c "b = bytearray({size})"'
+    large = f'{shlex.quote(sys.executable)} -c "b = bytearray({size})"'
     assert run(children, out, shell(large)).peak_memory > size
     # A new process starts as a copy of us, which the kernel counts in: nothing can be said of /bin/true.
     assert run(children, out, shell("true")).peak_memory is None

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import subprocess
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -115,7 +116,7 @@ def test_a_run_that_the_store_never_takes_keeps_no_other_from_its_end(three, hom
 
 
 def test_a_trigger_in_the_store_is_one_run_s_fault_too(three, home):
-    with sqlite3.connect(home / "taskrunner.db") as other:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as other, other:
         other.execute(
             f"CREATE TRIGGER odd BEFORE INSERT ON outputs WHEN new.run_id = {BAD} "
             f"BEGIN SELECT raise(ABORT, '{WHAT}'); END"
@@ -282,7 +283,7 @@ def test_a_run_that_cannot_be_pruned_keeps_no_other(three, home, clock):
     clock.at += 10 * MINUTE
     for name in ("first", "bad", "last"):
         three.run(name)  # the last run of each stays
-    with sqlite3.connect(home / "taskrunner.db") as other:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as other, other:
         other.execute(
             f"CREATE TRIGGER odd BEFORE DELETE ON runs WHEN old.id = {BAD} "
             f"BEGIN SELECT raise(ABORT, '{WHAT}'); END"

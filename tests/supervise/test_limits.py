@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -97,7 +98,9 @@ def test_more_processes_than_allowed_are_refused_to_the_program(way, runner):
 
 def test_a_program_that_asks_for_too_much_memory_is_refused_it(way, runner):
     code = "import sys\ntry: bytearray(10**9)\nexcept MemoryError: sys.exit(9)"
-    runner.add("x", ["/usr/bin/env", "python3", "-c", code], Manual(), limit={"memory": "500MB"})
+    runner.add(
+        "x", ["/usr/bin/env", sys.executable, "-c", code], Manual(), limit={"memory": "500MB"}
+    )
     assert runner.run("x").exit_code == 9
 
 

@@ -1,6 +1,7 @@
 """Applying task files: what changes, what is told of it, and that all or nothing is done."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -145,7 +146,7 @@ def test_runs_that_go_on_keep_the_old_settings_and_those_that_wait_take_the_new_
         "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed) "
         "VALUES (1, ?, ?, 'manual', ?, 1)"
     )
-    with sqlite3.connect(home / "taskrunner.db") as made:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as made, made:
         for slot, state in ((1, "running"), (2, "running"), (3, "pending")):
             made.execute(insert, (slot, slot, state))
     made.close()
@@ -167,7 +168,7 @@ def test_a_task_made_by_hand_is_taken_over(runner, apply):
 
 def test_a_task_that_cannot_be_evaluated_is_mended_by_its_file(runner, apply, home):
     apply(HOURLY)
-    with sqlite3.connect(home / "taskrunner.db") as made:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as made, made:
         made.execute("UPDATE tasks SET tz = 'Mars/Base', next = 1")
     made.close()
     told = apply(HOURLY)["a"]
@@ -339,7 +340,7 @@ def test_a_removed_task_reports_its_history_and_what_came_after_it(runner, apply
 
 def test_a_task_whose_run_has_not_ended_is_not_pruned_and_nothing_else_happens(runner, apply, home):
     apply(manual("a"))
-    with sqlite3.connect(home / "taskrunner.db") as made:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as made, made:
         made.execute(
             "INSERT INTO runs (task_id, slot, first_slot, trigger, state, claimed) "
             "VALUES (1, 1, 1, 'manual', 'running', 1)"

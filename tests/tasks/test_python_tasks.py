@@ -10,6 +10,7 @@ import sys
 import textwrap
 import tomllib
 import venv
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -372,7 +373,7 @@ def test_a_profile_may_run_something_else(runner, tmp_path):
 
 def test_the_view_of_the_store_has_it(runner, home):
     runner.add("x", None, Manual(), python="a:b", args=[1])
-    with sqlite3.connect(home / "taskrunner.db") as store:
+    with closing(sqlite3.connect(home / "taskrunner.db")) as store, store:
         row = store.execute("SELECT command, python, args, code FROM v_tasks").fetchone()
     store.close()
     assert row == ("[]", "a:b", "[1]", None)

@@ -178,4 +178,5 @@ def test_the_question_is_answered_from_indexes(runner, home):
     assert [step for step in walked if "CONSTANT" not in step] == ["SCAN processes"]
     assert sum("tasks_due" in step for step in steps) == 1
     of_runs = [step for step in steps if step.split()[1] == "runs"]
-    assert of_runs and all("runs_waiting" in step or "runs_delayed" in step for step in of_runs)
+    # Each of these holds only runs that wait; which one answers, a newer SQLite chooses differently.
+    assert of_runs and all(re.search("runs_(waiting|pending|delayed)", step) for step in of_runs)

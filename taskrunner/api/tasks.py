@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from taskrunner.api.base import Base, at_most, author
@@ -17,7 +18,7 @@ from taskrunner.home import config
 from taskrunner.model.values import Kind, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from typing import Unpack
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from taskrunner.store.open_home import OpenHome
     from taskrunner.tasks.options import Options
 
-Function = TypeVar("Function", bound="Callable[..., Any]")
+# No text as the bound: Python 3.14 imports `annotationlib` to keep one.
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Tasks(Base):

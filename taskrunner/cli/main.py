@@ -79,6 +79,26 @@ BACK = re.compile(r"-[0-9]+[a-z][0-9a-z]*")
 SEE = "\nsee taskrunner --help"
 
 
+class NoColours:
+    """The colours of a formatter that has none: each is an empty text."""
+
+    def __getattr__(self, name: str) -> str:
+        """Return the colour of that name."""
+        return ""
+
+
+class Narrow(argparse.HelpFormatter):
+    """A formatter that arguments are tested with: without a width, argparse imports `shutil` to find the terminal's."""
+
+    def __init__(self, prog: str) -> None:
+        """Take the name of the program."""
+        super().__init__(prog, width=80)
+
+    def _set_color(self, *_: object) -> None:
+        """Have no colours: from Python 3.14 on, argparse imports `_colorize` for them, and that `dataclasses`."""
+        self._theme, self._decolor = NoColours(), str
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, without a dump of the usage."""
 
@@ -93,8 +113,8 @@ class Parser(argparse.ArgumentParser):
         **options: Any,
     ) -> None:
         """Take the arguments of argparse."""
-        # Each argument is tested with a formatter; without a width that imports `shutil` to find the terminal's.
-        super().__init__(prog, formatter_class=partial(formatter_class, width=80), **options)
+        narrow: Any = type(Narrow.__name__, (Narrow, formatter_class), {})
+        super().__init__(prog, formatter_class=narrow, **options)
         self._as_wide_as_the_terminal = formatter_class
         for action, does in ((None, Once), ("store", Once), ("several", Several)):
             self.register("action", action, does)

@@ -7,7 +7,7 @@ For other code they are dataclasses: `dataclasses.asdict`, `fields` and `replace
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform, get_origin
+from typing import Any, ClassVar, TypeVar, dataclass_transform, get_origin
 
 Record = TypeVar("Record")
 Kind = TypeVar("Kind", bound=type)
@@ -21,14 +21,22 @@ class Made:
         self.default_factory = default_factory
 
 
-class Form(NamedTuple):
+class Form:
     """The description of a class of records; `check` is its `__post_init__`."""
 
-    names: tuple[str, ...]
-    size: int
-    defaults: Mapping[str, Any]
-    factories: tuple[tuple[str, Callable[[], Any]], ...]
-    check: Callable[[Any], None] | None
+    # No NamedTuple: from Python 3.14 on it imports `annotationlib`, which reads the syntax of Python.
+    __slots__ = ("check", "defaults", "factories", "names", "size")
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        defaults: Mapping[str, Any],
+        factories: tuple[tuple[str, Callable[[], Any]], ...],
+        check: Callable[[Any], None] | None,
+    ) -> None:
+        """Take what it describes."""
+        self.names, self.size = names, len(names)
+        self.defaults, self.factories, self.check = defaults, factories, check
 
 
 def field(*, default_factory: Callable[[], Any]) -> Any:
@@ -55,7 +63,7 @@ def mutable(cls: Kind) -> Kind:
     defaults = {name: each for name, each in given.items() if type(each) is not Made}
     factories = [(name, each.default_factory) for name, each in given.items() if type(each) is Made]
     check = getattr(made, "__post_init__", None)
-    made.__record__ = Form(found, len(found), defaults, tuple(factories), check)
+    made.__record__ = Form(found, defaults, tuple(factories), check)
     made.__init__ = _maker(made.__record__)
     made.__match_args__ = found  # type: ignore[misc]
     made.__dataclass_fields__ = ForOthers()
@@ -65,7 +73,9 @@ def mutable(cls: Kind) -> Kind:
 
 def _varies(kind: object) -> bool:
     """Tell a field from a constant of the class."""
-    return not str(kind).startswith("ClassVar") and get_origin(kind) is not ClassVar
+    if isinstance(kind, str):
+        return not kind.startswith("ClassVar")
+    return get_origin(kind) is not ClassVar
 
 
 def names_of(kind: type) -> tuple[str, ...]:
@@ -89,7 +99,8 @@ def like(made: Record, **values: Any) -> Record:
 
 def _maker(form: Form) -> Callable[..., None]:
     """Return the `__init__` of a class of records."""
-    names, size, defaults, factories, check = form
+    names, size, check = form.names, form.size, form.check
+    defaults, factories = form.defaults, form.factories
 
     def make(self: Any, *given: Any, **named: Any) -> None:
         values = self.__dict__

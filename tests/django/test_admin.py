@@ -630,7 +630,7 @@ def test_a_store_that_is_not_there_yet_is_a_message(site):
 
 def damage(store, table):
     """Damage the first page of a table; its indexes can still be read."""
-    with sqlite3.connect(store) as opened:
+    with closing(sqlite3.connect(store)) as opened, opened:
         opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (size,) = opened.execute("PRAGMA page_size").fetchone()
         named = "SELECT rootpage FROM sqlite_master WHERE name = ?"

@@ -140,9 +140,20 @@ def test_without_an_address_the_package_has_no_link_that_leads_nowhere(package):
     assert "Runs can be handed to other machines." in text
 
 
-def test_an_address_that_is_none_is_refused(package):
+@pytest.mark.parametrize(
+    "address", ["example", "http://x.org/a", "https://x.org/", "https:///a", "https://x.org/a b"]
+)
+def test_an_address_that_is_none_is_refused_when_it_is_asked_for(address):
+    refused = f"TASKRUNNER_PROJECT_URL='{address}' must be the address of the repository"
+    with pytest.raises(AssertionError, match=refused):
+        run("bin/package", "--address", TASKRUNNER_PROJECT_URL=address)
+
+
+def test_an_address_that_is_none_is_refused_when_it_is_built(package, tmp_path):
+    assert package
+    words = (sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path)
     with pytest.raises(AssertionError, match="'example' must be the address of the repository"):
-        package(TASKRUNNER_PROJECT_URL="example")
+        run(*words, TASKRUNNER_PROJECT_URL="example")
 
 
 def test_the_files_that_the_image_is_built_from_are_enough(package, tmp_path):

@@ -44,8 +44,7 @@ class Notices(Base):
         if name in (wrong := channels.mistakes(here.config.notify)):
             raise StateError(wrong[name])
         if name not in here.config.notify:
-            known = ", ".join(here.config.notify) or "none"
-            raise StateError(f"there is no channel {shown(name)}: known are {known}")
+            raise StateError(channels.unknown(name, here.config.notify))
         return deliver.test(here, name)
 
     def deliver(self) -> list[Delivery]:

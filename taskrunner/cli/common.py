@@ -102,7 +102,7 @@ GROUPS = {
     "act": {
         "run": "run a task now and show its output",
         "cancel": "stop a running or pending run",
-        "queue": "show the contents of queues to other machines, or empty one",
+        "queue": "show the runs in the queues to other machines, or empty a queue",
         "hold": "pause all scheduled runs; manual runs still work",
         "resume": "resume scheduled runs after a hold",
     },

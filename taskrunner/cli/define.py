@@ -9,6 +9,7 @@ from taskrunner.cli.common import (
     Declare,
     Verbs,
     declare,
+    flush,
     open_runner,
     out,
     say,
@@ -264,6 +265,7 @@ def _add(args: Any) -> int:
             out(documents.document(tasks=[documents.task_document(task)]))
         elif not args.quiet:
             out(str(task.id))
+            flush()  # the sentences below go to stderr, perhaps into the same file
             say_when(args, task.name)
         for advice in runner.advice(task):
             say(advice)

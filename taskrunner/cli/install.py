@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "clock",
-        metavar="CLOCK",
+        metavar="WHAT",
         choices=("cron", "systemd", "page"),
         help="cron or systemd; or page, for a page that systemd starts when somebody asks for it",
     )

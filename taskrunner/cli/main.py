@@ -73,8 +73,6 @@ EXAMPLES = """\
   taskrunner explain backup
 """
 REPEATED = ("tick", "daemon")  # verbs that a clock starts repeatedly
-# Verbs for all tasks, with those for one task.
-OF_ALL = {"hold": "disable", "resume": "enable"}
 BACK = re.compile(r"-[0-9]+[a-z][0-9a-z]*")
 SEE = "\nsee taskrunner --help"
 
@@ -174,7 +172,18 @@ class Parser(argparse.ArgumentParser):
         missing = re.fullmatch("the following arguments are required: (.+)", message)
         if missing:
             message = f"{self.prog.rpartition(' ')[2]} needs {self._described(missing[1])}"
-        raise errors.InputError(f"{message}\nsee {self.prog} --help")
+        from taskrunner.cli import meant
+
+        raise errors.InputError(f"{meant.plainly(message, known)}\nsee {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a value that is not among the choices."""
+        if action.choices is not None and value not in action.choices:
+            verb = self.prog.rpartition(" ")[2]
+            where = "/".join(action.option_strings) or f"{verb} does not know"
+            known = ", ".join(action.choices)
+            message = f"{where} {errors.shown(value)}: use {'one of ' * (',' in known)}{known}"
+            raise argparse.ArgumentError(None, message)
 
     def _described(self, names: str) -> str:
         """Return the missing arguments, each with its help."""
@@ -338,7 +347,9 @@ def _read(words: Sequence[str], args: Arguments) -> None:
         flush()
         raise
     if left:
-        _refuse_left(args, left, whole)
+        from taskrunner.cli import meant
+
+        meant.refuse_left(args, left, whole)
     if args.verb is None:
         said = " ".join(map(errors.shown, words))
         raise errors.InputError(f"{said} has no verb: add one, such as list{SEE}")
@@ -371,29 +382,6 @@ def _verb(words: Sequence[str]) -> str | None:
     raise errors.InputError(
         f"unknown verb {errors.shown(verb)}: {meant.advice(verb, (*VERBS,))}{SEE}"
     )
-
-
-def _refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParser) -> NoReturn:
-    """Refuse unknown words, with the most likely reason."""
-    # Names come before options here: an unknown option explains why its value is left over.
-    option = next((word for word in left if word.startswith("-")), None)
-    why = ": a command follows --" if args.takes_command and option is None else ""
-    if args.verb in OF_ALL and option is None:
-        why = f": it acts on all tasks; for one task use `taskrunner {OF_ALL[args.verb]} {left[0]}`"
-    if option is not None and option.startswith("--"):
-        meant = errors.nearest(option.partition("=")[0], _flags(whole, args.verb))
-        why = "" if meant is None else f": did you mean {meant}?"
-    raise errors.InputError(
-        f"{args.verb or 'taskrunner'} does not know {' '.join(map(errors.shown, left))}{why}\n"
-        f"see taskrunner {args.verb or ''} --help".replace("  ", " ")
-    )
-
-
-def _flags(whole: argparse.ArgumentParser, verb: str | None) -> list[str]:
-    """Return the long flags of a verb."""
-    (verbs,) = (a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
-    asked = whole if verb is None else verbs.choices[verb]
-    return [flag for flag in asked._option_string_actions if flag.startswith("--")]
 
 
 def _code(args: Arguments, code: int) -> int:

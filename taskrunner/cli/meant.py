@@ -3,8 +3,13 @@
 It only prints advice: no verb is run for a similar word, and no verb that deletes something is suggested by similarity.
 """
 
+import argparse
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
 from taskrunner import errors
-from taskrunner.cli.common import ALIASES
+from taskrunner.cli.common import ALIASES, Arguments
 
 # Words of other schedulers, of systemctl and of containers, with our verbs for them.
 ANSWERS = {
@@ -39,6 +44,14 @@ MORE = {
 # Verbs that cannot be undone, or stop something: they are never suggested.
 DESTRUCTIVE = {"remove", "rm", "delete", "cancel", "prune", "restore", "uninstall", "disable"}
 
+# Verbs for all tasks, with those for one task.
+OF_ALL = {"hold": "disable", "resume": "enable"}
+# Sentences of argparse, and ours for them.
+PLAINLY = (
+    (r"argument (\S+): ignored explicit argument (.+)", r"\1 takes no value, and was given \2"),
+    (r"argument (\S+): not allowed with argument (\S+)", r"\1 and \2 exclude each other: give one"),
+)
+
 
 def advice(word: str, verbs: tuple[str, ...]) -> str:
     """Return the advice for an unknown verb."""
@@ -48,4 +61,39 @@ def advice(word: str, verbs: tuple[str, ...]) -> str:
     if meant in known:
         return known[meant]
     harmless = [each for each in (*verbs, *ALIASES) if each not in DESTRUCTIVE]
-    return errors.advice(word, harmless, f"use one of {', '.join(verbs)}")
+    return errors.advice(word, harmless, "the help lists all")
+
+
+def plainly(message: str, options: Mapping[str, Any]) -> str:
+    """Return a sentence of argparse about an option in our words."""
+    without = re.fullmatch("argument (.+): expected one argument", message)
+    if without:
+        one = options[without[1].rpartition("/")[2]]
+        return f"{without[1]} needs {one.metavar}, {one.help}"
+    for theirs, ours in PLAINLY:
+        message = re.sub(f"(?s){theirs}", ours, message)
+    return message.removeprefix("argument ")
+
+
+def refuse_left(args: Arguments, left: list[str], whole: argparse.ArgumentParser) -> NoReturn:
+    """Refuse unknown words, with the most likely reason."""
+    # Names come before options here: an unknown option explains why its value is left over.
+    option = next((word for word in left if word.startswith("-")), None)
+    why = ": a command follows --" if args.takes_command and option is None else ""
+    if args.verb in OF_ALL and option is None:
+        why = f": it acts on all tasks; for one task use `taskrunner {OF_ALL[args.verb]} {left[0]}`"
+    if option is not None and option.startswith("--"):
+        meant = errors.nearest(option.partition("=")[0], _flags(whole, args.verb))
+        why = "" if meant is None else f": did you mean {meant}?"
+    unknown = left if option is None else [word for word in left if word.startswith("-")]
+    raise errors.InputError(
+        f"{args.verb or 'taskrunner'} does not know {' '.join(map(errors.shown, unknown))}{why}\n"
+        f"see taskrunner {args.verb or ''} --help".replace("  ", " ")
+    )
+
+
+def _flags(whole: argparse.ArgumentParser, verb: str | None) -> list[str]:
+    """Return the long flags of a verb."""
+    (verbs,) = (a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
+    asked = whole if verb is None else verbs.choices[verb]
+    return [flag for flag in asked._option_string_actions if flag.startswith("--")]

@@ -13,7 +13,7 @@ from taskrunner.api.task_runner import find_home
 from taskrunner.cli.common import Declare, Verbs, declare, out, say
 from taskrunner.clocks import listen
 from taskrunner.errors import InputError, StateError, shown
-from taskrunner.home import program
+from taskrunner.home import extras
 from taskrunner.schedule import durations
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _check_extra() -> None:
     """Raise StateError where the libraries of the page are not installed."""
     if any(importlib.util.find_spec(name) is None for name in EXTRA):
         raise StateError(
-            f"the page needs Flask and waitress, which are not installed: {program.adding('page')}"
+            f"the page needs Flask and waitress: install them with `{extras.adding('page')}`"
         )
 
 

@@ -21,7 +21,7 @@ from taskrunner.cli.common import (
     write_or_drop,
 )
 from taskrunner.cli.watch import watch, with_watch
-from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTask
+from taskrunner.errors import InputError, StateError, TaskRunnerError, UnknownTask, shown
 from taskrunner.model.values import Run, State, Trigger
 from taskrunner.render import documents, graph, statistics, tables
 from taskrunner.render.page import Page
@@ -285,13 +285,7 @@ def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "  taskrunner explain backup\n  taskrunner explain backup --at '2026-11-19 02:00'\n"
         "  taskrunner explain backup --since 7d --json\n  taskrunner explain 42\n"
     )
-    parser = declare(
-        verbs,
-        common,
-        "explain",
-        _explain,
-        examples,
-    )
+    parser = declare(verbs, common, "explain", _explain, examples)
     parser.add_argument(
         "tasks",
         metavar="NAME",
@@ -312,6 +306,8 @@ def _declare_explain(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _explain(args: Any) -> int:
+    if args.until is not None and args.since is None:
+        raise InputError(f"--until {shown(args.until)} goes only with --since")
     with open_runner(args) as runner:
         told = [_explained(args, key) for key in dict.fromkeys(args.tasks)]
         if args.json:

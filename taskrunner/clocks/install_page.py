@@ -83,7 +83,7 @@ def _flags(hosts: Sequence[str], operate: bool, define: bool) -> list[str]:
 
 def uninstall_page(folder: str, now: datetime, *, user: bool, dry_run: bool) -> Fitted:
     """Stop and remove the units of the page of a home; raises StateError or HomeRefused."""
-    units = systemd.unit_folder(user, dry_run)
+    units = systemd.unit_folder(user, dry_run=True)
     _check_foreign(units, folder)
     return systemd.take_away(folder, now, units, (page_text.SERVE, page_text.SOCKET), user, dry_run)
 

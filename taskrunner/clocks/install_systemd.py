@@ -61,7 +61,7 @@ def install_systemd(
 
 def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) -> Fitted:
     """Stop and remove the units of a home; raises StateError or HomeRefused."""
-    place = unit_folder(user, dry_run)
+    place = unit_folder(user, dry_run=True)
     _check_foreign(place, folder, user)
     names = (systemd_text.DAEMON, systemd_text.TICK, systemd_text.TIMER)
     return take_away(folder, now, place, names, user, dry_run)
@@ -78,6 +78,7 @@ def take_away(
         return Fitted("", [f"{place} has no units of this home"])
     if dry_run:
         return Fitted(diff)
+    check_access(user)
     kept = keep_units(folder, old, {*there}, now)
     disable(place, user, there)
     for name in there:
@@ -93,12 +94,17 @@ def take_away(
 
 
 def unit_folder(user: bool, dry_run: bool) -> str:
-    """Return the folder of units; raises StateError when no systemd would read it."""
-    if not user and os.geteuid() != 0 and not dry_run:
-        raise StateError(f"only root can write {SYSTEM_UNITS}: use --user, or sudo")
+    """Return the folder of units; raises StateError when it could not be used, unless nothing will be written."""
     if not dry_run:
-        check_systemd(user)
+        check_access(user)
     return paths.user_units() if user else SYSTEM_UNITS
+
+
+def check_access(user: bool) -> None:
+    """Raise StateError, with advice, unless units can be written and systemd answers."""
+    if not user and os.geteuid() != 0:
+        raise StateError(f"only root can write {SYSTEM_UNITS}: use --user, or sudo")
+    check_systemd(user)
 
 
 def check_systemd(user: bool) -> None:

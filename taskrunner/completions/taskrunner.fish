@@ -378,7 +378,7 @@ complete -c taskrunner -n '_shtab_taskrunner_using cancel' -l color -xka "auto a
 complete -c taskrunner -n '_shtab_taskrunner_using cancel' -s v -l verbose -d 'print more details'
 complete -c taskrunner -n '_shtab_taskrunner_using cancel' -l quiet -d 'print nothing on success'
 complete -c taskrunner -n '_shtab_taskrunner_using cancel; and test $_shtab_taskrunner_npos -ge 0' -ka "(__taskrunner_tasks)" -d 'id of a run; or name or id of a task, to cancel its running and pending runs and coming retries'
-complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a queue -d 'Show the contents of queues to other machines, or empty one.'
+complete -c taskrunner -n '_shtab_taskrunner_using; and test $_shtab_taskrunner_npos -eq 0' -a queue -d 'Show the runs in the queues to other machines, or empty a queue.'
 complete -c taskrunner -n '_shtab_taskrunner_using queue' -s h -l help -d 'show this help message and exit'
 complete -c taskrunner -n '_shtab_taskrunner_using queue' -l home -xka "(__fish_complete_directories)" -d 'the home folder to use (default: $TASKRUNNER_HOME, else the user'"'"'s)'
 complete -c taskrunner -n '_shtab_taskrunner_using queue' -l color -xka "auto always never" -d 'auto (default: on a terminal unless NO_COLOR is set, elsewhere if FORCE_COLOR is set), always or never'

@@ -219,6 +219,13 @@ def mistakes(known: Mapping[str, Channel]) -> Mapping[str, str]:
     return known.mistakes if isinstance(known, Channels) else {}
 
 
+def unknown(name: str, known: Mapping[str, Channel]) -> str:
+    """Return the sentence about a channel that is not among the known ones."""
+    return (
+        f"there is no channel {shown(name)} in taskrunner.toml: it has {', '.join(known) or 'none'}"
+    )
+
+
 def _channel(name: str, table: Any, where: str) -> Channel:
     place = f"the channel {shown(name)} in {where}"
     if not re.fullmatch(NAME, name):

@@ -5,7 +5,6 @@ It must not know where cron and systemd keep their entries.
 
 import os
 import re
-import shlex
 import site
 import stat
 import sys
@@ -22,9 +21,6 @@ FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 VERBS = ("tick", "daemon")
 PACKAGE = "taskrunner-tick"  # as package indexes call it
 INSTALL = f"install it with `pipx install {PACKAGE}` or `uv tool install {PACKAGE}`"
-# Files by which an environment that a tool has made is known, and how the tool installs into it once more.
-TOOLS = (("pipx_metadata.json", "pipx install --force"), ("uv-receipt.toml", "uv tool install"))
-
 # Folders where programs are unpacked for one call and removed later without notice, with the installer.
 FLEETING = (
     (re.compile(r"/(?:archive|environments|builds)-v[0-9]+/"), "uv (uvx, uv tool run)"),
@@ -71,14 +67,6 @@ def interpreter() -> str:
 def _starts(script: str) -> bool:
     in_shims = os.path.basename(os.path.dirname(script)) == "shims"
     return not in_shims and os.path.isfile(script) and os.access(script, os.X_OK)
-
-
-def adding(extra: str) -> str:
-    """Return the command that adds an extra of ours to this installation, which may be a checkout."""
-    if os.path.isfile(os.path.join(FOLDER, "pyproject.toml")):
-        return shlex.join((sys.executable, "-m", "pip", "install", "-e", f"{FOLDER}[{extra}]"))
-    made = (how for mark, how in TOOLS if os.path.isfile(os.path.join(sys.prefix, mark)))
-    return f"{next(made, 'pip install')} '{PACKAGE}[{extra}]'"
 
 
 def fleeting(program: Sequence[str]) -> tuple[str, str] | None:

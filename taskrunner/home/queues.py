@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 from taskrunner.errors import InputError, advice, shown
-from taskrunner.home import program
+from taskrunner.home import extras
 from taskrunner.home.channels import one_of
 from taskrunner.model.record import record
 
@@ -56,7 +56,7 @@ class Queue:
         """Return the sentence for an engine that is not installed, None when it is."""
         if find_spec("rq") is not None and find_spec("redis") is not None:
             return None
-        return f"the queue {self.name} needs RQ: install it with `{program.adding('rq')}`"
+        return f"the queue {self.name} needs RQ: install it with `{extras.adding('rq')}`"
 
 
 def read(value: Any, where: str, variables: Mapping[str, str]) -> dict[str, Queue]:

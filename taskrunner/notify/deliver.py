@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from itertools import groupby
 
-from taskrunner.errors import StateError, shown
+from taskrunner.errors import StateError
 from taskrunner.home import channels, lock, notify_rules, paths
 from taskrunner.home.channels import OWN, Channel
 from taskrunner.home.config import Config
@@ -161,8 +161,7 @@ def deliver(settings: Config, name: str, said: Message, own: str | None = None) 
     if name != OWN and channel is None:
         if name in (wrong := channels.mistakes(settings.notify)):
             raise StateError(wrong[name])
-        known = ", ".join(settings.notify) or "none"
-        raise StateError(f"there is no channel {shown(name)} in {paths.CONFIG}: known are {known}")
+        raise StateError(channels.unknown(name, settings.notify))
     if channel is None and (to := notify_rules.addressed(own or "")):
         channel = channels.mailer(settings.notify, to)
         if channel is None:

@@ -35,7 +35,7 @@ INDENT = "  "  # of a table inside a page
 NO_TRACES: Mapping[int, Trace] = {}
 NOT_PENDING: Mapping[int, datetime] = {}
 LONGEST_LINE = 200  # columns of the last line of an output
-SENTENCES = ("schedule", "next", "last run", "last success", "description", "problem")
+SENTENCES = ("schedule", "next", "last run", "last success", "description", "problem", "slot", "why")  # fmt: skip
 
 
 def checkup_page(found: Checkup, width: int | None = None) -> str:
@@ -175,7 +175,7 @@ def run_page(page: Page, run: Run, traces: Mapping[int, Trace]) -> str:
     ]
     told = [(name, value) for name, value in lines if value is not None]
     width = max(len(name) for name, _ in told)
-    return "\n".join(f"{name:<{width}}  {visible(value)}" for name, value in told)
+    return "\n".join(_titled(page, f"{name:<{width}}  ", value) for name, value in told)
 
 
 def _slot(page: Page, run: Run) -> str:

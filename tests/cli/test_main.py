@@ -425,6 +425,12 @@ def test_add_prints_the_id_on_stdout_and_the_rest_on_stderr(tell):
     assert tell("add", "y", "--manual", "--", "true")[0] == "2\n"
 
 
+def test_in_one_file_the_id_of_a_new_task_comes_before_what_is_said_of_it(home):
+    words = program(home, "add", "x", "--every", "1h", "--", "true")
+    both = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert both.stdout.startswith("1\ntaskrunner: x: every hour; next ")
+
+
 def test_add_can_be_quiet(tell, runner):
     assert tell("add", "x", "--every", "1h", "--quiet", "--", "true") == ("", "", DONE)
     assert runner.task("x").id == 1
@@ -1237,7 +1243,7 @@ def test_the_daemon_ends_well_at_a_signal(home, runner, number):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("unknown verb 'frobnicate': use one of add, set", ["frobnicate"]),
+        ("unknown verb 'frobnicate': the help lists all\nsee taskrunner --help", ["frobnicate"]),
         ("unknown verb 'lst': did you mean list?", ["lst"]),
         ("unknown verb ''", [""]),
         ("unknown verb 'nope'", ["--home", "/x", "nope"]),
@@ -1247,6 +1253,19 @@ def test_the_daemon_ends_well_at_a_signal(home, runner, number):
         ("list", ["list", "--", "x"]),
         ("'-x'", ["list", "-x"]),
         (r"'a\nb'", ["list", "a\nb"]),
+        ("does not know '--retry': did you mean", ["add", "x", "--every", "1h", "--retry", "3"]),
+        (": --every needs LENGTH, an interval: 30m,", ["add", "x", "--every"]),
+        (": -n/--limit: 'x' is not a valid count", ["history", "-n", "x"]),
+        (": -n/--limit needs N, number of runs", ["history", "-n"]),
+        (": install does not know 'x': use one of cron, systemd, page", ["install", "x"]),
+        (": import does not know 'x': use crontab\n", ["import", "x"]),
+        (": --color 'x': use one of auto, always, never\n", ["list", "--color", "x"]),
+        (
+            ": --crontab and --json exclude each other: give one\n",
+            ["export", "--json", "--crontab"],
+        ),
+        (": --json takes no value, and was given '3'\n", ["list", "--json=3"]),
+        (": --until '1h' goes only with --since\n", ["explain", "x", "--until", "1h"]),
     ],
     ids=str,
 )

@@ -72,7 +72,7 @@ def test_a_tick_with_nothing_due_still_says_that(three):
         ("add", "add needs NAME, 1 to 100 letters"),
         ("explain", "explain needs NAME, "),
         ("restore", "restore needs FILE, "),
-        ("install", "install needs CLOCK, cron or systemd"),
+        ("install", "install needs WHAT, cron or systemd"),
     ],
 )
 def test_a_verb_without_its_name_says_what_it_needs(home, verb, said):

@@ -195,13 +195,25 @@ def test_a_systemctl_that_fails_is_reported_in_its_words(
     assert "enable --now taskrunner.timer` failed: 'masked'" in capsys.readouterr().err
 
 
-def test_uninstall_without_units_says_so_and_changes_nothing(
+@pytest.mark.parametrize("what", ["systemd", "page"])
+def test_uninstall_without_units_says_so_and_asks_systemd_nothing(
+    machine, home, tmp_path, monkeypatch, capsys, what
+):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert verb(home, "uninstall", what, "--user") == 0
+    assert "has no units of this home" in capsys.readouterr().err
+    assert calls(machine) == []
+
+
+def test_uninstall_refuses_units_that_no_systemd_would_stop(
     machine, home, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert verb(home, "uninstall", "systemd", "--user") == 0
-    assert "has no units of this home" in capsys.readouterr().err
-    assert calls(machine) == ["--user is-system-running"]
+    assert verb(home, "install", "systemd", "--user") == 0
+    answers(machine, "echo offline; exit 1")
+    assert verb(home, "uninstall", "systemd", "--user") == 1
+    assert "your user systemd does not answer" in capsys.readouterr().err
+    assert (tmp_path / "config/systemd/user/taskrunner.timer").exists()
 
 
 def test_the_daemon_goes_only_with_systemd(home, capsys):

@@ -116,10 +116,9 @@ VALUES: dict[str, Sequence[str]] = {
     "FILE": PLACES,
     "DIR": PLACES,
     "crontab": ("crontab",),
-    "CLOCK": ("cron", "systemd"),
 }  # fmt: skip
 # A text of any kind may stand for a value of these: whatever it is, nothing is executed by it.
-ANY_TEXT = {*VALUES} - {"CLOCK", "crontab"} | {"TEXT"}
+ANY_TEXT = {*VALUES} - {"crontab"} | {"TEXT"}
 BEFORE: Sequence[list[list[str]]] = (
     [
         ["add", "a", "--every=1h", "--now", "--", "true"],

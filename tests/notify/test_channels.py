@@ -708,8 +708,10 @@ def test_a_channel_that_is_gone_is_said_and_its_messages_wait(teller, home):
     runner.close()
     (home / "taskrunner.toml").write_text("")
     done = only(runner.deliver())
-    assert done.error == "there is no channel 'c' in taskrunner.toml: known are none"
-    with pytest.raises(StateError, match="there is no channel 'c': known are none"):
+    assert done.error == "there is no channel 'c' in taskrunner.toml: it has none"
+    with pytest.raises(
+        StateError, match=r"there is no channel 'c' in taskrunner\.toml: it has none"
+    ):
         runner.test_channel("c")
 
 

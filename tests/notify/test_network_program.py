@@ -155,7 +155,7 @@ def test_the_verb_lists_tests_and_sends(living, home, tmp_path):
     assert re.fullmatch(r"c: 1 message \(test\) sent in \d+\.\d s\n", out)
     assert (err, code) == ("", 0)
     assert call(home, "notify", "--test", "d")[1:] == (
-        "taskrunner: there is no channel 'd': known are c\n",
+        "taskrunner: there is no channel 'd' in taskrunner.toml: it has c\n",
         1,
     )
     assert call(home, "notify", "--send", "-v") == ("nothing is due\n", "", 0)

@@ -33,6 +33,7 @@ from taskrunner.render.tables import (
     checkup_page,
     decisions_table,
     explanation_page,
+    run_page,
     runs_table,
     task_page,
     upcoming_table,
@@ -250,3 +251,13 @@ def test_a_last_line_cannot_steer_the_terminal_and_is_not_told_twice(home):
     assert "\033" not in text
     assert "\\x1b[2J\ufffd gone" in text
     assert text.count("it is wrong") == 1
+
+
+def test_the_reason_of_a_run_goes_on_beside_its_title():
+    failed = replace(run(7, State.FAILED, started=NOON, finished=NOON), reason=LONG)
+    lines = run_page(Page("UTC", NOON, 80), failed, {}).split("\n")
+    assert max(map(wide, lines)) <= 80
+    why = next(number for number, line in enumerate(lines) if line.startswith("why"))
+    assert len(lines) > why + 1
+    assert all(line.startswith(" " * 10) for line in lines[why + 1 :])
+    assert joined("".join(lines[why:])) == "why" + joined(LONG)

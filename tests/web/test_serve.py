@@ -16,7 +16,7 @@ import pytest
 
 from taskrunner.clocks import listen
 from taskrunner.errors import InputError
-from taskrunner.home import program as installed
+from taskrunner.home import extras
 from taskrunner.web import serve, users
 from taskrunner.web.users import Role
 from tests.samples import ROOT, program
@@ -379,19 +379,37 @@ def test_without_its_libraries_the_page_says_how_to_install_them_into_a_checkout
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "taskrunner: the page needs Flask and waitress, which are not installed: "
-        f"{shlex.join([sys.executable, '-m', 'pip', 'install', '-e', f'{ROOT}[page]'])}\n"
+        "taskrunner: the page needs Flask and waitress: install them with "
+        f"`{shlex.join([sys.executable, '-m', 'pip', 'install', '-e', f'{ROOT}[page]'])}`\n"
     )
 
 
-def test_an_installed_program_gets_its_libraries_from_the_index(monkeypatch, tmp_path):
-    monkeypatch.setattr(installed, "FOLDER", str(tmp_path))
-    assert installed.adding("page") == "pip install 'taskrunner-tick[page]'"
-    monkeypatch.setattr(installed.sys, "prefix", str(tmp_path))
+@pytest.mark.parametrize(
+    ("noted", "source"),
+    [
+        (None, ""),
+        ('{"url": "file:///no/such/checkout", "dir_info": {}}', ""),
+        ('{"url": "file:///usr", "dir_info": {}}', " @ file:///usr"),
+        ('{"url": "https://x.org/a", "vcs_info": {"vcs": "git"}}', " @ git+https://x.org/a"),
+        ("{", ""),
+    ],
+    ids=["index", "checkout_gone", "checkout", "repository", "damaged"],
+)
+def test_an_installed_program_gets_its_libraries_from_where_it_came_from(
+    monkeypatch, tmp_path, noted, source
+):
+    monkeypatch.setattr(extras, "FOLDER", str(tmp_path))
+    about = tmp_path / "taskrunner_tick-0.1.0.dist-info"
+    about.mkdir()
+    if noted is not None:
+        (about / "direct_url.json").write_text(noted)
+    what = shlex.quote(f"taskrunner-tick[page]{source}")
+    assert extras.adding("page") == f"{sys.executable} -m pip install {what}"
+    monkeypatch.setattr(extras.sys, "prefix", str(tmp_path))
     (tmp_path / "uv-receipt.toml").touch()
-    assert installed.adding("page") == "uv tool install 'taskrunner-tick[page]'"
+    assert extras.adding("page") == f"uv tool install {what}"
     (tmp_path / "pipx_metadata.json").touch()
-    assert installed.adding("page") == "pipx install --force 'taskrunner-tick[page]'"
+    assert extras.adding("page") == f"pipx install --force {what}"
 
 
 def test_a_password_is_hashed_as_slowly_as_owasp_advises():

@@ -62,14 +62,14 @@ def _path(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _one(snapshot: Snapshot, task: Task) -> Iterator[Finding]:
     problem = status.problem(task)
-    cure = f"fix that, or `taskrunner disable {task.name}`"
+    cure = f"repair it or change the task (`taskrunner set {task.name}`), or `taskrunner disable {task.name}`"
     if problem is not None or task.error is not None:
         yield error(f"{task.name} cannot be evaluated: {problem or task.error}", cure)
     if task.enabled:
         for text in obstacles.obstacles(task, snapshot.settings):
             yield warning(f"{task.name} cannot start: {text}", cure)
         for text in obstacles.untold(task, snapshot.settings):
-            quiet = f"fix that, or `taskrunner set {task.name} --on-failure '' --notify ''`"
+            quiet = f"repair it, or `taskrunner set {task.name} --on-failure '' --notify ''`"
             yield warning(f"{task.name} starts, but {text}", quiet)
 
 

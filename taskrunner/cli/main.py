@@ -113,6 +113,7 @@ class Parser(argparse.ArgumentParser):
         """Take the arguments of argparse."""
         narrow: Any = type(Narrow.__name__, (Narrow, formatter_class), {})
         super().__init__(prog, formatter_class=narrow, **options)
+        self.color = False  # from Python 3.14 on, argparse would colour the help
         self._as_wide_as_the_terminal = formatter_class
         for action, does in ((None, Once), ("store", Once), ("several", Several)):
             self.register("action", action, does)

@@ -59,10 +59,12 @@ def watch(draw: Callable[[], str], changes: Callable[[], int], every: float) -> 
     with contextlib.suppress(KeyboardInterrupt), _screen(), signals.ended_by_term():
         while True:
             now = time.monotonic()
-            state = (os.get_terminal_size(sys.stdout.fileno()), _told(changes))
+            with on_stdout():
+                size = os.get_terminal_size(sys.stdout.fileno())
+            state = (size, _told(changes))
             if seen is None or now - last >= (pause if state != seen else max(every, pause)):
                 page = page if seen is None else _told(draw)
-                _show(page, every, state[0].lines)
+                _show(page, every, size.lines)
                 last, seen, pause = now, state, SHARE * (time.monotonic() - now)
             if _quit(min(LOOK, every)):
                 return
@@ -123,7 +125,8 @@ def _screen() -> Iterator[None]:
         with contextlib.suppress(BrokenPipeError, StateError):
             _put(LEAVE)
         if before is not None:
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, before)
+            with contextlib.suppress(termios.error):  # the terminal is gone: its window was closed
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, before)
 
 
 def _by_key(before: list[Any]) -> list[Any]:

@@ -4,10 +4,12 @@ The terminal is tmux, so that what is looked at is what is on the screen and not
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import timedelta
 
@@ -88,6 +90,27 @@ def runner(home):
 
 
 # ---- what is drawn again
+
+
+@pytest.mark.parametrize("leads", [True, False], ids=["hangup", "no-hangup"])
+def test_a_terminal_that_is_closed_ends_it_without_a_word_of_a_bug(home, runner, leads):
+    ours, its = os.openpty()
+    words = program(home, "status", "--watch", "0.1")
+    if leads:  # it is told by HUP that its terminal is gone
+        words = [*shlex.split("setsid --ctty --wait"), *words]
+    with tempfile.TemporaryFile() as said:
+        watched = subprocess.Popen(words, stdin=its, stdout=its, stderr=said)
+        os.close(its)
+        seen = b""
+        while b"q ends" not in seen:
+            seen += os.read(ours, 4096)
+        os.close(ours)
+        watched.wait(60)
+        said.seek(0)
+        assert said.read().decode() in (
+            "",
+            "taskrunner: stdout cannot be written: Input/output error\n",
+        )
 
 
 def test_a_watched_status_shows_a_run_that_was_over_between_two_looks(terminal, home, runner):

@@ -624,7 +624,7 @@ def test_an_instant_counted_from_now_is_a_whole_second_and_not_sooner(tell, runn
 
 @pytest.mark.usefixtures("retired")
 def test_a_one_off_with_a_new_instant_comes_due_or_says_why_not(tell, refuses, runner):
-    assert "set --at" in refuses(FAILED, "2020-01-01", "enable", "x")
+    assert "`taskrunner set x --at WHEN`" in refuses(FAILED, "2020-01-01", "enable", "x")
     _, err, _ = tell("set", "x", "--at", "+1h")
     assert runner.task("x").enabled or "disabled" in err
 

@@ -223,6 +223,8 @@ def test_below_a_script_name_and_behind_a_proxy(site, runner):
 
 
 def test_it_works_under_asgi(site, runner):
+    from asgiref.sync import sync_to_async
+    from django.db import connections
     from django.test import AsyncClient
 
     async def visit():
@@ -231,6 +233,7 @@ def test_it_works_under_asgi(site, runner):
         page = await client.get("/tasks/tasks/backup", headers=HTML)
         fields = {"token": TOKEN.search(page.content.decode())[1]}
         done = await client.post("/tasks/tasks/backup/disable", fields)
+        await sync_to_async(connections.close_all)()  # those of the thread that asked the databases
         return page, done
 
     ann = site.user("ann", *OPERATES)

@@ -71,8 +71,13 @@ def read(text: str) -> datetime:
     match = re.fullmatch(ISO, _checked(text))
     if not match:
         raise _refused(text, _advice(text))
+    at = match["time"] or "00:00"
     try:
-        typed = datetime.fromisoformat(f"{match['day']}T{match['time'] or '00:00'}")
+        if at.startswith(
+            "24"
+        ):  # Python 3.14 takes it for the next midnight, earlier ones refuse it
+            raise ValueError("hour must be in 0..23")
+        typed = datetime.fromisoformat(f"{match['day']}T{at}")
         where = _offset(match["offset"])
     except ValueError as exc:
         raise _refused(text, f"the date, time or offset does not exist ({exc})") from exc

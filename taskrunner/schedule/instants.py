@@ -73,9 +73,8 @@ def read(text: str) -> datetime:
         raise _refused(text, _advice(text))
     at = match["time"] or "00:00"
     try:
-        if at.startswith(
-            "24"
-        ):  # Python 3.14 takes it for the next midnight, earlier ones refuse it
+        # Python 3.14 takes it for the next midnight, earlier ones refuse it.
+        if at.startswith("24"):
             raise ValueError("hour must be in 0..23")
         typed = datetime.fromisoformat(f"{match['day']}T{at}")
         where = _offset(match["offset"])

@@ -31,7 +31,9 @@ def install_page(
     found = [listen.place(text) for text in places or (listen.DEFAULT,)]
     _check_reach(folder, found, operate or define)
     entry.check_lasting(program.own())
-    units = systemd.unit_folder(user, dry_run)
+    units = systemd.unit_folder(user)
+    if not dry_run:
+        systemd.check_access(user)
     flags = _flags([*hosts, *_names(found)], operate, define)
     texts = page_text.units(program.own(), entry.given(folder), found, flags, user=user)
     _check_foreign(units, folder)
@@ -83,7 +85,7 @@ def _flags(hosts: Sequence[str], operate: bool, define: bool) -> list[str]:
 
 def uninstall_page(folder: str, now: datetime, *, user: bool, dry_run: bool) -> Fitted:
     """Stop and remove the units of the page of a home; raises StateError or HomeRefused."""
-    units = systemd.unit_folder(user, dry_run=True)
+    units = systemd.unit_folder(user)
     _check_foreign(units, folder)
     return systemd.take_away(folder, now, units, (page_text.SERVE, page_text.SOCKET), user, dry_run)
 

@@ -31,7 +31,9 @@ def install_systemd(
     Raises StateError, HomeRefused or InputError.
     """
     entry.check_lasting(program.own())
-    place = unit_folder(user, dry_run)
+    place = unit_folder(user)
+    if not dry_run:
+        check_access(user)
     texts = systemd_text.units(program.own(), entry.given(folder), user=user, daemon=daemon)
     _check_foreign(place, folder, user)
     others = {systemd_text.TIMER, systemd_text.TICK, systemd_text.DAEMON} - set(texts)
@@ -61,7 +63,7 @@ def install_systemd(
 
 def uninstall_systemd(folder: str, now: datetime, *, user: bool, dry_run: bool) -> Fitted:
     """Stop and remove the units of a home; raises StateError or HomeRefused."""
-    place = unit_folder(user, dry_run=True)
+    place = unit_folder(user)
     _check_foreign(place, folder, user)
     names = (systemd_text.DAEMON, systemd_text.TICK, systemd_text.TIMER)
     return take_away(folder, now, place, names, user, dry_run)
@@ -93,10 +95,8 @@ def take_away(
     return Fitted(diff, [f"{', '.join(there)} removed from {place}", *kept], warnings)
 
 
-def unit_folder(user: bool, dry_run: bool) -> str:
-    """Return the folder of units; raises StateError when it could not be used, unless nothing will be written."""
-    if not dry_run:
-        check_access(user)
+def unit_folder(user: bool) -> str:
+    """Return the folder of units."""
     return paths.user_units() if user else SYSTEM_UNITS
 
 

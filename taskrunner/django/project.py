@@ -9,9 +9,11 @@ from django.apps import apps
 from django.conf import settings
 
 from taskrunner.errors import InputError
+from taskrunner.home.program import named
 from taskrunner.tasks import python
 
 SOURCE = "django"
+COMMAND = "manage.py taskrunner"
 
 
 def name() -> str:
@@ -58,12 +60,9 @@ def program() -> tuple[str, ...]:
     return (place,) if own and os.path.isfile(place) else ("-m", "django")
 
 
-COMMAND = "manage.py taskrunner"
-
-
 def by_manage(text: str) -> str:
     """Return a sentence whose `taskrunner VERB` is that of `manage.py`: only there it has the home of the project."""
-    return text.replace("`taskrunner ", f"`{COMMAND} ")
+    return named(text, COMMAND)
 
 
 def in_tests() -> bool:

@@ -69,6 +69,11 @@ def _starts(script: str) -> bool:
     return not in_shims and os.path.isfile(script) and os.access(script, os.X_OK)
 
 
+def named(text: str, command: str) -> str:
+    """Return a sentence whose advice, such as `taskrunner list`, names the command line as `command`."""
+    return text.replace("`taskrunner ", f"`{command} ")
+
+
 def fleeting(program: Sequence[str]) -> tuple[str, str] | None:
     """Return a file of a program that its installer will remove, and the installer's name; None without one."""
     for word in program:

@@ -328,11 +328,13 @@ def _queue_problems(
     tasks = store.tasks.by_id({run.task_id for run in live})
     for run in live:
         queue = tasks[run.task_id].queue
-        if queue is not None and queue not in known:
+        if queue is None:
+            continue
+        if queue not in known:
             gone[queue] += 1
-        elif queue is not None and known[queue].mistake is not None:
+        elif known[queue].mistake is not None:
             wrong[queue] += 1
-        elif queue is not None and (found := re.search(SILENT_QUEUE, run.reason or "")):
+        elif found := re.search(SILENT_QUEUE, run.reason or ""):
             silent[found[0]] += 1
     for queue, settings in known.items():
         if settings.mistake is not None:

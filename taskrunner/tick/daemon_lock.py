@@ -15,12 +15,8 @@ from taskrunner.tick import lock_holder
 LOOK = 2.0  # seconds between two looks at the lock of an application
 # Whoever only looks holds the lock for a moment, which must not pass for a daemon.
 WAIT = 0.2  # seconds
-OWN = (
-    paths.DAEMON_LOCK,
-    paths.LOCK,
-    paths.SENDER,
-    paths.QUEUES,
-)  # a daemon holds each of these at times
+# A daemon holds each of these at times.
+OWN = (paths.DAEMON_LOCK, paths.LOCK, paths.SENDER, paths.QUEUES)
 
 
 class DaemonLock:

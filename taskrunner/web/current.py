@@ -7,6 +7,7 @@ one, and the application itself keeps nothing open.
 from flask import current_app, g
 
 from taskrunner.api.task_runner import TaskRunner
+from taskrunner.home import program
 
 PATIENCE = "2s"  # for a locked database: a page says so rather than keeping a visitor, and a thread, waiting
 
@@ -28,8 +29,7 @@ def close(_: BaseException | None = None) -> None:
 
 def advised(text: str) -> str:
     """Return a sentence whose advice names the command line as it is called here."""
-    program: str = current_app.config["PROGRAM"]
-    return text.replace("`taskrunner ", f"`{program} ")
+    return program.named(text, current_app.config["PROGRAM"])
 
 
 def home() -> str:
